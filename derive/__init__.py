@@ -1,0 +1,17 @@
+"""Derivation of overlap ODEs: Model, both routes, proof, and generation of code and LaTeX."""
+
+from derive.model import Model, ModelError
+from derive.odes import OverlapODEs, latex_for_any_widths, overlap_odes
+from derive.proof import Proof, ProofError
+from derive.version import VERSION
+
+__all__ = [
+    "VERSION",
+    "Model",
+    "ModelError",
+    "OverlapODEs",
+    "Proof",
+    "ProofError",
+    "latex_for_any_widths",
+    "overlap_odes",
+]

@@ -1,0 +1,68 @@
+"""From one SGD step to the drift of the overlaps, in terms of Wick diagrams.
+
+With κ = 2aη a step is wᵢ ← wᵢ − κ e λᵢ x/√N. Multiplying out wᵢ·w*ᵣ/N and wᵢ·wⱼ/N, and
+with |x|²/N → 1, the mean change per unit of time α = samples/N is (D. Saad and S. A. Solla,
+Phys. Rev. E 52, 4225 (1995), for this activation)
+
+    dR/dα = −κ E[e λ λ*ᵀ],    dQ/dα = −2κ E[e λ λᵀ] + κ² E[e² λ λᵀ],
+
+and the population loss is ε = ½ E[e²] without label noise. Here the expectations are
+diagrams (route 2); `proof` writes the same three lines in components (route 1).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from fractions import Fraction
+
+from derive.scalars import ScalarPolynomial
+from derive.wick import Diagram, error_moment
+
+# Names of the closed loops tr(DC), tr(DCDC) in code and LaTeX; longer loops do not occur
+# for a quadratic activation and the squared loss.
+LOOP_NAMES = {1: "s", 2: "t"}
+STEP = "kappa"
+NOISE = "label_noise"
+
+
+@dataclasses.dataclass(frozen=True)
+class OverlapEquations:
+    """The drift as Σₘ coefficient · C(DC)ᵐ; coefficients in κ, Δ and the loops s, t.
+
+    dR reads the student-teacher block of each chain, dQ the student-student block.
+    """
+
+    dR: Mapping[int, ScalarPolynomial]
+    dQ: Mapping[int, ScalarPolynomial]
+    loss: ScalarPolynomial
+
+
+def _coefficient(diagram: Diagram, multiplicity: int) -> ScalarPolynomial:
+    names = [LOOP_NAMES[length] for length in diagram.loops] + [NOISE] * diagram.noise
+    return ScalarPolynomial({tuple(sorted(names)): multiplicity})
+
+
+def _by_chain(moment: Mapping[Diagram, int]) -> dict[int, ScalarPolynomial]:
+    chains: dict[int, ScalarPolynomial] = {}
+    for diagram, multiplicity in moment.items():
+        assert diagram.chain is not None
+        previous = chains.get(diagram.chain, ScalarPolynomial())
+        chains[diagram.chain] = previous + _coefficient(diagram, multiplicity)
+    return chains
+
+
+def overlap_equations(flow: str) -> OverlapEquations:
+    """The equations for any widths; `flow` is "sgd" or "gradient" (no κ² term)."""
+    kappa = ScalarPolynomial.name(STEP)
+    mean = _by_chain(error_moment(1))
+    dR = {chain: -1 * kappa * value for chain, value in mean.items()}
+    dQ = {chain: -2 * kappa * value for chain, value in mean.items()}
+    if flow == "sgd":
+        for chain, value in _by_chain(error_moment(2)).items():
+            dQ[chain] = dQ.get(chain, ScalarPolynomial()) + kappa * kappa * value
+    loss = ScalarPolynomial()
+    for diagram, multiplicity in error_moment(2, outer=False).items():
+        if diagram.noise == 0:
+            loss = loss + Fraction(1, 2) * _coefficient(diagram, multiplicity)
+    return OverlapEquations(dR=dR, dQ=dQ, loss=loss)

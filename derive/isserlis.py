@@ -1,0 +1,149 @@
+"""Route 1: Gaussian moments component by component, by Isserlis' theorem.
+
+E[z_{i1} … z_{in}] is the sum, over all ways to pair the n factors, of the products of
+the covariances of the pairs (L. Isserlis, Biometrika 12, 134 (1918)). Here every sum over
+components of the pre-activations is written out; nothing is known about matrices.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
+from typing import Any
+
+Label = Hashable
+Pair = tuple[Any, Any]
+
+
+@lru_cache(maxsize=None)
+def pairing_sum(word: tuple[Label, ...]) -> tuple[tuple[int, tuple[Pair, ...]], ...]:
+    """Isserlis' sum for the product of the Gaussian variables named in `word`.
+
+    Returns (multiplicity, pairs) terms, equal products collected; a label that occurs
+    twice in the word is the same variable twice. Empty for odd words.
+    """
+    if not word:
+        return ((1, ()),)
+    first, rest = word[0], word[1:]
+    total: Counter[tuple[Pair, ...]] = Counter()
+    for k, partner in enumerate(rest):
+        pair = tuple(sorted((first, partner)))
+        for multiplicity, pairs in pairing_sum(rest[:k] + rest[k + 1 :]):
+            total[tuple(sorted((*pairs, pair)))] += multiplicity
+    return tuple(sorted((multiplicity, pairs) for pairs, multiplicity in total.items()))
+
+
+class ComponentMoments:
+    """Moments of e = Σ_k d_k z_k² − n and of the components z, for given covariances.
+
+    z are the pre-activations (λ, λ*) with covariance C, n the label noise, Gaussian with
+    variance Δ and independent of z. Values may be of any commutative ring: polynomials for
+    a proof, exact numbers at a point, SymPy expressions.
+
+    Parameters
+    ----------
+    covariance
+        C as nested sequences, (p + p*) × (p + p*).
+    weights
+        d_k, the readout weight of z_k² in e: a for students, −b for teachers.
+    noise
+        The variance Δ of the label noise.
+    product, total
+        The ring's product of a list of factors and sum of a list of (integer, product)
+        terms, so that a caller can use a faster representation than operators.
+    """
+
+    def __init__(
+        self,
+        covariance: Sequence[Sequence[Any]],
+        weights: Sequence[Any],
+        noise: Any,
+        product: Callable[[list[Any]], Any],
+        total: Callable[[list[tuple[int, Any]]], Any],
+    ) -> None:
+        self._covariance = covariance
+        self._weights = weights
+        self._noise = noise
+        self._product = product
+        self._total = total
+
+    def error_moment(self, power: int, left: Sequence[Any], right: Sequence[Any], joint: Any) -> Any:
+        """E[e^power u v] for Gaussian u, v given by their covariances.
+
+        `left[k]` = E[u z_k], `right[k]` = E[v z_k], `joint` = E[u v]. For components,
+        u = z_i has left = C[i]; a random combination of components tests all at once.
+        """
+        return self._moment(power, ("u", "v"), left, right, joint)
+
+    def of_components(self, power: int, i: int, j: int) -> Any:
+        """E[e^power z_i z_j]."""
+        covariance = self._covariance
+        return self.error_moment(power, covariance[i], covariance[j], covariance[i][j])
+
+    def error_power(self, power: int) -> Any:
+        """E[e^power], no further factor."""
+        return self._moment(power, (), (), (), None)
+
+    def _moment(
+        self, power: int, outer: tuple[str, ...], left: Sequence[Any], right: Sequence[Any], joint: Any
+    ) -> Any:
+        terms: list[tuple[int, Any]] = []
+        # Why recursion on factors of e: each factor of the power is either one z_k², with its
+        # own sum over k, or the noise n; writing out the product is exactly this enumeration.
+        self._expand(power, (), [], 1, outer, left, right, joint, terms)
+        return self._total(terms)
+
+    def _expand(
+        self,
+        power: int,
+        indices: tuple[int, ...],
+        noises: list[str],
+        sign: int,
+        outer: tuple[str, ...],
+        left: Sequence[Any],
+        right: Sequence[Any],
+        joint: Any,
+        terms: list[tuple[int, Any]],
+    ) -> None:
+        if power:
+            for k in range(len(self._weights)):
+                self._expand(power - 1, (*indices, k), noises, sign, outer, left, right, joint, terms)
+            self._expand(power - 1, indices, [*noises, "n"], -sign, outer, left, right, joint, terms)
+            return
+        # Positions, not values, name the variables: the pairing sum of "two squares, u, v" is
+        # computed once and reused for all k, l.
+        word: list[str] = []
+        for position in range(len(indices)):
+            word += [str(position)] * 2
+        word += noises
+        word += outer
+        for multiplicity, pairs in pairing_sum(tuple(word)):
+            factors = [self._weights[k] for k in indices]
+            for first, second in pairs:
+                value = self._pair(first, second, indices, left, right, joint)
+                if value is None:
+                    break
+                factors.append(value)
+            else:
+                terms.append((sign * multiplicity, self._product(factors)))
+
+    def _pair(
+        self,
+        first: str,
+        second: str,
+        indices: tuple[int, ...],
+        left: Sequence[Any],
+        right: Sequence[Any],
+        joint: Any,
+    ) -> Any:
+        """E[first · second]; None stands for an exact zero."""
+        if "n" in (first, second):
+            return self._noise if first == second else None
+        if (first, second) == ("u", "v"):
+            return joint
+        if second == "u":
+            return left[indices[int(first)]]
+        if second == "v":
+            return right[indices[int(first)]]
+        return self._covariance[indices[int(first)]][indices[int(second)]]

@@ -1,0 +1,133 @@
+"""What to derive: the widths and the conventions of one teacher-student problem."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+# Why 256: the proof evaluates every entry of the matrix products in exact integer
+# arithmetic, about (p + p*)·p² operations; at 256 that is half a minute, and the
+# state has 33 000 + 256 p* components. Wider students belong to reduced descriptions.
+MAX_WIDTH = 256
+
+CONSTRAINTS = ("free", "sphere")
+FLOWS = ("sgd", "gradient")
+TEACHERS = ("orthonormal", "general")
+READOUTS = ("mean", "sum", "sqrt")
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "constraint": CONSTRAINTS,
+    "flow": FLOWS,
+    "teacher": TEACHERS,
+    "readout": READOUTS,
+}
+
+
+class ModelError(ValueError):
+    """A model option has a value that is not allowed; `option` names it."""
+
+    def __init__(self, option: str, message: str) -> None:
+        super().__init__(f"{option}: {message}")
+        self.option = option
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A quadratic teacher-student problem; immutable, validated and hashable.
+
+    Student f = a Σᵢ λᵢ², teacher y = b Σᵣ λ*ᵣ² + √Δ ξ, loss ½(f − y)², one-pass SGD
+    w ← w − η ∂ℓ/∂w, time α = samples / N (arXiv:2604.03068; conventions in the README).
+
+    Parameters
+    ----------
+    p, pstar
+        Student and teacher widths, integers from 1 to ``MAX_WIDTH``.
+    constraint
+        ``"free"`` norms, or ``"sphere"``: weights are rescaled to their norm after each step.
+    flow
+        ``"sgd"`` keeps the η² noise term; ``"gradient"`` drops it (population gradient flow).
+    teacher
+        ``"orthonormal"``: T = I. ``"general"``: T is given at run time.
+    readout
+        ``"mean"``: a = 1/p, b = 1/p*; ``"sum"``: 1, 1; ``"sqrt"``: 1/√p, 1/√p*.
+
+    Raises
+    ------
+    ModelError
+        A value is not allowed; the message names the option, the value and what is.
+    """
+
+    p: int
+    pstar: int
+    constraint: str = "free"
+    flow: str = "sgd"
+    teacher: str = "orthonormal"
+    readout: str = "mean"
+
+    def __post_init__(self) -> None:
+        for option in ("p", "pstar"):
+            value = getattr(self, option)
+            # Why not isinstance(value, Integral) alone: True would pass as width 1.
+            if isinstance(value, bool) or not hasattr(value, "__index__"):
+                raise ModelError(
+                    option, f"{value!r} is not an integer from 1 to {MAX_WIDTH}"
+                )
+            width = value.__index__()
+            if not 1 <= width <= MAX_WIDTH:
+                raise ModelError(
+                    option, f"{width} is not an integer from 1 to {MAX_WIDTH}"
+                )
+            object.__setattr__(self, option, width)
+        for option, allowed in _CHOICES.items():
+            value = getattr(self, option)
+            if value not in allowed:
+                raise ModelError(option, f"{value!r} is not one of {', '.join(allowed)}")
+
+    @property
+    def name(self) -> str:
+        """Folder name: the widths, then every option that is not the default."""
+        options = [
+            getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name in _CHOICES and getattr(self, field.name) != field.default
+        ]
+        return "_".join([f"p{self.p}", f"pstar{self.pstar}", *options])
+
+    @property
+    def state_size(self) -> int:
+        """Number of order parameters: the upper triangle of Q, then R."""
+        return self.p * (self.p + 1) // 2 + self.p * self.pstar
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        """Names of the order parameters in order: upper triangle of Q by rows, then R by rows."""
+        students = range(1, self.p + 1)
+        names = [f"Q_{i}_{j}" for i in students for j in range(i, self.p + 1)]
+        names += [f"R_{i}_{r}" for i in students for r in range(1, self.pstar + 1)]
+        return tuple(names)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the run-time parameters in order: η, Δ, then the upper triangle of a general T."""
+        names = ["eta", "label_noise"]
+        if self.teacher == "general":
+            teachers = range(1, self.pstar + 1)
+            names += [f"T_{r}_{s}" for r in teachers for s in range(r, self.pstar + 1)]
+        return tuple(names)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as plain values, in the order of the fields."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, options: Mapping[str, Any]) -> Model:
+        """The inverse of `to_dict`; raises ModelError on missing or unknown options."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        for option in options:
+            if option not in known:
+                raise ModelError(str(option), "is not an option of a model")
+        for option in ("p", "pstar"):
+            if option not in options:
+                raise ModelError(option, "is missing")
+        return cls(**options)

@@ -1,0 +1,160 @@
+"""The derived system: SymPy expressions, LaTeX, and the folder that `runtime` loads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from derive.emit.document import odes_document
+from derive.emit.latex import FORMS, SUBJECTS, Conventions, component_form, matrix_form
+from derive.emit.manifest import FILE_NAME as MANIFEST
+from derive.emit.manifest import manifest
+from derive.emit.numba_module import numba_module
+from derive.lower import DQ, DR, LOSS, lower
+from derive.model import Model
+from derive.program import evaluate
+from derive.proof import Proof, prove
+from derive.storage import write_files
+
+if TYPE_CHECKING:
+    import sympy
+
+MODULE = "odes.py"
+DOCUMENT = "odes.tex"
+
+
+class OverlapODEs:
+    """The closed ODEs dQ/dα, dR/dα and the generalisation error of one model.
+
+    Both derivations are compared when this object is made; `proof` says how.
+
+    Raises
+    ------
+    derive.ProofError
+        The derivations disagree: a defect of this program.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._program = lower(model)
+        self.proof: Proof = prove(model, self._program)
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        """Names of the order parameters in order; also the names of their SymPy symbols."""
+        return self.model.state
+
+    @cached_property
+    def symbols(self) -> dict[str, sympy.Symbol]:
+        """SymPy symbols by name: the state, eta, label_noise (printed Δ) and a general T."""
+        import sympy
+
+        names = {name: name for name in (*self.model.parameters, *self.state)}
+        names["label_noise"] = "Delta"
+        return {name: sympy.Symbol(printed) for name, printed in names.items()}
+
+    @cached_property
+    def _expressions(self) -> dict[str, Any]:
+        import sympy
+
+        a, b = (
+            {"mean": 1 / sympy.Integer(width), "sum": sympy.Integer(1), "sqrt": 1 / sympy.sqrt(width)}[
+                self.model.readout
+            ]
+            for width in (self.model.p, self.model.pstar)
+        )
+
+        def combine(terms: Iterable[tuple[Fraction, Sequence[Any]]]) -> Any:
+            return sympy.Add(
+                *(sympy.Mul(sympy.Rational(c.numerator, c.denominator), *factors) for c, factors in terms)
+            )
+
+        values = {**self.symbols, "a": a, "b": b}
+        return evaluate(self._program, values, combine, lambda value: 1 / value)
+
+    def _matrix(self, name: str, columns: int, symmetric: bool) -> sympy.ImmutableDenseMatrix:
+        import sympy
+
+        def component(i: int, j: int) -> Any:
+            if symmetric and j < i:
+                i, j = j, i
+            return self._expressions[f"{name}_{i + 1}_{j + 1}"]
+
+        return sympy.ImmutableDenseMatrix(self.model.p, columns, component)
+
+    @cached_property
+    def dQ(self) -> sympy.ImmutableDenseMatrix:
+        """dQ/dα, (p, p) SymPy matrix in `symbols`, not expanded."""
+        return self._matrix(DQ.name, self.model.p, symmetric=True)
+
+    @cached_property
+    def dR(self) -> sympy.ImmutableDenseMatrix:
+        """dR/dα, (p, p*) SymPy matrix in `symbols`, not expanded."""
+        return self._matrix(DR.name, self.model.pstar, symmetric=False)
+
+    @property
+    def loss(self) -> sympy.Expr:
+        """Generalisation error ε = ½ E[(f − y)²] without label noise, in `symbols`."""
+        return self._expressions[LOSS]
+
+    def latex(self, form: str = "matrix", what: str = "odes") -> str:
+        """LaTeX (amsmath) of the equations.
+
+        Parameters
+        ----------
+        form
+            ``"matrix"`` or ``"components"``.
+        what
+            ``"odes"``, ``"loss"`` or ``"jacobian"``.
+
+        Raises
+        ------
+        ValueError
+            Another form or subject.
+        """
+        check_latex_options(form, what)
+        if form == "components":
+            return component_form(self.model, what)
+        return matrix_form(Conventions.of(self.model), what, self.model)
+
+    def files(self) -> dict[str, str]:
+        """The generated files by name, the manifest last; the same text on any machine."""
+        files = {MODULE: numba_module(self.model), DOCUMENT: odes_document(self.model)}
+        files[MANIFEST] = manifest(self.model, files, self.proof)
+        return files
+
+    def write(self, folder: str | Path = "generated") -> Path:
+        """Write the system to `folder`/<model name>, and return that path.
+
+        Files appear whole or not at all; existing ones are replaced.
+
+        Raises
+        ------
+        OSError
+            The folder cannot be written, or is a symbolic link.
+        """
+        target = Path(folder) / self.model.name
+        write_files(target, self.files())
+        return target
+
+
+def check_latex_options(form: str, what: str) -> None:
+    """Raise ValueError unless `form` and `what` are known."""
+    for option, value, allowed in (("form", form, FORMS), ("what", what, SUBJECTS)):
+        if value not in allowed:
+            raise ValueError(f"{option}: {value!r} is not one of {', '.join(allowed)}")
+
+
+def latex_for_any_widths(what: str = "odes", **options: str) -> str:
+    """The matrix form with symbolic p and p*; `options` as those of Model, without widths."""
+    model = Model(1, 1, **options)  # validates the options
+    check_latex_options("matrix", what)
+    return matrix_form(Conventions.of(model), what)
+
+
+def overlap_odes(model: Model) -> OverlapODEs:
+    """Derive the ODEs of `model` by both routes, and prove them equal."""
+    return OverlapODEs(model)

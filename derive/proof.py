@@ -1,0 +1,352 @@
+"""Proof that the program computed from Wick diagrams equals the component moments.
+
+Route 1 (`isserlis`) writes the drift in components; route 2 (`wick`) is evaluated exactly as
+it is generated, entry by entry. Small systems are compared as polynomials. Large ones are
+compared at random integer points, contracted with random vectors so that one number tests
+all entries; by the Schwartz-Zippel lemma a wrong program of degree d passes a point with
+coordinates from a set of S values with probability at most d / S.
+
+The sphere is proved in two steps: its free drift as above, then, with that drift taken as
+given, the removal of the growth of norms against the derivative of the rescaled overlaps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from math import prod
+from typing import Any
+
+from derive.isserlis import ComponentMoments
+from derive.model import Model
+from derive.lower import DQ, DR, FREE_DQ, FREE_DR, LOSS
+from derive.program import Matrix, Program, evaluate, sources
+
+# Above this many products the polynomials are too long to expand in a second.
+POLYNOMIAL_BUDGET = 40_000
+PAIRINGS_OF_SQUARES = 6  # distinct products in E[z_k² z_l² z_i z_j]
+RANDOM_POINTS = 2
+RANDOM_BITS = 62
+# Degree of the difference of the two routes as a polynomial in all coordinates: κ² (4) times
+# C(DC)² with its readouts (5) and the two contracting vectors (2), and on the sphere two
+# cleared denominators with their norms (4): 15, rounded up to a power of two.
+DEGREE_BOUND_LOG2 = 4
+
+
+class ProofError(AssertionError):
+    """The two derivations disagree: a defect of this program, never of its input."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Proof:
+    """How the equality was established.
+
+    method
+        ``"polynomial identity"`` or ``"random points"``.
+    compared
+        Number of entries of dQ, dR and loss (all, in either method).
+    points, error_bound
+        For random points: how many, and the bound on the chance of a missed difference, as log₂.
+    """
+
+    method: str
+    compared: int
+    points: int = 0
+    error_bound_log2: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def component_products(model: Model) -> int:
+    """How many products route 1 sums for all entries: the size of the polynomials."""
+    width = model.p + model.pstar
+    student_entries = model.p * (model.p + 1) // 2
+    products = student_entries * width + model.p * model.pstar * width
+    if model.flow == "sgd":
+        products += student_entries * PAIRINGS_OF_SQUARES * width**2
+    return products
+
+
+def prove(model: Model, program: Program, seed: int = 0) -> Proof:
+    """Compare both routes; raises ProofError naming the first entry that differs."""
+    compared = model.state_size + 1
+    if component_products(model) <= POLYNOMIAL_BUDGET:
+        _prove_polynomials(model, program)
+        return Proof("polynomial identity", compared)
+    generator = random.Random(seed)
+    for _ in range(RANDOM_POINTS):
+        _prove_at_point(model, program, generator)
+    bound = RANDOM_POINTS * (DEGREE_BOUND_LOG2 - RANDOM_BITS)
+    return Proof("random points", compared, RANDOM_POINTS, bound)
+
+
+# --- polynomials -------------------------------------------------------------------------
+
+
+class _Polynomials:
+    """A polynomial ring, with fast sums of products in it."""
+
+    def __init__(self, names: Sequence[str], domain: Any) -> None:
+        from sympy.polys.rings import PolyRing
+
+        self.ring = PolyRing(list(names), domain)
+        self.position = {name: k for k, name in enumerate(names)}
+        self.values = dict(zip(names, self.ring.gens, strict=True))
+        self._zero = (0,) * len(names)
+
+    def number(self, value: Fraction) -> Any:
+        return self.ring.domain.convert(
+            value.numerator if value.denominator == 1 else value
+        )
+
+    # Route 1 multiplies generators only: a factor is a sign and the positions of generators.
+
+    def product(self, factors: list[tuple[int, tuple[int, ...]]]) -> tuple[int, tuple[int, ...]]:
+        sign = 1
+        monomial = list(self._zero)
+        for factor_sign, generators in factors:
+            sign *= factor_sign
+            for position in generators:
+                monomial[position] += 1
+        return sign, tuple(monomial)
+
+    def total(self, terms: list[tuple[int, tuple[int, tuple[int, ...]]]]) -> Any:
+        collected: dict[tuple[int, ...], int] = {}
+        for multiplicity, (sign, monomial) in terms:
+            collected[monomial] = collected.get(monomial, 0) + sign * multiplicity
+        return self._polynomial(collected)
+
+    def combine(self, terms: Iterable[tuple[Fraction, Sequence[Any]]]) -> Any:
+        """Σ coefficient · Π values, accumulated in one dictionary."""
+        collected: dict[tuple[int, ...], Any] = {}
+        for coefficient, values in terms:
+            value = self.number(coefficient)
+            product = prod(values[1:], start=values[0]) if values else self.ring.one
+            for monomial, c in product.items():
+                collected[monomial] = collected.get(monomial, 0) + value * c
+        return self._polynomial(collected)
+
+    def _polynomial(self, collected: Mapping[tuple[int, ...], Any]) -> Any:
+        return self.ring.from_dict({m: self.ring.domain(c) for m, c in collected.items() if c})
+
+
+def _prove_polynomials(model: Model, program: Program) -> None:
+    from sympy import QQ, ZZ
+
+    names = ["a", "b", *model.parameters, *model.state]
+    # Why the integers where they suffice: their arithmetic is several times faster.
+    for domain, outputs, expected in (
+        (ZZ, _free_outputs(model), _component_drift),
+        (QQ, (LOSS,), _component_loss),
+    ):
+        ring = _Polynomials(names, domain)
+        derived = evaluate(program.restricted_to(outputs), ring.values, ring.combine, _no_reciprocal)
+        _compare(model, derived, expected(model, ring))
+    if model.constraint == "sphere":
+        _prove_sphere(model, program)
+
+
+def _no_reciprocal(value: Any) -> Any:
+    raise NotImplementedError("a free drift has no denominators")
+
+
+def _compare(model: Model, derived: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    if set(derived) != set(expected):
+        raise ProofError(f"{model.name}: the two derivations have different entries")
+    for name, value in expected.items():
+        if derived[name] != value:
+            raise ProofError(f"{model.name}: the two derivations of {name} differ")
+
+
+def _free_outputs(model: Model) -> tuple[Matrix, Matrix]:
+    return (FREE_DQ, FREE_DR) if model.constraint == "sphere" else (DQ, DR)
+
+
+def _covariance_names(model: Model) -> list[list[str | int]]:
+    """Entries of C by name; 0 and 1 where T is the identity."""
+    p, width = model.p, model.p + model.pstar
+    rows: list[list[str | int]] = []
+    for k in range(width):
+        row: list[str | int] = []
+        for m in range(width):
+            i, j = sorted((k, m))
+            if j < p:
+                row.append(f"Q_{i + 1}_{j + 1}")
+            elif i < p:
+                row.append(f"R_{i + 1}_{j - p + 1}")
+            elif model.teacher == "general":
+                row.append(f"T_{i - p + 1}_{j - p + 1}")
+            else:
+                row.append(1 if i == j else 0)
+        rows.append(row)
+    return rows
+
+
+def _component_moments(model: Model, ring: _Polynomials, noise: bool) -> ComponentMoments:
+    def element(name: str | int) -> tuple[int, tuple[int, ...]] | None:
+        if name == 0:
+            return None
+        return (1, ()) if name == 1 else (1, (ring.position[str(name)],))
+
+    covariance = [[element(name) for name in row] for row in _covariance_names(model)]
+    weights = [(1, (ring.position["a"],))] * model.p + [(-1, (ring.position["b"],))] * model.pstar
+    variance = element("label_noise") if noise else None
+    return ComponentMoments(covariance, weights, variance, ring.product, ring.total)
+
+
+def _component_drift(model: Model, ring: _Polynomials) -> dict[str, Any]:
+    """Route 1: every entry of the free drift as a polynomial."""
+    moments = _component_moments(model, ring, noise=True)
+    dQ, dR = _free_outputs(model)
+    kappa = 2 * ring.values["a"] * ring.values["eta"]
+    drift: dict[str, Any] = {}
+    for i in range(model.p):
+        for j in range(i, model.p):
+            change = -2 * kappa * moments.of_components(1, i, j)
+            if model.flow == "sgd":
+                change += kappa**2 * moments.of_components(2, i, j)
+            drift[f"{dQ.name}_{i + 1}_{j + 1}"] = change
+        for r in range(model.pstar):
+            change = -kappa * moments.of_components(1, i, model.p + r)
+            drift[f"{dR.name}_{i + 1}_{r + 1}"] = change
+    return drift
+
+
+def _component_loss(model: Model, ring: _Polynomials) -> dict[str, Any]:
+    squared = _component_moments(model, ring, noise=False).error_power(2)
+    return {LOSS: squared * ring.number(Fraction(1, 2))}
+
+
+# --- the sphere --------------------------------------------------------------------------
+
+
+def _sphere_slopes() -> tuple[Fraction, Fraction]:
+    """How rescaling to fixed norms n enters the drift of Q_ij (i ≠ j) and R_ir, by SymPy.
+
+    After rescaling the overlaps are Q_ij √(n_i n_j / (Q_ii Q_jj)) and R_ir √(n_i / Q_ii);
+    differentiated at Q_ii = n_i, the drift of Q_ii enters with slope · overlap / Q_ii.
+    """
+    import sympy as sp
+
+    x, qi, qj, ni, nj = sp.symbols("x q_i q_j n_i n_j", positive=True)
+    slopes = []
+    for rescaled in (x * sp.sqrt(ni * nj / (qi * qj)), x * sp.sqrt(ni / qi)):
+        assert sp.simplify(rescaled.diff(x).subs({ni: qi, nj: qj})) == 1
+        slope = sp.simplify(rescaled.diff(qi).subs({ni: qi, nj: qj}) * qi / x)
+        slopes.append(Fraction(int(slope.p), int(slope.q)))
+    return slopes[0], slopes[1]
+
+
+def _rescaled_drift(
+    model: Model, values: Mapping[str, Any], inverse: Mapping[int, Any], number: Any
+) -> dict[str, Any]:
+    """dQ and dR on the sphere from the free drift in `values`; norms do not change at all."""
+    slope_q, slope_r = (number(slope) for slope in _sphere_slopes())
+    growth = {i: values[f"fQ_{i}_{i}"] * inverse[i] for i in range(1, model.p + 1)}
+    drift: dict[str, Any] = {}
+    for i in range(1, model.p + 1):
+        drift[f"dQ_{i}_{i}"] = number(Fraction(0))
+        for j in range(i + 1, model.p + 1):
+            removed = slope_q * (growth[i] + growth[j]) * values[f"Q_{i}_{j}"]
+            drift[f"dQ_{i}_{j}"] = values[f"fQ_{i}_{j}"] + removed
+        for r in range(1, model.pstar + 1):
+            removed = slope_r * growth[i] * values[f"R_{i}_{r}"]
+            drift[f"dR_{i}_{r}"] = values[f"fR_{i}_{r}"] + removed
+    return drift
+
+
+def _prove_sphere(model: Model, program: Program) -> None:
+    """The last statements of the program, with the free drift and 1/Q_ii as free variables."""
+    from sympy import QQ
+
+    dimensions = range(1, model.p + 1)
+    drift = [name.replace("Q_", "fQ_").replace("R_", "fR_") for name in model.state]
+    ring = _Polynomials([*model.state, *drift, *(f"inverse_{i}" for i in dimensions)], QQ)
+    inverse = {i: ring.values[f"inverse_{i}"] for i in dimensions}
+    of_norm = {ring.values[f"Q_{i}_{i}"]: inverse[i] for i in dimensions}
+    given = {FREE_DQ.name, FREE_DR.name}
+    kept = [s for s in program.restricted_to((DQ, DR)).statements if sources(s) & given]
+    sphere = dataclasses.replace(program, statements=tuple(kept), outputs=(DQ, DR))
+    derived = evaluate(sphere, ring.values, ring.combine, of_norm.__getitem__)
+    _compare(model, derived, _rescaled_drift(model, ring.values, inverse, ring.number))
+
+
+# --- random points -----------------------------------------------------------------------
+
+
+def _prove_at_point(model: Model, program: Program, generator: random.Random) -> None:
+    p, width = model.p, model.p + model.pstar
+    largest = 2**RANDOM_BITS
+    # Never 0: the norms Q_ii are inverted on the sphere.
+    values: dict[str, Any] = {
+        name: generator.randint(1, largest) for name in ("a", "b", *model.parameters, *model.state)
+    }
+    dQ, dR = _free_outputs(model)
+    derived = evaluate_exactly(
+        program.restricted_to(dict.fromkeys((dQ, dR, DQ, DR, LOSS))), values
+    )
+    full = [
+        [values[name] if isinstance(name, str) else name for name in row]
+        for row in _covariance_names(model)
+    ]
+    weights = [values["a"]] * p + [-values["b"]] * model.pstar
+    covariance = [[value or None for value in row] for row in full]
+
+    def moments(noise: Any) -> ComponentMoments:
+        return ComponentMoments(
+            covariance,
+            weights,
+            noise,
+            prod,
+            lambda terms: sum(multiplicity * value for multiplicity, value in terms),
+        )
+
+    noisy = moments(values["label_noise"])
+    u = [generator.randint(1, largest) for _ in range(width)]
+    v = [generator.randint(1, largest) for _ in range(width)]
+
+    def contracted(power: int, columns: range) -> Any:
+        """Σ u_i v_j E[e^power z_i z_j] over students i and the given columns j."""
+        left = [sum(u[i] * full[i][k] for i in range(p)) for k in range(width)]
+        right = [sum(v[j] * full[j][k] for j in columns) for k in range(width)]
+        joint = sum(v[j] * left[j] for j in columns)
+        return noisy.error_moment(power, left, right, joint)
+
+    kappa = 2 * values["a"] * values["eta"]
+    students, teachers = range(p), range(p, width)
+    expected_q = -2 * kappa * contracted(1, students)
+    if model.flow == "sgd":
+        expected_q += kappa**2 * contracted(2, students)
+    expected_r = -kappa * contracted(1, teachers)
+    found_q = sum(
+        u[i] * v[j] * derived[f"{dQ.name}_{min(i, j) + 1}_{max(i, j) + 1}"]
+        for i in students
+        for j in students
+    )
+    found_r = sum(
+        u[i] * v[r] * derived[f"{dR.name}_{i + 1}_{r - p + 1}"] for i in students for r in teachers
+    )
+    loss = Fraction(moments(None).error_power(2)) / 2
+    found = {dQ.name: found_q, dR.name: found_r, LOSS: derived[LOSS]}
+    _compare(model, found, {dQ.name: expected_q, dR.name: expected_r, LOSS: loss})
+    if model.constraint == "sphere":
+        inverse = {i: 1 / Fraction(values[f"Q_{i}_{i}"]) for i in range(1, p + 1)}
+        expected = _rescaled_drift(model, values | derived, inverse, Fraction)
+        _compare(model, {name: derived[name] for name in expected}, expected)
+
+
+def evaluate_exactly(program: Program, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The program in exact rational arithmetic; `values` are integers or Fractions by name."""
+
+    def combine(terms: Iterable[tuple[Fraction, Sequence[Any]]]) -> Any:
+        total: Any = 0
+        for coefficient, factors in terms:
+            # Why: integers stay integers, ten times faster than Fractions.
+            number: Any = coefficient.numerator if coefficient.denominator == 1 else coefficient
+            total += number * prod(factors)
+        return total
+
+    return evaluate(program, values, combine, lambda value: 1 / Fraction(value))
