@@ -8,15 +8,15 @@ components of the pre-activations is written out; nothing is known about matrice
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
-Label = Hashable
-Pair = tuple[Any, Any]
+Label = str
+Pair = tuple[str, str]
 
 
-@lru_cache(maxsize=None)
+@cache
 def pairing_sum(word: tuple[Label, ...]) -> tuple[tuple[int, tuple[Pair, ...]], ...]:
     """Isserlis' sum for the product of the Gaussian variables named in `word`.
 
@@ -28,7 +28,7 @@ def pairing_sum(word: tuple[Label, ...]) -> tuple[tuple[int, tuple[Pair, ...]], 
     first, rest = word[0], word[1:]
     total: Counter[tuple[Pair, ...]] = Counter()
     for k, partner in enumerate(rest):
-        pair = tuple(sorted((first, partner)))
+        pair = (first, partner) if first <= partner else (partner, first)
         for multiplicity, pairs in pairing_sum(rest[:k] + rest[k + 1 :]):
             total[tuple(sorted((*pairs, pair)))] += multiplicity
     return tuple(sorted((multiplicity, pairs) for pairs, multiplicity in total.items()))

@@ -115,16 +115,16 @@ def _drift(equations: OverlapEquations, dQ: Matrix, dR: Matrix) -> list[Statemen
             V, (_term(scalar="q1"), _term(P_SS, scalar="q2")), "[V, -W] = q1 [1, 0] + q2 [aQ, -bR]"
         ),
         MatrixStatement(W, (_term(P_ST, scalar="q2"),)),
-        MatrixStatement(
-            dQ, (_term(Q, scalar="q0"), _term(V, X), _term(W, Y.T, sign=-1))
-        ),
+        MatrixStatement(dQ, (_term(Q, scalar="q0"), _term(V, X), _term(W, Y.T, sign=-1))),
     ]
     return statements
 
 
 def _sphere() -> list[Statement]:
     return [
-        NormRates("g", "inverse", FREE_DQ, Q, "sphere: g_i = dQ_ii / (2 Q_ii), then remove the growth of norms"),
+        NormRates(
+            "g", "inverse", FREE_DQ, Q, "sphere: g_i = dQ_ii / (2 Q_ii), then remove the growth of norms"
+        ),
         Projection(DR, FREE_DR, R, "g", sides=1),
         Projection(DQ, FREE_DQ, Q, "g", sides=2),
     ]

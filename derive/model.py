@@ -70,14 +70,10 @@ class Model:
             value = getattr(self, option)
             # Why not isinstance(value, Integral) alone: True would pass as width 1.
             if isinstance(value, bool) or not hasattr(value, "__index__"):
-                raise ModelError(
-                    option, f"{value!r} is not an integer from 1 to {MAX_WIDTH}"
-                )
+                raise ModelError(option, f"{value!r} is not an integer from 1 to {MAX_WIDTH}")
             width = value.__index__()
             if not 1 <= width <= MAX_WIDTH:
-                raise ModelError(
-                    option, f"{width} is not an integer from 1 to {MAX_WIDTH}"
-                )
+                raise ModelError(option, f"{width} is not an integer from 1 to {MAX_WIDTH}")
             object.__setattr__(self, option, width)
         for option, allowed in _CHOICES.items():
             value = getattr(self, option)

@@ -256,9 +256,7 @@ def _scalar(program: Program, statement: ScalarStatement) -> Iterator[Assignment
     terms: list[tuple[Fraction, Factors]] = []
     parts: list[Assignment] = []
     for number, contraction in enumerate(statement.contractions, start=1):
-        parts.append(
-            Assignment(f"{statement.target}_{number}", tuple(_contraction(program, contraction)))
-        )
+        parts.append(Assignment(f"{statement.target}_{number}", tuple(_contraction(program, contraction))))
         for monomial, value in contraction.coefficient.sorted_terms():
             terms.append((value, (*monomial, f"{statement.target}_{number}")))
     terms += [(value, monomial) for monomial, value in statement.polynomial.sorted_terms()]
@@ -312,25 +310,27 @@ def expand(program: Program, statement: Statement) -> Iterator[Assignment]:
                 inverse = f"{reciprocal}_{i}"
                 yield Assignment(inverse, ((ONE, (entry(overlap, i, i),)),), reciprocal=True)
                 yield Assignment(f"{target}_{i}", ((HALF, (entry(drift, i, i), inverse)),))
-        case Projection(target, drift, overlap, rates, sides):
-            for i, j in program.entries(target):
-                if sides == 2 and i == j:
-                    yield Assignment(entry(target, i, j), ())
-                    continue
-                terms = [(ONE, (entry(drift, i, j),)), (-ONE, (f"{rates}_{i}", entry(overlap, i, j)))]
-                if sides == 2:
-                    terms.append((-ONE, (f"{rates}_{j}", entry(overlap, i, j))))
-                yield Assignment(entry(target, i, j), tuple(terms))
+        case Projection():
+            yield from _projection(program, statement)
         case NormRatesTangent(target, rates, reciprocal, drift, overlap):
             for i in range(1, program.p + 1):
                 inverse = f"{reciprocal}_{i}"
-                terms = [
-                    (HALF, (entry(drift, i, i), inverse)),
-                    (-ONE, (f"{rates}_{i}", entry(overlap, i, i), inverse)),
-                ]
-                yield Assignment(f"{target}_{i}", tuple(terms))
+                change = (HALF, (entry(drift, i, i), inverse))
+                removed = (-ONE, (f"{rates}_{i}", entry(overlap, i, i), inverse))
+                yield Assignment(f"{target}_{i}", (change, removed))
         case ProjectionTangent():
             yield from _projection_tangent(program, statement)
+
+
+def _projection(program: Program, statement: Projection) -> Iterator[Assignment]:
+    for i, j in program.entries(statement.target):
+        if statement.sides == 2 and i == j:
+            yield Assignment(entry(statement.target, i, j), ())
+            continue
+        terms: list[tuple[Fraction, Factors]] = [(ONE, (entry(statement.drift, i, j),))]
+        for index in (i, j)[: statement.sides]:
+            terms.append((-ONE, (f"{statement.rates}_{index}", entry(statement.overlap, i, j))))
+        yield Assignment(entry(statement.target, i, j), tuple(terms))
 
 
 def _projection_tangent(program: Program, statement: ProjectionTangent) -> Iterator[Assignment]:

@@ -20,8 +20,8 @@ from math import prod
 from typing import Any
 
 from derive.isserlis import ComponentMoments
-from derive.model import Model
 from derive.lower import DQ, DR, FREE_DQ, FREE_DR, LOSS
+from derive.model import Model
 from derive.program import Matrix, Program, evaluate, sources
 
 # Above this many products the polynomials are too long to expand in a second.
@@ -98,9 +98,7 @@ class _Polynomials:
         self._zero = (0,) * len(names)
 
     def number(self, value: Fraction) -> Any:
-        return self.ring.domain.convert(
-            value.numerator if value.denominator == 1 else value
-        )
+        return self.ring.domain.convert(value.numerator if value.denominator == 1 else value)
 
     # Route 1 multiplies generators only: a factor is a sign and the positions of generators.
 
@@ -285,9 +283,7 @@ def _prove_at_point(model: Model, program: Program, generator: random.Random) ->
         name: generator.randint(1, largest) for name in ("a", "b", *model.parameters, *model.state)
     }
     dQ, dR = _free_outputs(model)
-    derived = evaluate_exactly(
-        program.restricted_to(dict.fromkeys((dQ, dR, DQ, DR, LOSS))), values
-    )
+    derived = evaluate_exactly(program.restricted_to(dict.fromkeys((dQ, dR, DQ, DR, LOSS))), values)
     full = [
         [values[name] if isinstance(name, str) else name for name in row]
         for row in _covariance_names(model)

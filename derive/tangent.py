@@ -113,8 +113,7 @@ def differentiate(program: Program, along: tuple[Matrix, ...]) -> Program:
         if derivative is not None:
             statements.append(derivative)
     outputs = tuple(
-        PREFIX + output if isinstance(output, str) else tangent_matrix(output)
-        for output in program.outputs
+        PREFIX + output if isinstance(output, str) else tangent_matrix(output) for output in program.outputs
     )
     combined = dataclasses.replace(
         program,

@@ -13,14 +13,13 @@ from fractions import Fraction
 from math import gcd, isqrt
 
 from derive.equations import NOISE, STEP, OverlapEquations, overlap_equations
-from derive.lower import FREE_DQ, FREE_DR, LOSS, Q, R, T, X, Y
+from derive.lower import FREE_DQ, FREE_DR, Q, R, T, X, Y
 from derive.model import Model
 from derive.program import (
     Assignment,
     Contraction,
     Matrix,
     MatrixStatement,
-    NormRates,
     Operand,
     Program,
     Projection,
@@ -230,7 +229,9 @@ def _derivative(of: str) -> str:
     return rf"\frac{{\mathrm{{d}}{of}}}{{\mathrm{{d}}\alpha}}"
 
 
-def _named(chains: Mapping[int, Matrix], parts: Mapping[int, ScalarPolynomial]) -> dict[str, ScalarPolynomial]:
+def _named(
+    chains: Mapping[int, Matrix], parts: Mapping[int, ScalarPolynomial]
+) -> dict[str, ScalarPolynomial]:
     return {chains[chain].name: value for chain, value in sorted(parts.items())}
 
 
@@ -307,9 +308,7 @@ def matrix_form(conventions: Conventions, what: str, model: Model | None = None)
         return readout + align([*definitions[:2], (r"\varepsilon", polynomial(equations.loss))])
     step = (symbol(STEP), r"2a\eta")
     if what == "odes":
-        return readout + align(
-            [step, *definitions, *_matrix_drift(conventions, equations)]
-        )
+        return readout + align([step, *definitions, *_matrix_drift(conventions, equations)])
     return readout + align([step, *definitions, *_matrix_jacobian(conventions, equations)])
 
 
@@ -407,7 +406,9 @@ def _flat_assignments(program: Program) -> list[Assignment]:
     return flat
 
 
-def _entry_drifts(model: Model, equations: OverlapEquations) -> list[tuple[str, dict[str, ScalarPolynomial]]]:
+def _entry_drifts(
+    model: Model, equations: OverlapEquations
+) -> list[tuple[str, dict[str, ScalarPolynomial]]]:
     """(name of the left side, {entry: coefficient}) for each entry of dQ and dR (F, G on the sphere)."""
     drifts = []
     for name in model.state:
@@ -497,7 +498,9 @@ def _component_jacobian(
                 lines.append((rf"\partial {left}", components.sum(terms, rename)))
         if model.constraint == "sphere":
             lines += _sphere_tangents(model, components, tangents)
-        sections.append(rf"\paragraph{{$\partial = \partial/\partial {symbol(variable)}$:}}" + "\n" + align(lines))
+        sections.append(
+            rf"\paragraph{{$\partial = \partial/\partial {symbol(variable)}$:}}" + "\n" + align(lines)
+        )
     return "".join(sections)
 
 

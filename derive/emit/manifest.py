@@ -7,12 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from derive.emit.numba_module import is_unrolled
-from derive.lower import Q, R, drift_program, loss_program
+from derive.emit.numba_module import is_unrolled, programs
 from derive.model import Model
 from derive.program import operation_count
 from derive.proof import Proof
-from derive.tangent import differentiate
 from derive.version import VERSION, generator_digest
 
 FORMAT = 1
@@ -25,18 +23,16 @@ def sha256(text: str) -> str:
 
 def manifest(model: Model, files: Mapping[str, str], proof: Proof) -> str:
     """The manifest as JSON text; `files` maps file names to their contents."""
-    drift = drift_program(model)
+    functions = programs(model)
     content: dict[str, Any] = {
         "format": FORMAT,
         "name": model.name,
         "model": model.to_dict(),
         "generator": {"name": "overlap-ode", "version": VERSION, "sha256": generator_digest()},
         "files": {name: sha256(text) for name, text in sorted(files.items())},
-        "code": "unrolled" if is_unrolled(model) else "loops",
-        "operations": {
-            "rhs": operation_count(drift),
-            "loss": operation_count(loss_program(model)),
-            "tangent": operation_count(differentiate(drift, (Q, R))),
+        "operations": {name: operation_count(program) for name, program in functions.items()},
+        "code": {
+            name: "unrolled" if is_unrolled(program) else "loops" for name, program in functions.items()
         },
         "proof": proof.to_dict(),
         "parameters": list(model.parameters),

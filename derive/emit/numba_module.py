@@ -28,9 +28,9 @@ from derive.program import (
 )
 from derive.tangent import PREFIX, differentiate
 
-# Above this many operations in rhs the module has loops: Numba's compile time of unrolled
-# code grows faster than linearly and passes two seconds here, while loops stay below one.
-UNROLL_BUDGET = 700
+# Above this many operations a function has loops: Numba's compile time of unrolled code grows
+# faster than linearly and passes that of loops (a second and a half) about here.
+UNROLL_BUDGET = 1300
 LINE_WIDTH = 96
 INDENT = "    "
 
@@ -41,26 +41,36 @@ _READOUT = {
 }
 
 
-def is_unrolled(model: Model) -> bool:
-    """Whether the module of `model` has one line per entry."""
-    return operation_count(drift_program(model)) <= UNROLL_BUDGET
+def programs(model: Model) -> dict[str, Program]:
+    """The programs of the generated functions rhs, loss and tangent."""
+    drift = drift_program(model)
+    return {"rhs": drift, "loss": loss_program(model), "tangent": differentiate(drift, (Q, R))}
+
+
+def is_unrolled(program: Program) -> bool:
+    """Whether the function of `program` has one line per entry."""
+    return operation_count(program) <= UNROLL_BUDGET
 
 
 def numba_module(model: Model) -> str:
     """The source of the Numba module of `model`; the same text on any machine."""
-    drift = drift_program(model)
-    body = _unrolled if is_unrolled(model) else _looped
+    functions = programs(model)
+    unrolled = {name: is_unrolled(program) for name, program in functions.items()}
+    bodies = {
+        name: (_Unrolled if unrolled[name] else _Looped)(model, program)
+        for name, program in functions.items()
+    }
     sections = [
-        module_docstring(model, operation_count(drift), is_unrolled(model)),
+        module_docstring(model, operation_count(functions["rhs"]), unrolled["rhs"]),
         _constants(model),
-        *([] if is_unrolled(model) else [_HELPERS]),
-        _rhs(model, body, drift),
-        _loss(model, body),
-        _tangent(model, body, differentiate(drift, (Q, R))),
+        *([] if all(unrolled.values()) else [_HELPERS]),
+        _rhs(bodies["rhs"]),
+        _loss(bodies["loss"]),
+        _tangent(bodies["tangent"]),
         _JACOBIAN,
         _pack(model),
     ]
-    return "\n\n".join(section.strip("\n") + "\n" for section in sections)
+    return "\n\n\n".join(section.strip("\n") for section in sections) + "\n"
 
 
 def _constants(model: Model) -> str:
@@ -87,27 +97,20 @@ def _function(name: str, arguments: str, docstring: str, body: str) -> str:
     return f'@_compiled\ndef {name}({arguments}):\n{INDENT}"""{docstring}"""\n{indent(body, INDENT)}\n'
 
 
-def _rhs(model: Model, body: type[_Body], program: Program) -> str:
-    writer = body(model, program)
-    text = "\n".join([*writer.load(), *writer.statements(), *writer.store("dy")])
+def _rhs(body: _Body) -> str:
+    text = "\n".join([*body.load(), *body.statements(), *body.store("dy")])
     return _function("rhs", "y, parameters, dy", "Write dy/dalpha at the state y into dy.", text)
 
 
-def _loss(model: Model, body: type[_Body]) -> str:
-    writer = body(model, loss_program(model))
-    text = "\n".join([*writer.load(), *writer.statements(), f"return {LOSS}"])
+def _loss(body: _Body) -> str:
+    text = "\n".join([*body.load(), *body.statements(), f"return {LOSS}"])
     return _function("loss", "y, parameters", "Generalisation error at the state y.", text)
 
 
-def _tangent(model: Model, body: type[_Body], program: Program) -> str:
-    writer = body(model, program)
-    text = "\n".join([*writer.load(), *writer.statements(), *writer.store("out")])
-    return _function(
-        "tangent",
-        "y, parameters, v, out",
-        "Write the derivative of rhs at y along the direction v into out.",
-        text,
-    )
+def _tangent(body: _Body) -> str:
+    text = "\n".join([*body.load(), *body.statements(), *body.store("out")])
+    docstring = "Write the derivative of rhs at y along the direction v into out."
+    return _function("tangent", "y, parameters, v, out", docstring, text)
 
 
 _JACOBIAN = f'''
@@ -120,7 +123,8 @@ def jacobian(y, parameters, out):
 {INDENT * 2}v[j] = 1.0
 {INDENT * 2}tangent(y, parameters, v, column)
 {INDENT * 2}v[j] = 0.0
-{INDENT * 2}out[:, j] = column
+{INDENT * 2}for i in range(STATE_SIZE):
+{INDENT * 3}out[i, j] = column[i]
 '''
 
 
@@ -224,7 +228,7 @@ class _Body:
 # --- one line per entry ------------------------------------------------------------------
 
 
-class _unrolled(_Body):
+class _Unrolled(_Body):
     """Every entry of every matrix is a local scalar."""
 
     def read(self, matrix: Matrix, source: str, offset: int) -> Iterator[str]:
@@ -283,7 +287,7 @@ def assignment_line(assignment: Assignment) -> str:
 
 # --- loops -------------------------------------------------------------------------------
 
-_HELPERS = '''
+_HELPERS = """
 # Sums of matrix products, the pieces of the functions below. Inner loops run over contiguous
 # memory; of a symmetric result the upper triangle is computed and copied.
 
@@ -357,7 +361,11 @@ def _read_symmetric(source, offset, size):
 
 @_compiled
 def _read(source, offset, rows, columns):
-    return source[offset : offset + rows * columns].copy().reshape(rows, columns)
+    matrix = np.empty((rows, columns))
+    for i in range(rows):
+        for j in range(columns):
+            matrix[i, j] = source[offset + i * columns + j]
+    return matrix
 
 
 @_compiled
@@ -371,13 +379,25 @@ def _write_symmetric(target, offset, matrix):
 
 @_compiled
 def _write(target, offset, matrix):
-    target[offset : offset + matrix.size] = matrix.ravel()
-'''
+    columns = matrix.shape[1]
+    for i in range(matrix.shape[0]):
+        for j in range(columns):
+            target[offset + i * columns + j] = matrix[i, j]
+
+
+@_compiled
+def _transpose(matrix):
+    transposed = np.empty((matrix.shape[1], matrix.shape[0]))
+    for i in range(matrix.shape[0]):
+        for j in range(matrix.shape[1]):
+            transposed[j, i] = matrix[i, j]
+    return transposed
+"""
 
 _SIZES = {"p": "P", "pstar": "PSTAR"}
 
 
-class _looped(_Body):
+class _Looped(_Body):
     """Every matrix is an array; sums of products are calls of the helpers above."""
 
     def __init__(self, model: Model, program: Program) -> None:
@@ -402,13 +422,16 @@ class _looped(_Body):
             case MatrixStatement():
                 yield from self._matrix(statement)
             case NormRates(target, reciprocal, drift, overlap):
-                yield f"{reciprocal} = 1.0 / np.diag({overlap.name})"
-                yield f"{target} = 0.5 * np.diag({drift.name}) * {reciprocal}"
+                yield f"{reciprocal} = np.empty(P)"
+                yield f"{target} = np.empty(P)"
+                yield "for i in range(P):"
+                yield f"{INDENT}{reciprocal}[i] = 1.0 / {overlap.name}[i, i]"
+                yield f"{INDENT}{target}[i] = 0.5 * {drift.name}[i, i] * {reciprocal}[i]"
             case NormRatesTangent(target, rates, reciprocal, drift, overlap):
-                yield (
-                    f"{target} = (0.5 * np.diag({drift.name}) - {rates} * np.diag({overlap.name}))"
-                    f" * {reciprocal}"
-                )
+                yield f"{target} = np.empty(P)"
+                yield "for i in range(P):"
+                change = f"0.5 * {drift.name}[i, i] - {rates}[i] * {overlap.name}[i, i]"
+                yield f"{INDENT}{target}[i] = ({change}) * {reciprocal}[i]"
             case Projection() | ProjectionTangent():
                 yield from self._projection(statement)
 
@@ -452,7 +475,7 @@ class _looped(_Body):
         name = operand.matrix.name
         if operand.transposed and name not in self._transposed:
             self._transposed.add(name)
-            yield f"{name}_transposed = np.ascontiguousarray({name}.T)"
+            yield f"{name}_transposed = _transpose({name})"
 
     def _projection(self, statement: Projection | ProjectionTangent) -> Iterator[str]:
         name, drift, overlap = statement.target.name, statement.drift.name, statement.overlap.name
@@ -463,7 +486,8 @@ class _looped(_Body):
                 (statement.rates_tangent, overlap),
                 (statement.rates, statement.overlap_tangent.name),
             ]
-        yield f"{name} = {drift}.copy()"
+        yield f"{name} = np.zeros_like({drift})"
+        yield f"_add({name}, 1.0, {drift})"
         yield "for i in range(P):"
         yield f"{INDENT}for j in range({_SIZES[statement.target.columns]}):"
         for rates, of in removed:
