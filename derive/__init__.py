@@ -1,7 +1,7 @@
 """Derivation of overlap ODEs: Model, both routes, proof, and generation of code and LaTeX."""
 
 from derive.model import Model, ModelError
-from derive.odes import OverlapODEs, latex_for_any_widths, overlap_odes
+from derive.odes import OverlapODEs, latex, latex_for_any_widths, overlap_odes
 from derive.proof import Proof, ProofError
 from derive.version import VERSION
 
@@ -12,6 +12,7 @@ __all__ = [
     "OverlapODEs",
     "Proof",
     "ProofError",
+    "latex",
     "latex_for_any_widths",
     "overlap_odes",
 ]

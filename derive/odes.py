@@ -115,10 +115,7 @@ class OverlapODEs:
         ValueError
             Another form or subject.
         """
-        check_latex_options(form, what)
-        if form == "components":
-            return component_form(self.model, what)
-        return matrix_form(Conventions.of(self.model), what, self.model)
+        return latex(self.model, form, what)
 
     def files(self) -> dict[str, str]:
         """The generated files by name, the manifest last; the same text on any machine."""
@@ -139,6 +136,14 @@ class OverlapODEs:
         target = Path(folder) / self.model.name
         write_files(target, self.files())
         return target
+
+
+def latex(model: Model, form: str = "matrix", what: str = "odes") -> str:
+    """LaTeX of the equations of `model` (see `OverlapODEs.latex`), without the proof."""
+    check_latex_options(form, what)
+    if form == "components":
+        return component_form(model, what)
+    return matrix_form(Conventions.of(model), what, model)
 
 
 def check_latex_options(form: str, what: str) -> None:

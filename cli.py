@@ -1,0 +1,352 @@
+"""Command line of overlap-ode: parse, call, print. `cli COMMAND --help` explains each command."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+# Why no further imports here: `cli --help` would wait for NumPy, SymPy and Numba.
+
+PROGRAM = "cli"
+EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+_TABLE_ROWS = 11
+
+
+class Integer(click.ParamType):
+    """A decimal integer in ASCII digits; int() alone would take "１６", "1_6" and " 16"."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if not re.fullmatch(r"[+-]?[0-9]{1,19}", value):
+            self.fail(f"{value!r} is not an integer", param, ctx)
+        return int(value)
+
+
+class Real(click.ParamType):
+    """A finite decimal number in ASCII; "nan", "inf" and what overflows are refused."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", value):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        number = float(value)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
+class Times(click.ParamType):
+    """A number, or numbers separated by commas."""
+
+    name = "number[,number…]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | list[float]:
+        if isinstance(value, float):
+            return value
+        numbers = [Real().convert(part, param, ctx) for part in str(value).split(",")]
+        return numbers if len(numbers) > 1 else numbers[0]
+
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def options(*decorators: Decorator) -> Decorator:
+    """One decorator of several options, shown by --help in this order."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def width_options(default_p: int | None, default_pstar: int | None) -> Decorator:
+    return options(
+        click.option("--p", type=Integer(), default=default_p, show_default=True, help="Students."),
+        click.option("--pstar", type=Integer(), default=default_pstar, show_default=True, help="Teachers."),
+    )
+
+
+# Why the choices again: importing derive here would slow --help; a test keeps them equal.
+convention_options = options(
+    click.option(
+        "--constraint",
+        type=click.Choice(["free", "sphere"]),
+        default="free",
+        show_default=True,
+        help="Norms of the students.",
+    ),
+    click.option(
+        "--flow",
+        type=click.Choice(["sgd", "gradient"]),
+        default="sgd",
+        show_default=True,
+        help="With or without the η² noise of SGD.",
+    ),
+    click.option(
+        "--teacher",
+        type=click.Choice(["orthonormal", "general"]),
+        default="orthonormal",
+        show_default=True,
+        help="T = 1, or T given at run time.",
+    ),
+    click.option(
+        "--readout",
+        type=click.Choice(["mean", "sum", "sqrt"]),
+        default="mean",
+        show_default=True,
+        help="Readout weights 1/p, 1 or 1/√p.",
+    ),
+)
+generated_option = click.option(
+    "--generated",
+    type=click.Path(path_type=Path),
+    default="generated",
+    show_default=True,
+    help="Folder of the derived systems.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")
+quiet_option = click.option("--quiet", is_flag=True, help="Say nothing on stderr.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="overlap-ode", prog_name="overlap-ode")
+def cli() -> None:
+    """Overlap ODEs of quadratic teacher-student networks: derive, generate, integrate.
+
+    \b
+    Examples:
+      cli derive --p 4 --pstar 2               derive, prove, write generated/p4_pstar2
+      cli integrate --plot escape.png          a trajectory that leaves its plateau
+      cli latex                                the equations for any p, p*
+    """
+
+
+@cli.command()
+@width_options(4, 2)
+@convention_options
+@generated_option
+@json_option
+@quiet_option
+def derive(generated: Path, as_json: bool, quiet: bool, **conventions: Any) -> None:
+    """Derive the ODEs by two routes, prove them equal and generate code and LaTeX.
+
+    \b
+    Example:
+      cli derive --p 4 --pstar 2 --constraint sphere
+    """
+    import derive as derivation
+
+    odes = derivation.overlap_odes(derivation.Model(**conventions))
+    folder = odes.write(generated)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    if as_json:
+        click.echo(json.dumps({"folder": str(folder), **manifest}, indent=1))
+        return
+    click.echo(str(folder))
+    say(
+        quiet,
+        f"{odes.model.name}: {odes.model.state_size} order parameters, "
+        f"{manifest['operations']['rhs']} operations; "
+        f"two derivations agree in {odes.proof.compared} entries ({odes.proof.method})",
+    )
+
+
+@cli.command()
+@width_options(None, None)
+@convention_options
+@click.option(
+    "--form",
+    type=click.Choice(["matrix", "components"]),
+    default="matrix",
+    show_default=True,
+    help="Matrices, or every entry (needs widths).",
+)
+@click.option(
+    "--what",
+    type=click.Choice(["odes", "loss", "jacobian"]),
+    default="odes",
+    show_default=True,
+    help="Which equations.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Write to this .tex file, not to stdout.")
+def latex(
+    p: int | None, pstar: int | None, form: str, what: str, out: Path | None, **conventions: Any
+) -> None:
+    """Print the equations as LaTeX (amsmath); with symbolic p and p* when no widths are given.
+
+    \b
+    Examples:
+      cli latex
+      cli latex --p 4 --pstar 2 --form components --what loss --out loss.tex
+    """
+    import derive as derivation
+
+    if p is None and pstar is None:
+        if form == "components":
+            raise click.UsageError("--form components needs --p and --pstar")
+        text = derivation.latex_for_any_widths(what, **conventions)
+    elif p is None or pstar is None:
+        raise click.UsageError(f"--{'p' if p is None else 'pstar'} is missing: give both widths or none")
+    else:
+        text = derivation.latex(derivation.Model(p, pstar, **conventions), form, what)
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    from runtime.results import check_output, replacing
+
+    with replacing(check_output(out, (".tex",))) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@cli.command()
+@width_options(4, 2)
+@convention_options
+@click.option("--eta", type=Real(), default=0.4, show_default=True, help="Learning rate η.")
+@click.option(
+    "--alpha",
+    type=Times(),
+    default=200.0,
+    show_default=True,
+    help="End of 200 even times α = samples/N, or the times themselves: 0,50,100.",
+)
+@click.option("--label-noise", type=Real(), default=0.0, show_default=True, help="Variance Δ.")
+@click.option("--n", type=Integer(), help="Input dimension N of the random start.  [default: 1000000]")
+@click.option("--seed", type=Integer(), default=0, show_default=True, help="Seed of the random start.")
+@click.option("--q0", type=Real(), default=1.0, show_default=True, help="Norm |w|²/N of the start.")
+@click.option(
+    "--ideal", type=Real(), metavar="SIZE", help="Start at Q0 = q0·1 with R0 of this size, instead of --n."
+)
+@click.option(
+    "--overlaps",
+    type=click.Path(path_type=Path),
+    help="Start from Q, R (and T) of this .npz file, or the last state of this .nc file.",
+)
+@click.option(
+    "--teacher-correlation",
+    type=Real(),
+    default=0.0,
+    show_default=True,
+    help="Off-diagonal entries of T, with --teacher general.",
+)
+@click.option("--rtol", type=Real(), default=1e-8, show_default=True, help="Relative tolerance.")
+@click.option("--atol", type=Real(), default=1e-10, show_default=True, help="Absolute tolerance.")
+@click.option(
+    "--method", default="prince8", show_default=True, help="prince8, tsit5, scipy:LSODA, scipy:DOP853 …"
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the trajectory to this .nc file.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw it to this .png, .pdf or .svg file.")
+@generated_option
+@json_option
+@quiet_option
+def integrate(**arguments: Any) -> None:
+    """Integrate one trajectory from random weights; derives the system if it is not there.
+
+    \b
+    Examples:
+      cli integrate --plot escape.png
+      cli integrate --p 8 --pstar 4 --eta 0.3 --alpha 400 --out run.nc
+      cli integrate --ideal 1e-3 --flow gradient --method scipy:LSODA --json
+    """
+    from runtime import command
+
+    run = command.integrate(arguments, lambda message: say(arguments["quiet"], message))
+    if arguments["as_json"]:
+        click.echo(json.dumps(command.as_json(run)))
+    else:
+        click.echo(command.as_table(run, _TABLE_ROWS))
+
+
+@cli.command("list")
+@generated_option
+@json_option
+def list_systems(generated: Path, as_json: bool) -> None:
+    """List the derived systems, and what is wrong with those that cannot be loaded.
+
+    \b
+    Example:
+      cli list --generated generated
+    """
+    from runtime import catalogue
+
+    systems = catalogue.systems(generated)
+    if as_json:
+        click.echo(json.dumps(systems, indent=1))
+        return
+    if not systems:
+        say(False, f"{generated} holds no derived system; `cli derive --p 4 --pstar 2` makes one")
+    for system in systems:
+        click.echo(catalogue.line(system))
+
+
+def say(quiet: bool, message: str) -> None:
+    """Talk, on stderr."""
+    if not quiet:
+        click.echo(message, err=True)
+
+
+def fail(message: str, code: int) -> int:
+    click.echo(f"{PROGRAM}: {' '.join(message.split())}", err=True)
+    return code
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code. Every error is one line on stderr."""
+    from derive.model import ModelError
+
+    try:
+        result = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        return fail(error.format_message(), EXIT_USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        return fail("interrupted", EXIT_INTERRUPTED)
+    except ModelError as error:
+        return fail(f"--{error}", EXIT_USAGE)
+    except BrokenPipeError:
+        # Why: the reader of the pipe has what it wanted; Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILURE
+    except Exception as error:
+        code = expected(error)
+        if code is None:
+            raise
+        return fail(str(error), code)
+
+
+def expected(error: Exception) -> int | None:
+    """The exit code of an error that has a one-line message; None for a defect of ours."""
+    from runtime.errors import InputError, LoadError
+
+    if isinstance(error, InputError):
+        return EXIT_USAGE
+    if isinstance(error, (LoadError, OSError, MemoryError)):
+        return EXIT_FAILURE
+    return None
+
+
+def main() -> None:
+    """Entry point of the console scripts."""
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""Initial overlaps: random weights exactly in law at any N, ideal ones, or from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from derive.model import Model
+from runtime.errors import InputError
+from runtime.states import real_number, teacher_overlaps
+
+Array = NDArray[np.float64]
+
+LARGEST_SEED = 2**63 - 1
+LARGEST_N = 10**18
+
+
+def _integer(option: str, value: Any, least: int, largest: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise InputError(option, f"{value!r} is not an integer from {least} to {largest}")
+    number = int(value.__index__())
+    if not least <= number <= largest:
+        raise InputError(option, f"{number} is not an integer from {least} to {largest}")
+    return number
+
+
+def random_overlaps(
+    p: int,
+    pstar: int,
+    n: int | None = 10**6,
+    seed: int = 0,
+    trajectories: int | None = None,
+    *,
+    constraint: str = "free",
+    T: ArrayLike | None = None,
+    q0: float = 1.0,
+    scale: float | None = None,
+) -> tuple[Array, Array]:
+    """Overlaps of random students: weights with independent N(0, q0) entries in N dimensions.
+
+    With a teacher T = LLᵀ, R0 = G Lᵀ √(q0/N) with standard normal G (p × p*), and
+    Q0 = q0 (GGᵀ + Wishart_{N−p*}(1))/N with the Wishart matrix drawn by its Bartlett factor
+    (M. S. Bartlett, Proc. R. Soc. Edinburgh 53, 260 (1933)): exact in law from O(p²) numbers.
+
+    Parameters
+    ----------
+    p, pstar
+        Widths.
+    n
+        Input dimension N ≥ p*; None is the ideal start Q0 = q0·1 with R0 of the given `scale`.
+    seed
+        Seed; trajectory k has the same overlaps whatever the number of trajectories.
+    trajectories
+        None for one pair (p, p), (p, p*); a number for a leading axis of that length.
+    constraint
+        ``"sphere"`` rescales each student to |wᵢ|² = q0 N.
+    T
+        Teacher overlaps (p*, p*); None is the identity.
+    q0
+        Variance of a student's weights.
+    scale
+        With n = None: standard deviation of the entries of R0 G, before the teacher's factor.
+
+    Raises
+    ------
+    InputError
+        A value is not allowed.
+    """
+    model = Model(p, pstar, constraint=constraint, teacher="orthonormal" if T is None else "general")
+    teacher = teacher_overlaps(model, T)
+    seed = _integer("seed", seed, 0, LARGEST_SEED)
+    count = 1 if trajectories is None else _integer("trajectories", trajectories, 1, 2**40)
+    variance = real_number("q0", q0, least=0.0, strict=True)
+    # Why two streams, each drawn trajectory by trajectory: the first K of any larger number of
+    # trajectories are then the same.
+    normal, gamma = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
+    factor = _square_root(teacher)
+    if n is None:
+        if scale is None:
+            raise InputError("scale", "is required with n = None: the size of the entries of R0")
+        size = real_number("scale", scale, least=0.0)
+        R = size * normal.standard_normal((count, p, pstar)) @ factor.T
+        Q = np.broadcast_to(variance * np.eye(p), (count, p, p)).copy()
+        smallest = np.min(np.linalg.eigvalsh(_joint(Q, R, teacher)))
+        if smallest < 0.0:
+            raise InputError("scale", f"{size:g} is too large: no weights have Q0 = {variance:g} and this R0")
+    else:
+        if scale is not None:
+            raise InputError("scale", "goes with n = None; with n the size of R0 follows from N")
+        dimension = _integer("n", n, pstar, LARGEST_N)
+        weights = _random_factor(p, pstar, dimension, count, normal, gamma)
+        weights *= np.sqrt(variance / dimension)
+        Q = weights @ np.swapaxes(weights, -1, -2)
+        R = weights[..., :pstar] @ factor.T
+        if constraint == "sphere":
+            norms = np.sqrt(np.diagonal(Q, axis1=-2, axis2=-1) / variance)
+            Q = Q / (norms[..., :, None] * norms[..., None, :])
+            diagonal = np.arange(p)
+            Q[..., diagonal, diagonal] = variance
+            R = R / norms[..., None]
+    return (Q[0], R[0]) if trajectories is None else (Q, R)
+
+
+def _square_root(T: Array) -> Array:
+    """L with LLᵀ = T, also for a singular T."""
+    eigenvalues, vectors = np.linalg.eigh(T)
+    if np.array_equal(T, np.eye(len(T))):
+        return np.eye(len(T))
+    root: Array = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))
+    return root
+
+
+def _joint(Q: Array, R: Array, T: Array) -> Array:
+    teacher = np.broadcast_to(T, (len(Q), *T.shape))
+    return np.block([[Q, R], [np.swapaxes(R, -1, -2), teacher]])
+
+
+def _random_factor(
+    p: int,
+    pstar: int,
+    n: int,
+    count: int,
+    normal: np.random.Generator,
+    gamma: np.random.Generator,
+) -> Array:
+    """(count, p, p* + m): standard normal students in coordinates along the teacher and, for the
+    rest of space, along a basis adapted to the students (Bartlett), m = min(p, N − p*)."""
+    rest = n - pstar
+    if rest <= p:
+        # Fewer dimensions than students: the coordinates themselves.
+        return normal.standard_normal((count, p, n))
+    columns = np.arange(p)
+    below = p * (p - 1) // 2
+    draws = normal.standard_normal((count, p * pstar + below))
+    factor = np.zeros((count, p, pstar + p))
+    factor[:, :, :pstar] = draws[:, : p * pstar].reshape(count, p, pstar)
+    rows, cols = np.tril_indices(p, -1)
+    factor[:, rows, pstar + cols] = draws[:, p * pstar :]
+    # Why gamma of half the degrees of freedom: χ²_k = 2 Γ(k/2).
+    squares = 2.0 * gamma.standard_gamma((rest - columns) / 2.0, size=(count, p))
+    factor[:, columns, pstar + columns] = np.sqrt(squares)
+    return factor
+
+
+def overlaps_from_file(path: str | Path) -> tuple[Array, Array, Array | None]:
+    """Q, R and, if there, T from a ``.npz`` file, or the last state of a ``.nc`` run.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, has another type, or lacks Q or R.
+    """
+    path = Path(path)
+    if path.suffix not in (".npz", ".nc"):
+        raise InputError("file", f"{path} is neither an .npz nor an .nc file")
+    try:
+        found = _read_npz(path) if path.suffix == ".npz" else _read_netcdf(path)
+    except FileNotFoundError:
+        raise InputError("file", f"{path} does not exist") from None
+    except Exception as error:
+        # Why any: readers of damaged files raise whatever the damage makes them trip over.
+        raise InputError("file", f"{path} cannot be read: {str(error).splitlines()[0][:200]}") from None
+    for name in ("Q", "R"):
+        if name not in found:
+            raise InputError("file", f"{path} has no array {name}")
+    return found["Q"], found["R"], found.get("T")
+
+
+def _read_npz(path: Path) -> dict[str, Array]:
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in ("Q", "R", "T") if name in archive}
+
+
+def _read_netcdf(path: Path) -> dict[str, Array]:
+    import xarray
+
+    with xarray.open_dataset(path) as dataset:
+        found = {}
+        for name in ("Q", "R", "T"):
+            if name in dataset:
+                variable = dataset[name]
+                found[name] = np.asarray(
+                    variable.isel(alpha=-1) if "alpha" in variable.dims else variable, dtype=np.float64
+                )
+        return found

@@ -1,0 +1,145 @@
+"""Loads a generated system: verified, imported, its machine code cached.
+
+Nothing that the installed generator would not write is ever run: the module's text is
+regenerated from the model, which takes milliseconds, and must agree byte by byte. The
+manifest's digests say first, and in clearer words, what happened to a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from derive.emit.header import derive_command
+from derive.emit.manifest import FILE_NAME as MANIFEST
+from derive.emit.manifest import FORMAT
+from derive.emit.numba_module import numba_module
+from derive.model import Model, ModelError
+from derive.odes import DOCUMENT, MODULE, overlap_odes
+from derive.version import VERSION, generator_digest
+from runtime.compile_cache import cache_folder, caching_in
+from runtime.errors import LoadError
+from runtime.system import System
+
+GENERATED = "generated"
+# No generated file comes near; a larger one is not read into memory.
+_LARGEST_FILE = 64 * 2**20
+
+
+def load(source: str | Path | Model, generated: str | Path = GENERATED) -> System:
+    """Load a generated folder, or a model, which is derived into `generated` if it is not there.
+
+    Raises
+    ------
+    LoadError
+        The folder is missing, incomplete, edited, of another version, a symbolic link or
+        writable by everyone; the message says how to regenerate it.
+    OSError
+        A model could not be written.
+    """
+    if isinstance(source, Model):
+        folder = Path(generated) / source.name
+        if not folder.exists():
+            overlap_odes(source).write(generated)
+        system = _load_folder(folder)
+        if system.model != source:
+            raise LoadError(f"{folder} holds {system.model.name}; {_remedy(source)}")
+        return system
+    return _load_folder(Path(source))
+
+
+def describe(folder: Path) -> tuple[Model, dict[str, Any]]:
+    """Model and manifest of a generated folder, everything verified; raises LoadError."""
+    manifest, model = _read_manifest(folder)
+    for name in (MODULE, DOCUMENT):
+        recorded = manifest["files"].get(name)
+        if hashlib.sha256(_read(folder / name, model)).hexdigest() != recorded:
+            raise LoadError(f"{folder / name} was edited or damaged; {_remedy(model)}")
+    if _read(folder / MODULE, model) != numba_module(model).encode():
+        raise LoadError(f"{folder / MODULE} is not what this version generates; {_remedy(model)}")
+    return model, manifest
+
+
+def _load_folder(folder: Path) -> System:
+    model, manifest = describe(folder)
+    # Why from the generator and not from the file: what runs is exactly what was verified.
+    text = numba_module(model)
+    cache = cache_folder(text)
+    module = _import(folder / MODULE, text, f"{model.name}_{cache.name}", cache)
+    return System(model, folder, module, int(manifest["operations"]["rhs"]), cache)
+
+
+def _import(path: Path, text: str, name: str, cache: Path) -> ModuleType:
+    """The module with this text; the same text is imported once a process."""
+    if name in sys.modules:
+        return sys.modules[name]
+    module = ModuleType(name)
+    module.__file__ = str(path.resolve())
+    with caching_in(cache):
+        exec(compile(text, module.__file__, "exec"), module.__dict__)
+    # Why in sys.modules: Numba looks the globals of cached functions up there.
+    sys.modules[name] = module
+    return module
+
+
+def _remedy(model: Model | None) -> str:
+    command = derive_command(model) if model else "cli derive"
+    return f"regenerate with `{command}`"
+
+
+def _read(path: Path, model: Model | None) -> bytes:
+    """The contents of a regular file that others cannot change; raises LoadError."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        raise LoadError(f"{path} is missing; {_remedy(model)}") from None
+    except OSError as error:
+        raise LoadError(f"{path} cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise LoadError(f"{path} is not a regular file; {_remedy(model)}")
+    if status.st_mode & stat.S_IWOTH:
+        raise LoadError(f"{path} can be written by everyone; {_remedy(model)}")
+    if status.st_size > _LARGEST_FILE:
+        raise LoadError(f"{path} is damaged: {status.st_size} bytes; {_remedy(model)}")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise LoadError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _read_manifest(folder: Path) -> tuple[dict[str, Any], Model]:
+    if folder.is_symlink():
+        raise LoadError(f"{folder} is a symbolic link; name the folder itself")
+    if not folder.exists():
+        raise LoadError(f"{folder} does not exist; {_remedy(None)}")
+    if not folder.is_dir():
+        raise LoadError(f"{folder} is not a folder")
+    if folder.stat().st_mode & stat.S_IWOTH:
+        raise LoadError(f"{folder} can be written by everyone; remove that permission (chmod o-w)")
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(_read(path, None))
+        generator = manifest["generator"]
+        version, digest = str(generator["version"]), str(generator["sha256"])
+        format_number = manifest["format"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise LoadError(f"{path} is damaged; {_remedy(None)}") from None
+    try:
+        model = Model.from_dict(manifest["model"])
+    except (KeyError, TypeError, ModelError):
+        raise LoadError(f"{path} is damaged or of another version; {_remedy(None)}") from None
+    if format_number != FORMAT or version != VERSION:
+        raise LoadError(f"{folder} was written by overlap-ode {version}, not {VERSION}; {_remedy(model)}")
+    if digest != generator_digest():
+        raise LoadError(f"{folder} was written by another generator of version {version}; {_remedy(model)}")
+    files, operations = manifest.get("files"), manifest.get("operations")
+    if not isinstance(files, dict) or not isinstance(operations, dict):
+        raise LoadError(f"{path} is damaged; {_remedy(model)}")
+    if not isinstance(operations.get("rhs"), int):
+        raise LoadError(f"{path} is damaged; {_remedy(model)}")
+    return manifest, model

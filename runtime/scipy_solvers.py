@@ -1,0 +1,75 @@
+"""SciPy's solvers on the generated right-hand side: an outside check of our stepper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.solver import DIVERGENCE_GROWTH, Solution
+from runtime.system import System
+
+Array = NDArray[np.float64]
+
+SCIPY_METHODS = ("LSODA", "DOP853", "RK45", "RK23", "Radau", "BDF")
+_WITH_JACOBIAN = ("LSODA", "Radau", "BDF")
+# SciPy's own lower limit of rtol; below it, it warns and uses this.
+_SMALLEST_RTOL = 100 * np.finfo(np.float64).eps
+
+
+def solve_scipy(
+    system: System,
+    method: str,
+    y0: Array,
+    times: Array,
+    parameters: Array,
+    rtol: float,
+    atol: float,
+) -> Solution:
+    """Integrate with `scipy.integrate.solve_ivp`; same result type as our own stepper."""
+    from scipy.integrate import solve_ivp
+
+    rhs = system.compiled_rhs
+    bound = DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y0))))
+
+    def slope(_: float, y: Array) -> Array:
+        dy = np.empty(y.size)
+        rhs(np.ascontiguousarray(y), parameters, dy)
+        return dy
+
+    def jacobian(_: float, y: Array) -> Array:
+        return system.jacobian_of_state(y, parameters)
+
+    def blows_up(_: float, y: Array, *args: Any) -> float:
+        largest = float(np.max(np.abs(y)))
+        return bound - largest if np.isfinite(largest) else -1.0
+
+    blows_up.terminal = True  # type: ignore[attr-defined]
+    states = np.full((times.size, y0.size), np.nan)
+    if times[-1] == 0.0:
+        states[:] = y0
+        return Solution(times, states, "ok", 0.0, 0, 0, 0)
+    options: dict[str, Any] = {"jac": jacobian} if method in _WITH_JACOBIAN else {}
+    with np.errstate(all="ignore"):
+        result = solve_ivp(
+            slope,
+            (0.0, float(times[-1])),
+            y0,
+            method=method,
+            t_eval=times,
+            rtol=max(rtol, _SMALLEST_RTOL),
+            atol=atol,
+            events=blows_up,
+            **options,
+        )
+    reached = result.t.size
+    states[:reached] = result.y.T
+    if result.status == 0 and np.isfinite(states).all():
+        status, end = "ok", float(times[-1])
+    else:
+        stopped = result.t_events is not None and len(result.t_events[0]) > 0
+        status = "diverged" if stopped or not np.isfinite(states[:reached]).all() else "step_too_small"
+        end = float(result.t_events[0][0]) if stopped else float(result.t[-1]) if reached else 0.0
+    # SciPy reports evaluations, but not the steps between requested outputs.
+    return Solution(times, states, status, end, 0, 0, int(result.nfev))

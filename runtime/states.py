@@ -1,0 +1,117 @@
+"""Checks of what a user passes: overlaps, teacher, rates, times. One line says what is wrong."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from derive.model import Model
+from runtime.errors import InputError
+
+Array = NDArray[np.float64]
+
+DEFAULT_OUTPUTS = 200
+# Overlaps from a file or an earlier run carry rounding and integration errors of this size.
+_SYMMETRY_TOLERANCE = 1e-8
+_EIGENVALUE_TOLERANCE = 1e-6
+
+
+def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bool = False) -> float:
+    """A finite float that is at least (or, `strict`, more than) `least`; else InputError."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(option, f"{value!r} is not a number") from None
+    too_small = number <= least if strict else number < least
+    if not math.isfinite(number) or too_small:
+        wanted = "a finite number"
+        if least > -math.inf:
+            wanted += f" {'greater than' if strict else 'of at least'} {least:g}"
+        raise InputError(option, f"{value} is not {wanted}")
+    return number
+
+
+def real_array(option: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """A finite float64 array of exactly this shape; else InputError."""
+    try:
+        array = np.asarray(value)
+        # Why the kind: strings would convert, and complex numbers lose their imaginary part.
+        if array.dtype.kind not in "iuf":
+            raise InputError(option, f"has the type {array.dtype}, not real numbers")
+        array = array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise InputError(option, "is not an array of numbers") from None
+    if array.shape != shape:
+        raise InputError(option, f"has the shape {array.shape}, not {shape}")
+    if not np.isfinite(array).all():
+        raise InputError(option, "has entries that are not finite")
+    return array
+
+
+def _symmetric(option: str, matrix: Array) -> None:
+    asymmetry = float(np.max(np.abs(matrix - np.swapaxes(matrix, -1, -2)), initial=0.0))
+    if asymmetry > _SYMMETRY_TOLERANCE * max(1.0, float(np.max(np.abs(matrix)))):
+        raise InputError(option, f"is not symmetric: entries differ by up to {asymmetry:.3g}")
+
+
+def _positive(option: str, matrix: Array, what: str) -> None:
+    eigenvalues = np.linalg.eigvalsh(matrix)
+    if eigenvalues[0] < -_EIGENVALUE_TOLERANCE * max(1.0, eigenvalues[-1]):
+        raise InputError(
+            option, f"{what} is not positive semi-definite: smallest eigenvalue {eigenvalues[0]:.3g}"
+        )
+
+
+def teacher_overlaps(model: Model, T: ArrayLike | None) -> Array:
+    """T of shape (p*, p*): the given one for a general teacher, the identity otherwise."""
+    if model.teacher == "orthonormal":
+        if T is not None:
+            raise InputError("T", "is given, but the model has an orthonormal teacher (T = 1)")
+        return np.eye(model.pstar)
+    if T is None:
+        raise InputError("T", "is required: the model has a general teacher")
+    matrix = real_array("T", T, (model.pstar, model.pstar))
+    _symmetric("T", matrix)
+    _positive("T", matrix, "T")
+    return matrix
+
+
+def overlaps(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tuple[Array, Array]:
+    """Q (p, p) and R (p, p*) that are the overlaps of some weights with teacher overlaps T.
+
+    Raises
+    ------
+    InputError
+        Wrong shapes, entries that are not finite, Q asymmetric, zero norms on the sphere, or
+        [[Q, R], [Rᵀ, T]] not positive semi-definite (within rounding).
+    """
+    q = real_array("Q0", Q, (model.p, model.p))
+    r = real_array("R0", R, (model.p, model.pstar))
+    _symmetric("Q0", q)
+    _positive("Q0", q, "Q0")
+    _positive("R0", np.block([[q, r], [r.T, T]]), "[[Q0, R0], [R0', T]]")
+    if model.constraint == "sphere" and np.min(np.diag(q)) <= 0.0:
+        raise InputError("Q0", "has a student of norm zero, which the sphere cannot rescale")
+    return q, r
+
+
+def output_times(alpha: ArrayLike) -> Array:
+    """Times of output: a number is the end of 200 even steps from 0, an array is used as it is.
+
+    Raises
+    ------
+    InputError
+        Not positive and finite, or an array that does not ascend from 0 or more.
+    """
+    if np.ndim(alpha) == 0:
+        return np.linspace(0.0, real_number("alpha", alpha, least=0.0, strict=True), DEFAULT_OUTPUTS)
+    count = np.size(alpha)
+    if count == 0:
+        raise InputError("alpha", "has no times")
+    times = real_array("alpha", alpha, (count,))
+    if times[0] < 0.0 or np.any(np.diff(times) <= 0.0):
+        raise InputError("alpha", "times must be 0 or more and strictly ascending")
+    return times

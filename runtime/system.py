@@ -1,0 +1,147 @@
+"""A loaded system: the compiled right-hand side, loss and Jacobian in terms of Q and R."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from derive.model import Model
+from runtime.compile_cache import with_repair
+from runtime.states import real_array, real_number, teacher_overlaps
+from runtime.stepper import RIGHT_HAND_SIDE
+
+Array = NDArray[np.float64]
+
+
+class System:
+    """One generated system; made by `runtime.load`.
+
+    model
+        What was derived.
+    folder
+        Where the generated files are.
+    module
+        The generated module: ``rhs``, ``loss``, ``tangent``, ``jacobian``, ``pack``, ``unpack``
+        and ``pack_parameters`` for use in Numba code of your own.
+    operations
+        Floating-point operations of the right-hand side.
+    """
+
+    def __init__(
+        self, model: Model, folder: Path, module: ModuleType, operations: int, cache: Path
+    ) -> None:
+        self.model = model
+        self.folder = folder
+        self.module = module
+        self.operations = operations
+        self._cache = cache
+
+    def __repr__(self) -> str:
+        return f"<System {self.model.name} from {self.folder}>"
+
+    @cached_property
+    def compiled_rhs(self) -> Any:
+        """The generated ``rhs(y, parameters, dy)``, compiled for float64 vectors."""
+
+        def compile_all() -> Any:
+            self.module.rhs.compile(RIGHT_HAND_SIDE)
+            return self.module.rhs
+
+        return with_repair(self._cache, compile_all)
+
+    @cached_property
+    def _compiled_loss(self) -> Any:
+        return with_repair(self._cache, lambda: self._first_call("loss"))
+
+    @cached_property
+    def _compiled_jacobian(self) -> Any:
+        return with_repair(self._cache, lambda: self._first_call("jacobian"))
+
+    def _first_call(self, name: str) -> Any:
+        """The function after a call that compiles it; results do not matter."""
+        function = getattr(self.module, name)
+        n = self.model.state_size
+        y, parameters = np.ones(n), np.ones(len(self.model.parameters))
+        function(y, parameters, *([np.empty((n, n))] if name == "jacobian" else []))
+        return function
+
+    def parameters(self, eta: float, label_noise: float = 0.0, T: ArrayLike | None = None) -> Array:
+        """The vector of run-time parameters of the generated functions."""
+        teacher = teacher_overlaps(self.model, T)
+        rate = real_number("eta", eta)
+        noise = real_number("label_noise", label_noise, least=0.0)
+        general = [teacher] if self.model.teacher == "general" else []
+        packed: Array = self.module.pack_parameters(rate, noise, *general)
+        return packed
+
+    def pack(self, Q: ArrayLike, R: ArrayLike) -> Array:
+        """State vectors (..., n) from Q (..., p, p), of which the upper triangle is read, and R."""
+        leading = np.shape(Q)[:-2]
+        q = real_array("Q", Q, (*leading, self.model.p, self.model.p))
+        r = real_array("R", R, (*leading, self.model.p, self.model.pstar))
+        packed: Array = self.module.pack(q, r)
+        return packed
+
+    def unpack(self, y: ArrayLike) -> tuple[Array, Array]:
+        """Q (..., p, p) and R (..., p, p*) from state vectors (..., n)."""
+        q, r = self.module.unpack(y)
+        return q, r
+
+    def rhs(
+        self,
+        Q: ArrayLike,
+        R: ArrayLike,
+        eta: float,
+        label_noise: float = 0.0,
+        T: ArrayLike | None = None,
+    ) -> tuple[Array, Array]:
+        """The drift (dQ/dα, dR/dα) at overlaps Q (..., p, p) and R (..., p, p*).
+
+        Any symmetric Q is taken, also one that no weights have. Raises InputError on wrong shapes.
+        """
+        states = self.pack(Q, R)
+        parameters = self.parameters(eta, label_noise, T)
+        flat = states.reshape(-1, self.model.state_size)
+        drift = np.empty_like(flat)
+        for y, dy in zip(flat, drift, strict=True):
+            self.compiled_rhs(y, parameters, dy)
+        return self.unpack(drift.reshape(states.shape))
+
+    def loss(self, Q: ArrayLike, R: ArrayLike, T: ArrayLike | None = None) -> Any:
+        """Generalisation error ε at Q (..., p, p), R (..., p, p*): a float, or an array (...).
+
+        It is a difference of terms of order one, so below about 1e-16 it is rounding.
+        """
+        states = self.pack(Q, R)
+        values = self.loss_of_states(states.reshape(-1, self.model.state_size), T)
+        return float(values[0]) if states.ndim == 1 else values.reshape(states.shape[:-1])
+
+    def loss_of_states(self, states: Array, T: ArrayLike | None = None) -> Array:
+        """ε of packed states (m, n), NaN where the state is; shape (m,)."""
+        parameters = self.parameters(0.0, 0.0, T)
+        return np.array([self._compiled_loss(y, parameters) for y in np.ascontiguousarray(states)])
+
+    def jacobian(
+        self,
+        Q: ArrayLike,
+        R: ArrayLike,
+        eta: float,
+        label_noise: float = 0.0,
+        T: ArrayLike | None = None,
+    ) -> Array:
+        """∂(dy/dα)ᵢ/∂yⱼ at one state, shape (n, n), in the order of ``model.state``."""
+        y = self.pack(Q, R)
+        if y.ndim != 1:
+            raise ValueError("jacobian takes one state")
+        return self.jacobian_of_state(y, self.parameters(eta, label_noise, T))
+
+    def jacobian_of_state(self, y: Array, parameters: Array) -> Array:
+        """The Jacobian at a packed state, with packed parameters."""
+        result = np.empty((y.size, y.size))
+        self._compiled_jacobian(np.ascontiguousarray(y), parameters, result)
+        return result

@@ -1,0 +1,62 @@
+"""Generated modules without Numba and without a disk: executed as plain Python."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from closed_form import Point
+
+from derive import Model
+from derive.emit import numba_module
+
+_IMPORT = "from numba import njit\n"
+_IDENTITY = "def njit(**options):\n    return lambda function: function\n"
+_NO_LIMIT = 10**9
+
+
+def source(model: Model, unrolled: bool | None = None) -> str:
+    """The text of the module; `unrolled` forces one line per entry, or loops."""
+    with pytest.MonkeyPatch.context() as patch:
+        if unrolled is not None:
+            patch.setattr(numba_module, "UNROLL_BUDGET", _NO_LIMIT if unrolled else 0)
+        return numba_module.numba_module(model)
+
+
+@lru_cache(maxsize=256)
+def load(model: Model, unrolled: bool | None = None) -> SimpleNamespace:
+    """The names of the generated module, its functions in plain Python."""
+    text = source(model, unrolled)
+    assert text.count(_IMPORT) == 1
+    namespace: dict[str, object] = {}
+    exec(compile(text.replace(_IMPORT, _IDENTITY), model.name, "exec"), namespace)
+    return SimpleNamespace(**namespace)
+
+
+def arguments(model: Model, module: SimpleNamespace, point: Point) -> tuple[np.ndarray, np.ndarray]:
+    """State and parameter vectors of `point` in the module's own layout."""
+    teacher = (point.T,) if model.teacher == "general" else ()
+    parameters = module.pack_parameters(point.eta, point.label_noise, *teacher)
+    return module.pack(point.Q, point.R), parameters
+
+
+def rhs(model: Model, module: SimpleNamespace, point: Point) -> np.ndarray:
+    y, parameters = arguments(model, module, point)
+    dy = np.full(module.STATE_SIZE, np.nan)
+    module.rhs(y, parameters, dy)
+    return dy
+
+
+def drift(model: Model, point: Point) -> tuple[np.ndarray, np.ndarray]:
+    """dQ and dR by the generated code, as matrices."""
+    module = load(model)
+    return module.unpack(rhs(model, module, point))
+
+
+def jacobian(model: Model, module: SimpleNamespace, point: Point) -> np.ndarray:
+    y, parameters = arguments(model, module, point)
+    out = np.full((module.STATE_SIZE, module.STATE_SIZE), np.nan)
+    module.jacobian(y, parameters, out)
+    return out

@@ -1,0 +1,92 @@
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from closed_form import OPTION_SETS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from derive import Model, ModelError
+from derive.model import MAX_WIDTH
+
+OPTIONS = ("constraint", "flow", "teacher", "readout")
+
+
+@pytest.mark.parametrize("width", ["p", "pstar"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, 4.0, MAX_WIDTH + 1, 10**6, True, False, "4", None, float("nan")])
+def test_width_out_of_range_or_of_another_type_is_refused(width, value):
+    with pytest.raises(ModelError, match=rf"{width}: .* is not an integer from 1 to {MAX_WIDTH}") as error:
+        Model(**{"p": 2, "pstar": 2, width: value})
+    assert error.value.option == width
+    assert isinstance(error.value, ValueError)
+
+
+def test_integers_of_other_types_become_int():
+    model = Model(np.int64(4), np.uint8(2))
+    assert (type(model.p), type(model.pstar)) == (int, int)
+    assert model == Model(4, 2)
+    assert Model(MAX_WIDTH, 1).p == MAX_WIDTH
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("value", ["Free", "", "unknown", None, 1, ["free"]])
+def test_unknown_option_value_is_refused_and_the_allowed_ones_named(option, value):
+    with pytest.raises(ModelError, match=f"{option}: .* is not one of .*, .*") as error:
+        Model(4, 2, **{option: value})
+    assert error.value.option == option
+
+
+def test_model_is_frozen_and_hashable():
+    model = Model(4, 2)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        model.p = 5
+    assert {model: 1}[Model(4, 2, "free", "sgd", "orthonormal", "mean")] == 1
+    assert len({Model(4, 2), Model(4, 3), Model(4, 2, readout="sum")}) == 3
+
+
+def test_name_lists_the_options_that_are_not_default():
+    assert Model(4, 2).name == "p4_pstar2"
+    assert Model(4, 2, readout="sum").name == "p4_pstar2_sum"
+    full = Model(12, 5, "sphere", "gradient", "general", "sqrt")
+    assert full.name == "p12_pstar5_sphere_gradient_general_sqrt"
+
+
+def test_names_are_unique():
+    models = {Model(p, q, *options) for p, q, options in itertools.product((1, 11), (1, 11), OPTION_SETS)}
+    assert len({model.name for model in models}) == len(models) == 4 * len(OPTION_SETS)
+
+
+def test_state_and_parameters_in_order():
+    model = Model(2, 3, teacher="general")
+    assert model.state == (
+        *("Q_1_1", "Q_1_2", "Q_2_2"),
+        *("R_1_1", "R_1_2", "R_1_3", "R_2_1", "R_2_2", "R_2_3"),
+    )
+    teacher = ("T_1_1", "T_1_2", "T_1_3", "T_2_2", "T_2_3", "T_3_3")
+    assert model.parameters == ("eta", "label_noise", *teacher)
+    assert Model(2, 3).parameters == ("eta", "label_noise")
+    assert Model(2, 3, flow="gradient").parameters == ("eta", "label_noise")
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(OPTION_SETS))
+def test_dictionary_round_trip(p, pstar, options):
+    model = Model(p, pstar, *options)
+    assert Model.from_dict(model.to_dict()) == model
+    assert list(model.to_dict()) == ["p", "pstar", *OPTIONS]
+    assert model.state_size == len(model.state) == len(set(model.state))
+
+
+def test_dictionary_may_leave_out_options_but_not_widths():
+    assert Model.from_dict({"p": 4, "pstar": 2}) == Model(4, 2)
+    with pytest.raises(ModelError, match="pstar: is missing"):
+        Model.from_dict({"p": 4})
+    with pytest.raises(ModelError, match="p: is missing"):
+        Model.from_dict({"pstar": 4})
+
+
+def test_dictionary_with_an_unknown_option_is_refused():
+    with pytest.raises(ModelError, match="activation: is not an option") as error:
+        Model.from_dict({"p": 4, "pstar": 2, "activation": "quadratic"})
+    assert error.value.option == "activation"
