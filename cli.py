@@ -126,9 +126,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON t
 quiet_option = click.option("--quiet", is_flag=True, help="Say nothing on stderr.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="overlap-ode", prog_name="overlap-ode")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Overlap ODEs of quadratic teacher-student networks: derive, generate, integrate.
 
     \b
@@ -137,6 +141,8 @@ def cli() -> None:
       cli integrate --plot escape.png          a trajectory that leaves its plateau
       cli latex                                the equations for any p, p*
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @cli.command()
@@ -309,38 +315,31 @@ def fail(message: str, code: int) -> int:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Every error is one line on stderr."""
-    from derive.model import ModelError
-
     try:
         result = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
+    except click.BadParameter as error:
+        option = error.param.opts[-1] if error.param and error.param.opts else "argument"
+        return fail(f"{option}: {error.message}", EXIT_USAGE)
     except click.ClickException as error:
         return fail(error.format_message(), EXIT_USAGE)
     except (click.Abort, KeyboardInterrupt):
         return fail("interrupted", EXIT_INTERRUPTED)
-    except ModelError as error:
-        return fail(f"--{error}", EXIT_USAGE)
     except BrokenPipeError:
         # Why: the reader of the pipe has what it wanted; Python must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILURE
     except Exception as error:
-        code = expected(error)
-        if code is None:
-            raise
-        return fail(str(error), code)
+        from runtime.errors import InputError, LoadError
 
-
-def expected(error: Exception) -> int | None:
-    """The exit code of an error that has a one-line message; None for a defect of ours."""
-    from runtime.errors import InputError, LoadError
-
-    if isinstance(error, InputError):
-        return EXIT_USAGE
-    if isinstance(error, (LoadError, OSError, MemoryError)):
-        return EXIT_FAILURE
-    return None
+        if isinstance(error, InputError):
+            return fail(f"--{error.option.replace('_', '-')}: {error.problem}", EXIT_USAGE)
+        if isinstance(error, OSError) and error.strerror:
+            return fail(f"{error.filename or 'input or output'}: {error.strerror}", EXIT_FAILURE)
+        if isinstance(error, (LoadError, OSError, MemoryError)):
+            return fail(str(error) or "out of memory", EXIT_FAILURE)
+        raise
 
 
 def main() -> None:

@@ -76,10 +76,7 @@ def _loops(model: Model) -> list[Statement]:
 
 
 def _first_chain(model: Model) -> list[Statement]:
-    if model.teacher == "general":
-        teacher = _term(P_ST, T, sign=-1)
-    else:
-        teacher = _term(P_ST, sign=-1)
+    teacher = _term(P_ST, T, sign=-1) if model.teacher == "general" else _term(P_ST, sign=-1)
     return [
         MatrixStatement(P_SS, (_term(Q, scalar=READOUT_STUDENT),), "student rows of CD = [aQ, -bR]"),
         MatrixStatement(P_ST, (_term(R, scalar=READOUT_TEACHER),)),

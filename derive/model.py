@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from derive.errors import InputError
+
 # Why 256: the proof evaluates every entry of the matrix products in exact integer
 # arithmetic, about (p + p*)·p² operations; at 256 that is half a minute, and the
 # state has 33 000 + 256 p* components. Wider students belong to reduced descriptions.
@@ -22,14 +24,6 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "teacher": TEACHERS,
     "readout": READOUTS,
 }
-
-
-class ModelError(ValueError):
-    """A model option has a value that is not allowed; `option` names it."""
-
-    def __init__(self, option: str, message: str) -> None:
-        super().__init__(f"{option}: {message}")
-        self.option = option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +48,7 @@ class Model:
 
     Raises
     ------
-    ModelError
+    InputError
         A value is not allowed; the message names the option, the value and what is.
     """
 
@@ -70,15 +64,15 @@ class Model:
             value = getattr(self, option)
             # Why not isinstance(value, Integral) alone: True would pass as width 1.
             if isinstance(value, bool) or not hasattr(value, "__index__"):
-                raise ModelError(option, f"{value!r} is not an integer from 1 to {MAX_WIDTH}")
+                raise InputError(option, f"{value!r} is not an integer from 1 to {MAX_WIDTH}")
             width = value.__index__()
             if not 1 <= width <= MAX_WIDTH:
-                raise ModelError(option, f"{width} is not an integer from 1 to {MAX_WIDTH}")
+                raise InputError(option, f"{width} is not an integer from 1 to {MAX_WIDTH}")
             object.__setattr__(self, option, width)
         for option, allowed in _CHOICES.items():
             value = getattr(self, option)
             if value not in allowed:
-                raise ModelError(option, f"{value!r} is not one of {', '.join(allowed)}")
+                raise InputError(option, f"{value!r} is not one of {', '.join(allowed)}")
 
     @property
     def name(self) -> str:
@@ -118,12 +112,12 @@ class Model:
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> Model:
-        """The inverse of `to_dict`; raises ModelError on missing or unknown options."""
+        """The inverse of `to_dict`; raises InputError on missing or unknown options."""
         known = {field.name for field in dataclasses.fields(cls)}
         for option in options:
             if option not in known:
-                raise ModelError(str(option), "is not an option of a model")
+                raise InputError(str(option), "is not an option of a model")
         for option in ("p", "pstar"):
             if option not in options:
-                raise ModelError(option, "is missing")
+                raise InputError(option, "is missing")
         return cls(**options)

@@ -13,6 +13,7 @@ from derive.emit.latex import FORMS, SUBJECTS, Conventions, component_form, matr
 from derive.emit.manifest import FILE_NAME as MANIFEST
 from derive.emit.manifest import manifest
 from derive.emit.numba_module import numba_module
+from derive.errors import InputError
 from derive.lower import DQ, DR, LOSS, lower
 from derive.model import Model
 from derive.program import evaluate
@@ -112,7 +113,7 @@ class OverlapODEs:
 
         Raises
         ------
-        ValueError
+        InputError
             Another form or subject.
         """
         return latex(self.model, form, what)
@@ -130,8 +131,10 @@ class OverlapODEs:
 
         Raises
         ------
-        OSError
+        InputError
             The folder cannot be written, or is a symbolic link.
+        OSError
+            Writing failed.
         """
         target = Path(folder) / self.model.name
         write_files(target, self.files())
@@ -147,10 +150,10 @@ def latex(model: Model, form: str = "matrix", what: str = "odes") -> str:
 
 
 def check_latex_options(form: str, what: str) -> None:
-    """Raise ValueError unless `form` and `what` are known."""
+    """Raise InputError unless `form` and `what` are known."""
     for option, value, allowed in (("form", form, FORMS), ("what", what, SUBJECTS)):
         if value not in allowed:
-            raise ValueError(f"{option}: {value!r} is not one of {', '.join(allowed)}")
+            raise InputError(option, f"{value!r} is not one of {', '.join(allowed)}")
 
 
 def latex_for_any_widths(what: str = "odes", **options: str) -> str:

@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from derive.errors import InputError
+
 _FOLDER_MODE = 0o755
 _FILE_MODE = 0o644
 
@@ -21,13 +23,18 @@ def write_files(target: Path, files: Mapping[str, str]) -> None:
 
     Raises
     ------
+    InputError
+        The folder above `target` cannot be made or written, or `target` is not a real folder.
     OSError
-        `target` cannot be written or is a symbolic link; nothing half-written stays.
+        Writing failed; nothing half-written stays.
     """
-    if target.is_symlink():
-        raise OSError(f"{target} is a symbolic link; remove it first")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise InputError("generated", f"{target} is in the way: it is not a folder")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise InputError("generated", f"{target.parent} cannot be written: {error.strerror}") from None
     try:
         for name, text in files.items():
             path = temporary / name

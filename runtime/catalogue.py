@@ -20,7 +20,7 @@ def systems(generated: Path) -> list[dict[str, Any]]:
     if not generated.exists():
         return []
     if not generated.is_dir():
-        raise InputError("--generated", f"{generated} is not a folder")
+        raise InputError("generated", f"{generated} is not a folder")
     entries: list[dict[str, Any]] = []
     for folder in sorted(generated.iterdir()):
         if folder.name.startswith((".", "__")) or not folder.is_dir():

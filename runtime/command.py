@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 import runtime
 from derive.model import Model
 from runtime.errors import InputError
+from runtime.integrate import Problem, integrate_problem
 from runtime.results import check_output
 from runtime.states import Array, real_number
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import xarray
 
 _CONVENTIONS = ("p", "pstar", "constraint", "flow", "teacher", "readout")
+_SETTINGS = ("eta", "alpha", "label_noise", "rtol", "atol", "method")
 DEFAULT_N = 10**6
 
 
@@ -35,18 +38,13 @@ def integrate(arguments: Mapping[str, Any], say: Callable[[str], None]) -> xarra
         from runtime.plot import SUFFIXES
 
         check_output(plot, SUFFIXES, option="plot")
-    Q0, R0, T, origin = initial_overlaps(model, arguments)
-    try:
-        system = runtime.load(model, arguments["generated"])
-        run = runtime.integrate(
-            system,
-            Q0,
-            R0,
-            T=T,
-            **{name: arguments[name] for name in ("eta", "alpha", "label_noise", "rtol", "atol", "method")},
-        )
-    except InputError as error:
-        raise _as_option(error) from None
+    with _naming_options():
+        Q0, R0, T, origin = initial_overlaps(model, arguments)
+        settings = {name: arguments[name] for name in _SETTINGS}
+        problem = Problem.checked(model, Q0, R0, T=T, **settings)
+    # Why only now: bad options must not leave a derived system behind.
+    system = runtime.load(model, arguments["generated"])
+    run = integrate_problem(system, problem)
     run.attrs.update(origin)
     if out is not None:
         runtime.save_netcdf(run, out)
@@ -61,16 +59,20 @@ def integrate(arguments: Mapping[str, Any], say: Callable[[str], None]) -> xarra
     return run
 
 
+# Arguments that have no option of their own, and the option that they come from.
 _OPTIONS = {"Q0": "overlaps", "R0": "overlaps", "T": "overlaps", "file": "overlaps", "scale": "ideal"}
 
 
-def _as_option(error: InputError) -> InputError:
-    """The error with its argument's name as that of the option on the command line."""
-    message = str(error).removeprefix(f"{error.option}: ")
-    option = _OPTIONS.get(error.option, error.option).replace("_", "-")
-    if error.option in ("Q0", "R0", "T"):
-        message = f"{error.option} {message}"
-    return InputError(f"--{option}", message)
+@contextlib.contextmanager
+def _naming_options() -> Iterator[None]:
+    """Errors inside name the option on the command line instead of the argument."""
+    try:
+        yield
+    except InputError as error:
+        if error.option not in _OPTIONS:
+            raise
+        problem = error.problem if error.option in ("file", "scale") else f"{error.option} {error.problem}"
+        raise InputError(_OPTIONS[error.option], problem) from None
 
 
 def initial_overlaps(
@@ -79,39 +81,38 @@ def initial_overlaps(
     """Q0, R0, T (None if orthonormal) and the attributes that say where they come from."""
     given = [name for name in ("n", "ideal", "overlaps") if arguments[name] is not None]
     if len(given) > 1:
-        raise InputError(f"--{given[1]}", f"does not go with --{given[0]}")
-    try:
-        correlation = real_number("teacher_correlation", arguments["teacher_correlation"])
-        if correlation and model.teacher == "orthonormal":
-            raise InputError("teacher_correlation", "needs --teacher general")
-        if arguments["overlaps"] is not None:
-            Q0, R0, T = runtime.overlaps_from_file(arguments["overlaps"])
-            if model.teacher == "orthonormal":
-                if T is not None and not np.array_equal(T, np.eye(model.pstar)):
-                    raise InputError("file", "has a T that is not 1: this needs --teacher general")
-                T = None
-            elif T is None:
-                T = _correlated(model, correlation)
-            return Q0, R0, T, {"overlaps": str(arguments["overlaps"])}
-        T = _correlated(model, correlation) if model.teacher == "general" else None
-        n = None if arguments["ideal"] is not None else (arguments["n"] or DEFAULT_N)
-        if arguments["n"] == 0:
-            n = 0
-        Q0, R0 = runtime.random_overlaps(
-            model.p,
-            model.pstar,
-            n,
-            arguments["seed"],
-            constraint=model.constraint,
-            T=T,
-            q0=arguments["q0"],
-            scale=arguments["ideal"],
-        )
-    except InputError as error:
-        raise _as_option(error) from None
+        raise InputError(given[1], f"does not go with --{given[0]}")
+    correlation = real_number("teacher_correlation", arguments["teacher_correlation"])
+    if correlation and model.teacher == "orthonormal":
+        raise InputError("teacher_correlation", "needs --teacher general")
+    if arguments["overlaps"] is not None:
+        Q0, R0, T = runtime.overlaps_from_file(arguments["overlaps"])
+        if model.teacher == "general":
+            return (
+                Q0,
+                R0,
+                _correlated(model, correlation) if T is None else T,
+                {"overlaps": str(arguments["overlaps"])},
+            )
+        if T is not None and not np.array_equal(T, np.eye(model.pstar)):
+            raise InputError("overlaps", "the file has a T that is not 1: this needs --teacher general")
+        return Q0, R0, None, {"overlaps": str(arguments["overlaps"])}
+    T = _correlated(model, correlation) if model.teacher == "general" else None
+    n, ideal = arguments["n"], arguments["ideal"]
+    if n is None and ideal is None:
+        n = DEFAULT_N
+    Q0, R0 = runtime.random_overlaps(
+        model.p,
+        model.pstar,
+        n,
+        arguments["seed"],
+        constraint=model.constraint,
+        T=T,
+        q0=arguments["q0"],
+        scale=ideal,
+    )
     origin = {"seed": arguments["seed"], "q0": arguments["q0"]}
-    origin |= {"n": n} if n is not None else {"ideal": arguments["ideal"]}
-    return Q0, R0, T, origin
+    return Q0, R0, T, origin | ({"ideal": ideal} if n is None else {"n": n})
 
 
 def _correlated(model: Model, correlation: float) -> Array:
@@ -134,9 +135,9 @@ def as_json(run: xarray.Dataset) -> dict[str, Any]:
             return None
         return values
 
-    variables = {name: plain(variable.values.tolist()) for name, variable in run.data_vars.items()}
+    variables = {str(name): plain(variable.values.tolist()) for name, variable in run.data_vars.items()}
     attributes = {
-        name: value.item() if hasattr(value, "item") else value for name, value in run.attrs.items()
+        str(name): value.item() if hasattr(value, "item") else value for name, value in run.attrs.items()
     }
     return {"attributes": attributes, "alpha": run["alpha"].values.tolist(), **variables}
 

@@ -24,11 +24,12 @@ from typing import Any, TypeVar
 
 import llvmlite
 import numba
-from numba.core import config
+from numba.core import config as numba_config
 
 ENVIRONMENT = "OVERLAP_ODE_CACHE"
 
 _lock = threading.RLock()
+_config: Any = numba_config
 _Result = TypeVar("_Result")
 
 
@@ -89,12 +90,12 @@ def cache_folder(source: str | bytes) -> Path:
 def caching_in(folder: Path) -> Iterator[None]:
     """Functions decorated with ``njit(cache=True)`` inside keep their code in `folder`."""
     with _lock:
-        before = config.CACHE_DIR
-        config.CACHE_DIR = str(folder)
+        before = _config.CACHE_DIR
+        _config.CACHE_DIR = str(folder)
         try:
             yield
         finally:
-            config.CACHE_DIR = before
+            _config.CACHE_DIR = before
 
 
 def with_repair(folder: Path, compile_all: Callable[[], _Result]) -> _Result:
@@ -106,7 +107,7 @@ def with_repair(folder: Path, compile_all: Callable[[], _Result]) -> _Result:
         return compile_all()
     except (numba.core.errors.NumbaError, MemoryError):
         raise
-    except Exception:
+    except Exception:  # noqa: BLE001 (unpickling damage raises anything)
         for path in sorted(folder.rglob("*.nb[ic]")):
             path.unlink(missing_ok=True)
         return compile_all()

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
+from derive.errors import InputError
 
-class InputError(ValueError):
-    """An argument has a value that is not allowed; `option` names the argument."""
-
-    def __init__(self, option: str, message: str) -> None:
-        super().__init__(f"{option}: {message}")
-        self.option = option
+__all__ = ["InputError", "LoadError"]
 
 
 class LoadError(RuntimeError):

@@ -86,7 +86,9 @@ def random_overlaps(
         Q = np.broadcast_to(variance * np.eye(p), (count, p, p)).copy()
         smallest = np.min(np.linalg.eigvalsh(_joint(Q, R, teacher)))
         if smallest < 0.0:
-            raise InputError("scale", f"{size:g} is too large: no weights have Q0 = {variance:g} and this R0")
+            raise InputError(
+                "scale", f"{size:g} is too large: no weights have Q0 = {variance:g} and this R0"
+            )
     else:
         if scale is not None:
             raise InputError("scale", "goes with n = None; with n the size of R0 follows from N")
@@ -160,8 +162,7 @@ def overlaps_from_file(path: str | Path) -> tuple[Array, Array, Array | None]:
         found = _read_npz(path) if path.suffix == ".npz" else _read_netcdf(path)
     except FileNotFoundError:
         raise InputError("file", f"{path} does not exist") from None
-    except Exception as error:
-        # Why any: readers of damaged files raise whatever the damage makes them trip over.
+    except Exception as error:  # noqa: BLE001 (readers of damaged files raise anything)
         raise InputError("file", f"{path} cannot be read: {str(error).splitlines()[0][:200]}") from None
     for name in ("Q", "R"):
         if name not in found:

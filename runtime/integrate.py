@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from derive.model import Model
 from runtime import states
 from runtime.errors import InputError
 from runtime.results import trajectory_dataset
@@ -23,6 +25,53 @@ SCIPY_PREFIX = "scipy:"
 METHODS = (*TABLEAUX, *(SCIPY_PREFIX + name for name in SCIPY_METHODS))
 # Below this a local error is rounding, and no step is small enough.
 SMALLEST_RTOL = 1e-14
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One trajectory to integrate, every value checked; see `integrate` for the meaning."""
+
+    Q0: states.Array
+    R0: states.Array
+    T: states.Array
+    eta: float
+    label_noise: float
+    times: states.Array
+    rtol: float
+    atol: float
+    method: str
+
+    @classmethod
+    def checked(
+        cls,
+        model: Model,
+        Q0: ArrayLike,
+        R0: ArrayLike,
+        *,
+        eta: float,
+        alpha: ArrayLike,
+        label_noise: float,
+        T: ArrayLike | None,
+        rtol: float,
+        atol: float,
+        method: str,
+    ) -> Problem:
+        """The problem; raises InputError that names the first argument that is not allowed."""
+        if method not in METHODS:
+            raise InputError("method", f"{method!r} is not one of {', '.join(METHODS)}")
+        teacher = states.teacher_overlaps(model, T)
+        Q, R = states.overlaps(model, Q0, R0, teacher)
+        return cls(
+            Q0=0.5 * (Q + Q.T),
+            R0=R,
+            T=teacher,
+            eta=states.real_number("eta", eta, least=0.0, strict=True),
+            label_noise=states.real_number("label_noise", label_noise, least=0.0),
+            times=states.output_times(alpha),
+            rtol=states.real_number("rtol", rtol, least=SMALLEST_RTOL),
+            atol=states.real_number("atol", atol, least=0.0, strict=True),
+            method=method,
+        )
 
 
 def integrate(
@@ -74,39 +123,42 @@ def integrate(
     InputError
         An argument is not allowed; the message names it.
     """
-    if method not in METHODS:
-        raise InputError("method", f"{method!r} is not one of {', '.join(METHODS)}")
-    model = system.model
-    teacher = states.teacher_overlaps(model, T)
-    Q, R = states.overlaps(model, Q0, R0, teacher)
-    rate = states.real_number("eta", eta, least=0.0, strict=True)
-    times = states.output_times(alpha)
-    relative = states.real_number("rtol", rtol, least=SMALLEST_RTOL)
-    absolute = states.real_number("atol", atol, least=0.0, strict=True)
-    parameters = system.parameters(rate, label_noise, T)
-    y0 = system.pack(0.5 * (Q + Q.T), R)
-    if method in TABLEAUX:
+    problem = Problem.checked(
+        system.model,
+        Q0,
+        R0,
+        eta=eta,
+        alpha=alpha,
+        label_noise=label_noise,
+        T=T,
+        rtol=rtol,
+        atol=atol,
+        method=method,
+    )
+    return integrate_problem(system, problem)
+
+
+def integrate_problem(system: System, problem: Problem) -> xarray.Dataset:
+    """As `integrate`, for a problem that was checked against the system's model."""
+    general = problem.T if system.model.teacher == "general" else None
+    parameters = system.parameters(problem.eta, problem.label_noise, general)
+    y0 = system.pack(problem.Q0, problem.R0)
+    if problem.method in TABLEAUX:
         solution = solve(
             system.compiled_rhs,
             y0,
-            times,
+            problem.times,
             parameters=parameters,
-            rtol=relative,
-            atol=absolute,
-            tableau=TABLEAUX[method],
+            rtol=problem.rtol,
+            atol=problem.atol,
+            tableau=TABLEAUX[problem.method],
             operations=system.operations,
         )
     else:
-        name = method.removeprefix(SCIPY_PREFIX)
-        solution = solve_scipy(system, name, y0, times, parameters, relative, absolute)
-    settings = {
-        "eta": rate,
-        "label_noise": float(label_noise),
-        "rtol": relative,
-        "atol": absolute,
-        "method": method,
-    }
-    return trajectory_dataset(system, solution, teacher, settings)
+        name = problem.method.removeprefix(SCIPY_PREFIX)
+        solution = solve_scipy(system, name, y0, problem.times, parameters, problem.rtol, problem.atol)
+    settings = {name: getattr(problem, name) for name in ("eta", "label_noise", "rtol", "atol", "method")}
+    return trajectory_dataset(system, solution, problem.T, settings)
 
 
 def final_state(run: xarray.Dataset) -> tuple[np.ndarray, np.ndarray]:

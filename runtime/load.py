@@ -19,7 +19,8 @@ from derive.emit.header import derive_command
 from derive.emit.manifest import FILE_NAME as MANIFEST
 from derive.emit.manifest import FORMAT
 from derive.emit.numba_module import numba_module
-from derive.model import Model, ModelError
+from derive.errors import InputError
+from derive.model import Model
 from derive.odes import DOCUMENT, MODULE, overlap_odes
 from derive.version import VERSION, generator_digest
 from runtime.compile_cache import cache_folder, caching_in
@@ -81,7 +82,8 @@ def _import(path: Path, text: str, name: str, cache: Path) -> ModuleType:
     module = ModuleType(name)
     module.__file__ = str(path.resolve())
     with caching_in(cache):
-        exec(compile(text, module.__file__, "exec"), module.__dict__)
+        # The text comes from the installed generator, not from the file.
+        exec(compile(text, module.__file__, "exec"), module.__dict__)  # noqa: S102
     # Why in sys.modules: Numba looks the globals of cached functions up there.
     sys.modules[name] = module
     return module
@@ -131,7 +133,7 @@ def _read_manifest(folder: Path) -> tuple[dict[str, Any], Model]:
         raise LoadError(f"{path} is damaged; {_remedy(None)}") from None
     try:
         model = Model.from_dict(manifest["model"])
-    except (KeyError, TypeError, ModelError):
+    except (KeyError, TypeError, InputError):
         raise LoadError(f"{path} is damaged or of another version; {_remedy(None)}") from None
     if format_number != FORMAT or version != VERSION:
         raise LoadError(f"{folder} was written by overlap-ode {version}, not {VERSION}; {_remedy(model)}")

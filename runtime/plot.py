@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".pdf", ".svg")
 # Okabe and Ito's palette: distinct with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -66,7 +66,8 @@ def plot_trajectory(run: xarray.Dataset, path: str | Path) -> Path:
                 )
         bottom.set_ylabel(r"student-teacher overlaps $R_{ir}$")
         bottom.set_xlabel(r"time $\alpha$ = samples / $N$")
-        bottom.legend(loc="upper left", ncols=4, fontsize=8, title="colour: teacher $r$", title_fontsize=8)
+        # Why outside: inside, some trajectory always runs below it.
+        bottom.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
         with replacing(target) as temporary:
             figure.savefig(temporary, dpi=160, metadata=_NO_DATES[target.suffix.lower()])
     return target

@@ -41,7 +41,7 @@ def solve_scipy(
     def jacobian(_: float, y: Array) -> Array:
         return system.jacobian_of_state(y, parameters)
 
-    def blows_up(_: float, y: Array, *args: Any) -> float:
+    def blows_up(_: float, y: Array) -> float:
         largest = float(np.max(np.abs(y)))
         return bound - largest if np.isfinite(largest) else -1.0
 

@@ -48,7 +48,9 @@ def _scaled_norm(x, y, y_new, rtol, atol):
 
 
 @kernel(
-    types.float64(_function, _vector, _vector, _matrix, types.int64, types.float64, types.float64, types.float64)
+    types.float64(
+        _function, _vector, _vector, _matrix, types.int64, types.float64, types.float64, types.float64
+    )
 )
 def first_step(rhs, parameters, y, work, order, rtol, atol, span):
     """A first step size (E. Hairer, S. P. Nørsett, G. Wanner, Solving ODEs I, sec. II.4).
@@ -219,7 +221,9 @@ def advance(
             return DIVERGED
 
         error = max(error, _SMALLEST_ERROR)
-        factor = _SAFETY * error ** (-_PROPORTIONAL * exponent) * clock[LAST_ERROR] ** (_INTEGRAL * exponent)
+        factor = (
+            _SAFETY * error ** (-_PROPORTIONAL * exponent) * clock[LAST_ERROR] ** (_INTEGRAL * exponent)
+        )
         factor = min(_GROW, max(_SHRINK, factor))
         if counters[FAILED_BEFORE]:
             factor = min(factor, 1.0)

@@ -358,7 +358,10 @@ PRINCE8 = Tableau(
             ),
         )
     ),
-    source="P. J. Prince, Parallel derivation of efficient continuous/discrete explicit Runge-Kutta methods (2018), 8(6) with a free continuous extension",
+    source=(
+        "P. J. Prince, Parallel derivation of efficient continuous/discrete explicit"
+        " Runge-Kutta methods (2018), 8(6) with a continuous extension of order 7 at no cost"
+    ),
 )
 
 TABLEAUX = {tableau.name: tableau for tableau in (TSIT5, PRINCE8)}

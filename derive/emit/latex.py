@@ -211,8 +211,8 @@ def _definitions(conventions: Conventions, model: Model | None, chains: int) -> 
         ("s", rf"\operatorname{{tr}}(DC) = a\operatorname{{tr}} Q - {trace}"),
         (
             "t",
-            r"\operatorname{tr}(DCDC) = a^2\operatorname{tr} Q^2 - 2ab\operatorname{tr} RR^\top"
-            f" + {square}",
+            r"\operatorname{tr}(DCDC) = a^2\operatorname{tr} Q^2 - 2ab\operatorname{tr} RR^\top + "
+            + square,
         ),
     ]
     if chains >= 1:
@@ -475,7 +475,7 @@ def component_form(model: Model, what: str) -> str:
 def _component_jacobian(
     model: Model, equations: OverlapEquations, components: _Components, assignments: list[Assignment]
 ) -> str:
-    """For each order parameter x, the derivatives ∂ₓ of s, t, X, Y, Z that do not vanish and of the drift."""
+    """For each order parameter x, the derivatives ∂ₓ that do not vanish, intermediate ones first."""
     sections: list[str] = []
     for variable in model.state:
         tangents = {variable: ""}

@@ -92,6 +92,14 @@ def loss(model: Model, point: Point) -> float:
     return (s**2 + 2 * t) / 2
 
 
+def magnitude(model: Model, point: Point) -> float:
+    """The largest entry of the free drift: what rounding errors are measured by, since the
+    sphere cancels some entries to nothing.
+    """
+    free = dataclasses.replace(model, constraint="free")
+    return max(np.abs(flatten(*drift(free, point))).max(), 1.0)
+
+
 def flatten(Q: np.ndarray, R: np.ndarray) -> np.ndarray:
     """The state vector: upper triangle of Q by rows, then R by rows."""
     return np.concatenate([Q[np.triu_indices(len(Q))], R.ravel()])

@@ -68,7 +68,9 @@ def test_moments_are_derivatives_of_the_generating_function():
 
 
 def _float_moments(covariance, weights, noise):
-    return ComponentMoments(covariance, weights, noise, math.prod, lambda terms: sum(m * x for m, x in terms))
+    return ComponentMoments(
+        covariance, weights, noise, math.prod, lambda terms: sum(m * x for m, x in terms)
+    )
 
 
 @pytest.mark.parametrize("readout", ["mean", "sum"])

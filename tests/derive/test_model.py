@@ -7,16 +7,18 @@ from closed_form import OPTION_SETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from derive import Model, ModelError
+from derive import Model, InputError
 from derive.model import MAX_WIDTH
 
 OPTIONS = ("constraint", "flow", "teacher", "readout")
 
 
 @pytest.mark.parametrize("width", ["p", "pstar"])
-@pytest.mark.parametrize("value", [0, -1, 1.5, 4.0, MAX_WIDTH + 1, 10**6, True, False, "4", None, float("nan")])
+@pytest.mark.parametrize(
+    "value", [0, -1, 1.5, 4.0, MAX_WIDTH + 1, 10**6, True, False, "4", None, float("nan")]
+)
 def test_width_out_of_range_or_of_another_type_is_refused(width, value):
-    with pytest.raises(ModelError, match=rf"{width}: .* is not an integer from 1 to {MAX_WIDTH}") as error:
+    with pytest.raises(InputError, match=rf"{width}: .* is not an integer from 1 to {MAX_WIDTH}") as error:
         Model(**{"p": 2, "pstar": 2, width: value})
     assert error.value.option == width
     assert isinstance(error.value, ValueError)
@@ -32,7 +34,7 @@ def test_integers_of_other_types_become_int():
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("value", ["Free", "", "unknown", None, 1, ["free"]])
 def test_unknown_option_value_is_refused_and_the_allowed_ones_named(option, value):
-    with pytest.raises(ModelError, match=f"{option}: .* is not one of .*, .*") as error:
+    with pytest.raises(InputError, match=f"{option}: .* is not one of .*, .*") as error:
         Model(4, 2, **{option: value})
     assert error.value.option == option
 
@@ -80,13 +82,13 @@ def test_dictionary_round_trip(p, pstar, options):
 
 def test_dictionary_may_leave_out_options_but_not_widths():
     assert Model.from_dict({"p": 4, "pstar": 2}) == Model(4, 2)
-    with pytest.raises(ModelError, match="pstar: is missing"):
+    with pytest.raises(InputError, match="pstar: is missing"):
         Model.from_dict({"p": 4})
-    with pytest.raises(ModelError, match="p: is missing"):
+    with pytest.raises(InputError, match="p: is missing"):
         Model.from_dict({"pstar": 4})
 
 
 def test_dictionary_with_an_unknown_option_is_refused():
-    with pytest.raises(ModelError, match="activation: is not an option") as error:
+    with pytest.raises(InputError, match="activation: is not an option") as error:
         Model.from_dict({"p": 4, "pstar": 2, "activation": "quadratic"})
     assert error.value.option == "activation"

@@ -33,7 +33,10 @@ def test_derivative_obeys_the_product_rule(f, g, point):
     product_rule = f.derivative("x") * g + f * g.derivative("x")
     assert (f * g).derivative("x") == product_rule
     assert value(f.derivative("x") * x, point) == sum(
-        (monomial.count("x") * value(ScalarPolynomial({monomial: c}), point) for monomial, c in f.terms.items()),
+        (
+            monomial.count("x") * value(ScalarPolynomial({monomial: c}), point)
+            for monomial, c in f.terms.items()
+        ),
         Fraction(0),
     )
 

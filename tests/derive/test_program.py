@@ -1,0 +1,155 @@
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from closed_form import drift, flatten, loss, magnitude, named, random_point
+
+from derive import Model
+from derive.lower import DQ, DR, LOSS, lower
+from derive.program import (
+    Assignment,
+    Matrix,
+    MatrixStatement,
+    NormRates,
+    Operand,
+    Program,
+    Projection,
+    ScalarStatement,
+    Term,
+    entry,
+    evaluate,
+    expand,
+    operand_entry,
+    operation_count,
+    sources,
+    targets,
+)
+from derive.proof import evaluate_exactly
+from derive.scalars import ScalarPolynomial
+
+S = Matrix("S", "p", "p", symmetric=True)
+M = Matrix("M", "p", "pstar")
+N = Matrix("N", "p", "pstar")
+
+
+def program_of(*statements, outputs=(), inputs=(S, M)):
+    return Program(p=2, pstar=3, inputs=inputs, scalars=("c",), statements=statements, outputs=outputs)
+
+
+def test_both_halves_of_a_symmetric_matrix_share_names():
+    assert entry(S, 2, 1) == entry(S, 1, 2) == "S_1_2"
+    assert entry(M, 2, 1) == "M_2_1"
+    assert operand_entry(M.T, 3, 2) == "M_2_3"
+    assert not S.T.transposed
+
+
+def test_independent_entries_in_the_order_of_the_state():
+    model = Model(3, 2)
+    program = lower(model)
+    names = [entry(m, i, j) for m in program.inputs for i, j in program.entries(m)]
+    assert tuple(names) == model.state
+
+
+def test_product_of_matrices_entry_by_entry():
+    statement = MatrixStatement(S, (Term(-1, "c", (Operand(M), M.T)), Term(1, "c", ())))
+    assignments = {x.target: x.terms for x in expand(program_of(statement), statement)}
+    assert list(assignments) == ["S_1_1", "S_1_2", "S_2_2"]
+    assert assignments["S_1_2"] == tuple((-1, ("c", f"M_1_{k}", f"M_2_{k}")) for k in (1, 2, 3))
+    assert assignments["S_1_1"][-1] == (1, ("c",))
+
+
+def test_projection_leaves_an_exact_zero_on_the_diagonal():
+    statement = Projection(DQ, S, S, "g", sides=2)
+    assignments = {x.target: x.terms for x in expand(program_of(statement), statement)}
+    assert assignments["dQ_1_1"] == assignments["dQ_2_2"] == ()
+    assert assignments["dQ_1_2"] == ((1, ("S_1_2",)), (-1, ("g_1", "S_1_2")), (-1, ("g_2", "S_1_2")))
+
+
+def test_norm_rates_divide_once():
+    statement = NormRates("g", "inverse", S, S)
+    lines = list(expand(program_of(statement), statement))
+    assert [line.target for line in lines] == ["inverse_1", "g_1", "inverse_2", "g_2"]
+    assert [line.reciprocal for line in lines] == [True, False, True, False]
+    assert targets(statement) == ("g", "inverse")
+
+
+def test_restriction_keeps_what_the_outputs_need_and_no_more():
+    double = ScalarStatement("d", 2 * ScalarPolynomial.name("c"))
+    unused = ScalarStatement("unused", ScalarPolynomial.name("d"))
+    scaled = MatrixStatement(N, (Term(1, "d", (Operand(M),)),))
+    program = program_of(double, unused, scaled, outputs=(N, "unused"))
+    assert program.restricted_to([N]).statements == (double, scaled)
+    assert program.restricted_to(["unused"]).statements == (double, unused)
+    assert program.restricted_to(["d"]).outputs == ("d",)
+    assert sources(scaled) == {"d", "M"}
+
+
+@pytest.mark.parametrize(
+    ("terms", "operations"),
+    [
+        ((), 0),
+        (((Fraction(1), ("x",)),), 0),
+        (((Fraction(-1), ("x",)),), 0),
+        (((Fraction(2), ("x",)),), 1),
+        (((Fraction(1), ("x", "y")), (Fraction(-1), ("z",))), 2),
+        (((Fraction(1, 2), ("x", "y")), (Fraction(-3), ())), 3),
+    ],
+)
+def test_operations_of_one_assignment(terms, operations):
+    assert Assignment("target", terms).operations == operations
+
+
+def test_a_reciprocal_is_one_operation():
+    assert Assignment("target", ((Fraction(1), ("x",)),), reciprocal=True).operations == 1
+
+
+@pytest.mark.parametrize("widths", [(1, 1), (1, 3), (2, 2), (5, 3)])
+def test_operation_count_equals_that_of_the_expansion(widths, options):
+    program = lower(Model(*widths, *options))
+    by_expansion = sum(
+        assignment.operations
+        for statement in program.statements
+        for assignment in expand(program, statement)
+    )
+    assert operation_count(program) == by_expansion
+
+
+@pytest.mark.parametrize("widths", [(1, 1), (1, 2), (2, 1), (2, 3), (4, 2)])
+def test_program_in_floats_equals_the_closed_form(widths, options):
+    model = Model(*widths, *options)
+    point = random_point(model, seed=17)
+    values = {name: float(value) for name, value in named(model, point).items()}
+
+    def combine(terms):
+        return sum(float(c) * math.prod(factors) for c, factors in terms)
+
+    results = evaluate(lower(model), values, combine, lambda value: 1.0 / value)
+    found = [results[f"d{name}"] for name in model.state]
+    expected = flatten(*drift(model, point))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * magnitude(model, point))
+    assert results["loss"] == pytest.approx(loss(model, point), rel=1e-12)
+
+
+def test_evaluation_in_rationals_is_exact():
+    model = Model(2, 2, "sphere", teacher="general")
+    values = named(model, random_point(model, seed=1))
+    results = evaluate_exactly(lower(model), values)
+    assert set(results) == {f"d{name}" for name in model.state} | {LOSS}
+    assert all(isinstance(value, (int, Fraction)) for value in results.values())
+    # Scaling the weights scales homogeneous parts exactly: without a student the loss is the teacher's.
+    for name in model.state:
+        values[name] = Fraction(0)
+    trace = values["T_1_1"] + values["T_2_2"]
+    square = values["T_1_1"] ** 2 + 2 * values["T_1_2"] ** 2 + values["T_2_2"] ** 2
+    alone = evaluate_exactly(lower(model).restricted_to([LOSS]), values)
+    assert alone == {LOSS: values["b"] ** 2 * (trace**2 + 2 * square) / 2}
+
+
+def test_outputs_of_the_drift_cover_the_state():
+    model = Model(3, 2, "sphere")
+    program = lower(model)
+    assert program.outputs == (DQ, DR, LOSS)
+    assert [f"d{name}" for name in model.state] == [
+        entry(matrix, i, j) for matrix in (DQ, DR) for i, j in program.entries(matrix)
+    ]

@@ -1,0 +1,267 @@
+"""The proof accepts every model, and rejects every wrong program: it can fail."""
+
+import dataclasses
+import itertools
+import random
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from closed_form import drift, flatten, named, random_point
+
+from derive import Model, ProofError, overlap_odes, proof
+from derive import program as program_module
+from derive.lower import lower
+from derive.program import Contraction, MatrixStatement, NormRates, Operand, Projection, ScalarStatement
+from derive.proof import evaluate_exactly, prove
+from derive.scalars import ScalarPolynomial
+
+WIDTHS = list(itertools.product(range(1, 5), range(1, 4)))
+METHODS = {"polynomial identity": 10**9, "random points": 0}
+# One model for each way a statement can differ: sphere or free, with T and without.
+MUTATED = [
+    Model(2, 2),
+    Model(2, 2, "sphere", "sgd", "general"),
+    Model(2, 2, "sphere", "gradient"),
+    Model(2, 1, "free", "gradient", "general"),
+]
+
+
+@pytest.fixture(params=METHODS)
+def method(request, monkeypatch):
+    """Both methods of proof, whatever the size of the model."""
+    monkeypatch.setattr(proof, "POLYNOMIAL_BUDGET", METHODS[request.param])
+    return request.param
+
+
+def test_both_routes_agree_for_all_small_widths(options):
+    for widths in WIDTHS:
+        model = Model(*widths, *options)
+        found = overlap_odes(model).proof
+        assert found.method == "polynomial identity"
+        assert found.compared == model.state_size + 1
+
+
+@pytest.mark.parametrize("widths", [(1, 1), (1, 3), (3, 2)])
+def test_both_routes_agree_at_random_points(monkeypatch, widths, options):
+    monkeypatch.setattr(proof, "POLYNOMIAL_BUDGET", 0)
+    model = Model(*widths, *options)
+    found = prove(model, lower(model), seed=5)
+    assert (found.method, found.points) == ("random points", proof.RANDOM_POINTS)
+    assert found.error_bound_log2 < -100
+
+
+@pytest.mark.parametrize("constraint", ["free", "sphere"])
+def test_large_models_are_proved_at_random_points_unasked(constraint):
+    model = Model(12, 5, constraint, teacher="general")
+    assert proof.component_products(model) > proof.POLYNOMIAL_BUDGET
+    assert overlap_odes(model).proof.method == "random points"
+
+
+# --- mutations ---------------------------------------------------------------------------
+
+
+def _polynomials(polynomial):
+    """A coefficient changed, a sign changed, a term dropped, a power changed."""
+    for monomial, coefficient in polynomial.sorted_terms():
+        for changed in (2 * coefficient, 3 * coefficient, -coefficient, Fraction(0)):
+            yield f"{coefficient}{monomial} -> {changed}", _with(polynomial, monomial, changed)
+        if monomial:
+            doubled = _with(polynomial, monomial, Fraction(0)) + ScalarPolynomial(
+                {tuple(sorted((*monomial, monomial[-1]))): coefficient}
+            )
+            yield f"{monomial[-1]} squared in {monomial}", doubled
+
+
+def _with(polynomial, monomial, coefficient):
+    return ScalarPolynomial({**polynomial.terms, monomial: coefficient})
+
+
+def _scalar_statements(statement):
+    for what, changed in _polynomials(statement.polynomial):
+        yield what, dataclasses.replace(statement, polynomial=changed)
+    for k, contraction in enumerate(statement.contractions):
+        before, after = statement.contractions[:k], statement.contractions[k + 1 :]
+        yield f"no contraction {k}", dataclasses.replace(statement, contractions=before + after)
+        for what, changed in _polynomials(contraction.coefficient):
+            coefficient = dataclasses.replace(contraction, coefficient=changed)
+            yield (
+                f"contraction {k}: {what}",
+                dataclasses.replace(statement, contractions=(*before, coefficient, *after)),
+            )
+        if contraction.right is not None:
+            trace = Contraction(contraction.coefficient, contraction.left, None)
+            if contraction.left.rows == contraction.left.columns:
+                yield (
+                    f"contraction {k}: tr M for tr MM",
+                    dataclasses.replace(statement, contractions=(*before, trace, *after)),
+                )
+
+
+def _matrix_statements(statement, matrices):
+    for k, term in enumerate(statement.terms):
+        before, after = statement.terms[:k], statement.terms[k + 1 :]
+
+        def with_term(*terms, before=before, after=after):
+            return dataclasses.replace(statement, terms=(*before, *terms, *after))
+
+        yield f"sign of term {k}", with_term(dataclasses.replace(term, sign=-term.sign))
+        yield f"no term {k}", with_term()
+        yield f"term {k} twice", with_term(term, term)
+        if term.scalar:
+            yield f"no {term.scalar} in term {k}", with_term(dataclasses.replace(term, scalar=None))
+        for position, operand in enumerate(term.operands):
+            for matrix in matrices:
+                shape = (operand.matrix.rows, operand.matrix.columns)
+                if matrix == operand.matrix or (matrix.rows, matrix.columns) != shape:
+                    continue
+                operands = list(term.operands)
+                operands[position] = Operand(matrix, operand.transposed)
+                yield (
+                    f"{matrix.name} for {operand.matrix.name} in term {k}",
+                    with_term(dataclasses.replace(term, operands=tuple(operands))),
+                )
+
+
+def _sphere_statements(statement, program):
+    free = {m.target.name: m.target for m in program.statements if isinstance(m, MatrixStatement)}
+    if isinstance(statement, NormRates):
+        yield "growth of X, not of fQ", dataclasses.replace(statement, drift=free["X"])
+        return
+    yield "no division by two norms", dataclasses.replace(statement, rates="inverse")
+    if statement.sides == 2:
+        yield "one side", dataclasses.replace(statement, sides=1)
+        yield "X removed, not Q", dataclasses.replace(statement, overlap=free["X"])
+        yield "the projection of X", dataclasses.replace(statement, drift=free["X"])
+        yield "fQ removed, not Q", dataclasses.replace(statement, overlap=free["fQ"])
+    else:
+        yield "no side", dataclasses.replace(statement, sides=0)
+        yield "Y removed, not R", dataclasses.replace(statement, overlap=free["Y"])
+        yield "the projection of Y", dataclasses.replace(statement, drift=free["Y"])
+        yield "fR removed, not R", dataclasses.replace(statement, overlap=free["fR"])
+
+
+def mutations(program):
+    """(what, wrong program) for every change above of every statement."""
+    matrices = list(program.inputs)
+    for position, statement in enumerate(program.statements):
+        match statement:
+            case ScalarStatement():
+                changed = _scalar_statements(statement)
+            case MatrixStatement():
+                changed = _matrix_statements(statement, tuple(matrices))
+                matrices.append(statement.target)
+            case NormRates() | Projection():
+                changed = _sphere_statements(statement, program)
+        for what, wrong in changed:
+            before, after = program.statements[:position], program.statements[position + 1 :]
+            name = getattr(statement.target, "name", statement.target)
+            yield f"{name}: {what}", dataclasses.replace(program, statements=(*before, wrong, *after))
+
+
+def _differs(model, program, wrong):
+    """Whether the outputs differ at a random rational point: independent of `prove`."""
+    generator = random.Random(3)
+    names = ("a", "b", *model.parameters, *model.state)
+    values = {name: Fraction(generator.randint(1, 99), generator.randint(1, 99)) for name in names}
+    return evaluate_exactly(program, values) != evaluate_exactly(wrong, values)
+
+
+@pytest.mark.parametrize("model", MUTATED, ids=lambda model: model.name)
+def test_every_wrong_program_is_rejected(method, model):
+    program = lower(model)
+    assert prove(model, program).method == method
+    accepted, harmless, rejected = [], [], 0
+    for what, wrong in mutations(program):
+        try:
+            prove(model, wrong)
+        except ProofError:
+            rejected += 1
+        else:
+            (accepted if _differs(model, program, wrong) else harmless).append(what)
+    assert accepted == []
+    # A list of changes that change nothing would make this test empty.
+    assert len(harmless) <= rejected // 20, harmless
+    assert rejected > 80
+
+
+@pytest.mark.parametrize("model", MUTATED, ids=lambda model: model.name)
+def test_mutations_reach_every_output(model):
+    """dQ, dR and the loss are each changed by some mutations, and left alone by others."""
+    program = lower(model)
+    point = {name: Fraction(k + 2, 7) for k, name in enumerate(("a", "b", *model.parameters, *model.state))}
+    right = evaluate_exactly(program, point)
+    changed = {"dQ": 0, "dR": 0, "loss": 0}
+    for _, wrong in mutations(program):
+        found = evaluate_exactly(wrong, point)
+        for output in {name.split("_")[0] for name in right if right[name] != found[name]}:
+            changed[output] += 1
+    assert min(changed.values()) > 5
+
+
+@pytest.mark.parametrize("half", [Fraction(1), Fraction(-1, 2), Fraction(1, 4)])
+def test_wrong_sphere_factor_is_rejected(method, monkeypatch, half):
+    """The ½ of g = dQ_ii / (2 Q_ii) stands in the expansion, not in a statement."""
+    model = Model(2, 2, "sphere")
+    assert prove(model, lower(model)).method == method
+    monkeypatch.setattr(program_module, "HALF", half)
+    with pytest.raises(ProofError, match="dR_1_1|dQ_1_2"):
+        prove(model, lower(model))
+
+
+def test_free_program_is_no_proof_of_the_sphere(method):
+    """The sphere forgotten altogether: its outputs are the free drifts under other names."""
+    model = Model(2, 2, "sphere")
+    program = lower(model)
+    renamed = {"dQ": "fQ", "dR": "fR"}
+    statements = []
+    for statement in program.statements:
+        if isinstance(statement, Projection):
+            whole = program_module.Term(1, None, (Operand(statement.drift),))
+            assert renamed[statement.target.name] == statement.drift.name
+            statement = MatrixStatement(statement.target, (whole,))
+        statements.append(statement)
+    with pytest.raises(ProofError):
+        prove(model, dataclasses.replace(program, statements=tuple(statements)))
+
+
+def test_program_of_another_model_is_rejected(method):
+    for right, wrong in (
+        (Model(2, 2), Model(2, 2, flow="gradient")),
+        (Model(2, 2, flow="gradient"), Model(2, 2)),
+        (Model(2, 2, teacher="general"), Model(2, 2)),
+    ):
+        with pytest.raises(ProofError, match=right.name):
+            prove(right, lower(wrong))
+
+
+def test_the_error_names_model_and_entry(method):
+    model = Model(2, 1)
+    program = lower(model)
+    wrong = dataclasses.replace(
+        program,
+        statements=tuple(
+            dataclasses.replace(s, polynomial=2 * s.polynomial)
+            if getattr(s, "target", None) == "loss"
+            else s
+            for s in program.statements
+        ),
+    )
+    with pytest.raises(ProofError, match="p2_pstar1: the two derivations of loss differ"):
+        prove(model, wrong)
+
+
+def test_the_seed_changes_the_points_and_nothing_else(monkeypatch):
+    monkeypatch.setattr(proof, "POLYNOMIAL_BUDGET", 0)
+    model = Model(2, 2, "sphere")
+    assert prove(model, lower(model), seed=1) == prove(model, lower(model), seed=2)
+
+
+def test_what_is_proved_is_also_the_closed_form():
+    """Both routes might share an error in the equations; the closed form is written by hand."""
+    model = Model(6, 4, "sphere", teacher="general", readout="sqrt")
+    point = random_point(model, seed=8)
+    assert overlap_odes(model).proof.method in METHODS
+    exact = evaluate_exactly(lower(model), named(model, point))
+    found = [float(exact[f"d{name}"]) for name in model.state]
+    np.testing.assert_allclose(found, flatten(*drift(model, point)), rtol=1e-12, atol=1e-12)

@@ -1,0 +1,139 @@
+"""The derivative of the program against dual numbers and against SymPy, both exact."""
+
+import dataclasses
+import itertools
+import random
+from fractions import Fraction
+
+import pytest
+import sympy
+from closed_form import CONSTRAINTS, FLOWS, TEACHERS, named, random_point
+
+from derive import Model, overlap_odes
+from derive.lower import Q, R, T, drift_program, loss_program, lower
+from derive.program import Contraction, Matrix, ScalarStatement, evaluate
+from derive.proof import evaluate_exactly
+from derive.scalars import ScalarPolynomial
+from derive.tangent import PREFIX, differentiate
+
+
+@dataclasses.dataclass(frozen=True)
+class Dual:
+    """value + slope·ε with ε² = 0: differentiation by arithmetic alone."""
+
+    value: Fraction
+    slope: Fraction
+
+    def __add__(self, other):
+        return Dual(self.value + other.value, self.slope + other.slope)
+
+    def __mul__(self, other):
+        return Dual(self.value * other.value, self.value * other.slope + self.slope * other.value)
+
+    def inverse(self):
+        return Dual(1 / self.value, -self.slope / self.value**2)
+
+
+def along_duals(program, values, direction):
+    """Slopes of the outputs of `program` by name."""
+
+    def combine(terms):
+        total = Dual(Fraction(0), Fraction(0))
+        for coefficient, factors in terms:
+            product = Dual(coefficient, Fraction(0))
+            for factor in factors:
+                product = product * factor
+            total = total + product
+        return total
+
+    duals = {name: Dual(value, direction.get(name, Fraction(0))) for name, value in values.items()}
+    return {name: dual.slope for name, dual in evaluate(program, duals, combine, Dual.inverse).items()}
+
+
+@pytest.mark.parametrize("widths", [(1, 1), (1, 3), (3, 1), (3, 2)])
+def test_tangent_program_equals_dual_numbers_exactly(widths, options):
+    model = Model(*widths, *options)
+    generator = random.Random(7)
+    values = named(model, random_point(model, seed=7))
+    direction = {name: Fraction(generator.randint(-9, 9), 4) for name in model.state}
+    given = values | {PREFIX + name: slope for name, slope in direction.items()}
+    for part in (drift_program(model), loss_program(model)):
+        tangents = evaluate_exactly(differentiate(part, (Q, R)), given)
+        expected = along_duals(part, values, direction)
+        assert {name.removeprefix(PREFIX): value for name, value in tangents.items()} == expected
+        assert any(expected.values())
+
+
+@pytest.mark.parametrize(
+    ("constraint", "flow", "teacher"), list(itertools.product(CONSTRAINTS, FLOWS, TEACHERS))
+)
+@pytest.mark.parametrize("widths", [(1, 1), (2, 1), (1, 2), (2, 2)])
+def test_tangent_program_equals_the_derivatives_by_sympy(widths, constraint, flow, teacher):
+    model = Model(*widths, constraint, flow, teacher)
+    odes = overlap_odes(model)
+    values = named(model, random_point(model, seed=23))
+    # Readout weights as SymPy has them, not as rounded doubles.
+    values["a"], values["b"] = Fraction(1, model.p), Fraction(1, model.pstar)
+    at_point = {
+        symbol: sympy.Rational(values[name].numerator, values[name].denominator)
+        for name, symbol in odes.symbols.items()
+    }
+    drift = {f"dQ_{i + 1}_{j + 1}": odes.dQ[i, j] for i in range(model.p) for j in range(i, model.p)}
+    drift |= {f"dR_{i + 1}_{r + 1}": odes.dR[i, r] for i in range(model.p) for r in range(model.pstar)}
+    program = differentiate(drift_program(model), (Q, R))
+    for variable in model.state:
+        unit = {PREFIX + name: Fraction(int(name == variable)) for name in model.state}
+        column = evaluate_exactly(program, values | unit)
+        for name, expression in drift.items():
+            derivative = sympy.diff(expression, odes.symbols[variable]).xreplace(at_point)
+            assert Fraction(int(derivative.p), int(derivative.q)) == column[PREFIX + name], (name, variable)
+
+
+def test_constants_have_no_tangent():
+    """T and the parameters are held: their changes are zero and must not be computed."""
+    program = differentiate(drift_program(Model(2, 2, "sphere", teacher="general")), (Q, R))
+    names = {target for statement in program.statements for target in _targets(statement)}
+    assert names.isdisjoint({PREFIX + name for name in ("kappa", "q2", "r1", "T", "eta", "inverse")})
+    assert [matrix.name for matrix in program.inputs] == ["Q", "R", "T", "t_Q", "t_R"]
+
+
+def _targets(statement):
+    target = statement.target
+    return [target if isinstance(target, str) else target.name]
+
+
+def test_values_that_only_the_original_outputs_need_are_left_out():
+    program = differentiate(drift_program(Model(2, 2)), (Q, R))
+    names = {target for statement in program.statements for target in _targets(statement)}
+    assert names.isdisjoint({"dQ", "dR"})
+    assert {"t_dQ", "t_dR", "q0", "X"} <= names
+
+
+def test_derivative_along_the_teacher():
+    """Not used by the generator, but `along` is an argument: T can change too."""
+    model = Model(2, 2, teacher="general")
+    values = named(model, random_point(model, seed=2))
+    direction = {"T_1_1": Fraction(1), "T_1_2": Fraction(-2), "T_2_2": Fraction(3)}
+    given = values | {PREFIX + name: slope for name, slope in direction.items()}
+    tangents = evaluate_exactly(differentiate(drift_program(model), (T,)), given)
+    expected = along_duals(drift_program(model), values, direction)
+    assert {name.removeprefix(PREFIX): value for name, value in tangents.items()} == expected
+
+
+def test_what_has_no_derivative_fails_loudly():
+    other = Matrix("Other", "p", "p", symmetric=True)
+    program = lower(Model(2, 2))
+    mixed = ScalarStatement("m", ScalarPolynomial(), (Contraction(ScalarPolynomial.constant(1), Q, other),))
+    broken = dataclasses.replace(program, statements=(mixed,), outputs=("m",))
+    with pytest.raises(NotImplementedError, match="two different matrices"):
+        differentiate(broken, (Q, R))
+    changing = ScalarStatement(
+        "s", ScalarPolynomial(), (Contraction(ScalarPolynomial.constant(1), Q, None),)
+    )
+    scaled = ScalarStatement("m", ScalarPolynomial(), (Contraction(ScalarPolynomial.name("s"), Q, None),))
+    broken = dataclasses.replace(program, statements=(changing, scaled), outputs=("m",))
+    with pytest.raises(NotImplementedError, match="changing coefficient"):
+        differentiate(broken, (Q, R))
+    tangent = differentiate(drift_program(Model(2, 2, "sphere")), (Q, R))
+    with pytest.raises(NotImplementedError, match="no derivative of NormRatesTangent"):
+        differentiate(tangent, (Q, R))
