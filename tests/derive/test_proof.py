@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import random
 from fractions import Fraction
 
 import numpy as np
@@ -159,30 +158,25 @@ def mutations(program):
             yield f"{name}: {what}", dataclasses.replace(program, statements=(*before, wrong, *after))
 
 
-def _differs(model, program, wrong):
-    """Whether the outputs differ at a random rational point: independent of `prove`."""
-    generator = random.Random(3)
-    names = ("a", "b", *model.parameters, *model.state)
-    values = {name: Fraction(generator.randint(1, 99), generator.randint(1, 99)) for name in names}
-    return evaluate_exactly(program, values) != evaluate_exactly(wrong, values)
-
-
 @pytest.mark.parametrize("model", MUTATED, ids=lambda model: model.name)
 def test_every_wrong_program_is_rejected(method, model):
     program = lower(model)
     assert prove(model, program).method == method
-    accepted, harmless, rejected = [], [], 0
+    accepted, rejected = [], 0
     for what, wrong in mutations(program):
         try:
             prove(model, wrong)
         except ProofError:
             rejected += 1
+        except KeyError:
+            # Why: the polynomial proof of the sphere knows the free drift and nothing upstream
+            # of it, so a projection that reads X instead asks for a name that it does not have.
+            assert (method, model.constraint) == ("polynomial identity", "sphere")
+            assert "X" in what or "Y" in what, what
         else:
-            (accepted if _differs(model, program, wrong) else harmless).append(what)
+            accepted.append(what)
     assert accepted == []
-    # A list of changes that change nothing would make this test empty.
-    assert len(harmless) <= rejected // 20, harmless
-    assert rejected > 80
+    assert rejected > 100
 
 
 @pytest.mark.parametrize("model", MUTATED, ids=lambda model: model.name)
