@@ -64,10 +64,10 @@ def trajectory_dataset(
 def check_output(path: str | Path, suffixes: tuple[str, ...], option: str = "out") -> Path:
     """The path, if a file of one of these types can be written there; else InputError."""
     target = Path(path)
+    if "\0" in str(target):
+        raise InputError(option, f"{str(target)!r} has a NUL character in its name")
     if target.suffix.lower() not in suffixes:
         raise InputError(option, f"{str(target)!r} does not end in {' or '.join(suffixes)}")
-    if "\0" in str(target):
-        raise InputError(option, "has a NUL character in its name")
     folder = target.parent
     if not folder.is_dir():
         raise InputError(option, f"{folder} is not an existing folder")

@@ -38,12 +38,12 @@ def real_array(option: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
     """A finite float64 array of exactly this shape; else InputError."""
     try:
         array = np.asarray(value)
-        # Why the kind: strings would convert, and complex numbers lose their imaginary part.
-        if array.dtype.kind not in "iuf":
-            raise InputError(option, f"has the type {array.dtype}, not real numbers")
-        array = array.astype(np.float64)
     except (TypeError, ValueError):
         raise InputError(option, "is not an array of numbers") from None
+    # Why the kind: strings would convert, and complex numbers lose their imaginary part.
+    if array.dtype.kind not in "iuf":
+        raise InputError(option, f"has the type {array.dtype}, not real numbers")
+    array = array.astype(np.float64)
     if array.shape != shape:
         raise InputError(option, f"has the shape {array.shape}, not {shape}")
     if not np.isfinite(array).all():

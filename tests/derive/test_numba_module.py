@@ -19,7 +19,7 @@ from derive.tangent import PREFIX, differentiate
 
 EPSILON = np.finfo(float).eps
 # Rounding errors in units of eps times the sum of the absolute values of all products.
-TOLERANCE = 6
+TOLERANCE = 4
 LINE_LENGTH = 108  # the project's own
 SMALL_WIDTHS = [(1, 1), (1, 3), (2, 1), (2, 2), (3, 2)]
 FORMS = {"unrolled": True, "loops": False}

@@ -19,9 +19,7 @@ def test_gradient_flow_plateau(system, p, pstar):
     dQ, dR = flow.rhs(Q, np.zeros((p, pstar)), eta)
     np.testing.assert_allclose(dQ, 0.0, atol=1e-15)
     np.testing.assert_array_equal(dR, 0.0)
-    np.testing.assert_allclose(
-        flow.loss(Q, np.zeros((p, pstar))), 1 / (p + 2) + 1 / pstar, rtol=1e-14
-    )
+    np.testing.assert_allclose(flow.loss(Q, np.zeros((p, pstar))), 1 / (p + 2) + 1 / pstar, rtol=1e-14)
     small = 1e-8 * np.random.default_rng(0).standard_normal((p, pstar))
     _, growth = flow.rhs(Q, small, eta)
     np.testing.assert_allclose(growth / small, 4 / (p * pstar) * eta, rtol=1e-12)
@@ -110,7 +108,10 @@ def test_squared_distance_to_the_nearest_solution():
     """tr Q0 + (b/a)p* − 2√(b/a)‖R0‖ is the least of |W − W_sol|²/N over sampled solutions."""
     rng = np.random.default_rng(4)
     N, p, pstar = 40, 4, 2
-    W, teacher = rng.standard_normal((p, N)), np.sqrt(N) * np.linalg.qr(rng.standard_normal((N, pstar)))[0].T
+    W, teacher = (
+        rng.standard_normal((p, N)),
+        np.sqrt(N) * np.linalg.qr(rng.standard_normal((N, pstar)))[0].T,
+    )
     Q0, R0 = W @ W.T / N, W @ teacher.T / N
     predicted = np.trace(Q0) + p - 2 * np.sqrt(p / pstar) * np.linalg.svd(R0, compute_uv=False).sum()
 
@@ -137,10 +138,15 @@ def test_gradient_flow_conserves_the_shape_of_K(system):
         atol=1e-14,
     )
     K = np.array(
-        [R.T @ np.linalg.solve(Q - R @ R.T, R) for Q, R in zip(run["Q"].values, run["R"].values, strict=True)]
+        [
+            R.T @ np.linalg.solve(Q - R @ R.T, R)
+            for Q, R in zip(run["Q"].values, run["R"].values, strict=True)
+        ]
     )
     traces = np.trace(K, axis1=1, axis2=2)
-    np.testing.assert_allclose(K / traces[:, None, None], np.broadcast_to(K[0] / traces[0], K.shape), atol=1e-11)
+    np.testing.assert_allclose(
+        K / traces[:, None, None], np.broadcast_to(K[0] / traces[0], K.shape), atol=1e-11
+    )
     alpha = run["alpha"].values
     np.testing.assert_allclose(np.log(traces / traces[0]), 8 / (p * pstar) * eta * alpha, atol=1e-10)
 

@@ -93,7 +93,10 @@ CASES = [
     pytest.param(4, 2, {"constraint": "sphere"}, id="4-2-sphere"),
     pytest.param(2, 3, {"readout": "sqrt", "teacher": "general"}, id="2-3-general-sqrt"),
     pytest.param(
-        2, 3, {"readout": "sqrt", "teacher": "general", "constraint": "sphere"}, id="2-3-sphere-general-sqrt"
+        2,
+        3,
+        {"readout": "sqrt", "teacher": "general", "constraint": "sphere"},
+        id="2-3-sphere-general-sqrt",
     ),
 ]
 

@@ -1,0 +1,132 @@
+r"""Reads printed equations back into numbers: scalars, or matrices with their own product.
+
+Only what the printer may write is understood; anything else is an error, so a typo in a
+formula cannot pass as a symbol. Names are LaTeX: values["Q_{11}"], values[r"\delta X"].
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+_SUBSCRIPT = r"(?:_(?:\{[^{}]*(?:\{[^{}]*\})?[^{}]*\}|[a-z0-9]))?"
+_TOKEN = re.compile(
+    rf"""(?P<number>\d+)
+    | (?P<symbol>(?:\\(?:delta|partial)\s*)?
+        (?:\\(?:kappa|Delta|eta|varepsilon|Gamma)|[A-Za-z]){_SUBSCRIPT})
+    | (?P<command>\\(?:frac|sqrt|operatorname|top))
+    | (?P<block>_\{{\\mathrm\{{(?:ss|st)\}}\}})
+    | (?P<mark>[-+^(){{}}\[\]])
+    | (?P<space>\s+|\\,)""",
+    re.VERBOSE,
+)
+_BREAK = " \\\\\n  &\\qquad "
+
+
+def equations(text: str) -> list[tuple[str, str]]:
+    """(left, right) of every line of every align* environment in `text`."""
+    found = []
+    for body in re.findall(r"\\begin\{align\*\}\n(.*?)\n\\end\{align\*\}", text, re.DOTALL):
+        for line in body.replace(_BREAK, " ").split(" \\\\\n"):
+            left, right = line.split(" &= ")
+            found.append((left.strip(), right.strip()))
+    return found
+
+
+def evaluate(text: str, values: Mapping[str, object]) -> object:
+    """The value of one expression."""
+    reader = _Reader(text, values)
+    result = reader.sum()
+    assert reader.next is None, f"{reader.next!r} left over in {text}"
+    return result
+
+
+class _Reader:
+    """A recursive descent over tokens; `next` is the token that comes."""
+
+    def __init__(self, text: str, values: Mapping[str, object]) -> None:
+        self._values = values
+        self._tokens = []
+        position = 0
+        while position < len(text):
+            match = _TOKEN.match(text, position)
+            assert match, f"not understood: {text[position:]!r}"
+            if match.lastgroup != "space":
+                self._tokens.append(match.group())
+            position = match.end()
+        self._position = 0
+
+    @property
+    def next(self) -> str | None:
+        return self._tokens[self._position] if self._position < len(self._tokens) else None
+
+    def _take(self, expected: str | None = None) -> str:
+        token = self.next
+        assert token is not None
+        assert expected is None or token == expected, f"{token!r} where {expected!r} was expected"
+        self._position += 1
+        return token
+
+    def sum(self) -> object:
+        total = -self._product() if self.next == "-" and self._take() else self._product()
+        while self.next in ("+", "-"):
+            total = total + self._product() if self._take() == "+" else total - self._product()
+        return total
+
+    def _product(self) -> object:
+        result = self._power()
+        while self.next is not None and self.next not in ("+", "-", ")", "]", "}"):
+            result = _multiply(result, self._power())
+        return result
+
+    def _power(self) -> object:
+        value = self._atom()
+        if self.next is not None and self.next.startswith(r"_{\mathrm"):
+            value = _block(value, self._take(), self._values)
+        while self.next == "^":
+            self._take()
+            exponent = self._take()
+            if exponent == r"\top":
+                value = value.T
+            else:
+                base = value
+                for _ in range(int(exponent) - 1):
+                    value = _multiply(value, base)
+        return value
+
+    def _group(self, opening: str, closing: str) -> object:
+        self._take(opening)
+        value = self.sum()
+        self._take(closing)
+        return value
+
+    def _atom(self) -> object:
+        token = self.next
+        if token == "(":
+            return self._group("(", ")")
+        if token == "[":
+            return self._group("[", "]")
+        self._take()
+        if token == r"\frac":
+            return self._group("{", "}") / self._group("{", "}")
+        if token == r"\sqrt":
+            return np.sqrt(self._group("{", "}"))
+        if token == r"\operatorname":
+            for letter in ("{", "t", "r", "}"):
+                self._take(letter)
+            return np.trace(self._product())
+        if token.isdigit():
+            return int(token)
+        return self._values[re.sub(r"(\\(?:delta|partial))\s*", r"\1 ", token)]
+
+
+def _multiply(left: object, right: object) -> object:
+    return left @ right if np.ndim(left) == np.ndim(right) == 2 else left * right
+
+
+def _block(value: np.ndarray, name: str, values: Mapping[str, object]) -> np.ndarray:
+    """The student-student or student-teacher block of a matrix like C."""
+    p = len(values["Q"])
+    return value[:p, :p] if "ss" in name else value[:p, p:]

@@ -1,0 +1,141 @@
+"""The object a user holds: SymPy matrices, LaTeX, files; and what importing it costs."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import sympy
+from closed_form import named, random_point
+
+import derive
+from derive import InputError, Model, ProofError, latex_for_any_widths, overlap_odes
+from derive import odes as odes_module
+from derive.lower import lower
+from derive.proof import evaluate_exactly
+
+ROOT = Path(derive.__file__).parent.parent
+
+
+def rational(value):
+    return sympy.Rational(value.numerator, value.denominator)
+
+
+@pytest.mark.parametrize("widths", [(1, 1), (2, 2), (3, 1)])
+@pytest.mark.parametrize("readout", ["mean", "sum"])
+@pytest.mark.parametrize("constraint", ["free", "sphere"])
+def test_sympy_matrices_equal_the_program_exactly(widths, readout, constraint):
+    model = Model(*widths, constraint, teacher="general", readout=readout)
+    odes = overlap_odes(model)
+    values = named(model, random_point(model, seed=41))
+    if readout == "mean":
+        values |= {"a": Fraction(1, model.p), "b": Fraction(1, model.pstar)}
+    exact = evaluate_exactly(lower(model), values)
+    point = {symbol: rational(values[name]) for name, symbol in odes.symbols.items()}
+    for i in range(model.p):
+        for j in range(model.p):
+            name = f"dQ_{min(i, j) + 1}_{max(i, j) + 1}"
+            assert odes.dQ[i, j].xreplace(point) == rational(Fraction(exact[name]))
+        for r in range(model.pstar):
+            assert odes.dR[i, r].xreplace(point) == rational(exact[f"dR_{i + 1}_{r + 1}"])
+    assert odes.loss.xreplace(point) == rational(exact["loss"])
+
+
+def test_one_student_and_one_teacher_by_hand():
+    """p = p* = 1: e = λ² − λ*², every moment from E[λ⁶] = 15Q³ and the like, written out."""
+    odes = overlap_odes(Model(1, 1))
+    Q, R, eta, noise = (odes.symbols[name] for name in ("Q_1_1", "R_1_1", "eta", "label_noise"))
+    first_QQ = 3 * Q**2 - (Q + 2 * R**2)
+    first_QR = 3 * Q * R - 3 * R
+    second_QQ = 15 * Q**3 - 2 * (3 * Q**2 + 12 * Q * R**2) + (3 * Q + 12 * R**2) + noise * Q
+    kappa = 2 * eta
+    assert sympy.expand(odes.dR[0, 0] + kappa * first_QR) == 0
+    assert sympy.expand(odes.dQ[0, 0] + 2 * kappa * first_QQ - kappa**2 * second_QQ) == 0
+    assert sympy.expand(odes.loss - (3 * Q**2 - 2 * (Q + 2 * R**2) + 3) / 2) == 0
+
+
+def test_irrational_readout_stays_exact():
+    odes = overlap_odes(Model(2, 3, readout="sqrt"))
+    loss = odes.loss.subs(dict.fromkeys(odes.loss.free_symbols, 0))
+    assert sympy.expand(loss - (3 * sympy.sqrt(3) ** 2 / 3 + 2) / 2) == 0
+    assert sympy.sqrt(2) in {part for part in odes.dR[0, 0].atoms(sympy.Pow) if part.exp == sympy.S.Half}
+
+
+def test_symbols_have_the_names_of_state_and_parameters():
+    odes = overlap_odes(Model(2, 1, teacher="general"))
+    assert list(odes.symbols) == [*odes.model.parameters, *odes.state]
+    assert str(odes.symbols["label_noise"]) == "Delta"
+    assert (odes.dQ.shape, odes.dR.shape) == ((2, 2), (2, 1))
+    assert odes.dQ.is_symmetric()
+    free = odes.dQ.free_symbols | odes.dR.free_symbols | odes.loss.free_symbols
+    assert free == set(odes.symbols.values())
+
+
+@pytest.mark.parametrize(("option", "bad"), [("form", "matrices"), ("what", "ode"), ("form", ""), ("what", None)])
+def test_unknown_latex_is_refused(option, bad):
+    with pytest.raises(InputError, match=f"{option}: .* is not one of ") as error:
+        overlap_odes(Model(1, 1)).latex(**{option: bad})
+    assert error.value.option == option
+
+
+def test_unknown_options_for_any_widths_are_refused():
+    with pytest.raises(InputError, match="readout"):
+        latex_for_any_widths(readout="median")
+    with pytest.raises(InputError, match="what"):
+        latex_for_any_widths("lagrangian")
+
+
+def test_wrong_derivation_never_becomes_files(tmp_path, monkeypatch):
+    def wrong(model):
+        program = lower(model)
+        return dataclasses.replace(
+            program,
+            statements=tuple(
+                dataclasses.replace(s, polynomial=2 * s.polynomial) if s.target == "r1" else s
+                for s in program.statements
+            ),
+        )
+
+    monkeypatch.setattr(odes_module, "lower", wrong)
+    with pytest.raises(ProofError, match="dR_1_1"):
+        overlap_odes(Model(2, 1)).write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def run_python(code):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout.split()
+
+
+def test_importing_loads_neither_sympy_nor_numba_nor_runtime():
+    code = "import derive, sys; print(*{name.split('.')[0] for name in sys.modules})"
+    loaded = run_python(code)
+    assert "derive" in loaded
+    assert {"sympy", "numba", "numpy", "runtime"}.isdisjoint(loaded)
+
+
+def test_printing_equations_loads_neither_sympy_nor_numba():
+    code = (
+        "import derive, sys; derive.latex(derive.Model(4, 2), 'components'); "
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    assert {"sympy", "numba", "numpy"}.isdisjoint(run_python(code))
+
+
+def test_generating_files_does_not_load_numba():
+    code = (
+        "import derive, sys; derive.overlap_odes(derive.Model(2, 1)).files(); "
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    loaded = run_python(code)
+    assert "sympy" in loaded
+    assert {"numba", "runtime"}.isdisjoint(loaded)

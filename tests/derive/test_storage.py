@@ -1,0 +1,193 @@
+"""A generated folder is whole or absent, whatever goes wrong."""
+
+import os
+import stat
+
+import pytest
+
+from derive import InputError, Model, overlap_odes
+from derive.storage import write_files
+
+FILES = {"odes.py": "new code\n", "odes.tex": "new é text\n", "manifest.json": "{}\n"}
+OLD = {"odes.py": "old code\n", "odes.tex": "old text\n", "manifest.json": "old\n"}
+
+
+def contents(folder):
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def fail_at(monkeypatch, function, call):
+    """Make os.`function` raise at its `call`-th call, as a full disk would."""
+    original, calls = getattr(os, function), []
+
+    def failing(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == call:
+            raise OSError(28, "No space left on device")
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(os, function, failing)
+
+
+def test_new_folder_holds_the_files_and_nothing_else(tmp_path):
+    target = tmp_path / "above" / "generated" / "system"
+    write_files(target, FILES)
+    assert contents(target) == FILES
+    assert list(target.parent.iterdir()) == [target]
+    assert (target / "odes.tex").read_bytes() == "new é text\n".encode()
+
+
+def test_new_folder_appears_only_when_complete(tmp_path, monkeypatch):
+    target, synced = tmp_path / "system", []
+    original = os.fsync
+
+    def watching(descriptor):
+        assert not target.exists()
+        synced.append(descriptor)
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watching)
+    write_files(target, FILES)
+    assert len(synced) == len(FILES)
+    assert contents(target) == FILES
+
+
+def test_modes_do_not_depend_on_the_umask(tmp_path):
+    for umask in (0o077, 0o000, 0o022):
+        previous = os.umask(umask)
+        try:
+            write_files(tmp_path / f"system{umask}", FILES)
+        finally:
+            os.umask(previous)
+        assert mode(tmp_path / f"system{umask}") == 0o755
+        assert {mode(path) for path in (tmp_path / f"system{umask}").iterdir()} == {0o644}
+
+
+def test_existing_files_are_replaced_and_foreign_ones_kept(tmp_path):
+    target = tmp_path / "system"
+    write_files(target, OLD)
+    (target / "notes.txt").write_text("mine\n", encoding="utf-8")
+    (target / "__pycache__").mkdir()
+    write_files(target, FILES)
+    (target / "__pycache__").rmdir()
+    assert contents(target) == {**FILES, "notes.txt": "mine\n"}
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_empty_folder_is_filled(tmp_path):
+    (tmp_path / "system").mkdir()
+    write_files(tmp_path / "system", FILES)
+    assert contents(tmp_path / "system") == FILES
+
+
+def test_files_are_replaced_in_order_the_manifest_last(tmp_path, monkeypatch):
+    target, order = tmp_path / "system", []
+    write_files(target, OLD)
+    original = os.replace
+
+    def recording(source, destination):
+        order.append(destination.name)
+        original(source, destination)
+
+    monkeypatch.setattr(os, "replace", recording)
+    write_files(target, FILES)
+    assert order == list(FILES)
+    assert contents(target) == FILES
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_symbolic_link_is_refused_and_left_alone(tmp_path, dangling):
+    elsewhere = tmp_path / "elsewhere"
+    if not dangling:
+        elsewhere.mkdir()
+    target = tmp_path / "system"
+    target.symlink_to(elsewhere, target_is_directory=True)
+    with pytest.raises(InputError, match="system"):
+        write_files(target, FILES)
+    assert target.is_symlink()
+    assert elsewhere.exists() != dangling
+    assert dangling or not list(elsewhere.iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({"system"} | ({"elsewhere"} if not dangling else set()))
+
+
+def test_file_that_is_a_link_is_replaced_not_followed(tmp_path):
+    target, victim = tmp_path / "system", tmp_path / "victim"
+    victim.write_text("precious\n", encoding="utf-8")
+    target.mkdir()
+    (target / "odes.py").symlink_to(victim)
+    write_files(target, FILES)
+    assert victim.read_text(encoding="utf-8") == "precious\n"
+    assert not (target / "odes.py").is_symlink()
+    assert contents(target) == FILES
+
+
+def test_file_in_the_way_is_refused(tmp_path):
+    (tmp_path / "system").write_text("a file\n", encoding="utf-8")
+    with pytest.raises(InputError, match="system"):
+        write_files(tmp_path / "system", FILES)
+    assert contents(tmp_path) == {"system": "a file\n"}
+
+
+def test_parent_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "generated").write_text("a file\n", encoding="utf-8")
+    with pytest.raises(InputError, match="generated"):
+        write_files(tmp_path / "generated" / "system", FILES)
+    assert contents(tmp_path) == {"generated": "a file\n"}
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_failure_while_writing_a_new_folder_leaves_nothing(tmp_path, monkeypatch, call):
+    fail_at(monkeypatch, "fsync", call)
+    with pytest.raises(OSError, match="No space left"):
+        write_files(tmp_path / "system", FILES)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_failure_while_writing_leaves_an_existing_folder_as_it_was(tmp_path, monkeypatch, call):
+    write_files(tmp_path / "system", OLD)
+    fail_at(monkeypatch, "fsync", call)
+    with pytest.raises(OSError, match="No space left"):
+        write_files(tmp_path / "system", FILES)
+    assert contents(tmp_path / "system") == OLD
+    assert list(tmp_path.iterdir()) == [tmp_path / "system"]
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_failure_while_replacing_leaves_whole_files_and_the_old_manifest(tmp_path, monkeypatch, call):
+    write_files(tmp_path / "system", OLD)
+    fail_at(monkeypatch, "replace", call)
+    with pytest.raises(OSError, match="No space left"):
+        write_files(tmp_path / "system", FILES)
+    found = contents(tmp_path / "system")
+    names = list(FILES)
+    assert found == {name: (FILES if k < call - 1 else OLD)[name] for k, name in enumerate(names)}
+    assert found["manifest.json"] == OLD["manifest.json"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "system"]
+
+
+def test_folder_made_meanwhile_by_another_process_is_filled(tmp_path, monkeypatch):
+    """Two processes that derive the same model: the second finds the folder of the first."""
+    target, original = tmp_path / "system", os.fsync
+
+    def other_process_is_faster(descriptor):
+        if not target.exists():
+            target.mkdir()
+            (target / "odes.py").write_text(OLD["odes.py"], encoding="utf-8")
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", other_process_is_faster)
+    write_files(target, FILES)
+    assert contents(target) == FILES
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_writing_twice_gives_the_same_folder(tmp_path):
+    odes = overlap_odes(Model(2, 1, "sphere"))
+    first = contents(odes.write(tmp_path))
+    assert odes.write(str(tmp_path)) == tmp_path / "p2_pstar1_sphere"
+    assert contents(tmp_path / "p2_pstar1_sphere") == first == odes.files()

@@ -1,0 +1,126 @@
+"""Properties of the drift that hold for any state, by the generated code."""
+
+import dataclasses
+from fractions import Fraction
+
+import generated_code
+import numpy as np
+from closed_form import FLOWS, OPTION_SETS, READOUTS, TEACHERS, magnitude, named, random_point
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import ortho_group
+
+from derive import Model
+from derive.lower import lower
+from derive.proof import evaluate_exactly
+
+WIDTHS = [(1, 1), (1, 2), (2, 1), (2, 3), (3, 2), (4, 2)]
+seeds = st.integers(0, 2**32 - 1)
+models = st.builds(lambda widths, options: Model(*widths, *options), st.sampled_from(WIDTHS), st.sampled_from(OPTION_SETS))
+property_test = settings(deadline=None, max_examples=40, derandomize=True)
+
+
+def assert_same_drift(model, point, moved, left, right):
+    """drift(moved) = left · drift(point) · right, block by block."""
+    dQ, dR = generated_code.drift(model, point)
+    moved_dQ, moved_dR = generated_code.drift(model, moved)
+    tolerance = 1e-12 * magnitude(model, point)
+    np.testing.assert_allclose(moved_dQ, left @ dQ @ left.T, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(moved_dR, left @ dR @ right, rtol=0, atol=tolerance)
+    module = generated_code.load(model)
+    before, after = (module.loss(*generated_code.arguments(model, module, x)) for x in (point, moved))
+    np.testing.assert_allclose(after, before, rtol=1e-12)
+
+
+def orthogonal(size, seed):
+    # Why the case: SciPy's group starts at dimension 2; O(1) is the sign.
+    return ortho_group.rvs(size, random_state=seed) if size > 1 else np.array([[-1.0]])
+
+
+@property_test
+@given(models, seeds, st.randoms(use_true_random=False))
+def test_students_are_interchangeable(model, seed, random):
+    point = random_point(model, seed)
+    order = random.sample(range(model.p), model.p)
+    swap = np.eye(model.p)[order]
+    moved = dataclasses.replace(point, Q=swap @ point.Q @ swap.T, R=swap @ point.R)
+    assert_same_drift(model, point, moved, swap, np.eye(model.pstar))
+
+
+@property_test
+@given(st.sampled_from(WIDTHS), st.sampled_from(FLOWS), st.sampled_from(TEACHERS), st.sampled_from(READOUTS), seeds)
+def test_free_students_may_be_rotated_into_each_other(widths, flow, teacher, readout, seed):
+    model = Model(*widths, "free", flow, teacher, readout)
+    point = random_point(model, seed)
+    O = orthogonal(model.p, seed)  # noqa: E741
+    moved = dataclasses.replace(point, Q=O @ point.Q @ O.T, R=O @ point.R)
+    assert_same_drift(model, point, moved, O, np.eye(model.pstar))
+
+
+@property_test
+@given(models, seeds)
+def test_teachers_may_be_rotated_into_each_other(model, seed):
+    """An orthonormal teacher is left as it is; a general one turns along."""
+    point = random_point(model, seed)
+    O = orthogonal(model.pstar, seed)  # noqa: E741
+    moved = dataclasses.replace(point, R=point.R @ O, T=O.T @ point.T @ O)
+    assert_same_drift(model, point, moved, np.eye(model.p), O)
+
+
+@property_test
+@given(models, seeds)
+def test_signs_of_weights_do_not_matter(model, seed):
+    point = random_point(model, seed)
+    signs = np.diag(np.random.default_rng(seed).choice([-1.0, 1.0], size=model.p))
+    moved = dataclasses.replace(point, Q=signs @ point.Q @ signs, R=signs @ point.R)
+    assert_same_drift(model, point, moved, signs, np.eye(model.pstar))
+
+
+@property_test
+@given(models.map(lambda model: dataclasses.replace(model, constraint="sphere")), seeds, st.booleans())
+def test_sphere_keeps_norms_exactly(model, seed, unrolled):
+    module = generated_code.load(model, unrolled)
+    dQ, _ = module.unpack(generated_code.rhs(model, module, random_point(model, seed)))
+    assert (np.diag(dQ) == 0.0).all()
+
+
+@property_test
+@given(models.map(lambda model: dataclasses.replace(model, flow="sgd")), st.integers(0, 99))
+def test_gradient_flow_is_the_limit_of_small_steps(model, seed):
+    """In exact arithmetic: gradient flow is linear in η, and what SGD adds is quadratic."""
+    point = random_point(model, seed)
+    gradient = dataclasses.replace(model, flow="gradient")
+    eta = Fraction(point.eta)
+
+    def exact(which, multiple):
+        values = named(which, point) | {"eta": multiple * eta}
+        result = evaluate_exactly(lower(which), values)
+        return {name: value for name, value in result.items() if name != "loss"}
+
+    flow = {k: exact(gradient, k) for k in (1, 2, 3)}
+    noise = {k: {name: exact(model, k)[name] - flow[k][name] for name in flow[k]} for k in (1, 2, 3)}
+    for k in (2, 3):
+        assert flow[k] == {name: k * value for name, value in flow[1].items()}
+        assert noise[k] == {name: k**2 * value for name, value in noise[1].items()}
+    # One student on the sphere has no Q to move, but its R feels the noise.
+    assert any(noise[1].values())
+    free_R = {name for name in flow[1] if name.startswith("dR") and model.constraint == "free"}
+    assert all(noise[1][name] == 0 for name in free_R)
+
+
+@property_test
+@given(models, seeds)
+def test_gradient_flow_feels_no_label_noise(model, seed):
+    model = dataclasses.replace(model, flow="gradient")
+    point = random_point(model, seed)
+    noisy = dataclasses.replace(point, label_noise=point.label_noise + 1)
+    assert_same_drift(model, point, noisy, np.eye(model.p), np.eye(model.pstar))
+
+
+@property_test
+@given(models.map(lambda model: dataclasses.replace(model, teacher="orthonormal")), seeds)
+def test_orthonormal_teacher_is_the_general_one_at_identity(model, seed):
+    point = random_point(model, seed)
+    general = dataclasses.replace(model, teacher="general")
+    for found, expected in zip(generated_code.drift(general, point), generated_code.drift(model, point), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * magnitude(model, point))

@@ -1,0 +1,432 @@
+"""The command line: what it prints, what it writes, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+
+import cli
+import derive
+from derive import model as derive_model
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def derived(tmp_path_factory):
+    """A folder with the (4, 2) system, so that most tests do not derive."""
+    folder = tmp_path_factory.mktemp("cli") / "generated"
+    derive.overlap_odes(derive.Model(4, 2)).write(folder)
+    return folder
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Run a command line in an empty folder; returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(line: str, *more: str):
+        code = cli.run([*shlex.split(line), *more])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def process(*arguments: str, **options):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "cli.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **options,
+    )
+
+
+# --- what works --------------------------------------------------------------------------
+
+
+def test_derive_prints_the_folder_and_writes_it(call, tmp_path):
+    code, out, err = call("derive --p 2 --pstar 1")
+    assert (code, out) == (0, "generated/p2_pstar1\n")
+    assert "two derivations agree" in err
+    written = {path.name for path in (tmp_path / "generated" / "p2_pstar1").iterdir()}
+    assert written == {"odes.py", "odes.tex", "manifest.json"}
+    assert {path.name for path in (tmp_path / "generated").iterdir()} == {"p2_pstar1"}
+
+
+def test_derive_takes_every_option_and_speaks_json(call):
+    line = "derive --p 2 --pstar 3 --constraint sphere --flow gradient --teacher general --readout sqrt"
+    code, out, err = call(f"{line} --json --quiet")
+    facts = json.loads(out)
+    assert (code, err) == (0, "")
+    assert facts["folder"] == "generated/p2_pstar3_sphere_gradient_general_sqrt"
+    assert facts["proof"]["method"] == "polynomial identity"
+    assert facts["model"]["readout"] == "sqrt"
+
+
+def test_latex_for_any_widths_and_for_given_ones(call, tmp_path):
+    symbolic = call("latex")
+    assert symbolic[0] == 0
+    assert r"\frac{1}{p^*}" in symbolic[1]
+    given = call("latex --p 4 --pstar 2 --form components --what loss")
+    assert given[1] == derive.overlap_odes(derive.Model(4, 2)).latex("components", "loss")
+    code, out, _ = call("latex --what jacobian --out jacobian.tex")
+    assert (code, out) == (0, "")
+    assert (tmp_path / "jacobian.tex").read_text() == derive.latex_for_any_widths("jacobian")
+
+
+def test_integrate_derives_on_demand_and_prints_a_table(call, tmp_path):
+    code, out, err = call("integrate --p 2 --pstar 1 --alpha 10")
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert lines[0].split() == ["alpha", "loss", "mean", "Q_ii", "max", "|R_ir|"]
+    assert lines[-1].startswith("status ok")
+    assert float(lines[-2].split()[0]) == 10.0
+    assert (tmp_path / "generated" / "p2_pstar1" / "manifest.json").exists()
+
+
+def test_integrate_alone_shows_the_escape_from_the_plateau(call, derived):
+    code, out, _ = call("integrate --json --generated", str(derived))
+    run = json.loads(out)
+    assert code == 0
+    loss = np.array(run["loss"])
+    assert run["status"] == "ok"
+    assert (len(run["alpha"]), run["alpha"][0], run["alpha"][-1]) == (200, 0.0, 200.0)
+    # The plateau of PHYSICS: 0.67376 at η = 0.4; then the escape.
+    assert np.min(np.abs(loss - 0.67376)) < 2e-3
+    assert loss[-1] < 1e-3
+    assert np.shape(run["Q"]) == (200, 4, 4)
+    assert run["attributes"]["n"] == 10**6
+
+
+def test_integrate_writes_netcdf_and_figures_and_goes_on_from_them(call, derived, tmp_path):
+    options = f"--generated {derived} --eta 0.3 --label-noise 0.1"
+    code, _, err = call(f"integrate {options} --alpha 0,5,10 --out run.nc --plot run.svg")
+    assert code == 0
+    assert err.splitlines() == ["wrote run.nc", "wrote run.svg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.nc", "run.svg"]
+    with xarray.open_dataset(tmp_path / "run.nc") as first:
+        np.testing.assert_array_equal(first["alpha"], [0.0, 5.0, 10.0])
+        assert first.attrs["eta"] == 0.3
+        last = first["Q"].values[-1]
+    code, out, _ = call(f"integrate {options} --overlaps run.nc --alpha 0,1 --json")
+    assert code == 0
+    np.testing.assert_array_equal(json.loads(out)["Q"][0], last)
+
+
+def test_seeds_start_different_trajectories_and_the_same_ones_again(call, derived):
+    outputs = [
+        call(f"integrate --generated {derived} --alpha 1 --seed {seed}")[1] for seed in ("1", "1", "2")
+    ]
+    assert outputs[0] == outputs[1] != outputs[2]
+
+
+@pytest.mark.parametrize("method", ["tsit5", "scipy:LSODA", "scipy:DOP853"])
+def test_methods_agree(call, derived, method):
+    line = f"integrate --generated {derived} --alpha 0,60 --ideal 0.01 --json --method"
+    ours, other = (json.loads(call(f"{line} {name}")[1]) for name in ("prince8", method))
+    np.testing.assert_allclose(other["R"], ours["R"], atol=2e-6)
+
+
+def test_correlated_teachers_and_the_sphere(call):
+    line = "integrate --p 2 --pstar 3 --constraint sphere --teacher general --alpha 5 --json"
+    code, out, _ = call(f"{line} --teacher-correlation 0.3")
+    run = json.loads(out)
+    assert code == 0
+    np.testing.assert_allclose(run["T"], 0.7 * np.eye(3) + 0.3)
+    np.testing.assert_array_equal(np.diagonal(run["Q"], axis1=1, axis2=2), 1.0)
+
+
+def test_a_diverging_trajectory_is_a_result(call, derived):
+    code, out, err = call(f"integrate --generated {derived} --eta 100 --json")
+    run = json.loads(out)
+    assert code == 0
+    assert run["status"] == "diverged"
+    assert "stopped at alpha" in err
+    assert run["loss"][0] is not None
+    assert run["loss"][-1] is None
+
+
+def test_list_shows_systems_and_problems(call, tmp_path):
+    derive.overlap_odes(derive.Model(1, 1)).write(tmp_path / "here")
+    derive.overlap_odes(derive.Model(2, 1)).write(tmp_path / "here")
+    with (tmp_path / "here" / "p2_pstar1" / "odes.tex").open("a") as file:
+        file.write("edited")
+    code, out, _ = call("list --generated here")
+    good, bad = out.splitlines()
+    assert code == 0
+    assert re.match(r"p1_pstar1 +2 order parameters", good)
+    assert "PROBLEM" in bad
+    assert "cli derive --p 2 --pstar 1" in bad
+    entries = json.loads(call("list --json --generated here")[1])
+    assert [("problem" in entry) for entry in entries] == [False, True]
+    assert call("list --generated nothing")[0] == 0
+
+
+def test_help_and_version(call):
+    assert "Commands:" in call("--help")[1]
+    assert "Commands:" in call("")[1]
+    for command in ("derive", "latex", "integrate", "list"):
+        code, out, _ = call(f"{command} --help")
+        assert code == 0
+        assert "Example" in out
+    assert derive.VERSION in call("--version")[1]
+
+
+def test_choices_are_those_of_the_model():
+    """cli.py repeats them so that --help need not import derive."""
+    for command in (cli.derive, cli.latex, cli.integrate):
+        choices = {
+            option.name: tuple(option.type.choices)
+            for option in command.params
+            if option.name in ("constraint", "flow", "teacher", "readout")
+        }
+        assert choices == {
+            "constraint": derive_model.CONSTRAINTS,
+            "flow": derive_model.FLOWS,
+            "teacher": derive_model.TEACHERS,
+            "readout": derive_model.READOUTS,
+        }
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, cli; cli.run(['--help']);"
+        "print(sorted({'numpy', 'sympy', 'numba', 'scipy', 'xarray', 'matplotlib'} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_derive_imports_no_compiler(tmp_path):
+    """Deriving must be quick from a cold start: no Numba, SciPy or xarray."""
+    code = (
+        "import sys, cli; cli.run(['derive', '--p', '1', '--pstar', '1', '--quiet']);"
+        "print(sorted({'numba', 'scipy', 'xarray', 'matplotlib'} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+# --- what is refused ---------------------------------------------------------------------
+
+WIDTHS = ["0", "-1", "1.5", "1e6", "1000000", "257", "１６", "1_6", " 4", "", "nan", "9" * 30, "0x4"]
+RATES = ["nan", "inf", "-inf", "-1", "0", "1e400", "", "x", "1,2", "٣", "0x1p3", "1_0"]
+TIMES = ["0", "-1", "nan", "inf", "1e400", "3,2", "1,1", "-1,2", "1,,2", ",", "1,nan"]
+BAD = [
+    *(("--p", value) for value in WIDTHS),
+    *(("--pstar", value) for value in WIDTHS),
+    *(("--eta", value) for value in RATES),
+    *(("--alpha", value) for value in TIMES),
+    *(("--label-noise", value) for value in ("-1", "nan", "inf")),
+    *(("--n", value) for value in ("0", "1", "-5", "1.5", "1" + "0" * 19)),
+    *(("--seed", value) for value in ("-1", "1.0", str(2**63))),
+    *(("--q0", value) for value in ("0", "-1", "nan")),
+    *(("--ideal", value) for value in ("-1", "2", "nan")),
+    *(("--rtol", value) for value in ("0", "-1", "1e-20", "nan")),
+    *(("--atol", value) for value in ("0", "-1", "nan")),
+    *(("--method", value) for value in ("", "euler", "scipy:", "scipy:lsoda")),
+    *(("--constraint", value) for value in ("", "ball", "FREE")),
+    *(("--flow", value) for value in ("", "adam")),
+    *(("--teacher", value) for value in ("", "none")),
+    *(("--readout", value) for value in ("", "max")),
+    *(("--out", value) for value in ("run.txt", "run", ".", "", "no/folder/run.nc", "/dev/null")),
+    *(("--plot", value) for value in ("run.gif", "run", ".", "no/folder/run.png")),
+    *(("--overlaps", value) for value in ("missing.npz", "missing.nc", "run.txt", ".")),
+    *(("--teacher-correlation", value) for value in ("0.5", "nan")),
+]
+
+
+@pytest.mark.parametrize(("option", "value"), BAD)
+def test_bad_values_name_the_option_in_one_line_and_write_nothing(call, tmp_path, option, value):
+    code, out, err = call("integrate", option, value)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"cli: {option}: ")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "integrate --n 100 --ideal 0.1",
+        "integrate --n 100 --overlaps a.npz",
+        "integrate --teacher general --teacher-correlation 1.5",
+        "integrate --nonsense",
+        "nonsense",
+        "integrate extra",
+        "latex --p 4",
+        "latex --pstar 4",
+        "latex --form components",
+        "latex --form pretty",
+        "latex --what everything",
+        "latex --out equations.doc",
+        "latex --p 0 --pstar 1",
+        "derive --p",
+        "derive --generated /dev/null",
+        "derive --generated /dev/null/deeper",
+        "list --generated /dev/null",
+    ],
+)
+def test_bad_command_lines_are_one_line_and_write_nothing(call, tmp_path, line):
+    code, out, err = call(line)
+    assert (code, out) == (2, "")
+    assert err.startswith("cli: ")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+OVERLAPS = {
+    "asymmetric": ("Q", np.eye(4) + 0.1 * np.eye(4, k=1), "symmetric"),
+    "not positive": ("Q", np.diag([1.0, 1.0, 1.0, -0.5]), "positive semi-definite"),
+    "wrong shape": ("Q", np.eye(3), "shape"),
+    "not finite": ("R", np.full((4, 2), np.nan), "finite"),
+    "too aligned": ("R", np.full((4, 2), 0.9), "positive semi-definite"),
+    "strings": ("R", np.array([["a"] * 2] * 4), "real numbers"),
+    "another teacher": ("T", 2 * np.eye(2), "--teacher general"),
+}
+
+
+@pytest.mark.parametrize("name", OVERLAPS)
+def test_overlaps_that_no_weights_have(call, tmp_path, name):
+    key, value, word = OVERLAPS[name]
+    arrays = {"Q": np.eye(4), "R": np.zeros((4, 2)), key: value}
+    np.savez(tmp_path / "start.npz", **arrays)
+    code, out, err = call("integrate --overlaps start.npz")
+    assert (code, out) == (2, "")
+    assert err.startswith("cli: --overlaps: ")
+    assert word in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "generated").exists()
+
+
+def test_files_that_hold_python_objects_are_not_unpickled(call, tmp_path):
+    np.savez(tmp_path / "start.npz", Q=np.array([print], dtype=object), R=np.zeros((4, 2)))
+    code, _, err = call("integrate --overlaps start.npz")
+    assert code == 2
+    assert "start.npz" in err
+
+
+@pytest.mark.parametrize("damage", ["edited", "emptied", "missing", "other version", "no manifest"])
+def test_damaged_systems_are_not_run_and_the_remedy_works(call, tmp_path, damage):
+    folder = derive.overlap_odes(derive.Model(1, 1)).write(tmp_path / "generated")
+    manifest = folder / "manifest.json"
+    if damage == "edited":
+        module = folder / "odes.py"
+        module.write_text(module.read_text().replace("s_1 =", "s_1 = 2.0 *", 1))
+    elif damage == "emptied":
+        manifest.write_text("")
+    elif damage == "missing":
+        (folder / "odes.tex").unlink()
+    elif damage == "other version":
+        manifest.write_text(manifest.read_text().replace(f'"{derive.VERSION}"', '"0.0.1"'))
+    else:
+        manifest.unlink()
+    code, out, err = call("integrate --p 1 --pstar 1 --alpha 1 --out run.nc")
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert "regenerate with `cli derive" in err
+    assert not (tmp_path / "run.nc").exists()
+    assert call("derive --p 1 --pstar 1")[0] == 0
+    assert call("integrate --p 1 --pstar 1 --alpha 1")[0] == 0
+
+
+# --- as a process ------------------------------------------------------------------------
+
+
+def test_a_closed_pipe_is_no_error_message():
+    command = f"{shlex.quote(sys.executable)} {shlex.quote(str(ROOT / 'cli.py'))} latex | head -n 1"
+    result = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.stdout == "\\[\n"
+    assert result.stderr == ""
+
+
+def test_ctrl_c_stops_at_once_with_one_line(derived, tmp_path):
+    """A trajectory that would take hours; the signal comes when the compiled loop runs."""
+    arguments = ["integrate", "--generated", str(derived), "--alpha", "1e12", "--out", "run.nc"]
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "cli.py"), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as running:
+        # Why poll the clock of the process: after this much of it, imports and compilation are over.
+        deadline = time.monotonic() + 100
+        while _cpu_seconds(running.pid) < 6 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert out == ""
+    # click ends the line of the terminal's "^C" first.
+    assert err.strip() == "cli: interrupted"
+    assert list(tmp_path.iterdir()) == []
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except FileNotFoundError:
+        pytest.skip("no /proc to read the process's clock from")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_running_the_file_and_a_second_process_that_does_not_compile(tmp_path):
+    first = process("integrate", "--p", "1", "--pstar", "1", "--eta", "0.1", cwd=tmp_path)
+    assert (first.returncode, first.stderr) == (0, "")
+    second = process("integrate", "--p", "1", "--pstar", "1", "--eta", "0.1", cwd=tmp_path)
+    assert second.stdout == first.stdout
+
+
+# --- the README --------------------------------------------------------------------------
+
+
+def _blocks(language: str) -> list[str]:
+    text = (ROOT / "README.md").read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_the_readme_s_python_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (block,) = _blocks("python")
+    exec(compile(block, "README.md", "exec"), {})  # noqa: S102
+    assert "polynomial identity" in capsys.readouterr().out
+
+
+def test_the_readme_s_commands_run(call):
+    setup, tests, tour = _blocks("sh")
+    commands = [part for part in setup.split("&&") if ".venv/bin/cli" in part]
+    commands += tour.strip().splitlines()
+    assert len(commands) == 7
+    assert "pytest" in tests
+    for command in commands:
+        words = shlex.split(command.replace(".venv/bin/", ""), comments=True)
+        assert words[0] == "cli"
+        assert call(shlex.join(words[1:]))[0] == 0
