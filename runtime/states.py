@@ -21,6 +21,9 @@ _EIGENVALUE_TOLERANCE = 1e-6
 
 def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bool = False) -> float:
     """A finite float that is at least (or, `strict`, more than) `least`; else InputError."""
+    # Why: float() would read text, and take True for 1.
+    if isinstance(value, (str, bytes, bool)):
+        raise InputError(option, f"{value!r} is not a number")
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

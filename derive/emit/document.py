@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from derive.emit.header import derive_command
-from derive.emit.latex import Conventions, component_form, matrix_form
+from derive.emit.latex import COMPONENT_LIMIT, Conventions, component_form, matrix_form
 from derive.model import Model
 from derive.version import VERSION
 
@@ -22,6 +22,16 @@ _TEACHER = {
     "orthonormal": r"The teacher is orthonormal, $T = 1$.",
     "general": r"The teacher's overlaps $T$ are constant parameters.",
 }
+
+
+def _components(model: Model) -> str:
+    if model.state_size <= COMPONENT_LIMIT:
+        return component_form(model, "odes")
+    command = derive_command(model).replace("cli derive", "cli latex") + " --form components"
+    return (
+        f"The {model.state_size} components are left out here;\n"
+        rf"\texttt{{{command.replace('--', '-{}-')}}} prints them." + "\n"
+    )
 
 
 def odes_document(model: Model) -> str:
@@ -60,6 +70,6 @@ $C(DC)^m$; s and t below label the blocks of students and teachers.
 \subsection*{{Generalisation error}}
 {matrix_form(conventions, "loss", model)}
 \subsection*{{Components}}
-{component_form(model, "odes")}
+{_components(model)}
 \end{{document}}
 """

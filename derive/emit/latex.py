@@ -13,6 +13,7 @@ from fractions import Fraction
 from math import gcd, isqrt
 
 from derive.equations import NOISE, STEP, OverlapEquations, overlap_equations
+from derive.errors import InputError
 from derive.lower import FREE_DQ, FREE_DR, Q, R, T, X, Y
 from derive.model import Model
 from derive.program import (
@@ -36,7 +37,8 @@ SUBJECTS = ("odes", "loss", "jacobian")
 Z = Matrix("Z", "p", "p", symmetric=True)
 CHAINS_SS = {0: Q, 1: X, 2: Z}
 CHAINS_ST = {0: R, 1: Y}
-# Above this many entries a component form would be hundreds of pages.
+# Above this many order parameters the document leaves out the components, tens of pages, and
+# nobody can read the square of this many derivatives.
 COMPONENT_LIMIT = 200
 LINE_CHARACTERS = 72
 
@@ -433,11 +435,15 @@ def _sphere_assignments(model: Model) -> list[Assignment]:
 
 
 def component_form(model: Model, what: str) -> str:
-    """LaTeX of every component of the odes, loss or jacobian of `model`."""
-    if model.state_size > COMPONENT_LIMIT:
-        return (
-            f"% p = {model.p}, p* = {model.pstar} has {model.state_size} components, more than "
-            f"the {COMPONENT_LIMIT} that are written out; use the matrix form.\n"
+    """LaTeX of every component of the odes, loss or jacobian of `model`.
+
+    Raises InputError for a jacobian of more than COMPONENT_LIMIT order parameters.
+    """
+    if what == "jacobian" and model.state_size > COMPONENT_LIMIT:
+        raise InputError(
+            "form",
+            f"components of the jacobian for {model.state_size} order parameters are more than"
+            f" {COMPONENT_LIMIT}², the most that are written out; use the matrix form",
         )
     equations = overlap_equations(model.flow)
     program = _display_program(model, equations)

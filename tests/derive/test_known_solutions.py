@@ -30,7 +30,9 @@ def escape_rate(model, point):
     matrix = generated_code.jacobian(model, module, point)
     upper = model.p * (model.p + 1) // 2
     assert not matrix[upper:, :upper].any()
-    np.testing.assert_allclose(matrix[upper:, upper:], matrix[-1, -1] * np.eye(model.p * model.pstar), atol=1e-13)
+    np.testing.assert_allclose(
+        matrix[upper:, upper:], matrix[-1, -1] * np.eye(model.p * model.pstar), atol=1e-13
+    )
     return matrix[-1, -1]
 
 
@@ -48,7 +50,9 @@ def test_plateau_of_gradient_flow(widths):
 def test_plateau_with_the_noise_of_sgd():
     """Four students, two teachers, η = 0.4: the values of PHYSICS."""
     model = Model(4, 2)
-    q = brentq(lambda q: generated_code.drift(model, at(model, q * np.eye(4)))[0][0, 0], 0.5, 1.0, xtol=1e-14)
+    q = brentq(
+        lambda q: generated_code.drift(model, at(model, q * np.eye(4)))[0][0, 0], 0.5, 1.0, xtol=1e-14
+    )
     plateau = at(model, q * np.eye(4))
     np.testing.assert_allclose(generated_code.drift(model, plateau)[0], 0, atol=1e-13)
     assert q == pytest.approx(0.76393, abs=5e-6)

@@ -212,7 +212,10 @@ def test_component_jacobian_has_the_numbers_of_the_closed_form(model):
     values |= read_lines(latex(model, "components"), values)
     expected = jacobian(model, point)
     tolerance = 1e-13 * max(1.0, np.abs(expected).max())
-    sections = re.split(r"\\paragraph\{\$\\partial = \\partial/\\partial (.*?)\$:\}\n", latex(model, "components", "jacobian"))
+    sections = re.split(
+        r"\\paragraph\{\$\\partial = \\partial/\\partial (.*?)\$:\}\n",
+        latex(model, "components", "jacobian"),
+    )
     assert sections[0] == ""
     assert sections[1::2] == state_symbols(model)
     rows = [rf"\partial \frac{{\mathrm{{d}}{name}}}{{\mathrm{{d}}\alpha}}" for name in state_symbols(model)]
@@ -236,7 +239,10 @@ def read_readouts(text):
     line = text.split("\\[\n  ")[1].split("\n\\]")[0]
     if line == "a = b = 1":
         return {"a": 1, "b": 1}
-    return {name: latex_values.evaluate(value, {}) for name, value in (x.split(" = ") for x in line.split(r",\qquad "))}
+    return {
+        name: latex_values.evaluate(value, {})
+        for name, value in (x.split(" = ") for x in line.split(r",\qquad "))
+    }
 
 
 def read_matrix_lines(text, values):
@@ -248,7 +254,9 @@ def read_matrix_lines(text, values):
             known[left] = np.diag(np.diag(known["F"]) / (2 * np.diag(known["Q"])))
             continue
         if left == r"\delta g_i":
-            known[r"\delta \Gamma"] = np.diag([_rate_change(right, known, i) for i in range(len(known["Q"]))])
+            known[r"\delta \Gamma"] = np.diag(
+                [_rate_change(right, known, i) for i in range(len(known["Q"]))]
+            )
             continue
         first, *others = (latex_values.evaluate(part, known) for part in right.split(" = "))
         for other in others:
@@ -258,22 +266,26 @@ def read_matrix_lines(text, values):
 
 
 def _rate_change(right, known, i):
-    diagonal = {r"\delta F_{ii}": r"\delta F", r"\delta Q_{ii}": r"\delta Q", "Q_{ii}": "Q", "g_i": r"\Gamma"}
+    diagonal = {
+        r"\delta F_{ii}": r"\delta F",
+        r"\delta Q_{ii}": r"\delta Q",
+        "Q_{ii}": "Q",
+        "g_i": r"\Gamma",
+    }
     return latex_values.evaluate(right, {name: known[matrix][i, i] for name, matrix in diagonal.items()})
 
 
-@pytest.mark.parametrize("widths", [(1, 1), (1, 2), (3, 1), (3, 2)])
-def test_matrix_text_has_the_numbers_of_the_closed_form(widths, options):
-    model = Model(*widths, *options)
-    point = random_point(model, seed=37)
-    values = matrix_values(model, point)
-    found = read_matrix_lines(latex(model), values)
-    tolerance = 1e-13 * magnitude(model, point)
-    dQ, dR = drift(model, point)
-    np.testing.assert_allclose(found[DRIFT_Q], dQ, rtol=0, atol=tolerance)
-    np.testing.assert_allclose(found[DRIFT_R], dR, rtol=0, atol=tolerance)
-    found = read_matrix_lines(latex(model, what="loss"), values)
-    assert found[r"\varepsilon"] == pytest.approx(loss(model, point), rel=1e-12)
+def test_matrix_text_has_the_numbers_of_the_closed_form(options):
+    for widths in ((1, 1), (1, 2), (3, 1), (3, 2)):
+        model = Model(*widths, *options)
+        point = random_point(model, seed=37)
+        values = matrix_values(model, point)
+        found = read_matrix_lines(latex(model), values)
+        tolerance = 1e-13 * magnitude(model, point)
+        for name, expected in zip((DRIFT_Q, DRIFT_R), drift(model, point), strict=True):
+            np.testing.assert_allclose(found[name], expected, rtol=0, atol=tolerance, err_msg=model.name)
+        found = read_matrix_lines(latex(model, what="loss"), values)
+        assert found[r"\varepsilon"] == pytest.approx(loss(model, point), rel=1e-12), model.name
 
 
 @pytest.mark.parametrize("widths", [(1, 1), (3, 2)])
@@ -321,6 +333,8 @@ def test_document_compiles_and_fits_the_page(tmp_path, model):
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     log = (tmp_path / "odes.log").read_text(encoding="latin-1")
     assert result.returncode == 0, log[-2000:]
-    overfull = [float(size) for size in re.findall(r"^Overfull \\hbox \(([\d.]+)pt too wide\)", log, re.MULTILINE)]
+    overfull = [
+        float(size) for size in re.findall(r"^Overfull \\hbox \(([\d.]+)pt too wide\)", log, re.MULTILINE)
+    ]
     assert max(overfull, default=0.0) <= 5.0
     assert "undefined" not in log

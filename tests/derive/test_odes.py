@@ -74,7 +74,9 @@ def test_symbols_have_the_names_of_state_and_parameters():
     assert free == set(odes.symbols.values())
 
 
-@pytest.mark.parametrize(("option", "bad"), [("form", "matrices"), ("what", "ode"), ("form", ""), ("what", None)])
+@pytest.mark.parametrize(
+    ("option", "bad"), [("form", "matrices"), ("what", "ode"), ("form", ""), ("what", None)]
+)
 def test_unknown_latex_is_refused(option, bad):
     with pytest.raises(InputError, match=f"{option}: .* is not one of ") as error:
         overlap_odes(Model(1, 1)).latex(**{option: bad})

@@ -41,13 +41,13 @@ def test_both_routes_agree_for_all_small_widths(options):
         assert found.compared == model.state_size + 1
 
 
-@pytest.mark.parametrize("widths", [(1, 1), (1, 3), (3, 2)])
-def test_both_routes_agree_at_random_points(monkeypatch, widths, options):
+def test_both_routes_agree_at_random_points(monkeypatch, options):
     monkeypatch.setattr(proof, "POLYNOMIAL_BUDGET", 0)
-    model = Model(*widths, *options)
-    found = prove(model, lower(model), seed=5)
-    assert (found.method, found.points) == ("random points", proof.RANDOM_POINTS)
-    assert found.error_bound_log2 < -100
+    for widths in ((1, 1), (1, 3), (3, 2)):
+        model = Model(*widths, *options)
+        found = prove(model, lower(model), seed=5)
+        assert (found.method, found.points) == ("random points", proof.RANDOM_POINTS)
+        assert found.error_bound_log2 < -100
 
 
 @pytest.mark.parametrize("constraint", ["free", "sphere"])

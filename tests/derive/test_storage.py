@@ -111,7 +111,9 @@ def test_symbolic_link_is_refused_and_left_alone(tmp_path, dangling):
     assert target.is_symlink()
     assert elsewhere.exists() != dangling
     assert dangling or not list(elsewhere.iterdir())
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({"system"} | ({"elsewhere"} if not dangling else set()))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        {"system"} | ({"elsewhere"} if not dangling else set())
+    )
 
 
 def test_file_that_is_a_link_is_replaced_not_followed(tmp_path):

@@ -16,7 +16,9 @@ from derive.proof import evaluate_exactly
 
 WIDTHS = [(1, 1), (1, 2), (2, 1), (2, 3), (3, 2), (4, 2)]
 seeds = st.integers(0, 2**32 - 1)
-models = st.builds(lambda widths, options: Model(*widths, *options), st.sampled_from(WIDTHS), st.sampled_from(OPTION_SETS))
+models = st.builds(
+    lambda widths, options: Model(*widths, *options), st.sampled_from(WIDTHS), st.sampled_from(OPTION_SETS)
+)
 property_test = settings(deadline=None, max_examples=40, derandomize=True)
 
 
@@ -48,7 +50,13 @@ def test_students_are_interchangeable(model, seed, random):
 
 
 @property_test
-@given(st.sampled_from(WIDTHS), st.sampled_from(FLOWS), st.sampled_from(TEACHERS), st.sampled_from(READOUTS), seeds)
+@given(
+    st.sampled_from(WIDTHS),
+    st.sampled_from(FLOWS),
+    st.sampled_from(TEACHERS),
+    st.sampled_from(READOUTS),
+    seeds,
+)
 def test_free_students_may_be_rotated_into_each_other(widths, flow, teacher, readout, seed):
     model = Model(*widths, "free", flow, teacher, readout)
     point = random_point(model, seed)
@@ -122,5 +130,7 @@ def test_gradient_flow_feels_no_label_noise(model, seed):
 def test_orthonormal_teacher_is_the_general_one_at_identity(model, seed):
     point = random_point(model, seed)
     general = dataclasses.replace(model, teacher="general")
-    for found, expected in zip(generated_code.drift(general, point), generated_code.drift(model, point), strict=True):
+    for found, expected in zip(
+        generated_code.drift(general, point), generated_code.drift(model, point), strict=True
+    ):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * magnitude(model, point))

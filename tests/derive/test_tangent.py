@@ -50,18 +50,18 @@ def along_duals(program, values, direction):
     return {name: dual.slope for name, dual in evaluate(program, duals, combine, Dual.inverse).items()}
 
 
-@pytest.mark.parametrize("widths", [(1, 1), (1, 3), (3, 1), (3, 2)])
-def test_tangent_program_equals_dual_numbers_exactly(widths, options):
-    model = Model(*widths, *options)
+def test_tangent_program_equals_dual_numbers_exactly(options):
     generator = random.Random(7)
-    values = named(model, random_point(model, seed=7))
-    direction = {name: Fraction(generator.randint(-9, 9), 4) for name in model.state}
-    given = values | {PREFIX + name: slope for name, slope in direction.items()}
-    for part in (drift_program(model), loss_program(model)):
-        tangents = evaluate_exactly(differentiate(part, (Q, R)), given)
-        expected = along_duals(part, values, direction)
-        assert {name.removeprefix(PREFIX): value for name, value in tangents.items()} == expected
-        assert any(expected.values())
+    for widths in ((1, 1), (1, 3), (3, 1), (3, 2)):
+        model = Model(*widths, *options)
+        values = named(model, random_point(model, seed=7))
+        direction = {name: Fraction(generator.randint(1, 9), 4) for name in model.state}
+        given = values | {PREFIX + name: slope for name, slope in direction.items()}
+        for part in (drift_program(model), loss_program(model)):
+            tangents = evaluate_exactly(differentiate(part, (Q, R)), given)
+            expected = along_duals(part, values, direction)
+            assert {name.removeprefix(PREFIX): value for name, value in tangents.items()} == expected
+            assert any(expected.values())
 
 
 @pytest.mark.parametrize(
