@@ -9,7 +9,7 @@ from typing import Any
 from derive.errors import InputError
 
 # Why 256: the proof evaluates every entry of the matrix products in exact integer
-# arithmetic, about (p + p*)·p² operations; at 256 that is half a minute, and the
+# arithmetic, about (p + p*)·p² operations; at (256, 256) that takes minutes, and the
 # state has 33 000 + 256 p* components. Wider students belong to reduced descriptions.
 MAX_WIDTH = 256
 

@@ -31,7 +31,7 @@ def load(model: Model, unrolled: bool | None = None) -> SimpleNamespace:
     text = source(model, unrolled)
     assert text.count(_IMPORT) == 1
     namespace: dict[str, object] = {}
-    exec(compile(text.replace(_IMPORT, _IDENTITY), model.name, "exec"), namespace)
+    exec(compile(text.replace(_IMPORT, _IDENTITY), model.name, "exec"), namespace)  # noqa: S102
     return SimpleNamespace(**namespace)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from closed_form import drift, jacobian, loss, magnitude, random_point, readouts
 
-from derive import Model, latex_for_any_widths, overlap_odes
+from derive import InputError, Model, latex_for_any_widths, overlap_odes
 from derive.emit import latex as printer
 from derive.emit.document import odes_document
 from derive.odes import latex
@@ -43,7 +43,7 @@ SPHERE_FORM = r"""\[
   \frac{\mathrm{d}R}{\mathrm{d}\alpha} &= G - \Gamma R \\
   \frac{\mathrm{d}Q}{\mathrm{d}\alpha} &= F - \Gamma Q - Q\Gamma
 \end{align*}
-"""
+"""  # noqa: E501
 COMPONENT_FORM = r"""\begin{align*}
   \kappa &= \eta \\
   s &= \frac{1}{2}(Q_{11} + Q_{22}) - 1 \\
@@ -129,14 +129,18 @@ def test_symbols(name, text):
     assert printer.symbol(name) == text
 
 
-def test_components_are_not_written_out_above_the_limit():
+def test_components_of_large_models():
+    """Written out when asked for; left out of the document with a word, and never the Jacobian."""
     model = Model(32, 8)
     assert model.state_size > printer.COMPONENT_LIMIT
-    for what in printer.SUBJECTS:
-        text = latex(model, "components", what)
-        assert text.startswith("%")
-        assert text.count("\n") == 1
-        assert "matrix form" in text
+    assert r"\frac{\mathrm{d}R_{32,8}}{\mathrm{d}\alpha} &= " in latex(model, "components")
+    assert latex(model, "components", "loss").count("R_{32,8}") == 1
+    with pytest.raises(InputError, match=r"form: .* jacobian .* matrix form"):
+        latex(model, "components", "jacobian")
+    document = odes_document(model)
+    assert "X_{11}" not in document
+    assert f"The {model.state_size} components are left out" in document
+    assert "cli latex -{}-p 32 -{}-pstar 8" in document
 
 
 # --- numbers read back -------------------------------------------------------------------

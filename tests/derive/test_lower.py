@@ -70,6 +70,6 @@ def test_longer_chains_fail_loudly(monkeypatch, part):
     longer = {"dQ": dict(equations.dQ), "dR": dict(equations.dR)}
     longer[part][3] = ScalarPolynomial.name("kappa")
     changed = OverlapEquations(dR=longer["dR"], dQ=longer["dQ"], loss=equations.loss)
-    monkeypatch.setattr(lower_module, "overlap_equations", lambda flow: changed)
+    monkeypatch.setattr(lower_module, "overlap_equations", lambda _: changed)
     with pytest.raises(NotImplementedError, match="chains"):
         lower(Model(2, 2))
