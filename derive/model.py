@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,16 +63,17 @@ class Model:
     def __post_init__(self) -> None:
         for option in ("p", "pstar"):
             value = getattr(self, option)
-            # Why not isinstance(value, Integral) alone: True would pass as width 1.
-            if isinstance(value, bool) or not hasattr(value, "__index__"):
-                raise InputError(option, f"{value!r} is not an integer from 1 to {MAX_WIDTH}")
-            width = value.__index__()
+            # Why bool apart: True would pass as width 1.
+            try:
+                width = 0 if isinstance(value, bool) else operator.index(value)
+            except TypeError:
+                width = 0
             if not 1 <= width <= MAX_WIDTH:
-                raise InputError(option, f"{width} is not an integer from 1 to {MAX_WIDTH}")
+                raise InputError(option, f"{value!r} is not an integer from 1 to {MAX_WIDTH}")
             object.__setattr__(self, option, width)
         for option, allowed in _CHOICES.items():
             value = getattr(self, option)
-            if value not in allowed:
+            if not isinstance(value, str) or value not in allowed:
                 raise InputError(option, f"{value!r} is not one of {', '.join(allowed)}")
 
     @property

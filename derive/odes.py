@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from derive.emit.document import odes_document
-from derive.emit.latex import FORMS, SUBJECTS, Conventions, component_form, matrix_form
+from derive.emit.latex_components import component_form
+from derive.emit.latex_matrix import Conventions, matrix_form
 from derive.emit.manifest import FILE_NAME as MANIFEST
 from derive.emit.manifest import manifest
 from derive.emit.numba_module import numba_module
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 MODULE = "odes.py"
 DOCUMENT = "odes.tex"
+FORMS = ("matrix", "components")
+SUBJECTS = ("odes", "loss", "jacobian")
 
 
 class OverlapODEs:

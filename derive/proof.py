@@ -74,7 +74,13 @@ def prove(model: Model, program: Program, seed: int = 0) -> Proof:
     """Compare both routes; raises ProofError naming the first entry that differs."""
     compared = model.state_size + 1
     if component_products(model) <= POLYNOMIAL_BUDGET:
-        _prove_polynomials(model, program)
+        from sympy.polys.polyerrors import CoercionFailed
+
+        try:
+            _prove_polynomials(model, program)
+        except (KeyError, CoercionFailed, NotImplementedError) as error:
+            # A program that reads or divides by something else than it should.
+            raise ProofError(f"{model.name}: the program cannot be compared: {error!r}") from error
         return Proof("polynomial identity", compared)
     generator = random.Random(seed)
     for _ in range(RANDOM_POINTS):

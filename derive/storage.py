@@ -29,7 +29,7 @@ def write_files(target: Path, files: Mapping[str, str]) -> None:
         Writing failed; nothing half-written stays.
     """
     if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise InputError("generated", f"{target} is in the way: it is not a folder")
+        raise InputError("generated", f"{target} is in the way: it is a symbolic link or not a folder")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))

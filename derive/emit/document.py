@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from derive.emit.header import derive_command
-from derive.emit.latex import COMPONENT_LIMIT, Conventions, component_form, matrix_form
+from derive.emit.latex_components import COMPONENT_LIMIT, component_form
+from derive.emit.latex_matrix import Conventions, matrix_form
 from derive.model import Model
 from derive.version import VERSION
 
@@ -47,7 +48,8 @@ def odes_document(model: Model) -> str:
 \setlength{{\parskip}}{{1ex}}
 \begin{{document}}
 
-\section*{{Overlap ODEs of a quadratic teacher--student network, $p = {model.p}$, $p^* = {model.pstar}$}}
+\section*{{Overlap ODEs of a quadratic teacher--student network,
+\mbox{{$p = {model.p}$, $p^* = {model.pstar}$}}}}
 
 Student $f = a\sum_{{i=1}}^{{p}} \lambda_i^2$ with $\lambda_i = w_i\cdot x/\sqrt{{N}}$, teacher
 $y = b\sum_{{r=1}}^{{p^*}} \lambda_r^{{*2}} + \sqrt{{\Delta}}\,\xi$ with
@@ -63,7 +65,8 @@ With
   D = \operatorname{{diag}}(\underbrace{{a,\dots,a}}_{{p}},\underbrace{{-b,\dots,-b}}_{{p^*}}),
 \]
 Wick's theorem gives each moment as closed loops $\operatorname{{tr}}(DC)^m$ times one open chain
-$C(DC)^m$; s and t below label the blocks of students and teachers.
+$C(DC)^m$; the subscripts ss and st name their student--student and
+student--teacher blocks.
 
 \subsection*{{Matrix form}}
 {matrix_form(conventions, "odes", model)}

@@ -150,7 +150,7 @@ def _pack(model: Model) -> str:
         f"{INDENT}Q = np.empty((*y.shape[:-1], P, P))",
         f"{INDENT}Q[..., rows, columns] = y[..., : rows.size]",
         f"{INDENT}Q[..., columns, rows] = y[..., : rows.size]",
-        f"{INDENT}R = y[..., rows.size :].reshape(*y.shape[:-1], P, PSTAR)",
+        f"{INDENT}R = y[..., rows.size :].reshape(*y.shape[:-1], P, PSTAR).copy()",
         f"{INDENT}return Q, R",
         "",
         "",
@@ -270,11 +270,14 @@ def assignment_line(assignment: Assignment) -> str:
     """One assignment as Python, wrapped in parentheses where it is long."""
     if assignment.reciprocal:
         return f"{assignment.target} = 1.0 / {assignment.terms[0][1][0]}"
-    pieces = sum_text([_signed_term(*term) for term in assignment.terms])
-    line = f"{assignment.target} = {' '.join(pieces)}"
+    return _wrapped(assignment.target, sum_text([_signed_term(*term) for term in assignment.terms]))
+
+
+def _wrapped(target: str, pieces: list[str]) -> str:
+    line = f"{target} = {' '.join(pieces)}"
     if len(line) + len(INDENT) <= LINE_WIDTH:
         return line
-    lines = [f"{assignment.target} = ("]
+    lines = [f"{target} = ("]
     current = INDENT + pieces[0]
     for piece in pieces[1:]:
         if len(current) + len(piece) + 1 + len(INDENT) > LINE_WIDTH:
@@ -445,7 +448,7 @@ class _Looped(_Body):
                 for monomial, value in contraction.coefficient.sorted_terms()
             ]
         terms += [_signed_term(value, m) for m, value in statement.polynomial.sorted_terms()]
-        yield f"{statement.target} = {' '.join(sum_text(terms))}"
+        yield _wrapped(statement.target, sum_text(terms))
 
     def _matrix(self, statement: MatrixStatement) -> Iterator[str]:
         target = statement.target

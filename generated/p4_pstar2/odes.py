@@ -729,7 +729,7 @@ def unpack(y):
     Q = np.empty((*y.shape[:-1], P, P))
     Q[..., rows, columns] = y[..., : rows.size]
     Q[..., columns, rows] = y[..., : rows.size]
-    R = y[..., rows.size :].reshape(*y.shape[:-1], P, PSTAR)
+    R = y[..., rows.size :].reshape(*y.shape[:-1], P, PSTAR).copy()
     return Q, R
 
 

@@ -10,8 +10,9 @@ import pytest
 from closed_form import drift, jacobian, loss, magnitude, random_point, readouts
 
 from derive import InputError, Model, latex_for_any_widths, overlap_odes
-from derive.emit import latex as printer
 from derive.emit.document import odes_document
+from derive.emit.latex_components import COMPONENT_LIMIT
+from derive.emit.latex_text import symbol
 from derive.odes import latex
 
 MATRIX_FORM = r"""\[
@@ -126,13 +127,13 @@ def test_component_form_of_a_small_model():
     ],
 )
 def test_symbols(name, text):
-    assert printer.symbol(name) == text
+    assert symbol(name) == text
 
 
 def test_components_of_large_models():
     """Written out when asked for; left out of the document with a word, and never the Jacobian."""
     model = Model(32, 8)
-    assert model.state_size > printer.COMPONENT_LIMIT
+    assert model.state_size > COMPONENT_LIMIT
     assert r"\frac{\mathrm{d}R_{32,8}}{\mathrm{d}\alpha} &= " in latex(model, "components")
     assert latex(model, "components", "loss").count("R_{32,8}") == 1
     with pytest.raises(InputError, match=r"form: .* jacobian .* matrix form"):
@@ -213,14 +214,15 @@ def test_component_text_of_every_option_set(options):
 def test_component_jacobian_has_the_numbers_of_the_closed_form(model):
     point = random_point(model, seed=35)
     values = component_values(model, point)
-    values |= read_lines(latex(model, "components"), values)
     expected = jacobian(model, point)
     tolerance = 1e-13 * max(1.0, np.abs(expected).max())
     sections = re.split(
         r"\\paragraph\{\$\\partial = \\partial/\\partial (.*?)\$:\}\n",
         latex(model, "components", "jacobian"),
     )
-    assert sections[0] == ""
+    # The text stands alone: the equations that the derivatives refer to come first.
+    assert sections[0] == latex(model, "components", "odes")
+    values |= read_lines(sections[0], values)
     assert sections[1::2] == state_symbols(model)
     rows = [rf"\partial \frac{{\mathrm{{d}}{name}}}{{\mathrm{{d}}\alpha}}" for name in state_symbols(model)]
     for column, text in enumerate(sections[2::2]):
@@ -257,9 +259,11 @@ def read_matrix_lines(text, values):
             assert right == r"\operatorname{diag}(g_1,\dots,g_p),\qquad g_i = \frac{F_{ii}}{2Q_{ii}}"
             known[left] = np.diag(np.diag(known["F"]) / (2 * np.diag(known["Q"])))
             continue
-        if left == r"\delta g_i":
+        if left == r"\delta\Gamma":
+            vector, rate = right.split(r",\qquad \delta g_i = ")
+            assert vector == r"\operatorname{diag}(\delta g_1,\dots,\delta g_p)"
             known[r"\delta \Gamma"] = np.diag(
-                [_rate_change(right, known, i) for i in range(len(known["Q"]))]
+                [_rate_change(rate, known, i) for i in range(len(known["Q"]))]
             )
             continue
         first, *others = (latex_values.evaluate(part, known) for part in right.split(" = "))
@@ -299,8 +303,7 @@ def test_matrix_jacobian_is_the_change_along_a_direction(widths, options):
     generator = np.random.default_rng(39)
     dQ, dR = generator.normal(size=(model.p, model.p)), generator.normal(size=(model.p, model.pstar))
     dQ = dQ + dQ.T
-    values = read_matrix_lines(latex(model), matrix_values(model, point))
-    values |= {r"\delta Q": dQ, r"\delta R": dR}
+    values = matrix_values(model, point) | {r"\delta Q": dQ, r"\delta R": dR}
     found = read_matrix_lines(latex(model, what="jacobian"), values)
     expected = jacobian(model, point)
     upper = np.triu_indices(model.p)

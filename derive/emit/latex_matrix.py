@@ -1,0 +1,165 @@
+"""The equations in matrices, for given widths or for any: odes, loss and Jacobian.
+
+Coefficients come from the diagrams; the blocks of C(DC)ᵐ are written with P = CD as
+X = (CDC)ₛₛ, Y = (CDC)ₛₜ and Z = (CDCDC)ₛₛ (s: students, t: teachers).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from fractions import Fraction
+
+from derive.emit.latex_text import ReadoutSums, align, combination, derivative, polynomial, symbol
+from derive.equations import STEP, OverlapEquations, overlap_equations
+from derive.lower import Q, R, X, Y
+from derive.model import Model
+from derive.program import Matrix
+from derive.scalars import ScalarPolynomial
+
+Z = Matrix("Z", "p", "p", symmetric=True)
+CHAINS_SS = {0: Q, 1: X, 2: Z}
+CHAINS_ST = {0: R, 1: Y}
+
+
+@dataclasses.dataclass(frozen=True)
+class Conventions:
+    """The options without the widths: what the matrix form depends on."""
+
+    constraint: str = "free"
+    flow: str = "sgd"
+    teacher: str = "orthonormal"
+    readout: str = "mean"
+
+    @classmethod
+    def of(cls, model: Model) -> Conventions:
+        return cls(model.constraint, model.flow, model.teacher, model.readout)
+
+
+def _readout_line(conventions: Conventions, model: Model | None) -> str:
+    if conventions.readout == "sum":
+        return "a = b = 1"
+    if model:
+        components = ReadoutSums(model)
+        values = [components.sum([(Fraction(1), (name,))], {}) for name in ("a", "b")]
+    else:
+        widths = ["p", "p^*"]
+        if conventions.readout == "sqrt":
+            widths = [rf"\sqrt{{{width}}}" for width in widths]
+        values = [rf"\frac{{1}}{{{width}}}" for width in widths]
+    return rf"a = {values[0]},\qquad b = {values[1]}"
+
+
+def _definitions(conventions: Conventions, model: Model | None, chains: int) -> list[tuple[str, str]]:
+    """s, t, X, Y and, with the η² term, Z by the block products of C and D."""
+    if conventions.teacher == "general":
+        trace, square = r"b\operatorname{tr} T", r"b^2\operatorname{tr} T^2"
+        teacher = "RT"
+    else:
+        # Why: for T = 1 both tr T and tr T² are p*.
+        width = "" if model and model.pstar == 1 else str(model.pstar) if model else "p^*"
+        trace, square, teacher = f"{width}b", f"{width}b^2", "R"
+    lines = [
+        ("s", rf"\operatorname{{tr}}(DC) = a\operatorname{{tr}} Q - {trace}"),
+        (
+            "t",
+            r"\operatorname{tr}(DCDC) = a^2\operatorname{tr} Q^2 - 2ab\operatorname{tr} RR^\top + "
+            + square,
+        ),
+    ]
+    if chains >= 1:
+        lines += [
+            ("X", r"(CDC)_{\mathrm{ss}} = aQ^2 - bRR^\top"),
+            ("Y", rf"(CDC)_{{\mathrm{{st}}}} = aQR - b{teacher}"),
+        ]
+    if chains >= 2:
+        lines.append(("Z", r"(CDCDC)_{\mathrm{ss}} = aQX - bRY^\top"))
+    return lines
+
+
+def _named(
+    chains: Mapping[int, Matrix], parts: Mapping[int, ScalarPolynomial]
+) -> dict[str, ScalarPolynomial]:
+    return {chains[chain].name: value for chain, value in sorted(parts.items())}
+
+
+def _matrix_drift(conventions: Conventions, equations: OverlapEquations) -> list[tuple[str, str]]:
+    drift_q = combination(_named(CHAINS_SS, equations.dQ))
+    drift_r = combination(_named(CHAINS_ST, equations.dR))
+    if conventions.constraint == "free":
+        return [(derivative("R"), drift_r), (derivative("Q"), drift_q)]
+    return [
+        ("G", drift_r),
+        ("F", drift_q),
+        (r"\Gamma", r"\operatorname{diag}(g_1,\dots,g_p),\qquad g_i = \frac{F_{ii}}{2Q_{ii}}"),
+        (derivative("R"), r"G - \Gamma R"),
+        (derivative("Q"), r"F - \Gamma Q - Q\Gamma"),
+    ]
+
+
+def _tangents(parts: Mapping[str, ScalarPolynomial]) -> dict[str, ScalarPolynomial]:
+    """Product rule: δ(Σ c M) = Σ c δM + δc M, where s and t change."""
+    result: dict[str, ScalarPolynomial] = {}
+    for text, value in parts.items():
+        result[rf"\,\delta {text}"] = value
+    for text, value in parts.items():
+        change = ScalarPolynomial()
+        for loop in ("s", "t"):
+            change = change + value.derivative(loop) * ScalarPolynomial.name(f"~{loop}")
+        if change:
+            result[text] = change
+    return result
+
+
+def _matrix_jacobian(conventions: Conventions, equations: OverlapEquations) -> list[tuple[str, str]]:
+    teacher = r"\delta R\,T" if conventions.teacher == "general" else r"\delta R"
+    lines = [
+        (r"\delta s", r"a\operatorname{tr}\delta Q"),
+        (r"\delta t", r"2a^2\operatorname{tr}(Q\,\delta Q) - 4ab\operatorname{tr}(R^\top\delta R)"),
+        (
+            r"\delta X",
+            r"a(\delta Q\,Q + Q\,\delta Q) - b(\delta R\,R^\top + R\,\delta R^\top)",
+        ),
+        (r"\delta Y", rf"a(\delta Q\,R + Q\,\delta R) - b\,{teacher}"),
+    ]
+    if 2 in equations.dQ:
+        lines.append(
+            (r"\delta Z", r"a(\delta Q\,X + Q\,\delta X) - b(\delta R\,Y^\top + R\,\delta Y^\top)")
+        )
+    drift_q = combination(_tangents(_named(CHAINS_SS, equations.dQ)))
+    drift_r = combination(_tangents(_named(CHAINS_ST, equations.dR)))
+    if conventions.constraint == "free":
+        return [
+            *lines,
+            (rf"\delta{derivative('R')}", drift_r),
+            (rf"\delta{derivative('Q')}", drift_q),
+        ]
+    return [
+        *_matrix_drift(conventions, equations)[:3],
+        *lines,
+        (r"\delta G", drift_r),
+        (r"\delta F", drift_q),
+        (
+            r"\delta\Gamma",
+            r"\operatorname{diag}(\delta g_1,\dots,\delta g_p),\qquad "
+            + r"\delta g_i = \frac{\delta F_{ii} - 2 g_i\,\delta Q_{ii}}{2Q_{ii}}",
+        ),
+        (rf"\delta{derivative('R')}", r"\delta G - \delta\Gamma\,R - \Gamma\,\delta R"),
+        (
+            rf"\delta{derivative('Q')}",
+            r"\delta F - \delta\Gamma\,Q - \Gamma\,\delta Q - \delta Q\,\Gamma - Q\,\delta\Gamma",
+        ),
+    ]
+
+
+def matrix_form(conventions: Conventions, what: str, model: Model | None = None) -> str:
+    """LaTeX of the odes, loss or jacobian in matrices; without a model for symbolic p, p*."""
+    equations = overlap_equations(conventions.flow)
+    definitions = _definitions(conventions, model, max(equations.dQ))
+    readout = f"\\[\n  {_readout_line(conventions, model)}\n\\]\n"
+    if what == "loss":
+        return readout + align([*definitions[:2], (r"\varepsilon", polynomial(equations.loss))])
+    step = (symbol(STEP), r"2a\eta")
+    if what == "odes":
+        return readout + align([step, *definitions, *_matrix_drift(conventions, equations)])
+    return readout + align([step, *definitions, *_matrix_jacobian(conventions, equations)])
