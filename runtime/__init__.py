@@ -1,5 +1,6 @@
 """Loads generated systems and integrates their trajectories."""
 
+from runtime.ensemble import integrate_ensemble
 from runtime.errors import InputError, LoadError
 from runtime.initial import overlaps_from_file, random_overlaps
 from runtime.integrate import METHODS, final_state, integrate
@@ -14,6 +15,7 @@ __all__ = [
     "System",
     "final_state",
     "integrate",
+    "integrate_ensemble",
     "load",
     "overlaps_from_file",
     "random_overlaps",

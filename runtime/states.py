@@ -17,6 +17,7 @@ DEFAULT_OUTPUTS = 200
 # Overlaps from a file or an earlier run carry rounding and integration errors of this size.
 _SYMMETRY_TOLERANCE = 1e-8
 _EIGENVALUE_TOLERANCE = 1e-6
+_CHECKED_TOGETHER = 4096
 
 
 def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bool = False) -> float:
@@ -99,6 +100,43 @@ def overlaps(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tuple[Array,
     if model.constraint == "sphere" and np.min(np.diag(q)) <= 0.0:
         raise InputError("Q0", "has a student of norm zero, which the sphere cannot rescale")
     return q, r
+
+
+def ensemble_overlaps(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tuple[Array, Array]:
+    """As `overlaps` with a leading axis of trajectories; errors name the first wrong one."""
+    if np.ndim(Q) != 3 or np.shape(Q)[0] == 0:
+        raise InputError("Q0", f"has the shape {np.shape(Q)}, not (trajectories, {model.p}, {model.p})")
+    count = np.shape(Q)[0]
+    q = real_array("Q0", Q, (count, model.p, model.p))
+    r = real_array("R0", R, (count, model.p, model.pstar))
+    for first in range(0, count, _CHECKED_TOGETHER):
+        part = slice(first, first + _CHECKED_TOGETHER)
+        wrong = _suspects(q[part], r[part], T)
+        if model.constraint == "sphere":
+            wrong |= np.min(np.diagonal(q[part], axis1=1, axis2=2), axis=1) <= 0.0
+        for k in np.flatnonzero(wrong):
+            try:
+                overlaps(model, q[first + k], r[first + k], T)
+            except InputError as error:
+                raise InputError(error.option, f"trajectory {first + k} {error.problem}") from None
+    return q, r
+
+
+def _suspects(Q: Array, R: Array, T: Array) -> NDArray[np.bool_]:
+    """Which pairs may not be overlaps of weights; a closer look decides."""
+    teacher = np.broadcast_to(T, (len(Q), *T.shape))
+    joint = np.block([[Q, R], [np.swapaxes(R, 1, 2), teacher]])
+    size = joint.shape[-1]
+    scale = np.maximum(1.0, np.max(np.abs(joint), axis=(1, 2)))
+    asymmetric = np.max(np.abs(Q - np.swapaxes(Q, 1, 2)), axis=(1, 2)) > _SYMMETRY_TOLERANCE * scale
+    # Why Cholesky of a shifted matrix: it exists if the smallest eigenvalue is above the shift,
+    # and is many times faster than eigenvalues.
+    shift = 0.5 * _EIGENVALUE_TOLERANCE * scale
+    try:
+        np.linalg.cholesky(joint + shift[:, None, None] * np.eye(size))
+    except np.linalg.LinAlgError:
+        asymmetric |= np.linalg.eigvalsh(joint)[:, 0] < -shift
+    return np.asarray(asymmetric)
 
 
 def output_times(alpha: ArrayLike) -> Array:

@@ -18,15 +18,15 @@ RUNNING, FINISHED, DIVERGED, STEP_TOO_SMALL = 0, 1, 2, 3
 TIME, STEP, LAST_ERROR = 0, 1, 2
 NEXT_OUTPUT, ACCEPTED, REJECTED, EVALUATIONS, FAILED_BEFORE, NOT_FINITE = 0, 1, 2, 3, 4, 5
 
-_EPSILON = np.finfo(np.float64).eps
+EPSILON = np.finfo(np.float64).eps
 # Below this many units of rounding of the time, steps no longer resolve anything.
-_SMALLEST_STEP = 16.0
-_SAFETY = 0.9
-_SHRINK, _GROW = 0.2, 6.0
-_SHRINK_NOT_FINITE = 0.1
+SMALLEST_STEP = 16.0
+SAFETY = 0.9
+SHRINK, GROW = 0.2, 6.0
+SHRINK_NOT_FINITE = 0.1
 # A proportional-integral controller (K. Gustafsson, ACM TOMS 17, 533 (1991)).
-_PROPORTIONAL, _INTEGRAL = 0.7, 0.4
-_SMALLEST_ERROR = 1e-10
+PROPORTIONAL, INTEGRAL = 0.7, 0.4
+SMALLEST_ERROR = 1e-10
 
 _vector = types.float64[::1]
 _matrix = types.float64[:, ::1]
@@ -138,7 +138,7 @@ def advance(
         if t >= t_end:
             return FINISHED
         h = clock[STEP]
-        if h <= _SMALLEST_STEP * _EPSILON * max(t, _EPSILON * t_end):
+        if h <= SMALLEST_STEP * EPSILON * max(t, EPSILON * t_end):
             return DIVERGED if counters[NOT_FINITE] else STEP_TOO_SMALL
         # Why the stretch: no sliver of a step remains before the end.
         final = t + 1.0000001 * h >= t_end
@@ -181,10 +181,10 @@ def advance(
             counters[FAILED_BEFORE] = 1
             if np.isfinite(error):
                 counters[NOT_FINITE] = 0
-                clock[STEP] = h * max(_SHRINK, _SAFETY * error**-exponent)
+                clock[STEP] = h * max(SHRINK, SAFETY * error**-exponent)
             else:
                 counters[NOT_FINITE] = 1
-                clock[STEP] = h * _SHRINK_NOT_FINITE
+                clock[STEP] = h * SHRINK_NOT_FINITE
             continue
 
         if not needs_end_slope:
@@ -220,11 +220,9 @@ def advance(
         if not largest <= bound:
             return DIVERGED
 
-        error = max(error, _SMALLEST_ERROR)
-        factor = (
-            _SAFETY * error ** (-_PROPORTIONAL * exponent) * clock[LAST_ERROR] ** (_INTEGRAL * exponent)
-        )
-        factor = min(_GROW, max(_SHRINK, factor))
+        error = max(error, SMALLEST_ERROR)
+        factor = SAFETY * error ** (-PROPORTIONAL * exponent) * clock[LAST_ERROR] ** (INTEGRAL * exponent)
+        factor = min(GROW, max(SHRINK, factor))
         if counters[FAILED_BEFORE]:
             factor = min(factor, 1.0)
             counters[FAILED_BEFORE] = 0

@@ -1,0 +1,257 @@
+"""Solvers under one interface: prepare once, then run to the end, or with 200 outputs."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+
+import numpy as np
+from problem import ETA, Task, numpy_rhs
+
+import derive
+import runtime
+from runtime.ensemble import Engine
+
+
+class Solver:
+    """A solver with a tolerance; `final` returns (k, 1, n), `grid` (k, outputs, n)."""
+
+    name = ""
+    package = ""
+    # Peers that need this much longer run on a part of the trajectories.
+    share = 1.0
+
+    def __init__(self, task: Task, tolerance: float) -> None:
+        self.task, self.tolerance = task, tolerance
+        self.prepare()
+
+    @classmethod
+    def missing(cls) -> bool:
+        return bool(cls.package) and importlib.util.find_spec(cls.package) is None
+
+    def prepare(self) -> None: ...
+
+    def final(self, initial: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def grid(self, initial: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+
+class Ours(Solver):
+    """The ensemble engine, one thread, η and Δ at run time; states only, as the peers."""
+
+    method = ""
+
+    def prepare(self) -> None:
+        self.system = runtime.load(derive.Model(self.task.p, self.task.pstar))
+        self.engine = Engine(self.system, self.method)
+        self.parameters = self.system.parameters(ETA)[None, :]
+
+    def _run(self, initial: np.ndarray, times: np.ndarray, output: str, threads: int = 1) -> np.ndarray:
+        return self.engine.run(
+            initial,
+            self.parameters,
+            times,
+            rtol=self.tolerance,
+            atol=self.tolerance / 100,
+            output=output,
+            losses=False,
+            threads=threads,
+        ).states
+
+    def final(self, initial: np.ndarray, threads: int = 1) -> np.ndarray:
+        return self._run(initial, self.task.times[-1:], "final", threads)
+
+    def grid(self, initial: np.ndarray, threads: int = 1) -> np.ndarray:
+        return self._run(initial, self.task.times, "all", threads)
+
+
+class Tsit5(Ours):
+    name, method = "overlap-ode tsit5", "tsit5"
+
+
+class Prince8(Ours):
+    name, method = "overlap-ode prince8", "prince8"
+
+
+class Heyoka(Solver):
+    """heyoka's batch Taylor integrator driven directly, eight lanes, fast_math."""
+
+    name, package = "heyoka batch 8", "heyoka"
+    lanes = 8
+
+    def prepare(self) -> None:
+        import heyoka
+
+        equations = _heyoka_equations(self.task.p, self.task.pstar)
+        # Above this its unrolled code takes minutes to compile.
+        compact = self.task.size > 40
+        options = {"force_avx512": True, "fast_math": True} if _avx512() else {"fast_math": True}
+        start = np.ascontiguousarray(self.task.initial[: self.lanes].T)
+        self.integrator = heyoka.taylor_adaptive_batch(
+            equations, start, tol=self.tolerance, compact_mode=compact, **options
+        )
+        self.times = np.ascontiguousarray(np.repeat(self.task.times[:, None], self.lanes, axis=1))
+
+    def _batches(self, initial: np.ndarray):
+        for first in range(0, len(initial) - self.lanes + 1, self.lanes):
+            self.integrator.set_time(0.0)
+            self.integrator.state[:] = initial[first : first + self.lanes].T
+            yield slice(first, first + self.lanes)
+
+    def final(self, initial: np.ndarray) -> np.ndarray:
+        out = np.empty((len(initial), 1, self.task.size))
+        for batch in self._batches(initial):
+            self.integrator.propagate_until(self.task.end)
+            out[batch, 0] = self.integrator.state.T
+        return out
+
+    def grid(self, initial: np.ndarray) -> np.ndarray:
+        out = np.empty((len(initial), len(self.task.times), self.task.size))
+        for batch in self._batches(initial):
+            out[batch] = np.moveaxis(self.integrator.propagate_grid(self.times)[-1], 2, 0)
+        return out
+
+
+def _avx512() -> bool:
+    from runtime.simd import jit
+
+    return jit.target().name == "avx512"
+
+
+def _heyoka_equations(p: int, pstar: int):
+    import heyoka as hy
+
+    a, b, kappa = 1.0 / p, 1.0 / pstar, 2.0 * ETA / p
+    pairs = list(itertools.combinations_with_replacement(range(p), 2))
+    variables = hy.make_vars(
+        *(f"q{i}_{j}" for i, j in pairs), *(f"r{i}_{r}" for i in range(p) for r in range(pstar))
+    )
+    q = dict(zip(pairs, variables, strict=False))
+    R = {(i, r): variables[len(pairs) + i * pstar + r] for i in range(p) for r in range(pstar)}
+    Q = {**q, **{(j, i): value for (i, j), value in q.items()}}
+    students, teachers = range(p), range(pstar)
+    s = a * hy.sum([Q[i, i] for i in students]) - b * pstar
+    t = (
+        a * a * (hy.sum([Q[i, i] * Q[i, i] for i in students]))
+        + 2 * a * a * hy.sum([Q[i, j] * Q[i, j] for i, j in pairs if i != j] or [hy.expression(0.0)])
+        - 2 * a * b * hy.sum([value * value for value in R.values()])
+        + b * b * pstar
+    )
+    X = {}
+    for i, j in pairs:
+        X[i, j] = X[j, i] = a * hy.sum([Q[i, k] * Q[k, j] for k in students]) - b * hy.sum(
+            [R[i, r] * R[j, r] for r in teachers]
+        )
+    Y = {(i, r): a * hy.sum([Q[i, k] * R[k, r] for k in students]) - b * R[i, r] for i, r in R}
+    q0 = kappa * kappa * (s * s + 2.0 * t) - 2 * kappa * s
+    q1, q2 = 4 * kappa * kappa * s - 4 * kappa, 8 * kappa * kappa
+    V = {(i, j): (q2 * a) * Q[i, j] + (q1 if i == j else 0.0) for i in students for j in students}
+    equations = [
+        (
+            Q[i, j],
+            q0 * Q[i, j]
+            + hy.sum([X[i, k] * V[k, j] for k in students])
+            - (q2 * b) * hy.sum([Y[i, r] * R[j, r] for r in teachers]),
+        )
+        for i, j in pairs
+    ]
+    return equations + [(R[i, r], (-kappa * s) * R[i, r] - (2 * kappa) * Y[i, r]) for i, r in R]
+
+
+class SciPyNumba(Solver):
+    """scipy's LSODA on the generated Numba right-hand side."""
+
+    name, share, method = "scipy LSODA + numba", 0.02, "LSODA"
+
+    def prepare(self) -> None:
+        system = runtime.load(derive.Model(self.task.p, self.task.pstar))
+        parameters, rhs = system.parameters(ETA), system.compiled_rhs
+
+        def f(_t, y):
+            dy = np.empty(y.size)
+            rhs(np.ascontiguousarray(y), parameters, dy)
+            return dy
+
+        self.f = f
+
+    def _run(self, initial: np.ndarray, times: np.ndarray) -> np.ndarray:
+        from scipy.integrate import solve_ivp
+
+        return np.array(
+            [
+                solve_ivp(
+                    self.f,
+                    (0.0, self.task.end),
+                    y,
+                    method=self.method,
+                    rtol=self.tolerance,
+                    atol=self.tolerance / 100,
+                    t_eval=times,
+                ).y.T
+                for y in initial
+            ]
+        )
+
+    def final(self, initial: np.ndarray) -> np.ndarray:
+        return self._run(initial, self.task.times[-1:])
+
+    def grid(self, initial: np.ndarray) -> np.ndarray:
+        return self._run(initial, self.task.times)
+
+
+class SciPyNumPy(SciPyNumba):
+    """scipy's DOP853 on a hand-written NumPy right-hand side."""
+
+    name, share, method = "scipy DOP853 + numpy", 0.005, "DOP853"
+
+    def prepare(self) -> None:
+        self.f = numpy_rhs(self.task.p, self.task.pstar)
+
+
+class CyRK(Solver):
+    """CyRK's compiled DOP853 on a Numba right-hand side."""
+
+    name, package, share = "CyRK DOP853", "CyRK", 0.1
+
+    def prepare(self) -> None:
+        from CyRK import nbsolve_ivp
+        from numba import njit
+
+        system = runtime.load(derive.Model(self.task.p, self.task.pstar))
+        rhs, parameters = system.compiled_rhs, system.parameters(ETA)
+
+        @njit
+        def f(_t, y):
+            dy = np.empty(y.size)
+            rhs(y, parameters, dy)
+            return dy
+
+        self.f, self.solve = f, nbsolve_ivp
+
+    def _run(self, initial: np.ndarray, times: np.ndarray) -> np.ndarray:
+        rows = []
+        for y in initial:
+            result = self.solve(
+                self.f,
+                (0.0, self.task.end),
+                y,
+                rk_method=2,
+                t_eval=times,
+                rtol=self.tolerance,
+                atol=self.tolerance / 100,
+                warnings=False,
+            )
+            rows.append(np.asarray(result.y).T)
+        return np.array(rows)
+
+    def final(self, initial: np.ndarray) -> np.ndarray:
+        return self._run(initial, self.task.times[-1:])
+
+    def grid(self, initial: np.ndarray) -> np.ndarray:
+        return self._run(initial, self.task.times)
+
+
+OURS = (Tsit5, Prince8)
+PEERS = (Heyoka, CyRK, SciPyNumba, SciPyNumPy)

@@ -1,0 +1,79 @@
+"""The common task of the benchmarks: start, times, a NumPy right-hand side, tight references."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy.integrate import solve_ivp
+
+ETA = 0.3
+OUTPUTS = 200
+REFERENCES = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Trajectories of one system: packed states (k, n), all integrated to the last time."""
+
+    p: int
+    pstar: int
+    end: float
+    initial: np.ndarray
+
+    @property
+    def times(self) -> np.ndarray:
+        return np.linspace(0.0, self.end, OUTPUTS)
+
+    @property
+    def size(self) -> int:
+        return self.initial.shape[1]
+
+
+def task(p: int, pstar: int, trajectories: int, end: float = 200.0, seed: int = 1) -> Task:
+    """Q0 = 1 + 0.01 symmetric noise, R0 = 0.01 normal; orthonormal teacher, mean readout, η² term."""
+    rng = np.random.default_rng(seed)
+    noise = 0.01 * rng.standard_normal((trajectories, p, p))
+    Q = np.eye(p) + 0.5 * (noise + noise.transpose(0, 2, 1))
+    R = 0.01 * rng.standard_normal((trajectories, p, pstar))
+    upper = np.triu_indices(p)
+    initial = np.concatenate([Q[:, upper[0], upper[1]], R.reshape(trajectories, -1)], axis=1)
+    return Task(p, pstar, end, np.ascontiguousarray(initial))
+
+
+def numpy_rhs(p: int, pstar: int):
+    """f(t, y) written by hand from the closed form: what a user of SciPy would write."""
+    a, b, kappa = 1.0 / p, 1.0 / pstar, 2.0 * ETA / p
+    upper = np.triu_indices(p)
+    head = upper[0].size
+
+    def f(_t, y):
+        Q = np.empty((p, p))
+        Q[upper] = y[:head]
+        Q.T[upper] = y[:head]
+        R = y[head:].reshape(p, pstar)
+        s = a * np.trace(Q) - b * pstar
+        t = a * a * np.sum(Q * Q) - 2 * a * b * np.sum(R * R) + b * b * pstar
+        X, Y = a * Q @ Q - b * R @ R.T, a * Q @ R - b * R
+        Z = a * Q @ X - b * R @ Y.T
+        dQ = -2 * kappa * (s * Q + 2 * X) + kappa**2 * ((s * s + 2 * t) * Q + 4 * s * X + 8 * Z)
+        dR = -kappa * (s * R + 2 * Y)
+        return np.concatenate([dQ[upper], dR.ravel()])
+
+    return f
+
+
+def reference(work: Task) -> np.ndarray:
+    """(REFERENCES, OUTPUTS, n): the first trajectories by DOP853 at 3e-14, a peer of nobody here."""
+    f = numpy_rhs(work.p, work.pstar)
+    return np.array(
+        [
+            solve_ivp(f, (0.0, work.end), y, method="DOP853", rtol=3e-14, atol=1e-16, t_eval=work.times).y.T
+            for y in work.initial[:REFERENCES]
+        ]
+    )
+
+
+def largest_error(states: np.ndarray, expected: np.ndarray) -> float:
+    """Over trajectories, times and order parameters; `states` as `reference`, or its last times."""
+    return float(np.max(np.abs(states[: len(expected)] - expected[:, -states.shape[1] :])))

@@ -1,0 +1,271 @@
+"""Integrates many trajectories at once: lanes of vector code, threads over chunks."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import os
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from runtime import states
+from runtime.errors import InputError
+from runtime.integrate import DEFAULT_METHOD, SMALLEST_RTOL
+from runtime.results import ensemble_dataset
+from runtime.simd import driver, jit
+from runtime.simd.kernels import KERNELS, Kernels, compile_kernels
+from runtime.simd.vector import ALIGNMENT, BYTES
+from runtime.solver import DIVERGENCE_GROWTH, STATUS
+from runtime.states import Array
+from runtime.system import System
+from runtime.tableaux import TABLEAUX
+
+if TYPE_CHECKING:
+    import xarray
+
+OUTPUTS = ("all", "final", "loss")
+# Trajectories of a task: long enough that idle lanes at its end do not count.
+CHUNK = 512
+# How often the main thread looks at signals.
+_POLL_SECONDS = 0.05
+
+Progress = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """What the driver wrote, per trajectory; `states` (k, output, n) or (k, 1, n) or empty."""
+
+    times: Array
+    states: Array
+    losses: Array
+    ends: Array
+    counts: np.ndarray
+
+    @property
+    def status(self) -> np.ndarray:
+        """ "ok", "diverged" or "step_too_small" """
+        names = np.array([STATUS[code] for code in sorted(STATUS)])
+        codes = np.array(sorted(STATUS))
+        return names[np.searchsorted(codes, self.counts[:, driver.STATUS])]
+
+
+def _aligned(count: int) -> Array:
+    """`count` zeros that start at a multiple of a cache line."""
+    room = np.zeros(count + ALIGNMENT // BYTES)
+    skip = (-room.ctypes.data % ALIGNMENT) // BYTES
+    return room[skip : skip + count]
+
+
+class Engine:
+    """The kernels of one system, ready to integrate packed states."""
+
+    def __init__(self, system: System, method: str, simd: str | None = None) -> None:
+        self.system = system
+        self.kernels: Kernels = compile_kernels(system.model, method, jit.target(simd))
+        compiled = self.kernels.compiled
+        self._addresses = np.array([compiled.address(name) for name in KERNELS], dtype=np.int64)
+
+    def run(
+        self,
+        initial: Array,
+        parameters: Array,
+        times: Array,
+        *,
+        rtol: float,
+        atol: float,
+        output: str = "all",
+        losses: bool = True,
+        stop_loss: float | None = None,
+        threads: int = 1,
+        chunk: int = CHUNK,
+        progress: Progress | None = None,
+    ) -> Results:
+        """Integrate packed states (k, n) with packed parameters (1 or k, m); see Results.
+
+        KeyboardInterrupt stops all threads within a step and is raised again.
+        """
+        count, n = initial.shape
+        rows = {"all": times.size, "final": 1, "loss": 0}[output]
+        results = Results(
+            times=times,
+            states=np.full((count, rows, n), np.nan),
+            losses=np.full((count, times.size if losses else 0), np.nan),
+            ends=np.full(count, np.nan),
+            counts=np.zeros((count, 4), dtype=np.int64),
+        )
+        settings = np.array([rtol, atol, DIVERGENCE_GROWTH, -np.inf if stop_loss is None else stop_loss])
+        cancel = np.zeros(1, dtype=np.int64)
+        chunk = max(1, min(chunk, -(-count // max(threads, 1))))
+        keep = {"all": driver.ALL_STATES, "final": driver.FINAL_STATES, "loss": driver.NO_STATES}[output]
+        options = (keep, int(losses), int(stop_loss is not None))
+
+        def task(first: int) -> int:
+            last = min(first + chunk, count)
+            self._chunk(first, last, options, initial, parameters, settings, results, cancel)
+            return last - first
+
+        tasks = range(0, count, chunk)
+        done = 0
+        pool = ThreadPoolExecutor(max_workers=threads)
+        try:
+            waiting: set[Future[int]] = {pool.submit(task, first) for first in tasks}
+            while waiting:
+                finished, waiting = wait(waiting, _POLL_SECONDS, FIRST_COMPLETED)
+                done += sum(future.result() for future in finished)
+                if progress is not None and finished:
+                    progress(done, count)
+        except BaseException:
+            cancel[0] = 1
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        return results
+
+    def _chunk(
+        self,
+        first: int,
+        last: int,
+        options: tuple[int, int, int],
+        initial: Array,
+        parameters: Array,
+        settings: Array,
+        results: Results,
+        cancel: np.ndarray,
+    ) -> None:
+        layout, lanes = self.kernels.layout, self.kernels.lanes
+        work = _aligned(layout.components * lanes)
+        dummy = np.empty(layout.size)
+        shape = np.array(
+            [lanes, layout.size, layout.parameters, layout.parameter, layout.state, first, last, *options],
+            dtype=np.int64,
+        )
+        driver.run_chunk(
+            self._addresses,
+            work,
+            work.view(np.int64),
+            work.ctypes.data,
+            shape,
+            initial,
+            parameters,
+            results.times,
+            settings,
+            results.states.ctypes.data,
+            dummy.ctypes.data,
+            results.losses,
+            results.ends,
+            results.counts,
+            cancel,
+        )
+
+
+def thread_count(threads: int | None) -> int:
+    """The given number, or one a processor that this process may use."""
+    if threads is None:
+        # Not on every system; it knows of limits that cpu_count does not.
+        affinity = getattr(os, "sched_getaffinity", None)
+        return len(affinity(0)) if affinity else os.cpu_count() or 1
+    if isinstance(threads, bool) or not hasattr(threads, "__index__") or operator.index(threads) < 1:
+        raise InputError("threads", f"{threads!r} is not an integer of at least 1")
+    return int(threads)
+
+
+def per_trajectory(option: str, value: ArrayLike, count: int, least: float, strict: bool) -> Array:
+    """A number, or one a trajectory, as an array of length 1 or `count`; else InputError."""
+    if np.ndim(value) == 0:
+        return np.array([states.real_number(option, value, least=least, strict=strict)])
+    array = states.real_array(option, value, (count,))
+    wrong = array <= least if strict else array < least
+    if np.any(wrong):
+        wanted = f"{'greater than' if strict else 'of at least'} {least:g}"
+        raise InputError(option, f"{array[wrong][0]:g} is not a finite number {wanted}")
+    return array
+
+
+def integrate_ensemble(
+    system: System,
+    Q0: ArrayLike,
+    R0: ArrayLike,
+    *,
+    eta: ArrayLike,
+    alpha: ArrayLike = 200.0,
+    label_noise: ArrayLike = 0.0,
+    T: ArrayLike | None = None,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    method: str = DEFAULT_METHOD,
+    output: str = "all",
+    stop_loss: float | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> xarray.Dataset:
+    """Integrate an ensemble of trajectories, each with its own start and, if wanted, η and Δ.
+
+    Every trajectory has its own step size; its numbers do not depend on the others, their
+    order, or the number of threads, to the last bit.
+
+    Parameters
+    ----------
+    Q0, R0
+        Overlaps (k, p, p) and (k, p, p*).
+    eta, label_noise
+        A number, or one a trajectory (k,).
+    output
+        ``"all"``: Q, R and loss at every output time; ``"final"``: Q and R at the end (or
+        where the trajectory stopped), loss at every time; ``"loss"``: the loss only.
+    stop_loss
+        A trajectory ends when its loss comes down to this; ``escape_alpha`` is that time,
+        located on the interpolant of the step (NaN where it was not reached).
+    threads
+        Threads; None is one a processor.
+    progress
+        Called with (finished, all) trajectories, now and then, in this thread.
+
+    The other parameters, the errors raised and the variables are those of `integrate`, with
+    ``trajectory`` in front.
+    """
+    if method not in TABLEAUX:
+        raise InputError("method", f"{method!r} is not one of {', '.join(TABLEAUX)}")
+    if output not in OUTPUTS:
+        raise InputError("output", f"{output!r} is not one of {', '.join(OUTPUTS)}")
+    teacher = states.teacher_overlaps(system.model, T)
+    Q, R = states.ensemble_overlaps(system.model, Q0, R0, teacher)
+    count = len(Q)
+    rates = per_trajectory("eta", eta, count, 0.0, strict=True)
+    noises = per_trajectory("label_noise", label_noise, count, 0.0, strict=False)
+    times = states.output_times(alpha)
+    relative = states.real_number("rtol", rtol, least=SMALLEST_RTOL)
+    absolute = states.real_number("atol", atol, least=0.0, strict=True)
+    threshold = None if stop_loss is None else states.real_number("stop_loss", stop_loss)
+    workers = thread_count(threads)
+    general = teacher if system.model.teacher == "general" else None
+    parameters = pack_parameters(system, rates, noises, general)
+    engine = Engine(system, method)
+    results = engine.run(
+        system.pack(0.5 * (Q + np.swapaxes(Q, -1, -2)), R),
+        parameters,
+        times,
+        rtol=relative,
+        atol=absolute,
+        output=output,
+        stop_loss=threshold,
+        threads=workers,
+        progress=progress,
+    )
+    settings = {"rtol": relative, "atol": absolute, "method": method, "output": output}
+    if threshold is not None:
+        settings["stop_loss"] = threshold
+    return ensemble_dataset(system, results, teacher, rates, noises, settings)
+
+
+def pack_parameters(system: System, rates: Array, noises: Array, T: Array | None) -> Array:
+    """Packed parameters, one row for all trajectories or one for each."""
+    rows = max(rates.size, noises.size)
+    parameters = np.tile(system.parameters(float(rates[0]), float(noises[0]), T), (rows, 1))
+    parameters[:, 0] = rates
+    parameters[:, 1] = noises
+    return parameters

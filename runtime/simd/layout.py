@@ -1,0 +1,88 @@
+"""Where everything of L trajectories lies in one aligned array of doubles.
+
+Component k of all lanes is at double k · L. Control values come first, then parameters, the
+state and its slopes, and what dense output needs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+# Control values, one vector each.
+(
+    TIME,
+    STEP,
+    ATTEMPTED,
+    TIME_END,
+    NEXT_OUTPUT,
+    NEW_TIME,
+    FACTOR,
+    ERROR,
+    LAST_ERROR,
+    FAILED_BEFORE,
+    ACCEPTED,
+    LIVE,
+    FRESH,
+    BOUND,
+    RTOL,
+    ATOL,
+    THETA,
+    LOSS,
+    THRESHOLD,
+    ATTEMPTS,
+    REJECTIONS,
+    STUCK,
+    NOT_FINITE,
+    LARGEST,
+    NEW_LOSS,
+    CROSSED,
+    PLACE,
+) = range(27)
+CONTROLS = 27
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Component numbers for a system of `size` order parameters and a tableau."""
+
+    size: int
+    parameters: int
+    stages: int
+    degree: int
+    scratch: int
+
+    @property
+    def parameter(self) -> int:
+        return CONTROLS
+
+    @property
+    def state(self) -> int:
+        return self.parameter + self.parameters
+
+    @property
+    def new_state(self) -> int:
+        return self.state + self.size
+
+    @property
+    def slope(self) -> int:
+        return self.new_state + self.size
+
+    def slope_of(self, stage: int) -> int:
+        return self.slope + stage * self.size
+
+    @property
+    def dense(self) -> int:
+        """Coefficients of θ, θ², … of the interpolant, each of `size` components."""
+        return self.slope_of(self.stages + 1)
+
+    @property
+    def output(self) -> int:
+        return self.dense + self.degree * self.size
+
+    @property
+    def scratch_start(self) -> int:
+        return self.output + self.size
+
+    @property
+    def components(self) -> int:
+        return self.scratch_start + self.scratch

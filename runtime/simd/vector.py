@@ -1,0 +1,172 @@
+"""A builder of LLVM functions on vectors of lanes: one lane a trajectory, L lanes an operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+
+DOUBLE = ir.DoubleType()
+INT64 = ir.IntType(64)
+INT32 = ir.IntType(32)
+BIT = ir.IntType(1)
+POINTER = ir.PointerType()
+BYTES = 8
+# Of every array of lanes: a cache line, the largest vector.
+ALIGNMENT = 64
+
+
+def integer(value: int) -> ir.Constant:
+    return ir.Constant(INT64, value)
+
+
+class VectorFunction:
+    """A function under construction; values are vectors of `lanes` doubles unless said.
+
+    Arrays are structures of lanes: component k of all lanes starts at double k · lanes. Every
+    load and store is a whole vector, aligned to its size.
+    """
+
+    def __init__(self, module: ir.Module, name: str, lanes: int, fma: bool, arguments: int) -> None:
+        kind = ir.FunctionType(INT64, [POINTER] * arguments)
+        self.function = ir.Function(module, kind, name)
+        # Why: without it spilled vectors straddle cache lines, half the speed.
+        self.function.attributes.alignstack = ALIGNMENT
+        self.lanes = lanes
+        self.alignment = min(lanes * BYTES, ALIGNMENT)
+        self.fused = fma
+        self.type = ir.VectorType(DOUBLE, lanes)
+        self.mask_type = ir.VectorType(BIT, lanes)
+        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self._module = module
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        return tuple(self.function.args)
+
+    def intrinsic(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
+        kind = ir.FunctionType(result, list(arguments))
+        known = self._module.globals.get(name)
+        return known if known is not None else ir.Function(self._module, kind, name)
+
+    def constant(self, value: float) -> Any:
+        return ir.Constant(self.type, [float(value)] * self.lanes)
+
+    def address(self, base: Any, component: Any) -> Any:
+        """Of component `component` (an int or an INT64 value) of the array at `base`."""
+        if isinstance(component, int):
+            offset = integer(component * self.lanes)
+        else:
+            offset = self.builder.mul(component, integer(self.lanes))
+        return self.builder.gep(base, [offset], inbounds=True, source_etype=DOUBLE)
+
+    def element(self, base: Any, component: int, lane: int) -> Any:
+        """Address of one lane of a component."""
+        offset = integer(component * self.lanes + lane)
+        return self.builder.gep(base, [offset], inbounds=True, source_etype=DOUBLE)
+
+    def load(self, base: Any, component: Any = 0) -> Any:
+        return self.builder.load(self.address(base, component), align=self.alignment, typ=self.type)
+
+    def store(self, value: Any, base: Any, component: Any = 0) -> None:
+        self.builder.store(value, self.address(base, component), align=self.alignment)
+
+    def add(self, x: Any, y: Any) -> Any:
+        return self.builder.fadd(x, y)
+
+    def subtract(self, x: Any, y: Any) -> Any:
+        return self.builder.fsub(x, y)
+
+    def multiply(self, x: Any, y: Any) -> Any:
+        return self.builder.fmul(x, y)
+
+    def divide(self, x: Any, y: Any) -> Any:
+        return self.builder.fdiv(x, y)
+
+    def negate(self, x: Any) -> Any:
+        return self.builder.fneg(x)
+
+    def fma(self, x: Any, y: Any, z: Any) -> Any:
+        """x y + z; with one rounding where the processor has the instruction."""
+        if not self.fused:
+            # Why not llvm.fma: without the instruction it is a library call for each lane.
+            return self.builder.fadd(self.builder.fmul(x, y), z)
+        function = self.intrinsic(f"llvm.fma.v{self.lanes}f64", self.type, [self.type] * 3)
+        return self.builder.call(function, [x, y, z])
+
+    def unary(self, name: str, x: Any) -> Any:
+        function = self.intrinsic(f"llvm.{name}.v{self.lanes}f64", self.type, [self.type])
+        return self.builder.call(function, [x])
+
+    def binary(self, name: str, x: Any, y: Any) -> Any:
+        function = self.intrinsic(f"llvm.{name}.v{self.lanes}f64", self.type, [self.type] * 2)
+        return self.builder.call(function, [x, y])
+
+    def maximum(self, x: Any, y: Any) -> Any:
+        return self.select(self.builder.fcmp_ordered(">", x, y), x, y)
+
+    def minimum(self, x: Any, y: Any) -> Any:
+        return self.select(self.builder.fcmp_ordered("<", x, y), x, y)
+
+    def select(self, mask: Any, x: Any, y: Any) -> Any:
+        return self.builder.select(mask, x, y)
+
+    def bits(self, mask: Any) -> Any:
+        """A mask as an INT64 with lane k in bit k."""
+        packed = self.builder.bitcast(mask, ir.IntType(self.lanes))
+        return self.builder.zext(packed, INT64) if self.lanes < 64 else packed
+
+    def shuffle(self, x: Any, y: Any, picks: Sequence[int]) -> Any:
+        """Lanes of x (0 … n−1) and y (n …) in the order of `picks`."""
+        return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT32, len(picks)), list(picks)))
+
+    def transpose(self, rows: Sequence[Any]) -> list[Any]:
+        """Rows of as many lanes as there are rows (a power of two), transposed."""
+        count = len(rows)
+        rows = list(rows)
+        stride = 1
+        while stride < count:
+            following: list[Any] = [None] * count
+            for k in range(count):
+                if k & stride:
+                    continue
+                upper, lower = rows[k], rows[k | stride]
+                first = [j if not j & stride else count + (j & ~stride) for j in range(count)]
+                second = [(j | stride) if not j & stride else count + j for j in range(count)]
+                following[k] = self.shuffle(upper, lower, first)
+                following[k | stride] = self.shuffle(upper, lower, second)
+            rows = following
+            stride *= 2
+        return rows
+
+    def loop(
+        self,
+        count: Any,
+        body: Callable[[Any, list[Any]], Sequence[Any] | None],
+        carried: Sequence[Any] = (),
+        start: Any = 0,
+    ) -> list[Any]:
+        """for index in range(start, count): carried = body(index, carried); at least one turn."""
+        builder = self.builder
+        before = builder.block
+        head = self.function.append_basic_block("loop")
+        after = self.function.append_basic_block("after")
+        builder.branch(head)
+        builder.position_at_end(head)
+        index = builder.phi(INT64)
+        index.add_incoming(integer(start) if isinstance(start, int) else start, before)
+        values = []
+        for value in carried:
+            phi = builder.phi(value.type)
+            phi.add_incoming(value, before)
+            values.append(phi)
+        results = list(body(index, list(values)) or [])
+        following = builder.add(index, integer(1))
+        index.add_incoming(following, builder.block)
+        for phi, value in zip(values, results, strict=True):
+            phi.add_incoming(value, builder.block)
+        end = integer(count) if isinstance(count, int) else count
+        builder.cbranch(builder.icmp_signed("<", following, end), head, after)
+        builder.position_at_end(after)
+        return results
