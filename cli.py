@@ -115,6 +115,39 @@ convention_options = options(
         help="Readout weights 1/p, 1 or 1/√p.",
     ),
 )
+start_options = options(
+    click.option("--eta", type=Real(), default=0.4, show_default=True, help="Learning rate η."),
+    click.option(
+        "--alpha",
+        type=Times(),
+        default=200.0,
+        show_default=True,
+        help="End of 200 even times α = samples/N, or the times themselves: 0,50,100.",
+    ),
+    click.option("--label-noise", type=Real(), default=0.0, show_default=True, help="Variance Δ."),
+    click.option("--n", type=Integer(), help="Input dimension N of the random start.  [default: 1000000]"),
+    click.option("--seed", type=Integer(), default=0, show_default=True, help="Seed of the random start."),
+    click.option("--q0", type=Real(), default=1.0, show_default=True, help="Norm |w|²/N of the start."),
+    click.option(
+        "--ideal",
+        type=Real(),
+        metavar="SIZE",
+        help="Start at Q0 = q0·1 with R0 of this size, instead of --n.",
+    ),
+    click.option(
+        "--teacher-correlation",
+        type=Real(),
+        default=0.0,
+        show_default=True,
+        help="Off-diagonal entries of T, with --teacher general.",
+    ),
+    click.option("--rtol", type=Real(), default=1e-8, show_default=True, help="Relative tolerance."),
+    click.option("--atol", type=Real(), default=1e-10, show_default=True, help="Absolute tolerance."),
+)
+output_options = options(
+    click.option("--out", type=click.Path(path_type=Path), help="Write the results to this .nc file."),
+    click.option("--plot", type=click.Path(path_type=Path), help="Draw to this .png, .pdf or .svg file."),
+)
 generated_option = click.option(
     "--generated",
     type=click.Path(path_type=Path),
@@ -225,40 +258,16 @@ def latex(
 @cli.command()
 @width_options(4, 2)
 @convention_options
-@click.option("--eta", type=Real(), default=0.4, show_default=True, help="Learning rate η.")
-@click.option(
-    "--alpha",
-    type=Times(),
-    default=200.0,
-    show_default=True,
-    help="End of 200 even times α = samples/N, or the times themselves: 0,50,100.",
-)
-@click.option("--label-noise", type=Real(), default=0.0, show_default=True, help="Variance Δ.")
-@click.option("--n", type=Integer(), help="Input dimension N of the random start.  [default: 1000000]")
-@click.option("--seed", type=Integer(), default=0, show_default=True, help="Seed of the random start.")
-@click.option("--q0", type=Real(), default=1.0, show_default=True, help="Norm |w|²/N of the start.")
-@click.option(
-    "--ideal", type=Real(), metavar="SIZE", help="Start at Q0 = q0·1 with R0 of this size, instead of --n."
-)
+@start_options
 @click.option(
     "--overlaps",
     type=click.Path(path_type=Path),
     help="Start from Q, R (and T) of this .npz file, or the last state of this .nc file.",
 )
 @click.option(
-    "--teacher-correlation",
-    type=Real(),
-    default=0.0,
-    show_default=True,
-    help="Off-diagonal entries of T, with --teacher general.",
-)
-@click.option("--rtol", type=Real(), default=1e-8, show_default=True, help="Relative tolerance.")
-@click.option("--atol", type=Real(), default=1e-10, show_default=True, help="Absolute tolerance.")
-@click.option(
     "--method", default="prince8", show_default=True, help="prince8, tsit5, scipy:LSODA, scipy:DOP853 …"
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Write the trajectory to this .nc file.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw it to this .png, .pdf or .svg file.")
+@output_options
 @generated_option
 @json_option
 @quiet_option
@@ -278,6 +287,50 @@ def integrate(**arguments: Any) -> None:
         click.echo(json.dumps(command.as_json(run)))
     else:
         click.echo(command.as_table(run, _TABLE_ROWS))
+
+
+@cli.command()
+@width_options(4, 2)
+@convention_options
+@click.option("--trajectories", type=Integer(), default=1000, show_default=True, help="Random starts.")
+@start_options
+@click.option("--method", default="prince8", show_default=True, help="prince8 or tsit5.")
+@click.option(
+    "--output",
+    type=click.Choice(["statistics", "final", "loss", "all"]),
+    default="statistics",
+    show_default=True,
+    help="Mean and quantiles of the loss; or of each trajectory the last state, losses, or all states.",
+)
+@click.option("--stop-loss", type=Real(), help="Stop each trajectory when its loss comes down to this.")
+@click.option("--threads", type=Integer(), help="Threads.  [default: one a processor]")
+@output_options
+@generated_option
+@json_option
+@quiet_option
+def ensemble(**arguments: Any) -> None:
+    """Integrate many random starts at once, on all processors.
+
+    \b
+    Examples:
+      cli ensemble --trajectories 10000 --plot losses.png
+      cli ensemble --trajectories 1000000 --output final --out final.nc
+      cli ensemble --stop-loss 0.1 --n 100000 --json
+    """
+    from runtime import command
+
+    total = max(arguments["trajectories"], 0)
+    hidden = arguments["quiet"] or not sys.stderr.isatty()
+    with click.progressbar(length=total, label="trajectories", file=sys.stderr, hidden=hidden) as bar:
+        runs = command.ensemble(
+            arguments,
+            lambda message: say(arguments["quiet"], message),
+            lambda finished, _: bar.update(finished - bar.pos),
+        )
+    if arguments["as_json"]:
+        click.echo(json.dumps(command.as_json(runs)))
+    else:
+        click.echo(command.ensemble_table(runs, _TABLE_ROWS))
 
 
 @cli.command("list")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 import os
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from runtime import states
 from runtime.errors import InputError
-from runtime.integrate import DEFAULT_METHOD, SMALLEST_RTOL
+from runtime.integrate import DEFAULT_METHOD
 from runtime.results import ensemble_dataset
 from runtime.simd import driver, jit
 from runtime.simd.kernels import KERNELS, Kernels, compile_kernels
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 OUTPUTS = ("all", "final", "loss")
 # Trajectories of a task: long enough that idle lanes at its end do not count.
 CHUNK = 512
+LARGEST_THREADS = 4096
 # How often the main thread looks at signals.
 _POLL_SECONDS = 0.05
 
@@ -89,7 +89,7 @@ class Engine:
 
         KeyboardInterrupt stops all threads within a step and is raised again.
         """
-        count, n = initial.shape
+        count, n = len(initial), self.kernels.layout.size
         rows = {"all": times.size, "final": 1, "loss": 0}[output]
         results = Results(
             times=times,
@@ -169,9 +169,7 @@ def thread_count(threads: int | None) -> int:
         # Not on every system; it knows of limits that cpu_count does not.
         affinity = getattr(os, "sched_getaffinity", None)
         return len(affinity(0)) if affinity else os.cpu_count() or 1
-    if isinstance(threads, bool) or not hasattr(threads, "__index__") or operator.index(threads) < 1:
-        raise InputError("threads", f"{threads!r} is not an integer of at least 1")
-    return int(threads)
+    return states.whole_number("threads", threads, 1, LARGEST_THREADS)
 
 
 def per_trajectory(option: str, value: ArrayLike, count: int, least: float, strict: bool) -> Array:
@@ -215,8 +213,8 @@ def integrate_ensemble(
     eta, label_noise
         A number, or one a trajectory (k,).
     output
-        ``"all"``: Q, R and loss at every output time; ``"final"``: Q and R at the end (or
-        where the trajectory stopped), loss at every time; ``"loss"``: the loss only.
+        ``"all"``: Q, R and loss at every output time; ``"loss"``: the loss at every time;
+        ``"final"``: Q, R and loss at the last time, or where the trajectory stopped.
     stop_loss
         A trajectory ends when its loss comes down to this; ``escape_alpha`` is that time,
         located on the interpolant of the step (NaN where it was not reached).
@@ -238,8 +236,7 @@ def integrate_ensemble(
     rates = per_trajectory("eta", eta, count, 0.0, strict=True)
     noises = per_trajectory("label_noise", label_noise, count, 0.0, strict=False)
     times = states.output_times(alpha)
-    relative = states.real_number("rtol", rtol, least=SMALLEST_RTOL)
-    absolute = states.real_number("atol", atol, least=0.0, strict=True)
+    relative, absolute = states.tolerances(rtol, atol)
     threshold = None if stop_loss is None else states.real_number("stop_loss", stop_loss)
     workers = thread_count(threads)
     general = teacher if system.model.teacher == "general" else None
@@ -248,10 +245,11 @@ def integrate_ensemble(
     results = engine.run(
         system.pack(0.5 * (Q + np.swapaxes(Q, -1, -2)), R),
         parameters,
-        times,
+        times[-1:] if output == "final" else times,
         rtol=relative,
         atol=absolute,
         output=output,
+        losses=output != "final",
         stop_loss=threshold,
         threads=workers,
         progress=progress,

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from derive.model import Model
 from runtime.errors import InputError
-from runtime.states import real_number, teacher_overlaps
+from runtime.states import real_number, teacher_overlaps, whole_number
 
 Array = NDArray[np.float64]
 
 LARGEST_SEED = 2**63 - 1
 LARGEST_N = 10**18
-
-
-def _integer(option: str, value: Any, least: int, largest: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise InputError(option, f"{value!r} is not an integer from {least} to {largest}")
-    number = int(value.__index__())
-    if not least <= number <= largest:
-        raise InputError(option, f"{number} is not an integer from {least} to {largest}")
-    return number
 
 
 def random_overlaps(
@@ -69,41 +59,77 @@ def random_overlaps(
     InputError
         A value is not allowed.
     """
-    model = Model(p, pstar, constraint=constraint, teacher="orthonormal" if T is None else "general")
-    teacher = teacher_overlaps(model, T)
-    seed = _integer("seed", seed, 0, LARGEST_SEED)
-    count = 1 if trajectories is None else _integer("trajectories", trajectories, 1, 2**40)
-    variance = real_number("q0", q0, least=0.0, strict=True)
-    # Why two streams, each drawn trajectory by trajectory: the first K of any larger number of
-    # trajectories are then the same.
-    normal, gamma = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
-    factor = _square_root(teacher)
-    if n is None:
-        if scale is None:
-            raise InputError("scale", "is required with n = None: the size of the entries of R0")
-        size = real_number("scale", scale, least=0.0)
-        R = size * normal.standard_normal((count, p, pstar)) @ factor.T
-        Q = np.broadcast_to(variance * np.eye(p), (count, p, p)).copy()
-        smallest = np.min(np.linalg.eigvalsh(_joint(Q, R, teacher)))
-        if smallest < 0.0:
+    count = 1 if trajectories is None else whole_number("trajectories", trajectories, 1, 2**40)
+    sampler = OverlapSampler(p, pstar, n, seed, constraint=constraint, T=T, q0=q0, scale=scale)
+    Q, R = sampler.draw(count)
+    return (Q[0], R[0]) if trajectories is None else (Q, R)
+
+
+class OverlapSampler:
+    """Draws the overlaps of `random_overlaps`, in order, in batches of any size.
+
+    The parameters and errors are those of `random_overlaps`.
+    """
+
+    def __init__(
+        self,
+        p: int,
+        pstar: int,
+        n: int | None = 10**6,
+        seed: int = 0,
+        *,
+        constraint: str = "free",
+        T: ArrayLike | None = None,
+        q0: float = 1.0,
+        scale: float | None = None,
+    ) -> None:
+        teacher_kind = "orthonormal" if T is None else "general"
+        self._model = Model(p, pstar, constraint=constraint, teacher=teacher_kind)
+        self._teacher = teacher_overlaps(self._model, T)
+        self._factor = _square_root(self._teacher)
+        self._variance = real_number("q0", q0, least=0.0, strict=True)
+        streams = np.random.SeedSequence(whole_number("seed", seed, 0, LARGEST_SEED)).spawn(2)
+        # Why two streams, each drawn trajectory by trajectory: the first K of any larger number
+        # of trajectories are then the same.
+        self._normal, self._gamma = (np.random.default_rng(stream) for stream in streams)
+        if n is None:
+            if scale is None:
+                raise InputError("scale", "is required with n = None: the size of the entries of R0")
+            self._scale = real_number("scale", scale, least=0.0)
+            self._n = None
+        else:
+            if scale is not None:
+                raise InputError("scale", "goes with n = None; with n the size of R0 follows from N")
+            self._n = whole_number("n", n, pstar, LARGEST_N)
+
+    def draw(self, count: int) -> tuple[Array, Array]:
+        """The next `count` pairs: Q (count, p, p) and R (count, p, p*)."""
+        return self._ideal(count) if self._n is None else self._random(count, self._n)
+
+    def _ideal(self, count: int) -> tuple[Array, Array]:
+        p, pstar = self._model.p, self._model.pstar
+        R = self._scale * self._normal.standard_normal((count, p, pstar)) @ self._factor.T
+        Q = np.broadcast_to(self._variance * np.eye(p), (count, p, p)).copy()
+        if np.min(np.linalg.eigvalsh(_joint(Q, R, self._teacher))) < 0.0:
             raise InputError(
-                "scale", f"{size:g} is too large: no weights have Q0 = {variance:g} and this R0"
+                "scale",
+                f"{self._scale:g} is too large: no weights have Q0 = {self._variance:g} and this R0",
             )
-    else:
-        if scale is not None:
-            raise InputError("scale", "goes with n = None; with n the size of R0 follows from N")
-        dimension = _integer("n", n, pstar, LARGEST_N)
-        weights = _random_factor(p, pstar, dimension, count, normal, gamma)
-        weights *= np.sqrt(variance / dimension)
+        return Q, R
+
+    def _random(self, count: int, n: int) -> tuple[Array, Array]:
+        p, pstar, variance = self._model.p, self._model.pstar, self._variance
+        weights = _random_factor(p, pstar, n, count, self._normal, self._gamma)
+        weights *= np.sqrt(variance / n)
         Q = weights @ np.swapaxes(weights, -1, -2)
-        R = weights[..., :pstar] @ factor.T
-        if constraint == "sphere":
+        R = weights[..., :pstar] @ self._factor.T
+        if self._model.constraint == "sphere":
             norms = np.sqrt(np.diagonal(Q, axis1=-2, axis2=-1) / variance)
             Q = Q / (norms[..., :, None] * norms[..., None, :])
             diagonal = np.arange(p)
             Q[..., diagonal, diagonal] = variance
             R = R / norms[..., None]
-    return (Q[0], R[0]) if trajectories is None else (Q, R)
+        return Q, R
 
 
 def _square_root(T: Array) -> Array:

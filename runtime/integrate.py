@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 DEFAULT_METHOD = "prince8"
 SCIPY_PREFIX = "scipy:"
 METHODS = (*TABLEAUX, *(SCIPY_PREFIX + name for name in SCIPY_METHODS))
-# Below this a local error is rounding, and no step is small enough.
-SMALLEST_RTOL = 1e-14
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +59,7 @@ class Problem:
             raise InputError("method", f"{method!r} is not one of {', '.join(METHODS)}")
         teacher = states.teacher_overlaps(model, T)
         Q, R = states.overlaps(model, Q0, R0, teacher)
+        relative, absolute = states.tolerances(rtol, atol)
         return cls(
             Q0=0.5 * (Q + Q.T),
             R0=R,
@@ -68,8 +67,8 @@ class Problem:
             eta=states.real_number("eta", eta, least=0.0, strict=True),
             label_noise=states.real_number("label_noise", label_noise, least=0.0),
             times=states.output_times(alpha),
-            rtol=states.real_number("rtol", rtol, least=SMALLEST_RTOL),
-            atol=states.real_number("atol", atol, least=0.0, strict=True),
+            rtol=relative,
+            atol=absolute,
             method=method,
         )
 

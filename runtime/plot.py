@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from runtime.errors import InputError
 from runtime.results import check_output, replacing
 
 if TYPE_CHECKING:
     import xarray
 
 SUFFIXES = (".png", ".pdf", ".svg")
+LOSS_LABEL = r"generalisation error $\varepsilon$"
+TIME_LABEL = r"time $\alpha$ = samples / $N$"
 # Okabe and Ito's palette: distinct with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLE: Any = {
@@ -39,20 +43,12 @@ def plot_trajectory(run: xarray.Dataset, path: str | Path) -> Path:
     InputError
         The name does not end in .png, .pdf or .svg, or cannot be written.
     """
-    target = check_output(path, SUFFIXES, option="plot")
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(5.6, 4.6), layout="constrained")
-        FigureCanvasAgg(figure)
+    def draw(figure: Any) -> None:
         top, bottom = figure.subplots(2, 1, sharex=True)
         alpha, loss = run["alpha"].values, run["loss"].values
-        # Why: near zero loss is a difference of rounded numbers and may be negative.
-        positive = np.where(loss > 0.0, loss, np.nan)
-        top.semilogy(alpha, positive, color=COLOURS[0], lw=1.6)
-        top.set_ylabel(r"generalisation error $\varepsilon$")
+        top.semilogy(alpha, _positive(loss), color=COLOURS[0], lw=1.6)
+        top.set_ylabel(LOSS_LABEL)
         top.set_title(_title(run), fontsize=9)
         R = run["R"].values
         for r in range(R.shape[2]):
@@ -65,9 +61,61 @@ def plot_trajectory(run: xarray.Dataset, path: str | Path) -> Path:
                     label=rf"$R_{{i{r + 1}}}$" if i == 0 and r < len(COLOURS) else None,
                 )
         bottom.set_ylabel(r"student-teacher overlaps $R_{ir}$")
-        bottom.set_xlabel(r"time $\alpha$ = samples / $N$")
+        bottom.set_xlabel(TIME_LABEL)
         # Why outside: inside, some trajectory always runs below it.
         bottom.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+
+    return _save(draw, (5.6, 4.6), path)
+
+
+def plot_ensemble(runs: xarray.Dataset, path: str | Path) -> Path:
+    """Draw median, quartiles and 5-95 % of the generalisation error over trajectories.
+
+    Raises
+    ------
+    InputError
+        As `plot_trajectory`; or the ensemble has final states only.
+    """
+    from runtime.loss_statistics import exact_quantiles
+
+    if "alpha" not in runs["loss" if "loss" in runs else "loss_mean"].dims:
+        raise InputError("plot", "needs losses over time: --output statistics, loss or all")
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        alpha = runs["alpha"].values
+        if "loss_quantile" in runs:
+            quantiles = runs["loss_quantile"].values
+        else:
+            quantiles = exact_quantiles(runs["loss"].values)
+        low, lower, median, upper, high = (_positive(row) for row in quantiles)
+        axes.fill_between(alpha, low, high, color=COLOURS[0], alpha=0.18, lw=0, label="5-95 %")
+        axes.fill_between(alpha, lower, upper, color=COLOURS[0], alpha=0.35, lw=0, label="quartiles")
+        axes.plot(alpha, median, color=COLOURS[0], lw=1.6, label="median")
+        axes.set_yscale("log")
+        axes.set_ylabel(LOSS_LABEL)
+        axes.set_xlabel(TIME_LABEL)
+        axes.set_title(_title(runs), fontsize=9)
+        axes.legend(loc="upper right", fontsize=8)
+
+    return _save(draw, (5.6, 3.6), path)
+
+
+def _positive(loss: Any) -> Any:
+    """NaN where a loss near zero, a difference of rounded numbers, is not positive."""
+    return np.where(loss > 0.0, loss, np.nan)
+
+
+def _save(draw: Callable[[Any], None], size: tuple[float, float], path: str | Path) -> Path:
+    target = check_output(path, SUFFIXES, option="plot")
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure)
         with replacing(target) as temporary:
             figure.savefig(temporary, dpi=160, metadata=_NO_DATES[target.suffix.lower()])
     return target
@@ -75,13 +123,20 @@ def plot_trajectory(run: xarray.Dataset, path: str | Path) -> Path:
 
 def _title(run: xarray.Dataset) -> str:
     attributes = run.attrs
-    parts = [
-        rf"$p={attributes['p']}$, $p^*={attributes['pstar']}$, $\eta={attributes['eta']:g}$",
-        f"{attributes['constraint']} norms" if attributes["constraint"] == "free" else "sphere",
+    parts = [rf"$p={attributes['p']}$, $p^*={attributes['pstar']}$"]
+    # In an ensemble η may differ from trajectory to trajectory.
+    if "eta" in attributes:
+        parts.append(rf"$\eta={attributes['eta']:g}$")
+    parts += [
+        "free norms" if attributes["constraint"] == "free" else "sphere",
         "one-pass SGD" if attributes["flow"] == "sgd" else "gradient flow",
     ]
-    if attributes["flow"] == "sgd" and attributes["label_noise"] > 0.0:
+    if attributes["flow"] == "sgd" and attributes.get("label_noise", 0.0) > 0.0:
         parts.append(rf"$\Delta={attributes['label_noise']:g}$")
-    if str(run["status"].values) != "ok":
-        parts.append(f"stopped: {run['status'].values}".replace("_", " "))
+    if run.get("status") is not None and run["status"].ndim == 0 and run["status"].item() != "ok":
+        parts.append(f"stopped: {run['status'].item()}".replace("_", " "))
+    if "trajectories" in attributes:
+        parts.append(
+            f"{attributes['trajectories']:,} trajectories".replace(",", "\N{NARROW NO-BREAK SPACE}")
+        )
     return ", ".join(parts)

@@ -67,11 +67,16 @@ def ensemble_dataset(
 
     model, count = system.model, len(results.ends)
     variables: dict[str, Any] = {}
+    # Final states have no time axis: trajectories may have stopped at different times.
+    final = settings["output"] == "final"
+    front: tuple[str, ...] = ("trajectory",) if final else ("trajectory", "alpha")
+    losses = results.losses
+    if final:
+        losses = system.loss_of_states(
+            results.states[:, 0], teacher if model.teacher == "general" else None
+        )
     if results.states.shape[1]:
-        # Final states have no time axis: trajectories may have stopped at different times.
-        everywhere = settings["output"] == "all"
-        Q, R = system.unpack(results.states if everywhere else results.states[:, 0])
-        front = ("trajectory", "alpha") if everywhere else ("trajectory",)
+        Q, R = system.unpack(results.states[:, 0] if final else results.states)
         variables["Q"] = ((*front, "i", "j"), Q, {"long_name": "student-student overlap"})
         variables["R"] = ((*front, "i", "r"), R, {"long_name": "student-teacher overlap"})
 
@@ -80,7 +85,7 @@ def ensemble_dataset(
 
     variables |= {
         "T": (("r", "s"), teacher, {"long_name": "teacher-teacher overlap"}),
-        "loss": (("trajectory", "alpha"), results.losses, {"long_name": "generalisation error"}),
+        "loss": (front, losses, {"long_name": "generalisation error"}),
         "eta": each(np.broadcast_to(rates, count).copy(), "learning rate"),
         "label_noise": each(np.broadcast_to(noises, count).copy(), "variance of the label noise"),
         "status": each(results.status, "ok, diverged or step_too_small"),
@@ -93,9 +98,10 @@ def ensemble_dataset(
         variables["escape_alpha"] = each(escaped, "time when the loss came down to stop_loss")
     attributes = {"title": f"overlap ensemble of {model.name}", **model.to_dict(), **settings}
     attributes["version"] = f"overlap-ode {VERSION}"
-    return xarray.Dataset(
-        variables, {"trajectory": np.arange(count), **_coordinates(system, results.times)}, attributes
-    )
+    coordinates = {"trajectory": np.arange(count), **_coordinates(system, results.times)}
+    if final:
+        del coordinates["alpha"]
+    return xarray.Dataset(variables, coordinates, attributes)
 
 
 def _coordinates(system: System, times: Array) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from runtime.errors import InputError
 Array = NDArray[np.float64]
 
 DEFAULT_OUTPUTS = 200
+# Below this a local error is rounding, and no step is small enough.
+SMALLEST_RTOL = 1e-14
 # Overlaps from a file or an earlier run carry rounding and integration errors of this size.
 _SYMMETRY_TOLERANCE = 1e-8
 _EIGENVALUE_TOLERANCE = 1e-6
@@ -35,6 +38,17 @@ def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bo
         if least > -math.inf:
             wanted += f" {'greater than' if strict else 'of at least'} {least:g}"
         raise InputError(option, f"{value} is not {wanted}")
+    return number
+
+
+def whole_number(option: str, value: Any, least: int, largest: int) -> int:
+    """An integer from `least` to `largest`; else InputError."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or not least <= number <= largest:
+        raise InputError(option, f"{value!r} is not an integer from {least} to {largest}")
     return number
 
 
@@ -137,6 +151,12 @@ def _suspects(Q: Array, R: Array, T: Array) -> NDArray[np.bool_]:
     except np.linalg.LinAlgError:
         asymmetric |= np.linalg.eigvalsh(joint)[:, 0] < -shift
     return np.asarray(asymmetric)
+
+
+def tolerances(rtol: Any, atol: Any) -> tuple[float, float]:
+    """Relative tolerance of at least SMALLEST_RTOL, absolute one above 0; else InputError."""
+    relative = real_number("rtol", rtol, least=SMALLEST_RTOL)
+    return relative, real_number("atol", atol, least=0.0, strict=True)
 
 
 def output_times(alpha: ArrayLike) -> Array:

@@ -1,0 +1,92 @@
+"""Mean and quantiles of the loss over trajectories, without keeping the trajectories."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from runtime.compile_cache import kernel
+
+Array = NDArray[np.float64]
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+# Bins of equal width in log10 of the loss; what is below (rounding, negative) or above counts
+# in the outermost ones.
+SMALLEST_LOG, LARGEST_LOG = -20, 12
+BINS_PER_DECADE = 500
+BINS = (LARGEST_LOG - SMALLEST_LOG) * BINS_PER_DECADE
+_BIN_RATIO = 10.0 ** (1.0 / BINS_PER_DECADE)
+# Relative error of a quantile: half a bin.
+QUANTILE_ERROR = _BIN_RATIO**0.5 - 1.0
+
+_smallest_log, _per_decade, _last_bin = float(SMALLEST_LOG), float(BINS_PER_DECADE), BINS - 1
+
+
+@kernel(
+    types.void(
+        types.float64[:, ::1], types.float64[::1], types.float64[::1], types.int64[::1], types.int64[:, ::1]
+    )
+)
+def _accumulate(losses, sums, squares, counts, histogram):
+    """Add the rows of `losses` (trajectory, output), in order; NaN is not counted."""
+    for k in range(losses.shape[0]):
+        for m in range(losses.shape[1]):
+            x = losses[k, m]
+            if np.isnan(x):
+                continue
+            counts[m] += 1
+            sums[m] += x
+            squares[m] += x * x
+            bin_ = 0
+            if x > 0.0:
+                position = (np.log10(x) - _smallest_log) * _per_decade
+                bin_ = int(min(max(position, 0.0), float(_last_bin)))
+            histogram[m, bin_] += 1
+
+
+class LossStatistics:
+    """Running statistics at each output time; trajectories are added in order."""
+
+    def __init__(self, outputs: int) -> None:
+        self._sums = np.zeros(outputs)
+        self._squares = np.zeros(outputs)
+        self.counts = np.zeros(outputs, dtype=np.int64)
+        self._histogram = np.zeros((outputs, BINS), dtype=np.int64)
+
+    def add(self, losses: Array) -> None:
+        """Losses (trajectory, output); NaN where a trajectory had ended."""
+        _accumulate(losses, self._sums, self._squares, self.counts, self._histogram)
+
+    def mean(self) -> Array:
+        """Mean over the trajectories that reached each time; NaN where none did."""
+        with np.errstate(invalid="ignore"):
+            result: Array = self._sums / self.counts
+        return result
+
+    def standard_error(self) -> Array:
+        """Standard error of the mean; NaN for fewer than two trajectories."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            variance = (self._squares - self._sums**2 / self.counts) / (self.counts - 1)
+            result: Array = np.sqrt(np.maximum(variance, 0.0) / self.counts)
+        result[self.counts < 2] = np.nan
+        return result
+
+    def quantiles(self) -> Array:
+        """(QUANTILES, output), each within a factor 1 ± QUANTILE_ERROR of a sample."""
+        cumulated = np.cumsum(self._histogram, axis=1)
+        result = np.full((len(QUANTILES), len(self.counts)), np.nan)
+        for row, quantile in enumerate(QUANTILES):
+            for m in np.flatnonzero(self.counts):
+                rank = max(1, int(np.ceil(quantile * self.counts[m])))
+                bin_ = int(np.searchsorted(cumulated[m], rank))
+                result[row, m] = 10.0 ** (SMALLEST_LOG + (bin_ + 0.5) / BINS_PER_DECADE)
+        return result
+
+
+def exact_quantiles(losses: Array) -> Array:
+    """(QUANTILES, output) of losses (trajectory, output) that are not NaN; NaN where all are."""
+    result = np.full((len(QUANTILES), losses.shape[1]), np.nan)
+    there = np.isfinite(losses).any(axis=0)
+    result[:, there] = np.nanquantile(losses[:, there], QUANTILES, axis=0)
+    return result
