@@ -67,8 +67,7 @@ class Engine:
     def __init__(self, system: System, method: str, simd: str | None = None) -> None:
         self.system = system
         self.kernels: Kernels = compile_kernels(system.model, method, jit.target(simd))
-        compiled = self.kernels.compiled
-        self._addresses = np.array([compiled.address(name) for name in KERNELS], dtype=np.int64)
+        self._addresses = {name: self.kernels.compiled.address(name) for name in KERNELS}
 
     def run(
         self,
@@ -87,6 +86,9 @@ class Engine:
     ) -> Results:
         """Integrate packed states (k, n) with packed parameters (1 or k, m); see Results.
 
+        `output` is "all", "final" (then `times` is the end alone) or "loss"; losses are at
+        `times`.
+
         KeyboardInterrupt stops all threads within a step and is raised again.
         """
         count, n = len(initial), self.kernels.layout.size
@@ -101,12 +103,26 @@ class Engine:
         settings = np.array([rtol, atol, DIVERGENCE_GROWTH, -np.inf if stop_loss is None else stop_loss])
         cancel = np.zeros(1, dtype=np.int64)
         chunk = max(1, min(chunk, -(-count // max(threads, 1))))
-        keep = {"all": driver.ALL_STATES, "final": driver.FINAL_STATES, "loss": driver.NO_STATES}[output]
-        options = (keep, int(losses), int(stop_loss is not None))
+        writer = {(True, False): "states", (False, True): "losses", (True, True): "both"}
+        write = f"write_{writer[rows > 0, losses]}"
+        names = (*KERNELS[: driver.WRITE], write)
+        kernels = np.array([self._addresses[name] for name in names], dtype=np.int64)
+        watched = stop_loss is not None
+        options = (rows, int(losses), int(watched), int(watched and output == "final"))
+        forever = np.append(times, np.inf)
 
         def task(first: int) -> int:
             last = min(first + chunk, count)
-            self._chunk(first, last, options, initial, parameters, settings, results, cancel)
+            self._chunk(
+                np.array(kernels),
+                (first, last, *options),
+                initial,
+                parameters,
+                forever,
+                settings,
+                results,
+                cancel,
+            )
             return last - first
 
         tasks = range(0, count, chunk)
@@ -128,11 +144,11 @@ class Engine:
 
     def _chunk(
         self,
-        first: int,
-        last: int,
-        options: tuple[int, int, int],
+        kernels: np.ndarray,
+        options: tuple[int, ...],
         initial: Array,
         parameters: Array,
+        times: Array,
         settings: Array,
         results: Results,
         cancel: np.ndarray,
@@ -140,23 +156,19 @@ class Engine:
         layout, lanes = self.kernels.layout, self.kernels.lanes
         work = _aligned(layout.components * lanes)
         dummy = np.empty(layout.size)
-        shape = np.array(
-            [lanes, layout.size, layout.parameters, layout.parameter, layout.state, first, last, *options],
-            dtype=np.int64,
-        )
+        shape = [lanes, layout.size, layout.parameters, layout.parameter, layout.state, *options]
+        addresses = [array.ctypes.data for array in (results.states, results.losses, times, dummy)]
         driver.run_chunk(
-            self._addresses,
+            kernels,
             work,
             work.view(np.int64),
             work.ctypes.data,
-            shape,
+            np.array(shape, dtype=np.int64),
             initial,
             parameters,
-            results.times,
+            times,
             settings,
-            results.states.ctypes.data,
-            dummy.ctypes.data,
-            results.losses,
+            np.array(addresses, dtype=np.int64),
             results.ends,
             results.counts,
             cancel,

@@ -36,9 +36,15 @@ import dataclasses
     LARGEST,
     NEW_LOSS,
     CROSSED,
+    LIMIT,
+    # Bits of integers: addresses of a lane's outputs, of its next time, of memory nobody reads.
     PLACE,
-) = range(27)
-CONTROLS = 27
+    ROW,
+    LOSS_ROW,
+    POSITION,
+    DUMMY,
+) = range(32)
+CONTROLS = 32
 
 
 @dataclasses.dataclass(frozen=True)

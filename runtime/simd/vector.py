@@ -84,6 +84,12 @@ class VectorFunction:
     def divide(self, x: Any, y: Any) -> Any:
         return self.builder.fdiv(x, y)
 
+    def rough_quotient(self, x: Any, y: Any) -> Any:
+        """x / y to single precision, which is several times faster."""
+        single = ir.VectorType(ir.FloatType(), self.lanes)
+        shorter = self.builder.fdiv(self.builder.fptrunc(x, single), self.builder.fptrunc(y, single))
+        return self.builder.fpext(shorter, self.type)
+
     def negate(self, x: Any) -> Any:
         return self.builder.fneg(x)
 

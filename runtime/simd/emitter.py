@@ -1,0 +1,83 @@
+"""What the emitters of all kernels share: the module, the memory's layout, inner functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from llvmlite import ir
+
+from derive.lower import drift_program, loss_program
+from derive.model import Model
+from derive.program import Program
+from runtime.simd.jit import Target
+from runtime.simd.layout import Layout
+from runtime.simd.tiles import Tiled
+from runtime.simd.unrolled import Unrolled, is_unrolled
+from runtime.simd.vector import VectorFunction, integer
+from runtime.tableaux import Tableau
+
+# Up to this many order parameters two vectors are stepped together.
+DOUBLED_STATE = 8
+
+
+class Emitter:
+    """One LLVM module for a system, a tableau and a processor."""
+
+    def __init__(self, model: Model, tableau: Tableau, target: Target) -> None:
+        self.model, self.tableau, self.target = model, tableau, target
+        # Why more lanes than a vector has: small systems leave the units idle between dependent
+        # operations, and a second vector fills the gaps.
+        self.lanes = target.lanes * (2 if model.state_size <= DOUBLED_STATE else 1)
+        self.module = ir.Module(model.name)
+        drift = drift_program(model)
+        self.unrolled = is_unrolled(drift)
+        scratch = 0 if self.unrolled else Tiled.scratch_components(drift)
+        self.layout = Layout(
+            model.state_size, len(model.parameters), tableau.b.size, tableau.p.shape[1], scratch
+        )
+        self.rhs = self._emit_program("inner_rhs", drift)
+        self.loss = self._emit_program("inner_loss", loss_program(model))
+
+    def new_function(self, name: str, arguments: int = 1, inner: bool = False) -> VectorFunction:
+        """A function of addresses that do not overlap; `inner` ones are not seen outside."""
+        vector = VectorFunction(self.module, name, self.lanes, self.target.fma, arguments)
+        for argument in vector.arguments:
+            argument.add_attribute("noalias")
+        if inner:
+            vector.function.linkage = "internal"
+            vector.function.attributes.add("noinline")
+        return vector
+
+    def _emit_program(self, name: str, program: Program) -> Any:
+        """name(state, parameters, scratch, result): the outputs of a program, in order."""
+        vector = self.new_function(name, 4, inner=True)
+        state, parameters, scratch, result = vector.arguments
+        if self.unrolled:
+            body = Unrolled(vector, self.model, program)
+            body.load(self.model, state, parameters)
+            body.run()
+            for k, value in enumerate(body.outputs()):
+                vector.store(value, result, k)
+        else:
+            Tiled(vector, self.model, program).emit(state, parameters, scratch, result)
+        vector.builder.ret(integer(0))
+        return vector.function
+
+    def call_program(
+        self, vector: VectorFunction, function: Any, work: Any, state: int, result: int
+    ) -> None:
+        """Call rhs or loss for the state at one component, the result to another."""
+        places = [state, self.layout.parameter, self.layout.scratch_start, result]
+        vector.builder.call(function, [vector.address(work, place) for place in places])
+
+    def combine(self, vector: VectorFunction, work: Any, index: Any, weights: Iterable[float]) -> Any:
+        """Σ weights_j k_j of component `index` of the slopes; None if all weights are zero."""
+        total: Any = None
+        for stage, weight in enumerate(weights):
+            if weight == 0.0:
+                continue
+            slope = vector.load(vector.address(work, self.layout.slope_of(stage)), index)
+            scale = vector.constant(weight)
+            total = vector.multiply(slope, scale) if total is None else vector.fma(slope, scale, total)
+        return total

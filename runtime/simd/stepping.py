@@ -1,0 +1,272 @@
+"""Emits the kernels that step: start, advance, watch, commit, and the step-size controller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from runtime.simd import layout as at
+from runtime.simd.emitter import Emitter
+from runtime.simd.vector import INT64, VectorFunction, integer
+from runtime.stepper import (
+    EPSILON,
+    GROW,
+    INTEGRAL,
+    PROPORTIONAL,
+    SAFETY,
+    SHRINK,
+    SHRINK_NOT_FINITE,
+    SMALLEST_ERROR,
+    SMALLEST_STEP,
+)
+
+_MANTISSA_BITS = 52
+_EXPONENT_BIAS = 1023
+# Degree of the polynomials for log₂ and 2ˣ: 1e-6, more than a step size needs.
+_DEGREE = 6
+
+
+def _fit(function: Callable[[Any], Any], half_width: float) -> list[float]:
+    """Coefficients in increasing powers of x for |x| ≤ half_width."""
+    chebyshev = np.polynomial.Chebyshev.interpolate(function, _DEGREE, domain=[-half_width, half_width])
+    return [float(c) for c in chebyshev.convert(kind=np.polynomial.Polynomial).coef]
+
+
+_LOG2 = _fit(lambda x: np.log2(1.5 + x), 0.5)
+_EXP2 = _fit(lambda x: 2.0 ** (x + 0.5), 0.5)
+
+
+class Stepping(Emitter):
+    """The kernels that advance the lanes."""
+
+    def emit_start(self) -> None:
+        """K₀ of all lanes, and for fresh ones a first step of a hundredth of |y|/|dy/dα|."""
+        vector = self.new_function("start")
+        (work,) = vector.arguments
+        self.call_program(vector, self.rhs, work, self.layout.state, self.layout.slope)
+        rtol, atol = vector.load(work, at.RTOL), vector.load(work, at.ATOL)
+        zero = vector.constant(0.0)
+
+        def norms(index: Any, sums: list[Any]) -> list[Any]:
+            y = vector.load(vector.address(work, self.layout.state), index)
+            slope = vector.load(vector.address(work, self.layout.slope), index)
+            scale = vector.fma(rtol, vector.unary("fabs", y), atol)
+            size, speed = vector.divide(y, scale), vector.divide(slope, scale)
+            return [vector.fma(size, size, sums[0]), vector.fma(speed, speed, sums[1])]
+
+        size, speed = vector.loop(self.layout.size, norms, [zero, zero])
+        tiny = vector.constant(1e-300)
+        ratio = vector.unary("sqrt", vector.divide(size, vector.maximum(speed, tiny)))
+        first = vector.multiply(vector.constant(0.01), ratio)
+        # Why a floor: a state of zero norm has no scale of its own.
+        floor = vector.multiply(vector.constant(1e-6), vector.load(work, at.TIME_END))
+        first = vector.select(vector.builder.fcmp_ordered(">", first, zero), first, floor)
+        fresh = vector.builder.fcmp_ordered(">", vector.load(work, at.FRESH), vector.constant(0.5))
+        vector.store(vector.select(fresh, first, vector.load(work, at.STEP)), work, at.STEP)
+        one = vector.constant(1.0)
+        vector.store(vector.select(fresh, one, vector.load(work, at.LAST_ERROR)), work, at.LAST_ERROR)
+        for control in (at.FAILED_BEFORE, at.ATTEMPTS, at.REJECTIONS):
+            vector.store(vector.select(fresh, zero, vector.load(work, control)), work, control)
+        vector.store(zero, work, at.FRESH)
+        vector.builder.ret(integer(0))
+
+    def emit_advance(self, name: str, watch: bool) -> None:
+        vector = self.new_function(name)
+        (work,) = vector.arguments
+        builder = vector.builder
+        attempt = vector.function.append_basic_block("attempt")
+        stop = vector.function.append_basic_block("stop")
+        go_on = vector.function.append_basic_block("go_on")
+        builder.branch(attempt)
+        builder.position_at_end(attempt)
+        attention = self._attempt(vector, work, watch)
+        bits = vector.bits(attention)
+        vector.builder.cbranch(builder.icmp_unsigned("!=", bits, integer(0)), stop, go_on)
+        builder.position_at_end(go_on)
+        self._commit(vector, work)
+        builder.branch(attempt)
+        builder.position_at_end(stop)
+        builder.ret(bits)
+
+    def _attempt(self, vector: VectorFunction, work: Any, watch: bool) -> Any:
+        """One step of all lanes, not yet taken; returns the mask of lanes that need attention."""
+        builder, layout, tableau = vector.builder, self.layout, self.tableau
+        zero, one = vector.constant(0.0), vector.constant(1.0)
+        time, end = vector.load(work, at.TIME), vector.load(work, at.TIME_END)
+        live = builder.fcmp_ordered(">", vector.load(work, at.LIVE), vector.constant(0.5))
+        step, rest = vector.load(work, at.STEP), vector.subtract(end, time)
+        # Why the stretch: no sliver of a step remains before the end.
+        stretched = vector.multiply(step, vector.constant(1.0000001))
+        final = builder.fcmp_ordered(">=", stretched, rest)
+        h = vector.select(live, vector.select(final, rest, step), zero)
+        vector.store(h, work, at.ATTEMPTED)
+        base_y, base_new = vector.address(work, layout.state), vector.address(work, layout.new_state)
+
+        def move(weights: Iterable[float]) -> None:
+            def body(index: Any, _: list[Any]) -> None:
+                change = self.combine(vector, work, index, weights)
+                vector.store(vector.fma(h, change, vector.load(base_y, index)), base_new, index)
+
+            vector.loop(layout.size, body)
+
+        for stage in range(1, layout.stages):
+            move(tableau.a[stage, :stage])
+            self.call_program(vector, self.rhs, work, layout.new_state, layout.slope_of(stage))
+        partial_error = vector.address(work, layout.output)
+
+        def finish(index: Any, _: list[Any]) -> None:
+            change = self.combine(vector, work, index, tableau.b)
+            vector.store(vector.fma(h, change, vector.load(base_y, index)), base_new, index)
+            # Why here: the slopes are at hand, and a later pass need not load them again.
+            error = self.combine(vector, work, index, tableau.e[:-1])
+            vector.store(error, partial_error, index)
+
+        vector.loop(layout.size, finish)
+        self.call_program(vector, self.rhs, work, layout.new_state, layout.slope_of(layout.stages))
+        last_slope = vector.address(work, layout.slope_of(layout.stages))
+
+        rtol, atol = vector.load(work, at.RTOL), vector.load(work, at.ATOL)
+
+        def norm(index: Any, carried: list[Any]) -> list[Any]:
+            error = vector.load(partial_error, index)
+            if tableau.e[-1] != 0.0:
+                error = vector.fma(vector.constant(tableau.e[-1]), vector.load(last_slope, index), error)
+            before = vector.unary("fabs", vector.load(base_y, index))
+            after = vector.unary("fabs", vector.load(base_new, index))
+            scale = vector.fma(rtol, vector.maximum(before, after), atol)
+            scaled = vector.rough_quotient(error, scale)
+            return [vector.fma(scaled, scaled, carried[0]), vector.maximum(carried[1], after)]
+
+        total, largest = vector.loop(layout.size, norm, [zero, zero])
+        square = vector.multiply(
+            vector.multiply(total, vector.constant(1.0 / layout.size)), vector.multiply(h, h)
+        )
+        accepted = builder.fcmp_ordered("<=", square, one)
+        new_time = vector.select(final, end, vector.add(time, h))
+        new_time = vector.select(accepted, new_time, time)
+        factor = self._factor(vector, work, square, accepted)
+        # A final step that was accepted is shorter than the next one may be.
+        next_step = vector.multiply(h, factor)
+
+        vector.store(new_time, work, at.NEW_TIME)
+        vector.store(next_step, work, at.FACTOR)
+        vector.store(vector.select(accepted, one, zero), work, at.ACCEPTED)
+        vector.store(largest, work, at.LARGEST)
+
+        due = builder.fcmp_ordered("<=", vector.load(work, at.NEXT_OUTPUT), new_time)
+        due = builder.and_(due, accepted)
+        unbounded = builder.fcmp_unordered(">", largest, vector.load(work, at.BOUND))
+        unbounded = builder.and_(unbounded, accepted)
+        smallest = vector.multiply(
+            vector.constant(SMALLEST_STEP * EPSILON),
+            vector.maximum(time, vector.multiply(vector.constant(EPSILON), end)),
+        )
+        stuck = builder.fcmp_unordered("<=", next_step, smallest)
+        stuck = builder.and_(stuck, builder.not_(accepted))
+        vector.store(vector.select(stuck, one, zero), work, at.STUCK)
+        attention = builder.or_(builder.or_(due, unbounded), stuck)
+        if watch:
+            self.call_program(vector, self.loss, work, layout.new_state, at.NEW_LOSS)
+            threshold = vector.load(work, at.THRESHOLD)
+            crossed = builder.fcmp_ordered("<=", vector.load(work, at.NEW_LOSS), threshold)
+            crossed = builder.and_(crossed, accepted)
+            vector.store(vector.select(crossed, one, zero), work, at.CROSSED)
+            attention = builder.or_(attention, crossed)
+        return builder.and_(attention, live)
+
+    def _factor(self, vector: VectorFunction, work: Any, square: Any, accepted: Any) -> Any:
+        """How much larger the next step may be: the controller of `stepper`, for all lanes."""
+        builder = vector.builder
+        exponent = 1.0 / (self.tableau.error_order + 1)
+        smallest, largest = vector.constant(SMALLEST_ERROR**2), vector.constant(1e30)
+        finite = builder.fcmp_ordered("<", square, vector.constant(float("inf")))
+        clamped = vector.minimum(vector.maximum(square, smallest), largest)
+        log_error = vector.multiply(vector.constant(0.5), self._log2(vector, clamped))
+        last = vector.load(work, at.LAST_ERROR)
+        log_last = self._log2(vector, last)
+        grown = vector.multiply(vector.constant(-PROPORTIONAL * exponent), log_error)
+        grown = vector.fma(vector.constant(INTEGRAL * exponent), log_last, grown)
+        reduced = vector.multiply(vector.constant(-exponent), log_error)
+        power = self._exp2(vector, vector.select(accepted, grown, reduced))
+        factor = vector.multiply(vector.constant(SAFETY), power)
+        factor = vector.maximum(factor, vector.constant(SHRINK))
+        failed = builder.fcmp_ordered(">", vector.load(work, at.FAILED_BEFORE), vector.constant(0.5))
+        most = vector.select(failed, vector.constant(1.0), vector.constant(GROW))
+        factor = vector.minimum(factor, most)
+        factor = vector.select(finite, factor, vector.constant(SHRINK_NOT_FINITE))
+        zero, one = vector.constant(0.0), vector.constant(1.0)
+        vector.store(vector.select(finite, zero, one), work, at.NOT_FINITE)
+        error = vector.unary("sqrt", clamped)
+        vector.store(vector.select(accepted, error, last), work, at.ERROR)
+        return factor
+
+    def _log2(self, vector: VectorFunction, x: Any) -> Any:
+        """log₂ of positive normal numbers, to about 1e-6."""
+        builder = vector.builder
+        integers = ir.VectorType(INT64, vector.lanes)
+
+        def splat(value: int) -> Any:
+            return ir.Constant(integers, [value] * vector.lanes)
+
+        bits = builder.bitcast(x, integers)
+        exponent = builder.sub(builder.lshr(bits, splat(_MANTISSA_BITS)), splat(_EXPONENT_BIAS))
+        fraction = builder.and_(bits, splat((1 << _MANTISSA_BITS) - 1))
+        mantissa = builder.or_(fraction, splat(_EXPONENT_BIAS << _MANTISSA_BITS))
+        m = builder.bitcast(mantissa, vector.type)
+        whole = builder.sitofp(
+            builder.trunc(exponent, ir.VectorType(ir.IntType(32), vector.lanes)), vector.type
+        )
+        return vector.add(whole, self._polynomial(vector, _LOG2, vector.subtract(m, vector.constant(1.5))))
+
+    def _exp2(self, vector: VectorFunction, x: Any) -> Any:
+        """2ˣ for −60 ≤ x ≤ 60, to about 1e-6; clamped outside."""
+        builder = vector.builder
+        x = vector.minimum(vector.maximum(x, vector.constant(-60.0)), vector.constant(60.0))
+        whole = vector.unary("floor", x)
+        small = ir.VectorType(ir.IntType(32), vector.lanes)
+        exponent = builder.sext(builder.fptosi(whole, small), ir.VectorType(INT64, vector.lanes))
+
+        def splat(value: int) -> Any:
+            return ir.Constant(exponent.type, [value] * vector.lanes)
+
+        power = builder.shl(builder.add(exponent, splat(_EXPONENT_BIAS)), splat(_MANTISSA_BITS))
+        scale = builder.bitcast(power, vector.type)
+        rest = vector.subtract(vector.subtract(x, whole), vector.constant(0.5))
+        return vector.multiply(scale, self._polynomial(vector, _EXP2, rest))
+
+    def _polynomial(self, vector: VectorFunction, coefficients: Sequence[float], x: Any) -> Any:
+        value = vector.constant(coefficients[-1])
+        for coefficient in reversed(coefficients[:-1]):
+            value = vector.fma(value, x, vector.constant(coefficient))
+        return value
+
+    def _commit(self, vector: VectorFunction, work: Any) -> None:
+        builder, layout = vector.builder, self.layout
+        one = vector.constant(1.0)
+        taken = vector.load(work, at.ACCEPTED)
+        accepted = builder.fcmp_ordered(">", taken, vector.constant(0.5))
+        pairs = [(layout.state, layout.new_state), (layout.slope, layout.slope_of(layout.stages))]
+        bases = [(vector.address(work, old), vector.address(work, new)) for old, new in pairs]
+
+        def body(index: Any, _: list[Any]) -> None:
+            for old, new in bases:
+                vector.store(
+                    vector.select(accepted, vector.load(new, index), vector.load(old, index)), old, index
+                )
+
+        vector.loop(layout.size, body)
+        vector.store(vector.load(work, at.NEW_TIME), work, at.TIME)
+        vector.store(vector.load(work, at.FACTOR), work, at.STEP)
+        vector.store(vector.load(work, at.ERROR), work, at.LAST_ERROR)
+        rejected = vector.subtract(one, taken)
+        vector.store(rejected, work, at.FAILED_BEFORE)
+        for control, change in ((at.ATTEMPTS, one), (at.REJECTIONS, rejected)):
+            vector.store(vector.add(vector.load(work, control), change), work, control)
+
+    def emit_commit(self) -> None:
+        vector = self.new_function("commit")
+        self._commit(vector, vector.arguments[0])
+        vector.builder.ret(integer(0))
