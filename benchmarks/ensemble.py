@@ -1,0 +1,238 @@
+"""Trajectories a second of the ensemble engine and of its peers, at matched achieved error.
+
+    python benchmarks/ensemble.py            all cases, some minutes
+    python benchmarks/ensemble.py --quick    (2, 1) and (4, 2) only
+
+Every solver integrates the same starts to the same time on one thread, all in one run, round
+by round in turn, so that a busy machine disturbs all alike; the median of the rounds counts.
+Errors are the largest over trajectories, times and order parameters against references by
+DOP853 at 3e-14. The ratio compares each of our settings with the best peer at the same error,
+between whose settings it interpolates (log-log). Peers that are not installed are skipped:
+install the extra `bench`. Results go to benchmarks/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import peers
+from peak import peak, rhs_speed
+from problem import largest_error, reference, task
+
+import derive
+from runtime.plot import COLOURS
+from runtime.simd import jit
+from runtime.simd.kernels import compile_kernels
+
+RESULTS = Path(__file__).parent / "results"
+CASES = {(2, 1): (4096, 200.0), (4, 2): (2048, 200.0), (8, 4): (512, 200.0)}
+LARGE_CASES = {(12, 6): (128, 400.0), (32, 8): (32, 1000.0)}
+TOLERANCES = {
+    "overlap-ode tsit5": (1e-5, 1e-6, 1e-7, 1e-8),
+    "overlap-ode prince8": (1e-5, 1e-6, 1e-7, 1e-8),
+    "heyoka batch 8": (1e-5, 1e-6, 1e-7, 1e-8),
+    "CyRK DOP853": (1e-6, 1e-8, 1e-10),
+    "scipy LSODA + numba": (1e-6, 1e-8, 1e-10),
+    "scipy DOP853 + numpy": (1e-8,),
+}
+MODES = ("final", "grid")
+GOALS = {(2, 1): 3.0, (4, 2): 3.0, (8, 4): 5.0, (12, 6): 8.0, (32, 8): 10.0}
+
+
+def measure(widths: tuple[int, int], trajectories: int, end: float, rounds: int) -> list[dict]:
+    """One row a solver, tolerance and mode: error, trajectories a second, preparation."""
+    work = task(*widths, trajectories, end)
+    expected = reference(work)
+    entries = []
+    for kind in (*peers.OURS, *peers.PEERS):
+        if kind.missing():
+            print(f"  {kind.name}: not installed, skipped", flush=True)
+            continue
+        for tolerance in TOLERANCES[kind.name]:
+            start = time.perf_counter()
+            solver = kind(work, tolerance)
+            prepared = time.perf_counter() - start
+            count = max(8, int(trajectories * kind.share) // 8 * 8)
+            for mode in MODES:
+                states = getattr(solver, mode)(work.initial[:8])
+                entries.append(
+                    {
+                        "solver": kind.name,
+                        "tolerance": tolerance,
+                        "mode": mode,
+                        "error": largest_error(states, expected),
+                        "prepare_s": prepared,
+                        "run": (getattr(solver, mode), work.initial[:count]),
+                        "speeds": [],
+                    }
+                )
+    for _ in range(rounds):
+        for entry in entries:
+            function, initial = entry["run"]
+            start = time.perf_counter()
+            function(initial)
+            entry["speeds"].append(len(initial) / (time.perf_counter() - start))
+    for entry in entries:
+        del entry["run"]
+        speeds = entry.pop("speeds")
+        entry |= {"speed": float(np.median(speeds)), "speed_best": max(speeds), "speed_least": min(speeds)}
+    return entries
+
+
+def peer_speed(entries: list[dict], mode: str, error: float) -> tuple[float, str]:
+    """The best peer's speed at this error: of its settings at least this good, or between two."""
+    best, name = 0.0, "none"
+    for solver in {e["solver"] for e in entries if not e["solver"].startswith("overlap-ode")}:
+        points = sorted(
+            (e["error"], e["speed"]) for e in entries if e["solver"] == solver and e["mode"] == mode
+        )
+        errors, speeds = np.array(points).T
+        # Only faster settings of larger error count: a slow and bad one is nobody's choice.
+        speeds = np.maximum.accumulate(speeds)
+        if error < errors[0]:
+            continue
+        speed = float(np.exp(np.interp(np.log(error), np.log(errors), np.log(speeds))))
+        if speed > best:
+            best, name = speed, solver
+    return best, name
+
+
+def report(widths: tuple[int, int], entries: list[dict]) -> list[dict]:
+    """Print the table and the ratios; returns the ratios."""
+    print(
+        f"  {'solver':24} {'tolerance':>9} {'mode':>6} {'error':>9} {'traj/s':>10} {'least-best':>19} {'prepare s':>9}"
+    )
+    for e in sorted(entries, key=lambda e: (e["mode"], e["solver"], -e["tolerance"])):
+        spread = f"{e['speed_least']:.0f}-{e['speed_best']:.0f}"
+        print(
+            f"  {e['solver']:24} {e['tolerance']:9.0e} {e['mode']:>6} {e['error']:9.1e}"
+            f" {e['speed']:10.0f} {spread:>19} {e['prepare_s']:9.2f}"
+        )
+    ratios = []
+    for e in entries:
+        if e["solver"].startswith("overlap-ode"):
+            speed, name = peer_speed(entries, e["mode"], e["error"])
+            if speed:
+                row = {key: e[key] for key in ("solver", "tolerance", "mode", "error", "speed")}
+                ratios.append({**row, "peer": name, "peer_speed": speed, "ratio": e["speed"] / speed})
+    for mode in MODES:
+        rows = [row for row in ratios if row["mode"] == mode]
+        if rows:
+            text = ", ".join(
+                f"{r['ratio']:.2f} at {r['error']:.0e}" for r in sorted(rows, key=lambda r: r["error"])
+            )
+            print(f"  ratio to the best peer, {mode}: {text} (goal {GOALS[widths]:g})", flush=True)
+    return ratios
+
+
+def scaling(widths: tuple[int, int]) -> dict:
+    """Trajectories a second against their number, and against threads."""
+    work = task(*widths, 2**14)
+    solver = peers.Tsit5(work, 1e-7)
+    solver.final(work.initial[:64])
+    numbers = {}
+    for count in (1, 8, 64, 512, 4096, 2**14):
+        best = np.inf
+        for _ in range(3):
+            start = time.perf_counter()
+            solver.final(work.initial[:count])
+            best = min(best, time.perf_counter() - start)
+        numbers[count] = count / best
+    threads = {}
+    for workers in (1, 2):
+        best = np.inf
+        for _ in range(3):
+            start = time.perf_counter()
+            solver.final(work.initial, threads=workers)
+            best = min(best, time.perf_counter() - start)
+        threads[workers] = len(work.initial) / best
+    print(f"  trajectories/s by number: {', '.join(f'{k}: {v:.0f}' for k, v in numbers.items())}")
+    print(
+        f"  trajectories/s by threads: {', '.join(f'{k}: {v:.0f}' for k, v in threads.items())}", flush=True
+    )
+    return {"trajectories": numbers, "threads": threads}
+
+
+def plot(results: dict, path: Path) -> None:
+    """Work-precision: trajectories a second against achieved error."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    cases = list(results["cases"])
+    figure = Figure(figsize=(3.4 * len(cases) + 1.4, 5.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = np.atleast_2d(figure.subplots(len(MODES), len(cases), sharex=True, squeeze=False))
+    names = list(TOLERANCES)
+    for column, case in enumerate(cases):
+        for row, mode in enumerate(MODES):
+            ax = axes[row, column]
+            for k, name in enumerate(names):
+                points = sorted(
+                    (e["error"], e["speed"])
+                    for e in results["cases"][case]["entries"]
+                    if e["solver"] == name and e["mode"] == mode
+                )
+                if points:
+                    style = "o-" if name.startswith("overlap-ode") else "s--"
+                    ax.loglog(*zip(*points, strict=True), style, color=COLOURS[k], ms=4, lw=1.2, label=name)
+            ax.set_title(f"{case}, {'final state' if mode == 'final' else '200 outputs'}", fontsize=9)
+            ax.grid(alpha=0.25, lw=0.5)
+            if column == 0:
+                ax.set_ylabel("trajectories / s, one thread")
+            if row == len(MODES) - 1:
+                ax.set_xlabel("largest error")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="small cases, fewer rounds")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    rounds = 3 if options.quick else 7
+    cases = {key: CASES[key] for key in ((2, 1), (4, 2))} if options.quick else {**CASES, **LARGE_CASES}
+    target = jit.target()
+    top = peak(target)
+    print(f"{platform.machine()} {target.cpu}, {target.name}; peak {top * 1e-9:.1f} GF/s on one thread")
+    results: dict = {"cpu": target.cpu, "simd": target.name, "peak": top, "cases": {}}
+    for widths, (trajectories, end) in cases.items():
+        start = time.perf_counter()
+        compile_kernels.cache_clear()
+        compile_kernels(derive.Model(*widths), "tsit5", target)
+        compiled = time.perf_counter() - start
+        share = rhs_speed(*widths, target) / peak(target)
+        print(
+            f"(p, p*) = {widths}: right-hand side {share:.0%} of peak, kernels compile in {compiled:.2f} s",
+            flush=True,
+        )
+        entries = measure(widths, trajectories, end, rounds)
+        results["cases"][str(widths)] = {
+            "entries": entries,
+            "ratios": report(widths, entries),
+            "peak_share": share,
+            "compile_s": compiled,
+        }
+    print("scaling at (4, 2), tsit5 at 1e-7:")
+    results["scaling"] = scaling((4, 2))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "ensemble.json").write_text(json.dumps(results, indent=1) + "\n")
+    plot(results, RESULTS / "ensemble.png")
+    print(f"wrote {RESULTS / 'ensemble.json'} and {RESULTS / 'ensemble.png'}")
+
+
+if __name__ == "__main__":
+    main()
