@@ -110,7 +110,8 @@ def peer_speed(entries: list[dict], mode: str, error: float) -> tuple[float, str
 def report(widths: tuple[int, int], entries: list[dict]) -> list[dict]:
     """Print the table and the ratios; returns the ratios."""
     print(
-        f"  {'solver':24} {'tolerance':>9} {'mode':>6} {'error':>9} {'traj/s':>10} {'least-best':>19} {'prepare s':>9}"
+        f"  {'solver':24} {'tolerance':>9} {'mode':>6} {'error':>9}"
+        + f" {'traj/s':>10} {'least-best':>19} {'prepare s':>9}"
     )
     for e in sorted(entries, key=lambda e: (e["mode"], e["solver"], -e["tolerance"])):
         spread = f"{e['speed_least']:.0f}-{e['speed_best']:.0f}"

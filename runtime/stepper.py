@@ -55,11 +55,14 @@ def _scaled_norm(x, y, y_new, rtol, atol):
 def first_step(rhs, parameters, y, work, order, rtol, atol, span):
     """A first step size (E. Hairer, S. P. Nørsett, G. Wanner, Solving ODEs I, sec. II.4).
 
-    The slope at y must be in work[0]; work[1], work[2] are overwritten. One evaluation.
+    The slope at y must be in work[0]; work[1], work[2] are overwritten. One evaluation. NaN if
+    the slope is not finite in units of the tolerance: no step is possible.
     """
     slope, trial, change = work[0], work[1], work[2]
     size = _scaled_norm(y, y, y, rtol, atol)
     speed = _scaled_norm(slope, y, y, rtol, atol)
+    if not np.isfinite(speed):
+        return np.nan
     h = 1e-6 if size < 1e-5 or speed < 1e-5 else 0.01 * size / speed
     h = min(h, span)
     for i in range(y.size):
@@ -138,8 +141,9 @@ def advance(
         if t >= t_end:
             return FINISHED
         h = clock[STEP]
-        if h <= SMALLEST_STEP * EPSILON * max(t, EPSILON * t_end):
-            return DIVERGED if counters[NOT_FINITE] else STEP_TOO_SMALL
+        # Why negated: a step that is NaN must end here too.
+        if not h > SMALLEST_STEP * EPSILON * max(t, EPSILON * t_end):
+            return DIVERGED if counters[NOT_FINITE] or np.isnan(h) else STEP_TOO_SMALL
         # Why the stretch: no sliver of a step remains before the end.
         final = t + 1.0000001 * h >= t_end
         if final:

@@ -266,7 +266,7 @@ def run_chunk(
                     status = DIVERGED
                 elif reached >= t_end:
                     status = FINISHED
-            elif work[at.STUCK * lanes + lane] > 0.5:
+            if status == RUNNING and work[at.STUCK * lanes + lane] > 0.5:
                 status = DIVERGED if work[at.NOT_FINITE * lanes + lane] > 0.5 else STEP_TOO_SMALL
             if status != RUNNING:
                 k = trajectory[lane]

@@ -165,7 +165,8 @@ class Stepping(Emitter):
             vector.maximum(time, vector.multiply(vector.constant(EPSILON), end)),
         )
         stuck = builder.fcmp_unordered("<=", next_step, smallest)
-        stuck = builder.and_(stuck, builder.not_(accepted))
+        # A last step may be as short as it likes.
+        stuck = builder.and_(stuck, builder.not_(builder.and_(accepted, final)))
         vector.store(vector.select(stuck, one, zero), work, at.STUCK)
         attention = builder.or_(builder.or_(due, unbounded), stuck)
         if watch:
