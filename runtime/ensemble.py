@@ -186,7 +186,7 @@ def thread_count(threads: int | None) -> int:
 
 def per_trajectory(option: str, value: ArrayLike, count: int, least: float, strict: bool) -> Array:
     """A number, or one a trajectory, as an array of length 1 or `count`; else InputError."""
-    if np.ndim(value) == 0:
+    if states.dimensions(option, value) == 0:
         return np.array([states.real_number(option, value, least=least, strict=strict)])
     array = states.real_array(option, value, (count,))
     wrong = array <= least if strict else array < least
@@ -238,9 +238,9 @@ def integrate_ensemble(
     The other parameters, the errors raised and the variables are those of `integrate`, with
     ``trajectory`` in front.
     """
-    if method not in TABLEAUX:
+    if not isinstance(method, str) or method not in TABLEAUX:
         raise InputError("method", f"{method!r} is not one of {', '.join(TABLEAUX)}")
-    if output not in OUTPUTS:
+    if not isinstance(output, str) or output not in OUTPUTS:
         raise InputError("output", f"{output!r} is not one of {', '.join(OUTPUTS)}")
     teacher = states.teacher_overlaps(system.model, T)
     Q, R = states.ensemble_overlaps(system.model, Q0, R0, teacher)
@@ -255,7 +255,7 @@ def integrate_ensemble(
     parameters = pack_parameters(system, rates, noises, general)
     engine = Engine(system, method)
     results = engine.run(
-        system.pack(0.5 * (Q + np.swapaxes(Q, -1, -2)), R),
+        system.pack(0.5 * Q + 0.5 * np.swapaxes(Q, -1, -2), R),
         parameters,
         times[-1:] if output == "final" else times,
         rtol=relative,

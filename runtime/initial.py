@@ -110,7 +110,10 @@ class OverlapSampler:
         p, pstar = self._model.p, self._model.pstar
         R = self._scale * self._normal.standard_normal((count, p, pstar)) @ self._factor.T
         Q = np.broadcast_to(self._variance * np.eye(p), (count, p, p)).copy()
-        if np.min(np.linalg.eigvalsh(_joint(Q, R, self._teacher))) < 0.0:
+        joint = _joint(Q, R, self._teacher)
+        # A singular teacher has eigenvalues of 0, up to rounding.
+        rounding = joint.shape[-1] * np.finfo(np.float64).eps * np.max(np.abs(joint))
+        if np.min(np.linalg.eigvalsh(joint)) < -rounding:
             raise InputError(
                 "scale",
                 f"{self._scale:g} is too large: no weights have Q0 = {self._variance:g} and this R0",
@@ -189,7 +192,8 @@ def overlaps_from_file(path: str | Path) -> tuple[Array, Array, Array | None]:
     except FileNotFoundError:
         raise InputError("file", f"{path} does not exist") from None
     except Exception as error:  # noqa: BLE001 (readers of damaged files raise anything)
-        raise InputError("file", f"{path} cannot be read: {str(error).splitlines()[0][:200]}") from None
+        words = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError("file", f"{path} cannot be read: {words}") from None
     for name in ("Q", "R"):
         if name not in found:
             raise InputError("file", f"{path} has no array {name}")
@@ -197,7 +201,8 @@ def overlaps_from_file(path: str | Path) -> tuple[Array, Array, Array | None]:
 
 
 def _read_npz(path: Path) -> dict[str, Array]:
-    with np.load(path, allow_pickle=False) as archive:
+    # Why opened here: np.load leaves a file open that is no archive.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return {name: archive[name] for name in ("Q", "R", "T") if name in archive}
 
 

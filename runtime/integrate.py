@@ -55,13 +55,14 @@ class Problem:
         method: str,
     ) -> Problem:
         """The problem; raises InputError that names the first argument that is not allowed."""
-        if method not in METHODS:
+        if not isinstance(method, str) or method not in METHODS:
             raise InputError("method", f"{method!r} is not one of {', '.join(METHODS)}")
         teacher = states.teacher_overlaps(model, T)
         Q, R = states.overlaps(model, Q0, R0, teacher)
         relative, absolute = states.tolerances(rtol, atol)
         return cls(
-            Q0=0.5 * (Q + Q.T),
+            # Halved first: the largest floats must not overflow.
+            Q0=0.5 * Q + 0.5 * Q.T,
             R0=R,
             T=teacher,
             eta=states.real_number("eta", eta, least=0.0, strict=True),
@@ -161,6 +162,12 @@ def integrate_problem(system: System, problem: Problem) -> xarray.Dataset:
 
 
 def final_state(run: xarray.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Q and R at the last output time that was reached."""
-    reached = int(np.flatnonzero(np.isfinite(run["loss"].values))[-1])
+    """Q and R at the last output time that was reached.
+
+    Raises InputError if no output time was reached.
+    """
+    there = np.flatnonzero(np.isfinite(run["loss"].values))
+    if there.size == 0:
+        raise InputError("run", "has no output: it ended before the first time")
+    reached = int(there[-1])
     return run["Q"].values[reached], run["R"].values[reached]

@@ -15,13 +15,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from derive.emit.document import odes_document
 from derive.emit.header import derive_command
 from derive.emit.manifest import FILE_NAME as MANIFEST
-from derive.emit.manifest import FORMAT
+from derive.emit.manifest import FORMAT, manifest
 from derive.emit.numba_module import numba_module
 from derive.errors import InputError
 from derive.model import Model
 from derive.odes import DOCUMENT, MODULE, overlap_odes
+from derive.proof import Proof
 from derive.version import VERSION, generator_digest
 from runtime.compile_cache import cache_folder, caching_in
 from runtime.errors import LoadError
@@ -56,23 +58,31 @@ def load(source: str | Path | Model, generated: str | Path = GENERATED) -> Syste
 
 def describe(folder: Path) -> tuple[Model, dict[str, Any]]:
     """Model and manifest of a generated folder, everything verified; raises LoadError."""
-    manifest, model = _read_manifest(folder)
-    for name in (MODULE, DOCUMENT):
-        recorded = manifest["files"].get(name)
-        if hashlib.sha256(_read(folder / name, model)).hexdigest() != recorded:
+    recorded, model = _read_manifest(folder)
+    expected = {MODULE: numba_module(model), DOCUMENT: odes_document(model)}
+    for name, text in expected.items():
+        found = _read(folder / name, model)
+        if hashlib.sha256(found).hexdigest() != recorded["files"].get(name):
             raise LoadError(f"{folder / name} was edited or damaged; {_remedy(model)}")
-    if _read(folder / MODULE, model) != numba_module(model).encode():
-        raise LoadError(f"{folder / MODULE} is not what this version generates; {_remedy(model)}")
-    return model, manifest
+        if found != text.encode():
+            raise LoadError(f"{folder / name} is not what this version generates; {_remedy(model)}")
+    try:
+        proof = Proof(**recorded["proof"])
+        complete = json.loads(manifest(model, expected, proof))
+    except (KeyError, TypeError, ValueError):
+        complete = None
+    if recorded != complete:
+        raise LoadError(f"{folder / MANIFEST} is damaged or was edited; {_remedy(model)}")
+    return model, recorded
 
 
 def _load_folder(folder: Path) -> System:
-    model, manifest = describe(folder)
+    model, recorded = describe(folder)
     # Why from the generator and not from the file: what runs is exactly what was verified.
     text = numba_module(model)
     cache = cache_folder(text)
     module = _import(folder / MODULE, text, f"{model.name}_{cache.name}", cache)
-    return System(model, folder, module, int(manifest["operations"]["rhs"]), cache)
+    return System(model, folder, module, int(recorded["operations"]["rhs"]), cache)
 
 
 def _import(path: Path, text: str, name: str, cache: Path) -> ModuleType:
@@ -114,6 +124,11 @@ def _read(path: Path, model: Model | None) -> bytes:
         raise LoadError(f"{path} cannot be read: {error.strerror}") from None
 
 
+def _printable(text: str) -> str:
+    """Text of a file that anyone may have written, as part of a message."""
+    return "".join(character for character in text[:40] if character.isprintable())
+
+
 def _read_manifest(folder: Path) -> tuple[dict[str, Any], Model]:
     if folder.is_symlink():
         raise LoadError(f"{folder} is a symbolic link; name the folder itself")
@@ -125,23 +140,20 @@ def _read_manifest(folder: Path) -> tuple[dict[str, Any], Model]:
         raise LoadError(f"{folder} can be written by everyone; remove that permission (chmod o-w)")
     path = folder / MANIFEST
     try:
-        manifest = json.loads(_read(path, None))
-        generator = manifest["generator"]
-        version, digest = str(generator["version"]), str(generator["sha256"])
-        format_number = manifest["format"]
+        content = json.loads(_read(path, None))
+        generator = content["generator"]
+        version, digest = _printable(str(generator["version"])), str(generator["sha256"])
+        format_number = content["format"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise LoadError(f"{path} is damaged; {_remedy(None)}") from None
     try:
-        model = Model.from_dict(manifest["model"])
+        model = Model.from_dict(content["model"])
     except (KeyError, TypeError, InputError):
         raise LoadError(f"{path} is damaged or of another version; {_remedy(None)}") from None
     if format_number != FORMAT or version != VERSION:
         raise LoadError(f"{folder} was written by overlap-ode {version}, not {VERSION}; {_remedy(model)}")
     if digest != generator_digest():
         raise LoadError(f"{folder} was written by another generator of version {version}; {_remedy(model)}")
-    files, operations = manifest.get("files"), manifest.get("operations")
-    if not isinstance(files, dict) or not isinstance(operations, dict):
+    if not isinstance(content.get("files"), dict):
         raise LoadError(f"{path} is damaged; {_remedy(model)}")
-    if not isinstance(operations.get("rhs"), int):
-        raise LoadError(f"{path} is damaged; {_remedy(model)}")
-    return manifest, model
+    return content, model

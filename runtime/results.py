@@ -123,6 +123,10 @@ def check_output(path: str | Path, suffixes: tuple[str, ...], option: str = "out
         raise InputError(option, f"{str(target)!r} has a NUL character in its name")
     if target.suffix.lower() not in suffixes:
         raise InputError(option, f"{str(target)!r} does not end in {' or '.join(suffixes)}")
+    try:
+        target.resolve()
+    except (OSError, RuntimeError):
+        raise InputError(option, f"{target} is a symbolic link that leads nowhere") from None
     folder = target.parent
     if not folder.is_dir():
         raise InputError(option, f"{folder} is not an existing folder")
@@ -140,7 +144,7 @@ def replacing(target: Path) -> Any:
     """A temporary path of the same type beside `target`, renamed to it if all went well."""
     # Why through a link: its file is replaced, the link stays.
     target = target.resolve()
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=target.suffix, dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:

@@ -50,6 +50,10 @@ def solve_scipy(
     if times[-1] == 0.0:
         states[:] = y0
         return Solution(times, states, "ok", 0.0, 0, 0, 0)
+    if not np.isfinite(slope(0.0, y0)).all():
+        # SciPy would look for a first step for ever, or raise.
+        states[times == 0.0] = y0
+        return Solution(times, states, "diverged", 0.0, 0, 0, 1)
     options: dict[str, Any] = {"jac": jacobian} if method in _WITH_JACOBIAN else {}
     with np.errstate(all="ignore"):
         result = solve_ivp(
@@ -63,8 +67,9 @@ def solve_scipy(
             events=blows_up,
             **options,
         )
-    reached = result.t.size
-    states[:reached] = result.y.T
+    reached = len(result.t)
+    if reached:
+        states[:reached] = result.y.T
     if result.status == 0 and np.isfinite(states).all():
         status, end = "ok", float(times[-1])
     else:

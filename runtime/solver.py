@@ -80,12 +80,13 @@ def solve(
     counters = np.zeros(6, dtype=np.int64)
     bound = DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y))))
     rhs(y, parameters, work[0])
+    counters[stepper.EVALUATIONS] = 1
     # Why not when the span is zero: one output at t = 0 needs no step.
     if times[-1] > 0.0:
         clock[stepper.STEP] = stepper.first_step(
             rhs, parameters, y, work, tableau.order, rtol, atol, times[-1]
         )
-    counters[stepper.EVALUATIONS] = 2
+        counters[stepper.EVALUATIONS] = 2
     chunk = max(1, int(_CHUNK_OPERATIONS / (stages * (operations + 20 * n))))
     status = stepper.RUNNING
     while status == stepper.RUNNING:

@@ -26,7 +26,7 @@ _CHECKED_TOGETHER = 4096
 def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bool = False) -> float:
     """A finite float that is at least (or, `strict`, more than) `least`; else InputError."""
     # Why: float() would read text, and take True for 1.
-    if isinstance(value, (str, bytes, bool)):
+    if isinstance(value, (str, bytes, bool, np.bool_)) or np.iscomplexobj(value):
         raise InputError(option, f"{value!r} is not a number")
     try:
         number = float(value)
@@ -50,6 +50,14 @@ def whole_number(option: str, value: Any, least: int, largest: int) -> int:
     if number is None or not least <= number <= largest:
         raise InputError(option, f"{value!r} is not an integer from {least} to {largest}")
     return number
+
+
+def dimensions(option: str, value: ArrayLike) -> int:
+    """Number of axes; InputError for lists of unequal lengths."""
+    try:
+        return np.ndim(value)
+    except ValueError:
+        raise InputError(option, "is not an array of numbers") from None
 
 
 def real_array(option: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
@@ -118,7 +126,7 @@ def overlaps(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tuple[Array,
 
 def ensemble_overlaps(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tuple[Array, Array]:
     """As `overlaps` with a leading axis of trajectories; errors name the first wrong one."""
-    if np.ndim(Q) != 3 or np.shape(Q)[0] == 0:
+    if dimensions("Q0", Q) != 3 or np.shape(Q)[0] == 0:
         raise InputError("Q0", f"has the shape {np.shape(Q)}, not (trajectories, {model.p}, {model.p})")
     count = np.shape(Q)[0]
     q = real_array("Q0", Q, (count, model.p, model.p))
@@ -167,7 +175,7 @@ def output_times(alpha: ArrayLike) -> Array:
     InputError
         Not positive and finite, or an array that does not ascend from 0 or more.
     """
-    if np.ndim(alpha) == 0:
+    if dimensions("alpha", alpha) == 0:
         return np.linspace(0.0, real_number("alpha", alpha, least=0.0, strict=True), DEFAULT_OUTPUTS)
     count = np.size(alpha)
     if count == 0:

@@ -1,0 +1,77 @@
+"""Small problems for the stepper alone, compiled on first use."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numba
+import numpy as np
+
+from runtime import stepper
+from runtime.stepper import RIGHT_HAND_SIDE
+
+
+@functools.cache
+def compiled(function):
+    """A right-hand side as `runtime.solver.solve` takes it."""
+    return numba.njit(RIGHT_HAND_SIDE, error_model="numpy")(function)
+
+
+def linear(y, parameters, dy):
+    dy[0] = parameters[0] * y[0]
+
+
+def oscillator(y, _, dy):
+    dy[0] = y[1]
+    dy[1] = -y[0]
+
+
+def logistic(y, _, dy):
+    dy[0] = y[0] * (1.0 - y[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """y' = function(y) from y0 to t_end, with its solution (times, n) at given times."""
+
+    function: Callable[..., None]
+    y0: tuple[float, ...]
+    t_end: float
+    solution: Callable[[np.ndarray], np.ndarray]
+    parameters: tuple[float, ...] = (0.0,)
+
+    def arguments(self):
+        """Right-hand side, state and parameters."""
+        return compiled(self.function), np.array(self.y0), np.array(self.parameters)
+
+
+SOLVABLE = {
+    "decay": Problem(linear, (1.0,), 5.0, lambda t: np.exp(-t)[:, None], (-1.0,)),
+    "growth": Problem(linear, (1.0,), 5.0, lambda t: np.exp(t)[:, None], (1.0,)),
+    "oscillator": Problem(
+        oscillator, (1.0, 0.0), 20.0, lambda t: np.stack([np.cos(t), -np.sin(t)], axis=1)
+    ),
+    "logistic": Problem(logistic, (0.01,), 10.0, lambda t: (1 / (1 + 99 * np.exp(-t)))[:, None]),
+}
+
+
+def integrate_in_fixed_steps(problem, tableau, steps, times):
+    """States at `times` and the step ends: the loop of the stepper with its controller overruled."""
+    function, y, parameters = problem.arguments()
+    stages = tableau.b.size
+    step = problem.t_end / steps
+    clock, counters = np.array([0.0, step, 1.0]), np.zeros(6, dtype=np.int64)
+    outputs, work = np.full((times.size, y.size), np.nan), np.zeros((stages + 3, y.size))
+    function(y, parameters, work[0])
+    status, ends = stepper.RUNNING, []
+    while status == stepper.RUNNING:
+        clock[stepper.STEP] = step
+        # Why this tolerance: every step is accepted.
+        status = stepper.advance(
+            function, parameters, tableau.a, tableau.b, tableau.e, tableau.p, tableau.error_order,
+            1e100, 1e100, np.inf, y, times, clock, counters, outputs, work, 1,
+        )  # fmt: skip
+        ends.append(clock[stepper.TIME])
+    return outputs, ends

@@ -1,0 +1,441 @@
+"""Random overlaps: the law of real weights, seeds, arguments; overlaps from files."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+from scipy.stats import ks_2samp
+
+import runtime
+from runtime import InputError, overlaps_from_file, random_overlaps
+from runtime.initial import OverlapSampler
+
+DRAWS = 20_000
+# Probability that a correct sampler fails one case; seeds are fixed, so it fails always or never.
+FALSE_ALARM = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Law:
+    """Weights whose overlaps are drawn; T = B Bᵀ for the given B, 1 if None."""
+
+    p: int
+    pstar: int
+    n: int
+    constraint: str = "free"
+    B: tuple[tuple[float, ...], ...] | None = None
+    q0: float = 1.0
+
+    @property
+    def factor(self):
+        return np.eye(self.pstar) if self.B is None else np.array(self.B)
+
+    @property
+    def T(self):
+        return None if self.B is None else self.factor @ self.factor.T
+
+
+LAWS = {
+    "free": Law(3, 2, 8),
+    "sphere": Law(3, 2, 8, "sphere"),
+    "many dimensions": Law(2, 2, 30),
+    "variance": Law(2, 1, 10, q0=2.5),
+    "variance on the sphere": Law(2, 1, 10, "sphere", q0=2.5),
+    "general teacher": Law(2, 2, 8, B=((1.0, 0.0), (0.6, 0.5))),
+    "singular teacher": Law(2, 3, 8, B=((1.0, 0.2), (0.3, -0.4), (1.3, -0.2))),
+    "singular teacher, sphere": Law(2, 2, 6, "sphere", B=((1.0,), (0.7,))),
+    "n < p + p*": Law(4, 2, 5),
+    "n < p + p*, sphere": Law(4, 2, 5, "sphere"),
+    "n = p + p*": Law(2, 2, 4),
+    "n = p + p* + 1": Law(2, 2, 5),
+    "n = p*": Law(3, 3, 3),
+    "n = p* = 1": Law(2, 1, 1),
+}
+
+
+def overlaps_of_weights(law, seed):
+    """Q and R of explicit weight vectors: the definition."""
+    generator = np.random.default_rng(seed)
+    students = np.sqrt(law.q0) * generator.normal(size=(DRAWS, law.p, law.n))
+    teachers = np.zeros((law.pstar, law.n))
+    teachers[:, : law.factor.shape[1]] = np.sqrt(law.n) * law.factor
+    # Why rotated: nothing may depend on the teacher's direction.
+    teachers = teachers @ np.linalg.qr(generator.normal(size=(law.n, law.n)))[0]
+    if law.constraint == "sphere":
+        students *= np.sqrt(law.q0 * law.n) / np.linalg.norm(students, axis=-1, keepdims=True)
+    return students @ np.swapaxes(students, -1, -2) / law.n, students @ teachers.T / law.n
+
+
+def drawn_overlaps(law, seed):
+    return random_overlaps(
+        law.p, law.pstar, law.n, seed, DRAWS, constraint=law.constraint, T=law.T, q0=law.q0
+    )
+
+
+def statistics(law, Q, R):
+    """Entries, and functions of several of them, which see the joint law; columns by name."""
+    upper = np.triu_indices(law.p)
+    entries = np.concatenate([Q[:, *upper], R.reshape(len(R), -1)], axis=1)
+    directions = np.random.default_rng(5).normal(size=(entries.shape[1], 6))
+    T = np.broadcast_to(law.factor @ law.factor.T, (len(Q), law.pstar, law.pstar))
+    joint = np.block([[Q, R], [np.swapaxes(R, -1, -2), T]])
+    others = [
+        (Q[:, 0, 0] - (R[:, 0] ** 2).sum(axis=-1)),
+        np.linalg.eigvalsh(joint)[:, -1],
+        np.linalg.eigvalsh(Q)[:, 0].round(12),
+        np.einsum("kij,kir,kjr->k", Q, R, R),
+    ]
+    columns = np.concatenate([entries, entries @ directions, np.transpose(others)], axis=1)
+    # Why rounded: entries that are constant up to rounding must compare equal.
+    return columns.round(10)
+
+
+def smallest_p_value(one, other):
+    """Of two-sample Kolmogorov-Smirnov tests column by column, with Bonferroni's correction."""
+    p_values = [ks_2samp(x, y, method="asymp").pvalue for x, y in zip(one.T, other.T, strict=True)]
+    return min(1.0, len(p_values) * min(p_values))
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_overlaps_have_the_law_of_weights(name):
+    law = LAWS[name]
+    drawn = statistics(law, *drawn_overlaps(law, 1))
+    assert smallest_p_value(drawn, statistics(law, *overlaps_of_weights(law, 2))) > FALSE_ALARM
+
+
+def without_r_in_q(law):
+    """The mistake of drawing Q and R independently."""
+    return drawn_overlaps(law, 1)[0], drawn_overlaps(law, 3)[1]
+
+
+def one_dimension_too_many(law):
+    return drawn_overlaps(dataclasses.replace(law, n=law.n + 1), 1)
+
+
+def normal_instead_of_chi(law):
+    """Entries of Q with the right mean and variance, but normal."""
+    Q, R = drawn_overlaps(law, 1)
+    generator = np.random.default_rng(9)
+    noise = generator.normal(size=Q.shape) / np.sqrt(law.n)
+    return np.eye(law.p) + (noise + np.swapaxes(noise, -1, -2)) / np.sqrt(2.0), R
+
+
+@pytest.mark.parametrize("wrong", [without_r_in_q, one_dimension_too_many, normal_instead_of_chi])
+def test_a_wrong_sampler_fails_the_same_test(wrong):
+    law = LAWS["free"]
+    drawn = statistics(law, *wrong(law))
+    assert smallest_p_value(drawn, statistics(law, *overlaps_of_weights(law, 2))) < FALSE_ALARM
+
+
+def test_moments_at_large_n():
+    p, pstar, n, q0, count = 3, 2, 1000, 2.5, 40_000
+    T = np.array([[1.0, 0.3], [0.3, 2.0]])
+    Q, R = random_overlaps(p, pstar, n, 4, count, T=T, q0=q0)
+
+    def check(samples, mean, variance):
+        # Five standard errors; the variance of a sample variance is about 2/count.
+        assert np.mean(samples) == pytest.approx(mean, abs=5 * np.sqrt(variance / count))
+        assert np.var(samples) == pytest.approx(variance, rel=5 * np.sqrt(2 / count))
+
+    for i in range(p):
+        for j in range(i, p):
+            check(Q[:, i, j], q0 * (i == j), q0**2 * (1 + (i == j)) / n)
+        for r in range(pstar):
+            check(R[:, i, r], 0.0, q0 * T[r, r] / n)
+        # Students see correlated teachers in a correlated way.
+        assert np.mean(R[:, i, 0] * R[:, i, 1]) == pytest.approx(q0 * 0.3 / n, rel=0.1)
+
+
+def test_huge_dimension_is_nearly_ideal():
+    Q, R = random_overlaps(5, 3, 10**18, seed=2, trajectories=10)
+    np.testing.assert_allclose(Q, np.broadcast_to(np.eye(5), Q.shape), atol=1e-8)
+    assert 0.5e-9 < R.std() < 2e-9
+
+
+KINDS = {
+    "many dimensions": {"n": 100},
+    "few dimensions": {"n": 4},
+    "sphere": {"n": 100, "constraint": "sphere"},
+    "teacher": {"n": 100, "T": [[1.0, 0.5], [0.5, 1.0]]},
+    "ideal": {"n": None, "scale": 1e-3},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_first_trajectories_do_not_depend_on_their_number(kind):
+    many = random_overlaps(3, 2, seed=7, trajectories=50, **KINDS[kind])
+    few = random_overlaps(3, 2, seed=7, trajectories=3, **KINDS[kind])
+    single = random_overlaps(3, 2, seed=7, **KINDS[kind])
+    for all_of_them, first, one in zip(many, few, single, strict=True):
+        np.testing.assert_array_equal(first, all_of_them[:3])
+        np.testing.assert_array_equal(one, all_of_them[0])
+    assert not np.array_equal(many[1][0], many[1][1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_of_any_size_are_one_sequence(kind):
+    sampler = OverlapSampler(3, 2, seed=7, **KINDS[kind])
+    batches = [sampler.draw(count) for count in (1, 4, 2)]
+    whole = random_overlaps(3, 2, seed=7, trajectories=7, **KINDS[kind])
+    for parts, expected in zip(zip(*batches, strict=True), whole, strict=True):
+        np.testing.assert_array_equal(np.concatenate(parts), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_seeds_decide_everything(kind):
+    one, again = (random_overlaps(3, 2, seed=7, **KINDS[kind]) for _ in range(2))
+    other = random_overlaps(3, 2, seed=8, **KINDS[kind])
+    np.testing.assert_array_equal(one[0], again[0])
+    np.testing.assert_array_equal(one[1], again[1])
+    assert not np.array_equal(one[1], other[1])
+
+
+def test_values_of_a_seed_stay_what_they_are():
+    # Why pinned: published runs name their seed. A NumPy that draws otherwise should be noticed too.
+    Q, R = random_overlaps(2, 1, n=100, seed=0)
+    np.testing.assert_allclose(R[:, 0], [0.14436909546981255, -0.08959459763857414], rtol=1e-12)
+    np.testing.assert_allclose(
+        Q[np.triu_indices(2)], [1.1214560743601594, 0.06427451755408309, 0.5758847379888148], rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("constraint", ["free", "sphere"])
+@pytest.mark.parametrize("n", [2, 3, 10, 10**6])
+def test_joint_overlaps_are_symmetric_and_positive(n, constraint):
+    Q, R = random_overlaps(4, 2, n, 3, 100, constraint=constraint)
+    np.testing.assert_allclose(Q, np.swapaxes(Q, -1, -2), rtol=0, atol=1e-15)
+    joint = np.block([[Q, R], [np.swapaxes(R, -1, -2), np.broadcast_to(np.eye(2), (100, 2, 2))]])
+    assert np.linalg.eigvalsh(joint).min() > -1e-12
+
+
+def test_sphere_has_exact_norms():
+    Q, _ = random_overlaps(4, 2, 50, 3, 100, constraint="sphere", q0=0.7)
+    np.testing.assert_array_equal(np.diagonal(Q, axis1=1, axis2=2), 0.7)
+
+
+def test_ideal_start_has_the_scale_asked_for():
+    Q, R = random_overlaps(4, 2, None, 3, 5000, scale=1e-4, q0=0.5)
+    np.testing.assert_array_equal(Q, np.broadcast_to(0.5 * np.eye(4), Q.shape))
+    assert R.std() == pytest.approx(1e-4, rel=0.02)
+    assert not random_overlaps(4, 2, None, scale=0.0)[1].any()
+
+
+def test_ideal_start_of_a_correlated_teacher():
+    T = np.array([[1.0, 0.8], [0.8, 1.0]])
+    _, R = random_overlaps(4, 2, None, 3, 5000, scale=1e-4, T=T)
+    covariance = np.cov(R.reshape(-1, 2).T)
+    np.testing.assert_allclose(covariance, 1e-8 * T, rtol=0.05)
+
+
+def test_ideal_start_of_a_singular_teacher():
+    _, R = random_overlaps(3, 3, None, scale=1e-3, T=np.ones((3, 3)))
+    np.testing.assert_allclose(R[:, 0], R[:, 1], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("option", "arguments"),
+    [
+        ("p", {"p": 0}),
+        ("p", {"p": 2.0}),
+        ("pstar", {"pstar": -1}),
+        ("pstar", {"pstar": True}),
+        ("n", {"n": 1}),
+        ("n", {"n": 10**18 + 1}),
+        ("n", {"n": 100.0}),
+        ("n", {"n": "100"}),
+        ("seed", {"seed": -1}),
+        ("seed", {"seed": 2**63}),
+        ("seed", {"seed": 0.5}),
+        ("seed", {"seed": None}),
+        ("seed", {"seed": True}),
+        ("trajectories", {"trajectories": 0}),
+        ("trajectories", {"trajectories": 2.0}),
+        ("constraint", {"constraint": "cube"}),
+        ("q0", {"q0": 0.0}),
+        ("q0", {"q0": float("nan")}),
+        ("T", {"T": np.eye(3)}),
+        ("T", {"T": -np.eye(2)}),
+        ("T", {"T": [[1.0, 0.5], [0.0, 1.0]]}),
+        ("scale", {"n": None}),
+        ("scale", {"n": None, "scale": -1e-3}),
+        ("scale", {"n": None, "scale": float("inf")}),
+        ("scale", {"n": None, "scale": 5.0}),
+        ("scale", {"n": 100, "scale": 1e-3}),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_wrong_arguments_are_named(option, arguments):
+    with pytest.raises(InputError) as caught:
+        random_overlaps(**{"p": 3, "pstar": 2, **arguments})
+    assert caught.value.option == option
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["p", "pstar", "n", "seed", "trajectories"])
+def test_arrays_are_not_integers(option):
+    with pytest.raises(InputError) as caught:
+        random_overlaps(**{"p": 3, "pstar": 2, option: np.array([4, 5])})
+    assert caught.value.option == option
+
+
+def test_limits_of_seed_and_numpy_integers_are_accepted():
+    random_overlaps(2, 1, seed=2**63 - 1)
+    one = random_overlaps(np.int64(2), np.uint8(1), np.int32(100), np.int64(5))
+    np.testing.assert_array_equal(one[0], random_overlaps(2, 1, 100, 5)[0])
+
+
+# Files.
+
+
+@pytest.fixture
+def overlaps():
+    return random_overlaps(3, 2, n=50, seed=11)
+
+
+def test_npz_round_trip(tmp_path, overlaps):
+    Q, R = overlaps
+    np.savez(tmp_path / "a.npz", Q=Q, R=R)
+    read = overlaps_from_file(tmp_path / "a.npz")
+    np.testing.assert_array_equal(read[0], Q)
+    np.testing.assert_array_equal(read[1], R)
+    assert read[2] is None
+    np.savez_compressed(tmp_path / "b.npz", Q=Q, R=R, T=np.eye(2), other=np.zeros(3))
+    np.testing.assert_array_equal(overlaps_from_file(str(tmp_path / "b.npz"))[2], np.eye(2))
+
+
+def test_netcdf_of_a_run_gives_its_last_state(tmp_path, system_of):
+    system = system_of(3, 2, teacher="general")
+    T = np.array([[1.0, 0.3], [0.3, 1.0]])
+    Q0, R0 = random_overlaps(3, 2, n=50, seed=11, T=T)
+    whole = runtime.integrate(system, Q0, R0, eta=0.3, alpha=[0.0, 5.0, 10.0], T=T)
+    half = runtime.integrate(system, Q0, R0, eta=0.3, alpha=[0.0, 5.0], T=T)
+    Q, R, read_T = overlaps_from_file(runtime.save_netcdf(half, tmp_path / "half.nc"))
+    np.testing.assert_array_equal(Q, half["Q"].values[-1])
+    np.testing.assert_array_equal(R, half["R"].values[-1])
+    np.testing.assert_array_equal(read_T, T)
+    rest = runtime.integrate(system, Q, R, eta=0.3, alpha=[5.0], T=read_T)
+    np.testing.assert_allclose(rest["Q"].values[-1], whole["Q"].values[-1], atol=1e-7)
+
+
+def test_netcdf_without_times_is_read_as_it_is(tmp_path, overlaps):
+    import xarray
+
+    Q, R = overlaps
+    xarray.Dataset({"Q": (("i", "j"), Q), "R": (("i", "r"), R)}).to_netcdf(tmp_path / "a.nc")
+    read = overlaps_from_file(tmp_path / "a.nc")
+    np.testing.assert_array_equal(read[0], Q)
+    assert read[2] is None
+
+
+def cannot_be_read(path, words=""):
+    with pytest.raises(InputError) as caught:
+        overlaps_from_file(path)
+    assert caught.value.option == "file"
+    message = str(caught.value)
+    assert "\n" not in message
+    assert words in message
+    return message
+
+
+def test_pickled_arrays_are_not_loaded(tmp_path, overlaps):
+    np.savez(tmp_path / "a.npz", Q=np.array([Evil(tmp_path)], dtype=object), R=overlaps[1])
+    assert "allow_pickle" in cannot_be_read(tmp_path / "a.npz")
+    assert not (tmp_path / "ran").exists()
+
+
+class Evil:
+    """Leaves a trace where it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return (open, (str(self.folder / "ran"), "w"))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".txt", "", ".npz.gz", ".h5"])
+def test_other_types_of_file_are_refused(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"")
+    cannot_be_read(path, "neither an .npz nor an .nc file")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".nc"])
+def test_missing_files_and_folders_are_refused(tmp_path, suffix):
+    cannot_be_read(tmp_path / f"a{suffix}", "does not exist")
+    (tmp_path / f"b{suffix}").mkdir()
+    cannot_be_read(tmp_path / f"b{suffix}", "cannot be read")
+    cannot_be_read(f"nul\0{suffix}", "cannot be read")
+
+
+# Why ignored: see test_damaged_npz_files_are_closed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.999])
+@pytest.mark.parametrize("suffix", [".npz", ".nc"])
+def test_truncated_files_are_refused(tmp_path, system_of, overlaps, suffix, kept):
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".npz":
+        np.savez(path, Q=overlaps[0], R=overlaps[1])
+    else:
+        run = runtime.integrate(system_of(3, 2), *overlaps, eta=0.3, alpha=[0.0, 1.0])
+        runtime.save_netcdf(run, path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    cannot_be_read(path, "cannot be read")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("suffix", [".npz", ".nc"])
+def test_files_of_another_kind_are_refused(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.write_text("Q = 1\n" * 100)
+    cannot_be_read(path, "cannot be read")
+
+
+def test_npy_under_the_name_of_an_npz_is_refused(tmp_path):
+    with (tmp_path / "a.npz").open("wb") as file:
+        np.save(file, np.eye(3))
+    cannot_be_read(tmp_path / "a.npz", "cannot be read")
+
+
+@pytest.mark.parametrize("missing", ["Q", "R"])
+def test_missing_arrays_are_named(tmp_path, overlaps, missing):
+    arrays = dict(zip("QR", overlaps, strict=True))
+    del arrays[missing]
+    np.savez(tmp_path / "a.npz", **arrays)
+    cannot_be_read(tmp_path / "a.npz", f"has no array {missing}")
+
+
+def test_corrupted_bytes_are_noticed(tmp_path, overlaps):
+    path = tmp_path / "a.npz"
+    np.savez(path, Q=overlaps[0], R=overlaps[1])
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        # Inside the numbers of Q: only the checksum tells.
+        content[archive.infolist()[0].header_offset + 200] ^= 0xFF
+    path.write_bytes(content)
+    cannot_be_read(path, "cannot be read")
+
+
+def test_member_that_ends_too_early_is_refused(tmp_path, overlaps):
+    path = tmp_path / "a.npz"
+    np.savez(path, Q=overlaps[0], R=overlaps[1])
+    content = bytearray(path.read_bytes())
+    # The header of Q, the first member, says that its data start behind the end of the file.
+    content[28:30] = b"\xff\xff"
+    path.write_bytes(content)
+    cannot_be_read(path, "cannot be read")
+
+
+def test_damaged_npz_files_are_closed(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 and no more")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        cannot_be_read(tmp_path / "a.npz")
+        gc.collect()
+    assert not [warning for warning in caught if issubclass(warning.category, ResourceWarning)]

@@ -1,0 +1,392 @@
+"""`runtime.integrate`: results against SciPy, their shape, ends of trajectories, bad input."""
+
+from __future__ import annotations
+
+import math
+
+import closed_form_numpy as oracle
+import numpy as np
+import pytest
+import xarray
+
+import runtime
+from derive.version import VERSION
+from runtime import InputError, final_state, integrate, random_overlaps
+from runtime.integrate import METHODS
+from runtime.tableaux import TABLEAUX
+
+OWN = tuple(TABLEAUX)
+T = np.array([[1.0, 0.4], [0.4, 0.8]])
+# Every kind: p > p*, p = p*, p < p*, one student, one teacher, every option.
+CASES = {
+    "4-2": (4, 2, {}),
+    "1-1": (1, 1, {}),
+    "1-3": (1, 3, {}),
+    "2-3": (2, 3, {"readout": "sum"}),
+    "3-1 sphere": (3, 1, {"constraint": "sphere"}),
+    "3-2 gradient": (3, 2, {"flow": "gradient"}),
+    "3-2 general": (3, 2, {"teacher": "general"}),
+    "2-2 sphere general": (2, 2, {"constraint": "sphere", "teacher": "general", "readout": "sqrt"}),
+}
+
+
+@pytest.fixture
+def case(request, system_of):
+    """A system, its start and settings."""
+    p, pstar, options = CASES[request.param]
+    system = system_of(p, pstar, **options)
+    general = {"T": T[:pstar, :pstar]} if system.model.teacher == "general" else {}
+    start = random_overlaps(p, pstar, n=100, seed=5, constraint=system.model.constraint, **general)
+    # Why smaller: readout weights of 1 make steps large.
+    eta = 0.05 if p == 1 or system.model.readout == "sum" else 0.2
+    return system, start, {"eta": eta, "label_noise": 0.05, **general}
+
+
+@pytest.mark.parametrize("method", [*OWN, "scipy:LSODA", "scipy:DOP853", "scipy:Radau"])
+@pytest.mark.parametrize("case", CASES, indirect=True)
+def test_agrees_with_scipy_on_the_closed_form(case, method):
+    # Why not the generated code in the reference: both could be wrong in the same way.
+    from scipy.integrate import solve_ivp
+
+    system, start, settings = case
+    times = np.array([0.0, 1.0, 17.3, 40.0])
+
+    def slope(_, y):
+        Q, R = system.unpack(y)
+        drift = oracle.drift(
+            system.model, Q, R, settings["eta"], settings["label_noise"], settings.get("T")
+        )
+        return system.pack(*drift)
+
+    y0 = system.pack(*start)
+    exact = solve_ivp(slope, (0.0, 40.0), y0, "DOP853", t_eval=times, rtol=1e-12, atol=1e-14).y.T
+    tolerances = {"rtol": 1e-9, "atol": 1e-11}
+    run = integrate(system, *start, alpha=times, method=method, **tolerances, **settings)
+    assert run["status"].item() == "ok"
+    assert run.attrs["method"] == method
+    Q, R = system.unpack(exact)
+    # Something must have happened for this to mean anything.
+    assert np.abs(Q - Q[0]).max() > 0.05
+    np.testing.assert_allclose(run["Q"].values, Q, rtol=0, atol=2e-7)
+    np.testing.assert_allclose(run["R"].values, R, rtol=0, atol=2e-7)
+    loss = oracle.loss(system.model, Q, R, settings.get("T"))
+    np.testing.assert_allclose(run["loss"].values, loss, rtol=0, atol=2e-7)
+
+
+# What a dataset is.
+
+
+def test_dimensions_coordinates_and_variables(escape):
+    assert isinstance(escape, xarray.Dataset)
+    assert dict(escape.sizes) == {"alpha": 200, "i": 4, "j": 4, "r": 2, "s": 2}
+    dims = {name: variable.dims for name, variable in escape.data_vars.items()}
+    assert dims == {
+        "Q": ("alpha", "i", "j"),
+        "R": ("alpha", "i", "r"),
+        "T": ("r", "s"),
+        "loss": ("alpha",),
+        "status": (),
+        "alpha_end": (),
+        "steps": (),
+        "rejected": (),
+        "evaluations": (),
+    }
+    for name, count in (("i", 4), ("j", 4), ("r", 2), ("s", 2)):
+        np.testing.assert_array_equal(escape[name], range(1, count + 1))
+    assert all(variable.attrs["long_name"] for variable in escape.data_vars.values())
+    assert escape["alpha"].attrs["long_name"] == "time, samples / N"
+    for name in ("Q", "R", "T", "loss", "alpha"):
+        assert escape[name].dtype == np.float64
+    for name in ("steps", "rejected", "evaluations"):
+        assert np.issubdtype(escape[name].dtype, np.integer)
+
+
+def test_attributes_say_what_was_done(escape, system):
+    expected = {
+        **system.model.to_dict(),
+        "eta": 0.4,
+        "label_noise": 0.0,
+        "rtol": 1e-8,
+        "atol": 1e-10,
+        "method": "prince8",
+        "version": f"overlap-ode {VERSION}",
+        "title": "overlap trajectory of p4_pstar2",
+    }
+    assert escape.attrs == expected
+
+
+def test_number_as_alpha_gives_200_times_with_both_ends(escape, start):
+    np.testing.assert_array_equal(escape["alpha"], np.linspace(0.0, 200.0, 200))
+    np.testing.assert_allclose(escape["Q"].values[0], start[0], rtol=1e-15)
+    np.testing.assert_array_equal(escape["R"].values[0], start[1])
+    assert escape["alpha_end"].item() == 200.0
+
+
+def test_times_as_alpha_are_used_as_they_are(escape, system, start):
+    times = [0.25, 10.0, 99.5, 200.0]
+    run = integrate(system, *start, eta=0.4, alpha=times)
+    np.testing.assert_array_equal(run["alpha"], times)
+    np.testing.assert_array_equal(run["Q"].values[-1], escape["Q"].values[-1])
+    # The same in other containers.
+    for other in (tuple(times), np.array(times), xarray.DataArray(times)):
+        np.testing.assert_array_equal(integrate(system, *start, eta=0.4, alpha=other)["Q"], run["Q"])
+
+
+def test_start_alone(system, start):
+    run = integrate(system, *start, eta=0.4, alpha=[0.0])
+    assert run["status"].item() == "ok"
+    assert run["steps"].item() == 0
+    np.testing.assert_array_equal(run["R"].values[0], start[1])
+
+
+def test_start_alone_takes_one_evaluation(system, start):
+    assert integrate(system, *start, eta=0.4, alpha=[0.0])["evaluations"].item() == 1
+
+
+def test_learning_is_seen(escape):
+    loss = escape["loss"].values
+    assert loss[0] > 0.5
+    assert loss[-1] < 1e-3
+    np.testing.assert_allclose(escape["Q"], escape["Q"].transpose("alpha", "j", "i"), rtol=0, atol=0)
+    np.testing.assert_array_equal(escape["T"], np.eye(2))
+
+
+def test_runs_are_reproducible(escape, system, start):
+    again = integrate(system, *start, eta=0.4, alpha=200.0)
+    xarray.testing.assert_identical(again, escape)
+
+
+def test_arguments_are_not_changed(system, start):
+    Q0, R0 = (array.copy() for array in start)
+    times = np.array([0.0, 1.0])
+    integrate(system, Q0, R0, eta=0.4, alpha=times)
+    np.testing.assert_array_equal(Q0, start[0])
+    np.testing.assert_array_equal(R0, start[1])
+    np.testing.assert_array_equal(times, [0.0, 1.0])
+
+
+def test_split_run_goes_on_from_its_final_state(escape, system, start):
+    half = integrate(system, *start, eta=0.4, alpha=[100.0])
+    rest = integrate(system, *final_state(half), eta=0.4, alpha=[100.0])
+    np.testing.assert_allclose(rest["R"].values[-1], escape["R"].values[-1], atol=1e-5)
+
+
+# Physics that integration must not spoil.
+
+
+@pytest.mark.parametrize("method", OWN)
+def test_sphere_keeps_norms_bit_by_bit(system_of, method):
+    system = system_of(3, 2, constraint="sphere")
+    Q0, R0 = random_overlaps(3, 2, n=50, seed=1, constraint="sphere", q0=0.7)
+    run = integrate(system, Q0, R0, eta=0.3, alpha=100.0, method=method)
+    norms = np.diagonal(run["Q"].values, axis1=1, axis2=2)
+    np.testing.assert_array_equal(norms, np.broadcast_to(0.7, norms.shape))
+    assert np.abs(run["R"].values[-1] - R0).max() > 0.1
+
+
+@pytest.mark.parametrize("method", OWN)
+def test_gradient_flow_ignores_label_noise(system_of, method):
+    system = system_of(3, 2, flow="gradient")
+    start = random_overlaps(3, 2, n=50, seed=1)
+    quiet, noisy = (
+        integrate(system, *start, eta=0.3, alpha=50.0, label_noise=noise, method=method)
+        for noise in (0.0, 7.0)
+    )
+    np.testing.assert_array_equal(quiet["Q"], noisy["Q"])
+    np.testing.assert_array_equal(quiet["R"], noisy["R"])
+    # In SGD it matters.
+    loud = [integrate(system_of(3, 2), *start, eta=0.3, alpha=50.0, label_noise=x) for x in (0.0, 0.5)]
+    assert np.abs(loud[0]["Q"].values[-1] - loud[1]["Q"].values[-1]).max() > 1e-3
+
+
+def test_gradient_flow_depends_on_eta_alpha_alone(system_of):
+    system = system_of(3, 2, flow="gradient")
+    start = random_overlaps(3, 2, n=50, seed=1)
+    slow, fast = (integrate(system, *start, eta=eta, alpha=6.0 / eta) for eta in (1e-3, 10.0))
+    np.testing.assert_allclose(slow["Q"], fast["Q"], atol=1e-7)
+
+
+@pytest.mark.parametrize("method", OWN)
+def test_long_plateau_from_tiny_overlaps(system, method):
+    # Overlaps grow as exp(rate α) from R0; the rate at (4, 2), η = 0.4 is known (PHYSICS, 2).
+    rate, escapes = 0.17082, []
+    times = np.linspace(0.0, 400.0, 4001)
+    direction = random_overlaps(4, 2, None, seed=2, scale=1e-3)[1] / 1e-3
+    for size in (1e-6, 1e-12):
+        run = integrate(
+            system, np.eye(4), size * direction, eta=0.4, alpha=times, atol=1e-18, method=method
+        )
+        loss = run["loss"].values
+        plateau = loss[(times > 20.0) & (times < 28.0)]
+        np.testing.assert_allclose(plateau, 0.67376, rtol=0, atol=2e-5)
+        assert loss[-1] < 1e-3
+        escapes.append(times[np.flatnonzero(loss < 0.3)[0]])
+    assert escapes[1] - escapes[0] == pytest.approx(math.log(1e6) / rate, abs=0.2)
+
+
+def test_general_teacher_is_given_and_kept(system_of):
+    system = system_of(3, 2, teacher="general")
+    Q0, R0 = random_overlaps(3, 2, n=50, seed=1, T=T)
+    run = integrate(system, Q0, R0, eta=0.2, alpha=300.0, T=T)
+    np.testing.assert_array_equal(run["T"], T)
+    # A student that has learned this teacher: WᵀW/N = (b/a) T on the teacher's space.
+    R = run["R"].values[-1]
+    np.testing.assert_allclose(R.T @ R, 1.5 * T @ T, atol=0.02)
+
+
+# Trajectories that end early.
+
+
+@pytest.mark.parametrize("method", [*OWN, "scipy:DOP853", "scipy:LSODA"])
+def test_large_learning_rate_diverges_and_keeps_what_it_had(system, start, method):
+    times = np.append(np.linspace(0.0, 1.2e-4, 81), 1.0)
+    run = integrate(system, *start, eta=100.0, alpha=times, method=method)
+    assert run["status"].item() == "diverged"
+    end = run["alpha_end"].item()
+    reached = times <= end
+    assert 10 < reached.sum() < 80
+    for name in ("Q", "R", "loss"):
+        values = run[name].values
+        assert np.isfinite(values[reached]).all()
+        assert np.isnan(values[~reached]).all()
+    # Earlier outputs are good: on the way to infinity Q_11 grows.
+    reference = integrate(system, *start, eta=100.0, alpha=times[: reached.sum() // 2], rtol=1e-12)
+    np.testing.assert_allclose(run["Q"].values[: reached.sum() // 2], reference["Q"], rtol=1e-5)
+
+
+def test_final_state_is_the_last_that_was_reached(system, start, escape):
+    run = integrate(system, *start, eta=100.0, alpha=[0.0, 1e-6, 1.0])
+    assert run["status"].item() == "diverged"
+    Q, R = final_state(run)
+    np.testing.assert_array_equal(Q, run["Q"].values[1])
+    np.testing.assert_array_equal(R, run["R"].values[1])
+    np.testing.assert_array_equal(final_state(escape)[0], escape["Q"].values[-1])
+
+
+def test_final_state_of_nothing_is_refused(system, start):
+    run = integrate(system, *start, eta=100.0, alpha=[1.0])
+    with pytest.raises((InputError, ValueError), match="no output"):
+        final_state(run)
+
+
+def test_nothing_reached_is_all_nan(system, start):
+    run = integrate(system, *start, eta=100.0, alpha=[1.0, 2.0])
+    assert run["status"].item() == "diverged"
+    assert np.isnan(run["Q"].values).all()
+    assert np.isnan(run["loss"].values).all()
+
+
+@pytest.mark.parametrize("method", OWN)
+@pytest.mark.parametrize("eta", [1e10, 1e100])
+def test_enormous_learning_rates_end(system, start, method, eta, time_limit):
+    with time_limit(20.0):
+        run = integrate(system, *start, eta=eta, alpha=10.0, method=method)
+    assert run["status"].item() in ("diverged", "step_too_small")
+    assert run["alpha_end"].item() < 1e-9
+
+
+@pytest.mark.parametrize("method", OWN)
+@pytest.mark.parametrize(("eta", "norm"), [(1e200, 1.0), (0.4, 1e200)])
+def test_overflow_at_the_start_ends(system, eta, norm, method, time_limit):
+    with time_limit(3.0):
+        run = integrate(system, norm * np.eye(4), np.zeros((4, 2)), eta=eta, alpha=10.0, method=method)
+    assert run["status"].item() == "diverged"
+
+
+@pytest.mark.parametrize("eta", [1e-300, 1e-12])
+def test_tiny_learning_rates_do_nothing(system, start, eta):
+    run = integrate(system, *start, eta=eta, alpha=1.0)
+    assert run["status"].item() == "ok"
+    np.testing.assert_allclose(run["Q"].values[-1], start[0], atol=1e-10)
+
+
+# Bad input.
+
+NAN, INF = math.nan, math.inf
+NUMBERS = [NAN, INF, -INF, -1.0, None, "0.4", "x", [0.4], np.array([0.4, 0.5]), 1j, {}]
+GOOD = {"Q0": np.eye(2), "R0": [[0.1], [0.2]], "eta": 0.3, "alpha": 1.0}
+BAD = [
+    *(("eta", value) for value in (*NUMBERS, 0.0)),
+    *(("label_noise", value) for value in NUMBERS),
+    *(("rtol", value) for value in (*NUMBERS, 0.0, 1e-15)),
+    *(("atol", value) for value in (*NUMBERS, 0.0)),
+    *(("alpha", value) for value in (NAN, INF, -1.0, 0.0, None, "1", 1j, {})),
+    *(("alpha", value) for value in ([], [2.0, 1.0], [1.0, 1.0], [-1.0, 0.0], [NAN], [0.0, INF])),
+    *(("alpha", value) for value in ([[0.0, 1.0]], ["0", "1"], np.array([0.0, 1.0], dtype=object))),
+    *(("method", value) for value in ("euler", "LSODA", "scipy:Euler", "", None, 5, ["prince8"])),
+    ("Q0", np.eye(3)),
+    ("Q0", np.ones(2)),
+    ("Q0", np.eye(2)[None]),
+    ("Q0", [[1.0, 0.1], [0.2, 1.0]]),
+    ("Q0", [[1.0, 2.0], [2.0, 1.0]]),
+    ("Q0", -np.eye(2)),
+    ("Q0", [[NAN, 0.0], [0.0, 1.0]]),
+    ("Q0", [[INF, 0.0], [0.0, 1.0]]),
+    ("Q0", 1j * np.eye(2)),
+    ("Q0", [["1", "0"], ["0", "1"]]),
+    ("Q0", np.eye(2).astype(object)),
+    ("Q0", [[1.0, 0.0], [0.0]]),
+    ("Q0", None),
+    ("R0", [0.1, 0.2]),
+    ("R0", [[0.1, 0.2]]),
+    ("R0", [[2.0], [0.0]]),
+    ("R0", [[0.8], [0.8]]),
+    ("R0", [[NAN], [0.0]]),
+    ("R0", [[1j], [0.0]]),
+    ("R0", "R0"),
+    ("T", np.eye(1)),
+]
+
+
+@pytest.mark.parametrize(("option", "value"), BAD, ids=lambda value: repr(value).replace("\n", "")[:30])
+def test_bad_arguments_are_named_in_one_line(system_of, option, value):
+    with pytest.raises(InputError) as caught:
+        integrate(system_of(2, 1), **{**GOOD, option: value})
+    assert caught.value.option == option
+    message = str(caught.value)
+    assert message == f"{option}: {caught.value.problem}"
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("value", [None, np.eye(3), -np.eye(2), [[1.0, 0.3], [0.2, 1.0]], "T", np.nan])
+def test_bad_teachers_are_named(system_of, value):
+    with pytest.raises(InputError) as caught:
+        integrate(
+            system_of(3, 2, teacher="general"), np.eye(3), np.zeros((3, 2)), eta=0.3, alpha=1.0, T=value
+        )
+    assert caught.value.option == "T"
+
+
+def test_teacher_decides_what_overlaps_there_can_be(system_of):
+    system, R0 = system_of(3, 2, teacher="general"), np.full((3, 2), 0.1)
+    integrate(system, np.eye(3), R0, eta=0.3, alpha=1.0, T=np.eye(2))
+    with pytest.raises(InputError) as caught:
+        integrate(system, np.eye(3), R0, eta=0.3, alpha=1.0, T=1e-3 * np.eye(2))
+    assert caught.value.option == "R0"
+
+
+def test_zero_norm_on_the_sphere_is_refused(system_of):
+    system = system_of(3, 1, constraint="sphere")
+    with pytest.raises(InputError, match="norm zero"):
+        integrate(system, np.diag([1.0, 1.0, 0.0]), np.zeros((3, 1)), eta=0.3, alpha=1.0)
+
+
+def test_array_as_method_is_refused(system_of):
+    with pytest.raises(InputError):
+        integrate(system_of(2, 1), **GOOD, method=np.array(["prince8", "tsit5"]))
+
+
+def test_largest_floats_do_not_overflow_in_the_checks(system_of, time_limit):
+    with time_limit(3.0):
+        integrate(system_of(2, 1), **{**GOOD, "Q0": 1e308 * np.eye(2)})
+
+
+def test_asymmetry_of_rounding_is_mended(system_of):
+    Q0 = np.array([[1.0, 0.3 + 1e-10], [0.3, 1.0]])
+    run = integrate(system_of(2, 1), **{**GOOD, "Q0": Q0})
+    assert run["Q"].values[0, 0, 1] == run["Q"].values[0, 1, 0] == 0.5 * (Q0[0, 1] + Q0[1, 0])
+
+
+def test_methods_are_listed():
+    assert METHODS[:2] == ("tsit5", "prince8")
+    assert runtime.METHODS is METHODS

@@ -1,0 +1,367 @@
+"""Nothing that the generator would not write is loaded, and the refusal says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import derive
+import runtime
+from derive.model import Model
+from runtime import LoadError
+from runtime.load import describe, load
+
+MODEL = Model(2, 1, constraint="sphere")
+COMMAND = "cli derive --p 2 --pstar 1 --constraint sphere"
+# Why so: the function of this name hides the module.
+LOAD = importlib.import_module("runtime.load")
+FILES = ("odes.py", "odes.tex", "manifest.json")
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory):
+    """A generated folder that no test changes."""
+    return derive.overlap_odes(MODEL).write(tmp_path_factory.mktemp("pristine"))
+
+
+@pytest.fixture
+def folder(pristine, tmp_path):
+    """A copy of the folder to spoil."""
+    copy = tmp_path / pristine.name
+    shutil.copytree(pristine, copy)
+    return copy
+
+
+def refused(folder, *words):
+    """Loading must fail in one line with these words."""
+    with pytest.raises(LoadError) as caught:
+        load(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message, message
+    return message
+
+
+def edit_manifest(folder, change):
+    """Apply `change` to the content of the manifest."""
+    path = folder / "manifest.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def record_digests(folder):
+    """Make the manifest vouch for the files as they are now."""
+
+    def change(content):
+        for name in content["files"]:
+            content["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+
+    edit_manifest(folder, change)
+
+
+def test_untouched_folder_loads(folder):
+    system = load(folder)
+    assert system.model == MODEL
+    assert system.folder == folder
+    assert load(str(folder)).model == MODEL
+
+
+def test_rewritten_manifest_of_the_same_content_loads(folder):
+    # Shows that the edits below are refused for what they say, not for their spaces.
+    edit_manifest(folder, lambda content: content.update())
+    load(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_missing_file(folder, name):
+    (folder / name).unlink()
+    command = "cli derive" if name == "manifest.json" else COMMAND
+    refused(folder, name, "is missing", f"regenerate with `{command}`")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda data: data[:-1],
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:0],
+        lambda data: data + b"\n",
+        lambda data: data.replace(b"2", b"3", 1),
+        lambda data: data.replace(b"\n", b"\r\n"),
+        lambda data: b"\xff\xfe" + data,
+    ],
+    ids=["last byte", "half", "empty", "line added", "digit", "line ends", "byte order mark"],
+)
+@pytest.mark.parametrize("name", ["odes.py", "odes.tex"])
+def test_edited_file(folder, name, edit):
+    path = folder / name
+    path.write_bytes(edit(path.read_bytes()))
+    refused(folder, name, "was edited or damaged", COMMAND)
+
+
+TRACE = "OVERLAP_ODE_TEST_TRACE"
+
+
+def tamper(folder):
+    """Make the module leave a trace where it is run."""
+    path = folder / "odes.py"
+    path.write_text(f"import sys\nsys.{TRACE} = True\n" + path.read_text())
+
+
+def test_tampered_module_is_not_run(folder):
+    tamper(folder)
+    refused(folder, "odes.py", COMMAND)
+    assert not hasattr(sys, TRACE)
+
+
+def test_tampered_module_is_not_run_even_if_the_manifest_vouches_for_it(folder):
+    tamper(folder)
+    record_digests(folder)
+    refused(folder, "odes.py", "is not what this version generates", COMMAND)
+    assert not hasattr(sys, TRACE)
+
+
+def test_the_trace_would_be_seen(folder):
+    tamper(folder)
+    # Why suppressed: Numba does not cache functions without a file, but the trace comes first.
+    with contextlib.suppress(RuntimeError):
+        exec((folder / "odes.py").read_text(), {"__name__": "odes"})  # noqa: S102
+    assert getattr(sys, TRACE)
+    delattr(sys, TRACE)
+
+
+def test_module_of_another_model_is_refused(folder, tmp_path):
+    other = derive.overlap_odes(Model(2, 1)).write(tmp_path / "other")
+    shutil.copy(other / "odes.py", folder)
+    record_digests(folder)
+    refused(folder, "is not what this version generates", COMMAND)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"1e999",
+        b'"text"',
+        b"\x00" * 100,
+        b"\xff\xfe\xfd",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"{}",
+        b'{"generator": 5}',
+    ],
+    ids=lambda text: repr(text[:16]),
+)
+def test_damaged_manifest(folder, text):
+    (folder / "manifest.json").write_bytes(text)
+    refused(folder, "manifest.json is damaged", "regenerate with `cli derive`")
+
+
+def test_truncated_manifest(folder):
+    path = folder / "manifest.json"
+    content = path.read_bytes()
+    for kept in range(0, len(content) - 2, 97):
+        path.write_bytes(content[:kept])
+        refused(folder, "is damaged")
+
+
+def test_huge_file_is_not_read(folder):
+    # A sparse file: nothing is stored for its length.
+    with (folder / "manifest.json").open("r+b") as file:
+        file.truncate(2**40)
+    refused(folder, "is damaged", str(2**40))
+
+
+@pytest.mark.parametrize("key", ["format", "model", "generator", "files", "operations"])
+def test_manifest_without(folder, key):
+    edit_manifest(folder, lambda content: content.pop(key))
+    refused(folder, "is damaged", "regenerate with `cli derive")
+
+
+def set_in(*keys, value):
+    def change(content):
+        for key in keys[:-1]:
+            content = content[key]
+        content[keys[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (set_in("generator", "version", value="0.0.9"), "0.0.9"),
+        (set_in("format", value=2), "written by"),
+        (set_in("generator", "sha256", value="0" * 64), "another generator"),
+        (set_in("model", "p", value=3), "is not what this version generates"),
+        (set_in("model", "constraint", value="free"), "is not what this version generates"),
+        (set_in("model", "constraint", value="cube"), "another version"),
+        (set_in("model", "p", value="2"), "another version"),
+        (set_in("model", "p", value=2.0), "another version"),
+        (set_in("model", "p", value=True), "another version"),
+        (set_in("model", "p", value=10**9), "another version"),
+        (set_in("model", "colour", value="red"), "another version"),
+        (set_in("model", value=[["p", 2]]), "another version"),
+        (set_in("model", value=None), "another version"),
+        (set_in("files", value=["odes.py"]), "damaged"),
+        (set_in("files", value={}), "odes.py was edited"),
+        (set_in("files", "odes.tex", value="0" * 64), "odes.tex was edited"),
+        (set_in("files", "odes.py", value=None), "odes.py was edited"),
+        (set_in("operations", value=5), "damaged"),
+        (set_in("operations", "rhs", value="5"), "damaged"),
+    ],
+)
+def test_edited_manifest(folder, change, words):
+    edit_manifest(folder, change)
+    refused(folder, words, "regenerate with `cli derive")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        set_in("name", value="p9_pstar9"),
+        set_in("operations", "rhs", value=-100),
+        set_in("operations", "rhs", value=10**400),
+        set_in("state", value=[]),
+        set_in("parameters", value=["eta"]),
+        set_in("code", "rhs", value="loops"),
+        set_in("proof", value=None),
+    ],
+)
+def test_edited_manifest_beyond_the_files(folder, change):
+    edit_manifest(folder, change)
+    refused(folder, "regenerate with")
+
+
+@pytest.mark.parametrize("version", ["9\n9", "\x1b[31m"])
+def test_message_stays_one_plain_line(folder, version):
+    edit_manifest(folder, set_in("generator", "version", value=version))
+    assert refused(folder, "written by").isprintable()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_symbolic_link_to_a_file(folder, name, tmp_path):
+    (folder / name).rename(tmp_path / name)
+    (folder / name).symlink_to(tmp_path / name)
+    refused(folder, name, "not a regular file")
+
+
+def test_symbolic_link_to_the_folder(folder, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(folder, target_is_directory=True)
+    refused(link, "symbolic link")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file_that_everyone_can_write(folder, name):
+    (folder / name).chmod(0o646)
+    refused(folder, name, "can be written by everyone")
+
+
+def test_folder_that_everyone_can_write(folder):
+    folder.chmod(0o757)
+    refused(folder, "can be written by everyone", "chmod o-w")
+
+
+def test_file_in_place_of_a_folder(tmp_path):
+    (tmp_path / "system").write_text("")
+    refused(tmp_path / "system", "is not a folder")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_folder_in_place_of_a_file(folder, name):
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    refused(folder, name, "not a regular file")
+
+
+@pytest.mark.parametrize("name", ["nothing", "nul\0"])
+def test_nonexistent_folder(tmp_path, name):
+    refused(tmp_path / name, "does not exist", "regenerate with `cli derive`")
+
+
+def test_other_files_in_the_folder_do_not_matter(folder):
+    (folder / "notes.txt").write_text("mine")
+    (folder / "numba.py").write_text("raise SystemExit")
+    load(folder)
+
+
+def test_another_program_version_refuses(folder, monkeypatch):
+    monkeypatch.setattr(LOAD, "VERSION", "99.0")
+    refused(folder, "not 99.0", COMMAND)
+
+
+def test_another_generator_refuses(folder, monkeypatch):
+    monkeypatch.setattr(LOAD, "generator_digest", lambda: "f" * 64)
+    refused(folder, "another generator", COMMAND)
+
+
+# Models.
+
+
+def test_model_is_derived_on_demand_and_then_reused(tmp_path, monkeypatch):
+    generated = tmp_path / "new" / "generated"
+    first = load(MODEL, generated)
+    assert first.folder == generated / "p2_pstar1_sphere"
+    before = {path.name: path.stat().st_mtime_ns for path in first.folder.iterdir()}
+    assert set(before) == set(FILES)
+
+    def must_not_derive(model):
+        raise AssertionError(f"{model} derived again")
+
+    monkeypatch.setattr(LOAD, "overlap_odes", must_not_derive)
+    assert load(MODEL, str(generated)).folder == first.folder
+    assert {path.name: path.stat().st_mtime_ns for path in first.folder.iterdir()} == before
+
+
+def test_models_go_to_generated_in_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load(MODEL).folder == Path("generated/p2_pstar1_sphere")
+    assert (tmp_path / "generated/p2_pstar1_sphere/manifest.json").is_file()
+
+
+def test_damaged_folder_of_a_model_is_not_replaced(folder):
+    (folder / "odes.py").write_text("mine")
+    with pytest.raises(LoadError, match="edited or damaged"):
+        load(MODEL, folder.parent)
+    assert (folder / "odes.py").read_text() == "mine"
+
+
+def test_folder_that_holds_another_model(folder, tmp_path):
+    folder.rename(tmp_path / "p2_pstar1")
+    with pytest.raises(LoadError, match=r"holds p2_pstar1_sphere; .*`cli derive --p 2 --pstar 1`"):
+        load(Model(2, 1), tmp_path)
+    # Under its new name it still is what it says.
+    assert load(tmp_path / "p2_pstar1").model == MODEL
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(runtime.InputError, match="generated"):
+        load(MODEL, tmp_path / "file")
+
+
+def test_describe_gives_model_and_manifest(pristine):
+    model, manifest = describe(pristine)
+    assert model == MODEL
+    assert manifest["state"] == list(MODEL.state)
+
+
+def test_the_same_text_is_imported_once(folder, pristine):
+    assert load(folder).module is load(pristine).module
+    Q, R = np.eye(2), np.full((2, 1), 0.1)
+    for one, other in zip(load(folder).rhs(Q, R, 0.1), load(pristine).rhs(Q, R, 0.1), strict=True):
+        np.testing.assert_array_equal(one, other)

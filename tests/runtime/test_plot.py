@@ -1,0 +1,121 @@
+"""Figures: written in every format, the same bytes each time, also for runs that failed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import xarray
+
+from runtime import InputError, integrate, save_netcdf
+from runtime.plot import SUFFIXES, _title, plot_trajectory
+
+MAGIC = {".png": b"\x89PNG\r\n\x1a\n", ".pdf": b"%PDF-", ".svg": b"<?xml"}
+
+
+@pytest.fixture(scope="module")
+def failed(system_of):
+    """A run that diverged."""
+    system, R0 = system_of(2, 1), np.full((2, 1), 0.1)
+    return integrate(system, np.eye(2), R0, eta=100.0, alpha=np.linspace(0.0, 1e-4, 50))
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".PNG"])
+def test_every_format_is_written(escape, tmp_path, suffix):
+    path = plot_trajectory(escape, tmp_path / f"escape{suffix}")
+    assert path == tmp_path / f"escape{suffix}"
+    content = path.read_bytes()
+    assert content.startswith(MAGIC[suffix.lower()])
+    assert len(content) > 5000
+    assert [path.name for path in tmp_path.iterdir()] == [f"escape{suffix}"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_same_run_gives_the_same_bytes(escape, tmp_path, suffix):
+    one, other = (
+        plot_trajectory(escape, tmp_path / f"{name}{suffix}").read_bytes() for name in ("one", "other")
+    )
+    assert one == other
+
+
+def test_another_run_gives_other_bytes(escape, failed, tmp_path):
+    one, other = (plot_trajectory(run, tmp_path / "a.svg").read_bytes() for run in (escape, failed))
+    assert one != other
+
+
+def test_one_curve_for_the_loss_and_each_overlap(escape, tmp_path):
+    text = plot_trajectory(escape, tmp_path / "a.svg").read_text()
+    strokes = Counter(re.findall(r'style="fill: none; stroke: (#[0-9a-f]{6})', text))
+    # The colour of the first teacher is also that of the loss. Four students, and the legend.
+    assert strokes["#d55e00"] == 5
+    assert strokes["#0072b2"] == 6
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_failed_run_can_be_drawn_and_says_so(failed, tmp_path, suffix):
+    assert plot_trajectory(failed, tmp_path / f"a{suffix}").stat().st_size > 5000
+    assert "stopped: diverged" in _title(failed)
+
+
+@pytest.mark.parametrize(
+    ("eta", "alpha"), [(0.3, [0.0]), (0.3, [5.0]), (100.0, [0.0, 1.0]), (100.0, [1.0])], ids=str
+)
+def test_runs_with_one_point_or_none_can_be_drawn(system_of, tmp_path, eta, alpha):
+    run = integrate(system_of(2, 1), np.eye(2), np.full((2, 1), 0.1), eta=eta, alpha=alpha)
+    assert plot_trajectory(run, tmp_path / "a.png").stat().st_size > 5000
+
+
+def test_perfect_student_can_be_drawn(system_of, tmp_path):
+    # Its loss is zero, which has no logarithm.
+    run = integrate(system_of(1, 1), [[1.0]], [[1.0]], eta=0.1, alpha=1.0)
+    assert not run["loss"].values.any()
+    assert plot_trajectory(run, tmp_path / "a.png").stat().st_size > 5000
+
+
+def test_more_teachers_than_colours(system_of, tmp_path):
+    run = integrate(system_of(1, 9), np.eye(1), np.full((1, 9), 0.1), eta=0.01, alpha=1.0)
+    assert plot_trajectory(run, tmp_path / "a.png").stat().st_size > 5000
+
+
+def test_run_from_a_file_is_drawn_the_same(escape, tmp_path):
+    read = xarray.load_dataset(save_netcdf(escape, tmp_path / "run.nc"))
+    one, other = (plot_trajectory(run, tmp_path / "a.svg").read_bytes() for run in (escape, read))
+    assert one == other
+
+
+def test_title_says_what_was_integrated(escape, system_of):
+    assert _title(escape) == r"$p=4$, $p^*=2$, $\eta=0.4$, free norms, one-pass SGD"
+    system = system_of(3, 1, constraint="sphere", flow="gradient")
+    run = integrate(system, np.eye(3), np.zeros((3, 1)), eta=0.1, alpha=1.0, label_noise=0.5)
+    assert _title(run) == r"$p=3$, $p^*=1$, $\eta=0.1$, sphere, gradient flow"
+    noisy = integrate(system_of(2, 1), np.eye(2), np.zeros((2, 1)), eta=0.1, alpha=1.0, label_noise=0.5)
+    assert _title(noisy).endswith(r"one-pass SGD, $\Delta=0.5$")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a", "a.svg.gz", "nowhere/a.svg"])
+def test_wrong_names_are_refused(escape, tmp_path, name):
+    with pytest.raises(InputError) as caught:
+        plot_trajectory(escape, tmp_path / name)
+    assert caught.value.option == "plot"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failure_leaves_the_old_figure(escape, tmp_path, monkeypatch):
+    def fail(_, path, **__):
+        path.write_bytes(b"half of")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    (tmp_path / "a.png").write_bytes(b"old")
+    with pytest.raises(OSError, match="No space"):
+        plot_trajectory(escape, tmp_path / "a.png")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_settings_of_the_user_stay(escape, tmp_path):
+    with mpl.rc_context({"font.size": 23.0}):
+        plot_trajectory(escape, tmp_path / "a.png")
+        assert mpl.rcParams["font.size"] == 23.0

@@ -1,0 +1,144 @@
+"""Datasets in files: read back as they were, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import xarray
+
+from runtime import InputError, integrate, save_netcdf
+from runtime.results import check_output, replacing
+
+
+@pytest.fixture(scope="module")
+def run(system_of):
+    """A short trajectory."""
+    return integrate(system_of(2, 1), np.eye(2), np.full((2, 1), 0.1), eta=0.3, alpha=5.0)
+
+
+def refused(path, *words, suffixes=(".nc",)):
+    with pytest.raises(InputError) as caught:
+        check_output(path, suffixes)
+    assert caught.value.option == "out"
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_round_trip(run, tmp_path):
+    path = save_netcdf(run, tmp_path / "run.nc")
+    assert path == tmp_path / "run.nc"
+    read = xarray.load_dataset(path)
+    xarray.testing.assert_equal(read, run)
+    for name, variable in run.variables.items():
+        assert read[name].attrs == variable.attrs, name
+    assert {name: value for name, value in read.attrs.items() if value != run.attrs[name]} == {}
+    assert set(read.attrs) == set(run.attrs)
+
+
+def test_round_trip_of_a_diverged_run(system_of, tmp_path):
+    run = integrate(system_of(2, 1), np.eye(2), np.full((2, 1), 0.1), eta=100.0, alpha=[0.0, 1.0])
+    read = xarray.load_dataset(save_netcdf(run, tmp_path / "run.nc"))
+    assert read["status"].item() == "diverged"
+    xarray.testing.assert_equal(read, run)
+
+
+def test_text_and_upper_case_are_fine(run, tmp_path):
+    assert save_netcdf(run, str(tmp_path / "RUN.NC")).stat().st_size > 0
+
+
+def test_existing_file_is_replaced(run, tmp_path):
+    (tmp_path / "run.nc").write_text("old")
+    save_netcdf(run, tmp_path / "run.nc")
+    xarray.testing.assert_equal(xarray.load_dataset(tmp_path / "run.nc"), run)
+    assert os.listdir(tmp_path) == ["run.nc"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_failure_leaves_what_was_there(run, tmp_path, monkeypatch, old, error):
+    if old is not None:
+        (tmp_path / "run.nc").write_bytes(old)
+
+    def fail(_, path, **__):
+        path.write_bytes(b"half of")
+        raise error
+
+    monkeypatch.setattr(xarray.Dataset, "to_netcdf", fail)
+    with pytest.raises(type(error)):
+        save_netcdf(run, tmp_path / "run.nc")
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert left == ({} if old is None else {"run.nc": old})
+
+
+def test_nobody_sees_half_a_file(tmp_path):
+    target = tmp_path / "run.nc"
+    with replacing(target) as temporary:
+        temporary.write_text("half")
+        assert not target.exists()
+        assert temporary.parent == target.parent
+        assert temporary.suffix == ".nc"
+        assert temporary.name.startswith(".")
+    assert target.read_text() == "half"
+
+
+def test_files_have_ordinary_permissions(run, tmp_path):
+    before = os.umask(0o027)
+    try:
+        save_netcdf(run, tmp_path / "run.nc")
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+    assert (tmp_path / "run.nc").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("name", ["run", "run.txt", "run.nc.gz", "run.npz", ".nc", ""])
+def test_wrong_suffix(tmp_path, name):
+    refused(tmp_path / name, "does not end in .nc")
+
+
+def test_all_suffixes_are_named(tmp_path):
+    refused(tmp_path / "run.gif", ".png or .pdf", suffixes=(".png", ".pdf"))
+
+
+def test_wrong_places(tmp_path):
+    refused(tmp_path / "nowhere" / "run.nc", "not an existing folder")
+    (tmp_path / "file").write_text("")
+    refused(tmp_path / "file" / "run.nc", "not an existing folder")
+    (tmp_path / "folder.nc").mkdir()
+    refused(tmp_path / "folder.nc", "is a folder")
+    os.mkfifo(tmp_path / "pipe.nc")
+    refused(tmp_path / "pipe.nc", "not a regular file")
+    refused(tmp_path / "nul\0.nc", "NUL")
+    refused(str(tmp_path / "nul\0" / "run.nc"), "NUL")
+
+
+def test_folder_or_file_without_permission(tmp_path, monkeypatch):
+    # Why patched: root may write everywhere.
+    (tmp_path / "run.nc").write_text("old")
+    for forbidden in (tmp_path, tmp_path / "run.nc"):
+        monkeypatch.setattr(os, "access", lambda path, _, forbidden=forbidden: path != forbidden)
+        refused(tmp_path / "run.nc", "cannot be written")
+
+
+def test_symbolic_link_stays_and_its_file_is_replaced(run, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    target = tmp_path / "elsewhere" / "real.nc"
+    target.write_text("old")
+    (tmp_path / "link.nc").symlink_to(target)
+    save_netcdf(run, tmp_path / "link.nc")
+    assert (tmp_path / "link.nc").readlink() == target
+    xarray.testing.assert_equal(xarray.load_dataset(target), run)
+    assert os.listdir(tmp_path / "elsewhere") == ["real.nc"]
+
+
+def test_symbolic_link_to_itself(run, tmp_path):
+    (tmp_path / "loop.nc").symlink_to(tmp_path / "loop.nc")
+    with pytest.raises((InputError, OSError)):
+        save_netcdf(run, tmp_path / "loop.nc")
+
+
+def test_longest_names(run, tmp_path):
+    assert save_netcdf(run, tmp_path / ("x" * 252 + ".nc")).is_file()

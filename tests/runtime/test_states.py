@@ -1,0 +1,228 @@
+"""Checks of single values: what is accepted, what is refused, and how the refusal reads."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from derive import Model
+from runtime import InputError
+from runtime.states import output_times, overlaps, real_array, real_number, teacher_overlaps, whole_number
+
+
+def refused(option, function, *arguments, **options):
+    """The call must raise InputError for `option`, in one line."""
+    with pytest.raises(InputError) as caught:
+        function(*arguments, **options)
+    assert caught.value.option == option
+    message = str(caught.value)
+    assert message.startswith(f"{option}: ")
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("value", [2, 2.0, np.float32(2), np.int64(2), np.array(2.0)], ids=repr)
+def test_real_number_accepts_numbers(value):
+    number = real_number("eta", value)
+    assert number == 2.0
+    assert type(number) is float
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "x",
+        "0.4",
+        b"0.4",
+        True,
+        [1.0],
+        np.array([1.0]),
+        1j,
+        {},
+        10**400,
+        math.nan,
+        math.inf,
+        -math.inf,
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_real_number_refuses_others(value):
+    refused("eta", real_number, "eta", value)
+
+
+@pytest.mark.parametrize("value", [np.complex128(1 + 1j), np.True_], ids=repr)
+def test_real_number_refuses_numpy_scalars_of_other_kinds(value):
+    refused("eta", real_number, "eta", value)
+
+
+@pytest.mark.parametrize("value", [3, np.int8(3), np.uint64(3), np.array(3)], ids=repr)
+def test_whole_number_accepts_integers(value):
+    number = whole_number("seed", value, 3, 3)
+    assert number == 3
+    assert type(number) is int
+
+
+@pytest.mark.parametrize(
+    "value",
+    [True, np.True_, 3.0, "3", None, 3j, [3], np.array([3, 4]), np.array(3.0), 2, 5, -(10**30)],
+    ids=repr,
+)
+def test_whole_number_refuses_others(value):
+    assert "from 3 to 4" in refused("seed", whole_number, "seed", value, 3, 4)
+
+
+def test_real_number_bounds():
+    assert real_number("eta", 0, least=0.0) == 0.0
+    assert "of at least 0" in refused("eta", real_number, "eta", -1e-300, least=0.0)
+    assert "greater than 0" in refused("eta", real_number, "eta", 0.0, least=0.0, strict=True)
+    assert real_number("eta", 5e-324, least=0.0, strict=True) == 5e-324
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "text",
+        [["1", "2"]],
+        [[1.0, 2.0], [3.0]],
+        [[True, False]],
+        [[1j, 2.0]],
+        np.array([[1.0, None]]),
+        np.array([["2020-01-01", "2020-01-02"]], dtype="datetime64[D]"),
+        [[math.nan, 1.0]],
+        [[1.0, -math.inf]],
+        np.zeros((2, 1)),
+        np.zeros((1, 1, 2)),
+        7.0,
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_real_array_refuses(value):
+    refused("Q0", real_array, "Q0", value, (1, 2))
+
+
+def test_real_array_is_a_new_float_array():
+    given = np.array([[1.0, 2.0]])
+    array = real_array("Q0", given, (1, 2))
+    array[0, 0] = 5.0
+    assert given[0, 0] == 1.0
+
+
+def test_output_times_of_a_number_are_200_even_ones():
+    times = output_times(200.0)
+    assert times.shape == (200,)
+    assert (times[0], times[-1]) == (0.0, 200.0)
+    np.testing.assert_allclose(np.diff(times), 200.0 / 199)
+
+
+def test_output_times_of_an_array_are_kept():
+    np.testing.assert_array_equal(output_times([0, 1, 10]), [0.0, 1.0, 10.0])
+    np.testing.assert_array_equal(output_times(np.array([3.5])), [3.5])
+    np.testing.assert_array_equal(output_times([0.0]), [0.0])
+
+
+@pytest.mark.parametrize(
+    "alpha",
+    [
+        0.0,
+        -1.0,
+        math.nan,
+        math.inf,
+        None,
+        "soon",
+        [],
+        [[1.0, 2.0]],
+        [1.0, 1.0],
+        [2.0, 1.0],
+        [-1.0, 1.0],
+        [0.0, math.nan],
+        [0.0, math.inf],
+        ["0", "1"],
+        [1j],
+        np.array([0.0, 1.0], dtype=object),
+    ],
+    ids=lambda value: repr(value)[:25],
+)
+def test_output_times_refuses(alpha):
+    refused("alpha", output_times, alpha)
+
+
+def test_ragged_times_are_refused():
+    refused("alpha", output_times, [1.0, [2.0, 3.0]])
+
+
+GENERAL = Model(3, 2, teacher="general")
+
+
+def test_orthonormal_teacher_is_the_identity():
+    np.testing.assert_array_equal(teacher_overlaps(Model(3, 2), None), np.eye(2))
+    assert "orthonormal" in refused("T", teacher_overlaps, Model(3, 2), np.eye(2))
+
+
+@pytest.mark.parametrize(
+    ("T", "words"),
+    [
+        (None, "required"),
+        (np.eye(3), "shape"),
+        ([[1.0, 0.5], [0.4, 1.0]], "not symmetric"),
+        ([[1.0, 2.0], [2.0, 1.0]], "not positive semi-definite"),
+        ([[-1.0, 0.0], [0.0, 1.0]], "not positive semi-definite"),
+        ([[math.nan, 0.0], [0.0, 1.0]], "not finite"),
+    ],
+)
+def test_wrong_teachers_are_refused(T, words):
+    assert words in refused("T", teacher_overlaps, GENERAL, T)
+
+
+@pytest.mark.parametrize("T", [np.ones((2, 2)), np.zeros((2, 2)), [[1, 0], [0, 0]], 100 * np.eye(2)])
+def test_singular_and_large_teachers_are_accepted(T):
+    np.testing.assert_array_equal(teacher_overlaps(GENERAL, T), T)
+
+
+MODEL = Model(2, 1)
+ORTHONORMAL = np.eye(1)
+
+
+@pytest.mark.parametrize(
+    ("option", "Q", "R", "words"),
+    [
+        ("Q0", np.eye(3), [[0.0], [0.0]], "shape"),
+        ("R0", np.eye(2), [0.0, 0.0], "shape"),
+        ("Q0", [[1.0, 0.2], [0.1, 1.0]], [[0.0], [0.0]], "not symmetric"),
+        ("Q0", [[1.0, 2.0], [2.0, 1.0]], [[0.0], [0.0]], "not positive semi-definite"),
+        ("Q0", [[-0.1, 0.0], [0.0, 1.0]], [[0.0], [0.0]], "not positive semi-definite"),
+        # Cauchy-Schwarz: |R| can be 1 at most here.
+        ("R0", np.eye(2), [[1.01], [0.0]], "not positive semi-definite"),
+        ("R0", np.eye(2), [[0.8], [0.8]], "not positive semi-definite"),
+        ("Q0", [[math.inf, 0.0], [0.0, 1.0]], [[0.0], [0.0]], "not finite"),
+    ],
+)
+def test_overlaps_that_no_weights_have_are_refused(option, Q, R, words):
+    assert words in refused(option, overlaps, MODEL, Q, R, ORTHONORMAL)
+
+
+@pytest.mark.parametrize(
+    ("Q", "R"),
+    [
+        (np.eye(2), [[1.0], [0.0]]),
+        (np.ones((2, 2)), [[1.0], [1.0]]),
+        (np.zeros((2, 2)), [[0.0], [0.0]]),
+        # Rounding of earlier computations is forgiven.
+        ([[1.0, 1.0 + 1e-9], [1.0 - 1e-9, 1.0]], [[1.0], [1.0]]),
+        (1e6 * np.eye(2), [[900.0], [0.0]]),
+    ],
+)
+def test_overlaps_at_the_edge_are_accepted(Q, R):
+    q, r = overlaps(MODEL, Q, R, ORTHONORMAL)
+    np.testing.assert_array_equal(q, Q)
+    np.testing.assert_array_equal(r, R)
+
+
+def test_student_of_norm_zero_is_refused_on_the_sphere_only():
+    Q, R = np.diag([1.0, 0.0]), np.zeros((2, 1))
+    overlaps(MODEL, Q, R, ORTHONORMAL)
+    sphere = Model(2, 1, constraint="sphere")
+    assert "norm zero" in refused("Q0", overlaps, sphere, Q, R, ORTHONORMAL)
