@@ -12,7 +12,7 @@ from runtime.system import System
 
 if TYPE_CHECKING:
     from runtime.ensemble import integrate_ensemble
-    from runtime.ensemble_statistics import ensemble_statistics
+    from runtime.streaming import ensemble_statistics
 
 __all__ = [
     "METHODS",
@@ -34,7 +34,7 @@ __all__ = [
 # for a single trajectory.
 _ON_DEMAND = {
     "integrate_ensemble": "runtime.ensemble",
-    "ensemble_statistics": "runtime.ensemble_statistics",
+    "ensemble_statistics": "runtime.streaming",
 }
 
 

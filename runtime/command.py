@@ -63,6 +63,8 @@ def ensemble(
     if arguments["method"] not in TABLEAUX:
         raise InputError("method", f"{arguments['method']!r} is not one of {', '.join(TABLEAUX)}")
     thread_count(arguments["threads"])
+    if arguments["plot"] is not None and arguments["output"] == "final":
+        raise InputError("plot", "needs losses over time: --output statistics, loss or all")
     T = _teacher(model, arguments)
     with _naming_options():
         sampler, origin = _sampler(model, T, arguments)
@@ -226,7 +228,10 @@ def as_json(run: xarray.Dataset) -> dict[str, Any]:
     attributes = {
         str(name): value.item() if hasattr(value, "item") else value for name, value in run.attrs.items()
     }
-    return {"attributes": attributes, "alpha": run["alpha"].values.tolist(), **variables}
+    coordinates = {
+        str(name): run[name].values.tolist() for name in ("alpha", "quantile") if name in run.coords
+    }
+    return {"attributes": attributes, **coordinates, **variables}
 
 
 def as_table(run: xarray.Dataset, rows: int) -> str:

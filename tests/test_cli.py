@@ -160,6 +160,72 @@ def test_a_diverging_trajectory_is_a_result(call, derived):
     assert run["loss"][-1] is None
 
 
+def test_ensemble_prints_quantiles_and_draws_them(call, derived, tmp_path):
+    line = f"ensemble --generated {derived} --trajectories 50 --alpha 0,40,80 --out e.nc --plot e.svg"
+    code, out, err = call(line)
+    lines = out.splitlines()
+    assert (code, err.splitlines()) == (0, ["wrote e.nc", "wrote e.svg"])
+    assert lines[-1] == "status: 50 ok, prince8"
+    assert [float(line.split()[0]) for line in lines[1:-1]] == [0.0, 40.0, 80.0]
+    with xarray.open_dataset(tmp_path / "e.nc") as statistics:
+        np.testing.assert_array_equal(statistics["count"], 50)
+        low, *_, high = statistics["loss_quantile"].values
+        assert np.all(low <= high)
+    assert call(line)[1] == out
+
+
+@pytest.mark.parametrize("output", ["final", "loss", "all"])
+def test_ensemble_keeps_what_is_asked_for(call, derived, output):
+    line = f"ensemble --generated {derived} --trajectories 3 --alpha 0,10 --seed 5 --json --output"
+    code, out, _ = call(f"{line} {output}")
+    runs = json.loads(out)
+    assert code == 0
+    assert runs["status"] == ["ok"] * 3
+    assert np.shape(runs["loss"]) == ((3,) if output == "final" else (3, 2))
+    assert ("Q" in runs) == (output != "loss")
+    single = json.loads(call(f"integrate --generated {derived} --alpha 0,10 --seed 5 --json")[1])
+    last = np.reshape(runs["loss"], (3, -1))[0, -1]
+    assert last == pytest.approx(single["loss"][-1], abs=1e-9)
+
+
+def test_ensemble_reports_when_losses_come_down(call, derived):
+    code, out, _ = call(f"ensemble --generated {derived} --trajectories 20 --stop-loss 0.1 --quiet")
+    assert code == 0
+    assert "loss came down to 0.1 in 20 of 20; alpha at 5 %, 50 %, 95 %:" in out
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--trajectories", "0"),
+        ("--trajectories", "1e3"),
+        ("--threads", "0"),
+        ("--method", "scipy:LSODA"),
+        ("--output", "everything"),
+        ("--stop-loss", "nan"),
+        ("--eta", "-1"),
+        ("--ideal", "2"),
+        ("--out", "run.txt"),
+    ],
+)
+def test_ensemble_refuses_bad_values(call, tmp_path, option, value):
+    code, out, err = call("ensemble", option, value)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"cli: {option}: ")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ensembles_that_cannot_fit_are_refused_before_they_start(call, tmp_path):
+    code, _, err = call("ensemble --trajectories 100000000 --output all")
+    assert code == 2
+    assert "--output statistics" in err
+    code, _, err = call("ensemble --output final --plot a.png")
+    assert code == 2
+    assert err.startswith("cli: --plot: ")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_list_shows_systems_and_problems(call, tmp_path):
     derive.overlap_odes(derive.Model(1, 1)).write(tmp_path / "here")
     derive.overlap_odes(derive.Model(2, 1)).write(tmp_path / "here")
@@ -179,7 +245,7 @@ def test_list_shows_systems_and_problems(call, tmp_path):
 def test_help_and_version(call):
     assert "Commands:" in call("--help")[1]
     assert "Commands:" in call("")[1]
-    for command in ("derive", "latex", "integrate", "list"):
+    for command in ("derive", "latex", "integrate", "ensemble", "list"):
         code, out, _ = call(f"{command} --help")
         assert code == 0
         assert "Example" in out
@@ -188,7 +254,7 @@ def test_help_and_version(call):
 
 def test_choices_are_those_of_the_model():
     """cli.py repeats them so that --help need not import derive."""
-    for command in (cli.derive, cli.latex, cli.integrate):
+    for command in (cli.derive, cli.latex, cli.integrate, cli.ensemble):
         choices = {
             option.name: tuple(option.type.choices)
             for option in command.params
@@ -424,7 +490,7 @@ def test_the_readme_s_commands_run(call):
     setup, tests, tour = _blocks("sh")
     commands = [part for part in setup.split("&&") if ".venv/bin/cli" in part]
     commands += tour.strip().splitlines()
-    assert len(commands) == 7
+    assert len(commands) == 9
     assert "pytest" in tests
     for command in commands:
         words = shlex.split(command.replace(".venv/bin/", ""), comments=True)
