@@ -280,13 +280,13 @@ def integrate(**arguments: Any) -> None:
       cli integrate --p 8 --pstar 4 --eta 0.3 --alpha 400 --out run.nc
       cli integrate --ideal 1e-3 --flow gradient --method scipy:LSODA --json
     """
-    from runtime import command
+    from runtime import command, tables
 
     run = command.integrate(arguments, lambda message: say(arguments["quiet"], message))
     if arguments["as_json"]:
-        click.echo(json.dumps(command.as_json(run)))
+        click.echo(json.dumps(tables.as_json(run)))
     else:
-        click.echo(command.as_table(run, _TABLE_ROWS))
+        click.echo(tables.as_table(run, _TABLE_ROWS))
 
 
 @cli.command()
@@ -317,7 +317,7 @@ def ensemble(**arguments: Any) -> None:
       cli ensemble --trajectories 1000000 --output final --out final.nc
       cli ensemble --stop-loss 0.1 --n 100000 --json
     """
-    from runtime import command
+    from runtime import command, tables
 
     total = max(arguments["trajectories"], 0)
     hidden = arguments["quiet"] or not sys.stderr.isatty()
@@ -328,9 +328,9 @@ def ensemble(**arguments: Any) -> None:
             lambda finished, _: bar.update(finished - bar.pos),
         )
     if arguments["as_json"]:
-        click.echo(json.dumps(command.as_json(runs)))
+        click.echo(json.dumps(tables.as_json(runs)))
     else:
-        click.echo(command.ensemble_table(runs, _TABLE_ROWS))
+        click.echo(tables.ensemble_table(runs, _TABLE_ROWS))
 
 
 @cli.command("list")

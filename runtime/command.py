@@ -1,9 +1,8 @@
-"""What `cli integrate` and `cli ensemble` do with their options, and how they print results."""
+"""What `cli integrate` and `cli ensemble` do with their options."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -212,69 +211,3 @@ def _correlated(model: Model, correlation: float) -> Array:
             "teacher_correlation", f"{correlation:g} is not between {least:g} and 1 (p* = {model.pstar})"
         )
     return (1.0 - correlation) * np.eye(model.pstar) + correlation * np.ones((model.pstar, model.pstar))
-
-
-def as_json(run: xarray.Dataset) -> dict[str, Any]:
-    """The trajectory as plain values; NaN, which JSON lacks, becomes null."""
-
-    def plain(values: Any) -> Any:
-        if isinstance(values, list):
-            return [plain(value) for value in values]
-        if isinstance(values, float) and not math.isfinite(values):
-            return None
-        return values
-
-    variables = {str(name): plain(variable.values.tolist()) for name, variable in run.data_vars.items()}
-    attributes = {
-        str(name): value.item() if hasattr(value, "item") else value for name, value in run.attrs.items()
-    }
-    coordinates = {
-        str(name): run[name].values.tolist() for name in ("alpha", "quantile") if name in run.coords
-    }
-    return {"attributes": attributes, **coordinates, **variables}
-
-
-def as_table(run: xarray.Dataset, rows: int) -> str:
-    """A short table of α, loss, norms and alignment, for people; the last line is the status."""
-    count = run.sizes["alpha"]
-    chosen = np.unique(np.linspace(0, count - 1, min(rows, count)).round().astype(int))
-    lines = [f"{'alpha':>12} {'loss':>14} {'mean Q_ii':>12} {'max |R_ir|':>12}"]
-    Q, R, loss = run["Q"].values, run["R"].values, run["loss"].values
-    for k in chosen:
-        norm, largest = np.trace(Q[k]) / Q.shape[1], np.max(np.abs(R[k]))
-        lines.append(f"{run['alpha'].values[k]:12.6g} {loss[k]:14.6e} {norm:12.6f} {largest:12.6f}")
-    lines.append(
-        f"status {run['status'].item()}, {run['steps'].item()} steps, "
-        f"{run['evaluations'].item()} evaluations, {run.attrs['method']}"
-    )
-    return "\n".join(lines)
-
-
-def ensemble_table(runs: xarray.Dataset, rows: int) -> str:
-    """A short table of an ensemble for people: quantiles of the loss, or of the final loss."""
-    lines: list[str] = []
-    if "loss_quantile" in runs:
-        names = [f"{100 * q:g} %" for q in runs["quantile"].values]
-        lines.append(f"{'alpha':>12} {'mean loss':>14} " + " ".join(f"{name:>12}" for name in names))
-        alpha = runs["alpha"].values
-        for k in np.unique(np.linspace(0, alpha.size - 1, min(rows, alpha.size)).round().astype(int)):
-            values = " ".join(f"{x:12.4e}" for x in runs["loss_quantile"].values[:, k])
-            lines.append(f"{alpha[k]:12.6g} {runs['loss_mean'].values[k]:14.6e} {values}")
-        names_of = zip(runs["status"].values, runs["status_count"].values, strict=True)
-        counted = ", ".join(f"{count} {name}" for name, count in names_of if count)
-    else:
-        loss = runs["loss"].values.reshape(runs.sizes["trajectory"], -1)[:, -1]
-        quantiles = np.nanquantile(loss, (0.05, 0.5, 0.95)) if np.isfinite(loss).any() else [np.nan] * 3
-        text = ", ".join(f"{x:.4e}" for x in quantiles)
-        lines.append(f"last loss, quantiles 5 %, 50 %, 95 %: {text}")
-        found, counts = np.unique(runs["status"].values, return_counts=True)
-        counted = ", ".join(f"{count} {name}" for name, count in zip(found, counts, strict=True))
-    if "escape_alpha" in runs:
-        escape = runs["escape_alpha"].values
-        reached = np.isfinite(escape)
-        line = f"loss came down to {runs.attrs['stop_loss']:g} in {reached.sum()} of {escape.size}"
-        if reached.any():
-            low, middle, high = np.quantile(escape[reached], (0.05, 0.5, 0.95))
-            line += f"; alpha at 5 %, 50 %, 95 %: {low:.6g}, {middle:.6g}, {high:.6g}"
-        lines.append(line)
-    return "\n".join([*lines, f"status: {counted}, {runs.attrs['method']}"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -12,16 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from runtime import states
+from runtime.ensemble_results import Results, ensemble_dataset
 from runtime.errors import InputError
-from runtime.integrate import DEFAULT_METHOD
-from runtime.results import ensemble_dataset
 from runtime.simd import driver, jit
 from runtime.simd.kernels import KERNELS, Kernels, compile_kernels
 from runtime.simd.vector import ALIGNMENT, BYTES
-from runtime.solver import DIVERGENCE_GROWTH, STATUS
+from runtime.solver import DIVERGENCE_GROWTH
 from runtime.states import Array
 from runtime.system import System
-from runtime.tableaux import TABLEAUX
+from runtime.tableaux import DEFAULT_METHOD, TABLEAUX
 
 if TYPE_CHECKING:
     import xarray
@@ -34,24 +32,6 @@ LARGEST_THREADS = 4096
 _POLL_SECONDS = 0.05
 
 Progress = Callable[[int, int], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Results:
-    """What the driver wrote, per trajectory; `states` (k, output, n) or (k, 1, n) or empty."""
-
-    times: Array
-    states: Array
-    losses: Array
-    ends: Array
-    counts: np.ndarray
-
-    @property
-    def status(self) -> np.ndarray:
-        """ "ok", "diverged" or "step_too_small" """
-        names = np.array([STATUS[code] for code in sorted(STATUS)])
-        codes = np.array(sorted(STATUS))
-        return names[np.searchsorted(codes, self.counts[:, driver.STATUS])]
 
 
 def _aligned(count: int) -> Array:

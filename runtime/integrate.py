@@ -15,12 +15,11 @@ from runtime.results import trajectory_dataset
 from runtime.scipy_solvers import SCIPY_METHODS, solve_scipy
 from runtime.solver import solve
 from runtime.system import System
-from runtime.tableaux import TABLEAUX
+from runtime.tableaux import DEFAULT_METHOD, TABLEAUX
 
 if TYPE_CHECKING:
     import xarray
 
-DEFAULT_METHOD = "prince8"
 SCIPY_PREFIX = "scipy:"
 METHODS = (*TABLEAUX, *(SCIPY_PREFIX + name for name in SCIPY_METHODS))
 

@@ -11,11 +11,11 @@ from derive.version import VERSION
 from runtime import states
 from runtime.ensemble import Engine, Progress, pack_parameters, thread_count
 from runtime.initial import OverlapSampler
-from runtime.integrate import DEFAULT_METHOD
 from runtime.loss_statistics import QUANTILE_ERROR, QUANTILES, LossStatistics, exact_quantiles
 from runtime.simd import driver
 from runtime.solver import STATUS
 from runtime.system import System
+from runtime.tableaux import DEFAULT_METHOD
 
 if TYPE_CHECKING:
     import xarray

@@ -9,7 +9,8 @@ import pytest
 
 from derive import Model
 from runtime import InputError, integrate, random_overlaps
-from runtime.command import as_json, as_table, initial_overlaps
+from runtime.command import initial_overlaps
+from runtime.tables import as_json, as_table
 
 OPTIONS = {
     "n": None,

@@ -131,6 +131,22 @@ def test_tampered_module_is_not_run_even_if_the_manifest_vouches_for_it(folder):
     assert not hasattr(sys, TRACE)
 
 
+def test_module_exchanged_after_the_checks_is_not_run(tmp_path, monkeypatch):
+    # Why another model: the module of the other tests is imported already.
+    folder = derive.overlap_odes(Model(1, 2, readout="sum")).write(tmp_path)
+    describe = LOAD.describe
+
+    def checked_then_exchanged(folder):
+        checked = describe(folder)
+        tamper(folder)
+        return checked
+
+    monkeypatch.setattr(LOAD, "describe", checked_then_exchanged)
+    system = load(folder)
+    assert not hasattr(sys, TRACE)
+    assert np.isfinite(system.loss(np.eye(1), np.zeros((1, 2))))
+
+
 def test_the_trace_would_be_seen(folder):
     tamper(folder)
     # Why suppressed: Numba does not cache functions without a file, but the trace comes first.
