@@ -84,9 +84,9 @@ class Engine:
         cancel = np.zeros(1, dtype=np.int64)
         chunk = max(1, min(chunk, -(-count // max(threads, 1))))
         writer = {(True, False): "states", (False, True): "losses", (True, True): "both"}
-        write = f"write_{writer[rows > 0, losses]}"
-        names = (*KERNELS[: driver.WRITE], write)
-        kernels = np.array([self._addresses[name] for name in names], dtype=np.int64)
+        kernels = np.array([self._addresses[name] for name in KERNELS[: driver.WRITE]] + [0])
+        if (rows > 0, losses) in writer:
+            kernels[driver.WRITE] = self._addresses[f"write_{writer[rows > 0, losses]}"]
         watched = stop_loss is not None
         options = (rows, int(losses), int(watched), int(watched and output == "final"))
         forever = np.append(times, np.inf)

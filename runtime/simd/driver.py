@@ -39,6 +39,8 @@ START, ADVANCE, WATCHFUL, COMMIT, DENSE, EVALUATE, LOSS, SCATTER, WRITE = range(
 # An event is located to this part of a step: 2⁻⁵⁰, rounding.
 _BISECTIONS = 50
 _NEVER = 1e300
+# Within these error scales fit into single precision, with room for divergence.
+_SMALLEST_SCALE, _LARGEST_STATE = 1e-30, 1e20
 _BYTES = 8
 
 _vector = types.float64[::1]
@@ -176,6 +178,8 @@ def run_chunk(
                 work[at.TIME * lanes + lane] = 0.0
                 work[at.NEW_TIME * lanes + lane] = -1.0
                 work[at.BOUND * lanes + lane] = settings[2] * largest
+                rough = settings[1] >= _SMALLEST_SCALE and largest <= _LARGEST_STATE
+                work[at.EXACT * lanes + lane] = 0.0 if rough else 1.0
                 work[at.FRESH * lanes + lane] = 1.0
                 work[at.LIVE * lanes + lane] = 0.0
                 work[at.NEXT_OUTPUT * lanes + lane] = _NEVER
@@ -214,6 +218,16 @@ def run_chunk(
                     _call(kernels[SCATTER], address)
             if at_start and kernels[WRITE] != 0:
                 _call(kernels[WRITE], address)
+            if t_end <= 0.0:
+                # The start is all there is.
+                for lane in range(lanes):
+                    k = trajectory[lane]
+                    if k >= 0 and not free[lane]:
+                        ends[k] = 0.0
+                        counts[k, STATUS] = FINISHED
+                        free[lane] = True
+                        refill = True
+                        active -= 1
             if refill:
                 continue
             _call(kernels[START], address)
@@ -221,6 +235,9 @@ def run_chunk(
         if cancel[0]:
             return 1
         bits = _call(kernels[WATCHFUL] if watched else kernels[ADVANCE], address)
+
+        if bits == 0:
+            continue
 
         # Until when each lane's step counts: its end, or its event.
         crossed = False

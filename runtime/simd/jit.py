@@ -9,8 +9,11 @@ from functools import lru_cache
 import llvmlite.binding as llvm
 from llvmlite import ir
 
+from runtime.errors import InputError
+
 # Restrict the vector code, for tests and comparisons: "avx512", "avx2", "baseline".
 ENVIRONMENT = "OVERLAP_ODE_SIMD"
+RESTRICTIONS = ("avx512", "avx2", "baseline")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +34,13 @@ def _initialize() -> None:
 
 
 def target(restrict: str | None = None) -> Target:
-    """The widest vectors of this processor, or those of a narrower kind."""
+    """The widest vectors of this processor, or those of a narrower kind (RESTRICTIONS).
+
+    Raises InputError for another restriction.
+    """
     restrict = restrict if restrict is not None else os.environ.get(ENVIRONMENT, "")
+    if restrict not in ("", *RESTRICTIONS):
+        raise InputError(ENVIRONMENT, f"{restrict!r} is not one of {', '.join(RESTRICTIONS)}")
     features = llvm.get_host_cpu_features()
     cpu = llvm.get_host_cpu_name()
     if llvm.get_process_triple().split("-")[0] in ("aarch64", "arm64"):

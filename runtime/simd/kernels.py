@@ -1,7 +1,7 @@
 """The vector kernels of one system and one tableau.
 
 start      slopes and first steps of fresh lanes
-advance    steps until a lane needs attention; returns the lanes as bits
+advance    steps until a lane needs attention; returns the lanes as bits, 0 for a pause
 watch      the same; a loss at or below the threshold needs attention too
 commit     makes the attempted step the state, lane by lane where it was accepted
 dense      the interpolant of the attempted step

@@ -37,14 +37,15 @@ import dataclasses
     NEW_LOSS,
     CROSSED,
     LIMIT,
+    EXACT,
     # Bits of integers: addresses of a lane's outputs, of its next time, of memory nobody reads.
     PLACE,
     ROW,
     LOSS_ROW,
     POSITION,
     DUMMY,
-) = range(32)
-CONTROLS = 32
+) = range(33)
+CONTROLS = 33
 
 
 @dataclasses.dataclass(frozen=True)

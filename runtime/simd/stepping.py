@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from derive.lower import drift_program
+from derive.program import operation_count
 from runtime.simd import layout as at
 from runtime.simd.emitter import Emitter
 from runtime.simd.vector import INT64, VectorFunction, integer
@@ -25,6 +27,8 @@ from runtime.stepper import (
 
 _MANTISSA_BITS = 52
 _EXPONENT_BIAS = 1023
+# Of each lane, some hundredths of a second.
+_OPERATIONS_BETWEEN_PAUSES = 20_000_000
 # Degree of the polynomials for log₂ and 2ˣ: 1e-6, more than a step size needs.
 _DEGREE = 6
 
@@ -80,14 +84,25 @@ class Stepping(Emitter):
         attempt = vector.function.append_basic_block("attempt")
         stop = vector.function.append_basic_block("stop")
         go_on = vector.function.append_basic_block("go_on")
+        pause = vector.function.append_basic_block("pause")
+        entry = builder.block
         builder.branch(attempt)
         builder.position_at_end(attempt)
+        count = builder.phi(INT64)
+        count.add_incoming(integer(0), entry)
         attention = self._attempt(vector, work, watch)
         bits = vector.bits(attention)
-        vector.builder.cbranch(builder.icmp_unsigned("!=", bits, integer(0)), stop, go_on)
+        builder.cbranch(builder.icmp_unsigned("!=", bits, integer(0)), stop, go_on)
         builder.position_at_end(go_on)
         self._commit(vector, work)
-        builder.branch(attempt)
+        following = builder.add(count, integer(1))
+        count.add_incoming(following, builder.block)
+        # Why a pause: only between calls does the driver see that it should stop.
+        cost = self.layout.stages * operation_count(drift_program(self.model))
+        attempts = integer(max(1, _OPERATIONS_BETWEEN_PAUSES // cost))
+        builder.cbranch(builder.icmp_unsigned("<", following, attempts), attempt, pause)
+        builder.position_at_end(pause)
+        builder.ret(integer(0))
         builder.position_at_end(stop)
         builder.ret(bits)
 
@@ -130,17 +145,40 @@ class Stepping(Emitter):
 
         rtol, atol = vector.load(work, at.RTOL), vector.load(work, at.ATOL)
 
-        def norm(index: Any, carried: list[Any]) -> list[Any]:
-            error = vector.load(partial_error, index)
-            if tableau.e[-1] != 0.0:
-                error = vector.fma(vector.constant(tableau.e[-1]), vector.load(last_slope, index), error)
-            before = vector.unary("fabs", vector.load(base_y, index))
-            after = vector.unary("fabs", vector.load(base_new, index))
-            scale = vector.fma(rtol, vector.maximum(before, after), atol)
-            scaled = vector.rough_quotient(error, scale)
-            return [vector.fma(scaled, scaled, carried[0]), vector.maximum(carried[1], after)]
+        def norm(quotient: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
+            """Sum of squared scaled errors, and the largest order parameter."""
 
-        total, largest = vector.loop(layout.size, norm, [zero, zero])
+            def body(index: Any, carried: list[Any]) -> list[Any]:
+                error = vector.load(partial_error, index)
+                if tableau.e[-1] != 0.0:
+                    weight = vector.constant(tableau.e[-1])
+                    error = vector.fma(weight, vector.load(last_slope, index), error)
+                before = vector.unary("fabs", vector.load(base_y, index))
+                after = vector.unary("fabs", vector.load(base_new, index))
+                scale = vector.fma(rtol, vector.maximum(before, after), atol)
+                scaled = quotient(error, scale)
+                return [vector.fma(scaled, scaled, carried[0]), vector.maximum(carried[1], after)]
+
+            total, largest = vector.loop(layout.size, body, [zero, zero])
+            return total, largest
+
+        rough, largest = norm(vector.rough_quotient)
+        # Lanes whose scales single precision cannot hold are summed again, in double.
+        outside = builder.fcmp_ordered(">", vector.load(work, at.EXACT), vector.constant(0.5))
+        before_exact = builder.block
+        exact_block = vector.function.append_basic_block("exact")
+        summed = vector.function.append_basic_block("summed")
+        any_outside = builder.icmp_unsigned("!=", vector.bits(outside), integer(0))
+        builder.cbranch(any_outside, exact_block, summed)
+        builder.position_at_end(exact_block)
+        exact, _ = norm(vector.divide)
+        chosen = vector.select(outside, exact, rough)
+        after_exact = builder.block
+        builder.branch(summed)
+        builder.position_at_end(summed)
+        total = builder.phi(vector.type)
+        total.add_incoming(rough, before_exact)
+        total.add_incoming(chosen, after_exact)
         square = vector.multiply(
             vector.multiply(total, vector.constant(1.0 / layout.size)), vector.multiply(h, h)
         )
@@ -169,6 +207,7 @@ class Stepping(Emitter):
         stuck = builder.and_(stuck, builder.not_(builder.and_(accepted, final)))
         vector.store(vector.select(stuck, one, zero), work, at.STUCK)
         attention = builder.or_(builder.or_(due, unbounded), stuck)
+        attention = builder.or_(attention, builder.and_(accepted, final))
         if watch:
             self.call_program(vector, self.loss, work, layout.new_state, at.NEW_LOSS)
             threshold = vector.load(work, at.THRESHOLD)
