@@ -17,7 +17,7 @@ from runtime import compile_cache
 from runtime.compile_cache import ENVIRONMENT, cache_folder, cache_root, caching_in, with_repair
 
 HERE = Path(__file__).parent
-CHILD_LIMIT = 100.0
+CHILD_LIMIT = 250.0
 
 
 @pytest.fixture

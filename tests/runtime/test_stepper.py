@@ -393,8 +393,8 @@ def test_ctrl_c_stops_a_long_integration(system):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         check=True,
     )
     # About 0.05 s; the rest is for a busy machine.
-    assert float(child.stdout) < 1.0
+    assert float(child.stdout) < 2.0

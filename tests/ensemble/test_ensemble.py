@@ -1,0 +1,585 @@
+"""`integrate_ensemble`: accuracy against `integrate`, the dataset, events, symmetries, bad input."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+import xarray
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import brentq
+
+from derive.version import VERSION
+from runtime import InputError, integrate, integrate_ensemble, random_overlaps
+from runtime.simd import jit
+from runtime.tableaux import TABLEAUX
+
+METHODS = tuple(TABLEAUX)
+TEACHER = np.array([[1.0, 0.4], [0.4, 0.8]])
+TIGHT = {"rtol": 1e-13, "atol": 1e-15}
+# Its kernels compile fastest.
+FAST = {"method": "tsit5"}
+
+
+def references(system, Q, R, *, eta, alpha, label_noise=0.0, **settings) -> xarray.Dataset:
+    """Tight runs of `integrate`, one after the other, as an ensemble."""
+    settings = {**TIGHT, **settings}
+    rates, noises = (np.broadcast_to(x, len(Q)) for x in (eta, label_noise))
+    runs = [
+        integrate(system, Q[k], R[k], eta=rates[k], label_noise=noises[k], alpha=alpha, **settings)
+        for k in range(len(Q))
+    ]
+    return xarray.concat(runs, "trajectory", combine_attrs="override")
+
+
+def largest_error(ensemble: xarray.Dataset, reference: xarray.Dataset) -> float:
+    """Of all overlaps and losses, absolute."""
+    errors = [np.abs(ensemble[name].values - reference[name].values) for name in ("Q", "R", "loss")]
+    assert all(np.isfinite(error).all() for error in errors)
+    return max(float(error.max()) for error in errors)
+
+
+@pytest.fixture(scope="module")
+def start() -> tuple[np.ndarray, np.ndarray]:
+    """More trajectories than lanes, and not a multiple."""
+    return random_overlaps(4, 2, n=10**6, seed=1, trajectories=13)
+
+
+# Accuracy.
+
+SPREAD = np.geomspace(1e-3, 0.5, 13)
+SPREAD_TIMES = np.array([0.0, 1.0, 17.3, 40.0, 90.0, 150.0])
+
+
+@pytest.fixture(scope="module")
+def spread(system, start) -> xarray.Dataset:
+    """Tight runs with rates so different that step sizes are 500 times apart."""
+    return references(system, *start, eta=SPREAD, alpha=SPREAD_TIMES, label_noise=0.02)
+
+
+@pytest.mark.parametrize("rtol", [1e-5, 1e-8, 1e-11])
+@pytest.mark.parametrize("method", METHODS)
+def test_error_at_a_tolerance(system, start, spread, method, rtol):
+    ensemble = integrate_ensemble(
+        system,
+        *start,
+        eta=SPREAD,
+        label_noise=0.02,
+        alpha=SPREAD_TIMES,
+        method=method,
+        rtol=rtol,
+        atol=0.01 * rtol,
+    )
+    assert (ensemble["status"] == "ok").all()
+    # Escape from the plateau amplifies errors.
+    assert largest_error(ensemble, spread) < 30.0 * rtol
+    steps = ensemble["steps"].values
+    assert steps.max() > 5 * steps.min()
+
+
+@pytest.mark.parametrize(
+    ("widths", "options"),
+    [
+        ((2, 1), {}),
+        ((1, 3), {"readout": "sum"}),
+        ((3, 2), {"constraint": "sphere", "teacher": "general"}),
+        ((2, 2), {"flow": "gradient", "readout": "sqrt"}),
+    ],
+    ids=str,
+)
+def test_other_systems(system_of, widths, options):
+    system = system_of(*widths, **options)
+    general = {"T": TEACHER} if "teacher" in options else {}
+    constraint = system.model.constraint
+    Q, R = random_overlaps(*widths, n=100, seed=5, trajectories=11, constraint=constraint, **general)
+    rates = np.linspace(0.01, 0.05, 11) * (1.0 if system.model.readout == "sum" else widths[0])
+    settings = {"alpha": [0.0, 1.0, 17.3, 40.0], "label_noise": np.linspace(0.0, 0.1, 11), **general}
+    ensemble = integrate_ensemble(system, Q, R, eta=rates, rtol=1e-9, atol=1e-11, **FAST, **settings)
+    assert (ensemble["status"] == "ok").all()
+    reference = references(system, Q, R, eta=rates, **settings)
+    # Something must have happened for this to mean anything.
+    assert np.abs(reference["Q"].values[:, -1] - reference["Q"].values[:, 0]).max() > 0.05
+    assert largest_error(ensemble, reference) < 1e-7
+    np.testing.assert_array_equal(ensemble["T"], reference["T"].values[0])
+    if constraint == "sphere":
+        np.testing.assert_allclose(np.diagonal(ensemble["Q"], axis1=2, axis2=3), 1.0, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_long_plateau(system, method):
+    Q, R = random_overlaps(4, 2, n=None, scale=1e-12, seed=1, trajectories=5)
+    times = [50.0, 100.0, 150.0, 200.0]
+    reference = references(system, Q, R, eta=0.4, alpha=times, atol=1e-24)
+    # A tolerance below R: it grows by twelve orders of magnitude with its relative error.
+    tight = integrate_ensemble(system, Q, R, eta=0.4, alpha=times, rtol=1e-9, atol=1e-20, method=method)
+    np.testing.assert_allclose(tight["R"], reference["R"], rtol=1e-8)
+    assert (np.abs(reference["R"][:, 0]) < 1e-7).all()
+    assert (reference["loss"][:, -1] < 0.1).all()
+    # Far above R: growth is as good as steps that are right for Q.
+    loose = integrate_ensemble(system, Q, R, eta=0.4, alpha=times, rtol=1e-9, atol=1e-10, method=method)
+    np.testing.assert_allclose(loose["R"], reference["R"], rtol=1e-2)
+
+
+def near_solution(count: int, distance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Overlaps of weights √(b/a) O W* + noise: a zero-loss solution, but for the noise."""
+    generator = np.random.default_rng(4)
+    solutions = np.sqrt(2.0) * np.linalg.qr(generator.standard_normal((count, 4, 2)))[0]
+    weights = np.concatenate([solutions, np.zeros((count, 4, 4))], axis=2)
+    weights += distance * generator.standard_normal(weights.shape)
+    return weights @ np.swapaxes(weights, 1, 2), weights[:, :, :2]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_near_the_solution_manifold(system, method):
+    Q, R = near_solution(5, distance=1e-6)
+    times = [0.0, 1.0, 10.0, 300.0]
+    reference = references(system, Q, R, eta=0.4, alpha=times)
+    ensemble = integrate_ensemble(system, Q, R, eta=0.4, alpha=times, rtol=1e-10, atol=1e-14, method=method)
+    assert (ensemble["status"] == "ok").all()
+    np.testing.assert_allclose(ensemble["Q"], reference["Q"], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(ensemble["R"], reference["R"], rtol=0, atol=1e-10)
+    assert (np.abs(ensemble["loss"].values[:, 0]) > 1e-13).all()
+    assert (np.abs(ensemble["loss"].values[:, -1]) < 1e-14).all()
+
+
+def test_on_the_solution_manifold(system):
+    Q, R = near_solution(9, distance=0.0)
+    ensemble = integrate_ensemble(system, Q, R, eta=0.4, alpha=[1e4], output="final", **FAST)
+    assert (ensemble["status"] == "ok").all()
+    np.testing.assert_allclose(ensemble["Q"], Q, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(ensemble["loss"], 0.0, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "atol",
+    [
+        1e-30,
+        1e-50,
+    ],
+)
+def test_overlaps_of_zero_with_a_tiny_tolerance(system, start, atol):
+    Q, R = start[0], np.zeros_like(start[1])
+    ensemble = integrate_ensemble(system, Q, R, eta=0.4, alpha=[0.0, 50.0], atol=atol, **FAST)
+    assert (ensemble["status"] == "ok").all()
+    assert (ensemble["R"] == 0.0).all()
+    reference = references(system, Q, R, eta=0.4, alpha=[0.0, 50.0])
+    assert largest_error(ensemble, reference) < 1e-7
+
+
+def test_diverging_rates(system, start):
+    rates = np.where(np.arange(13) % 3 == 1, np.linspace(1.5, 50.0, 13), 0.4)
+    wild = rates > 1.0
+    settings = {"alpha": np.linspace(0.0, 20.0, 1001), "rtol": 1e-8, "atol": 1e-10}
+    ensemble = integrate_ensemble(system, *start, eta=rates, **settings)
+    assert (ensemble["status"][wild] == "diverged").all()
+    assert (ensemble["status"][~wild] == "ok").all()
+    reached = ensemble["alpha"].values <= ensemble["alpha_end"].values[:, None]
+    for name in ("Q", "R", "loss"):
+        finite = np.isfinite(ensemble[name].values.reshape(*reached.shape, -1))
+        assert (finite == reached[:, :, None]).all()
+    assert reached[~wild].all()
+    single = references(system, start[0][wild], start[1][wild], eta=rates[wild], **settings)
+    assert (single["status"] == "diverged").all()
+    np.testing.assert_allclose(ensemble["alpha_end"][wild], single["alpha_end"], rtol=1e-6)
+    for name in ("steps", "rejected"):
+        assert (single[name] > 100).all()
+        np.testing.assert_allclose(ensemble[name][wild], single[name], rtol=0.1)
+    # The others, to the last bit as if these were not there.
+    calm = integrate_ensemble(
+        system, start[0][~wild], start[1][~wild], eta=rates[~wild], **settings, threads=1
+    )
+    for name in ("Q", "R", "loss", "steps", "rejected", "alpha_end"):
+        assert calm[name].values.tobytes() == ensemble[name].values[~wild].tobytes()
+
+
+@pytest.mark.parametrize("eta", [1e10, 1e100, 1e300])
+def test_absurd_rates_end(system, start, eta):
+    rates = np.full(13, 0.4)
+    rates[3] = eta
+    ensemble = integrate_ensemble(system, *start, eta=rates, alpha=[0.0, 100.0], **FAST)
+    status = ensemble["status"].values
+    assert status[3] in ("diverged", "step_too_small")
+    assert (np.delete(status, 3) == "ok").all()
+    assert np.isnan(ensemble["loss"].values[3, 1])
+    assert np.isfinite(ensemble["loss"].values[3, 0])
+
+
+def test_steps_are_those_of_integrate(system, start):
+    # One controller: only first steps and rounding differ.
+    rates = np.linspace(0.2, 0.5, 13)
+    settings = {"alpha": 200.0, "rtol": 1e-8, "atol": 1e-10}
+    for method in METHODS:
+        ensemble = integrate_ensemble(system, *start, eta=rates, method=method, **settings)
+        single = references(system, *start, eta=rates, method=method, **settings)
+        assert (single["steps"] > 50).all()
+        np.testing.assert_allclose(ensemble["steps"], single["steps"], rtol=0.1)
+        np.testing.assert_allclose(ensemble["rejected"], single["rejected"], rtol=0.1, atol=3)
+        np.testing.assert_array_equal(ensemble["alpha_end"], single["alpha_end"])
+        np.testing.assert_array_equal(ensemble["status"], single["status"])
+
+
+# Output times.
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [200.0],
+        [0.0, 200.0],
+        [1e-9, 3.0, 3.0 + 1e-12, 150.0, 200.0],
+        np.linspace(0.0, 200.0, 10_000),
+        np.concatenate([np.linspace(40.0, 40.001, 10_000), [200.0]]),
+    ],
+    ids=["one", "ends", "irregular", "many", "many in a step"],
+)
+def test_output_times(system, start, times):
+    start = start[0][:3], start[1][:3]
+    ensemble = integrate_ensemble(system, *start, eta=0.4, alpha=times)
+    np.testing.assert_array_equal(ensemble["alpha"], times)
+    assert largest_error(ensemble, references(system, *start, eta=0.4, alpha=times)) < 1e-7
+    assert (ensemble["alpha_end"] == 200.0).all()
+    if times[0] == 0.0:
+        np.testing.assert_array_equal(ensemble["Q"][:, 0], start[0])
+        np.testing.assert_array_equal(ensemble["R"][:, 0], start[1])
+
+
+def test_a_short_time_is_one_step(system, start):
+    ensemble = integrate_ensemble(system, *start, eta=0.4, alpha=[1e-300], output="final", **FAST)
+    assert (ensemble["steps"] == 1).all()
+    np.testing.assert_allclose(ensemble["Q"], start[0], rtol=1e-15, atol=1e-15)
+
+
+# Events.
+
+THRESHOLD = 0.1
+
+
+@pytest.fixture(scope="module")
+def escapes(system, start) -> tuple[np.ndarray, np.ndarray]:
+    """Rates, and the times when tight runs come down to the threshold; NaN if not by α = 150."""
+    rates = np.linspace(0.05, 0.5, 13)
+
+    def escape(k: int) -> float:
+        settings = {"eta": rates[k], **TIGHT}
+
+        def excess(alpha: float) -> float:
+            run = integrate(system, start[0][k], start[1][k], alpha=[alpha], **settings)
+            return run["loss"].item() - THRESHOLD
+
+        coarse = integrate(system, start[0][k], start[1][k], alpha=150.0, **settings)
+        below = np.flatnonzero(coarse["loss"].values <= THRESHOLD)
+        if not below.size:
+            return np.nan
+        times = coarse["alpha"].values[below[0] - 1 : below[0] + 1]
+        return brentq(excess, *times, xtol=1e-12, rtol=1e-14)
+
+    return rates, np.array([escape(k) for k in range(13)])
+
+
+@pytest.mark.parametrize("output", ["all", "final", "loss"])
+@pytest.mark.parametrize(("method", "rtol"), [("tsit5", 1e-10), ("prince8", 1e-8), ("prince8", 1e-11)])
+def test_escape_times(system, start, escapes, method, rtol, output):
+    rates, expected = escapes
+    ensemble = integrate_ensemble(
+        system,
+        *start,
+        eta=rates,
+        alpha=150.0,
+        method=method,
+        rtol=rtol,
+        atol=0.01 * rtol,
+        stop_loss=THRESHOLD,
+        output=output,
+    )
+    escaped = np.isfinite(expected)
+    assert 0 < escaped.sum() < escaped.size
+    assert ensemble.attrs["stop_loss"] == THRESHOLD
+    np.testing.assert_array_equal(np.isfinite(ensemble["escape_alpha"]), escaped)
+    # An error of the state is divided by the slope of the loss, about 1/50.
+    np.testing.assert_allclose(ensemble["escape_alpha"], expected, rtol=0, atol=2e3 * rtol)
+    np.testing.assert_array_equal(ensemble["alpha_end"][escaped], ensemble["escape_alpha"][escaped])
+    assert (ensemble["alpha_end"][~escaped] == 150.0).all()
+    assert (ensemble["status"] == "ok").all()
+    if output == "final":
+        assert ensemble["loss"].dims == ("trajectory",)
+        np.testing.assert_allclose(ensemble["loss"][escaped], THRESHOLD, rtol=0, atol=1e-12)
+        losses = system.loss(ensemble["Q"].values, ensemble["R"].values)
+        np.testing.assert_allclose(losses[escaped], THRESHOLD, rtol=0, atol=1e-12)
+        assert (ensemble["loss"][~escaped] > THRESHOLD).all()
+    else:
+        reached = ensemble["alpha_end"].values[:, None] >= ensemble["alpha"].values
+        np.testing.assert_array_equal(np.isfinite(ensemble["loss"]), reached)
+        assert (ensemble["loss"].values[reached] > THRESHOLD).all()
+
+
+def test_threshold_above_the_start(system, start):
+    settings = {"eta": 0.4, "alpha": 150.0, **FAST}
+    at_once = integrate_ensemble(system, *start, stop_loss=1e3, **settings)
+    assert (at_once["escape_alpha"] == 0.0).all()
+    assert (at_once["steps"] == 0).all()
+    np.testing.assert_array_equal(at_once["Q"][:, 0], start[0])
+    np.testing.assert_array_equal(np.isfinite(at_once["loss"]).sum("alpha"), 1)
+    final = integrate_ensemble(system, *start, stop_loss=1e3, output="final", **settings)
+    np.testing.assert_array_equal(final["Q"], start[0])
+    np.testing.assert_array_equal(final["R"], start[1])
+
+
+@pytest.mark.parametrize("threshold", [0.0, -1.0, 1e-30])
+def test_threshold_that_is_never_reached(system, start, threshold):
+    settings = {"eta": 0.4, "alpha": 60.0, **FAST}
+    watched = integrate_ensemble(system, *start, stop_loss=threshold, **settings)
+    assert np.isnan(watched["escape_alpha"]).all()
+    # And to watch changes nothing.
+    plain = integrate_ensemble(system, *start, **settings)
+    assert "escape_alpha" not in plain
+    for name in plain.data_vars:
+        np.testing.assert_array_equal(watched[name], plain[name])
+
+
+def test_a_diverging_trajectory_has_no_event(system, start):
+    rates = np.where(np.arange(13) == 5, 3.0, 0.4)
+    ensemble = integrate_ensemble(system, *start, eta=rates, alpha=150.0, stop_loss=THRESHOLD, **FAST)
+    np.testing.assert_array_equal(np.isnan(ensemble["escape_alpha"]), rates == 3.0)
+    np.testing.assert_array_equal(ensemble["status"] == "diverged", rates == 3.0)
+
+
+# The dataset.
+
+
+def test_dataset(system, start):
+    rates = np.linspace(0.1, 0.4, 13)
+    ensemble = integrate_ensemble(system, *start, eta=rates, label_noise=0.5, alpha=30.0, **FAST)
+    assert dict(ensemble.sizes) == {"trajectory": 13, "alpha": 200, "i": 4, "j": 4, "r": 2, "s": 2}
+    assert ensemble["Q"].dims == ("trajectory", "alpha", "i", "j")
+    assert ensemble["R"].dims == ("trajectory", "alpha", "i", "r")
+    assert ensemble["loss"].dims == ("trajectory", "alpha")
+    np.testing.assert_array_equal(ensemble["trajectory"], np.arange(13))
+    np.testing.assert_array_equal(ensemble["alpha"], np.linspace(0.0, 30.0, 200))
+    np.testing.assert_array_equal(ensemble["eta"], rates)
+    np.testing.assert_array_equal(ensemble["label_noise"], 0.5)
+    np.testing.assert_array_equal(ensemble["T"], np.eye(2))
+    np.testing.assert_array_equal(ensemble["Q"], ensemble["Q"].transpose("trajectory", "alpha", "j", "i"))
+    losses = system.loss(ensemble["Q"].values, ensemble["R"].values)
+    np.testing.assert_allclose(ensemble["loss"], losses, rtol=1e-12, atol=1e-15)
+    expected = {"rtol": 1e-8, "atol": 1e-10, "method": "tsit5", "output": "all"}
+    expected |= {**system.model.to_dict(), "version": f"overlap-ode {VERSION}"}
+    assert {name: ensemble.attrs[name] for name in expected} == expected
+    assert all(ensemble[name].attrs["long_name"] for name in ensemble.data_vars)
+
+
+def test_outputs_agree(system, start):
+    settings = {"eta": 0.4, "alpha": [0.0, 10.0, 60.0], **FAST}
+    everything, final, losses = (
+        integrate_ensemble(system, *start, output=output, **settings) for output in ("all", "final", "loss")
+    )
+    for name in ("Q", "R"):
+        np.testing.assert_array_equal(final[name], everything[name][:, -1])
+        assert name not in losses
+    assert "alpha" not in final.dims
+    np.testing.assert_array_equal(losses["loss"], everything["loss"])
+    np.testing.assert_allclose(final["loss"], everything["loss"][:, -1], rtol=1e-12, atol=1e-15)
+
+
+def test_arrays_of_the_caller_are_not_touched(system, start):
+    rates = np.full(13, 0.3)
+    before = [array.copy() for array in (*start, rates)]
+    integrate_ensemble(system, *start, eta=rates, alpha=1.0, **FAST)
+    for array, copy in zip((*start, rates), before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_any_kind_of_array(system, start):
+    settings = {"alpha": [1.0], **FAST}
+    expected = integrate_ensemble(system, *start, eta=[1.0] * 13, **settings)
+    for Q, R, eta in (
+        (np.asfortranarray(start[0]), np.asfortranarray(start[1]), 1),
+        (start[0].tolist(), start[1].tolist(), np.ones(13, dtype=int)),
+        (np.repeat(start[0], 2, axis=0)[::2], np.repeat(start[1], 2, axis=0)[::2], np.ones(26)[::2]),
+    ):
+        ensemble = integrate_ensemble(system, Q, R, eta=eta, **settings)
+        for name in expected.data_vars:
+            np.testing.assert_array_equal(ensemble[name], expected[name])
+
+
+def test_progress(system, start):
+    calls: list[tuple[int, int]] = []
+    integrate_ensemble(
+        system, *start, eta=0.4, alpha=1.0, progress=lambda *call: calls.append(call), **FAST
+    )
+    assert calls[-1] == (13, 13)
+
+
+# Symmetries.
+
+
+@functools.cache
+def permuted_start() -> tuple[np.ndarray, np.ndarray]:
+    return random_overlaps(4, 2, n=50, seed=9, trajectories=5)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    students=st.permutations(range(4)),
+    teachers=st.permutations(range(2)),
+    lanes=st.permutations(range(5)),
+    noise=st.sampled_from([0.0, 0.3]),
+)
+def test_permutations(system, students, teachers, lanes, noise):
+    Q, R = permuted_start()
+    rates = np.linspace(0.1, 0.5, 5)
+    settings = {"label_noise": noise, "alpha": [0.0, 10.0, 40.0], "rtol": 1e-10, "atol": 1e-12}
+    expected = integrate_ensemble(system, Q, R, eta=rates, **settings)
+    # Of lanes: to the last bit.
+    shuffled = integrate_ensemble(system, Q[lanes], R[lanes], eta=rates[lanes], **settings)
+    for name in ("Q", "R", "loss", "steps"):
+        np.testing.assert_array_equal(shuffled[name], expected[name][lanes])
+    # Of students and of teachers: other sums, other rounding.
+    pairs = np.ix_(range(5), students, students), np.ix_(range(5), students, teachers)
+    permuted = integrate_ensemble(system, Q[pairs[0]], R[pairs[1]], eta=rates, **settings)
+    np.testing.assert_allclose(permuted["loss"], expected["loss"], rtol=0, atol=1e-8)
+    for name, columns in (("Q", students), ("R", teachers)):
+        values = expected[name].values[:, :, students][:, :, :, columns]
+        np.testing.assert_allclose(permuted[name], values, rtol=0, atol=1e-8)
+
+
+# Bad input.
+
+
+def changed(array: np.ndarray, index: tuple[int, ...], value: float) -> np.ndarray:
+    copy = array.copy()
+    copy[index] = value
+    return copy
+
+
+def assert_refused(system, Q, R, option: str, message: str, **settings) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        integrate_ensemble(system, Q, R, **{"eta": 0.4, "alpha": 1.0, **settings})
+    assert caught.value.option == option
+    assert str(caught.value).startswith(f"{option}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("eta", -0.1, "greater than 0"),
+        ("eta", 0.0, "greater than 0"),
+        ("eta", np.nan, "finite"),
+        ("eta", "0.4", "not a number"),
+        ("eta", True, "not a number"),
+        ("eta", None, "not a number"),
+        ("eta", np.full(12, 0.4), r"shape \(12,\), not \(13,\)"),
+        ("eta", np.full((13, 1), 0.4), "shape"),
+        ("eta", [], "shape"),
+        ("eta", changed(np.full(13, 0.4), (7,), 0.0), "greater than 0"),
+        ("eta", changed(np.full(13, 0.4), (7,), -1.0), "greater than 0"),
+        ("eta", changed(np.full(13, 0.4), (7,), np.nan), "not finite"),
+        ("eta", ["0.4"] * 13, "not real numbers"),
+        ("label_noise", -1e-9, "at least 0"),
+        ("label_noise", changed(np.zeros(13), (7,), -1.0), "at least 0"),
+        ("label_noise", np.inf, "finite"),
+        ("label_noise", np.zeros(14), "shape"),
+        ("alpha", 0.0, "greater than 0"),
+        ("alpha", [], "no times"),
+        ("alpha", [1.0, 1.0], "ascending"),
+        ("alpha", [-1.0, 1.0], "0 or more"),
+        ("alpha", [1.0, np.inf], "not finite"),
+        ("rtol", 1e-15, "at least"),
+        ("atol", 0.0, "greater than 0"),
+        ("method", "rk4", "'rk4' is not one of"),
+        ("method", "scipy:LSODA", "is not one of"),
+        ("method", None, "is not one of"),
+        ("output", "everything", "'everything' is not one of all, final, loss"),
+        ("output", None, "is not one of"),
+        ("stop_loss", np.nan, "finite"),
+        ("stop_loss", np.inf, "finite"),
+        ("stop_loss", "low", "not a number"),
+        ("stop_loss", [0.1] * 13, "not a number"),
+        ("threads", 0, "integer"),
+        ("threads", -1, "integer"),
+        ("threads", "2", "integer"),
+        ("threads", 2.0, "integer"),
+        ("threads", True, "integer"),
+        ("T", np.eye(2), "orthonormal"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_bad_settings(system, start, option, value, message):
+    assert_refused(system, *start, option, message, **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("eta", [[0.1], [0.2, 0.3]]),
+        ("label_noise", [[0.1], [0.2, 0.3]]),
+        ("alpha", [[1.0], [2.0, 3.0]]),
+        ("Q0", [[1.0], [2.0, 3.0]]),
+        ("method", ["tsit5"]),
+    ],
+    ids=str,
+)
+def test_ragged_lists(system, start, option, value):
+    Q, R = start
+    settings = {} if option == "Q0" else {option: value}
+    assert_refused(system, value if option == "Q0" else Q, R, option, "is not", **settings)
+
+
+def test_bad_shapes(system, start):
+    Q, R = start
+    for wrong in (Q[0], Q[None], Q[:0], Q[0, 0], 1.0, "Q", None):
+        assert_refused(system, wrong, R, "Q0", r"not \(trajectories, 4, 4\)")
+    assert_refused(system, Q[:, :3, :3], R, "Q0", "shape")
+    for wrong in (R[0], R[:12], R[None], np.swapaxes(R, 1, 2), R[:, :, :1]):
+        assert_refused(system, Q, wrong, "R0", "shape")
+    assert_refused(system, Q + 0j, R, "Q0", "complex")
+    assert_refused(system, Q, R.astype(str), "R0", "not real numbers")
+
+
+def test_bad_trajectories_are_named(system, system_of, start):
+    Q, R = start
+    assert_refused(system, changed(Q, (7, 1, 1), -1.0), R, "Q0", "trajectory 7 .*positive semi-definite")
+    assert_refused(system, changed(Q, (7, 0, 1), 0.5), R, "Q0", "trajectory 7 .*symmetric")
+    assert_refused(system, Q, changed(R, (7, 2, 1), 1.5), "R0", "trajectory 7 .*positive semi-definite")
+    assert_refused(system, changed(Q, (7, 0, 0), np.nan), R, "Q0", "not finite")
+    assert_refused(system, Q, changed(R, (7, 0, 0), np.inf), "R0", "not finite")
+    # The first wrong one of several.
+    several = changed(changed(Q, (9, 1, 1), -1.0), (5, 0, 0), -1.0)
+    assert_refused(system, several, R, "Q0", "trajectory 5 ")
+    sphere = system_of(3, 2, constraint="sphere", teacher="general")
+    Q, R = random_overlaps(3, 2, seed=2, trajectories=9, constraint="sphere", T=TEACHER)
+    zero = Q.copy()
+    zero[6, 2, :] = zero[6, :, 2] = 0.0
+    without = R.copy()
+    without[6, 2] = 0.0
+    assert_refused(sphere, zero, without, "Q0", "trajectory 6 .*norm zero", T=TEACHER)
+    assert_refused(sphere, Q, R, "T", "is required")
+
+
+def test_slightly_asymmetric_overlaps_are_made_symmetric(system, start):
+    # As from a file: errors of rounding are no reason to stop.
+    Q, R = start
+    noisy = Q + 1e-10 * np.random.default_rng(0).standard_normal(Q.shape)
+    ensemble = integrate_ensemble(system, noisy, R, eta=0.4, alpha=[0.0, 1.0], **FAST)
+    np.testing.assert_array_equal(ensemble["Q"][:, 0], 0.5 * (noisy + np.swapaxes(noisy, 1, 2)))
+
+
+@pytest.mark.parametrize("kind", ["avx2", "baseline"])
+def test_restricted_vectors(system, start, kind, monkeypatch):
+    settings = {"eta": 0.4, "rtol": 1e-10, "atol": 1e-12, **FAST}
+    expected = integrate_ensemble(system, *start, **settings)
+    monkeypatch.setenv(jit.ENVIRONMENT, kind)
+    restricted = integrate_ensemble(system, *start, **settings)
+    if jit.target(kind).fma:
+        # Lanes, not arithmetic, are what is different.
+        xarray.testing.assert_identical(restricted, expected)
+    assert largest_error(restricted, expected) < 1e-8
+
+
+def test_number_of_threads_does_not_matter(system, start):
+    runs = [integrate_ensemble(system, *start, eta=0.4, threads=n, **FAST) for n in (None, 1, 2, 30)]
+    for run, name in itertools.product(runs[1:], runs[0].data_vars):
+        assert run[name].values.tobytes() == runs[0][name].values.tobytes()

@@ -1,0 +1,443 @@
+"""The kernels one by one, against one Runge-Kutta step in NumPy."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from vector_code import EPSILON, GUARD, aligned, call, random_lanes, scalar_drift, scalar_module
+
+from derive import Model
+from runtime.simd import jit, unrolled
+from runtime.simd import layout as at
+from runtime.simd.emitter import DOUBLED_STATE
+from runtime.simd.kernels import KERNELS, Kernels, compile_kernels
+from runtime.stepper import (
+    GROW,
+    INTEGRAL,
+    PROPORTIONAL,
+    SAFETY,
+    SHRINK,
+    SHRINK_NOT_FINITE,
+)
+from runtime.tableaux import TABLEAUX, Tableau
+
+RTOL, ATOL = 1e-8, 1e-10
+METHODS = tuple(TABLEAUX)
+# Polynomials for log₂ and 2ˣ are good to this, which step sizes inherit.
+STEP_ACCURACY = 1e-5
+MODEL = Model(3, 2, constraint="sphere", teacher="general")
+
+
+@dataclasses.dataclass
+class Lanes:
+    """Memory of the kernels with a trajectory in every lane, ready for its first step."""
+
+    model: Model
+    tableau: Tableau
+    kernels: Kernels
+    memory: np.ndarray
+    states: np.ndarray
+    parameters: np.ndarray
+
+    def __call__(self, name: str) -> int:
+        assert name in KERNELS
+        return call(self.kernels.compiled, name, self.memory)
+
+    def rows(self, first: int) -> np.ndarray:
+        """A block of components of the size of the state, (lane, component)."""
+        return self.memory[first : first + self.kernels.layout.size].T
+
+    @property
+    def count(self) -> int:
+        return self.kernels.lanes
+
+    def point(self, control: int, rows: np.ndarray) -> None:
+        """Make a control of each lane the address of a row of its own."""
+        assert len(rows) == self.count
+        self.memory.view(np.int64)[control] = rows.ctypes.data + np.arange(self.count) * rows.strides[0]
+
+    def slopes(self, lane: int, h: float) -> np.ndarray:
+        """All slopes of a step in plain Python, the last one at its end."""
+        a, b = self.tableau.a, self.tableau.b
+        slopes: list[np.ndarray] = []
+        y, parameters = self.states[lane], self.parameters[lane]
+        for weights in [*a, b]:
+            trial = y + h * sum((w * k for w, k in zip(weights, slopes, strict=False)), np.zeros_like(y))
+            slopes.append(scalar_drift(self.model, trial, parameters))
+        return np.array(slopes)
+
+
+@pytest.fixture(params=METHODS)
+def lanes(request) -> Lanes:
+    return make_lanes(MODEL, request.param)
+
+
+def make_lanes(model: Model, method: str, seed: int = 1) -> Lanes:
+    kernels = compile_kernels(model, method, jit.target())
+    layout, count = kernels.layout, kernels.lanes
+    states, parameters = random_lanes(model, count, seed)
+    memory = aligned(layout.components + 1, count)
+    memory[layout.components] = GUARD
+    memory[layout.parameter : layout.state] = parameters.T
+    memory[layout.state : layout.new_state] = states.T
+    memory[at.RTOL], memory[at.ATOL] = RTOL, ATOL
+    memory[at.TIME_END] = 1e3
+    # Why at once: every step then asks for attention, and advance returns after it.
+    memory[at.NEXT_OUTPUT] = 0.0
+    memory[at.BOUND] = 1e6
+    memory[at.FRESH] = memory[at.LIVE] = 1.0
+    # No output is due yet.
+    memory[at.LIMIT] = -1.0
+    lanes = Lanes(model, TABLEAUX[method], kernels, memory, states, parameters)
+    lanes("start")
+    return lanes
+
+
+def scale(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    return ATOL + RTOL * np.maximum(np.abs(before), np.abs(after))
+
+
+# start
+
+
+def test_start(lanes):
+    for lane in range(lanes.count):
+        y = lanes.states[lane]
+        slope = scalar_drift(lanes.model, y, lanes.parameters[lane])
+        np.testing.assert_allclose(
+            lanes.rows(lanes.kernels.layout.slope)[lane], slope, rtol=0, atol=100 * EPSILON
+        )
+        size, speed = (np.sqrt(np.mean((x / scale(y, y)) ** 2)) for x in (y, slope))
+        np.testing.assert_allclose(lanes.memory[at.STEP, lane], 0.01 * size / speed, rtol=1e-12)
+    assert (lanes.memory[at.FRESH] == 0.0).all()
+    assert (lanes.memory[at.LAST_ERROR] == 1.0).all()
+
+
+def test_start_leaves_running_lanes_alone(lanes):
+    lanes.memory[at.STEP], lanes.memory[at.LAST_ERROR] = 0.125, 0.25
+    lanes.memory[at.ATTEMPTS], lanes.memory[at.REJECTIONS] = 7.0, 2.0
+    lanes.memory[at.FRESH, 0] = 1.0
+    before = lanes.memory.copy()
+    lanes("start")
+    assert lanes.memory[at.STEP, 0] != before[at.STEP, 0]
+    assert lanes.memory[at.ATTEMPTS, 0] == lanes.memory[at.REJECTIONS, 0] == 0.0
+    np.testing.assert_array_equal(lanes.memory[:, 1:], before[:, 1:])
+
+
+def test_start_from_a_state_that_does_not_move_or_has_no_size():
+    model = Model(2, 1)
+    lanes = make_lanes(model, "tsit5")
+    layout = lanes.kernels.layout
+    # No students at all: no drift either. And the solution, where the drift is zero.
+    lanes.memory[layout.state : layout.new_state, 0] = 0.0
+    Q, R = np.full((2, 2), 1.0), np.full((2, 1), 1.0)
+    lanes.memory[layout.state : layout.new_state, 1] = scalar_module(model).pack(Q, R)
+    lanes.memory[layout.parameter + 1] = 0.0
+    lanes.memory[at.FRESH] = 1.0
+    lanes("start")
+    assert (lanes.memory[at.STEP] > 0.0).all()
+    lanes("advance")
+    lanes("commit")
+    assert (lanes.rows(layout.state)[0] == 0.0).all()
+    np.testing.assert_allclose(lanes.rows(layout.state)[1], 1.0, rtol=0, atol=1e-12)
+    assert (lanes.memory[at.ATTEMPTS, :2] == 1.0).all()
+    assert (lanes.memory[at.REJECTIONS, :2] == 0.0).all()
+
+
+# advance
+
+
+def test_one_step_of_the_tableau(lanes):
+    layout, tableau = lanes.kernels.layout, lanes.tableau
+    # A step of its own for every lane, from easily accepted to certainly rejected.
+    steps = np.geomspace(1e-3, 3.0, lanes.count)
+    lanes.memory[at.STEP] = steps
+    lanes.memory[at.LAST_ERROR] = last = 0.3
+    bits = lanes("advance")
+    accepted = lanes.memory[at.ACCEPTED] > 0.5
+    assert 0 < accepted.sum() < lanes.count
+    assert bits == sum(1 << int(lane) for lane in np.flatnonzero(accepted))
+    np.testing.assert_array_equal(lanes.memory[at.ATTEMPTED], steps)
+    np.testing.assert_array_equal(lanes.memory[at.NEW_TIME], np.where(accepted, steps, 0.0))
+    exponent = 1.0 / (tableau.error_order + 1)
+    for lane, h in enumerate(steps):
+        y, slopes = lanes.states[lane], lanes.slopes(lane, h)
+        new = y + h * tableau.b @ slopes[:-1]
+        np.testing.assert_allclose(lanes.rows(layout.new_state)[lane], new, rtol=1e-12, atol=1e-13)
+        assert lanes.memory[at.LARGEST, lane] == np.max(np.abs(lanes.rows(layout.new_state)[lane]))
+        error = np.sqrt(np.mean((h * tableau.e @ slopes / scale(y, new)) ** 2))
+        # Why not smaller ones: errors below are rounding, of which no two codes agree.
+        if error < 1e-4:
+            continue
+        assert accepted[lane] == (error <= 1.0)
+        if accepted[lane]:
+            factor = SAFETY * error ** (-PROPORTIONAL * exponent) * last ** (INTEGRAL * exponent)
+            np.testing.assert_allclose(lanes.memory[at.ERROR, lane], error, rtol=1e-3)
+        else:
+            factor = SAFETY * error**-exponent
+            assert lanes.memory[at.ERROR, lane] == last
+        factor = min(max(factor, SHRINK), GROW)
+        np.testing.assert_allclose(lanes.memory[at.FACTOR, lane], h * factor, rtol=1e-3)
+
+
+def test_controller_formula():
+    """The step that follows an error, without Runge-Kutta rounding: log₂ and 2ˣ are polynomials."""
+    lanes = make_lanes(MODEL, "tsit5")
+    exponent = 1.0 / (lanes.tableau.error_order + 1)
+    lasts = np.geomspace(1e-10, 1.0, lanes.count)
+    lanes.memory[at.STEP] = h = 0.005
+    lanes.memory[at.LAST_ERROR] = lasts
+    lanes("advance")
+    error = lanes.memory[at.ERROR]
+    factor = SAFETY * error ** (-PROPORTIONAL * exponent) * lasts ** (INTEGRAL * exponent)
+    factor = np.clip(factor, SHRINK, GROW)
+    assert (lanes.memory[at.ACCEPTED] == 1.0).all()
+    assert np.ptp(factor) > 0.1
+    np.testing.assert_allclose(lanes.memory[at.FACTOR], h * factor, rtol=STEP_ACCURACY)
+
+
+def test_no_growth_right_after_a_failure():
+    lanes = make_lanes(MODEL, "tsit5")
+    lanes.memory[at.STEP] = 1e-3
+    lanes.memory[at.FAILED_BEFORE, ::2] = 1.0
+    lanes("advance")
+    assert (lanes.memory[at.FACTOR, ::2] == 1e-3).all()
+    assert (lanes.memory[at.FACTOR, 1::2] > 1e-3).all()
+
+
+def test_values_that_are_not_finite_are_rejected(lanes):
+    lanes.memory[at.STEP] = 1e-3
+    lanes.memory[at.STEP, 1] = 1e200
+    lanes.memory[at.TIME_END] = 1e300
+    lanes("advance")
+    assert lanes.memory[at.ACCEPTED, 1] == 0.0
+    assert lanes.memory[at.NOT_FINITE, 1] == 1.0
+    np.testing.assert_allclose(lanes.memory[at.FACTOR, 1], SHRINK_NOT_FINITE * 1e200)
+    others = np.delete(lanes.memory, 1, axis=1)
+    assert (others[at.ACCEPTED] == 1.0).all()
+    assert (others[at.NOT_FINITE] == 0.0).all()
+    assert np.isfinite(others).all()
+
+
+def test_last_step_ends_at_the_end(lanes):
+    lanes.memory[at.TIME] = time = 0.7
+    # A third of the step, the step itself, and a sliver more than it.
+    rest = np.full(lanes.count, 0.003)
+    rest[1], rest[2] = 0.01, 0.01 * (1.0 + 1e-9)
+    lanes.memory[at.TIME_END] = time + rest
+    lanes.memory[at.STEP] = 0.01
+    lanes("advance")
+    np.testing.assert_array_equal(lanes.memory[at.NEW_TIME], lanes.memory[at.TIME_END])
+    np.testing.assert_array_equal(lanes.memory[at.ATTEMPTED], lanes.memory[at.TIME_END] - time)
+
+
+def test_idle_lanes_never_ask(lanes):
+    lanes.memory[at.STEP] = 1e-3
+    lanes.memory[at.LIVE, 1:] = 0.0
+    idle = lanes.memory[:, 1:].copy()
+    layout = lanes.kernels.layout
+    assert lanes("advance") == 1
+    assert lanes("watch") == 1
+    lanes("commit")
+    np.testing.assert_array_equal(
+        lanes.memory[layout.state : layout.new_state, 1:], idle[layout.state : layout.new_state]
+    )
+
+
+def test_attention_for_an_output_or_a_bound(lanes):
+    lanes.memory[at.STEP] = 1e-3
+    lanes.memory[at.NEXT_OUTPUT] = 1e300
+    lanes.memory[at.NEXT_OUTPUT, 1] = 0.02
+    lanes.memory[at.NEXT_OUTPUT, 0] = 0.02
+    lanes.memory[at.BOUND, 2] = 1e-3
+    assert lanes("advance") == 1 << 2
+    assert (lanes.memory[at.ATTEMPTS] == 0.0).all()
+    lanes.memory[at.BOUND, 2] = 1e6
+    bits = lanes("advance")
+    due = lanes.memory[at.NEXT_OUTPUT] <= lanes.memory[at.NEW_TIME]
+    assert bits & 0b11
+    assert bits == sum(1 << int(lane) for lane in np.flatnonzero(due))
+    # It took several steps to come there, and every lane took as many.
+    assert (lanes.memory[at.ATTEMPTS] == lanes.memory[at.ATTEMPTS, 0]).all()
+    assert lanes.memory[at.ATTEMPTS, 0] > 1.0
+
+
+def test_attention_for_the_loss(lanes):
+    lanes.memory[at.STEP] = 1e-3
+    lanes.memory[at.NEXT_OUTPUT] = 1e300
+    lanes.memory[at.THRESHOLD] = -1.0
+    lanes.memory[at.THRESHOLD, 1] = 1e6
+    assert lanes("watch") == 1 << 1
+    assert np.flatnonzero(lanes.memory[at.CROSSED]).tolist() == [1]
+    loss = scalar_module(lanes.model).loss
+    for lane, y in enumerate(lanes.rows(lanes.kernels.layout.new_state)):
+        expected = loss(np.ascontiguousarray(y), lanes.parameters[lane])
+        np.testing.assert_allclose(lanes.memory[at.NEW_LOSS, lane], expected, rtol=1e-12)
+
+
+# commit, dense, evaluate, loss, scatter
+
+
+def test_commit_takes_accepted_steps_only(lanes):
+    layout = lanes.kernels.layout
+    lanes.memory[at.STEP] = np.geomspace(1e-3, 3.0, lanes.count)
+    lanes("advance")
+    accepted = lanes.memory[at.ACCEPTED] > 0.5
+    old, new = lanes.rows(layout.state).copy(), lanes.rows(layout.new_state).copy()
+    first, last = (lanes.rows(layout.slope_of(k)).copy() for k in (0, layout.stages))
+    lanes("commit")
+    taken = accepted[:, None]
+    np.testing.assert_array_equal(lanes.rows(layout.state), np.where(taken, new, old))
+    np.testing.assert_array_equal(lanes.rows(layout.slope), np.where(taken, last, first))
+    np.testing.assert_array_equal(lanes.memory[at.TIME], lanes.memory[at.NEW_TIME])
+    np.testing.assert_array_equal(lanes.memory[at.STEP], lanes.memory[at.FACTOR])
+    np.testing.assert_array_equal(lanes.memory[at.REJECTIONS], ~accepted)
+    np.testing.assert_array_equal(lanes.memory[at.FAILED_BEFORE], ~accepted)
+    assert (lanes.memory[at.ATTEMPTS] == 1.0).all()
+
+
+def test_dense_output(lanes):
+    layout, tableau = lanes.kernels.layout, lanes.tableau
+    steps = np.linspace(0.01, 0.05, lanes.count)
+    lanes.memory[at.STEP] = steps
+    lanes("advance")
+    lanes("dense")
+    thetas = np.linspace(0.0, 1.0, lanes.count)
+    lanes.memory[at.THETA] = thetas
+    lanes("evaluate")
+    output = lanes.rows(layout.output)
+    # The ends are the states themselves, to the last bit.
+    np.testing.assert_array_equal(output[0], lanes.states[0])
+    np.testing.assert_array_equal(output[-1], lanes.rows(layout.new_state)[-1])
+    powers = np.arange(1, layout.degree + 1)
+    for lane in range(lanes.count):
+        weights = tableau.p @ thetas[lane] ** powers
+        expected = lanes.states[lane] + steps[lane] * weights @ lanes.slopes(lane, steps[lane])
+        np.testing.assert_allclose(output[lane], expected, rtol=1e-12, atol=1e-13)
+
+
+def test_loss_of_the_output(lanes):
+    lanes.memory[at.THETA] = 0.0
+    lanes("evaluate")
+    lanes("loss")
+    loss = scalar_module(lanes.model).loss
+    expected = [loss(y, q) for y, q in zip(lanes.states, lanes.parameters, strict=True)]
+    np.testing.assert_allclose(lanes.memory[at.LOSS], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("widths", [(1, 1), (1, 2), (2, 1), (2, 2), (3, 2), (4, 2)], ids=str)
+def test_scatter(widths):
+    # Sizes 2, 3, 5, 7, 12 and 18: less than a vector, and every overlap of the last piece.
+    lanes = make_lanes(Model(*widths), "tsit5")
+    size = lanes.kernels.layout.size
+    lanes.memory[at.THETA] = 0.0
+    lanes("evaluate")
+    # Rows in another order than the lanes, not aligned, and one that is written by two lanes.
+    rows = np.full((lanes.count, size + 3), GUARD)
+    places = np.roll(np.arange(lanes.count), 3)
+    addresses = rows.ctypes.data + places * rows.strides[0] + rows.itemsize
+    lanes.memory.view(np.int64)[at.PLACE] = addresses
+    lanes("scatter")
+    np.testing.assert_array_equal(rows[places, 1 : size + 1], lanes.states)
+    assert (rows[:, 0] == GUARD).all()
+    assert (rows[:, size + 1 :] == GUARD).all()
+
+
+@pytest.mark.parametrize("kind", ["states", "losses", "both"])
+def test_write(lanes, kind):
+    layout = lanes.kernels.layout
+    h = lanes.memory[at.STEP] = np.linspace(0.01, 0.05, lanes.count)
+    # Why not 0: the ends of steps are then rounded.
+    lanes.memory[at.TIME] = time = 0.7
+    lanes("advance")
+    lanes("dense")
+    ends = lanes.memory[at.NEW_TIME].copy()
+    # Lane k has k outputs in the step, of which the first is at its start and the last at its end.
+    times = np.full((lanes.count, lanes.count + 2), np.inf)
+    for k in range(lanes.count):
+        times[k, :k] = np.linspace(time, ends[k], k)
+        times[k, k] = time + 2.0 * h[k]
+    states = np.full((lanes.count, lanes.count + 1, layout.size), GUARD)
+    losses = np.full((lanes.count, lanes.count + 1), GUARD)
+    unread = np.full((lanes.count, layout.size), GUARD)
+    for control, rows in zip(
+        (at.POSITION, at.ROW, at.LOSS_ROW, at.DUMMY), (times, states, losses, unread), strict=True
+    ):
+        lanes.point(control, rows)
+    lanes.memory[at.NEXT_OUTPUT] = times[:, 0]
+    lanes.memory[at.LIMIT] = ends
+    # Another lane may need attention while this one is in the middle of a step.
+    lanes.memory[at.LIMIT, -1] = -1.0
+    lanes(f"write_{kind}")
+
+    loss = scalar_module(lanes.model).loss
+    for k in range(lanes.count):
+        written = 0 if k == lanes.count - 1 else k
+        assert lanes.memory[at.NEXT_OUTPUT, k] == times[k, written]
+        expected = np.full((lanes.count + 1, layout.size), GUARD)
+        for m in range(written):
+            lanes.memory[at.THETA] = 1.0 if times[k, m] == ends[k] else (times[k, m] - time) / h[k]
+            lanes("evaluate")
+            expected[m] = lanes.rows(layout.output)[k]
+        if kind == "losses":
+            assert (states[k] == GUARD).all()
+        else:
+            np.testing.assert_array_equal(states[k], expected)
+        if kind == "states":
+            assert (losses[k] == GUARD).all()
+        else:
+            values = [loss(y, lanes.parameters[k]) for y in expected[:written]]
+            np.testing.assert_allclose(losses[k, :written], values, rtol=1e-12)
+            assert (losses[k, written:] == GUARD).all()
+
+
+def test_kernels_stay_in_their_memory(lanes):
+    unread = np.empty((lanes.count, lanes.kernels.layout.size))
+    for control in (at.PLACE, at.ROW, at.LOSS_ROW, at.POSITION, at.DUMMY):
+        lanes.point(control, unread)
+    lanes.memory[at.STEP] = 1e-3
+    for name in KERNELS:
+        lanes(name)
+    assert (lanes.memory[lanes.kernels.layout.components] == GUARD).all()
+
+
+# The choice of code.
+
+
+def test_small_systems_have_two_vectors():
+    target = jit.target()
+    small, large = Model(2, 2), Model(3, 2)
+    assert small.state_size <= DOUBLED_STATE < large.state_size
+    assert compile_kernels(small, "tsit5", target).lanes == 2 * target.lanes
+    assert compile_kernels(large, "tsit5", target).lanes == target.lanes
+
+
+@pytest.fixture
+def budget(monkeypatch):
+    """A function that sets how many operations straight-line code may have."""
+    compile_kernels.cache_clear()
+
+    def set_budget(value):
+        monkeypatch.setattr(unrolled, "UNROLL_BUDGET", value)
+        compile_kernels.cache_clear()
+
+    yield set_budget
+    compile_kernels.cache_clear()
+
+
+def test_one_step_of_loops_is_that_of_straight_lines(budget):
+    model = Model(5, 3, constraint="sphere", teacher="general")
+    ways = []
+    for value in (0, 10**9):
+        budget(value)
+        lanes = make_lanes(model, "tsit5")
+        lanes.memory[at.STEP] = np.linspace(0.01, 0.05, lanes.count)
+        lanes("watch")
+        ways.append(lanes)
+    loops, lines = ways
+    assert loops.kernels.layout.scratch > 0 == lines.kernels.layout.scratch
+    place = lines.kernels.layout.new_state
+    np.testing.assert_allclose(loops.rows(place), lines.rows(place), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(loops.memory[at.NEW_LOSS], lines.memory[at.NEW_LOSS], rtol=1e-12)

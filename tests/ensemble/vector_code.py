@@ -1,0 +1,151 @@
+"""Vector code in small modules, called through ctypes; and the scalar code to compare with."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from derive import Model
+from derive.emit.numba_module import numba_module
+from derive.lower import drift_program, loss_program
+from runtime.simd.jit import Compiled, Target
+from runtime.simd.tiles import Tiled
+from runtime.simd.unrolled import Unrolled
+from runtime.simd.vector import ALIGNMENT, BYTES, VectorFunction, integer
+
+EPSILON = np.finfo(np.float64).eps
+# Nobody may overwrite it.
+GUARD = 12345.5
+_GUARD_COMPONENTS = 4
+
+
+def aligned(components: int, lanes: int, fill: float = 0.0) -> np.ndarray:
+    """An array (components, lanes) that vector code can read and write."""
+    room = np.full(components * lanes + ALIGNMENT // BYTES, fill)
+    skip = (-room.ctypes.data % ALIGNMENT) // BYTES
+    return room[skip : skip + components * lanes].reshape(components, lanes)
+
+
+def call(compiled: Compiled, name: str, *arrays: np.ndarray) -> int:
+    """Call a function of vector code with the addresses of the arrays."""
+    function = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * len(arrays))
+    return function(compiled.address(name))(*(array.ctypes.data for array in arrays))
+
+
+def compile_function(target: Target, arguments: int, emit: Callable[[VectorFunction], Any]) -> Compiled:
+    """A module with one function, "f"; what `emit` returns is its result, None is 0."""
+    module = ir.Module("test")
+    vector = VectorFunction(module, "f", target.lanes, target.fma, arguments)
+    result = emit(vector)
+    vector.builder.ret(integer(0) if result is None else result)
+    return Compiled(module, target)
+
+
+class Programs:
+    """The drift and the loss of a model as vector code of one kind."""
+
+    def __init__(self, model: Model, target: Target, tiled: bool) -> None:
+        self.model, self.lanes = model, target.lanes
+        self.programs = {"rhs": drift_program(model), "loss": loss_program(model)}
+        module = ir.Module(model.name)
+        for name, program in self.programs.items():
+            vector = VectorFunction(module, name, target.lanes, target.fma, 4)
+            state, parameters, scratch, result = vector.arguments
+            if tiled:
+                Tiled(vector, model, program).emit(state, parameters, scratch, result)
+            else:
+                body = Unrolled(vector, model, program)
+                body.load(model, state, parameters)
+                body.run()
+                for k, value in enumerate(body.outputs()):
+                    vector.store(value, result, k)
+            vector.builder.ret(integer(0))
+        self.compiled = Compiled(module, target)
+
+    def __call__(self, name: str, states: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Outputs (lane, number) of a program at states and parameters (lane, number)."""
+        program = self.programs[name]
+        inputs = []
+        for rows in (states, parameters):
+            memory = aligned(rows.shape[1], self.lanes)
+            memory[:] = rows.T
+            inputs.append(memory)
+        count = self.model.state_size if name == "rhs" else 1
+        scratch_size = Tiled.scratch_components(program)
+        # Why not a number in the scratch array: what is read there must have been written.
+        scratch = aligned(scratch_size + _GUARD_COMPONENTS, self.lanes, np.nan)
+        scratch[scratch_size:] = GUARD
+        result = aligned(count + _GUARD_COMPONENTS, self.lanes, GUARD)
+        call(self.compiled, name, *inputs, scratch, result)
+        assert (scratch[scratch_size:] == GUARD).all()
+        assert (result[count:] == GUARD).all()
+        return result[:count].T.copy()
+
+
+@lru_cache(maxsize=64)
+def scalar_module(model: Model) -> SimpleNamespace:
+    """The generated module, its functions in plain Python: nothing is fused or reordered."""
+    header = "from numba import njit\n"
+    text = numba_module(model)
+    assert text.count(header) == 1
+    names: dict[str, Any] = {}
+    plain = "def njit(**options):\n    return lambda function: function\n"
+    exec(compile(text.replace(header, plain), model.name, "exec"), names)  # noqa: S102
+    return SimpleNamespace(**names)
+
+
+def scalar_drift(model: Model, y: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+    slope = np.full(model.state_size, np.nan)
+    scalar_module(model).rhs(y, parameters, slope)
+    return slope
+
+
+def random_lanes(model: Model, lanes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """States and parameters of random weights, every lane with its own η, Δ and teacher."""
+    generator = np.random.default_rng(seed)
+    module, p, width = scalar_module(model), model.p, model.p + model.pstar
+    states, parameters = [], []
+    for _ in range(lanes):
+        weights = generator.standard_normal((width, width + 3)) / np.sqrt(width)
+        if model.teacher == "orthonormal":
+            weights[p:] = np.eye(model.pstar, width + 3)
+        C = weights @ weights.T
+        C = (C + C.T) / 2
+        teacher = [C[p:, p:]] if model.teacher == "general" else []
+        states.append(module.pack(C[:p, :p], C[:p, p:]))
+        rate, noise = generator.uniform(0.01, 1.0), generator.uniform(0.0, 1.0)
+        parameters.append(module.pack_parameters(rate, noise, *teacher))
+    return np.array(states), np.array(parameters)
+
+
+def largest_terms(model: Model, y: np.ndarray, parameters: np.ndarray) -> tuple[float, float]:
+    """Sizes of the terms that drift and loss are sums of: rounding is proportional to these.
+
+    The closed form of PHYSICS.md with every sign positive; the drift itself may cancel.
+    """
+    module, p = scalar_module(model), model.p
+    Q, R = module.unpack(y)
+    T = np.eye(model.pstar)
+    if model.teacher == "general":
+        rows, columns = np.triu_indices(model.pstar)
+        T[rows, columns] = T[columns, rows] = parameters[2:]
+    C = np.abs(np.block([[Q, R], [R.T, T]]))
+    D = np.diag([module.a] * p + [module.b] * model.pstar)
+    CDC = C @ D @ C
+    s, t = np.trace(D @ C), np.trace(D @ CDC)
+    step = 2.0 * module.a * parameters[0]
+    terms = 2.0 * step * (s * C + 2.0 * CDC)
+    if model.flow == "sgd":
+        noise = (s**2 + 2.0 * t + parameters[1]) * C + 4.0 * s * CDC + 8.0 * CDC @ D @ C
+        terms = terms + step**2 * noise
+    largest = float(np.max(terms[:p]))
+    if model.constraint == "sphere":
+        growth = np.max(np.diag(terms)[:p] / np.diag(Q))
+        largest += float(growth * np.max(C[:p]))
+    return largest, 0.5 * (s**2 + 2.0 * t)
