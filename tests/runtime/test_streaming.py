@@ -1,0 +1,74 @@
+"""Statistics of ensembles: in batches the same as of all trajectories at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import runtime
+from runtime import streaming
+from runtime.loss_statistics import QUANTILE_ERROR, QUANTILES, LossStatistics, exact_quantiles
+
+
+@pytest.fixture
+def losses():
+    """Over many decades, with ends (NaN), values that rounding made negative, and an empty time."""
+    values = 10.0 ** np.random.default_rng(1).uniform(-15.0, 3.0, (4000, 3))
+    values[:1000, 1] = np.nan
+    values[::50, 0] *= -1e-20
+    values[:, 2] = np.nan
+    return values
+
+
+def test_moments_are_those_of_all_at_once(losses):
+    statistics = LossStatistics(3)
+    for part in np.array_split(losses, 7):
+        statistics.add(np.ascontiguousarray(part))
+    np.testing.assert_array_equal(statistics.counts, [4000, 3000, 0])
+    np.testing.assert_allclose(statistics.mean()[:2], np.nanmean(losses[:, :2], axis=0), rtol=1e-12)
+    error = np.nanstd(losses[:, :2], axis=0, ddof=1) / np.sqrt([4000, 3000])
+    np.testing.assert_allclose(statistics.standard_error()[:2], error, rtol=1e-9)
+    assert np.isnan([statistics.mean()[2], statistics.standard_error()[2]]).all()
+
+
+def test_quantiles_are_within_a_bin_of_a_sample(losses):
+    statistics = LossStatistics(3)
+    statistics.add(losses)
+    found = statistics.quantiles()
+    for row, quantile in enumerate(QUANTILES):
+        sample = np.nanquantile(losses[:, 1], quantile, method="inverted_cdf")
+        assert found[row, 1] == pytest.approx(sample, rel=1.001 * QUANTILE_ERROR)
+    assert np.isnan(found[:, 2]).all()
+    assert np.isnan(exact_quantiles(losses)[:, 2]).all()
+
+
+@pytest.mark.parametrize("stop_loss", [None, 0.3])
+def test_batches_do_not_matter(system_of, monkeypatch, stop_loss):
+    system = system_of(2, 1)
+    settings = {"eta": 0.2, "alpha": [0.0, 5.0, 20.0, 40.0], "stop_loss": stop_loss}
+    Q, R = runtime.random_overlaps(2, 1, n=300, seed=4, trajectories=50)
+    runs = runtime.integrate_ensemble(system, Q, R, output="loss", **settings)
+    whole = runtime.ensemble_statistics(system, runtime.OverlapSampler(2, 1, 300, 4), 50, **settings)
+    monkeypatch.setattr(streaming, "BATCH", 16)
+    seen = []
+    parts = runtime.ensemble_statistics(
+        system,
+        runtime.OverlapSampler(2, 1, 300, 4),
+        50,
+        progress=lambda finished, total: seen.append((finished, total)),
+        **settings,
+    )
+    assert seen[-1] == (50, 50)
+    assert seen == sorted(seen)
+    for found in (whole, parts):
+        loss = runs["loss"].values
+        counts = np.isfinite(loss).sum(axis=0)
+        np.testing.assert_array_equal(found["count"], counts)
+        there = counts > 0
+        mean = np.nanmean(loss[:, there], axis=0)
+        np.testing.assert_allclose(found["loss_mean"][there], mean, rtol=1e-12)
+        assert found["status_count"].sel(status="ok").item() == 50
+        if stop_loss is not None:
+            np.testing.assert_array_equal(found["escape_alpha"], runs["escape_alpha"])
+    np.testing.assert_array_equal(whole["loss_quantile"], exact_quantiles(runs["loss"].values))
+    assert parts["loss_quantile"].attrs["relative_error"] == pytest.approx(0.0023, rel=0.01)
