@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,25 @@ import pytest
 import runtime
 from derive import Model
 from runtime.ensemble import Engine
+
+# Generous: nothing here should take a tenth of it.
+LONGEST_TEST = 120.0
+
+
+@pytest.fixture(autouse=True)
+def _never_hangs() -> Iterator[None]:
+    """Stop compiled code that does not end by itself."""
+
+    def interrupt(*_: object) -> None:
+        raise TimeoutError(f"not finished after {LONGEST_TEST:g} s")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, LONGEST_TEST)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,8 @@ COUNT = 41
 # These blow up, and one fails at steps that are too small.
 DIVERGING = range(7, COUNT, 7)
 STUCK = 10
+# This one starts at a scale that single precision cannot hold.
+HUGE = 20
 # What a run writes; (4, 2) at these rates passes the threshold in some lanes only.
 MODES: dict[str, dict[str, Any]] = {
     "all": {},
@@ -70,7 +72,10 @@ def make_ensemble(engine: Engine, count: int = COUNT) -> Ensemble:
     rates[DIVERGING] = 3.0 * p
     rates[STUCK] = 1e11 * p
     noises = np.linspace(0.0, 0.3, count)
-    return Ensemble(system.pack(Q, R), pack_parameters(system, rates, noises, None))
+    initial = system.pack(Q, R)
+    initial[HUGE] *= 1e40
+    rates[HUGE] = 1e-41 * p
+    return Ensemble(initial, pack_parameters(system, rates, noises, None))
 
 
 @pytest.fixture(params=[(4, 2), (1, 1), (9, 5)], ids=str, scope="module")
@@ -108,6 +113,7 @@ def test_the_ensemble_has_every_kind_of_trajectory(engine_of):
     results = make_ensemble(engine).run(engine, stop_loss=0.7)
     assert set(results.status) == {"ok", "diverged", "step_too_small"}
     assert results.status[STUCK] == "step_too_small"
+    assert results.counts[HUGE, driver.ACCEPTED] > 10
     np.testing.assert_array_equal(np.flatnonzero(results.status == "diverged"), DIVERGING)
     crossed = results.counts[:, driver.CROSSED] == 1
     assert 0 < crossed.sum() < (results.status == "ok").sum()
@@ -171,8 +177,8 @@ def test_without_fused_multiply_adds(engine_of):
     plain = ensemble.run(engine_of(4, 2, "tsit5", "baseline"), **tolerances)
     assert (plain.status == fused.status).all()
     ok = plain.status == "ok"
-    np.testing.assert_allclose(plain.states[ok], fused.states[ok], rtol=0, atol=1e-8)
-    np.testing.assert_allclose(plain.losses[ok], fused.losses[ok], rtol=0, atol=1e-8)
+    np.testing.assert_allclose(plain.states[ok], fused.states[ok], rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(plain.losses[ok], fused.losses[ok], rtol=1e-8, atol=1e-8)
 
 
 def test_parameters_of_all_are_those_of_each(engine, ensemble):
@@ -377,7 +383,7 @@ PREPARE = """
     print("ready", flush=True)
 """
 # Far more than the wait for a step, far less than the work would take.
-LONGEST_WAIT = 5.0
+LONGEST_WAIT = 60.0
 
 
 def run_script(generated: Path, count: int, script: str) -> tuple[int, str]:
@@ -406,16 +412,3 @@ def test_interrupt_of_many_trajectories(generated):
 def test_interrupt_within_a_trajectory(generated):
     script = "signal.setitimer(signal.ITIMER_REAL, 0.3); run(alpha=[1e10], output='loss')"
     assert run_script(generated, 2, script) == (-signal.SIGINT, "KeyboardInterrupt")
-
-
-def test_only_the_start(generated):
-    script = """
-    for output in ("all", "final"):
-        ensemble = run(alpha=[0.0], output=output)
-        assert (ensemble["status"] == "ok").all()
-        assert (ensemble["steps"] == 0).all()
-        assert (ensemble["alpha_end"] == 0.0).all()
-        np.testing.assert_array_equal(ensemble["Q"].values.reshape(Q.shape), Q)
-        np.testing.assert_array_equal(ensemble["R"].values.reshape(R.shape), R)
-    """
-    assert run_script(generated, 20, script) == (0, "")

@@ -153,13 +153,7 @@ def test_on_the_solution_manifold(system):
     np.testing.assert_allclose(ensemble["loss"], 0.0, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize(
-    "atol",
-    [
-        1e-30,
-        1e-50,
-    ],
-)
+@pytest.mark.parametrize("atol", [1e-30, 1e-50, 1e-300])
 def test_overlaps_of_zero_with_a_tiny_tolerance(system, start, atol):
     Q, R = start[0], np.zeros_like(start[1])
     ensemble = integrate_ensemble(system, Q, R, eta=0.4, alpha=[0.0, 50.0], atol=atol, **FAST)
@@ -244,6 +238,25 @@ def test_output_times(system, start, times):
     if times[0] == 0.0:
         np.testing.assert_array_equal(ensemble["Q"][:, 0], start[0])
         np.testing.assert_array_equal(ensemble["R"][:, 0], start[1])
+
+
+@pytest.mark.parametrize("output", ["all", "final", "loss"])
+@pytest.mark.parametrize("threshold", [None, 0.75])
+def test_only_the_start(system, start, output, threshold):
+    settings = {"eta": 0.4, "alpha": [0.0], "output": output, "stop_loss": threshold}
+    ensemble = integrate_ensemble(system, *start, **settings, **FAST)
+    assert (ensemble["status"] == "ok").all()
+    assert (ensemble["steps"] == 0).all()
+    assert (ensemble["alpha_end"] == 0.0).all()
+    losses = ensemble["loss"].values.reshape(13)
+    np.testing.assert_allclose(losses, system.loss(*start), rtol=1e-12)
+    if output != "loss":
+        np.testing.assert_array_equal(ensemble["Q"].values.reshape(start[0].shape), start[0])
+        np.testing.assert_array_equal(ensemble["R"].values.reshape(start[1].shape), start[1])
+    if threshold is not None:
+        below = losses <= threshold
+        assert 0 < below.sum() < 13
+        np.testing.assert_array_equal(ensemble["escape_alpha"] == 0.0, below)
 
 
 def test_a_short_time_is_one_step(system, start):

@@ -314,7 +314,7 @@ def test_divergence_is_growth_a_million_fold(tableau, size):
 @pytest.mark.parametrize("function", [falls_into_logarithm, not_a_number_from_one_half])
 def test_undefined_right_hand_side_is_diverged(tableau, function, time_limit):
     start, last = ([1.0], 0.59634736) if function is falls_into_logarithm else ([0.0], 0.5)
-    with time_limit(20.0):
+    with time_limit(60.0):
         solution = run_function(function, start, np.linspace(0.0, 2.0, 41), tableau)
     assert solution.status == "diverged"
     assert solution.end == pytest.approx(last, abs=1e-6)
@@ -322,20 +322,20 @@ def test_undefined_right_hand_side_is_diverged(tableau, function, time_limit):
 
 
 def test_start_without_slope_is_diverged(tableau, time_limit):
-    with time_limit(3.0):
+    with time_limit(60.0):
         solution = run_function(nowhere_a_number, [1.0], np.array([0.0, 1.0]), tableau)
     assert (solution.status, solution.end) == ("diverged", 0.0)
 
 
 def test_start_with_infinite_slope_is_diverged(tableau, time_limit):
-    with time_limit(3.0):
+    with time_limit(60.0):
         solution = run_function(infinite, [1.0], np.array([0.0, 1.0]), tableau)
     assert (solution.status, solution.end) == ("diverged", 0.0)
 
 
 @pytest.mark.parametrize(("function", "singular"), [(pole, 1.0), (falls_into_pole, 0.5)])
 def test_pole_is_step_too_small(tableau, function, singular, time_limit):
-    with time_limit(20.0):
+    with time_limit(60.0):
         start = [0.0, 0.0] if function is pole else [1.0]
         solution = run_function(function, start, np.linspace(0.0, 2.0, 41), tableau)
     assert solution.status == "step_too_small"
@@ -345,7 +345,7 @@ def test_pole_is_step_too_small(tableau, function, singular, time_limit):
 
 @pytest.mark.parametrize(("function", "last"), [(integrable_singularity, 4.0), (jump, -2.5)])
 def test_singularity_that_can_be_crossed_is_crossed(tableau, function, last, time_limit):
-    with time_limit(20.0):
+    with time_limit(60.0):
         solution = run_function(function, [0.0, 0.0], np.linspace(0.0, 2.0, 41), tableau)
     assert (solution.status, solution.end) == ("ok", 2.0)
     # Not the tolerance: an error estimate means nothing across a kink.
