@@ -84,6 +84,15 @@ def test_nobody_sees_half_a_file(tmp_path):
     assert target.read_text() == "half"
 
 
+def test_a_reader_of_the_old_file_keeps_it(run, tmp_path):
+    path = tmp_path / "run.nc"
+    path.write_text("old")
+    with path.open() as reader:
+        save_netcdf(run, path)
+        assert reader.read() == "old"
+    xarray.testing.assert_equal(xarray.load_dataset(path), run)
+
+
 def test_files_have_ordinary_permissions(run, tmp_path):
     before = os.umask(0o027)
     try:
