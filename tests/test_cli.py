@@ -105,7 +105,7 @@ def test_integrate_alone_shows_the_escape_from_the_plateau(call, derived):
     loss = np.array(run["loss"])
     assert run["status"] == "ok"
     assert (len(run["alpha"]), run["alpha"][0], run["alpha"][-1]) == (200, 0.0, 200.0)
-    # The plateau of PHYSICS: 0.67376 at η = 0.4; then the escape.
+    # The known plateau: 0.67376 at η = 0.4; then the escape.
     assert np.min(np.abs(loss - 0.67376)) < 2e-3
     assert loss[-1] < 1e-3
     assert np.shape(run["Q"]) == (200, 4, 4)

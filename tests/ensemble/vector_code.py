@@ -127,7 +127,7 @@ def random_lanes(model: Model, lanes: int, seed: int) -> tuple[np.ndarray, np.nd
 def largest_terms(model: Model, y: np.ndarray, parameters: np.ndarray) -> tuple[float, float]:
     """Sizes of the terms that drift and loss are sums of: rounding is proportional to these.
 
-    The closed form of PHYSICS.md with every sign positive; the drift itself may cancel.
+    The closed form with every sign positive; the drift itself may cancel.
     """
     module, p = scalar_module(model), model.p
     Q, R = module.unpack(y)

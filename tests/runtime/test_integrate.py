@@ -208,7 +208,7 @@ def test_gradient_flow_depends_on_eta_alpha_alone(system_of):
 
 @pytest.mark.parametrize("method", OWN)
 def test_long_plateau_from_tiny_overlaps(system, method):
-    # Overlaps grow as exp(rate α) from R0; the rate at (4, 2), η = 0.4 is known (PHYSICS, 2).
+    # Overlaps grow as exp(rate α) from R0; the rate at (4, 2), η = 0.4 is known.
     rate, escapes = 0.17082, []
     times = np.linspace(0.0, 400.0, 4001)
     direction = random_overlaps(4, 2, None, seed=2, scale=1e-3)[1] / 1e-3
