@@ -352,6 +352,20 @@ def test_threshold_that_is_never_reached(system, start, threshold):
         np.testing.assert_array_equal(watched[name], plain[name])
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        1e20,
+        pytest.param(1e30, marks=pytest.mark.xfail(reason="BUG: the smallest step is 1e-31 of the end")),
+    ],
+)
+def test_event_long_before_the_end(system, start, end):
+    settings = {"eta": 0.4, "stop_loss": THRESHOLD, "output": "final", **FAST}
+    soon, late = (integrate_ensemble(system, *start, alpha=[alpha], **settings) for alpha in (150.0, end))
+    assert (late["status"] == "ok").all()
+    np.testing.assert_array_equal(late["escape_alpha"], soon["escape_alpha"])
+
+
 def test_a_diverging_trajectory_has_no_event(system, start):
     rates = np.where(np.arange(13) == 5, 3.0, 0.4)
     ensemble = integrate_ensemble(system, *start, eta=rates, alpha=150.0, stop_loss=THRESHOLD, **FAST)

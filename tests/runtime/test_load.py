@@ -309,6 +309,20 @@ def test_nonexistent_folder(tmp_path, name):
     refused(tmp_path / name, "does not exist", "regenerate with `cli derive`")
 
 
+@pytest.mark.parametrize("method", ["lstat", "read_bytes"])
+def test_file_without_permission(folder, monkeypatch, method):
+    # Why patched: root may read everything.
+    real = getattr(Path, method)
+
+    def refuse(path):
+        if path.name == "manifest.json":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(Path, method, refuse)
+    refused(folder, "manifest.json cannot be read: Permission denied")
+
+
 def test_other_files_in_the_folder_do_not_matter(folder):
     (folder / "notes.txt").write_text("mine")
     (folder / "numba.py").write_text("raise SystemExit")
