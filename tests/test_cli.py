@@ -435,13 +435,15 @@ def test_a_closed_pipe_is_no_error_message():
 def test_ctrl_c_stops_at_once_with_one_line(derived, tmp_path):
     """A trajectory that would take hours; the signal comes when the compiled loop runs."""
     arguments = ["integrate", "--generated", str(derived), "--alpha", "1e12", "--out", "run.nc"]
+    restore = "signal.signal(signal.SIGINT, signal.default_int_handler)"
     with subprocess.Popen(
-        [sys.executable, str(ROOT / "cli.py"), *arguments],
+        # A background job's children ignore SIGINT unless told otherwise.
+        [sys.executable, "-c", f"import signal; {restore}; import cli; cli.main()", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
     ) as running:
         # Why poll the clock of the process: after this much of it, imports and compilation are over.
         deadline = time.monotonic() + 100
