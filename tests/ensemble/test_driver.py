@@ -368,6 +368,7 @@ def test_exception_in_progress_stops_the_run(engine_of):
 
 PREPARE = """
     import os, signal, sys
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children ignore it
     import numpy as np
     import runtime
     from derive import Model
