@@ -113,14 +113,20 @@ def with_repair(folder: Path, compile_all: Callable[[], _Result]) -> _Result:
         return compile_all()
 
 
+@lru_cache(maxsize=1)
+def _package_source() -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
+
+
 def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Any]:
     """Decorator: compile a function of this package for the given signatures, cached.
 
-    The cache key is the whole file of the function, so kernels call only kernels of their file.
+    The cache key is the function's file and this whole package: kernels take constants from
+    other files, and the options below are part of what is compiled.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        folder = cache_folder(Path(function.__code__.co_filename).read_bytes())
+        folder = cache_folder(Path(function.__code__.co_filename).read_bytes() + _package_source())
 
         def compile_all() -> Any:
             with caching_in(folder):

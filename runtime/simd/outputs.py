@@ -10,8 +10,6 @@ from runtime.simd import layout as at
 from runtime.simd.emitter import Emitter
 from runtime.simd.vector import BYTES, DOUBLE, INT64, POINTER, VectorFunction, integer
 
-NEVER = 1e300
-
 
 class Outputs(Emitter):
     """The kernels that turn steps into outputs."""
