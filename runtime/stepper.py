@@ -21,6 +21,8 @@ NEXT_OUTPUT, ACCEPTED, REJECTED, EVALUATIONS, FAILED_BEFORE, NOT_FINITE = 0, 1, 
 EPSILON = np.finfo(np.float64).eps
 # Below this many units of rounding of the time, steps no longer resolve anything.
 SMALLEST_STEP = 16.0
+# Why a bound: the first steps do not get longer because the end is very far.
+FAR_END = 1e10
 SAFETY = 0.9
 SHRINK, GROW = 0.2, 6.0
 SHRINK_NOT_FINITE = 0.1
@@ -142,7 +144,7 @@ def advance(
             return FINISHED
         h = clock[STEP]
         # Why negated: a step that is NaN must end here too.
-        if not h > SMALLEST_STEP * EPSILON * max(t, EPSILON * t_end):
+        if not h > SMALLEST_STEP * EPSILON * max(t, EPSILON * min(t_end, FAR_END)):
             return DIVERGED if counters[NOT_FINITE] or np.isnan(h) else STEP_TOO_SMALL
         # Why the stretch: no sliver of a step remains before the end.
         final = t + 1.0000001 * h >= t_end

@@ -60,7 +60,7 @@ class Emitter:
             for k, value in enumerate(body.outputs()):
                 vector.store(value, result, k)
         else:
-            Tiled(vector, self.model, program).emit(state, parameters, scratch, result)
+            Tiled(vector, self.model, program, self.target.tile).emit(state, parameters, scratch, result)
         vector.builder.ret(integer(0))
         return vector.function
 

@@ -26,6 +26,11 @@ class Target:
     cpu: str
     features: str
 
+    @property
+    def tile(self) -> int:
+        """Side of the register tiles of matrix products: tile (tile + 1) vectors and one more fit."""
+        return {"avx512": 4, "avx2": 3, "neon": 3}.get(self.name, 2)
+
 
 @lru_cache(maxsize=1)
 def _initialize() -> None:

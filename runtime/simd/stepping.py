@@ -15,6 +15,7 @@ from runtime.simd.emitter import Emitter
 from runtime.simd.vector import INT64, VectorFunction, integer
 from runtime.stepper import (
     EPSILON,
+    FAR_END,
     GROW,
     INTEGRAL,
     PROPORTIONAL,
@@ -179,9 +180,9 @@ class Stepping(Emitter):
         total = builder.phi(vector.type)
         total.add_incoming(rough, before_exact)
         total.add_incoming(chosen, after_exact)
-        square = vector.multiply(
-            vector.multiply(total, vector.constant(1.0 / layout.size)), vector.multiply(h, h)
-        )
+        # Why h twice: its square overflows where the ends are very far.
+        mean = vector.multiply(total, vector.constant(1.0 / layout.size))
+        square = vector.multiply(vector.multiply(mean, h), h)
         accepted = builder.fcmp_ordered("<=", square, one)
         new_time = vector.select(final, end, vector.add(time, h))
         new_time = vector.select(accepted, new_time, time)
@@ -200,7 +201,10 @@ class Stepping(Emitter):
         unbounded = builder.and_(unbounded, accepted)
         smallest = vector.multiply(
             vector.constant(SMALLEST_STEP * EPSILON),
-            vector.maximum(time, vector.multiply(vector.constant(EPSILON), end)),
+            vector.maximum(
+                time,
+                vector.multiply(vector.constant(EPSILON), vector.minimum(end, vector.constant(FAR_END))),
+            ),
         )
         stuck = builder.fcmp_unordered("<=", next_step, smallest)
         # A last step may be as short as it likes.

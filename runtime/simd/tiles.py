@@ -1,7 +1,8 @@
 """Vector code of large programs: loops over register tiles of the matrix products.
 
-Matrices are whole (both halves of a symmetric one) in a scratch array, so that every product
-is the same loop: a tile of up to 4 × 4 accumulators stays in registers while k runs.
+A tile of accumulators stays in registers while k runs over the inner index. Matrices that
+products read are whole (both halves of a symmetric one) in a scratch array, so that every
+product is the same loop; `placement` says which matrices need no room there.
 """
 
 from __future__ import annotations
@@ -18,61 +19,49 @@ from derive.program import (
     Program,
     Projection,
     ScalarStatement,
-    Term,
     sources,
-    targets,
 )
 from derive.scalars import ScalarPolynomial
+from runtime.simd.placement import Part, Placement
 from runtime.simd.unrolled import readout_values
 from runtime.simd.vector import VectorFunction, integer
 
-TILE = 4
+# Independent partial sums of a contraction, to hide the latency of fused multiply-adds.
+_PARTIAL_SUMS = 8
 
-
-def _matrices(program: Program) -> dict[str, Matrix]:
-    found = {matrix.name: matrix for matrix in program.inputs}
-    for statement in program.statements:
-        if isinstance(statement, (MatrixStatement, Projection)):
-            found[statement.target.name] = statement.target
-    return found
+Coefficient = tuple[int, Any]
 
 
 class Tiled:
-    """Emits one program; scalars are values, matrices lie in the scratch array."""
+    """Emits one program; scalars are values, matrices lie where `Placement` says.
 
-    def __init__(self, vector: VectorFunction, model: Model, program: Program) -> None:
-        self.vector, self.model, self.program = vector, model, program
+    `tile` is the largest side of a tile: tile² accumulators, a column and one more value
+    should fit into the registers.
+    """
+
+    def __init__(self, vector: VectorFunction, model: Model, program: Program, tile: int = 4) -> None:
+        self.vector, self.model, self.program, self.tile = vector, model, program, tile
+        self.places = Placement(program)
         self.scalars: dict[str, Any] = {
             name: vector.constant(value) for name, value in readout_values(model).items()
         }
-        self.places: dict[str, int] = {}
-        self.matrices = _matrices(program)
-        component = 0
-        for name, matrix in self.matrices.items():
-            self.places[name] = component
-            component += program.size(matrix.rows) * program.size(matrix.columns)
-        for statement in program.statements:
-            if isinstance(statement, NormRates):
-                for name in targets(statement):
-                    self.places[name] = component
-                    component += program.p
 
     @staticmethod
     def scratch_components(program: Program) -> int:
         """Vectors of scratch that a program needs."""
-        sizes = [program.size(m.rows) * program.size(m.columns) for m in _matrices(program).values()]
-        return sum(sizes) + 2 * program.p
+        return Placement(program).components
 
     def emit(self, state: Any, parameters: Any, scratch: Any, result: Any) -> None:
         """Emit the program: from packed state and parameters to the packed outputs."""
-        self.scratch = scratch
-        self._load(state, parameters)
+        self.state, self.scratch, self.result = state, scratch, result
+        self._load(parameters)
         for statement in self.program.statements:
             match statement:
                 case ScalarStatement():
                     self._scalar(statement)
                 case MatrixStatement():
-                    self._matrix(statement)
+                    if statement.target.name not in self.places.multiples:
+                        self._matrix(statement)
                 case NormRates():
                     self._norm_rates(statement)
                 case Projection():
@@ -85,31 +74,46 @@ class Tiled:
                 self.vector.store(self.scalars[output], result, offset)
                 offset += 1
             else:
-                offset = self._packed(output, result, offset, reading=False)
+                if output.name not in self.places.result:
+                    raise NotImplementedError(f"the output {output.name} is read by the program")
+                offset += self.places.packed_size(output)
 
     # --- places --------------------------------------------------------------------------
 
-    def _base(self, name: str) -> Any:
-        return self.vector.address(self.scratch, self.places[name])
+    def _rows(self, matrix: Matrix) -> int:
+        return self.program.size(matrix.rows)
 
     def _columns(self, matrix: Matrix) -> int:
         return self.program.size(matrix.columns)
 
+    def _base(self, name: str) -> Any:
+        if name in self.places.state:
+            return self.vector.address(self.state, self.places.state[name])
+        return self.vector.address(self.scratch, self.places.scratch[name])
+
     def _at(self, matrix: Matrix, i: Any, j: Any) -> Any:
-        """Component number of entry (i, j), counted from 0."""
+        """Component number of entry (i, j) of a whole matrix, counted from 0."""
         builder = self.vector.builder
-        if isinstance(i, int) and isinstance(j, int):
-            return i * self._columns(matrix) + j
-        i, j = (integer(x) if isinstance(x, int) else x for x in (i, j))
         return builder.add(builder.mul(i, integer(self._columns(matrix))), j)
+
+    def _packed_at(self, matrix: Matrix, i: Any, j: Any) -> Any:
+        """Component number of entry i ≤ j among the independent entries."""
+        if not matrix.symmetric:
+            return self._at(matrix, i, j)
+        # i p − i (i + 1) / 2 + j
+        builder = self.vector.builder
+        before = builder.ashr(builder.mul(i, builder.add(i, integer(1))), integer(1))
+        return builder.add(builder.sub(builder.mul(i, integer(self._rows(matrix))), before), j)
+
+    def _entry(self, matrix: Matrix, i: Any, j: Any) -> Any:
+        return self.vector.load(self._base(matrix.name), self._at(matrix, i, j))
 
     def _operand(self, operand: Operand, i: Any, j: Any) -> Any:
         if operand.transposed:
             i, j = j, i
-        matrix = operand.matrix
-        return self.vector.load(self._base(matrix.name), self._at(matrix, i, j))
+        return self._entry(operand.matrix, i, j)
 
-    def _load(self, state: Any, parameters: Any) -> None:
+    def _load(self, parameters: Any) -> None:
         used = {name for statement in self.program.statements for name in sources(statement)}
         for k, name in enumerate(self.model.parameters[:2]):
             if name in used:
@@ -117,42 +121,39 @@ class Tiled:
         offset = 0
         for matrix in self.program.inputs:
             if matrix.name == "T":
-                self._packed(matrix, parameters, 2, reading=True)
-            else:
-                offset = self._packed(matrix, state, offset, reading=True)
+                self._unpack(matrix, parameters, 2)
+                continue
+            if matrix.name not in self.places.state:
+                self._unpack(matrix, self.state, offset)
+            offset += self.places.packed_size(matrix)
 
-    def _packed(self, matrix: Matrix, packed: Any, offset: int, reading: bool) -> int:
-        """Copy between a whole matrix and its independent entries, row by row."""
+    def _unpack(self, matrix: Matrix, packed: Any, offset: int) -> None:
+        """Write a whole symmetric matrix from its upper triangle."""
         vector, base = self.vector, self._base(matrix.name)
-        rows, columns = self.program.size(matrix.rows), self._columns(matrix)
-        if not matrix.symmetric:
-            source = vector.address(packed, offset)
-
-            def whole(k: Any, _: list[Any]) -> None:
-                if reading:
-                    vector.store(vector.load(source, k), base, k)
-                else:
-                    vector.store(vector.load(base, k), source, k)
-
-            vector.loop(rows * columns, whole)
-            return offset + rows * columns
 
         def row(i: Any, carried: list[Any]) -> list[Any]:
             def column(j: Any, inner: list[Any]) -> list[Any]:
-                if reading:
-                    value = vector.load(packed, inner[0])
-                    vector.store(value, base, self._at(matrix, i, j))
-                    vector.store(value, base, self._at(matrix, j, i))
-                else:
-                    vector.store(vector.load(base, self._at(matrix, i, j)), packed, inner[0])
+                value = vector.load(packed, inner[0])
+                vector.store(value, base, self._at(matrix, i, j))
+                vector.store(value, base, self._at(matrix, j, i))
                 return [vector.builder.add(inner[0], integer(1))]
 
-            return vector.loop(columns, column, carried, start=i)
+            return vector.loop(self._columns(matrix), column, carried, start=i)
 
-        vector.loop(rows, row, [integer(offset)])
-        return offset + rows * (rows + 1) // 2
+        vector.loop(self._rows(matrix), row, [integer(offset)])
 
-    # --- statements ----------------------------------------------------------------------
+    def _store(self, value: Any, matrix: Matrix, i: Any, j: Any, mirrored: bool) -> None:
+        """Entry (i, j), and (j, i) where `mirrored`; results are packed and need no mirror."""
+        vector, name = self.vector, matrix.name
+        if name in self.places.result:
+            base = vector.address(self.result, self.places.result[name])
+            vector.store(value, base, self._packed_at(matrix, i, j))
+            return
+        vector.store(value, self._base(name), self._at(matrix, i, j))
+        if mirrored:
+            vector.store(value, self._base(name), self._at(matrix, j, i))
+
+    # --- scalars -------------------------------------------------------------------------
 
     def _polynomial(self, polynomial: ScalarPolynomial, total: Any = None) -> Any:
         vector = self.vector
@@ -177,120 +178,195 @@ class Tiled:
         self.scalars[statement.target] = self._polynomial(statement.polynomial, total)
 
     def _contraction(self, left: Matrix, right: Matrix | None) -> Any:
-        vector, zero = self.vector, self.vector.constant(0.0)
-        rows, columns = self.program.size(left.rows), self._columns(left)
-        if right is None:
-
-            def trace(i: Any, carried: list[Any]) -> list[Any]:
-                return [vector.add(carried[0], vector.load(self._base(left.name), self._at(left, i, i)))]
-
-            return vector.loop(rows, trace, [zero])[0]
-        other = right
-
-        def inner(k: Any, carried: list[Any]) -> list[Any]:
-            x, y = vector.load(self._base(left.name), k), vector.load(self._base(other.name), k)
-            return [vector.fma(x, y, carried[0])]
-
-        return vector.loop(rows * columns, inner, [zero])[0]
-
-    def _blocks(
-        self, rows: int, columns: int, triangle: bool, body: Callable[[Any, int, Any, int], None]
-    ) -> None:
-        """Call body(i0, height, j0, width) in loops that cover all tiles (or those with i0 ≤ j0)."""
         vector = self.vector
-        full_rows, full_columns = rows - rows % TILE, columns - columns % TILE
+        mine = self._base(left.name)
+        if right is None:
+            stride = self._columns(left) + 1
 
-        def tile_row(i0: Any, height: int) -> None:
-            if full_columns:
-                first = vector.builder.sdiv(i0, integer(TILE)) if triangle else 0
-                tiles = full_columns // TILE
+            def diagonal(k: Any, total: Any) -> Any:
+                return vector.add(total, vector.load(mine, vector.builder.mul(k, integer(stride))))
 
-                def tile(j: Any, _: list[Any]) -> None:
-                    body(i0, height, vector.builder.mul(j, integer(TILE)), TILE)
+            return self._sum(self._rows(left), diagonal)
+        other = self._base(right.name)
 
-                if not (triangle and height < TILE):
-                    vector.loop(tiles, tile, start=first)
-            if columns > full_columns:
-                body(i0, height, integer(full_columns), columns - full_columns)
+        def product(k: Any, total: Any) -> Any:
+            return vector.fma(vector.load(mine, k), vector.load(other, k), total)
 
-        if full_rows:
+        return self._sum(self._rows(left) * self._columns(left), product)
 
-            def band(i: Any, _: list[Any]) -> None:
-                tile_row(vector.builder.mul(i, integer(TILE)), TILE)
+    def _sum(self, count: int, add: Callable[[Any, Any], Any]) -> Any:
+        """add(k, total) for all k < count, in partial sums that do not wait for each other."""
+        vector, builder = self.vector, self.vector.builder
+        parts = min(count, _PARTIAL_SUMS)
+        totals = [vector.constant(0.0)] * parts
 
-            vector.loop(full_rows // TILE, band)
-        if rows > full_rows:
-            tile_row(integer(full_rows), rows - full_rows)
+        def turn(k: Any, carried: list[Any]) -> list[Any]:
+            first = builder.mul(k, integer(parts))
+            return [add(builder.add(first, integer(part)), total) for part, total in enumerate(carried)]
+
+        totals = vector.loop(count // parts, turn, totals)
+        for part in range(count % parts):
+            totals[part] = add(integer(count - count % parts + part), totals[part])
+        while len(totals) > 1:
+            pairs = [vector.add(x, y) for x, y in zip(totals[::2], totals[1::2], strict=False)]
+            totals = pairs + totals[2 * len(pairs) :]
+        return totals[0]
+
+    # --- matrices ------------------------------------------------------------------------
+
+    def _coefficient(self, part: Part) -> Coefficient:
+        """Sign and value; the value of no scalar at all is None."""
+        value: Any = None
+        for name in part.scalars:
+            scalar = self.scalars[name]
+            value = scalar if value is None else self.vector.multiply(value, scalar)
+        return part.sign, value
+
+    def _scaled(self, coefficient: Coefficient, value: Any) -> Any:
+        sign, scale = coefficient
+        if scale is not None:
+            value = self.vector.multiply(scale, value)
+        return self.vector.negate(value) if sign < 0 else value
 
     def _matrix(self, statement: MatrixStatement) -> None:
         target = statement.target
-        rows, columns = self.program.size(target.rows), self._columns(target)
-        products = [term for term in statement.terms if len(term.operands) == 2]
-        linear = [term for term in statement.terms if len(term.operands) < 2]
+        parts = [(self._coefficient(part), part.operands) for part in self.places.parts(statement)]
+        products = [(scale, operands) for scale, operands in parts if len(operands) == 2]
+        linear = [(scale, operands) for scale, operands in parts if len(operands) < 2]
+        if not target.symmetric and any(not operands for _, operands in linear):
+            raise NotImplementedError(f"{target.name}: the identity as a term of a matrix not symmetric")
+        # The longest first: its sums are scaled as a whole, of the others one factor each turn.
+        products.sort(key=lambda product: -self._inner(product[1]))
 
-        def body(i0: Any, height: int, j0: Any, width: int) -> None:
-            self._tile(target, products, linear, i0, height, j0, width)
+        def body(i0: Any, height: int, j0: Any, width: int, on_diagonal: bool) -> None:
+            indices = [(u, v) for u in range(height) for v in range(width) if not (on_diagonal and u > v)]
+            self._tile(target, products, linear, i0, j0, indices, on_diagonal)
 
-        self._blocks(rows, columns, target.symmetric and bool(products), body)
+        if target.symmetric:
+            self._triangle_of_tiles(self._rows(target), body)
+        else:
+            self._all_tiles(self._rows(target), self._columns(target), body)
+
+    def _inner(self, operands: tuple[Operand, ...]) -> int:
+        left = operands[0]
+        return self._rows(left.matrix) if left.transposed else self._columns(left.matrix)
+
+    def _sides(self, count: int) -> tuple[int, int]:
+        """Side of the tiles that cover `count` rows most evenly, and how many are whole."""
+        side = -(-count // -(-count // self.tile))
+        return side, count // side
+
+    def _all_tiles(self, rows: int, columns: int, body: Callable[[Any, int, Any, int, bool], None]) -> None:
+        """Call body(i0, height, j0, width, False) in loops that cover a rectangle."""
+        vector, builder = self.vector, self.vector.builder
+        (height, bands), (width, tiles) = self._sides(rows), self._sides(columns)
+
+        def band_of(i0: Any, height: int) -> None:
+            def tile(j: Any, _: list[Any]) -> None:
+                body(i0, height, builder.mul(j, integer(width)), width, False)
+
+            vector.loop(tiles, tile)
+            if columns % width:
+                body(i0, height, integer(tiles * width), columns % width, False)
+
+        def band(i: Any, _: list[Any]) -> None:
+            band_of(builder.mul(i, integer(height)), height)
+
+        vector.loop(bands, band)
+        if rows % height:
+            band_of(integer(bands * height), rows % height)
+
+    def _triangle_of_tiles(self, rows: int, body: Callable[[Any, int, Any, int, bool], None]) -> None:
+        """Call body(i0, height, j0, width, on_diagonal) in loops that cover all i ≤ j."""
+        vector, builder = self.vector, self.vector.builder
+        side, bands = self._sides(rows)
+        rest = rows % side
+
+        def band(i: Any, _: list[Any]) -> None:
+            i0 = builder.mul(i, integer(side))
+            body(i0, side, i0, side, True)
+
+            def tile(j: Any, _: list[Any]) -> None:
+                body(i0, side, builder.mul(j, integer(side)), side, False)
+
+            vector.loop(bands, tile, start=builder.add(i, integer(1)))
+            if rest:
+                body(i0, side, integer(bands * side), rest, False)
+
+        if bands > 1:
+            vector.loop(bands - 1, band)
+        # Why apart: a loop has at least one turn, and the last band has no tile beside its own.
+        last = integer((bands - 1) * side)
+        body(last, side, last, side, True)
+        if rest:
+            corner = integer(bands * side)
+            body(last, side, corner, rest, False)
+            body(corner, rest, corner, rest, True)
 
     def _tile(
         self,
         target: Matrix,
-        products: Sequence[Term],
-        linear: Sequence[Term],
+        products: Sequence[tuple[Coefficient, tuple[Operand, ...]]],
+        linear: Sequence[tuple[Coefficient, tuple[Operand, ...]]],
         i0: Any,
-        height: int,
         j0: Any,
-        width: int,
+        indices: Sequence[tuple[int, int]],
+        on_diagonal: bool,
     ) -> None:
         vector, builder = self.vector, self.vector.builder
-        indices = [(u, v) for u in range(height) for v in range(width)]
+        rows, columns = sorted({u for u, _ in indices}), sorted({v for _, v in indices})
         totals = [vector.constant(0.0)] * len(indices)
 
         def shifted(start: Any, step: int) -> Any:
             return builder.add(start, integer(step)) if step else start
 
-        for term in products:
-            left = term.operands[0]
-            count = self.program.size(left.matrix.rows if left.transposed else left.matrix.columns)
-
-            def body(k: Any, carried: list[Any], term: Term = term) -> list[Any]:
-                left, right = term.operands
-                column = [self._operand(left, shifted(i0, u), k) for u in range(height)]
-                if term.sign < 0:
-                    column = [vector.negate(x) for x in column]
-                row = [self._operand(right, k, shifted(j0, v)) for v in range(width)]
+        def add_product(
+            totals: list[Any], coefficient: Coefficient, operands: tuple[Operand, ...]
+        ) -> list[Any]:
+            def turn(k: Any, carried: list[Any]) -> list[Any]:
+                left, right = operands
+                column = {u: self._operand(left, shifted(i0, u), k) for u in rows}
+                column = {u: self._scaled(coefficient, value) for u, value in column.items()}
+                row = {v: self._operand(right, k, shifted(j0, v)) for v in columns}
                 return [
                     vector.fma(column[u], row[v], total)
                     for (u, v), total in zip(indices, carried, strict=True)
                 ]
 
-            totals = vector.loop(count, body, totals)
-        base = self._base(target.name)
+            return vector.loop(self._inner(operands), turn, totals)
+
+        for number, (coefficient, operands) in enumerate(products):
+            if number == 0:
+                totals = add_product(totals, (1, None), operands)
+                totals = [self._scaled(coefficient, total) for total in totals]
+            else:
+                totals = add_product(totals, coefficient, operands)
         for (u, v), product in zip(indices, totals, strict=True):
             i, j = shifted(i0, u), shifted(j0, v)
             total = product
-            for term in linear:
-                scalar = self.scalars[term.scalar] if term.scalar else vector.constant(1.0)
-                if term.sign < 0:
-                    scalar = vector.negate(scalar)
-                if term.operands:
-                    total = vector.fma(scalar, self._operand(term.operands[0], i, j), total)
+            for coefficient, term in linear:
+                sign, scale = coefficient
+                if term:
+                    value = self._operand(term[0], i, j)
+                elif on_diagonal and u == v:
+                    value = vector.constant(1.0)
                 else:
-                    on_diagonal = builder.icmp_signed("==", i, j)
-                    total = vector.add(total, builder.select(on_diagonal, scalar, vector.constant(0.0)))
-            vector.store(total, base, self._at(target, i, j))
-            if target.symmetric and products:
-                vector.store(total, base, self._at(target, j, i))
+                    continue
+                if scale is None:
+                    total = vector.subtract(total, value) if sign < 0 else vector.add(total, value)
+                else:
+                    total = vector.fma(vector.negate(scale) if sign < 0 else scale, value, total)
+            self._store(total, target, i, j, mirrored=target.symmetric and not (on_diagonal and u == v))
+
+    # --- sphere --------------------------------------------------------------------------
 
     def _norm_rates(self, statement: NormRates) -> None:
         vector = self.vector
         drift, overlap = statement.drift, statement.overlap
 
         def body(i: Any, _: list[Any]) -> None:
-            norm = vector.load(self._base(overlap.name), self._at(overlap, i, i))
-            inverse = vector.divide(vector.constant(1.0), norm)
-            growth = vector.load(self._base(drift.name), self._at(drift, i, i))
+            inverse = vector.divide(vector.constant(1.0), self._entry(overlap, i, i))
+            growth = self._entry(drift, i, i)
             rate = vector.multiply(vector.multiply(vector.constant(0.5), growth), inverse)
             vector.store(rate, self._base(statement.target), i)
 
@@ -298,24 +374,22 @@ class Tiled:
 
     def _projection(self, statement: Projection) -> None:
         vector, builder = self.vector, self.vector.builder
-        target = statement.target
+        target, both = statement.target, statement.sides == 2
 
         def row(i: Any, _: list[Any]) -> None:
             mine = vector.load(self._base(statement.rates), i)
 
             def column(j: Any, __: list[Any]) -> None:
                 rate = mine
-                if statement.sides == 2:
+                if both:
                     rate = vector.add(mine, vector.load(self._base(statement.rates), j))
-                place = self._at(target, i, j)
-                overlap = vector.load(self._base(statement.overlap.name), place)
-                drift = vector.load(self._base(statement.drift.name), place)
-                value = vector.fma(vector.negate(rate), overlap, drift)
-                if statement.sides == 2:
+                drift = self._entry(statement.drift, i, j)
+                value = vector.fma(vector.negate(rate), self._entry(statement.overlap, i, j), drift)
+                if both:
                     on_diagonal = builder.icmp_signed("==", i, j)
                     value = builder.select(on_diagonal, vector.constant(0.0), value)
-                vector.store(value, self._base(target.name), place)
+                self._store(value, target, i, j, mirrored=False)
 
-            vector.loop(self._columns(target), column)
+            vector.loop(self._columns(target), column, start=i if target.symmetric else 0)
 
-        vector.loop(self.program.size(target.rows), row)
+        vector.loop(self._rows(target), row)

@@ -15,7 +15,7 @@ from derive.program import Assignment, Program, entry, expand, operation_count, 
 from runtime.simd.vector import VectorFunction
 
 # Above this many operations loops over tiles are faster, and compile at once.
-UNROLL_BUDGET = 1300
+UNROLL_BUDGET = 3000
 # Independent partial sums of a long contraction, to hide the latency of fused multiply-adds.
 _PARTIAL_SUMS = 4
 _PARTIAL_FROM = 8

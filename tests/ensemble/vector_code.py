@@ -58,7 +58,7 @@ class Programs:
             vector = VectorFunction(module, name, target.lanes, target.fma, 4)
             state, parameters, scratch, result = vector.arguments
             if tiled:
-                Tiled(vector, model, program).emit(state, parameters, scratch, result)
+                Tiled(vector, model, program, target.tile).emit(state, parameters, scratch, result)
             else:
                 body = Unrolled(vector, model, program)
                 body.load(model, state, parameters)

@@ -1,0 +1,162 @@
+"""Where the matrices of a program live in tiled vector code, and which never need to.
+
+Memory, not arithmetic, limits loops over tiles, so as little as possible is written: inputs
+are read where they are, results written where they belong, and a multiple of another matrix,
+such as V = q₁ 1 + q₂ a Q, is substituted into the products that use it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from derive.program import (
+    Matrix,
+    MatrixStatement,
+    NormRates,
+    Operand,
+    Program,
+    Projection,
+    ScalarStatement,
+    targets,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """sign · (product of scalars) · (product of at most two operands); no operand: identity."""
+
+    sign: int
+    scalars: tuple[str, ...]
+    operands: tuple[Operand, ...]
+
+
+class Placement:
+    """Of one program.
+
+    state
+        Input matrices that are read in place, and the component where they start.
+    result
+        Output matrices that nothing reads, and the component where their packed entries start.
+    scratch
+        All other matrices, whole, and rows of norms; `components` vectors in all.
+    multiples
+        Matrices that are linear in one other matrix and only factors or terms of others.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.matrices: dict[str, Matrix] = {matrix.name: matrix for matrix in program.inputs}
+        for statement in program.statements:
+            if isinstance(statement, (MatrixStatement, Projection)):
+                self.matrices[statement.target.name] = statement.target
+        self.multiples: dict[str, tuple[Part, ...]] = {}
+        self._find_multiples()
+        self.state: dict[str, int] = {}
+        self.result: dict[str, int] = {}
+        self.scratch: dict[str, int] = {}
+        self.components = 0
+        self._place_inputs()
+        self._place_results()
+        for name, matrix in self.matrices.items():
+            if not any(name in places for places in (self.state, self.result, self.multiples)):
+                self._reserve(name, program.size(matrix.rows) * program.size(matrix.columns))
+        for statement in program.statements:
+            if isinstance(statement, NormRates):
+                for name in targets(statement):
+                    self._reserve(name, program.p)
+
+    def _reserve(self, name: str, components: int) -> None:
+        self.scratch[name] = self.components
+        self.components += components
+
+    def packed_size(self, matrix: Matrix) -> int:
+        rows, columns = self.program.size(matrix.rows), self.program.size(matrix.columns)
+        return rows * (rows + 1) // 2 if matrix.symmetric else rows * columns
+
+    def _place_inputs(self) -> None:
+        offset = 0
+        for matrix in self.program.inputs:
+            if matrix.name == "T":
+                continue
+            if not matrix.symmetric:
+                self.state[matrix.name] = offset
+            offset += self.packed_size(matrix)
+
+    def _place_results(self) -> None:
+        offset = 0
+        for output in self.program.outputs:
+            if isinstance(output, str):
+                offset += 1
+                continue
+            if output.name not in self._read_whole() | self._read_as_terms():
+                self.result[output.name] = offset
+            offset += self.packed_size(output)
+
+    def _read_whole(self) -> set[str]:
+        """Matrices that something else than the terms of a matrix statement reads."""
+        names: set[str] = set()
+        for statement in self.program.statements:
+            match statement:
+                case ScalarStatement():
+                    for contraction in statement.contractions:
+                        names.add(contraction.left.name)
+                        if contraction.right is not None:
+                            names.add(contraction.right.name)
+                case NormRates() | Projection():
+                    names |= {statement.drift.name, statement.overlap.name}
+        return names
+
+    def _read_as_terms(self) -> set[str]:
+        return {
+            operand.matrix.name
+            for statement in self.program.statements
+            if isinstance(statement, MatrixStatement)
+            for term in statement.terms
+            for operand in term.operands
+        }
+
+    def _find_multiples(self) -> None:
+        kept = self._read_whole() | {
+            output.name for output in self.program.outputs if isinstance(output, Matrix)
+        }
+        for statement in self.program.statements:
+            if not isinstance(statement, MatrixStatement) or statement.target.name in kept:
+                continue
+            parts = tuple(self.parts(statement))
+            bases = {part.operands for part in parts if part.operands}
+            if len(bases) <= 1 and all(len(part.operands) < 2 for part in parts):
+                self.multiples[statement.target.name] = parts
+
+    def parts(self, statement: MatrixStatement) -> Iterator[Part]:
+        """The terms of a statement with all multiples substituted."""
+        for term in statement.terms:
+            found = [Part(term.sign, (term.scalar,) if term.scalar else (), ())]
+            for operand in term.operands:
+                found = [
+                    Part(
+                        done.sign * factor.sign,
+                        done.scalars + factor.scalars,
+                        done.operands + factor.operands,
+                    )
+                    for done in found
+                    for factor in self._factors(operand)
+                ]
+            yield from found
+
+    def _factors(self, operand: Operand) -> tuple[Part, ...]:
+        parts = self.multiples.get(operand.matrix.name)
+        if parts is None:
+            return (Part(1, (), (operand,)),)
+        if not operand.transposed:
+            return parts
+        return tuple(
+            dataclasses.replace(
+                part,
+                operands=tuple(
+                    Operand(inner.matrix, inner.transposed != (not inner.matrix.symmetric))
+                    for inner in part.operands
+                ),
+            )
+            for part in parts
+        )

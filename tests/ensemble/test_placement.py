@@ -1,0 +1,61 @@
+"""What tiled code keeps in memory: no matrix that is a multiple of another, no copy of a result."""
+
+import itertools
+
+import pytest
+
+from derive import Model
+from derive.lower import drift_program, loss_program
+from derive.program import Matrix, MatrixStatement, Operand, Program, Term
+from runtime.simd.placement import Part, Placement
+
+OPTIONS = list(itertools.product(["free", "sphere"], ["sgd", "gradient"], ["orthonormal", "general"]))
+
+
+@pytest.mark.parametrize(("constraint", "flow", "teacher"), OPTIONS)
+def test_every_matrix_has_one_place(constraint, flow, teacher):
+    program = drift_program(Model(5, 3, constraint=constraint, flow=flow, teacher=teacher))
+    places = Placement(program)
+    kinds = (places.state, places.result, places.multiples, places.scratch)
+    for name in places.matrices:
+        assert sum(name in kind for kind in kinds) == 1, name
+    # After the packed Q comes R, which is read where it is.
+    assert places.state == {"R": 15}
+    assert places.result == {"dQ": 0, "dR": 15}
+
+
+def test_multiples_of_the_drift():
+    places = Placement(drift_program(Model(4, 2)))
+    assert set(places.multiples) == {"aQ", "bR", "V", "W"}
+    assert set(places.scratch) == {"Q", "X", "Y"}
+    assert places.components == 16 + 16 + 8
+
+
+def test_substitution_multiplies_coefficients():
+    program = drift_program(Model(4, 2))
+    places = Placement(program)
+    statement = next(
+        s for s in program.statements if isinstance(s, MatrixStatement) and s.target.name == "dQ"
+    )
+    Q, X, Y, R = (Operand(places.matrices[name]) for name in ("Q", "X", "Y", "R"))
+    parts = list(places.parts(statement))
+    assert parts == [
+        Part(1, ("q0",), (Q,)),
+        Part(1, ("q1",), (X,)),
+        Part(1, ("q2", "a"), (Q, X)),
+        Part(-1, ("q2", "b"), (R, Operand(Y.matrix, transposed=True))),
+    ]
+
+
+def test_a_transposed_multiple_transposes_its_base():
+    A, M, S = Matrix("R", "p", "pstar"), Matrix("M", "p", "pstar"), Matrix("S", "p", "p", symmetric=True)
+    scaled = MatrixStatement(M, (Term(-1, "a", (Operand(A),)),))
+    product = MatrixStatement(S, (Term(1, None, (Operand(M), M.T)),))
+    program = Program(3, 2, (A,), ("a",), (scaled, product), (S,))
+    assert list(Placement(program).parts(product)) == [Part(1, ("a", "a"), (Operand(A), Operand(A, True)))]
+
+
+def test_what_contractions_read_is_kept():
+    places = Placement(loss_program(Model(3, 2, teacher="general")))
+    assert set(places.scratch) == {"Q", "T"}
+    assert places.result == {}
