@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,17 @@ class Times(click.ParamType):
         return numbers if len(numbers) > 1 else numbers[0]
 
 
+class Integers(click.ParamType):
+    """Integers separated by commas."""
+
+    name = "integer[,integer…]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        if isinstance(value, list):
+            return value
+        return [Integer().convert(part, param, ctx) for part in str(value).split(",")]
+
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -115,25 +127,9 @@ convention_options = options(
         help="Readout weights 1/p, 1 or 1/√p.",
     ),
 )
-start_options = options(
+dynamics_options = options(
     click.option("--eta", type=Real(), default=0.4, show_default=True, help="Learning rate η."),
-    click.option(
-        "--alpha",
-        type=Times(),
-        default=200.0,
-        show_default=True,
-        help="End of 200 even times α = samples/N, or the times themselves: 0,50,100.",
-    ),
     click.option("--label-noise", type=Real(), default=0.0, show_default=True, help="Variance Δ."),
-    click.option("--n", type=Integer(), help="Input dimension N of the random start.  [default: 1000000]"),
-    click.option("--seed", type=Integer(), default=0, show_default=True, help="Seed of the random start."),
-    click.option("--q0", type=Real(), default=1.0, show_default=True, help="Norm |w|²/N of the start."),
-    click.option(
-        "--ideal",
-        type=Real(),
-        metavar="SIZE",
-        help="Start at Q0 = q0·1 with R0 of this size, instead of --n.",
-    ),
     click.option(
         "--teacher-correlation",
         type=Real(),
@@ -141,9 +137,52 @@ start_options = options(
         show_default=True,
         help="Off-diagonal entries of T, with --teacher general.",
     ),
+)
+
+
+def alpha_option(default: float) -> Decorator:
+    return click.option(
+        "--alpha",
+        type=Times(),
+        default=default,
+        show_default=True,
+        help="End of 200 even times α = samples/N, or the times themselves: 0,50,100.",
+    )
+
+
+seed_option = click.option("--seed", type=Integer(), default=0, show_default=True, help="Random seed.")
+norm_option = click.option(
+    "--q0", type=Real(), default=1.0, show_default=True, help="Norm |w|²/N of the start."
+)
+
+
+def ideal_option(default: float | None, instead: str) -> Decorator:
+    return click.option(
+        "--ideal",
+        type=Real(),
+        metavar="SIZE",
+        default=default,
+        show_default=default is not None,
+        help=f"Start at Q0 = q0·1 with R0 of this size{instead}.",
+    )
+
+
+overlaps_option = click.option(
+    "--overlaps",
+    type=click.Path(path_type=Path),
+    help="Start from Q, R (and T) of this .npz file, or the last state of this .nc file.",
+)
+start_options = options(
+    dynamics_options,
+    alpha_option(200.0),
+    click.option("--n", type=Integer(), help="Input dimension N of the random start.  [default: 1000000]"),
+    seed_option,
+    norm_option,
+    ideal_option(None, ", instead of --n"),
     click.option("--rtol", type=Real(), default=1e-8, show_default=True, help="Relative tolerance."),
     click.option("--atol", type=Real(), default=1e-10, show_default=True, help="Absolute tolerance."),
 )
+threads_option = click.option("--threads", type=Integer(), help="Threads.  [default: one a processor]")
 output_options = options(
     click.option("--out", type=click.Path(path_type=Path), help="Write the results to this .nc file."),
     click.option("--plot", type=click.Path(path_type=Path), help="Draw to this .png, .pdf or .svg file."),
@@ -259,11 +298,7 @@ def latex(
 @width_options(4, 2)
 @convention_options
 @start_options
-@click.option(
-    "--overlaps",
-    type=click.Path(path_type=Path),
-    help="Start from Q, R (and T) of this .npz file, or the last state of this .nc file.",
-)
+@overlaps_option
 @click.option(
     "--method", default="prince8", show_default=True, help="prince8, tsit5, scipy:LSODA, scipy:DOP853 …"
 )
@@ -303,7 +338,7 @@ def integrate(**arguments: Any) -> None:
     help="Mean and quantiles of the loss; or of each trajectory the last state, losses, or all states.",
 )
 @click.option("--stop-loss", type=Real(), help="Stop each trajectory when its loss comes down to this.")
-@click.option("--threads", type=Integer(), help="Threads.  [default: one a processor]")
+@threads_option
 @output_options
 @generated_option
 @json_option
@@ -319,18 +354,106 @@ def ensemble(**arguments: Any) -> None:
     """
     from runtime import command, tables
 
-    total = max(arguments["trajectories"], 0)
-    hidden = arguments["quiet"] or not sys.stderr.isatty()
-    with click.progressbar(length=total, label="trajectories", file=sys.stderr, hidden=hidden) as bar:
-        runs = command.ensemble(
-            arguments,
-            lambda message: say(arguments["quiet"], message),
-            lambda finished, _: bar.update(finished - bar.pos),
-        )
+    with progress_bar("trajectories", arguments["quiet"]) as progress:
+        runs = command.ensemble(arguments, lambda message: say(arguments["quiet"], message), progress)
     if arguments["as_json"]:
         click.echo(json.dumps(tables.as_json(runs)))
     else:
         click.echo(tables.ensemble_table(runs, _TABLE_ROWS))
+
+
+@cli.command()
+@width_options(4, 2)
+@convention_options
+@click.option("--n", type=Integer(), default=10_000, show_default=True, help="Input dimension N.")
+@click.option("--trajectories", type=Integer(), default=64, show_default=True, help="Independent runs.")
+@dynamics_options
+@alpha_option(100.0)
+@seed_option
+@norm_option
+@ideal_option(None, " instead of random weights")
+@overlaps_option
+@click.option(
+    "--method",
+    type=click.Choice(["chain", "weights"]),
+    default="chain",
+    show_default=True,
+    help="Exact Markov chain of the overlaps, or N-dimensional weights.",
+)
+@threads_option
+@output_options
+@json_option
+@quiet_option
+def simulate(**arguments: Any) -> None:
+    """Run one-pass SGD at finite N, many times: the exact chain of the overlaps, or weights.
+
+    \b
+    Examples:
+      cli simulate --n 1000 --plot runs.png
+      cli simulate --n 1000000 --alpha 0,10,20 --trajectories 16 --out runs.nc
+      cli simulate --method weights --n 500 --constraint sphere --json
+    """
+    from runtime import tables
+    from runtime.sgd import command
+
+    with progress_bar("steps", arguments["quiet"]) as progress:
+        runs = command.simulate(arguments, lambda message: say(arguments["quiet"], message), progress)
+    if arguments["as_json"]:
+        click.echo(json.dumps(tables.as_json(runs)))
+    else:
+        click.echo(tables.runs_table(runs, _TABLE_ROWS))
+
+
+@cli.command()
+@width_options(4, 2)
+@convention_options
+@click.option(
+    "--n",
+    type=Integers(),
+    default="1000,2000,4000",
+    show_default=True,
+    help="Input dimensions N: multiples of the first, ascending.",
+)
+@click.option("--trajectories", type=Integer(), default=256, show_default=True, help="Runs at each N.")
+@dynamics_options
+@alpha_option(20.0)
+@seed_option
+@norm_option
+@ideal_option(0.1, "")
+@overlaps_option
+@click.option(
+    "--weights/--no-weights",
+    default=None,
+    help="Also run weights at the smallest N.  [default: if it takes less than a minute or so]",
+)
+@threads_option
+@output_options
+@generated_option
+@json_option
+@quiet_option
+@click.pass_context
+def compare(context: click.Context, /, **arguments: Any) -> int:
+    """Compare the ODE with SGD at several N, from the same start; exit code 1 unless they agree.
+
+    \b
+    Examples:
+      cli compare --plot compare.png
+      cli compare --n 100,400,1600 --trajectories 1000 --alpha 30 --constraint sphere
+    """
+    from runtime import tables
+    from runtime.sgd import command
+
+    source = context.get_parameter_source("ideal")
+    if arguments["overlaps"] is not None and source == click.core.ParameterSource.DEFAULT:
+        arguments["ideal"] = None
+    with progress_bar("steps", arguments["quiet"]) as progress:
+        result = command.compare(arguments, lambda message: say(arguments["quiet"], message), progress)
+    if arguments["as_json"]:
+        click.echo(json.dumps(tables.as_json(result)))
+    else:
+        click.echo(tables.comparison_table(result, _TABLE_ROWS))
+        click.echo(command.line_of(result))
+    return 0 if result.attrs["verdict"] == "agree" else EXIT_FAILURE
 
 
 @cli.command("list")
@@ -353,6 +476,19 @@ def list_systems(generated: Path, as_json: bool) -> None:
         say(False, f"{generated} holds no derived system; `cli derive --p 4 --pstar 2` makes one")
     for system in systems:
         click.echo(catalogue.line(system))
+
+
+@contextlib.contextmanager
+def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A function of (finished, all) that draws a bar on stderr, if that is a terminal."""
+    hidden = quiet or not sys.stderr.isatty()
+    with click.progressbar(length=1, label=label, file=sys.stderr, hidden=hidden) as bar:
+
+        def update(finished: int, total: int) -> None:
+            bar.length = total
+            bar.update(finished - bar.pos)
+
+        yield update
 
 
 def say(quiet: bool, message: str) -> None:

@@ -12,6 +12,8 @@ from runtime.system import System
 
 if TYPE_CHECKING:
     from runtime.ensemble import integrate_ensemble
+    from runtime.sgd.comparison import compare
+    from runtime.sgd.simulation import simulate
     from runtime.streaming import ensemble_statistics
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "LoadError",
     "OverlapSampler",
     "System",
+    "compare",
     "ensemble_statistics",
     "final_state",
     "integrate",
@@ -28,6 +31,7 @@ __all__ = [
     "overlaps_from_file",
     "random_overlaps",
     "save_netcdf",
+    "simulate",
 ]
 
 # Why not imported above: a new installation would compile the ensemble engine, some seconds,
@@ -35,6 +39,8 @@ __all__ = [
 _ON_DEMAND = {
     "integrate_ensemble": "runtime.ensemble",
     "ensemble_statistics": "runtime.streaming",
+    "simulate": "runtime.sgd.simulation",
+    "compare": "runtime.sgd.comparison",
 }
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,11 +15,12 @@ from runtime.ensemble_results import Results, ensemble_dataset
 from runtime.errors import InputError
 from runtime.simd import driver, jit
 from runtime.simd.kernels import KERNELS, Kernels, compile_kernels
-from runtime.simd.vector import ALIGNMENT, BYTES
+from runtime.simd.memory import aligned
 from runtime.solver import DIVERGENCE_GROWTH
 from runtime.states import Array
 from runtime.system import System
 from runtime.tableaux import DEFAULT_METHOD, TABLEAUX
+from runtime.threads import run_tasks, thread_count
 
 if TYPE_CHECKING:
     import xarray
@@ -27,18 +28,8 @@ if TYPE_CHECKING:
 OUTPUTS = ("all", "final", "loss")
 # Trajectories of a task: long enough that idle lanes at its end do not count.
 CHUNK = 512
-LARGEST_THREADS = 4096
-# How often the main thread looks at signals.
-_POLL_SECONDS = 0.05
 
 Progress = Callable[[int, int], None]
-
-
-def _aligned(count: int) -> Array:
-    """`count` zeros that start at a multiple of a cache line."""
-    room = np.zeros(count + ALIGNMENT // BYTES)
-    skip = (-room.ctypes.data % ALIGNMENT) // BYTES
-    return room[skip : skip + count]
 
 
 class Engine:
@@ -91,7 +82,10 @@ class Engine:
         options = (rows, int(losses), int(watched), int(watched and output == "final"))
         forever = np.append(times, np.inf)
 
-        def task(first: int) -> int:
+        done = 0
+
+        def task(first: int) -> None:
+            nonlocal done
             last = min(first + chunk, count)
             self._chunk(
                 np.array(kernels),
@@ -103,23 +97,19 @@ class Engine:
                 results,
                 cancel,
             )
-            return last - first
+            with counting:
+                done += last - first
 
-        tasks = range(0, count, chunk)
-        done = 0
-        pool = ThreadPoolExecutor(max_workers=threads)
-        try:
-            waiting: set[Future[int]] = {pool.submit(task, first) for first in tasks}
-            while waiting:
-                finished, waiting = wait(waiting, _POLL_SECONDS, FIRST_COMPLETED)
-                done += sum(future.result() for future in finished)
-                if progress is not None and finished:
-                    progress(done, count)
-        except BaseException:
+        def stop() -> None:
             cancel[0] = 1
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+
+        def report() -> None:
+            if progress is not None:
+                progress(done, count)
+
+        counting = threading.Lock()
+        tasks = (partial(task, first) for first in range(0, count, chunk))
+        run_tasks(tasks, threads, stop, report)
         return results
 
     def _chunk(
@@ -134,7 +124,7 @@ class Engine:
         cancel: np.ndarray,
     ) -> None:
         layout, lanes = self.kernels.layout, self.kernels.lanes
-        work = _aligned(layout.components * lanes)
+        work = aligned(layout.components * lanes)
         dummy = np.empty(layout.size)
         shape = [lanes, layout.size, layout.parameters, layout.parameter, layout.state, *options]
         addresses = [array.ctypes.data for array in (results.states, results.losses, times, dummy)]
@@ -153,27 +143,6 @@ class Engine:
             results.counts,
             cancel,
         )
-
-
-def thread_count(threads: int | None) -> int:
-    """The given number, or one a processor that this process may use."""
-    if threads is None:
-        # Not on every system; it knows of limits that cpu_count does not.
-        affinity = getattr(os, "sched_getaffinity", None)
-        return len(affinity(0)) if affinity else os.cpu_count() or 1
-    return states.whole_number("threads", threads, 1, LARGEST_THREADS)
-
-
-def per_trajectory(option: str, value: ArrayLike, count: int, least: float, strict: bool) -> Array:
-    """A number, or one a trajectory, as an array of length 1 or `count`; else InputError."""
-    if states.dimensions(option, value) == 0:
-        return np.array([states.real_number(option, value, least=least, strict=strict)])
-    array = states.real_array(option, value, (count,))
-    wrong = array <= least if strict else array < least
-    if np.any(wrong):
-        wanted = f"{'greater than' if strict else 'of at least'} {least:g}"
-        raise InputError(option, f"{array[wrong][0]:g} is not a finite number {wanted}")
-    return array
 
 
 def integrate_ensemble(
@@ -225,8 +194,8 @@ def integrate_ensemble(
     teacher = states.teacher_overlaps(system.model, T)
     Q, R = states.ensemble_overlaps(system.model, Q0, R0, teacher)
     count = len(Q)
-    rates = per_trajectory("eta", eta, count, 0.0, strict=True)
-    noises = per_trajectory("label_noise", label_noise, count, 0.0, strict=False)
+    rates = states.per_trajectory("eta", eta, count, 0.0, strict=True)
+    noises = states.per_trajectory("label_noise", label_noise, count, 0.0, strict=False)
     times = states.output_times(alpha)
     relative, absolute = states.tolerances(rtol, atol)
     threshold = None if stop_loss is None else states.real_number("stop_loss", stop_loss)

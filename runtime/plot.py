@@ -47,9 +47,9 @@ def plot_trajectory(run: xarray.Dataset, path: str | Path) -> Path:
     def draw(figure: Any) -> None:
         top, bottom = figure.subplots(2, 1, sharex=True)
         alpha, loss = run["alpha"].values, run["loss"].values
-        top.semilogy(alpha, _positive(loss), color=COLOURS[0], lw=1.6)
+        top.semilogy(alpha, positive(loss), color=COLOURS[0], lw=1.6)
         top.set_ylabel(LOSS_LABEL)
-        top.set_title(_title(run), fontsize=9)
+        top.set_title(title(run), fontsize=9)
         R = run["R"].values
         for r in range(R.shape[2]):
             for i in range(R.shape[1]):
@@ -65,7 +65,7 @@ def plot_trajectory(run: xarray.Dataset, path: str | Path) -> Path:
         # Why outside: inside, some trajectory always runs below it.
         bottom.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
 
-    return _save(draw, (5.6, 4.6), path)
+    return save_figure(draw, (5.6, 4.6), path)
 
 
 def plot_ensemble(runs: xarray.Dataset, path: str | Path) -> Path:
@@ -88,25 +88,26 @@ def plot_ensemble(runs: xarray.Dataset, path: str | Path) -> Path:
             quantiles = runs["loss_quantile"].values
         else:
             quantiles = exact_quantiles(runs["loss"].values)
-        low, lower, median, upper, high = (_positive(row) for row in quantiles)
+        low, lower, median, upper, high = (positive(row) for row in quantiles)
         axes.fill_between(alpha, low, high, color=COLOURS[0], alpha=0.18, lw=0, label="5-95 %")
         axes.fill_between(alpha, lower, upper, color=COLOURS[0], alpha=0.35, lw=0, label="quartiles")
         axes.plot(alpha, median, color=COLOURS[0], lw=1.6, label="median")
         axes.set_yscale("log")
         axes.set_ylabel(LOSS_LABEL)
         axes.set_xlabel(TIME_LABEL)
-        axes.set_title(_title(runs), fontsize=9)
+        axes.set_title(title(runs), fontsize=9)
         axes.legend(loc="upper right", fontsize=8)
 
-    return _save(draw, (5.6, 3.6), path)
+    return save_figure(draw, (5.6, 3.6), path)
 
 
-def _positive(loss: Any) -> Any:
+def positive(loss: Any) -> Any:
     """NaN where a loss near zero, a difference of rounded numbers, is not positive."""
     return np.where(loss > 0.0, loss, np.nan)
 
 
-def _save(draw: Callable[[Any], None], size: tuple[float, float], path: str | Path) -> Path:
+def save_figure(draw: Callable[[Any], None], size: tuple[float, float], path: str | Path) -> Path:
+    """Let `draw` fill a figure of this size in inches, and write it whole or not at all."""
     target = check_output(path, SUFFIXES, option="plot")
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -121,7 +122,8 @@ def _save(draw: Callable[[Any], None], size: tuple[float, float], path: str | Pa
     return target
 
 
-def _title(run: xarray.Dataset) -> str:
+def title(run: xarray.Dataset) -> str:
+    """Widths, learning rate and conventions of a run in a line."""
     attributes = run.attrs
     parts = [rf"$p={attributes['p']}$, $p^*={attributes['pstar']}$"]
     # In an ensemble η may differ from trajectory to trajectory.

@@ -77,6 +77,18 @@ def real_array(option: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
     return array
 
 
+def per_trajectory(option: str, value: ArrayLike, count: int, least: float, strict: bool) -> Array:
+    """A number, or one a trajectory, as an array of length 1 or `count`; else InputError."""
+    if dimensions(option, value) == 0:
+        return np.array([real_number(option, value, least=least, strict=strict)])
+    array = real_array(option, value, (count,))
+    wrong = array <= least if strict else array < least
+    if np.any(wrong):
+        wanted = f"{'greater than' if strict else 'of at least'} {least:g}"
+        raise InputError(option, f"{array[wrong][0]:g} is not a finite number {wanted}")
+    return array
+
+
 def _symmetric(option: str, matrix: Array) -> None:
     asymmetry = float(np.max(np.abs(matrix - np.swapaxes(matrix, -1, -2)), initial=0.0))
     if asymmetry > _SYMMETRY_TOLERANCE * max(1.0, float(np.max(np.abs(matrix)))):

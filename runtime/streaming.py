@@ -9,13 +9,14 @@ from numpy.typing import ArrayLike
 
 from derive.version import VERSION
 from runtime import states
-from runtime.ensemble import Engine, Progress, pack_parameters, thread_count
+from runtime.ensemble import Engine, Progress, pack_parameters
 from runtime.initial import OverlapSampler
 from runtime.loss_statistics import QUANTILE_ERROR, QUANTILES, LossStatistics, exact_quantiles
 from runtime.simd import driver
 from runtime.solver import STATUS
 from runtime.system import System
 from runtime.tableaux import DEFAULT_METHOD
+from runtime.threads import thread_count
 
 if TYPE_CHECKING:
     import xarray

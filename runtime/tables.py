@@ -75,3 +75,45 @@ def ensemble_table(runs: xarray.Dataset, rows: int) -> str:
             line += f"; alpha at 5 %, 50 %, 95 %: {low:.6g}, {middle:.6g}, {high:.6g}"
         lines.append(line)
     return "\n".join([*lines, f"status: {counted}, {runs.attrs['method']}"])
+
+
+def runs_table(runs: xarray.Dataset, rows: int) -> str:
+    """A short table of runs of SGD for people: mean loss, its error, spread, mean norm."""
+    lines = [
+        f"{'alpha':>12} {'mean loss':>14} {'error':>10} {'deviation':>12} {'mean Q_ii':>12} {'runs':>8}"
+    ]
+    alpha, loss = runs["alpha"].values, runs["loss"].values
+    norms = np.trace(runs["Q"].values, axis1=2, axis2=3) / runs.sizes["i"]
+    for k in np.unique(np.linspace(0, alpha.size - 1, min(rows, alpha.size)).round().astype(int)):
+        there = np.isfinite(loss[:, k])
+        count = int(there.sum())
+        mean = np.mean(loss[there, k]) if count else np.nan
+        spread = np.std(loss[there, k], ddof=1) if count > 1 else np.nan
+        norm = np.mean(norms[there, k]) if count else np.nan
+        error = spread / np.sqrt(count) if count else np.nan
+        lines.append(f"{alpha[k]:12.6g} {mean:14.6e} {error:10.2e} {spread:12.4e} {norm:12.6f} {count:8d}")
+    found, counts = np.unique(runs["status"].values, return_counts=True)
+    counted = ", ".join(f"{count} {name}" for name, count in zip(found, counts, strict=True))
+    return "\n".join([*lines, f"status: {counted}, {runs.attrs['method']} at n = {runs.attrs['n']}"])
+
+
+def comparison_table(result: xarray.Dataset, rows: int) -> str:
+    """ODE and SGD at each N for people, then how bias and fluctuations of the loss scale with N."""
+    sizes = result["n"].values
+    header = " ".join(f"{f'N = {n}':>14} {'error':>9}" for n in sizes)
+    lines = [f"{'alpha':>12} {'loss (ODE)':>14} {header}"]
+    alpha, theory = result["alpha"].values, result["loss"].values
+    mean, error = result["loss_mean"].values, result["loss_error"].values
+    for k in np.unique(np.linspace(0, alpha.size - 1, min(rows, alpha.size)).round().astype(int)):
+        values = " ".join(f"{mean[j, k]:14.6e} {error[j, k]:9.1e}" for j in range(sizes.size))
+        lines.append(f"{alpha[k]:12.6g} {theory[k]:14.6e} {values}")
+    spread = result["loss_spread"].values
+    for j, n in enumerate(sizes):
+        bias = n * np.sqrt(np.nanmean((mean[j] - theory) ** 2))
+        uncertain = n * np.sqrt(np.nanmean(error[j] ** 2))
+        width = np.sqrt(n) * np.sqrt(np.nanmean(spread[j] ** 2))
+        lines.append(
+            f"N = {n}: N |mean loss - ODE| = {bias:.4g} (error {uncertain:.2g}),"
+            f" sqrt(N) deviation = {width:.4g}, root mean square over alpha"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,131 @@
+"""What the options of several commands mean: model, start, teacher, files."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import runtime
+from derive.model import Model
+from runtime.errors import InputError
+from runtime.results import check_output
+from runtime.states import Array, real_number
+
+if TYPE_CHECKING:
+    import xarray
+
+_CONVENTIONS = ("p", "pstar", "constraint", "flow", "teacher", "readout")
+DEFAULT_N = 10**6
+# Of results in memory: 16 GiB.
+LARGEST_RESULT = 2**34
+
+
+def model_of(arguments: Mapping[str, Any]) -> Model:
+    return Model(**{name: arguments[name] for name in _CONVENTIONS})
+
+
+def check_files(arguments: Mapping[str, Any]) -> None:
+    """Raise InputError unless --out and --plot can be written."""
+    if arguments["out"] is not None:
+        check_output(arguments["out"], (".nc",), option="out")
+    if arguments["plot"] is not None:
+        from runtime.plot import SUFFIXES
+
+        check_output(arguments["plot"], SUFFIXES, option="plot")
+
+
+def write_files(
+    run: xarray.Dataset,
+    arguments: Mapping[str, Any],
+    say: Callable[[str], None],
+    plot: Callable[[xarray.Dataset, Path], Path],
+) -> None:
+    """What --out and --plot ask for; `plot` draws."""
+    if arguments["out"] is not None:
+        runtime.save_netcdf(run, arguments["out"])
+        say(f"wrote {arguments['out']}")
+    if arguments["plot"] is not None:
+        plot(run, arguments["plot"])
+        say(f"wrote {arguments['plot']}")
+
+
+# Arguments that have no option of their own, and the option that they come from.
+_OPTIONS = {"Q0": "overlaps", "R0": "overlaps", "T": "overlaps", "file": "overlaps", "scale": "ideal"}
+
+
+@contextlib.contextmanager
+def naming_options() -> Iterator[None]:
+    """Errors inside name the option on the command line instead of the argument."""
+    try:
+        yield
+    except InputError as error:
+        if error.option not in _OPTIONS:
+            raise
+        problem = error.problem if error.option in ("file", "scale") else f"{error.option} {error.problem}"
+        raise InputError(_OPTIONS[error.option], problem) from None
+
+
+def initial_overlaps(
+    model: Model, arguments: Mapping[str, Any]
+) -> tuple[Array, Array, Array | None, dict[str, Any]]:
+    """Q0, R0, T (None if orthonormal) and the attributes that say where they come from."""
+    given = [name for name in ("n", "ideal", "overlaps") if arguments[name] is not None]
+    if len(given) > 1:
+        raise InputError(given[1], f"does not go with --{given[0]}")
+    if arguments["overlaps"] is not None:
+        Q0, R0, T = runtime.overlaps_from_file(arguments["overlaps"])
+        origin = {"overlaps": str(arguments["overlaps"])}
+        if model.teacher == "general":
+            return Q0, R0, teacher_of(model, arguments) if T is None else T, origin
+        if T is not None and not np.array_equal(T, np.eye(model.pstar)):
+            raise InputError("overlaps", "the file has a T that is not 1: this needs --teacher general")
+        return Q0, R0, teacher_of(model, arguments), origin
+    T = teacher_of(model, arguments)
+    sampler, origin = sampler_of(model, T, arguments)
+    Q, R = sampler.draw(1)
+    return Q[0], R[0], T, origin
+
+
+def sampler_of(
+    model: Model, T: Array | None, arguments: Mapping[str, Any]
+) -> tuple[runtime.OverlapSampler, dict[str, Any]]:
+    """The source of random starts, and the attributes that name it."""
+    n, ideal = arguments["n"], arguments["ideal"]
+    if n is None and ideal is None:
+        n = DEFAULT_N
+    sampler = runtime.OverlapSampler(
+        model.p,
+        model.pstar,
+        n,
+        arguments["seed"],
+        constraint=model.constraint,
+        T=T,
+        q0=arguments["q0"],
+        scale=ideal,
+    )
+    origin = {"seed": arguments["seed"], "q0": arguments["q0"]}
+    return sampler, origin | ({"ideal": ideal} if n is None else {"n": n})
+
+
+def teacher_of(model: Model, arguments: Mapping[str, Any]) -> Array | None:
+    """T of --teacher-correlation; None for an orthonormal teacher."""
+    correlation = real_number("teacher_correlation", arguments["teacher_correlation"])
+    if model.teacher == "general":
+        return _correlated(model, correlation)
+    if correlation:
+        raise InputError("teacher_correlation", "needs --teacher general")
+    return None
+
+
+def _correlated(model: Model, correlation: float) -> Array:
+    """T with unit diagonal and equal correlations."""
+    least = -1.0 / (model.pstar - 1) if model.pstar > 1 else -1.0
+    if not least <= correlation <= 1.0:
+        raise InputError(
+            "teacher_correlation", f"{correlation:g} is not between {least:g} and 1 (p* = {model.pstar})"
+        )
+    return (1.0 - correlation) * np.eye(model.pstar) + correlation * np.ones((model.pstar, model.pstar))

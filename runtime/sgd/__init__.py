@@ -1,0 +1,1 @@
+"""One-pass SGD at finite N: the exact chain of the overlaps, and actual weights."""

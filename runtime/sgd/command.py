@@ -1,0 +1,143 @@
+"""What `cli simulate` and `cli compare` do with their options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import runtime
+from derive.model import Model
+from runtime import states
+from runtime.errors import InputError
+from runtime.options import (
+    LARGEST_RESULT,
+    check_files,
+    initial_overlaps,
+    model_of,
+    naming_options,
+    sampler_of,
+    teacher_of,
+    write_files,
+)
+from runtime.sgd import comparison, simulation
+from runtime.sgd.plot import plot_comparison, plot_runs
+from runtime.states import Array
+
+if TYPE_CHECKING:
+    import xarray
+
+Progress = Callable[[int, int], None]
+
+
+def simulate(
+    arguments: Mapping[str, Any], say: Callable[[str], None], progress: Progress | None
+) -> xarray.Dataset:
+    """Make the starts, run SGD, write files; `arguments` are the options of the command by name."""
+    model = model_of(arguments)
+    check_files(arguments)
+    runs = states.whole_number("trajectories", arguments["trajectories"], 1, simulation.LARGEST_RUNS)
+    _check_memory(model, arguments, runs)
+    with naming_options():
+        Q0, R0, T, origin = _starts(model, arguments, runs)
+        result = simulation.simulate(
+            model,
+            n=arguments["n"],
+            eta=arguments["eta"],
+            alpha=arguments["alpha"],
+            method=arguments["method"],
+            trajectories=runs,
+            seed=arguments["seed"],
+            label_noise=arguments["label_noise"],
+            T=T,
+            Q0=Q0,
+            R0=R0,
+            threads=arguments["threads"],
+            progress=progress,
+        )
+    result.attrs.update(origin)
+    write_files(result, arguments, say, plot_runs)
+    if result.attrs["method"] != arguments["method"]:
+        say(f"n = {arguments['n']} is less than p + p*: the weights themselves were run")
+    return result
+
+
+def compare(
+    arguments: Mapping[str, Any], say: Callable[[str], None], progress: Progress | None
+) -> xarray.Dataset:
+    """Integrate and simulate from one start, judge, write files."""
+    model = model_of(arguments)
+    check_files(arguments)
+    if model.flow != "sgd":
+        raise InputError("flow", f"{model.flow!r} has no finite N to compare with: --flow sgd")
+    runs = states.whole_number("trajectories", arguments["trajectories"], comparison.FEWEST_RUNS, 2**40)
+    sizes = arguments["n"] if isinstance(arguments["n"], list) else [arguments["n"]]
+    start = {**arguments, "n": None}
+    _check_memory(model, arguments, runs)
+    with naming_options():
+        Q0, R0, T, origin = initial_overlaps(model, start)
+        system = runtime.load(model, arguments["generated"])
+        result = comparison.compare(
+            system,
+            Q0,
+            R0,
+            n=sizes,
+            eta=arguments["eta"],
+            alpha=arguments["alpha"],
+            label_noise=arguments["label_noise"],
+            T=T,
+            trajectories=runs,
+            weights=arguments["weights"],
+            seed=arguments["seed"],
+            threads=arguments["threads"],
+            progress=progress,
+        )
+    result.attrs.update(origin)
+    write_files(result, arguments, say, plot_comparison)
+    return result
+
+
+def _starts(
+    model: Model, arguments: Mapping[str, Any], runs: int
+) -> tuple[Array, Array, Array | None, dict[str, Any]]:
+    """Q0 and R0, of each run or (from a file) for all, T, and where they come from."""
+    if arguments["overlaps"] is not None:
+        Q0, R0, T, origin = initial_overlaps(model, {**arguments, "n": None})
+        return Q0, R0, T, origin
+    T = teacher_of(model, arguments)
+    start = {**arguments, "n": None} if arguments["ideal"] is not None else arguments
+    sampler, origin = sampler_of(model, T, start)
+    return *sampler.draw(runs), T, origin
+
+
+def _check_memory(model: Model, arguments: Mapping[str, Any], runs: int) -> None:
+    """Refuse what cannot fit."""
+    records = states.output_times(arguments["alpha"]).size
+    needed = 8 * runs * (records + 2) * (model.p * (model.p + model.pstar) + 1)
+    if needed > LARGEST_RESULT:
+        raise InputError(
+            "trajectories",
+            f"{runs} need {needed / 2**30:.0f} GiB at {records} times, more than"
+            f" {LARGEST_RESULT / 2**30:.0f}; fewer times take less: --alpha 0,50,100",
+        )
+
+
+def line_of(result: xarray.Dataset) -> str:
+    """The verdict of a comparison in a line."""
+    attributes = result.attrs
+    if attributes["verdict"] == "undecided":
+        diverged = int(np.sum(result["diverged"].values))
+        return f"undecided: {diverged} runs diverged, and the mean of the others is biased"
+    words = "agrees with" if attributes["verdict"] == "agree" else "differs from"
+    text = (
+        f"SGD {words} the ODE as N grows: largest deviation {attributes['deviation']:.2f} standard errors"
+        f" ({attributes['where']}), {attributes['allowed']:.2f} allowed"
+        f" for {attributes['comparisons']} comparisons"
+    )
+    if "weights_deviation" in attributes:
+        text += (
+            f"; chain and weights differ by at most {attributes['weights_deviation']:.2f},"
+            f" {attributes['weights_allowed']:.2f} allowed"
+        )
+    return text

@@ -1,0 +1,246 @@
+"""Theory against simulation: do the overlaps of SGD approach the ODEs as N grows?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from derive.version import VERSION
+from runtime import states
+from runtime.errors import InputError
+from runtime.integrate import integrate
+from runtime.sgd.simulation import LARGEST_N, METHODS, Progress, recorded_steps, simulate
+from runtime.states import Array
+from runtime.system import System
+
+if TYPE_CHECKING:
+    import xarray
+
+DEFAULT_SIZES = (1000, 2000, 4000)
+DEFAULT_RUNS = 256
+FEWEST_RUNS = 16
+# Chance that the verdict is "disagree" though theory and simulation agree.
+SIGNIFICANCE = 1e-3
+# Products of weights and inputs that weights may cost unless they are asked for: about a minute.
+AFFORDABLE_WEIGHTS = 4e11
+# Errors of the mean below this part of the largest overlap are rounding, as of norms on the sphere.
+_ROUNDING = 1e-12
+
+
+def compare(
+    system: System,
+    Q0: ArrayLike,
+    R0: ArrayLike,
+    *,
+    n: Sequence[int] = DEFAULT_SIZES,
+    eta: float = 0.4,
+    alpha: ArrayLike = 20.0,
+    label_noise: float = 0.0,
+    T: ArrayLike | None = None,
+    trajectories: int = DEFAULT_RUNS,
+    weights: bool | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> xarray.Dataset:
+    """Compare the ODE with SGD from the same start at several N, and judge.
+
+    The mean of an order parameter over runs is taken as its value at N → ∞ plus a bias b/N,
+    fitted to all N with the errors of the means as weights. The deviation of that limit from
+    the ODE, in units of its standard error, is compared with Student's t at a level of 10⁻³
+    for all order parameters, the loss and all times together (Bonferroni).
+
+    Parameters
+    ----------
+    Q0, R0
+        Overlaps (p, p) and (p, p*) that all runs and the ODE start from.
+    n
+        Two or more input dimensions, ascending.
+    alpha
+        End of 200 even times, or the times; rounded to steps at the smallest N, whose multiples
+        the others should be.
+    trajectories
+        Runs at each N, at least 16.
+    weights
+        Also run N-dimensional weights at the smallest N and compare them with the chain; None
+        does so if that takes no longer than a minute or so.
+
+    Returns
+    -------
+    Dataset with the ODE's Q, R, loss; ``Q_mean``, ``Q_error`` … with dim ``n`` in front;
+    ``loss_spread``, the standard deviation over runs; ``limit`` and ``limit_error``
+    (observable, alpha), the deviation extrapolated to N → ∞; ``bias`` and ``bias_error``, the
+    coefficient of 1/N. Attributes: ``verdict`` (agree, disagree, or undecided if runs
+    diverged), ``deviation`` (the largest, in standard errors), ``allowed``, ``comparisons``,
+    ``where``; with weights also ``weights_deviation``, ``weights_allowed``.
+
+    Raises
+    ------
+    InputError
+        A value is not allowed.
+    """
+    model = system.model
+    sizes = [states.whole_number("n", size, 1, LARGEST_N) for size in n]
+    if len(sizes) < 2 or np.any(np.diff(sizes) <= 0):
+        raise InputError("n", "needs two or more ascending dimensions: 1000,2000,4000")
+    runs = states.whole_number("trajectories", trajectories, FEWEST_RUNS, 2**40)
+    steps = recorded_steps(states.output_times(alpha), sizes[0])
+    times = steps / sizes[0]
+    if any(np.any(np.diff(recorded_steps(times, size) / size - times)) for size in sizes):
+        wrong = next(size for size in sizes if np.any(recorded_steps(times, size) / size != times))
+        raise InputError("n", f"{wrong} is not a multiple of {sizes[0]}: their steps are at other times")
+    used = times if times[0] == 0.0 else np.concatenate([[0.0], times])
+    theory = integrate(
+        system, Q0, R0, eta=eta, alpha=used, label_noise=label_noise, T=T, rtol=1e-10, atol=1e-12
+    ).isel(alpha=slice(used.size - times.size, None))
+    cost = float(steps[-1]) * sizes[0] * (model.p + 4) * runs
+    with_weights = cost <= AFFORDABLE_WEIGHTS if weights is None else weights
+    plan = [(size, METHODS[0]) for size in sizes] + ([(sizes[0], METHODS[1])] if with_weights else [])
+    work = np.array([float(steps[-1]) * size / sizes[0] * runs for size, _ in plan])
+    done: list[Any] = []
+    for number, (size, method) in enumerate(plan):
+
+        def report(finished: int, _all: int, number: int = number) -> None:
+            if progress is not None:
+                progress(int(work[:number].sum()) + finished, int(work.sum()))
+
+        done.append(
+            simulate(
+                model,
+                n=size,
+                eta=eta,
+                alpha=times,
+                method=method,
+                trajectories=runs,
+                seed=_seed(seed, number),
+                label_noise=label_noise,
+                T=T,
+                Q0=Q0,
+                R0=R0,
+                threads=threads,
+                progress=report,
+            )
+        )
+    simulated = done[: len(sizes)]
+    result: xarray.Dataset = _dataset(theory, simulated, sizes)
+    result.attrs.update(_judge(result, runs))
+    if with_weights:
+        result.attrs.update(_judge_weights(done[0], done[-1], runs))
+    result.attrs |= {"trajectories": runs, "seed": seed, "version": f"overlap-ode {VERSION}"}
+    return result
+
+
+def _seed(seed: int, number: int) -> int:
+    """Seeds of the simulations: independent of each other."""
+    words = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)
+    return int(words[0] >> np.uint64(1))
+
+
+def observables(runs: xarray.Dataset) -> tuple[list[str], Array]:
+    """Names and values (…, alpha, observable) of the loss and all independent overlaps."""
+    p, pstar = runs.sizes["i"], runs.sizes["r"]
+    rows, columns = np.triu_indices(p)
+    Q, R, loss = runs["Q"].values, runs["R"].values, runs["loss"].values
+    values = [loss[..., None], Q[..., rows, columns], R.reshape(*R.shape[:-2], p * pstar)]
+    names = ["loss"]
+    names += [f"Q_{i + 1}_{j + 1}" for i, j in zip(rows, columns, strict=True)]
+    names += [f"R_{i + 1}_{r + 1}" for i in range(p) for r in range(pstar)]
+    return names, np.concatenate(values, axis=-1)
+
+
+def mean_and_error(values: Array) -> tuple[Array, Array]:
+    """Mean over runs (in front) and its standard error; NaN where a run is."""
+    count = len(values)
+    return np.mean(values, axis=0), np.std(values, axis=0, ddof=1) / np.sqrt(count)
+
+
+def _dataset(theory: xarray.Dataset, simulated: Sequence[xarray.Dataset], sizes: Sequence[int]) -> Any:
+    names, expected = observables(theory)
+    means, errors = map(
+        np.array, zip(*(mean_and_error(observables(runs)[1]) for runs in simulated), strict=True)
+    )
+    limit, limit_error, bias, bias_error = extrapolate(means - expected, errors, np.array(sizes, float))
+    result = theory[["Q", "R", "T", "loss"]].drop_attrs(deep=False)
+    result.attrs = {
+        key: value for key, value in theory.attrs.items() if key not in ("rtol", "atol", "method", "title")
+    }
+    for name in ("Q", "R", "loss"):
+        both = [mean_and_error(runs[name].values) for runs in simulated]
+        for suffix, index in (("mean", 0), ("error", 1)):
+            variable = np.array([pair[index] for pair in both])
+            result[f"{name}_{suffix}"] = (("n", *theory[name].dims), variable)
+    spread = np.array([np.std(runs["loss"].values, axis=0, ddof=1) for runs in simulated])
+    result["loss_spread"] = (("n", "alpha"), spread)
+    for name, values in (
+        ("limit", limit),
+        ("limit_error", limit_error),
+        ("bias", bias),
+        ("bias_error", bias_error),
+    ):
+        result[name] = (("observable", "alpha"), values.T)
+    diverged = [int((runs["status"] == "diverged").sum()) for runs in simulated]
+    result["diverged"] = (("n",), np.array(diverged))
+    return result.assign_coords(n=np.array(sizes), observable=np.array(names))
+
+
+def extrapolate(deviation: Array, error: Array, n: Array) -> tuple[Array, Array, Array, Array]:
+    """Fit deviation = limit + bias/N with the given errors, along the first axis.
+
+    Returns limit, its standard error, bias and its standard error.
+    """
+    # Where all runs are equal every weight is the same, and nothing is uncertain.
+    exact = np.any(error == 0.0, axis=0)
+    weight = np.where(exact, 1.0, 1.0 / np.where(exact, 1.0, error) ** 2)
+    x = np.expand_dims(1.0 / n, tuple(range(1, deviation.ndim)))
+    s0, s1, s2 = (np.sum(weight * x**k, axis=0) for k in range(3))
+    y0, y1 = np.sum(weight * deviation, axis=0), np.sum(weight * x * deviation, axis=0)
+    determinant = s0 * s2 - s1**2
+    limit, bias = (s2 * y0 - s1 * y1) / determinant, (s0 * y1 - s1 * y0) / determinant
+    limit_error, bias_error = (np.where(exact, 0.0, np.sqrt(s / determinant)) for s in (s2, s0))
+    return limit, limit_error, bias, bias_error
+
+
+def _judge(result: xarray.Dataset, runs: int) -> dict[str, Any]:
+    limit, error = result["limit"].values, result["limit_error"].values
+    scale = max(1.0, float(np.max(np.abs(result["Q"].values))))
+    # Where all runs are equal, as at the start and for norms on the sphere, nothing is tested.
+    tested = ~(error <= _ROUNDING * scale)
+    comparisons = int(tested.sum())
+    allowed = _allowed(comparisons, runs)
+    diverged = int(result["diverged"].sum())
+    if diverged:
+        return {"verdict": "undecided", "comparisons": comparisons, "allowed": allowed}
+    z = np.where(tested, np.abs(limit) / np.where(tested, error, 1.0), 0.0)
+    observable, time = np.unravel_index(int(np.argmax(z)), z.shape)
+    name = str(result["observable"].values[observable])
+    return {
+        "verdict": "agree" if z.max() <= allowed else "disagree",
+        "deviation": float(z.max()),
+        "allowed": allowed,
+        "comparisons": comparisons,
+        "where": f"{name} at alpha = {float(result['alpha'].values[time]):g}",
+    }
+
+
+def _judge_weights(chain: Any, weights: Any, runs: int) -> dict[str, Any]:
+    """The largest difference of the two simulations' means, in standard errors."""
+    (mean, error), (other, other_error) = (
+        mean_and_error(observables(simulation)[1]) for simulation in (chain, weights)
+    )
+    total = np.hypot(error, other_error)
+    tested = total > _ROUNDING * max(1.0, float(np.nanmax(np.abs(mean))))
+    z = np.abs(mean - other)[tested] / total[tested]
+    return {
+        "weights_deviation": float(z.max(initial=0.0)),
+        "weights_allowed": _allowed(int(tested.sum()), runs),
+    }
+
+
+def _allowed(comparisons: int, runs: int) -> float:
+    """Standard errors that the largest of so many deviations may have."""
+    from scipy import stats
+
+    return float(stats.t.isf(0.5 * SIGNIFICANCE / max(comparisons, 1), runs - 1))

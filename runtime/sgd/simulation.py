@@ -1,0 +1,275 @@
+"""One-pass SGD at finite N: many runs, recorded at the wanted times."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from derive.model import Model
+from runtime import states
+from runtime.errors import InputError
+from runtime.initial import LARGEST_SEED, random_overlaps
+from runtime.sgd.chain import Chain
+from runtime.sgd.coordinates import Teacher, beyond
+from runtime.sgd.results import Recorder, readout, sgd_dataset
+from runtime.sgd.weights import RUN_WORDS, Weights
+from runtime.simd import jit
+from runtime.simd.random_numbers import WORDS, streams
+from runtime.states import Array, per_trajectory
+from runtime.threads import run_tasks, thread_count
+
+if TYPE_CHECKING:
+    import xarray
+
+METHODS = ("chain", "weights")
+LARGEST_N = 10**9
+LARGEST_RUNS = 2**40
+DEFAULT_RUNS = 64
+# Of the weights of all threads together: 16 GiB.
+LARGEST_WEIGHTS = 2**34
+# Sets of streams of one seed.
+_STREAMS = {"chain": 1, "weights": 2}
+# Numbers written between two looks at whether to stop: some hundredths of a second.
+_NUMBERS_BETWEEN_PAUSES = 50_000_000
+
+Progress = Callable[[int, int], None]
+
+
+def simulate(
+    model: Model,
+    *,
+    n: int = 10_000,
+    eta: ArrayLike = 0.4,
+    alpha: ArrayLike = 100.0,
+    method: str = "chain",
+    trajectories: int | None = None,
+    seed: int = 0,
+    label_noise: ArrayLike = 0.0,
+    T: ArrayLike | None = None,
+    Q0: ArrayLike | None = None,
+    R0: ArrayLike | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> xarray.Dataset:
+    """Run one-pass SGD in N dimensions, independently from several starts.
+
+    wᵢ ← wᵢ − 2aη e λᵢ x/√N with a fresh x ~ N(0, 1) a step (on the sphere then |wᵢ| is reset),
+    and time α = steps/N. The numbers of a run depend on the seed and its place among the runs
+    alone, not on threads or the number of runs.
+
+    Parameters
+    ----------
+    model
+        Widths, constraint, teacher and readout; its flow must be ``"sgd"``.
+    n
+        Input dimension N, from rank T to 10⁹ (weights: as memory allows).
+    eta, label_noise
+        Learning rate η and variance Δ of the label noise: a number, or one a run.
+    alpha
+        End of 200 even times from 0, or the times; each is rounded to a whole step.
+    method
+        ``"chain"``: the Markov chain of the overlaps, equal in law at any N and independent of N
+        in cost. ``"weights"``: N-dimensional weights. A chain with N < p + rank T is run as
+        weights, which are then fewer; the attribute ``method`` says what was done.
+    trajectories
+        Number of runs; 64 unless the start says otherwise.
+    Q0, R0
+        Overlaps of the start, (p, p) and (p, p*), or one a run in front; without them each run
+        starts from random weights of its own (`random_overlaps`).
+    T
+        Teacher overlaps (p*, p*) of a general teacher.
+    threads
+        Threads; None is one a processor.
+    progress
+        Called with (steps done, all steps) of all runs, now and then, in this thread.
+
+    Returns
+    -------
+    Dataset with dims trajectory, alpha, i, j, r: Q, R, loss (the population loss), and for each
+    run ``status`` (ok, diverged) and ``alpha_end``, the last recorded time before it diverged;
+    after that NaN. ``alpha`` are the exact times of the states, steps/N.
+
+    Raises
+    ------
+    InputError
+        A value is not allowed, or the overlaps do not fit into N dimensions.
+    """
+    if model.flow != "sgd":
+        raise InputError("flow", f"{model.flow!r} has no finite N: SGD is simulated, flow='sgd'")
+    if not isinstance(method, str) or method not in METHODS:
+        raise InputError("method", f"{method!r} is not one of {', '.join(METHODS)}")
+    states.whole_number("seed", seed, 0, LARGEST_SEED)
+    overlaps = states.teacher_overlaps(model, T)
+    teacher = Teacher.from_overlaps(overlaps)
+    n = states.whole_number("n", n, max(teacher.rank, 1), LARGEST_N)
+    Q, R = _start(model, n, seed, trajectories, overlaps, Q0, R0)
+    count = len(Q)
+    rates = np.broadcast_to(per_trajectory("eta", eta, count, 0.0, strict=True), count)
+    noises = np.broadcast_to(per_trajectory("label_noise", label_noise, count, 0.0, strict=False), count)
+    steps = recorded_steps(states.output_times(alpha), n)
+    used = "weights" if n < model.p + teacher.rank else method
+    workers = thread_count(threads)
+    if used == "weights" and 8 * (model.p + 2) * n * min(workers, count) > LARGEST_WEIGHTS:
+        raise InputError("n", f"{n} is too large for weights in memory; method='chain' has no such limit")
+    A = teacher.along(R)
+    S = beyond(Q, A, n - teacher.rank)
+    recorder = Recorder(count, steps, A, S, teacher)
+    runs = _Runs(model, teacher, n, seed, rates, noises, steps, recorder)
+    tasks = runs.chains() if used == "chain" else runs.weights()
+    run_tasks(
+        tasks, workers, runs.cancel, None if progress is None else lambda: progress(runs.done, runs.total)
+    )
+    settings = {"n": n, "method": used, "seed": seed}
+    return sgd_dataset(model, recorder, overlaps, rates, noises, n, settings)
+
+
+def recorded_steps(times: Array, n: int) -> np.ndarray:
+    """Whole steps nearest to the times α, each once.
+
+    Raises InputError if they are beyond what an integer holds, or all at the start.
+    """
+    if times[-1] * n > 2.0**62:
+        raise InputError("alpha", f"{times[-1]:g} is too long: at n = {n} more than 2⁶² steps")
+    steps = np.unique(np.rint(times * n).astype(np.int64))
+    if steps[-1] == 0:
+        raise InputError("alpha", f"{times[-1]:g} is less than half a step: a step is 1/n = {1 / n:g}")
+    return steps
+
+
+def _start(
+    model: Model,
+    n: int,
+    seed: int,
+    trajectories: int | None,
+    T: Array,
+    Q0: ArrayLike | None,
+    R0: ArrayLike | None,
+) -> tuple[Array, Array]:
+    """Overlaps (runs, p, p) and (runs, p, p*) of the start."""
+    count = (
+        None if trajectories is None else states.whole_number("trajectories", trajectories, 1, LARGEST_RUNS)
+    )
+    if (Q0 is None) != (R0 is None):
+        raise InputError("R0" if R0 is None else "Q0", "is missing: give both overlaps or none")
+    general = T if model.teacher == "general" else None
+    if Q0 is None or R0 is None:
+        return random_overlaps(
+            model.p,
+            model.pstar,
+            n,
+            seed,
+            DEFAULT_RUNS if count is None else count,
+            constraint=model.constraint,
+            T=general,
+        )
+    if states.dimensions("Q0", Q0) == 2:
+        q, r = states.overlaps(model, Q0, R0, T)
+        count = DEFAULT_RUNS if count is None else count
+        return np.tile(0.5 * (q + q.T), (count, 1, 1)), np.tile(r, (count, 1, 1))
+    q, r = states.ensemble_overlaps(model, Q0, R0, T)
+    if count not in (None, len(q)):
+        raise InputError("trajectories", f"{count} is not the number of starts, {len(q)}")
+    return 0.5 * (q + np.swapaxes(q, -1, -2)), r
+
+
+class _Runs:
+    """All runs of one simulation; tasks advance some and write to the recorder."""
+
+    def __init__(
+        self,
+        model: Model,
+        teacher: Teacher,
+        n: int,
+        seed: int,
+        rates: Array,
+        noises: Array,
+        steps: np.ndarray,
+        recorder: Recorder,
+    ) -> None:
+        self.model, self.teacher, self.n, self.seed = model, teacher, n, seed
+        self.rates, self.noises, self.steps, self.recorder = rates, noises, steps, recorder
+        self.sphere = model.constraint == "sphere"
+        self.noisy = bool(np.any(noises > 0.0))
+        self.total = int(steps[-1]) * len(rates)
+        self.done = 0
+        self.cancelled = False
+        self._lock = threading.Lock()
+
+    def _advance(self, step: Callable[[int], None], steps: int, cost: int, runs: int) -> None:
+        """`steps` steps in pieces that end soon enough to be cancelled; a step costs `cost`."""
+        piece = max(1, _NUMBERS_BETWEEN_PAUSES // cost)
+        while steps and not self.cancelled:
+            now = min(piece, steps)
+            step(now)
+            steps -= now
+            self._count(now * runs)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def _count(self, steps: int) -> None:
+        with self._lock:
+            self.done += steps
+
+    def _intervals(self) -> Iterator[tuple[int, int]]:
+        """Record number, and steps since the record before."""
+        return enumerate(np.diff(self.steps, prepend=0).tolist())
+
+    def chains(self) -> Iterator[Callable[[], None]]:
+        machine = jit.target()
+        chain = Chain(self.model.p, self.teacher, self.n, self.sphere, self.noisy, machine)
+        for first in range(0, len(self.rates), chain.lanes):
+            yield partial(self._chain, chain, first)
+
+    def _chain(self, chain: Chain, first: int) -> None:
+        real = range(first, min(first + chain.lanes, len(self.rates)))
+        # Lanes without a run repeat the last one; nobody reads them.
+        picks = np.minimum(np.arange(first, first + chain.lanes), real[-1])
+        words = streams(self.seed, _STREAMS["chain"], first, chain.lanes, WORDS)
+        A, S = self.recorder.start(picks)
+        work = chain.start(A, S, words, self.rates[picks], self.noises[picks], readout(self.model))
+        cost = chain.lanes * 20 * chain.layout.components
+        for record, steps in self._intervals():
+            self._advance(lambda count: chain.advance(work, count), steps, cost, len(real))
+            if self.cancelled:
+                return
+            A, S = chain.coordinates(work)
+            going = self.recorder.write(record, real, A[: len(real)], S[: len(real)])
+            if not going:
+                self._count(int(self.steps[-1] - self.steps[record]) * len(real))
+                return
+
+    def weights(self) -> Iterator[Callable[[], None]]:
+        for run in range(len(self.rates)):
+            yield partial(self._weights, run)
+
+    def _weights(self, run: int) -> None:
+        words = streams(self.seed, _STREAMS["weights"], run, 1, RUN_WORDS)[0]
+        A, S = self.recorder.start(np.array([run]))
+        weights = Weights(
+            A[0],
+            S[0],
+            self.teacher,
+            self.n,
+            words,
+            float(self.rates[run]),
+            float(self.noises[run]),
+            readout(self.model),
+            self.sphere,
+            self.noisy,
+            jit.target(),
+        )
+        cost = 4 * self.n * (self.model.p + 4)
+        for record, steps in self._intervals():
+            self._advance(weights.advance, steps, cost, 1)
+            if self.cancelled:
+                return
+            A, S = weights.coordinates()
+            if not self.recorder.write(record, range(run, run + 1), A[None], S[None]):
+                self._count(int(self.steps[-1] - self.steps[record]))
+                return
