@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import itertools
+import math
+import os
 
 import numpy as np
 from problem import ETA, Task, numpy_rhs
@@ -27,7 +29,17 @@ class Solver:
 
     @classmethod
     def missing(cls) -> bool:
-        return bool(cls.package) and importlib.util.find_spec(cls.package) is None
+        if cls.package:
+            try:
+                importlib.import_module(cls.package)
+            except (ImportError, OSError):  # OSError: a shared library that it loads is missing.
+                return True
+        return False
+
+    @property
+    def count(self) -> int:
+        """Trajectories that it runs, a multiple of eight."""
+        return max(8, int(len(self.task.initial) * self.share) // 8 * 8)
 
     def prepare(self) -> None: ...
 
@@ -253,5 +265,127 @@ class CyRK(Solver):
         return self._run(initial, self.task.times)
 
 
+class NumbaLSODA(Solver):
+    """numbalsoda: LSODA in C++ on a Numba right-hand side, the loop over trajectories compiled too."""
+
+    name, package, share = "numbalsoda LSODA", "numbalsoda", 0.1
+
+    def prepare(self) -> None:
+        from numba import carray, cfunc, njit
+        from numbalsoda import lsoda, lsoda_sig
+
+        system = runtime.load(derive.Model(self.task.p, self.task.pstar))
+        rhs, parameters, size = system.compiled_rhs, system.parameters(ETA), self.task.size
+
+        @cfunc(lsoda_sig)
+        def f(_t, y, dy, _data):
+            rhs(carray(y, (size,)), parameters, carray(dy, (size,)))
+
+        # The integrator holds only its address.
+        self.f, address = f, f.address
+
+        @njit
+        def solve(initial, times, rtol):
+            states = np.empty((len(initial), len(times), size))
+            for k in range(len(initial)):
+                states[k], success = lsoda(
+                    address, initial[k], times, rtol=rtol, atol=rtol / 100, mxstep=1_000_000
+                )
+                if not success:
+                    raise RuntimeError("lsoda failed")
+            return states
+
+        self.solve = solve
+        solve(self.task.initial[:1], self.task.times, self.tolerance)
+
+    def final(self, initial: np.ndarray) -> np.ndarray:
+        # Its first time is the one it starts from.
+        return self.solve(initial, self.task.times[[0, -1]], self.tolerance)[:, 1:]
+
+    def grid(self, initial: np.ndarray) -> np.ndarray:
+        return self.solve(initial, self.task.times, self.tolerance)
+
+
+class Diffrax(Solver):
+    """diffrax's Tsit5 with its PID controller, vectorised over a batch by JAX's vmap, on one thread."""
+
+    name, package, share = "diffrax Tsit5", "diffrax", 0.125
+    batch = 128
+
+    def prepare(self) -> None:
+        # One thread; handing these small products to Eigen's pool makes them slower even so. XLA
+        # reads both when JAX makes its first array.
+        os.environ["NPROC"] = "1"
+        os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
+        import diffrax
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_enable_x64", True)
+        term = diffrax.ODETerm(_jax_rhs(self.task.p, self.task.pstar))
+        controller = diffrax.PIDController(rtol=self.tolerance, atol=self.tolerance / 100)
+
+        def compiled(saved):
+            def solve(y):
+                return diffrax.diffeqsolve(
+                    term,
+                    diffrax.Tsit5(),
+                    0.0,
+                    self.task.end,
+                    None,
+                    y,
+                    saveat=saved,
+                    stepsize_controller=controller,
+                    max_steps=1_000_000,
+                ).ys
+
+            return jax.jit(jax.vmap(solve)).lower(self.task.initial[: self.width]).compile()
+
+        self.final_batch = compiled(diffrax.SaveAt(t1=True))
+        self.grid_batch = compiled(diffrax.SaveAt(ts=self.task.times))
+
+    @property
+    def count(self) -> int:
+        # A whole batch where there are as many: smaller ones are slower by up to a fifth.
+        return max(super().count, min(self.batch, len(self.task.initial) // 8 * 8))
+
+    @property
+    def width(self) -> int:
+        return math.gcd(self.batch, self.count)
+
+    def _run(self, solve, initial: np.ndarray) -> np.ndarray:
+        starts = range(0, len(initial), self.width)
+        return np.concatenate([solve(initial[k : k + self.width]) for k in starts])
+
+    def final(self, initial: np.ndarray) -> np.ndarray:
+        return self._run(self.final_batch, initial)
+
+    def grid(self, initial: np.ndarray) -> np.ndarray:
+        return self._run(self.grid_batch, initial)
+
+
+def _jax_rhs(p: int, pstar: int):
+    """`numpy_rhs` for JAX: matrix products, which XLA runs faster here than sums written out."""
+    import jax.numpy as jnp
+
+    a, b, kappa = 1.0 / p, 1.0 / pstar, 2.0 * ETA / p
+    upper = np.triu_indices(p)
+    head = upper[0].size
+    full = np.zeros((p, p), dtype=int)
+    full[upper] = full.T[upper] = np.arange(head)
+
+    def f(_t, y, _args):
+        Q, R = y[full], y[head:].reshape(p, pstar)
+        s = a * jnp.trace(Q) - b * pstar
+        t = a * a * jnp.sum(Q * Q) - 2 * a * b * jnp.sum(R * R) + b * b * pstar
+        X, Y = a * Q @ Q - b * R @ R.T, a * Q @ R - b * R
+        Z = a * Q @ X - b * R @ Y.T
+        dQ = -2 * kappa * (s * Q + 2 * X) + kappa**2 * ((s * s + 2 * t) * Q + 4 * s * X + 8 * Z)
+        dR = -kappa * (s * R + 2 * Y)
+        return jnp.concatenate([dQ[upper], dR.ravel()])
+
+    return f
+
+
 OURS = (Tsit5, Prince8)
-PEERS = (Heyoka, CyRK, SciPyNumba, SciPyNumPy)
+PEERS = (Heyoka, Diffrax, CyRK, NumbaLSODA, SciPyNumba, SciPyNumPy)

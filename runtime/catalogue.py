@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import InputError, LoadError
-from runtime.load import describe
+from runtime.load import describe, exists
 
 
 def systems(generated: Path) -> list[dict[str, Any]]:
@@ -15,9 +15,9 @@ def systems(generated: Path) -> list[dict[str, Any]]:
     Raises
     ------
     InputError
-        `generated` is not a folder.
+        `generated` is not a folder, or cannot be read.
     """
-    if not generated.exists():
+    if not exists(generated):
         return []
     if not generated.is_dir():
         raise InputError("generated", f"{generated} is not a folder")

@@ -86,6 +86,30 @@ def cache_folder(source: str | bytes) -> Path:
     return folder
 
 
+def kept_source(folder: Path, name: str, text: str) -> Path:
+    """`text` in a file of a cache folder, to be the file name of what is compiled from `text`.
+
+    The file is for Numba, which wants its path and time stamp, and for tracebacks; run `text`.
+    """
+    path = folder.resolve() / name
+    content = text.encode()
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == content:
+            return path
+    descriptor, temporary = tempfile.mkstemp(dir=folder)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        # Why one time for all: what a process has cached must not be stale for another that
+        # writes the file once more.
+        os.utime(temporary, (0, 0))
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
 @contextlib.contextmanager
 def caching_in(folder: Path) -> Iterator[None]:
     """Functions decorated with ``njit(cache=True)`` inside keep their code in `folder`."""

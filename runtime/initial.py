@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -182,12 +183,15 @@ def overlaps_from_file(path: str | Path) -> tuple[Array, Array, Array | None]:
     Raises
     ------
     InputError
-        The file cannot be read, has another type, or lacks Q or R.
+        The file cannot be read, is not a regular file, has another type, or lacks Q or R.
     """
     path = Path(path)
     if path.suffix not in (".npz", ".nc"):
         raise InputError("file", f"{path} is neither an .npz nor an .nc file")
     try:
+        # Why asked first: to open a FIFO is to wait for its writer, perhaps for ever.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError("it is not a regular file")
         found = _read_npz(path) if path.suffix == ".npz" else _read_netcdf(path)
     except FileNotFoundError:
         raise InputError("file", f"{path} does not exist") from None

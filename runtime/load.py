@@ -25,7 +25,7 @@ from derive.model import Model
 from derive.odes import DOCUMENT, MODULE, overlap_odes
 from derive.proof import Proof
 from derive.version import VERSION, generator_digest
-from runtime.compile_cache import cache_folder, caching_in
+from runtime.compile_cache import cache_folder, caching_in, kept_source
 from runtime.errors import LoadError
 from runtime.system import System
 
@@ -42,18 +42,34 @@ def load(source: str | Path | Model, generated: str | Path = GENERATED) -> Syste
     LoadError
         The folder is missing, incomplete, edited, of another version, a symbolic link or
         writable by everyone; the message says how to regenerate it.
+    InputError
+        `generated` cannot be the name of a folder, or cannot be read or written.
     OSError
-        A model could not be written.
+        A model or the cache could not be written.
     """
     if isinstance(source, Model):
         folder = Path(generated) / source.name
-        if not folder.exists():
+        if not exists(folder):
             overlap_odes(source).write(generated)
         system = _load_folder(folder)
         if system.model != source:
             raise LoadError(f"{folder} holds {system.model.name}; {_remedy(source)}")
         return system
     return _load_folder(Path(source))
+
+
+def exists(generated: Path) -> bool:
+    """Whether there is a folder (or a file) of this name; raises InputError if it cannot be told."""
+    try:
+        generated.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise InputError("generated", f"{generated} cannot be read: {error.strerror}") from None
+    except ValueError:
+        # A null character, or a character that the file system cannot have.
+        raise InputError("generated", f"{str(generated)!a} cannot be the name of a folder") from None
+    return True
 
 
 def describe(folder: Path) -> tuple[Model, dict[str, Any]]:
@@ -81,18 +97,20 @@ def _load_folder(folder: Path) -> System:
     # Why from the generator and not from the file: what runs is exactly what was verified.
     text = numba_module(model)
     cache = cache_folder(text)
-    module = _import(folder / MODULE, text, f"{model.name}_{cache.name}", cache)
+    module = _import(text, f"{model.name}_{cache.name}", cache)
     return System(model, folder, module, int(recorded["operations"]["rhs"]), cache)
 
 
-def _import(path: Path, text: str, name: str, cache: Path) -> ModuleType:
+def _import(text: str, name: str, cache: Path) -> ModuleType:
     """The module with this text; the same text is imported once a process."""
     if name in sys.modules:
         return sys.modules[name]
     module = ModuleType(name)
-    module.__file__ = str(path.resolve())
+    # Why not the file in the generated folder: Numba's key holds its path, and each copy of the
+    # folder would be compiled anew.
+    module.__file__ = str(kept_source(cache, MODULE, text))
     with caching_in(cache):
-        # The text comes from the installed generator, not from the file.
+        # The text comes from the installed generator, not from any file.
         exec(compile(text, module.__file__, "exec"), module.__dict__)  # noqa: S102
     # Why in sys.modules: Numba looks the globals of cached functions up there.
     sys.modules[name] = module
@@ -130,13 +148,20 @@ def _printable(text: str) -> str:
 
 
 def _read_manifest(folder: Path) -> tuple[dict[str, Any], Model]:
-    if folder.is_symlink():
+    try:
+        mode = folder.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise LoadError(f"{folder} does not exist; {_remedy(None)}") from None
+    except OSError as error:
+        raise LoadError(f"{folder} cannot be read: {error.strerror}") from None
+    except ValueError:
+        # A null character, or a character that the file system cannot have.
+        raise LoadError(f"{str(folder)!a} does not exist; {_remedy(None)}") from None
+    if stat.S_ISLNK(mode):
         raise LoadError(f"{folder} is a symbolic link; name the folder itself")
-    if not folder.exists():
-        raise LoadError(f"{folder} does not exist; {_remedy(None)}")
-    if not folder.is_dir():
+    if not stat.S_ISDIR(mode):
         raise LoadError(f"{folder} is not a folder")
-    if folder.stat().st_mode & stat.S_IWOTH:
+    if mode & stat.S_IWOTH:
         raise LoadError(f"{folder} can be written by everyone; remove that permission (chmod o-w)")
     path = folder / MANIFEST
     try:

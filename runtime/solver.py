@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime import stepper
+from runtime.interrupt import held_interrupts
 from runtime.tableaux import Tableau
 
 Array = NDArray[np.float64]
@@ -79,37 +80,39 @@ def solve(
     clock = np.array([0.0, 0.0, 1.0])
     counters = np.zeros(6, dtype=np.int64)
     bound = DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y))))
-    rhs(y, parameters, work[0])
-    counters[stepper.EVALUATIONS] = 1
-    # Why not when the span is zero: one output at t = 0 needs no step.
-    if times[-1] > 0.0:
-        clock[stepper.STEP] = stepper.first_step(
-            rhs, parameters, y, work, tableau.order, rtol, atol, times[-1]
-        )
-        counters[stepper.EVALUATIONS] = 2
     chunk = max(1, int(_CHUNK_OPERATIONS / (stages * (operations + 20 * n))))
-    status = stepper.RUNNING
-    while status == stepper.RUNNING:
-        # Why chunks: Python sees Ctrl-C only between calls of compiled code.
-        status = stepper.advance(
-            rhs,
-            parameters,
-            tableau.a,
-            tableau.b,
-            tableau.e,
-            tableau.p,
-            tableau.error_order,
-            rtol,
-            atol,
-            bound,
-            y,
-            times,
-            clock,
-            counters,
-            outputs,
-            work,
-            chunk,
-        )
+    with held_interrupts() as deliver:
+        rhs(y, parameters, work[0])
+        counters[stepper.EVALUATIONS] = 1
+        # Why not when the span is zero: one output at t = 0 needs no step.
+        if times[-1] > 0.0:
+            clock[stepper.STEP] = stepper.first_step(
+                rhs, parameters, y, work, tableau.order, rtol, atol, times[-1]
+            )
+            counters[stepper.EVALUATIONS] = 2
+        status = stepper.RUNNING
+        while status == stepper.RUNNING:
+            # Why chunks: Ctrl-C is seen only between calls of compiled code.
+            status = stepper.advance(
+                rhs,
+                parameters,
+                tableau.a,
+                tableau.b,
+                tableau.e,
+                tableau.p,
+                tableau.error_order,
+                rtol,
+                atol,
+                bound,
+                y,
+                times,
+                clock,
+                counters,
+                outputs,
+                work,
+                chunk,
+            )
+            deliver()
     return Solution(
         times=times,
         states=outputs,

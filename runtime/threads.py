@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from runtime import states
+from runtime.interrupt import held_interrupts
 
 LARGEST_THREADS = 4096
 # How often the main thread looks at signals.
@@ -35,26 +36,28 @@ def run_tasks(
     An exception of a task, and KeyboardInterrupt, call `cancel`, which must make running tasks
     return; it is raised again when they have.
     """
-    pool = ThreadPoolExecutor(max_workers=threads)
-    waiting: set[Future[None]] = set()
+    with held_interrupts() as deliver:
+        pool = ThreadPoolExecutor(max_workers=threads)
+        waiting: set[Future[None]] = set()
 
-    def take_finished() -> None:
-        nonlocal waiting
-        finished, waiting = wait(waiting, _POLL_SECONDS, FIRST_COMPLETED)
-        for future in finished:
-            future.result()
-        if report is not None:
-            report()
+        def take_finished() -> None:
+            nonlocal waiting
+            finished, waiting = wait(waiting, _POLL_SECONDS, FIRST_COMPLETED)
+            for future in finished:
+                future.result()
+            if report is not None:
+                report()
+            deliver()
 
-    try:
-        for task in tasks:
-            waiting.add(pool.submit(task))
-            while len(waiting) >= _WAITING * threads:
+        try:
+            for task in tasks:
+                waiting.add(pool.submit(task))
+                while len(waiting) >= _WAITING * threads:
+                    take_finished()
+            while waiting:
                 take_finished()
-        while waiting:
-            take_finished()
-    except BaseException:
-        cancel()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        except BaseException:
+            cancel()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -323,6 +323,7 @@ BAD = [
     *(("--plot", value) for value in ("run.gif", "run", ".", "no/folder/run.png")),
     *(("--overlaps", value) for value in ("missing.npz", "missing.nc", "run.txt", ".")),
     *(("--teacher-correlation", value) for value in ("0.5", "nan")),
+    ("--generated", "a" * 300),
 ]
 
 
@@ -355,6 +356,7 @@ def test_bad_values_name_the_option_in_one_line_and_write_nothing(call, tmp_path
         "derive --generated /dev/null",
         "derive --generated /dev/null/deeper",
         "list --generated /dev/null",
+        f"list --generated {'a' * 300}",
     ],
 )
 def test_bad_command_lines_are_one_line_and_write_nothing(call, tmp_path, line):
@@ -387,6 +389,13 @@ def test_overlaps_that_no_weights_have(call, tmp_path, name):
     assert word in err
     assert err.count("\n") == 1
     assert not (tmp_path / "generated").exists()
+
+
+def test_overlaps_from_a_pipe_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "start.npz")
+    refused = process("integrate", "--overlaps", "start.npz", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == "cli: --overlaps: start.npz cannot be read: it is not a regular file\n"
 
 
 def test_files_that_hold_python_objects_are_not_unpickled(call, tmp_path):
@@ -492,7 +501,7 @@ def test_the_readme_s_commands_run(call):
     setup, tests, tour = _blocks("sh")
     commands = [part for part in setup.split("&&") if ".venv/bin/cli" in part]
     commands += tour.strip().splitlines()
-    assert len(commands) == 9
+    assert len(commands) == 11
     assert "pytest" in tests
     for command in commands:
         words = shlex.split(command.replace(".venv/bin/", ""), comments=True)

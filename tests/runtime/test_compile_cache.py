@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,14 @@ import numba
 import pytest
 
 from runtime import compile_cache
-from runtime.compile_cache import ENVIRONMENT, cache_folder, cache_root, caching_in, with_repair
+from runtime.compile_cache import (
+    ENVIRONMENT,
+    cache_folder,
+    cache_root,
+    caching_in,
+    kept_source,
+    with_repair,
+)
 
 HERE = Path(__file__).parent
 CHILD_LIMIT = 250.0
@@ -63,7 +71,7 @@ def damage(root, suffix, content):
     return len(files)
 
 
-def test_life_of_the_cache(system_of, root):
+def test_life_of_the_cache(system_of, root, tmp_path):
     folder = system_of(2, 1).folder
     # Empty: two processes at once fill it, and do not harm each other.
     both = [start_child(folder, root) for _ in range(2)]
@@ -77,6 +85,12 @@ def test_life_of_the_cache(system_of, root):
     filled, _ = result_of(start_child(folder, root))
     assert total(filled, "misses") == 0
     assert filled["advance"]["hits"] == filled["rhs"]["hits"] == 1
+    # A copy of the folder is the same code.
+    entries = sorted(root.rglob("*"))
+    copied, _ = result_of(start_child(shutil.copytree(folder, tmp_path / "copy"), root))
+    assert total(copied, "misses") == 0
+    assert copied["rhs"]["hits"] == 1
+    assert sorted(root.rglob("*")) == entries
     # Indices and code cut short, as by a full disk: repaired without a word.
     assert damage(root, ".nbi", lambda content: content[: len(content) // 2]) >= 4
     assert damage(root, ".nbc", lambda content: content[:0]) >= 4
@@ -85,7 +99,8 @@ def test_life_of_the_cache(system_of, root):
     assert repaired["advance"]["misses"] == repaired["rhs"]["misses"] == 1
     again, _ = result_of(start_child(folder, root))
     assert total(again, "misses") == 0
-    assert {run["loss"] for run in (first, second, filled, repaired, again)} == {first["loss"]}
+    runs = (first, second, filled, copied, repaired, again)
+    assert {run["loss"] for run in runs} == {first["loss"]}
 
 
 def test_without_a_usable_cache_everything_works(system_of, tmp_path):
@@ -99,6 +114,53 @@ def test_without_a_usable_cache_everything_works(system_of, tmp_path):
     assert (tmp_path / "cache").read_text() == "mine"
     # Code of this process alone does not outlive it.
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+SHARED_CONSTANT = """
+import json, sys
+from numba import types
+from runtime import compile_cache, initial
+
+@compile_cache.kernel(types.int64())
+def largest_n():
+    return initial.LARGEST_N
+
+hits = sum(largest_n.stats.cache_hits.values())
+json.dump({"value": largest_n(), "hits": hits, "package": compile_cache.__file__}, sys.stdout)
+"""
+
+
+def test_edit_of_another_file_of_the_package_is_not_stale(root, tmp_path):
+    ignored = shutil.ignore_patterns("__pycache__")
+    for package in ("derive", "runtime"):
+        shutil.copytree(HERE.parents[1] / package, tmp_path / package, ignore=ignored)
+    # Why emptied: it imports the integrator, whose compilation takes most of the time.
+    (tmp_path / "runtime" / "__init__.py").write_text("")
+    script = tmp_path / "script.py"
+    script.write_text(SHARED_CONSTANT)
+
+    def run():
+        # Why no bytecode: Python would not notice an edit of the same size within a second.
+        environment = {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1", ENVIRONMENT: str(root)}
+        child = subprocess.run(
+            [sys.executable, str(script)],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=CHILD_LIMIT,
+            check=True,
+        )
+        result = json.loads(child.stdout)
+        assert result["package"] == str(tmp_path / "runtime" / "compile_cache.py")
+        return result["value"], result["hits"]
+
+    assert run() == (10**18, 0)
+    assert run() == (10**18, 1)
+    edited = tmp_path / "runtime" / "initial.py"
+    assert edited.read_text().count("LARGEST_N = 10**18\n") == 1
+    edited.write_text(edited.read_text().replace("LARGEST_N = 10**18\n", "LARGEST_N = 10**17\n"))
+    assert run() == (10**17, 0)
+    assert run() == (10**17, 1)
 
 
 # Single kernels, in this process: the index is read from disk each time they are decorated.
@@ -220,6 +282,49 @@ def test_errors_that_are_not_damage_keep_the_cache(tmp_path, error):
     with pytest.raises(type(error)):
         with_repair(tmp_path, compile_all)
     assert (tmp_path / "a.nbi").exists()
+
+
+# The text that generated code is compiled from.
+
+
+def test_source_is_kept_once(tmp_path):
+    path = kept_source(tmp_path, "odes.py", "α = 1\n")
+    assert path == tmp_path / "odes.py"
+    assert path.read_text(encoding="utf-8") == "α = 1\n"
+    assert path.stat().st_mode & 0o077 == 0
+    before = path.stat()
+    assert kept_source(tmp_path, "odes.py", "α = 1\n") == path
+    assert path.stat().st_ino == before.st_ino
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xce", b"other = 1\n"])
+def test_damaged_source_is_replaced(tmp_path, content):
+    path = kept_source(tmp_path, "odes.py", "α = 1\n")
+    before = path.stat()
+    path.write_bytes(content)
+    kept_source(tmp_path, "odes.py", "α = 1\n")
+    assert path.read_text(encoding="utf-8") == "α = 1\n"
+    # Numba's index may hold the time.
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_link_in_place_of_the_source_is_not_written_through(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "odes.py").symlink_to("mine")
+    kept_source(tmp_path, "odes.py", "α = 1\n")
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert not (tmp_path / "odes.py").is_symlink()
+
+
+def test_source_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="No space"):
+        kept_source(tmp_path, "odes.py", "α = 1\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 # Where the cache is.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
 import warnings
 import zipfile
 
@@ -371,6 +372,30 @@ def test_missing_files_and_folders_are_refused(tmp_path, suffix):
     (tmp_path / f"b{suffix}").mkdir()
     cannot_be_read(tmp_path / f"b{suffix}", "cannot be read")
     cannot_be_read(f"nul\0{suffix}", "cannot be read")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".nc"])
+@pytest.mark.parametrize("link", [False, True])
+def test_fifos_are_refused_and_not_waited_for(tmp_path, time_limit, suffix, link):
+    path = tmp_path / f"a{suffix}"
+    os.mkfifo(tmp_path / "fifo" if link else path)
+    if link:
+        path.symlink_to("fifo")
+    with time_limit(20.0):
+        cannot_be_read(path, "not a regular file")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".nc"])
+def test_devices_are_refused(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.symlink_to(os.devnull)
+    cannot_be_read(path, "not a regular file")
+
+
+def test_links_to_files_are_followed(tmp_path, overlaps):
+    np.savez(tmp_path / "a.npz", Q=overlaps[0], R=overlaps[1])
+    (tmp_path / "b.npz").symlink_to("a.npz")
+    np.testing.assert_array_equal(overlaps_from_file(tmp_path / "b.npz")[0], overlaps[0])
 
 
 # Why ignored: see test_damaged_npz_files_are_closed.

@@ -147,6 +147,19 @@ def test_module_exchanged_after_the_checks_is_not_run(tmp_path, monkeypatch):
     assert np.isfinite(system.loss(np.eye(1), np.zeros((1, 2))))
 
 
+def test_file_in_the_cache_is_not_run(tmp_path, monkeypatch):
+    folder = derive.overlap_odes(Model(1, 2, readout="sqrt")).write(tmp_path)
+    kept = Path(load(folder).module.__file__)
+    text = (folder / "odes.py").read_bytes()
+    assert kept.read_bytes() == text
+    tamper(kept.parent)
+    # As in a new process.
+    monkeypatch.delitem(sys.modules, load(folder).module.__name__)
+    assert load(folder).module.__file__ == str(kept)
+    assert not hasattr(sys, TRACE)
+    assert kept.read_bytes() == text
+
+
 def test_the_trace_would_be_seen(folder):
     tamper(folder)
     # Why suppressed: Numba does not cache functions without a file, but the trace comes first.
@@ -309,6 +322,15 @@ def test_nonexistent_folder(tmp_path, name):
     refused(tmp_path / name, "does not exist", "regenerate with `cli derive`")
 
 
+def test_name_that_is_too_long():
+    refused("a" * 5000, "cannot be read: File name too long")
+
+
+@pytest.mark.parametrize("name", ["nul\0", "a\0/b", "\ud800"])
+def test_name_that_no_folder_can_have(name):
+    assert refused(name, "does not exist", "regenerate with `cli derive`").isprintable()
+
+
 @pytest.mark.parametrize("method", ["lstat", "read_bytes"])
 def test_file_without_permission(folder, monkeypatch, method):
     # Why patched: root may read everything.
@@ -382,6 +404,22 @@ def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(runtime.InputError, match="generated"):
         load(MODEL, tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a" * 5000, "cannot be read: File name too long"),
+        ("nul\0", "cannot be the name of a folder"),
+        ("\ud800", "cannot be the name of a folder"),
+    ],
+    ids=["too long", "null character", "half a surrogate pair"],
+)
+def test_name_that_the_folder_of_a_model_cannot_have(name, words):
+    with pytest.raises(runtime.InputError, match=words) as caught:
+        load(MODEL, name)
+    assert caught.value.option == "generated"
+    assert str(caught.value).isprintable()
 
 
 def test_describe_gives_model_and_manifest(pristine):

@@ -11,7 +11,7 @@ import pytest
 import xarray
 
 from runtime import InputError, integrate, save_netcdf
-from runtime.plot import SUFFIXES, _title, plot_trajectory
+from runtime.plot import SUFFIXES, plot_trajectory, title
 
 MAGIC = {".png": b"\x89PNG\r\n\x1a\n", ".pdf": b"%PDF-", ".svg": b"<?xml"}
 
@@ -57,7 +57,7 @@ def test_one_curve_for_the_loss_and_each_overlap(escape, tmp_path):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_failed_run_can_be_drawn_and_says_so(failed, tmp_path, suffix):
     assert plot_trajectory(failed, tmp_path / f"a{suffix}").stat().st_size > 5000
-    assert "stopped: diverged" in _title(failed)
+    assert "stopped: diverged" in title(failed)
 
 
 @pytest.mark.parametrize(
@@ -87,12 +87,12 @@ def test_run_from_a_file_is_drawn_the_same(escape, tmp_path):
 
 
 def test_title_says_what_was_integrated(escape, system_of):
-    assert _title(escape) == r"$p=4$, $p^*=2$, $\eta=0.4$, free norms, one-pass SGD"
+    assert title(escape) == r"$p=4$, $p^*=2$, $\eta=0.4$, free norms, one-pass SGD"
     system = system_of(3, 1, constraint="sphere", flow="gradient")
     run = integrate(system, np.eye(3), np.zeros((3, 1)), eta=0.1, alpha=1.0, label_noise=0.5)
-    assert _title(run) == r"$p=3$, $p^*=1$, $\eta=0.1$, sphere, gradient flow"
+    assert title(run) == r"$p=3$, $p^*=1$, $\eta=0.1$, sphere, gradient flow"
     noisy = integrate(system_of(2, 1), np.eye(2), np.zeros((2, 1)), eta=0.1, alpha=1.0, label_noise=0.5)
-    assert _title(noisy).endswith(r"one-pass SGD, $\Delta=0.5$")
+    assert title(noisy).endswith(r"one-pass SGD, $\Delta=0.5$")
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a", "a.svg.gz", "nowhere/a.svg"])
