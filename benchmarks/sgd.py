@@ -1,6 +1,6 @@
 """Steps a second of SGD at finite N: chain, weights, their peers, and the cost of random numbers.
 
-    python benchmarks/sgd.py            all cases, some minutes
+    python benchmarks/sgd.py            all cases, two minutes
     python benchmarks/sgd.py --quick    (2, 1) and (4, 2) only, fewer N and rounds
 
 A step is one sample shown to one run. Ours go through `simulate`, from the start to the dataset.
@@ -17,7 +17,8 @@ them just as the weights do (up to a multiple of 16), and by NumPy.
 All run in turn, round by round, so that a busy machine disturbs all alike; the median of the
 rounds counts, and the spread is their least and best. Speeds are steps a second of processor
 time of all threads: steps a second and core, whatever else runs on it. `wall` is the same by the
-clock, of all threads together. Each runs untimed first, which compiles, and finds out how many
+clock, of all threads together. The share of draws is the median of the rounds' shares, in which
+weights and draws follow each other. Each runs untimed first, which compiles, and finds out how many
 steps take long enough; every timing starts anew from Q = 1, R_ir = 0.1 for r = i mod p*, else 0.
 Before that all methods must give the same mean loss at (4, 2) and N = 100, within its error.
 
@@ -281,6 +282,8 @@ class NumpyDraws(Solver):
 
 
 SIMULATORS = (Chain, Weights, NumpyLoop, NumpyBatch, NumpyChain)
+# Of one N in a round: next to each other those whose times are divided by each other.
+ORDER = (Weights, Draws, NumpyDraws, NumpyLoop, NumpyBatch, NumpyChain, Chain)
 
 
 def solvers(
@@ -375,6 +378,7 @@ def measure(work: list[tuple[type[Solver], Case]], rounds: int) -> list[dict]:
                 "speed": float(np.median(cores)),
                 "speed_least": min(cores),
                 "speed_best": max(cores),
+                "speeds": cores,
                 "wall": float(np.median(walls)),
             }
         )
@@ -388,7 +392,10 @@ def ratios(rows: list[dict], row: dict) -> dict:
     """To the best peer of the same kind, and of all that simulate the same."""
     same = [r for r in rows if not r["ours"] and all(r[key] == row[key] for key in ("p", "pstar", "n"))]
     found = {}
-    for name, peers in (("ratio", [r for r in same if r["kind"] == row["kind"]]), ("ratio_any", same)):
+    groups = {"ratio": [r for r in same if r["kind"] == row["kind"]]}
+    if row["kind"] != Draws.kind:
+        groups["ratio_any"] = same
+    for name, peers in groups.items():
         best = max(peers, key=lambda r: r["speed"])
         found |= {name: row["speed"] / best["speed"], f"{name}_peer": best["solver"]}
     return found
@@ -399,50 +406,49 @@ def report(rows: list[dict]) -> None:
         f"  {'solver':20} {'widths':>8} {'N':>6} {'threads':>7} {'norms':13} {'steps/s a core':>14}"
         + f" {'least-best':>23} {'wall':>11} {'ratio':>6} {'any':>6}  best of any"
     )
-    ordered = sorted(rows, key=lambda r: (r["kind"], not r["ours"], r["p"], not r["plain"]))
+    ordered = sorted(rows, key=lambda r: (r["kind"], not r["ours"], r["p"], not r["plain"], r["threads"]))
     for r in ordered:
         widths = f"({r['p']}, {r['pstar']})" if r["p"] else ""
+        variant = r["variant"] if widths else ""
         spread = f"{r['speed_least']:.0f}-{r['speed_best']:.0f}"
         text = (
-            f"  {r['solver']:20} {widths:>8} {r['n']:6} {r['threads']:7} {r['variant'] if widths else '':13}"
+            f"  {r['solver']:20} {widths:>8} {r['n']:6} {r['threads']:7} {variant:13}"
             f" {r['speed']:14.0f} {spread:>23} {r['wall']:11.0f}"
         )
         if "ratio" in r:
-            text += f" {r['ratio']:6.2f} {r['ratio_any']:6.2f}  {r['ratio_any_peer']}"
+            text += f" {r['ratio']:6.2f}"
+        if "ratio_any" in r:
+            text += f" {r['ratio_any']:6.3g}  {r['ratio_any_peer']}"
         print(text)
 
 
 def shares(rows: list[dict]) -> list[dict]:
     """What the weights' random numbers cost, and nanoseconds an input; prints them."""
-    speeds = {(r["solver"], r["p"], r["pstar"], r["n"]): r["speed"] for r in rows if r["threads"] == 1}
+    of = {(r["solver"], r["p"], r["pstar"], r["n"]): r for r in rows if r["threads"] == 1}
     found = []
-    for r in rows:
+    for r in sorted(rows, key=lambda r: (r["p"], r["n"])):
         if r["solver"] != Weights.name:
             continue
-        n, draw, numpy_draw = r["n"], *(speeds[kind.name, 0, 0, r["n"]] for kind in (Draws, NumpyDraws))
-        loop = speeds[NumpyLoop.name, r["p"], r["pstar"], n]
-        found.append(
-            {
-                "p": r["p"],
-                "pstar": r["pstar"],
-                "n": n,
-                "ns_input": 1e9 / (r["speed"] * n),
-                "ns_draw": 1e9 / (draw * n),
-                "ns_numpy_draw": 1e9 / (numpy_draw * n),
-                "ns_numpy_loop": 1e9 / (loop * n),
-                "share": r["speed"] / draw,
-                "numpy_share": loop / numpy_draw,
-            }
-        )
+        n = r["n"]
+        draw, numpy_draw = of[Draws.name, 0, 0, n], of[NumpyDraws.name, 0, 0, n]
+        loop = of[NumpyLoop.name, r["p"], r["pstar"], n]
+        parts = np.divide(r["speeds"], draw["speeds"])
+        numpy_parts = np.divide(loop["speeds"], numpy_draw["speeds"])
+        entry = {"p": r["p"], "pstar": r["pstar"], "n": n}
+        for name, row in (("", r), ("_draw", draw), ("_numpy_loop", loop), ("_numpy_draw", numpy_draw)):
+            entry[f"ns{name}"] = 1e9 / (row["speed"] * n)
+        entry |= {"share": float(np.median(parts)), "numpy_share": float(np.median(numpy_parts))}
+        found.append({**entry, "share_least": float(min(parts)), "share_best": float(max(parts))})
     print(
         f"  weights: ns an input\n  {'widths':>8} {'N':>6} {'total':>7} {'draws':>7} {'share':>6}"
-        + f" {'NumPy loop':>11} {'its draws':>9} {'share':>6}"
+        + f" {'least-best':>10} {'NumPy loop':>11} {'its draws':>9} {'share':>6}"
     )
     for f in found:
         goal = f"  (goal {GOAL_SHARE:.2f})" if (f["p"], f["pstar"]) == GOAL_WIDTHS else ""
+        spread = f"{f['share_least']:.2f}-{f['share_best']:.2f}"
         print(
-            f"  {str((f['p'], f['pstar'])):>8} {f['n']:6} {f['ns_input']:7.3f} {f['ns_draw']:7.3f}"
-            f" {f['share']:6.2f} {f['ns_numpy_loop']:11.3f} {f['ns_numpy_draw']:9.3f}"
+            f"  {(f['p'], f['pstar'])!s:>8} {f['n']:6} {f['ns']:7.3f} {f['ns_draw']:7.3f} {f['share']:6.2f}"
+            f" {spread:>10} {f['ns_numpy_loop']:11.3f} {f['ns_numpy_draw']:9.3f}"
             f" {f['numpy_share']:6.2f}{goal}"
         )
     return found
@@ -490,7 +496,8 @@ def main() -> None:
     print(f"{platform.machine()} {target.cpu}, {target.name}, NumPy {np.__version__}", flush=True)
     results: dict = {"cpu": target.cpu, "simd": target.name, "numpy": np.__version__}
     results["deviations"] = check()
-    results["rows"] = rows = measure(list(solvers(all_widths, sizes)), rounds)
+    work = sorted(solvers(all_widths, sizes), key=lambda w: (w[1].n, ORDER.index(w[0]), -w[1].p))
+    results["rows"] = rows = measure(work, rounds)
     report(rows)
     results["shares"] = shares(rows)
     speed = next(
