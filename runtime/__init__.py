@@ -11,7 +11,9 @@ from runtime.results import save_netcdf
 from runtime.system import System
 
 if TYPE_CHECKING:
+    from runtime.analysis.riccati import gradient_flow
     from runtime.ensemble import integrate_ensemble
+    from runtime.sector import SectorStart, integrate_sector, load_sector, sector_overlaps
     from runtime.sgd.comparison import compare
     from runtime.sgd.simulation import simulate
     from runtime.streaming import ensemble_statistics
@@ -21,23 +23,33 @@ __all__ = [
     "InputError",
     "LoadError",
     "OverlapSampler",
+    "SectorStart",
     "System",
     "compare",
     "ensemble_statistics",
     "final_state",
+    "gradient_flow",
     "integrate",
     "integrate_ensemble",
+    "integrate_sector",
     "load",
+    "load_sector",
     "overlaps_from_file",
     "random_overlaps",
     "save_netcdf",
+    "sector_overlaps",
     "simulate",
 ]
 
 # Why not imported above: a new installation would compile the ensemble engine, some seconds,
 # for a single trajectory.
 _ON_DEMAND = {
+    "SectorStart": "runtime.sector",
+    "gradient_flow": "runtime.analysis.riccati",
     "integrate_ensemble": "runtime.ensemble",
+    "integrate_sector": "runtime.sector",
+    "load_sector": "runtime.sector",
+    "sector_overlaps": "runtime.sector",
     "ensemble_statistics": "runtime.streaming",
     "simulate": "runtime.sgd.simulation",
     "compare": "runtime.sgd.comparison",

@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from derive.model import Model
+from derive.sector import SectorModel
 from runtime.errors import InputError, LoadError
 from runtime.load import describe, exists
+
+# How folders of invariant sectors, which have no p of their own, are named.
+_SECTOR = "sector_"
 
 
 def systems(generated: Path) -> list[dict[str, Any]]:
@@ -27,7 +32,14 @@ def systems(generated: Path) -> list[dict[str, Any]]:
             continue
         entry: dict[str, Any] = {"name": folder.name, "folder": str(folder)}
         try:
-            model, manifest = describe(folder)
+            model: Model | SectorModel
+            if folder.name.startswith(_SECTOR):
+                # Why only here: most lists need nothing of it.
+                from runtime.sector.load import describe_sector
+
+                model, manifest = describe_sector(folder)
+            else:
+                model, manifest = describe(folder)
         except LoadError as error:
             entry["problem"] = str(error)
         else:

@@ -169,8 +169,11 @@ def _read_manifest(folder: Path) -> tuple[dict[str, Any], Model]:
         generator = content["generator"]
         version, digest = _printable(str(generator["version"])), str(generator["sha256"])
         format_number = content["format"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        kind = content.get("kind", "system")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise LoadError(f"{path} is damaged; {_remedy(None)}") from None
+    if kind != "system":
+        raise LoadError(f"{folder} holds no full system but a {_printable(str(kind))}")
     try:
         model = Model.from_dict(content["model"])
     except (KeyError, TypeError, InputError):

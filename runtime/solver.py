@@ -58,6 +58,7 @@ def solve(
     atol: float,
     tableau: Tableau,
     operations: int = 1000,
+    bound: float | None = None,
 ) -> Solution:
     """Integrate dy/dt = rhs from t = 0.
 
@@ -71,6 +72,9 @@ def solve(
         Strictly ascending, ≥ 0; the last is where the integration ends.
     operations
         Rough cost of one call of `rhs`, to look at signals often enough.
+    bound
+        An entry that grows beyond this has diverged; None is ``DIVERGENCE_GROWTH`` times the
+        largest entry of `y0`, at least 1.
     """
     n, stages = y0.size, tableau.b.size
     y = np.array(y0, dtype=np.float64)
@@ -79,7 +83,8 @@ def solve(
     work = np.zeros((stages + 3, n))
     clock = np.array([0.0, 0.0, 1.0])
     counters = np.zeros(6, dtype=np.int64)
-    bound = DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y))))
+    if bound is None:
+        bound = DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y))))
     chunk = max(1, int(_CHUNK_OPERATIONS / (stages * (operations + 20 * n))))
     with held_interrupts() as deliver:
         rhs(y, parameters, work[0])

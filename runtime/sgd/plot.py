@@ -50,6 +50,9 @@ def plot_runs(runs: xarray.Dataset, path: str | Path) -> Path:
     return save_figure(draw, (5.9, 4.6), path)
 
 
+COMPARISON_SIZE = (7.4, 5.4)
+
+
 def plot_comparison(result: xarray.Dataset, path: str | Path) -> Path:
     """Draw ODE and SGD: loss, overlaps, the bias times N and the spread times √N.
 
@@ -58,45 +61,46 @@ def plot_comparison(result: xarray.Dataset, path: str | Path) -> Path:
     InputError
         As `plot_runs`.
     """
+    return save_figure(lambda figure: draw_comparison(figure, result), COMPARISON_SIZE, path)
 
-    def draw(figure: Any) -> None:
-        (loss, overlaps), (bias, spread) = figure.subplots(2, 2, sharex=True)
-        alpha, sizes = result["alpha"].values, result["n"].values
-        shown = np.unique(np.linspace(0, alpha.size - 1, _MARKERS).round().astype(int))
-        theory = result["loss"].values
-        for k, n in enumerate(sizes):
-            colour = COLOURS[k % len(COLOURS)]
-            mean, error = result["loss_mean"].values[k], result["loss_error"].values[k]
-            width = result["loss_spread"].values[k]
-            low, high = positive(mean - width), positive(mean + width)
-            loss.fill_between(alpha, low, high, color=colour, alpha=0.2, lw=0)
-            loss.plot(alpha[shown], positive(mean)[shown], ".", color=colour, ms=4, label=f"SGD, N = {n}")
-            # Why apart: the points of all N lie on each other.
-            apart = 0.012 * (k - 0.5 * (sizes.size - 1)) * alpha[-1]
-            bias.errorbar(
-                alpha[shown] + apart,
-                n * (mean - theory)[shown],
-                n * error[shown],
-                fmt=".",
-                color=colour,
-                ms=4,
-                lw=0.8,
-            )
-            spread.plot(alpha, np.sqrt(n) * width, color=colour, lw=1.2)
-        loss.plot(alpha, positive(theory), color="black", lw=1.2, label="ODE")
-        loss.set_yscale("log")
-        loss.set_ylabel(LOSS_LABEL)
-        bias.axhline(0.0, color="black", lw=0.8)
-        bias.set_ylabel(r"$N$ (mean $\varepsilon$ $-$ ODE)")
-        spread.set_ylabel(r"$\sqrt{N}$ (standard deviation of $\varepsilon$)")
-        spread.set_ylim(bottom=0.0)
-        _draw_overlaps(overlaps, result, shown)
-        for axes in (bias, spread):
-            axes.set_xlabel(TIME_LABEL)
-        figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
-        figure.suptitle(title(result), fontsize=9)
 
-    return save_figure(draw, (7.4, 5.4), path)
+def draw_comparison(figure: Any, result: xarray.Dataset) -> None:
+    """Fill a figure with the four panels of `plot_comparison`."""
+    (loss, overlaps), (bias, spread) = figure.subplots(2, 2, sharex=True)
+    alpha, sizes = result["alpha"].values, result["n"].values
+    shown = np.unique(np.linspace(0, alpha.size - 1, _MARKERS).round().astype(int))
+    theory = result["loss"].values
+    for k, n in enumerate(sizes):
+        colour = COLOURS[k % len(COLOURS)]
+        mean, error = result["loss_mean"].values[k], result["loss_error"].values[k]
+        width = result["loss_spread"].values[k]
+        low, high = positive(mean - width), positive(mean + width)
+        loss.fill_between(alpha, low, high, color=colour, alpha=0.2, lw=0)
+        loss.plot(alpha[shown], positive(mean)[shown], ".", color=colour, ms=4, label=f"SGD, N = {n}")
+        # Why apart: the points of all N lie on each other.
+        apart = 0.012 * (k - 0.5 * (sizes.size - 1)) * alpha[-1]
+        bias.errorbar(
+            alpha[shown] + apart,
+            n * (mean - theory)[shown],
+            n * error[shown],
+            fmt=".",
+            color=colour,
+            ms=4,
+            lw=0.8,
+        )
+        spread.plot(alpha, np.sqrt(n) * width, color=colour, lw=1.2)
+    loss.plot(alpha, positive(theory), color="black", lw=1.2, label="ODE")
+    loss.set_yscale("log")
+    loss.set_ylabel(LOSS_LABEL)
+    bias.axhline(0.0, color="black", lw=0.8)
+    bias.set_ylabel(r"$N$ (mean $\varepsilon$ $-$ ODE)")
+    spread.set_ylabel(r"$\sqrt{N}$ (standard deviation of $\varepsilon$)")
+    spread.set_ylim(bottom=0.0)
+    _draw_overlaps(overlaps, result, shown)
+    for axes in (bias, spread):
+        axes.set_xlabel(TIME_LABEL)
+    figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    figure.suptitle(title(result), fontsize=9)
 
 
 def _draw_overlaps(axes: Any, result: xarray.Dataset, shown: Any) -> None:

@@ -1,0 +1,124 @@
+"""What to reduce: the number of directions and the conventions; p is a run-time parameter."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+from derive.errors import InputError
+from derive.model import Model
+
+# Why a bound: the manifest lists 2p* + 1 names, and nobody has asked for wider teachers.
+MAX_DIRECTIONS = 4096
+
+_NOT_INVARIANT = {
+    "constraint": (
+        "free",
+        "has no invariant sector: rescaling single students breaks their O(p) symmetry",
+    ),
+    "teacher": (
+        "orthonormal",
+        "has no invariant sector: a T that is not 1 mixes the directions",
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class SectorModel:
+    """The invariant sector of a quadratic teacher-student problem, for any number of students.
+
+    From Q0 in the algebra of R0R0ᵀ and 1 (Q0 ∝ 1 above all) free students of an orthonormal
+    teacher stay at Q = Σₖ qₖ ûₖûₖᵀ + q_⊥ (1 − Σₖ ûₖûₖᵀ), R = Σₖ mₖ ûₖv̂ₖᵀ with constant singular
+    vectors: 2p* + 1 numbers obey closed ODEs (`derive.sector.reduce` says why).
+
+    Parameters
+    ----------
+    pstar
+        Teacher width p*, an integer from 1 to ``MAX_DIRECTIONS``: the number of directions k.
+    flow, readout
+        As in `derive.Model`.
+    constraint, teacher
+        Only ``"free"`` and ``"orthonormal"``: nothing else leaves the sector invariant.
+
+    Raises
+    ------
+    InputError
+        A value is not allowed, or has no invariant sector.
+    """
+
+    pstar: int
+    constraint: str = "free"
+    flow: str = "sgd"
+    teacher: str = "orthonormal"
+    readout: str = "mean"
+
+    def __post_init__(self) -> None:
+        # Why bool apart: True would pass as width 1.
+        try:
+            width = 0 if isinstance(self.pstar, bool) else operator.index(self.pstar)
+        except TypeError:
+            width = 0
+        if not 1 <= width <= MAX_DIRECTIONS:
+            raise InputError("pstar", f"{self.pstar!r} is not an integer from 1 to {MAX_DIRECTIONS}")
+        object.__setattr__(self, "pstar", width)
+        self.with_widths(1, 1)  # validates the options
+        for option, (needed, problem) in _NOT_INVARIANT.items():
+            value = getattr(self, option)
+            if value != needed:
+                raise InputError(option, f"{value!r} {problem}")
+
+    @classmethod
+    def of(cls, model: Model) -> SectorModel:
+        """The sector of a full model; raises InputError if it has none."""
+        options = model.to_dict()
+        del options["p"]
+        return cls(**options)
+
+    def with_widths(self, p: int, pstar: int | None = None) -> Model:
+        """The full model of the same conventions with p students and p* (or `pstar`) teachers."""
+        options = self.to_dict()
+        options["pstar"] = self.pstar if pstar is None else pstar
+        return Model(p, **options)
+
+    @property
+    def name(self) -> str:
+        """Folder name: the teacher's width, then every option that is not the default."""
+        options = [
+            getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "pstar" and getattr(self, field.name) != field.default
+        ]
+        return "_".join(["sector", f"pstar{self.pstar}", *options])
+
+    @property
+    def state_size(self) -> int:
+        """2p* + 1."""
+        return 2 * self.pstar + 1
+
+    @property
+    def state(self) -> tuple[str, ...]:
+        """Names of the order parameters in order: every qₖ, every mₖ, then q_⊥."""
+        directions = range(1, self.pstar + 1)
+        return (*(f"q_{k}" for k in directions), *(f"m_{k}" for k in directions), "q_perp")
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the run-time parameters in order: p, η, Δ."""
+        return ("p", "eta", "label_noise")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as plain values, in the order of the fields."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, options: Mapping[str, Any]) -> SectorModel:
+        """The inverse of `to_dict`; raises InputError on missing or unknown options."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        for option in options:
+            if option not in known:
+                raise InputError(str(option), "is not an option of a sector")
+        if "pstar" not in options:
+            raise InputError("pstar", "is missing")
+        return cls(**options)

@@ -1,0 +1,195 @@
+"""Proof that the sector is invariant and that its equations are those of the full system.
+
+The full drift (`derive.lower`, itself proved against the component moments) is evaluated at
+states of the sector and compared, entry by entry, with the reduced drift put back into
+matrices: entries outside the sector must vanish.
+
+First as polynomials in a, b, η, Δ, qₖ, mₖ and q_⊥, in the frame where ûₖ and v̂ₖ are unit vectors.
+Then at random integers in random frames, exact rational rotations made of reflections
+1 − 2wwᵀ/(wᵀw), so that the frame itself is put to the test. Students number 1, where all
+directions but one are empty, and from p* − 1 to p* + 2.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
+from math import prod
+from typing import Any
+
+from derive.equations import NOISE
+from derive.lower import DQ, DR, LEARNING_RATE, LOSS, READOUT_STUDENT, READOUT_TEACHER, lower
+from derive.program import Program, evaluate
+from derive.proof import ProofError, evaluate_exactly
+from derive.sector.model import SectorModel
+from derive.sector.reduce import (
+    D_NORM,
+    D_OVERLAP,
+    D_PERP,
+    NORM,
+    OVERLAP,
+    PERP,
+    REST,
+    SectorProgram,
+    straight_line,
+)
+
+# A wider teacher is proved at this width: its statements are the same for every direction.
+LARGEST_PSTAR = 6
+FRAMES = 2
+RANDOM_BITS = 30
+_REFLECTION_ENTRIES = 9
+
+_Matrix = list[list[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class SectorProof:
+    """What was compared.
+
+    method
+        ``"polynomial identity"``.
+    pstar, widths
+        Teacher width and student widths of the full systems compared with.
+    compared
+        Entries of dQ, dR and loss, those that must vanish included.
+    frames
+        Random rational frames, at random integers, for each width.
+    """
+
+    method: str
+    pstar: int
+    widths: tuple[int, ...]
+    compared: int
+    frames: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "widths": list(self.widths)}
+
+
+def prove_sector(model: SectorModel, program: SectorProgram, seed: int = 0) -> SectorProof:
+    """Compare `program` with full systems; raises ProofError naming the first entry that differs."""
+    pstar = min(model.pstar, LARGEST_PSTAR)
+    # Why rebuilt and not shortened: nothing but this number may distinguish the two.
+    shortened = dataclasses.replace(program, pstar=pstar)
+    reduced = straight_line(shortened)
+    widths = tuple(sorted({1, *range(max(pstar - 1, 1), pstar + 3)}))
+    generator = random.Random(seed)
+    compared = 0
+    for p in widths:
+        full = lower(model.with_widths(p, pstar))
+        compared += _compare_polynomials(model, full, reduced)
+        for _ in range(FRAMES):
+            _compare_in_frame(model, full, reduced, generator)
+    return SectorProof("polynomial identity", pstar, widths, compared, FRAMES)
+
+
+def _identity(size: int) -> _Matrix:
+    return [[int(i == j) for j in range(size)] for i in range(size)]
+
+
+def _compare_polynomials(model: SectorModel, full: Program, reduced: Program) -> int:
+    from sympy import QQ
+    from sympy.polys.rings import PolyRing
+
+    names = [name for name in reduced.scalars if name != REST]
+    ring = PolyRing(names, QQ)
+    values = dict(zip(names, ring.gens, strict=True))
+
+    def combine(terms: Iterable[tuple[Fraction, Sequence[Any]]]) -> Any:
+        total = ring.zero
+        for coefficient, factors in terms:
+            if all(factors):
+                total += prod(factors, start=ring(QQ(coefficient.numerator, coefficient.denominator)))
+        return total
+
+    frames = _identity(full.p), _identity(full.pstar)
+    return _compare(model, full, reduced, values, frames, lambda p, v: evaluate(p, v, combine, _refuse))
+
+
+def _refuse(value: Any) -> Any:
+    raise NotImplementedError("the sector has no denominators")
+
+
+def _compare_in_frame(
+    model: SectorModel, full: Program, reduced: Program, generator: random.Random
+) -> None:
+    values = {name: generator.randint(1, 2**RANDOM_BITS) for name in reduced.scalars if name != REST}
+    frames = _rotation(full.p, generator), _rotation(full.pstar, generator)
+    _compare(model, full, reduced, values, frames, evaluate_exactly)
+
+
+def _rotation(size: int, generator: random.Random) -> _Matrix:
+    """An exact orthogonal matrix: the product of two reflections along random integer vectors."""
+    matrix: _Matrix = _identity(size)
+    for _ in range(2):
+        # Never 0, so that no direction is left out.
+        w = [generator.choice((-1, 1)) * generator.randint(1, _REFLECTION_ENTRIES) for _ in range(size)]
+        scale = Fraction(2, sum(x * x for x in w))
+        for row in matrix:
+            along = scale * sum(x * y for x, y in zip(row, w, strict=True))
+            row[:] = [x - along * y for x, y in zip(row, w, strict=True)]
+    return matrix
+
+
+def _compare(
+    model: SectorModel,
+    full: Program,
+    reduced: Program,
+    values: Mapping[str, Any],
+    frames: tuple[_Matrix, _Matrix],
+    run: Callable[[Program, Mapping[str, Any]], dict[str, Any]],
+) -> int:
+    """Compare one state of the sector, ûₖ and v̂ₖ the first columns of `frames`; returns entries."""
+    p, pstar = full.p, full.pstar
+    known = dict(values) | {REST: p - pstar}
+    if p <= pstar:
+        # Directions without a student, and no complement.
+        known[PERP] = 0
+        known |= {f"{name}_{k}": 0 for name in (NORM, OVERLAP) for k in range(p + 1, pstar + 1)}
+    drift = run(reduced, known)
+    scalars = {name: known[name] for name in (READOUT_STUDENT, READOUT_TEACHER, LEARNING_RATE, NOISE)}
+    found = run(full, scalars | _overlaps(frames, known, (NORM, OVERLAP, PERP), ("Q", "R")))
+    expected = _overlaps(frames, drift, (D_NORM, D_OVERLAP, D_PERP), (DQ.name, DR.name))
+    expected[LOSS] = drift[LOSS]
+    if set(found) != set(expected):
+        raise ProofError(f"{model.name}: the full system has other entries")
+    for name, value in expected.items():
+        if found[name] != value:
+            raise ProofError(
+                f"{model.name}: the sector's {name} differs from that of p = {p}, p* = {pstar}"
+            )
+    empty = range(p + 1, pstar + 1)
+    for name in (*(f"{d}_{k}" for d in (D_NORM, D_OVERLAP) for k in empty), *([D_PERP] * (p <= pstar))):
+        if drift[name] != 0:
+            raise ProofError(f"{model.name}: {name} of a direction without a student is not 0")
+    return len(expected)
+
+
+def _overlaps(
+    frames: tuple[_Matrix, _Matrix],
+    values: Mapping[str, Any],
+    names: tuple[str, str, str],
+    targets: tuple[str, str],
+) -> dict[str, Any]:
+    """Entries of Σₖ qₖ ûₖûₖᵀ + q_⊥ Σ_{k > p*} ûₖûₖᵀ and Σₖ mₖ ûₖv̂ₖᵀ by name."""
+    left, right = frames
+    p, pstar = len(left), len(right)
+    norm, overlap, perp = names
+    norms = [values[f"{norm}_{k}"] if k <= pstar else values[perp] for k in range(1, p + 1)]
+    overlaps = [values[f"{overlap}_{k}"] for k in range(1, min(p, pstar) + 1)]
+    entries: dict[str, Any] = {}
+    for i in range(p):
+        for j in range(i, p):
+            entries[f"{targets[0]}_{i + 1}_{j + 1}"] = sum(
+                left[i][k] * left[j][k] * norms[k] for k in range(p) if left[i][k] and left[j][k]
+            )
+        for r in range(pstar):
+            entries[f"{targets[1]}_{i + 1}_{r + 1}"] = sum(
+                left[i][k] * right[r][k] * value
+                for k, value in enumerate(overlaps)
+                if left[i][k] and right[r][k]
+            )
+    return entries

@@ -1,0 +1,203 @@
+"""The overlap equations restricted to the invariant sector, for any p and p*.
+
+At Q = Σₖ qₖ ûₖûₖᵀ + q_⊥ (1 − Σₖ ûₖûₖᵀ), R = Σₖ mₖ ûₖv̂ₖᵀ, T = 1, turn the students into the frame
+of the ûₖ and the teachers into that of the v̂ₖ. C then falls into one block of two for each
+direction and one entry q_⊥ for each of the p − p* students left over,
+
+    cₖ = [[qₖ, mₖ], [mₖ, 1]],    d = diag(a, −b),
+
+and D = diag(a, …, −b, …) does not feel the turn, since all students have the weight a and all
+teachers −b. So every chain C(DC)ᵐ has the blocks cₖ(dcₖ)ᵐ and the entries q_⊥(aq_⊥)ᵐ, every loop
+tr((DC)ᵐ) = Σₖ tr((dcₖ)ᵐ) + (p − p*)(aq_⊥)ᵐ is a number, and the drift, which is a sum of
+numbers times chains (`derive.equations`), has the form of the state: no component leads out of
+the sector, the ûₖ and v̂ₖ are constant, and the equations below are closed (arXiv:2604.03068).
+The argument asks of T and D that they are multiples of 1 among teachers and among students;
+a general T and the sphere, which rescales single students, break it.
+
+If p < p* only p directions carry a student. The others are qₖ = mₖ = 0, for which cₖ is the
+teacher's entry 1 alone; they stay 0, and so does q_⊥ = 0, whose multiplicity is then negative
+and counts nothing. The same equations hold.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from fractions import Fraction
+
+from derive.equations import LOOP_NAMES, NOISE, STEP, overlap_equations
+from derive.lower import LEARNING_RATE, LOSS, READOUT_STUDENT, READOUT_TEACHER
+from derive.program import Program, ScalarStatement
+from derive.scalars import ScalarPolynomial
+from derive.sector.model import SectorModel
+
+NORM, OVERLAP, PERP = "q", "m", "q_perp"
+# Number of students outside all directions, p − p*.
+REST = "rest"
+# Chains in one direction: (CDC)ₛₛ, (CDC)ₛₜ and (CDCDC)ₛₛ.
+X, Y, Z = "x", "y", "z"
+D_NORM, D_OVERLAP, D_PERP = "dq", "dm", "dq_perp"
+_IN_DIRECTION = (NORM, OVERLAP, X, Y, Z, D_NORM, D_OVERLAP)
+
+_Block = tuple[tuple[ScalarPolynomial, ScalarPolynomial], tuple[ScalarPolynomial, ScalarPolynomial]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """target = complement + Σₖ direction: a trace over the blocks of C."""
+
+    target: str
+    direction: ScalarPolynomial
+    complement: ScalarPolynomial
+    note: str
+
+
+@dataclasses.dataclass(frozen=True)
+class SectorProgram:
+    """The statements of the sector's drift and loss.
+
+    loops
+        s and t; of each, the summand of a direction and the share of the complement.
+    coefficients
+        κ and the coefficients of the chains.
+    direction
+        Statements on q, m, run once a direction.
+    complement
+        Statements on q_⊥.
+    loss
+        ε in terms of s and t.
+    """
+
+    pstar: int
+    loops: tuple[Loop, ...]
+    coefficients: tuple[ScalarStatement, ...]
+    direction: tuple[ScalarStatement, ...]
+    complement: tuple[ScalarStatement, ...]
+    loss: ScalarStatement
+
+
+def _name(name: str) -> ScalarPolynomial:
+    return ScalarPolynomial.name(name)
+
+
+_A, _B, _Q, _M, _PERP = (_name(n) for n in (READOUT_STUDENT, READOUT_TEACHER, NORM, OVERLAP, PERP))
+_ONE = ScalarPolynomial.constant(1)
+_COVARIANCE: _Block = ((_Q, _M), (_M, _ONE))
+
+
+def chain(length: int) -> _Block:
+    """c(dc)ᵐ of one direction, expanded; m = `length`."""
+    block = _COVARIANCE
+    weights = (_A, -1 * _B)
+    for _ in range(length):
+        (ss, st), (ts, tt) = (
+            tuple(
+                _COVARIANCE[i][0] * weights[0] * block[0][j] + _COVARIANCE[i][1] * weights[1] * block[1][j]
+                for j in range(2)
+            )
+            for i in range(2)
+        )
+        block = ((ss, st), (ts, tt))
+    return block
+
+
+def _loop(length: int) -> Loop:
+    """tr((DC)ᵐ), m = `length`."""
+    block = chain(length - 1)
+    complement = _name(REST)
+    for _ in range(length):
+        complement = complement * _A * _PERP
+    names = "DC" * length
+    return Loop(
+        target=LOOP_NAMES[length],
+        direction=_A * block[0][0] + -1 * _B * block[1][1],
+        complement=complement,
+        note=f"{LOOP_NAMES[length]} = tr({names})",
+    )
+
+
+def reduce(model: SectorModel) -> SectorProgram:
+    """The program of the sector of `model`; statements do not depend on p* but for its value."""
+    equations = overlap_equations(model.flow)
+    if set(equations.dR) != {0, 1} or not {0, 1} <= set(equations.dQ) <= {0, 1, 2}:
+        raise NotImplementedError("chains other than C, CDC, CDCDC have no reduction")
+    coefficients = [ScalarStatement(STEP, 2 * _A * _name(LEARNING_RATE), note="kappa = 2 a eta")]
+    for prefix, parts in (("r", equations.dR), ("c", equations.dQ)):
+        for length, value in sorted(parts.items()):
+            coefficients.append(ScalarStatement(f"{prefix}{length}", value))
+    norm, norm_perp, overlap = _name("c0") * _Q, _name("c0") * _PERP, _name("r0") * _M
+    direction = [
+        ScalarStatement(X, _A * _Q * _Q + -1 * _B * _M * _M),
+        ScalarStatement(Y, _A * _Q * _M + -1 * _B * _M),
+    ]
+    complement = [ScalarStatement(f"{X}_perp", _A * _PERP * _PERP)]
+    norm, norm_perp = norm + _name("c1") * _name(X), norm_perp + _name("c1") * _name(f"{X}_perp")
+    overlap = overlap + _name("r1") * _name(Y)
+    if 2 in equations.dQ:
+        direction.append(ScalarStatement(Z, _A * _Q * _name(X) + -1 * _B * _M * _name(Y)))
+        complement.append(ScalarStatement(f"{Z}_perp", _A * _PERP * _name(f"{X}_perp")))
+        norm, norm_perp = norm + _name("c2") * _name(Z), norm_perp + _name("c2") * _name(f"{Z}_perp")
+    direction += [ScalarStatement(D_NORM, norm), ScalarStatement(D_OVERLAP, overlap)]
+    complement.append(ScalarStatement(D_PERP, norm_perp))
+    return SectorProgram(
+        pstar=model.pstar,
+        loops=tuple(_loop(length) for length in sorted(LOOP_NAMES)),
+        coefficients=tuple(coefficients),
+        direction=tuple(direction),
+        complement=tuple(complement),
+        loss=ScalarStatement(LOSS, equations.loss, note="loss = (s^2 + 2t) / 2"),
+    )
+
+
+def numbered(polynomial: ScalarPolynomial, k: int | str) -> ScalarPolynomial:
+    """The polynomial of direction k: its own names with this index."""
+    return ScalarPolynomial(
+        {
+            tuple(sorted(f"{name}_{k}" if name in _IN_DIRECTION else name for name in monomial)): value
+            for monomial, value in polynomial.terms.items()
+        }
+    )
+
+
+def straight_line(program: SectorProgram) -> Program:
+    """The same as one line a number, the directions written out; what the proof evaluates.
+
+    Scalar inputs are a, b, eta, label_noise, rest = p − p* and the state; outputs dq_k, dm_k,
+    dq_perp and loss.
+    """
+    directions = range(1, program.pstar + 1)
+    statements: list[ScalarStatement] = []
+    for loop in program.loops:
+        terms = dict(loop.complement.terms)
+        for k in directions:
+            for monomial, value in numbered(loop.direction, k).terms.items():
+                terms[monomial] = terms.get(monomial, Fraction(0)) + value
+        statements.append(ScalarStatement(loop.target, ScalarPolynomial(terms), note=loop.note))
+    statements += program.coefficients
+    for k in directions:
+        statements += [
+            ScalarStatement(f"{statement.target}_{k}", numbered(statement.polynomial, k))
+            for statement in program.direction
+        ]
+    statements += [*program.complement, program.loss]
+    state = [*(f"{name}_{k}" for name in (NORM, OVERLAP) for k in directions), PERP]
+    return Program(
+        p=0,
+        pstar=program.pstar,
+        inputs=(),
+        scalars=(READOUT_STUDENT, READOUT_TEACHER, LEARNING_RATE, NOISE, REST, *state),
+        statements=tuple(statements),
+        outputs=tuple(_outputs(program.pstar)),
+    )
+
+
+def _outputs(pstar: int) -> Iterator[str]:
+    for name in (D_NORM, D_OVERLAP):
+        for k in range(1, pstar + 1):
+            yield f"{name}_{k}"
+    yield from (D_PERP, LOSS)
+
+
+def drift_outputs(pstar: int) -> tuple[str, ...]:
+    """Names of the drift in the order of the state."""
+    return tuple(name for name in _outputs(pstar) if name != LOSS)

@@ -1,0 +1,1 @@
+"""What the overlaps say about the landscape and the dynamics: analysis of states and runs."""

@@ -1,0 +1,80 @@
+"""What `cli sector` does with its options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from derive.sector import SectorModel
+from runtime.errors import InputError
+from runtime.options import check_files, write_files
+from runtime.sector.integrate import integrate_sector
+from runtime.sector.load import load_sector
+from runtime.sector.plot import plot_sector
+from runtime.sector.start import SectorStart
+from runtime.states import real_number
+
+if TYPE_CHECKING:
+    import xarray
+
+_CONVENTIONS = ("pstar", "constraint", "flow", "teacher", "readout")
+_SETTINGS = ("eta", "label_noise", "rtol", "atol", "method")
+# Default end of the time axis: growth by e⁴⁰ at the plateau's rate 4abη; α = 200 at (4, 2), η = 0.4.
+_EXPONENT = 40.0
+
+
+def integrate(arguments: Mapping[str, Any], say: Callable[[str], None]) -> xarray.Dataset:
+    """Load or derive the sector, make the start, integrate, write files; errors name options."""
+    model = SectorModel(**{name: arguments[name] for name in _CONVENTIONS})
+    check_files(arguments)
+    start = _start(model, arguments)
+    alpha = arguments["alpha"]
+    if alpha is None:
+        power = {"mean": 1.0, "sum": 0.0, "sqrt": 0.5}[model.readout]
+        rate = real_number("eta", arguments["eta"], least=0.0, strict=True)
+        alpha = _EXPONENT * (float(start.p) * model.pstar) ** power / (4.0 * rate)
+    system = load_sector(model, arguments["generated"])
+    settings = {name: arguments[name] for name in _SETTINGS}
+    run = integrate_sector(system, start, alpha=alpha, **settings)
+    write_files(run, arguments, say, plot_sector)
+    if run["status"].item() != "ok":
+        say(f"stopped at alpha = {run['alpha_end'].item():.6g}: {run['status'].item()}")
+    return run
+
+
+def _start(model: SectorModel, arguments: Mapping[str, Any]) -> SectorStart:
+    """--singular-values, or R0 with random entries of the size --ideal."""
+    p, values, q0 = arguments["p"], arguments["singular_values"], arguments["q0"]
+    if values is None:
+        try:
+            return SectorStart.random(p, model.pstar, arguments["ideal"], arguments["seed"], q0)
+        except InputError as error:
+            raise InputError("ideal" if error.option == "scale" else error.option, error.problem) from None
+    m = np.asarray(values) if isinstance(values, list) else values
+    try:
+        return SectorStart.from_singular_values(p, model.pstar, m, real_number("q0", q0))
+    except InputError as error:
+        option = {"m": "singular_values", "q": "q0"}.get(error.option, error.option)
+        raise InputError(option, error.problem) from None
+
+
+def sector_table(run: xarray.Dataset, rows: int) -> str:
+    """A short table of α, loss, overlaps and norms, for people; the last line is the status."""
+    count = run.sizes["alpha"]
+    chosen = np.unique(np.linspace(0, count - 1, min(rows, count)).round().astype(int))
+    names = ("max |m_k|", "min |m_k|", "mean q_k", "q_perp")
+    lines = [f"{'alpha':>12} {'loss':>14} " + " ".join(f"{name:>12}" for name in names)]
+    loss, m, q = run["loss"].values, np.abs(run["m"].values), run["q"].values
+    perp = run["q_perp"].values if "q_perp" in run else np.full(count, np.nan)
+    for k in chosen:
+        lines.append(
+            f"{run['alpha'].values[k]:12.6g} {loss[k]:14.6e} {np.max(m[k]):12.6g} {np.min(m[k]):12.6g}"
+            f" {np.mean(q[k]):12.6g} {perp[k]:12.6g}"
+        )
+    lines.append(
+        f"status {run['status'].item()}, {run['steps'].item()} steps, "
+        f"{run['evaluations'].item()} evaluations, {run.attrs['method']}"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,363 @@
+"""The invariant sector: reduction, proof, code, LaTeX, files."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from closed_form import Point, drift, loss, readouts
+from scipy.stats import ortho_group
+
+import derive
+from derive import InputError, Model, ProofError
+from derive.lower import lower
+from derive.proof import evaluate_exactly
+from derive.scalars import ScalarPolynomial
+from derive.sector import SectorModel, sector_odes
+from derive.sector import odes as odes_module
+from derive.sector.document import sector_document, sector_equations
+from derive.sector.module import operations, sector_module
+from derive.sector.proof import LARGEST_PSTAR, prove_sector
+from derive.sector.reduce import chain, drift_outputs, reduce, straight_line
+
+ROOT = Path(derive.__file__).parent.parent
+FLOWS = ("sgd", "gradient")
+READOUTS = ("mean", "sum", "sqrt")
+# More, as many and fewer students than teachers; more than the proof looks at.
+WIDTHS = [(1, 1), (5, 1), (4, 2), (9, 2), (3, 3), (2, 3), (1, 4), (12, 5)]
+
+
+def executed(model):
+    """The generated module in plain Python."""
+    text = sector_module(model)
+    plain = "def njit(**options):\n    return lambda function: function\n"
+    assert text.count("from numba import njit\n") == 1
+    namespace = {}
+    exec(text.replace("from numba import njit\n", plain), namespace)  # noqa: S102
+    return SimpleNamespace(**namespace)
+
+
+def sector_state(p, pstar, seed):
+    """q, m, q_⊥ with zeros where no student is, and Q, R in a random frame."""
+    rng = np.random.default_rng(seed)
+    count = min(p, pstar)
+    q, m = np.zeros(pstar), np.zeros(pstar)
+    m[:count] = rng.uniform(-1.0, 1.0, count)
+    q[:count] = m[:count] ** 2 + rng.uniform(0.1, 1.0, count)
+    q_perp = rng.uniform(0.2, 1.0) if p > pstar else 0.0
+    left, right = (
+        ortho_group.rvs(n, random_state=seed) if n > 1 else np.array([[-1.0]]) for n in (p, pstar)
+    )
+    Q, R = embed(left, right, q, m, q_perp)
+    return (q, m, q_perp), (left, right), (Q, R)
+
+
+def embed(left, right, q, m, q_perp):
+    count = min(len(left), len(right))
+    u, v = left[:, :count], right[:, :count]
+    Q = (u * (q[:count] - q_perp)) @ u.T + q_perp * np.eye(len(left))
+    return Q, (u * m[:count]) @ v.T
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.parametrize(("p", "pstar"), WIDTHS)
+def test_generated_code_is_the_closed_form_in_any_frame(p, pstar, flow, readout):
+    """Against the NumPy closed form of the full drift, components outside the sector included."""
+    model = Model(p, pstar, flow=flow, readout=readout)
+    module = executed(SectorModel.of(model))
+    (q, m, q_perp), (left, right), (Q, R) = sector_state(p, pstar, seed=p + 7 * pstar)
+    point = Point(Q, R, np.eye(pstar), eta=0.3, label_noise=0.2)
+    state = module.pack(q, m, np.asarray(q_perp))
+    found = np.full(module.STATE_SIZE, np.nan)
+    parameters = module.pack_parameters(p, 0.3, 0.2)
+    module.rhs(state, parameters, found)
+    dq, dm, dq_perp = module.unpack(found)
+    dQ, dR = drift(model, point)
+    expected_Q, expected_R = embed(left, right, dq, dm, dq_perp)
+    scale = max(np.max(np.abs(dQ)), 1.0)
+    np.testing.assert_allclose(expected_Q, dQ, rtol=0, atol=1e-13 * scale)
+    np.testing.assert_allclose(expected_R, dR, rtol=0, atol=1e-13 * scale)
+    np.testing.assert_allclose(module.loss(state, parameters), loss(model, point), rtol=1e-12)
+    # Where no student is, nothing appears.
+    assert not np.any(dq[p:])
+    assert not np.any(dm[p:])
+    assert p > pstar or dq_perp == 0.0
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_generated_code_is_the_proved_program(flow):
+    model = SectorModel(3, flow=flow, readout="sum")
+    module, program = executed(model), straight_line(reduce(model))
+    (q, m, q_perp), _, _ = sector_state(7, 3, seed=1)
+    values = dict(zip(model.state, map(Fraction, (*q, *m, q_perp)), strict=True))
+    values |= {"a": 1, "b": 1, "eta": Fraction(0.3), "label_noise": Fraction(0.2), "rest": 7 - 3}
+    exact = evaluate_exactly(program, values)
+    found = np.empty(module.STATE_SIZE)
+    state, parameters = module.pack(q, m, np.asarray(q_perp)), module.pack_parameters(7, 0.3, 0.2)
+    module.rhs(state, parameters, found)
+    expected = [float(exact[name]) for name in drift_outputs(3)]
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+    assert module.loss(state, parameters) == pytest.approx(float(exact["loss"]), rel=1e-14)
+
+
+def test_chains_of_a_direction_are_powers_of_its_block():
+    rng = np.random.default_rng(5)
+    values = {name: Fraction(int(rng.integers(1, 99)), 7) for name in ("a", "b", "q", "m")}
+    c = np.array([[values["q"], values["m"]], [values["m"], Fraction(1)]])
+    d = np.diag([values["a"], -values["b"]])
+    power = c
+    for length in range(4):
+        found = [[entry.evaluate(values, Fraction) for entry in row] for row in chain(length)]
+        assert (np.array(found) == power).all()
+        power = power @ d @ c
+
+
+# --- proof -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize("pstar", [1, 2, 3, 40])
+def test_every_sector_is_proved(pstar, flow):
+    proof = sector_odes(SectorModel(pstar, flow=flow)).proof
+    small = min(pstar, LARGEST_PSTAR)
+    assert (proof.method, proof.pstar) == ("polynomial identity", small)
+    assert {1, small, small + 1, small + 2} <= set(proof.widths)
+    entries = sum(p * (p + 1) // 2 + p * small + 1 for p in proof.widths)
+    assert proof.compared == entries
+
+
+def mutated(polynomial):
+    for monomial, coefficient in polynomial.terms.items():
+        for changed in (2 * coefficient, -coefficient, Fraction(0)):
+            yield ScalarPolynomial({**polynomial.terms, monomial: changed})
+
+
+def mutations(program):
+    """Programs with one coefficient changed, dropped or of the other sign."""
+    for group in ("coefficients", "direction", "complement"):
+        statements = getattr(program, group)
+        for k, statement in enumerate(statements):
+            for polynomial in mutated(statement.polynomial):
+                changed = dataclasses.replace(statement, polynomial=polynomial)
+                wrong = (*statements[:k], changed, *statements[k + 1 :])
+                yield dataclasses.replace(program, **{group: wrong})
+    for k, loop in enumerate(program.loops):
+        for part in ("direction", "complement"):
+            for polynomial in mutated(getattr(loop, part)):
+                changed = dataclasses.replace(loop, **{part: polynomial})
+                yield dataclasses.replace(
+                    program, loops=(*program.loops[:k], changed, *program.loops[k + 1 :])
+                )
+    for polynomial in mutated(program.loss.polynomial):
+        yield dataclasses.replace(program, loss=dataclasses.replace(program.loss, polynomial=polynomial))
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_every_wrong_program_is_rejected(flow):
+    model = SectorModel(1, flow=flow)
+    wrong = list(mutations(reduce(model)))
+    assert len(wrong) > 60
+    for program in wrong:
+        with pytest.raises(ProofError, match="differs"):
+            prove_sector(model, program)
+
+
+def test_wrong_sector_never_becomes_files(tmp_path, monkeypatch):
+    program = next(mutations(reduce(SectorModel(2))))
+    monkeypatch.setattr(odes_module, "reduce", lambda _: program)
+    with pytest.raises(ProofError):
+        sector_odes(SectorModel(2)).write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sector_state_has_exactly_no_drift_outside_in_a_rational_frame():
+    """By hand: p = 3, p* = 2, the rotation (1, 2, 2)/3 with permutations of signs, v̂ = (3, 4)/5."""
+    u = np.array([[1, 2, 2], [2, 1, -2], [2, -2, 1]], dtype=object) * Fraction(1, 3)
+    v = np.array([[3, -4], [4, 3]], dtype=object) * Fraction(1, 5)
+    q, m, perp = [Fraction(7, 5), Fraction(2, 3)], [Fraction(1, 2), Fraction(-3, 4)], Fraction(5, 7)
+    Q = u @ np.diag([*q, perp]) @ u.T
+    R = u[:, :2] @ np.diag(m) @ v.T
+    model = Model(3, 2)
+    values = {
+        "a": Fraction(1, 3),
+        "b": Fraction(1, 2),
+        "eta": Fraction(2, 5),
+        "label_noise": Fraction(1, 9),
+    }
+    full = values | {f"Q_{i + 1}_{j + 1}": Q[i, j] for i in range(3) for j in range(i, 3)}
+    full |= {f"R_{i + 1}_{r + 1}": R[i, r] for i in range(3) for r in range(2)}
+    exact = evaluate_exactly(lower(model), full)
+    dQ = np.array([[exact[f"dQ_{min(i, j) + 1}_{max(i, j) + 1}"] for j in range(3)] for i in range(3)])
+    dR = np.array([[exact[f"dR_{i + 1}_{r + 1}"] for r in range(2)] for i in range(3)])
+    norms, overlaps = u.T @ dQ @ u, u.T @ dR @ v
+    reduced = dict(zip(SectorModel(2).state, (*q, *m, perp), strict=True))
+    found = evaluate_exactly(straight_line(reduce(SectorModel(2))), values | reduced | {"rest": 1})
+    assert (norms == np.diag([found["dq_1"], found["dq_2"], found["dq_perp"]])).all()
+    assert (overlaps == np.array([[found["dm_1"], 0], [0, found["dm_2"]], [0, 0]], dtype=object)).all()
+
+
+@pytest.mark.parametrize(("option", "value"), [("constraint", "sphere"), ("teacher", "general")])
+def test_what_is_refused_does_leave_the_sector(option, value):
+    """Sphere: norms differ from student to student; general T: the drift mixes directions."""
+    model = Model(4, 2, **{option: value})
+    _, (left, right), (Q, R) = sector_state(4, 2, seed=3)
+    T = np.eye(2) if option == "constraint" else np.array([[1.0, 0.4], [0.4, 1.0]])
+    dQ, dR = drift(model, Point(Q, R, T, eta=0.3, label_noise=0.0))
+    outside = [left.T @ dQ @ left, (left.T @ dR @ right)[:2]]
+    outside = [matrix - np.diag(np.diag(matrix)) for matrix in outside]
+    assert max(np.max(np.abs(matrix)) for matrix in outside) > 0.01
+    with pytest.raises(InputError, match="has no invariant sector") as error:
+        SectorModel.of(model)
+    assert error.value.option == option
+
+
+# --- model, code, LaTeX, files -------------------------------------------------------------
+
+
+def test_model_names_and_dictionary():
+    model = SectorModel(2, flow="gradient", readout="sqrt")
+    assert model.name == "sector_pstar2_gradient_sqrt"
+    assert SectorModel(3).name == "sector_pstar3"
+    assert SectorModel.from_dict(model.to_dict()) == model
+    assert model.state == ("q_1", "q_2", "m_1", "m_2", "q_perp")
+    assert (model.state_size, model.parameters) == (5, ("p", "eta", "label_noise"))
+    assert SectorModel.of(model.with_widths(9)) == model
+    assert len({model, SectorModel(2, flow="gradient", readout="sqrt"), SectorModel(2)}) == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "options"),
+    [
+        ("pstar", {"pstar": 0}),
+        ("pstar", {"pstar": True}),
+        ("pstar", {"pstar": 2.0}),
+        ("pstar", {"pstar": 10**9}),
+        ("flow", {"pstar": 2, "flow": "ascent"}),
+        ("readout", {"pstar": 2, "readout": None}),
+        ("constraint", {"pstar": 2, "constraint": "cube"}),
+        ("constraint", {"pstar": 2, "constraint": "sphere"}),
+        ("teacher", {"pstar": 2, "teacher": "general"}),
+    ],
+)
+def test_wrong_models_are_refused(option, options):
+    with pytest.raises(InputError) as error:
+        SectorModel(**options)
+    assert error.value.option == option
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_and_missing_options_are_refused():
+    with pytest.raises(InputError, match="p: is not an option"):
+        SectorModel.from_dict({"pstar": 2, "p": 4})
+    with pytest.raises(InputError, match="pstar: is missing"):
+        SectorModel.from_dict({"flow": "sgd"})
+
+
+def test_code_does_not_grow_with_the_teacher():
+    small, large = sector_module(SectorModel(2)), sector_module(SectorModel(500))
+    assert abs(large.count("\n") - small.count("\n")) <= 1
+    assert operations(SectorModel(500))["rhs"] < 300 * operations(SectorModel(2))["rhs"]
+
+
+def test_gradient_flow_computes_no_second_moment():
+    text = sector_module(SectorModel(2, flow="gradient"))
+    rhs = text[text.index("def rhs") : text.index("def loss")]
+    assert "label_noise" not in rhs
+    assert "t +=" not in rhs
+    assert "z =" not in rhs
+
+
+EQUATIONS = r"""\[
+  a = \frac{1}{p},\qquad b = \frac{1}{2}
+\]
+\begin{align*}
+  \kappa &= 2a\eta \\
+  s &= \operatorname{tr}(DC) = \sum_{k=1}^{2} (aq_k - b) + (p - 2)aq_\perp \\
+  t &= \operatorname{tr}(DCDC) = \sum_{k=1}^{2} (a^2q_k^2 + b^2 - 2abm_k^2) + (p - 2)a^2q_\perp^2 \\
+  x_k &= aq_k^2 - bm_k^2 \\
+  y_k &= am_kq_k - bm_k \\
+  z_k &= aq_kx_k - bm_ky_k \\
+  \frac{\mathrm{d}m_k}{\mathrm{d}\alpha} &= -\kappa[sm_k + 2y_k] \\
+  \frac{\mathrm{d}q_k}{\mathrm{d}\alpha} &= -2\kappa[sq_k + 2x_k] + \kappa^2[(s^2 + 2t + \Delta)q_k + 4sx_k + 8z_k] \\
+  \frac{\mathrm{d}q_\perp}{\mathrm{d}\alpha} &= -2\kappa[sq_\perp + 2aq_\perp^2] + \kappa^2[(s^2 + 2t + \Delta)q_\perp + 4saq_\perp^2 + 8a^2q_\perp^3]
+\end{align*}
+"""  # noqa: E501
+
+
+def test_equations_as_printed():
+    assert sector_equations(SectorModel(2)) == EQUATIONS
+    assert sector_odes(SectorModel(2)).latex() == EQUATIONS
+    assert r"\varepsilon &= \frac{1}{2}s^2 + t" in sector_odes(SectorModel(2)).latex("loss")
+    assert r"\kappa^2" not in sector_equations(SectorModel(2, flow="gradient"))
+    with pytest.raises(InputError, match="what"):
+        sector_odes(SectorModel(2)).latex("jacobian")
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@pytest.mark.parametrize("model", [SectorModel(2), SectorModel(11, flow="gradient", readout="sqrt")])
+def test_document_compiles(model, tmp_path):
+    (tmp_path / "odes.tex").write_text(sector_document(model))
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "odes.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+
+
+def test_files_and_manifest(tmp_path):
+    model = SectorModel(2, readout="sqrt")
+    odes = sector_odes(model)
+    folder = odes.write(tmp_path)
+    assert folder == tmp_path / "sector_pstar2_sqrt"
+    assert {path.name for path in folder.iterdir()} == {"odes.py", "odes.tex", "manifest.json"}
+    content = json.loads((folder / "manifest.json").read_text())
+    assert content["kind"] == "sector"
+    assert SectorModel.from_dict(content["model"]) == model
+    assert content["proof"] == odes.proof.to_dict()
+    assert content["state"] == list(odes.state)
+    for name, digest in content["files"].items():
+        assert digest == hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    assert (folder / "odes.py").read_text().isascii()
+
+
+def test_same_bytes_under_any_hash_seed():
+    code = (
+        "import hashlib; from derive.sector import SectorModel, sector_odes\n"
+        "for m in (SectorModel(2), SectorModel(3, flow='gradient', readout='sum')):\n"
+        "    for t in sector_odes(m).files().values(): print(hashlib.sha256(t.encode()).hexdigest())"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+        for seed in ("0", "12345")
+    }
+    assert len(outputs) == 1
+    here = [
+        hashlib.sha256(text.encode()).hexdigest()
+        for model in (SectorModel(2), SectorModel(3, flow="gradient", readout="sum"))
+        for text in sector_odes(model).files().values()
+    ]
+    assert outputs.pop().split() == here
+
+
+def test_readouts_of_the_module_are_those_of_the_model():
+    for readout in READOUTS:
+        text = sector_module(SectorModel(3, readout=readout))
+        lines = [line.strip() for line in text.splitlines() if line.strip().startswith(("a = ", "b = "))]
+        namespace = {"p": 5.0}
+        exec("\n".join(lines), namespace)  # noqa: S102
+        np.testing.assert_allclose((namespace["a"], namespace["b"]), readouts(Model(5, 3, readout=readout)))

@@ -1,0 +1,319 @@
+"""Trajectories of the invariant sector: equal to the full system's, and possible at any p."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import runtime
+from derive import Model
+from derive.sector import SectorModel, sector_odes
+from runtime import InputError, LoadError
+from runtime.sector import SectorStart, command, integrate_sector, load_sector, sector_overlaps
+from runtime.sector.load import describe_sector
+
+TIGHT = {"rtol": 1e-12, "atol": 1e-14}
+TIMES = np.array([0.0, 3.0, 20.0, 60.0, 150.0])
+
+
+@pytest.fixture(scope="module")
+def sector(generated):
+    """The sector of p* = 2 with the defaults."""
+    return load_sector(SectorModel(2), generated)
+
+
+CASES = [
+    pytest.param(4, 2, {}, 0.0, 0.3, id="4-2"),
+    pytest.param(4, 2, {}, 0.3, 0.3, id="4-2-noise"),
+    pytest.param(2, 3, {"flow": "gradient", "readout": "sqrt"}, 0.0, 0.3, id="2-3-gradient-sqrt"),
+    pytest.param(3, 3, {"readout": "sqrt"}, 0.1, 0.1, id="3-3-sqrt-noise"),
+    pytest.param(5, 1, {"flow": "gradient"}, 0.0, 0.3, id="5-1-gradient"),
+    pytest.param(1, 2, {}, 0.2, 0.05, id="1-2-noise"),
+]
+
+
+@pytest.mark.parametrize(("p", "pstar", "options", "noise", "eta"), CASES)
+def test_sector_and_full_system_agree(system_of, generated, p, pstar, options, noise, eta):
+    model = Model(p, pstar, **options)
+    R0 = 0.2 * np.random.default_rng([p, pstar]).standard_normal((p, pstar))
+    Q0 = 0.9 * np.eye(p) + 0.5 * R0 @ R0.T
+    settings = {"eta": eta, "alpha": TIMES, "label_noise": noise, **TIGHT}
+    full = runtime.integrate(system_of(p, pstar, **options), Q0, R0, **settings)
+    reduced = load_sector(SectorModel.of(model), generated)
+    run = integrate_sector(reduced, SectorStart.from_overlaps(Q0, R0), **settings)
+    assert full["status"].item() == run["status"].item() == "ok"
+    Q, R = sector_overlaps(run)
+    np.testing.assert_allclose(Q, full["Q"].values, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(R, full["R"].values, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(run["loss"].values, full["loss"].values, rtol=0, atol=1e-10)
+    assert run.sizes["k"] == min(p, pstar)
+    assert ("q_perp" in run) == (p > pstar)
+    # The directions are those of the full system at all times.
+    left, right = run["left"].values, run["right"].values
+    inside = np.einsum("ik,tij,jl->tkl", left, full["Q"].values, left)
+    overlaps = np.einsum("ik,tir,rl->tkl", left, full["R"].values, right)
+    for found, diagonal in ((inside, run["q"].values), (overlaps, run["m"].values)):
+        expected = diagonal[:, :, None] * np.eye(min(p, pstar))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+
+
+def test_starts_of_either_kind_are_the_same_trajectory(sector):
+    R0 = 0.1 * np.random.default_rng(1).standard_normal((6, 2))
+    m = np.linalg.svd(R0, compute_uv=False)
+    of_matrices = integrate_sector(sector, SectorStart.from_overlaps(np.eye(6), R0), eta=0.4, alpha=TIMES)
+    of_numbers = integrate_sector(sector, SectorStart.from_singular_values(6, 2, m), eta=0.4, alpha=TIMES)
+    for name in ("q", "m", "q_perp", "loss"):
+        np.testing.assert_allclose(of_matrices[name].values, of_numbers[name].values, rtol=1e-9)
+    assert "left" not in of_numbers
+    Q, R = sector_overlaps(of_numbers)
+    np.testing.assert_array_equal(R[0][:2], np.diag(m))
+    np.testing.assert_array_equal(Q[0], np.eye(6))
+
+
+def test_a_state_of_a_run_is_a_start(sector):
+    """Q(α) is in the algebra of RRᵀ and 1 although it is no longer a multiple of 1."""
+    R0 = 0.1 * np.random.default_rng(2).standard_normal((5, 2))
+    whole = integrate_sector(
+        sector, SectorStart.from_overlaps(np.eye(5), R0), eta=0.4, alpha=np.array([30.0, 60.0]), **TIGHT
+    )
+    Q, R = sector_overlaps(whole)
+    rest = integrate_sector(
+        sector, SectorStart.from_overlaps(Q[0], R[0]), eta=0.4, alpha=np.array([30.0]), **TIGHT
+    )
+    for found, expected in zip(sector_overlaps(rest), (Q, R), strict=True):
+        np.testing.assert_allclose(found[0], expected[1], atol=1e-10)
+
+
+@pytest.mark.parametrize("p", [10**3, 10**6, 10**9])
+def test_time_scales_with_p_and_the_plateau_is_known(sector, p):
+    """In units of p/η the escape depends on p* alone; ε starts from 1/(p+2) + 1/p* for small η/p."""
+    start = SectorStart.from_singular_values(p, 2, np.array([1e-3, 5e-4]))
+    run = integrate_sector(sector, start, eta=0.4, alpha=p * np.linspace(0.0, 400.0, 201))
+    assert run["status"].item() == "ok"
+    assert run["steps"].item() < 1000
+    loss = run["loss"].values
+    # The η² term moves the plateau by a part of order η/p.
+    assert loss[2] == pytest.approx(1 / (p + 2) + 1 / 2, abs=1 / p)
+    np.testing.assert_allclose(run["m"].values[-1], np.sqrt(p / 2), rtol=1e-2)
+    rate = np.log(run["m"].values[3] / run["m"].values[2]) / (2.0 * p)
+    np.testing.assert_allclose(rate * p, 4 * 0.4 / 2, rtol=0.02 if p == 10**3 else 2e-3)
+
+
+def test_unlimited_width_is_a_limit(sector):
+    """Scaled by their value at zero loss, trajectories converge as p → ∞ from the same start."""
+    scaled = []
+    for p in (10**4, 10**6, 10**8):
+        start = SectorStart.from_singular_values(p, 2, np.sqrt(p) * np.array([0.3, 0.1]), 0.2 * p, 1.0)
+        run = integrate_sector(sector, start, eta=0.4, alpha=p * np.linspace(0.0, 20.0, 5), **TIGHT)
+        scaled.append(run["m"].values / np.sqrt(p))
+    first, second = (np.max(np.abs(scaled[k] - scaled[k + 1])) for k in (0, 1))
+    assert second < 0.02 * first < 0.02 * 1e-2
+
+
+def test_random_starts_have_the_law_of_gaussian_overlaps():
+    p, pstar, scale, count = 50, 3, 0.02, 400
+    starts = [SectorStart.random(p, pstar, scale, seed) for seed in range(count)]
+    rng = np.random.default_rng(0)
+    matrices = scale * rng.standard_normal((count, p, pstar))
+    direct = np.linalg.svd(matrices, compute_uv=False)
+    found = np.array([start.m for start in starts])
+    for k in range(pstar):
+        error = np.hypot(found[:, k].std(), direct[:, k].std()) / np.sqrt(count)
+        assert abs(found[:, k].mean() - direct[:, k].mean()) < 5 * error
+    again = SectorStart.random(p, pstar, scale, 7)
+    np.testing.assert_array_equal(again.m, starts[7].m)
+    wide = SectorStart.random(10**9, 2, 1e-6, 0)
+    np.testing.assert_allclose(wide.m, np.sqrt(1e9) * 1e-6, rtol=1e-3)
+
+
+def test_divergence_is_reported(sector):
+    start = SectorStart.from_singular_values(4, 2, 0.1, 1e3)
+    run = integrate_sector(sector, start, eta=10.0, alpha=100.0)
+    assert run["status"].item() == "diverged"
+    assert np.isnan(run["loss"].values[-1])
+    assert np.isnan(run["q"].values[-1]).all()
+
+
+def test_results_are_files_like_others(sector, tmp_path):
+    import xarray
+
+    start = SectorStart.random(10**6, 2, 1e-6, 3)
+    run = integrate_sector(sector, start, eta=0.4, alpha=1e6, label_noise=0.1, method="tsit5")
+    with xarray.open_dataset(runtime.save_netcdf(run, tmp_path / "run.nc")) as read:
+        np.testing.assert_array_equal(read["m"].values, run["m"].values)
+        assert read.attrs["p"] == 10**6
+        assert (read.attrs["method"], read.attrs["label_noise"]) == ("tsit5", 0.1)
+
+
+# --- refusals ------------------------------------------------------------------------------
+
+
+def refused(option, words, function, *arguments, **keywords):
+    with pytest.raises(InputError, match=words) as error:
+        function(*arguments, **keywords)
+    assert error.value.option == option
+    assert "\n" not in str(error.value)
+
+
+def test_overlaps_outside_the_sector_are_refused():
+    R0 = 0.1 * np.random.default_rng(3).standard_normal((4, 2))
+    refused("Q0", "algebra", SectorStart.from_overlaps, np.diag([1.0, 1.0, 1.0, 1.1]), R0)
+    random = runtime.random_overlaps(4, 2, n=1000, seed=0)
+    refused("Q0", "algebra", SectorStart.from_overlaps, *random)
+    refused("R0", "shape", SectorStart.from_overlaps, np.eye(4), R0[0])
+    refused("Q0", "shape", SectorStart.from_overlaps, np.eye(3), R0)
+    refused("m", "no weights", SectorStart.from_overlaps, np.eye(4), 30 * R0)
+
+
+def test_wrong_numbers_are_refused():
+    make = SectorStart.from_singular_values
+    refused("p", "integer", make, 0, 2, 0.1)
+    refused("p", "integer", make, 1e6, 2, 0.1)
+    refused("m", "too large", make, 4, 2, np.array([0.1, 1.1]))
+    refused("m", "shape", make, 4, 2, np.array([0.1, 0.1, 0.1]))
+    refused("m", "shape", make, 1, 2, np.array([0.1, 0.1]))
+    refused("q", "at least 0", make, 4, 2, 0.0, -1.0)
+    refused("q_perp", "required", make, 4, 2, 0.1, np.array([1.0, 2.0]))
+    refused("q_perp", "leaves no students", make, 2, 2, 0.1, 1.0, 1.0)
+    refused("q_perp", "at least 0", make, 4, 2, 0.1, 1.0, -1.0)
+    refused("scale", "too large", SectorStart.random, 10**6, 2, 0.1)
+    refused("seed", "integer", SectorStart.random, 10**6, 2, 1e-6, -1)
+
+
+def test_wrong_settings_are_refused(sector):
+    start = SectorStart.from_singular_values(4, 2, 0.1)
+    refused("start", "p\\* = 3", integrate_sector, sector, SectorStart.random(9, 3, 0.01), eta=0.1)
+    refused("eta", "greater than 0", integrate_sector, sector, start, eta=0.0)
+    refused("label_noise", "at least 0", integrate_sector, sector, start, eta=0.1, label_noise=-1.0)
+    refused("method", "prince8", integrate_sector, sector, start, eta=0.1, method="scipy:LSODA")
+    refused("rtol", "at least", integrate_sector, sector, start, eta=0.1, rtol=0.0)
+
+
+def test_matrices_too_large_to_rebuild_are_refused(sector):
+    run = integrate_sector(sector, SectorStart.random(10**6, 2, 1e-6), eta=0.4, alpha=np.array([1.0]))
+    refused("p", "too large for matrices", sector_overlaps, run)
+
+
+# --- loading -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return sector_odes(SectorModel(1, flow="gradient")).write(tmp_path)
+
+
+COMMAND = "cli derive --sector --pstar 1 --flow gradient"
+
+
+def not_loaded(folder, *words):
+    with pytest.raises(LoadError) as error:
+        load_sector(folder)
+    assert "\n" not in str(error.value)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_untouched_folder_loads(folder):
+    system = load_sector(folder)
+    assert system.model == SectorModel(1, flow="gradient")
+    assert describe_sector(folder)[1]["operations"]["rhs"] == system.operations
+
+
+@pytest.mark.parametrize("name", ["odes.py", "odes.tex"])
+def test_edited_files_are_refused(folder, name):
+    path = folder / name
+    path.write_text(path.read_text().replace("2", "3", 1))
+    not_loaded(folder, name, "was edited", COMMAND)
+
+
+def change_manifest(folder, **changes):
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"kind": "system"}, "holds no sector"),
+        ({"format": 0}, "another version"),
+        ({"generator": {"version": "0.1.0", "sha256": ""}}, "another version"),
+        ({"operations": {"rhs": 1, "loss": 1}}, "was edited"),
+        ({"proof": {}}, "was edited"),
+        ({"model": {"pstar": 0}}, "damaged"),
+        ({"model": None}, "damaged"),
+        ({"files": []}, "damaged"),
+    ],
+)
+def test_edited_manifests_are_refused(folder, changes, word):
+    change_manifest(folder, **changes)
+    not_loaded(folder, word)
+
+
+def test_other_folders_are_refused(folder, tmp_path, system):
+    not_loaded(system.folder, "holds no sector")
+    not_loaded(tmp_path / "nothing", "does not exist")
+    not_loaded(folder / "odes.py", "is not a folder")
+    (folder / "manifest.json").write_text("[]")
+    not_loaded(folder, "damaged")
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    not_loaded(link, "symbolic link")
+    (tmp_path / "sector_pstar3").mkdir()
+    shutil.copytree(
+        sector_odes(SectorModel(1)).write(tmp_path), tmp_path / "sector_pstar3", dirs_exist_ok=True
+    )
+    with pytest.raises(LoadError, match="holds sector_pstar1"):
+        load_sector(SectorModel(3), tmp_path)
+    folder.chmod(0o777)
+    not_loaded(folder, "can be written by everyone")
+
+
+# --- the command ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def options(generated):
+    """Arguments of `cli sector`."""
+    conventions = {"p": 10**6, **SectorModel(2).to_dict()}
+    dynamics = {"eta": 0.4, "label_noise": 0.0, "alpha": None, "rtol": 1e-8, "atol": 1e-10}
+    start = {"singular_values": None, "ideal": 1e-6, "seed": 0, "q0": 1.0, "method": "prince8"}
+    return conventions | dynamics | start | {"out": None, "plot": None, "generated": generated}
+
+
+def test_command_runs_past_the_escape_and_draws(options, tmp_path):
+    said = []
+    files = {"out": tmp_path / "run.nc", "plot": tmp_path / "run.svg"}
+    run = command.integrate(options | files, said.append)
+    assert run["alpha"].values[-1] == pytest.approx(40.0 / (4 * 0.4 / (2 * 10**6)))
+    assert run["loss"].values[0] > 0.5
+    assert run["loss"].values[-1] < 1e-2
+    assert all(path.exists() for path in files.values())
+    assert len(said) == 2
+    lines = command.sector_table(run, 5).splitlines()
+    assert len(lines) == 7
+    assert lines[-1].startswith("status ok")
+
+
+def test_command_names_its_own_options(options):
+    def refuses(option, **changes):
+        refused(option, ".", command.integrate, options | changes, print)
+
+    refuses("ideal", ideal=1.0)
+    refuses("singular_values", singular_values=[0.1, 0.2, 0.3])
+    refuses("singular_values", singular_values=2.0)
+    refuses("q0", q0=-1.0)
+    refuses("q0", q0=-1.0, singular_values=0.1)
+    refuses("constraint", constraint="sphere")
+    refuses("eta", eta=0.0)
+    refuses("plot", plot="run.jpeg")
+
+
+def test_command_takes_fewer_students_than_teachers(options):
+    changes = {"p": 2, "pstar": 3, "flow": "gradient", "readout": "sqrt", "singular_values": [0.2, 0.1]}
+    run = command.integrate(options | changes, print)
+    assert "nan" in command.sector_table(run, 3)
+    # The best that two students can do for three teachers is to leave one out.
+    assert run["loss"].values[-1] == pytest.approx(run["loss"].values[-2], abs=1e-4)

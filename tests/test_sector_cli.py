@@ -1,0 +1,53 @@
+"""`cli sector`, `cli derive --sector`, and sectors in `cli list`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import cli
+import runtime
+from derive.sector import SectorModel
+from runtime import LoadError
+
+
+def test_sectors_are_derived_listed_and_run(tmp_path, capsys):
+    folder = ["--generated", str(tmp_path)]
+    assert cli.run(["derive", "--sector", "--pstar", "1", "--flow", "gradient", *folder]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.strip() == str(tmp_path / "sector_pstar1_gradient")
+    assert "for any p" in captured.err
+    assert cli.run(["derive", "--sector", "--pstar", "1", "--flow", "gradient", "--json", *folder]) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "sector"
+    command = ["sector", "--pstar", "1", "--flow", "gradient", "--json", *folder]
+    assert cli.run(command) == 0
+    run = json.loads(capsys.readouterr().out)
+    assert run["status"] == "ok"
+    assert run["attributes"]["p"] == 10**6
+    assert cli.run(["list", *folder]) == 0
+    assert "3 order parameters" in capsys.readouterr().out
+    system = runtime.load_sector(SectorModel(1, flow="gradient"), tmp_path)
+    with pytest.raises(LoadError, match="no full system"):
+        runtime.load(system.folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["derive", "--sector", "--p", "3"], "--p does not go with --sector"),
+        (
+            ["derive", "--sector", "--constraint", "sphere"],
+            "--constraint: 'sphere' has no invariant sector",
+        ),
+        (["sector", "--teacher", "general"], "--teacher: 'general' has no invariant sector"),
+        (["sector", "--ideal", "1"], "--ideal: 1 is too large"),
+    ],
+)
+def test_wrong_options_are_one_line(tmp_path, capsys, arguments, words):
+    assert cli.run([*arguments, "--generated", str(tmp_path)]) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == []
