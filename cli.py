@@ -220,18 +220,40 @@ def cli(context: click.Context) -> None:
 @cli.command()
 @width_options(4, 2)
 @convention_options
+@click.option("--sector", is_flag=True, help="The invariant sector of aligned starts, for any p, instead.")
 @generated_option
 @json_option
 @quiet_option
-def derive(generated: Path, as_json: bool, quiet: bool, **conventions: Any) -> None:
+@click.pass_context
+def derive(
+    context: click.Context, /, sector: bool, generated: Path, as_json: bool, quiet: bool, **conventions: Any
+) -> None:
     """Derive the ODEs by two routes, prove them equal and generate code and LaTeX.
 
     \b
-    Example:
+    Examples:
       cli derive --p 4 --pstar 2 --constraint sphere
+      cli derive --sector --pstar 2
     """
     import derive as derivation
 
+    if sector:
+        if context.get_parameter_source("p") != click.core.ParameterSource.DEFAULT:
+            raise click.UsageError("--p does not go with --sector: a sector holds for any p")
+        del conventions["p"]
+        reduced = derivation.sector_odes(derivation.SectorModel(**conventions))
+        folder = reduced.write(generated)
+        if as_json:
+            manifest = json.loads((folder / "manifest.json").read_text())
+            click.echo(json.dumps({"folder": str(folder), **manifest}, indent=1))
+            return
+        click.echo(str(folder))
+        say(
+            quiet,
+            f"{reduced.model.name}: {reduced.model.state_size} order parameters for any p; "
+            f"equal to the full system in {reduced.proof.compared} entries ({reduced.proof.method})",
+        )
+        return
     odes = derivation.overlap_odes(derivation.Model(**conventions))
     folder = odes.write(generated)
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -322,6 +344,41 @@ def integrate(**arguments: Any) -> None:
         click.echo(json.dumps(tables.as_json(run)))
     else:
         click.echo(tables.as_table(run, _TABLE_ROWS))
+
+
+@cli.command()
+@width_options(1_000_000, 2)
+@convention_options
+@click.option("--eta", type=Real(), default=0.4, show_default=True, help="Learning rate η.")
+@click.option("--label-noise", type=Real(), default=0.0, show_default=True, help="Variance Δ.")
+@click.option("--alpha", type=Times(), help="End of 200 even times, or the times.  [default: 10/(abη)]")
+@click.option("--singular-values", type=Times(), help="Singular values of R0, one or all min(p, p*).")
+@ideal_option(1e-6, ", random")
+@seed_option
+@norm_option
+@click.option("--rtol", type=Real(), default=1e-8, show_default=True, help="Relative tolerance.")
+@click.option("--atol", type=Real(), default=1e-10, show_default=True, help="Absolute tolerance.")
+@click.option("--method", default="prince8", show_default=True, help="prince8 or tsit5.")
+@output_options
+@generated_option
+@json_option
+@quiet_option
+def sector(**arguments: Any) -> None:
+    """Integrate 2p* + 1 numbers that are the whole state if Q0 = q0·1: any p costs the same.
+
+    \b
+    Examples:
+      cli sector --p 1000000 --plot wide.png
+      cli sector --p 1000 --singular-values 1e-3,5e-4 --flow gradient --json
+    """
+    from runtime import tables
+    from runtime.sector import command
+
+    run = command.integrate(arguments, lambda message: say(arguments["quiet"], message))
+    if arguments["as_json"]:
+        click.echo(json.dumps(tables.as_json(run)))
+    else:
+        click.echo(command.sector_table(run, _TABLE_ROWS))
 
 
 @cli.command()
@@ -454,6 +511,202 @@ def compare(context: click.Context, /, **arguments: Any) -> int:
         click.echo(tables.comparison_table(result, _TABLE_ROWS))
         click.echo(command.line_of(result))
     return 0 if result.attrs["verdict"] == "agree" else EXIT_FAILURE
+
+
+@cli.command()
+@width_options(4, 2)
+@convention_options
+@click.option("--n", type=Integer(), default=1000, show_default=True, help="Input dimension N.")
+@click.option(
+    "--at",
+    type=click.Choice(["plateau", "solution", "start"]),
+    help="The plateau at R = 0, a global minimum, or random weights.  [default: plateau]",
+)
+@overlaps_option
+@click.option(
+    "--along", type=click.Path(path_type=Path), help="All states of the trajectory in this .nc file."
+)
+@dynamics_options
+@seed_option
+@norm_option
+@click.option(
+    "--tolerance",
+    type=Real(),
+    default=1e-6,
+    show_default=True,
+    help="Eigenvalues below this part of the largest are flat.",
+)
+@output_options
+@generated_option
+@json_option
+@quiet_option
+@click.pass_context
+def hessian(context: click.Context, /, **arguments: Any) -> None:
+    """Spectrum of the Hessian of the population loss in w/√N: saddle or minimum, flat directions.
+
+    \b
+    Examples:
+      cli hessian --flow gradient                  the plateau of gradient flow
+      cli hessian --at solution --n 1000000        a point of the zero-loss manifold
+      cli hessian --along run.nc --plot spectrum.png
+    """
+    from runtime import tables
+    from runtime.analysis import hessian_command
+
+    spectrum, result = hessian_command.hessian(
+        arguments, given_on(context), lambda message: say(arguments["quiet"], message)
+    )
+    if arguments["as_json"]:
+        click.echo(json.dumps(tables.as_json(result)))
+    elif spectrum is None:
+        click.echo(hessian_command.spectra_table(result, _TABLE_ROWS))
+    else:
+        click.echo(hessian_command.spectrum_table(spectrum))
+        click.echo(hessian_command.verdict_of(spectrum, result))
+
+
+@cli.command()
+@width_options(4, 2)
+@convention_options
+@click.option(
+    "--n", type=Integers(), default="100,1000,10000", show_default=True, help="Input dimensions N."
+)
+@click.option("--trajectories", type=Integer(), default=128, show_default=True, help="Starts of each kind.")
+@dynamics_options
+@click.option("--alpha", type=Real(), default=200.0, show_default=True, help="End of the runs.")
+@seed_option
+@norm_option
+@click.option(
+    "--conditions",
+    type=Times(),
+    default="1,3,10,30,100",
+    show_default=True,
+    help="Condition numbers of Q0, of starts with unequal norms.",
+)
+@click.option("--scale", type=Real(), default=1e-6, show_default=True, help="Size of R0 in these.")
+@click.option("--run", type=click.Path(path_type=Path), help="Judge the runs in this .nc file instead.")
+@threads_option
+@output_options
+@generated_option
+@json_option
+@quiet_option
+@click.pass_context
+def bias(context: click.Context, /, **arguments: Any) -> None:
+    """Implicit bias: is the solution that is found the one closest to the start?
+
+    \b
+    Examples:
+      cli bias --plot bias.png
+      cli bias --p 6 --pstar 3 --eta 0.1 --alpha 2000 --n 1000
+      cli bias --run runs.nc
+    """
+    from runtime.analysis import bias_command
+
+    with progress_bar("steps", arguments["quiet"]) as progress:
+        result = bias_command.bias(
+            arguments, given_on(context), lambda message: say(arguments["quiet"], message), progress
+        )
+    if arguments["as_json"]:
+        click.echo(json.dumps(bias_command.as_json(result)))
+    elif arguments["run"] is not None:
+        click.echo(bias_command.run_table(result, _TABLE_ROWS))
+    else:
+        click.echo(bias_command.study_table(result))
+
+
+@cli.command()
+@width_options(4, 2)
+@convention_options
+@click.option(
+    "--n",
+    type=Integers(),
+    default="1000,10000,100000,1000000",
+    show_default=True,
+    help="Input dimensions N of the random starts.",
+)
+@click.option("--trajectories", type=Integer(), default=1000, show_default=True, help="Starts at each N.")
+@click.option(
+    "--eta", type=Times(), default=0.4, show_default=True, help="Learning rate η, or several: 0.1,0.2,0.4."
+)
+@click.option(
+    "--fraction",
+    type=Real(),
+    default=0.5,
+    show_default=True,
+    help="Escaped is a loss below this part of the plateau's.",
+)
+@click.option("--label-noise", type=Real(), default=0.0, show_default=True, help="Variance Δ.")
+@click.option(
+    "--teacher-correlation",
+    type=Real(),
+    default=0.0,
+    show_default=True,
+    help="Off-diagonal entries of T, with --teacher general.",
+)
+@seed_option
+@norm_option
+@click.option("--rtol", type=Real(), default=1e-8, show_default=True, help="Relative tolerance.")
+@click.option("--atol", type=Real(), default=1e-10, show_default=True, help="Absolute tolerance.")
+@threads_option
+@output_options
+@generated_option
+@json_option
+@quiet_option
+def escape(**arguments: Any) -> None:
+    """Escape times from the plateau over random starts, against N, beside the theory.
+
+    \b
+    Examples:
+      cli escape --plot escape_times.png
+      cli escape --p 8 --pstar 4 --eta 0.2,0.4,0.8 --plot rates.png
+      cli escape --n 1000000 --trajectories 10000 --fraction 0.9 --json
+    """
+    from runtime.analysis import escape_command
+
+    with progress_bar("trajectories", arguments["quiet"]) as progress:
+        result = escape_command.escape(
+            arguments, lambda message: say(arguments["quiet"], message), progress
+        )
+    if arguments["as_json"]:
+        click.echo(json.dumps(escape_command.as_json(result)))
+    else:
+        click.echo(escape_command.escape_table(result))
+
+
+def given_on(context: click.Context) -> frozenset[str]:
+    """Names of the options on the command line."""
+    default = click.core.ParameterSource.DEFAULT
+    return frozenset(name for name in context.params if context.get_parameter_source(name) != default)
+
+
+@cli.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="reproduction",
+    show_default=True,
+    help="Folder of the figures (PDF and PNG) and claims.json.",
+)
+@click.option("--quick", is_flag=True, help="Fewer runs and widths: about a minute.")
+@seed_option
+@generated_option
+@json_option
+@quiet_option
+def reproduce(**arguments: Any) -> int:
+    """Regenerate the claims of arXiv:2604.03068 as figures and verdicts; exit code 1 if any fails.
+
+    \b
+    Example:
+      cli reproduce --quick --out figures
+    """
+    from runtime.analysis.reproduction import claims, run
+
+    found = run.reproduce(arguments, lambda message: say(arguments["quiet"], message))
+    if arguments["as_json"]:
+        click.echo(json.dumps([claim.to_dict() for claim in found]))
+    else:
+        click.echo(claims.table(found))
+    return 0 if all(claim.holds for claim in found) else EXIT_FAILURE
 
 
 @cli.command("list")

@@ -10,6 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     import xarray
 
+_INDICES = ("i", "j", "r", "s", "k", "trajectory")
+
 
 def as_json(run: xarray.Dataset) -> dict[str, Any]:
     """The trajectory as plain values; NaN, which JSON lacks, becomes null."""
@@ -25,8 +27,9 @@ def as_json(run: xarray.Dataset) -> dict[str, Any]:
     attributes = {
         str(name): value.item() if hasattr(value, "item") else value for name, value in run.attrs.items()
     }
+    # Of indices the place in a list says as much.
     coordinates = {
-        str(name): run[name].values.tolist() for name in ("alpha", "quantile") if name in run.coords
+        str(name): plain(run[name].values.tolist()) for name in run.coords if name not in _INDICES
     }
     return {"attributes": attributes, **coordinates, **variables}
 

@@ -1,0 +1,234 @@
+"""Implicit bias: which of the zero-loss solutions SGD finds, against the one closest to its start.
+
+For p ≥ k = rank T and free norms the loss vanishes where a WᵀW = b W*ᵀW*, that is on the manifold
+
+    W = √(b/a) O W*,    R = √(b/a) O T,
+
+of matrices O (p × p*) that are isometries on the row space of T (OᵀO = 1 if T is regular). The
+squared distance of weights W₀ from such a point, per N, is
+
+    |W₀ − W|²/N = tr Q₀ + (b/a) tr T − 2 √(b/a) tr(OᵀR₀),
+
+since W₀ W*ᵀ/N = R₀. So the closest solution maximises tr(OᵀR₀) over isometries: with the singular value
+decomposition R₀ = U Σ Vᵀ this is at most tr Σ (von Neumann), reached by the polar factor O = U Vᵀ:
+
+    min |W₀ − W|²/N = tr Q₀ + (b/a) tr T − 2 √(b/a) ‖R₀‖₁,    ‖R₀‖₁ the sum of singular values.
+
+From Q₀ ∝ 1 and with T ∝ 1 the overlap ODEs conserve the polar factor of R, with and without the η² noise
+term, and so end in this very solution (arXiv:2604.03068: SGD finds the solution closest to its
+initialisation); `bias_theory` has the other cases.
+
+The excess of the solution that was found, of polar factor O', is
+
+    |W₀ − W'|²/N − min = 2 √(b/a) (‖R₀‖₁ − tr(O'ᵀR₀)) = 2 √(b/a) ‖R₀‖₁ (1 − alignment)
+
+with the alignment tr(O'ᵀR₀)/‖R₀‖₁ between −1 and 1: 1 for the closest solution, 0 for one that knows
+nothing of the start. At the end of a finite run weights are near a solution; O' is then the polar
+factor of the last R.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from derive.model import Model
+from derive.version import VERSION
+from runtime import states
+from runtime.analysis.critical_points import solution
+from runtime.analysis.runs import model_of_run, teacher_of_run
+from runtime.errors import InputError
+from runtime.sgd.coordinates import Teacher
+from runtime.sgd.results import readout
+from runtime.states import Array
+
+if TYPE_CHECKING:
+    import xarray
+
+
+@dataclasses.dataclass(frozen=True)
+class ClosestSolution:
+    """The zero-loss solution W = √(b/a) O W* closest to some weights.
+
+    polar
+        O (…, p, p*), the polar factor of R; not unique where R has not full rank.
+    R
+        Its overlaps √(b/a) O T (…, p, p*) with the teachers; its Q is (b/a) O T Oᵀ.
+    squared_distance
+        |W₀ − W|²/N (…).
+    """
+
+    polar: Array
+    R: Array
+    squared_distance: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class ImplicitBias:
+    """Starts and ends of runs against the manifold of solutions; squared distances per N, all (…).
+
+    closest
+        From the start to the solution closest to it.
+    reached
+        From the start to the solution closest to the end, the one that was found.
+    excess
+        Their difference, not negative.
+    alignment
+        tr(O'ᵀR₀)/‖R₀‖₁, 1 where the closest solution was found.
+    remaining
+        From the end to the manifold of solutions.
+    missed
+        From the end to the solution closest to the start.
+    """
+
+    closest: Array
+    reached: Array
+    excess: Array
+    alignment: Array
+    remaining: Array
+    missed: Array
+
+
+def closest_solution(
+    model: Model, Q: ArrayLike, R: ArrayLike, T: ArrayLike | None = None
+) -> ClosestSolution:
+    """The zero-loss solution closest to weights with overlaps Q (…, p, p) and R (…, p, p*).
+
+    Raises
+    ------
+    InputError
+        On the sphere, whose norms most solutions do not have; if p < rank T: there is no
+        zero-loss solution then, and the message tells the least loss; or on wrong shapes.
+    """
+    teacher, ratio = _zero_loss(model, T)
+    leading = np.shape(Q)[:-2]
+    q = states.real_array("Q", Q, (*leading, model.p, model.p))
+    r = states.real_array("R", R, (*leading, model.p, model.pstar))
+    return _closest(q, r, teacher, ratio)
+
+
+def implicit_bias(
+    model: Model, Q0: ArrayLike, R0: ArrayLike, Q: ArrayLike, R: ArrayLike, T: ArrayLike | None = None
+) -> ImplicitBias:
+    """Compare the solution that runs from Q0, R0 found, at their end Q, R, with the closest one.
+
+    Overlaps are (…, p, p) and (…, p, p*); the results of runs that diverged (NaN) are NaN.
+
+    Raises InputError as `closest_solution`.
+    """
+    teacher, ratio = _zero_loss(model, T)
+    leading = np.shape(Q0)[:-2]
+    first_Q = states.real_array("Q0", Q0, (*leading, model.p, model.p))
+    first_R = states.real_array("R0", R0, (*leading, model.p, model.pstar))
+    last_Q, last_R = np.array(Q, dtype=np.float64), np.array(R, dtype=np.float64)
+    for name, array, like in (("Q", last_Q, first_Q), ("R", last_R, first_R)):
+        if array.shape != like.shape:
+            raise InputError(name, f"has the shape {array.shape}, not {like.shape}")
+    lost = ~(np.isfinite(last_Q).all(axis=(-1, -2)) & np.isfinite(last_R).all(axis=(-1, -2)))
+    last_Q[lost], last_R[lost] = 0.0, 0.0
+    start = _closest(first_Q, first_R, teacher, ratio)
+    end = _closest(last_Q, last_R, teacher, ratio)
+    largest = np.sum(start.polar * first_R, axis=(-1, -2))
+    found = np.sum(end.polar * first_R, axis=(-1, -2))
+    # Why clipped: both are rounded sums, and no solution is closer than the closest.
+    excess = np.maximum(2.0 * np.sqrt(ratio) * (largest - found), 0.0)
+    with np.errstate(invalid="ignore"):
+        alignment = np.where(largest > 0.0, found / largest, np.nan)
+    missed = (
+        np.trace(last_Q, axis1=-2, axis2=-1)
+        + ratio * np.trace(teacher)
+        - 2.0 * np.sqrt(ratio) * np.sum(start.polar * last_R, axis=(-1, -2))
+    )
+    results = [
+        start.squared_distance,
+        start.squared_distance + excess,
+        excess,
+        alignment,
+        end.squared_distance,
+        np.maximum(missed, 0.0),
+    ]
+    return ImplicitBias(*(np.where(lost, np.nan, values) for values in results))
+
+
+def bias_of_run(run: xarray.Dataset) -> xarray.Dataset:
+    """Implicit bias of a run, or of each trajectory, from its first and last output.
+
+    Takes the results of `integrate`, of `simulate`, and of `integrate_ensemble` with all outputs.
+    The variables are those of `ImplicitBias`, of shape () or (trajectory,), and the ``loss`` at the end.
+
+    Raises
+    ------
+    InputError
+        As `closest_solution`, or the dataset has no states over time.
+    """
+    import xarray
+
+    model = model_of_run(run)
+    names = ("Q", "R", "loss")
+    if any(name not in run or "alpha" not in run[name].dims for name in names) or run.sizes["alpha"] < 2:
+        raise InputError("run", "has no states over time: both start and end are needed")
+    first, last = run.isel(alpha=0), run.isel(alpha=-1)
+    if not np.isfinite(first["loss"].values).all():
+        raise InputError("run", "has trajectories without a start")
+    bias = implicit_bias(
+        model,
+        first["Q"].values,
+        first["R"].values,
+        last["Q"].values,
+        last["R"].values,
+        teacher_of_run(run, model),
+    )
+    front = first["loss"].dims
+    variables = {
+        name: (front, values, {"long_name": _NAMES[name]})
+        for name, values in dataclasses.asdict(bias).items()
+    }
+    variables["loss"] = (front, last["loss"].values, {"long_name": "generalisation error at the end"})
+    attributes = {name: value for name, value in run.attrs.items() if name != "title"}
+    attributes |= {"title": f"implicit bias of {model.name}", "alpha_end": float(run["alpha"].values[-1])}
+    attributes["version"] = f"overlap-ode {VERSION}"
+    return xarray.Dataset(variables, attrs=attributes)
+
+
+_NAMES = {
+    "closest": "squared distance per N from the start to the closest solution",
+    "reached": "squared distance per N from the start to the solution found",
+    "excess": "excess of the squared distance of the solution found over the closest",
+    "alignment": "alignment of the solution found with the closest, 1 if they are the same",
+    "remaining": "squared distance per N from the end to the manifold of solutions",
+    "missed": "squared distance per N from the end to the solution closest to the start",
+}
+
+
+def _zero_loss(model: Model, T: ArrayLike | None) -> tuple[Array, float]:
+    """T and b/a, if there are solutions without loss."""
+    teacher = states.teacher_overlaps(model, T)
+    if model.constraint != "free":
+        raise InputError(
+            "constraint", f"{model.constraint!r}: the closest solution is known for free norms only"
+        )
+    rank = Teacher.from_overlaps(teacher).rank
+    if model.p < rank:
+        least = solution(model, T).loss
+        raise InputError(
+            "p",
+            f"{model.p} is less than the rank {rank} of the teacher: no solution has zero loss,"
+            f" the least is {least:.6g}",
+        )
+    a, b = readout(model)
+    return teacher, b / a
+
+
+def _closest(Q: Array, R: Array, T: Array, ratio: float) -> ClosestSolution:
+    left, sizes, right = np.linalg.svd(R, full_matrices=False)
+    polar = left @ right
+    distance = (
+        np.trace(Q, axis1=-2, axis2=-1)
+        + ratio * np.trace(T)
+        - 2.0 * np.sqrt(ratio) * np.sum(sizes, axis=-1)
+    )
+    # Why clipped: on a solution it is a difference of equal numbers.
+    return ClosestSolution(polar, np.sqrt(ratio) * polar @ T, np.maximum(distance, 0.0))

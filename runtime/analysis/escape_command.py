@@ -1,0 +1,122 @@
+"""What `cli escape` does with its options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import runtime
+from derive.model import Model
+from runtime import states, tables
+from runtime.analysis.escape import LARGEST_COUNT, escape_times
+from runtime.analysis.escape_plot import plot_escape
+from runtime.errors import InputError
+from runtime.initial import LARGEST_N
+from runtime.options import LARGEST_RESULT, check_files, model_of, naming_options, teacher_of, write_files
+from runtime.threads import thread_count
+
+if TYPE_CHECKING:
+    import xarray
+
+Progress = Callable[[int, int], None]
+
+_SETTINGS = ("n", "eta", "trajectories", "fraction", "label_noise", "q0", "seed", "rtol", "atol", "threads")
+
+
+def escape(
+    arguments: Mapping[str, Any], say: Callable[[str], None], progress: Progress | None
+) -> xarray.Dataset:
+    """Measure escape times, compare with theory, write files.
+
+    `arguments` are the options of the command by name.
+    """
+    model = model_of(arguments)
+    check_files(arguments)
+    T = teacher_of(model, arguments)
+    _check(model, arguments)
+    # Why only now: bad options must not leave a derived system behind.
+    system = runtime.load(model, arguments["generated"])
+    settings = {name: arguments[name] for name in _SETTINGS}
+    with naming_options():
+        result = escape_times(system, T=T, progress=progress, **settings)
+    write_files(result, arguments, say, plot_escape)
+    diverged = int(result["diverged"].sum())
+    missing = result["escape_alpha"].size - int(result["escaped"].sum()) - diverged
+    if diverged:
+        say(f"{diverged} trajectories diverged")
+    if missing:
+        # p < p* learns a part only, and at large η no solution is stable: see largest_stable_eta.
+        say(f"{missing} trajectories stay at a loss above the threshold: raise --fraction, or lower --eta")
+    return result
+
+
+def _check(model: Model, arguments: Mapping[str, Any]) -> None:
+    """Refuse single values that are not allowed, before anything is derived."""
+    for size in arguments["n"]:
+        states.whole_number("n", size, model.pstar, LARGEST_N)
+    for rate in np.atleast_1d(arguments["eta"]):
+        states.real_number("eta", rate, least=0.0, strict=True)
+    count = states.whole_number("trajectories", arguments["trajectories"], 1, LARGEST_COUNT)
+    states.real_number("label_noise", arguments["label_noise"], least=0.0)
+    states.real_number("q0", arguments["q0"], least=0.0, strict=True)
+    states.tolerances(arguments["rtol"], arguments["atol"])
+    thread_count(arguments["threads"])
+    if not 0.0 < arguments["fraction"] < 1.0:
+        raise InputError("fraction", f"{arguments['fraction']:g} is not between 0 and 1")
+    needed = 8 * count * len(arguments["n"]) * np.size(arguments["eta"])
+    if needed > LARGEST_RESULT:
+        raise InputError(
+            "trajectories",
+            f"{count} need {needed / 2**30:.0f} GiB, more than {LARGEST_RESULT / 2**30:.0f}",
+        )
+
+
+def as_json(result: xarray.Dataset) -> dict[str, Any]:
+    """Plain values, with the coordinates."""
+    coordinates = {str(name): values.values.tolist() for name, values in result.coords.items()}
+    return coordinates | tables.as_json(result)
+
+
+def escape_table(result: xarray.Dataset) -> str:
+    """Quantiles of the escape time at each η and N beside the theory, then rate and slope, for people."""
+    probabilities = result["quantile"].values
+    middle = probabilities.size // 2
+    names = " ".join(f"{f'{100 * q:g} %':>9}" for q in probabilities)
+    lines = [f"{'eta':>8} {'N':>12} {'escaped':>13} {names} {'error':>8} {'theory 50 %':>12}"]
+    total = result.sizes["trajectory"]
+    for i, eta in enumerate(result["eta"].values):
+        for j, n in enumerate(result["n"].values):
+            values = " ".join(f"{x:9.3f}" for x in result["alpha_quantile"].values[i, j])
+            escaped = f"{result['escaped'].values[i, j]}/{total}"
+            lines.append(
+                f"{eta:8g} {n:12d} {escaped:>13} {values} {result['median_error'].values[i, j]:8.3f}"
+                f" {result['theory_quantile'].values[i, j, middle]:12.3f}"
+            )
+    for i, eta in enumerate(result["eta"].values):
+        lines.extend(_summary(result.isel(eta=i), eta))
+    return "\n".join(lines)
+
+
+def _summary(one: xarray.Dataset, eta: float) -> list[str]:
+    """What is known of one η."""
+    value = {str(name): float(one[name]) for name in one.data_vars if one[name].ndim == 0}
+    plateau = (
+        f"eta = {eta:g}: plateau q = {value['plateau_q']:.6g}, loss {value['plateau_loss']:.6g};"
+        f" escaped below a loss of {value['threshold']:.6g}"
+    )
+    growth = (
+        f"  escape rate {value['rate']:.6g} ({int(value['multiplicity'])} directions),"
+        f" fitted growth {value['fitted_rate']:.6g} +- {value['fitted_rate_error']:.1g};"
+        f" prefactor {value['gain']:.5g}, fitted {value['fitted_gain']:.5g}"
+        f" +- {value['fitted_gain_error']:.1g}"
+    )
+    if not np.isfinite(value["slope"]):
+        return [plateau, growth]
+    apart = (value["slope"] - value["slope_theory"]) / value["slope_error"]
+    slope = (
+        f"  median escape time per ln N: {value['slope']:.5g} +- {value['slope_error']:.2g},"
+        f" theory 1/(2 rate) = {value['slope_theory']:.5g} ({apart:+.1f} standard errors)"
+    )
+    return [plateau, growth, slope]

@@ -1,0 +1,1 @@
+"""Regenerates the claims of arXiv:2604.03068 as figures and verdicts, one module a claim."""

@@ -1,0 +1,61 @@
+"""Runs all studies, draws their figures and writes the verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import runtime
+from derive.model import Model
+from runtime import states
+from runtime.analysis.reproduction import bias, decay, escape, hessian, plateau, simulation
+from runtime.analysis.reproduction.claims import Claim, Settings, save_claims
+from runtime.errors import InputError
+from runtime.initial import LARGEST_SEED
+from runtime.plot import save_figure
+from runtime.system import System
+
+STUDIES: dict[str, Callable[[Settings], Any]] = {
+    "plateau": plateau.study,
+    "escape": escape.study,
+    "decay": decay.study,
+    "bias": bias.study,
+    "hessian": hessian.study,
+    "simulation": simulation.study,
+}
+FORMATS = (".pdf", ".png")
+CLAIMS = "claims.json"
+
+
+def reproduce(arguments: Mapping[str, Any], say: Callable[[str], None]) -> list[Claim]:
+    """Write a figure for each study (PDF and PNG) and claims.json into a folder; returns the claims.
+
+    Raises InputError if the folder cannot be made, or a value is not allowed.
+    """
+    seed = states.whole_number("seed", arguments["seed"], 0, LARGEST_SEED // 2)
+    folder = _folder(Path(arguments["out"]))
+
+    def system(p: int, pstar: int, **options: str) -> System:
+        return runtime.load(Model(p, pstar, **options), arguments["generated"])
+
+    settings = Settings(bool(arguments["quick"]), seed, system)
+    claims: list[Claim] = []
+    for name, study in STUDIES.items():
+        say(f"{name} …")
+        found = study(settings)
+        for suffix in FORMATS:
+            save_figure(found.draw, found.size, folder / f"{name}{suffix}")
+        claims += found.claims
+    save_claims(claims, settings, folder / CLAIMS)
+    say(f"wrote {len(STUDIES)} figures and {CLAIMS} to {folder}")
+    return claims
+
+
+def _folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(exist_ok=True)
+    except (OSError, ValueError) as error:
+        words = getattr(error, "strerror", None) or str(error)
+        raise InputError("out", f"{folder} cannot be made: {words}") from None
+    return folder

@@ -1,0 +1,335 @@
+"""The implicit bias: the closest solution, what the ODEs and SGD find instead, and the theory of both."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+import derive
+import runtime
+from runtime import InputError
+from runtime.analysis.bias import bias_of_run, closest_solution, implicit_bias
+from runtime.analysis.bias_plot import plot_bias
+from runtime.analysis.bias_study import bias_at_finite_n, bias_of_norms, mean_of
+from runtime.analysis.bias_theory import (
+    diffusion,
+    escape_polar,
+    expected_bias,
+    growth_rate,
+    noise_to_signal,
+    norm_drift,
+)
+from runtime.sgd.results import readout
+
+CORRELATED = np.array([[1.0, 0.4], [0.4, 2.0]])
+SINGULAR = np.array([[1.0, 1.0], [1.0, 1.0]])
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("generated")
+
+    @functools.cache
+    def make(p, pstar, **options):
+        return runtime.load(derive.Model(p, pstar, **options), folder)
+
+    return make
+
+
+def polar(matrices):
+    left, _, right = np.linalg.svd(matrices, full_matrices=False)
+    return left @ right
+
+
+def square_root(T):
+    values, vectors = np.linalg.eigh(T)
+    return vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
+
+
+# --- the closest solution --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("p", "T"), [(4, None), (2, None), (3, CORRELATED), (3, SINGULAR), (1, SINGULAR)])
+def test_closest_solution_is_the_least_distance_of_explicit_weights(p, T):
+    """|W0 − √(b/a) O W*|²/N minimised over isometries O, from several starts."""
+    pstar, N, rng = 2, 12, np.random.default_rng(p)
+    model = derive.Model(p, pstar, readout="sqrt", teacher="orthonormal" if T is None else "general")
+    root = square_root(np.eye(pstar) if T is None else T)
+    teachers = np.sqrt(N) * root @ np.linalg.qr(rng.standard_normal((N, pstar)))[0].T
+    W = rng.standard_normal((p, N))
+    a, b = readout(model)
+    # Isometries on the row space of T, of dimension k.
+    values, vectors = np.linalg.eigh(root)
+    space = vectors[:, values > 1e-8]
+
+    def solution(x):
+        return np.sqrt(b / a) * polar(x.reshape(p, -1)) @ space.T @ teachers
+
+    def distance(x):
+        return np.sum((W - solution(x)) ** 2) / N
+
+    starts = rng.standard_normal((4, p * space.shape[1]))
+    found = min((minimize(distance, x, tol=1e-12) for x in starts), key=lambda result: result.fun)
+    closest = closest_solution(model, W @ W.T / N, W @ teachers.T / N, T)
+    assert closest.squared_distance == pytest.approx(found.fun, rel=1e-7)
+    np.testing.assert_allclose(closest.R, solution(found.x) @ teachers.T / N, atol=1e-4)
+    # It has no loss, and is its own closest solution.
+    target = solution(found.x)
+    assert runtime.sgd.results.generalisation_error(
+        model, target @ target.T / N, target @ teachers.T / N, teachers @ teachers.T / N
+    ) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_bias_of_explicit_weights():
+    """All distances from their definitions; leading axes are runs."""
+    p, pstar, N, rng = 4, 2, 30, np.random.default_rng(0)
+    model = derive.Model(p, pstar)
+    teachers = np.sqrt(N) * np.linalg.qr(rng.standard_normal((N, pstar)))[0].T
+    first, last = rng.standard_normal((2, 3, p, N))
+
+    def overlaps(W):
+        return W @ np.swapaxes(W, 1, 2) / N, W @ teachers.T / N
+
+    def squared(W, V):
+        return np.sum((W - V) ** 2, axis=(1, 2)) / N
+
+    (Q0, R0), (Q, R) = overlaps(first), overlaps(last)
+    bias = implicit_bias(model, Q0, R0, Q, R)
+    closest, found = (np.sqrt(2.0) * polar(r) @ teachers for r in (R0, R))
+    np.testing.assert_allclose(bias.closest, squared(first, closest), rtol=1e-12)
+    np.testing.assert_allclose(bias.reached, squared(first, found), rtol=1e-12)
+    np.testing.assert_allclose(bias.excess, bias.reached - bias.closest, atol=1e-12)
+    np.testing.assert_allclose(bias.remaining, squared(last, found), rtol=1e-12)
+    np.testing.assert_allclose(bias.missed, squared(last, closest), rtol=1e-12)
+    norms = np.linalg.svd(R0, compute_uv=False).sum(axis=1)
+    np.testing.assert_allclose(bias.excess, 2 * np.sqrt(2) * norms * (1 - bias.alignment), atol=1e-12)
+    np.testing.assert_allclose(implicit_bias(model, Q0, R0, Q0, R0).alignment, 1.0, rtol=1e-14)
+
+
+def test_runs_that_diverged_are_nan():
+    model, Q0, R0 = derive.Model(2, 1), np.array([np.eye(2)] * 2), np.full((2, 2, 1), 0.1)
+    R = np.array(R0)
+    R[1] = np.nan
+    bias = implicit_bias(model, Q0, R0, Q0, R)
+    assert np.isfinite(bias.alignment).tolist() == [True, False]
+    assert np.isfinite(bias.closest).tolist() == [True, False]
+
+
+def test_refusals():
+    with pytest.raises(InputError, match=r"p: 2 is less than the rank 4 .* the least is 0\.1875"):
+        # ε = b² [(p* − p)²/(p + 2) + p* − p] = (4/4 + 2)/16.
+        closest_solution(derive.Model(2, 4), np.eye(2), np.zeros((2, 4)))
+    with pytest.raises(InputError, match="constraint"):
+        closest_solution(derive.Model(4, 2, constraint="sphere"), np.eye(4), np.zeros((4, 2)))
+    with pytest.raises(InputError, match="Q: has the shape"):
+        closest_solution(derive.Model(4, 2), np.eye(3), np.zeros((4, 2)))
+    with pytest.raises(InputError, match="R: has the shape"):
+        implicit_bias(derive.Model(4, 2), np.eye(4), np.zeros((4, 2)), np.eye(4), np.zeros((2, 4)))
+    for option, arguments in {
+        "teacher": {"teacher": "general"},
+        "constraint": {"constraint": "sphere"},
+    }.items():
+        with pytest.raises(InputError, match=option):
+            noise_to_signal(derive.Model(4, 2, **arguments), 0.4)
+    with pytest.raises(InputError, match="without bound"):
+        noise_to_signal(derive.Model(4, 2), 3.0)
+
+
+# --- what the ODEs find ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flow", ["sgd", "gradient"])
+def test_equal_norms_lead_to_the_closest_solution(system, flow):
+    R0 = 0.1 * np.random.default_rng(1).standard_normal((4, 2))
+    run = runtime.integrate(system(4, 2, flow=flow), np.eye(4), R0, eta=0.4, alpha=100.0, rtol=1e-11)
+    bias = bias_of_run(run)
+    assert bias["alignment"].item() == pytest.approx(1.0, abs=1e-12)
+    assert bias["excess"].item() < 1e-11
+    # Most of the way is along the manifold's normal: the rest decays as 1/α.
+    assert bias["remaining"].item() < 0.2
+    assert bias["missed"].item() == pytest.approx(bias["remaining"].item(), rel=1e-9)
+    assert bias["closest"].item() == pytest.approx(
+        4 + 4 - 2 * np.sqrt(2) * np.linalg.svd(R0, compute_uv=False).sum(), rel=1e-14
+    )
+
+
+@pytest.mark.parametrize("flow", ["sgd", "gradient"])
+def test_linear_theory_is_that_of_the_generated_drift(system, flow):
+    """dqᵢ/dα and γ(qᵢ), at unequal norms and teachers, against the right-hand side at R → 0."""
+    generated, q, tau = system(2, 2, flow=flow, teacher="general"), np.array([0.35, 1.4]), [2.0, 0.5]
+    model, T = generated.model, np.diag(tau)
+    dQ, _ = generated.rhs(np.diag(q), np.zeros((2, 2)), 0.4, 0.3, T)
+    np.testing.assert_allclose(np.diag(dQ), norm_drift(model, q, 0.4, 0.3, T), rtol=1e-12)
+    R = 1e-9 * np.random.default_rng(0).standard_normal((2, 2))
+    _, dR = generated.rhs(np.diag(q), R, 0.4, 0.3, T)
+    rates = np.stack([growth_rate(model, q, 0.4, value, T) for value in tau], axis=1)
+    np.testing.assert_allclose(dR, rates * R, rtol=1e-9)
+    orthonormal = derive.Model(4, 2, flow=flow)
+    np.testing.assert_array_equal(
+        norm_drift(orthonormal, q, 0.4, 0.3), norm_drift(orthonormal, q, 0.4, 0.3, np.eye(2))
+    )
+
+
+def test_gradient_flow_weighs_the_start_with_the_inverse_root_of_its_norms():
+    """Γ(Q0) ∝ Q0^(−1/2)."""
+    model, rng = derive.Model(4, 2, flow="gradient"), np.random.default_rng(2)
+    factors, R0 = rng.standard_normal((5, 4, 8)), rng.standard_normal((5, 4, 2))
+    Q0 = factors @ np.swapaxes(factors, 1, 2) / 8
+    values, vectors = np.linalg.eigh(Q0)
+    expected = polar(vectors / np.sqrt(values)[:, None, :] @ np.swapaxes(vectors, 1, 2) @ R0)
+    np.testing.assert_allclose(escape_polar(model, Q0, R0, 0.4), expected, atol=1e-8)
+
+
+def test_unequal_norms_lead_elsewhere_as_predicted(system):
+    study = bias_of_norms(system(4, 2), [1.0, 10.0, 100.0], alpha=200.0, trajectories=32)
+    alignment, theory = study["norms_alignment"].values, study["norms_theory"].values
+    assert study["norms_solved"].values.all()
+    np.testing.assert_allclose(alignment, theory, atol=1e-3)
+    np.testing.assert_allclose(alignment[0], 1.0, rtol=1e-12)
+    assert (theory[2] < theory[1]).all()
+    assert 0.8 < theory[2].mean() < 0.9
+
+
+def test_unequal_teachers_are_learned_one_by_one_and_the_closest_solution_is_missed(system):
+    """The largest first, then what is orthogonal to it: the polar factor is not conserved unless T ∝ 1."""
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]])
+    T = turn @ np.diag([2.0, 0.5]) @ turn.T
+    study = bias_of_norms(
+        system(2, 2, teacher="general"), [1.0, 5.0], T=T, eta=0.1, alpha=800.0, trajectories=16, scale=1e-5
+    )
+    assert study["norms_solved"].values.all()
+    alignment, theory = study["norms_alignment"].values, study["norms_theory"].values
+    np.testing.assert_allclose(alignment, theory, atol=1e-3)
+    assert alignment.mean() < 0.98
+    # From equal norms: Gram and Schmidt on the columns of R0 along the eigenvectors of T.
+    R0 = np.random.default_rng(3).standard_normal((5, 3, 2))
+    model = derive.Model(3, 2, teacher="general")
+    basis, upper = np.linalg.qr(R0 @ turn)
+    signs = np.sign(np.diagonal(upper, axis1=1, axis2=2))
+    expected = basis * signs[:, None, :] @ turn.T
+    found = escape_polar(model, np.tile(np.eye(3), (5, 1, 1)), R0, 0.1, T=T)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+# --- what SGD finds ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("q", [0.4, 1.3])
+def test_diffusion_is_the_exact_moment(q):
+    """D = 4a²η² E[e² λ₁² λ*₁²], by quadrature that is exact for its degree."""
+    model, eta, noise = derive.Model(2, 2, readout="sqrt"), 0.3, 0.2
+    a, b = readout(model)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(5)
+    weights = weights / weights.sum()
+    total = 0.0
+    for index in itertools.product(range(5), repeat=4):
+        z, weight = nodes[list(index)], np.prod(weights[list(index)])
+        students, teachers = np.sqrt(q) * z[:2], z[2:]
+        error = a * np.sum(students**2) - b * np.sum(teachers**2)
+        total += weight * (error**2 + noise) * students[0] ** 2 * teachers[0] ** 2
+    assert diffusion(model, q, eta, noise) == pytest.approx(4 * (a * eta) ** 2 * total, rel=1e-12)
+
+
+def test_noise_over_signal_is_of_the_order_of_the_learning_rate():
+    model = derive.Model(4, 2)
+    small, large = noise_to_signal(model, 1e-4), noise_to_signal(model, 1e-3)
+    assert large / small == pytest.approx(10.0, rel=0.01)
+    assert noise_to_signal(derive.Model(4, 2, flow="gradient"), 0.4) == 0.0
+    assert noise_to_signal(model, 0.4, label_noise=1.0) > noise_to_signal(model, 0.4)
+
+
+def test_expected_bias_in_its_limits():
+    model = derive.Model(4, 2)
+    assert expected_bias(model, 0.0, samples=100).alignment == pytest.approx(1.0, abs=1e-12)
+    assert expected_bias(model, 0.0, samples=100).excess == pytest.approx(0.0, abs=1e-12)
+    lost = expected_bias(model, 1e12, samples=4000)
+    assert abs(lost.alignment) < 5 * lost.error
+    # A single student and teacher: the sign of G1 + σG2, which agrees with that of G1 with the
+    # probability ½ + arctan(1/σ)/π.
+    one = expected_bias(derive.Model(1, 1), 1.0)
+    assert one.alignment == pytest.approx(0.5, abs=5 * one.error)
+
+
+@pytest.mark.parametrize("eta", [0.1, 0.4])
+def test_sgd_from_random_weights_finds_what_theory_expects(system, eta):
+    """At any N; the closest solution only at small learning rates."""
+    study = bias_at_finite_n(system(4, 2), [200, 600], eta=eta, alpha=40.0 / eta, trajectories=256, seed=1)
+    assert study["sgd_solved"].values.mean() > 0.99
+    for k in range(2):
+        measured = mean_of(study["sgd_alignment"].values[k], study["sgd_solved"].values[k])
+        assert abs(measured.value - study.attrs["expected_alignment"]) < 4 * measured.error
+    # The excess has corrections of order 1/√N.
+    excess = mean_of(study["sgd_excess"].values[1], study["sgd_solved"].values[1])
+    expected = study.attrs["expected_excess"] / np.sqrt(600)
+    assert abs(excess.value - expected) < 4 * excess.error + 0.1 * expected
+    # The ODE from the same starts finds the closest but for Q0's deviation from 1, of order 1/√N.
+    misaligned = 1.0 - study["ode_alignment"].values.mean(axis=1)
+    assert (misaligned < [3e-3, 1e-3]).all()
+    np.testing.assert_array_equal(study["n"].values, [200, 600])
+
+
+def test_study_of_gradient_flow_has_no_sgd(system, tmp_path):
+    flow = system(4, 2, flow="gradient")
+    study = bias_at_finite_n(flow, [100], alpha=100.0, trajectories=4)
+    assert not [name for name in study if str(name).startswith("sgd")]
+    assert study.attrs["expected_alignment"] == pytest.approx(1.0, abs=1e-12)
+    norms = bias_of_norms(flow, [1.0, 10.0], trajectories=4)
+    both = study.assign_coords(norms.coords).assign(norms.data_vars)
+    assert plot_bias(both, tmp_path / "bias.svg").stat().st_size > 5000
+
+
+def test_runs_that_are_too_short_are_not_counted(system):
+    study = bias_at_finite_n(system(4, 2), [100], alpha=0.5, trajectories=4)
+    assert not study["sgd_solved"].values.any()
+    mean = mean_of(study["sgd_alignment"].values[0], study["sgd_solved"].values[0])
+    assert mean.count == 0
+    assert np.isnan(mean.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        ({"sizes": []}, "n"),
+        ({"sizes": [1]}, "n"),
+        ({"alpha": 0.0}, "alpha"),
+        ({"eta": -1.0}, "eta"),
+        ({"trajectories": 0}, "trajectories"),
+        ({"q0": 0.0}, "q0"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_studies_refuse_with_the_argument_s_name(system, arguments, option):
+    with pytest.raises(InputError) as caught:
+        bias_at_finite_n(system(4, 2), **({"sizes": [100]} | arguments))
+    assert caught.value.option == option
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [({"conditions": []}, "conditions"), ({"conditions": [0.5]}, "conditions"), ({"scale": 0.0}, "scale")],
+)
+def test_studies_of_norms_refuse_with_the_argument_s_name(system, arguments, option):
+    with pytest.raises(InputError) as caught:
+        bias_of_norms(system(4, 2), **arguments)
+    assert caught.value.option == option
+
+
+def test_bias_of_many_runs_and_of_what_is_no_run(system):
+    model = derive.Model(4, 2)
+    runs = runtime.simulate(model, n=100, alpha=[0.0, 60.0], trajectories=3)
+    bias = bias_of_run(runs)
+    assert bias["alignment"].dims == ("trajectory",)
+    assert (bias["alignment"].values <= 1.0).all()
+    with pytest.raises(InputError, match="both start and end"):
+        bias_of_run(runs.isel(alpha=[0]))
+    with pytest.raises(InputError, match="no attribute p"):
+        bias_of_run(runs.drop_attrs())
+    final = runtime.integrate_ensemble(
+        system(4, 2), *runtime.random_overlaps(4, 2, trajectories=2), eta=0.4, output="final"
+    )
+    with pytest.raises(InputError, match="both start and end"):
+        bias_of_run(final)

@@ -1,0 +1,84 @@
+"""`cli reproduce`: claims that can fail, figures that come out the same."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cli
+from runtime.analysis.reproduction import claims, decay, hessian, run
+from runtime.analysis.reproduction.claims import Claim
+
+
+@pytest.fixture
+def two_studies(monkeypatch):
+    """Those that take seconds; all of them are run before a release."""
+    monkeypatch.setattr(run, "STUDIES", {"decay": decay.study, "hessian": hessian.study})
+
+
+def claim(measured: float, allowed: float = 0.5) -> Claim:
+    return Claim("name", "a sentence", 1.0, measured, 0.1, allowed)
+
+
+@pytest.mark.parametrize(("measured", "holds"), [(1.5, True), (0.5, True), (1.6, False), (np.nan, False)])
+def test_verdicts(measured, holds):
+    assert claim(measured).holds is holds
+    assert claim(measured).to_dict()["verdict"] == ("holds" if holds else "fails")
+
+
+def test_not_a_number_is_null():
+    assert claim(np.nan).to_dict()["measured"] is None
+    json.dumps(claim(np.inf).to_dict(), allow_nan=False)
+
+
+def test_table_names_failures():
+    text = claims.table([claim(1.0), claim(3.0)])
+    assert text.count("FAILS") == 1
+    assert len(text.splitlines()) == 3
+
+
+def test_all_six_figures_have_a_study():
+    assert len(run.STUDIES) >= 6
+
+
+@pytest.mark.usefixtures("two_studies")
+def test_command(tmp_path, capsys):
+    arguments = ["reproduce", "--quick", "--quiet", "--generated", str(tmp_path / "generated")]
+    assert cli.run([*arguments, "--out", str(tmp_path / "one"), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    written = json.loads((tmp_path / "one" / "claims.json").read_text())
+    assert written["all_hold"]
+    assert written["claims"] == printed
+    assert len(printed) > 15
+    assert cli.run([*arguments, "--out", str(tmp_path / "two")]) == 0
+    names = {path.name for path in (tmp_path / "one").iterdir()}
+    assert names == {"claims.json", "decay.pdf", "decay.png", "hessian.pdf", "hessian.png"}
+    for name in names:
+        one, two = ((tmp_path / folder / name).read_bytes() for folder in ("one", "two"))
+        assert one == two, name
+
+
+def test_a_wrong_prediction_fails(monkeypatch, tmp_path, capsys):
+    def wrong(settings):
+        study = decay.study(settings)
+        changed = tuple(dataclasses.replace(c, prediction=1.05 * c.prediction) for c in study.claims)
+        return dataclasses.replace(study, claims=changed)
+
+    monkeypatch.setattr(run, "STUDIES", {"decay": wrong})
+    options = ["--quick", "--quiet", "--generated", str(tmp_path / "g"), "--out", str(tmp_path / "out")]
+    assert cli.run(["reproduce", *options]) == 1
+    assert capsys.readouterr().out.count("FAILS") == 3
+    assert not json.loads((tmp_path / "out" / "claims.json").read_text())["all_hold"]
+
+
+@pytest.mark.parametrize("out", ["no/folder", "file"])
+def test_folders_that_cannot_be_made(out, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    assert cli.run(["reproduce", "--quick", "--out", out]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("cli: --out: ")
+    assert len(captured.err.splitlines()) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"file"}
