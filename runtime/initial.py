@@ -16,6 +16,8 @@ Array = NDArray[np.float64]
 
 LARGEST_SEED = 2**63 - 1
 LARGEST_N = 10**18
+# Eigenvalues of T below this part of the largest one are rounding.
+_RANK_TOLERANCE = 1e-13
 
 
 def random_overlaps(
@@ -32,8 +34,8 @@ def random_overlaps(
 ) -> tuple[Array, Array]:
     """Overlaps of random students: weights with independent N(0, q0) entries in N dimensions.
 
-    With a teacher T = LLᵀ, R0 = G Lᵀ √(q0/N) with standard normal G (p × p*), and
-    Q0 = q0 (GGᵀ + Wishart_{N−p*}(1))/N with the Wishart matrix drawn by its Bartlett factor
+    With a teacher T = LLᵀ of rank k, R0 = G Lᵀ √(q0/N) with standard normal G (p × k), and
+    Q0 = q0 (GGᵀ + Wishart_{N−k}(1))/N with the Wishart matrix drawn by its Bartlett factor
     (M. S. Bartlett, Proc. R. Soc. Edinburgh 53, 260 (1933)): exact in law from O(p²) numbers.
 
     Parameters
@@ -41,7 +43,7 @@ def random_overlaps(
     p, pstar
         Widths.
     n
-        Input dimension N ≥ p*; None is the ideal start Q0 = q0·1 with R0 of the given `scale`.
+        Input dimension N ≥ rank T; None is the ideal start Q0 = q0·1 with R0 of the given `scale`.
     seed
         Seed; trajectory k has the same overlaps whatever the number of trajectories.
     trajectories
@@ -101,15 +103,15 @@ class OverlapSampler:
         else:
             if scale is not None:
                 raise InputError("scale", "goes with n = None; with n the size of R0 follows from N")
-            self._n = whole_number("n", n, pstar, LARGEST_N)
+            self._n = whole_number("n", n, max(self._factor.shape[1], 1), LARGEST_N)
 
     def draw(self, count: int) -> tuple[Array, Array]:
         """The next `count` pairs: Q (count, p, p) and R (count, p, p*)."""
         return self._ideal(count) if self._n is None else self._random(count, self._n)
 
     def _ideal(self, count: int) -> tuple[Array, Array]:
-        p, pstar = self._model.p, self._model.pstar
-        R = self._scale * self._normal.standard_normal((count, p, pstar)) @ self._factor.T
+        p, rank = self._model.p, self._factor.shape[1]
+        R = self._scale * self._normal.standard_normal((count, p, rank)) @ self._factor.T
         Q = np.broadcast_to(self._variance * np.eye(p), (count, p, p)).copy()
         joint = _joint(Q, R, self._teacher)
         # A singular teacher has eigenvalues of 0, up to rounding.
@@ -122,11 +124,11 @@ class OverlapSampler:
         return Q, R
 
     def _random(self, count: int, n: int) -> tuple[Array, Array]:
-        p, pstar, variance = self._model.p, self._model.pstar, self._variance
-        weights = _random_factor(p, pstar, n, count, self._normal, self._gamma)
+        p, rank, variance = self._model.p, self._factor.shape[1], self._variance
+        weights = _random_factor(p, rank, n, count, self._normal, self._gamma)
         weights *= np.sqrt(variance / n)
         Q = weights @ np.swapaxes(weights, -1, -2)
-        R = weights[..., :pstar] @ self._factor.T
+        R = weights[..., :rank] @ self._factor.T
         if self._model.constraint == "sphere":
             norms = np.sqrt(np.diagonal(Q, axis1=-2, axis2=-1) / variance)
             Q = Q / (norms[..., :, None] * norms[..., None, :])
@@ -137,11 +139,12 @@ class OverlapSampler:
 
 
 def _square_root(T: Array) -> Array:
-    """L with LLᵀ = T, also for a singular T."""
-    eigenvalues, vectors = np.linalg.eigh(T)
+    """L (p*, rank T) with LLᵀ = T."""
     if np.array_equal(T, np.eye(len(T))):
         return np.eye(len(T))
-    root: Array = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))
+    eigenvalues, vectors = np.linalg.eigh(T)
+    kept = eigenvalues > _RANK_TOLERANCE * max(1.0, float(eigenvalues[-1]))
+    root: Array = vectors[:, kept] * np.sqrt(eigenvalues[kept])
     return root
 
 
@@ -152,28 +155,28 @@ def _joint(Q: Array, R: Array, T: Array) -> Array:
 
 def _random_factor(
     p: int,
-    pstar: int,
+    rank: int,
     n: int,
     count: int,
     normal: np.random.Generator,
     gamma: np.random.Generator,
 ) -> Array:
-    """(count, p, p* + m): standard normal students in coordinates along the teacher and, for the
-    rest of space, along a basis adapted to the students (Bartlett), m = min(p, N − p*)."""
-    rest = n - pstar
+    """(count, p, rank + m): standard normal students in coordinates along the teacher and, for the
+    rest of space, along a basis adapted to the students (Bartlett), m = min(p, N − rank T)."""
+    rest = n - rank
     if rest <= p:
         # Fewer dimensions than students: the coordinates themselves.
         return normal.standard_normal((count, p, n))
     columns = np.arange(p)
     below = p * (p - 1) // 2
-    draws = normal.standard_normal((count, p * pstar + below))
-    factor = np.zeros((count, p, pstar + p))
-    factor[:, :, :pstar] = draws[:, : p * pstar].reshape(count, p, pstar)
+    draws = normal.standard_normal((count, p * rank + below))
+    factor = np.zeros((count, p, rank + p))
+    factor[:, :, :rank] = draws[:, : p * rank].reshape(count, p, rank)
     rows, cols = np.tril_indices(p, -1)
-    factor[:, rows, pstar + cols] = draws[:, p * pstar :]
+    factor[:, rows, rank + cols] = draws[:, p * rank :]
     # Why gamma of half the degrees of freedom: χ²_k = 2 Γ(k/2).
     squares = 2.0 * gamma.standard_gamma((rest - columns) / 2.0, size=(count, p))
-    factor[:, columns, pstar + columns] = np.sqrt(squares)
+    factor[:, columns, rank + columns] = np.sqrt(squares)
     return factor
 
 

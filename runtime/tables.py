@@ -112,11 +112,17 @@ def comparison_table(result: xarray.Dataset, rows: int) -> str:
         lines.append(f"{alpha[k]:12.6g} {theory[k]:14.6e} {values}")
     spread = result["loss_spread"].values
     for j, n in enumerate(sizes):
-        bias = n * np.sqrt(np.nanmean((mean[j] - theory) ** 2))
-        uncertain = n * np.sqrt(np.nanmean(error[j] ** 2))
-        width = np.sqrt(n) * np.sqrt(np.nanmean(spread[j] ** 2))
+        bias = n * _root_mean_square(mean[j] - theory)
+        uncertain = n * _root_mean_square(error[j])
+        width = np.sqrt(n) * _root_mean_square(spread[j])
         lines.append(
             f"N = {n}: N |mean loss - ODE| = {bias:.4g} (error {uncertain:.2g}),"
             f" sqrt(N) deviation = {width:.4g}, root mean square over alpha"
         )
     return "\n".join(lines)
+
+
+def _root_mean_square(values: Any) -> float:
+    """Over what is not NaN; NaN if nothing is left."""
+    there = values[np.isfinite(values)]
+    return float(np.sqrt(np.mean(there**2))) if there.size else np.nan

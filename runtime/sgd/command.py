@@ -11,6 +11,7 @@ import runtime
 from derive.model import Model
 from runtime import states
 from runtime.errors import InputError
+from runtime.integrate import Problem
 from runtime.options import (
     LARGEST_RESULT,
     check_files,
@@ -24,6 +25,8 @@ from runtime.options import (
 from runtime.sgd import comparison, simulation
 from runtime.sgd.plot import plot_comparison, plot_runs
 from runtime.states import Array
+from runtime.tableaux import DEFAULT_METHOD
+from runtime.threads import thread_count
 
 if TYPE_CHECKING:
     import xarray
@@ -71,12 +74,16 @@ def compare(
     check_files(arguments)
     if model.flow != "sgd":
         raise InputError("flow", f"{model.flow!r} has no finite N to compare with: --flow sgd")
-    runs = states.whole_number("trajectories", arguments["trajectories"], comparison.FEWEST_RUNS, 2**40)
-    sizes = arguments["n"] if isinstance(arguments["n"], list) else [arguments["n"]]
-    start = {**arguments, "n": None}
+    sizes, _, runs = comparison.checked(
+        arguments["n"], arguments["alpha"], arguments["trajectories"], arguments["seed"]
+    )
+    thread_count(arguments["threads"])
     _check_memory(model, arguments, runs)
     with naming_options():
-        Q0, R0, T, origin = initial_overlaps(model, start)
+        Q0, R0, T, origin = initial_overlaps(model, {**arguments, "n": None})
+        settings = {name: arguments[name] for name in ("eta", "alpha", "label_noise")}
+        # Why before the system is loaded: bad options must not leave a derived one behind.
+        Problem.checked(model, Q0, R0, T=T, rtol=1e-8, atol=1e-10, method=DEFAULT_METHOD, **settings)
         system = runtime.load(model, arguments["generated"])
         result = comparison.compare(
             system,
@@ -128,7 +135,8 @@ def line_of(result: xarray.Dataset) -> str:
     attributes = result.attrs
     if attributes["verdict"] == "undecided":
         diverged = int(np.sum(result["diverged"].values))
-        return f"undecided: {diverged} runs diverged, and the mean of the others is biased"
+        which = f"{diverged} runs" if diverged else "runs on weights"
+        return f"undecided: {which} diverged, and the mean of the others is biased"
     words = "agrees with" if attributes["verdict"] == "agree" else "differs from"
     text = (
         f"SGD {words} the ODE as N grows: largest deviation {attributes['deviation']:.2f} standard errors"

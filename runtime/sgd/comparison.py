@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from derive.version import VERSION
 from runtime import states
 from runtime.errors import InputError
+from runtime.initial import LARGEST_SEED
 from runtime.integrate import integrate
 from runtime.sgd.simulation import LARGEST_N, METHODS, Progress, recorded_steps, simulate
 from runtime.states import Array
@@ -83,15 +84,8 @@ def compare(
         A value is not allowed.
     """
     model = system.model
-    sizes = [states.whole_number("n", size, 1, LARGEST_N) for size in n]
-    if len(sizes) < 2 or np.any(np.diff(sizes) <= 0):
-        raise InputError("n", "needs two or more ascending dimensions: 1000,2000,4000")
-    runs = states.whole_number("trajectories", trajectories, FEWEST_RUNS, 2**40)
-    steps = recorded_steps(states.output_times(alpha), sizes[0])
+    sizes, steps, runs = checked(n, alpha, trajectories, seed)
     times = steps / sizes[0]
-    if any(np.any(np.diff(recorded_steps(times, size) / size - times)) for size in sizes):
-        wrong = next(size for size in sizes if np.any(recorded_steps(times, size) / size != times))
-        raise InputError("n", f"{wrong} is not a multiple of {sizes[0]}: their steps are at other times")
     used = times if times[0] == 0.0 else np.concatenate([[0.0], times])
     theory = integrate(
         system, Q0, R0, eta=eta, alpha=used, label_noise=label_noise, T=T, rtol=1e-10, atol=1e-12
@@ -129,8 +123,27 @@ def compare(
     result.attrs.update(_judge(result, runs))
     if with_weights:
         result.attrs.update(_judge_weights(done[0], done[-1], runs))
+        if not np.isfinite(result.attrs["weights_deviation"]):
+            result.attrs["verdict"] = "undecided"
     result.attrs |= {"trajectories": runs, "seed": seed, "version": f"overlap-ode {VERSION}"}
     return result
+
+
+def checked(
+    n: Sequence[int], alpha: ArrayLike, trajectories: int, seed: int
+) -> tuple[list[int], np.ndarray, int]:
+    """Sizes, steps of the records at the smallest one, and runs; else InputError, as `compare`."""
+    sizes = [states.whole_number("n", size, 1, LARGEST_N) for size in n]
+    if len(sizes) < 2 or np.any(np.diff(sizes) <= 0):
+        raise InputError("n", "needs two or more ascending dimensions: 1000,2000,4000")
+    runs = states.whole_number("trajectories", trajectories, FEWEST_RUNS, 2**40)
+    states.whole_number("seed", seed, 0, LARGEST_SEED)
+    steps = recorded_steps(states.output_times(alpha), sizes[0])
+    times = steps / sizes[0]
+    for size in sizes:
+        if not np.array_equal(recorded_steps(times, size) / size, times):
+            raise InputError("n", f"{size} is not a multiple of {sizes[0]}: their steps are at other times")
+    return sizes, steps, runs
 
 
 def _seed(seed: int, number: int) -> int:
@@ -231,10 +244,11 @@ def _judge_weights(chain: Any, weights: Any, runs: int) -> dict[str, Any]:
         mean_and_error(observables(simulation)[1]) for simulation in (chain, weights)
     )
     total = np.hypot(error, other_error)
-    tested = total > _ROUNDING * max(1.0, float(np.nanmax(np.abs(mean))))
+    # Why not what is smaller: the means of runs that diverged are NaN, and so is the verdict's number.
+    tested = ~(total <= _ROUNDING * float(np.max(np.abs(mean), initial=1.0, where=np.isfinite(mean))))
     z = np.abs(mean - other)[tested] / total[tested]
     return {
-        "weights_deviation": float(z.max(initial=0.0)),
+        "weights_deviation": float(np.max(z, initial=0.0)),
         "weights_allowed": _allowed(int(tested.sum()), runs),
     }
 

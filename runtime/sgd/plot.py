@@ -35,6 +35,8 @@ def plot_runs(runs: xarray.Dataset, path: str | Path) -> Path:
                 label = "single runs" if number == 0 else None
                 axes.plot(alpha, run, color=COLOURS[0], lw=0.5, alpha=0.35, label=label)
             there = np.isfinite(values).any(axis=0)
+            if not there.any():
+                continue
             low, middle, high = np.nanquantile(values[:, there], (0.25, 0.5, 0.75), axis=0)
             axes.fill_between(
                 alpha[there], low, high, color=COLOURS[1], alpha=0.25, lw=0, label="quartiles"

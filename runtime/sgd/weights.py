@@ -2,8 +2,8 @@
 
 The teacher spans the first k axes (see `coordinates`), so its fields are inputs. The update of
 a step waits for the next one: a single pass over the weights subtracts the last gradient,
-draws the new input and sums the new fields. On the sphere the weights keep their length in
-memory, and the fields are divided by it.
+draws the new input and sums the new fields. On the sphere that pass finds the length too, and the
+next one divides by it.
 """
 
 from __future__ import annotations
@@ -60,9 +60,14 @@ class WeightsLayout:
         return self.norms + self.p
 
     @property
+    def shrink(self) -> int:
+        """By how much the next pass shortens the weights, on the sphere."""
+        return self.lengths + self.p
+
+    @property
     def teacher(self) -> int:
         """b τ, next to each other, then zeros."""
-        return self.lengths + self.p
+        return self.shrink + self.p
 
     @property
     def teacher_vectors(self) -> int:
@@ -142,15 +147,15 @@ class WeightsEmitter:
         for i, (field, scale) in enumerate(zip(fields, scales, strict=True)):
             change = vector.multiply(kick, field)
             if self.sphere:
-                # In memory the weights have another length: by this factor.
-                change = vector.divide(vector.multiply(change, root), scale)
+                vector.store(vector.divide(scale, root), self.control, self.layout.shrink + i)
             vector.store(vector.multiply(root, change), self.control, self.layout.kicks + i)
 
     def _pass(self, students: range, old: Any, new: Any, draw: bool) -> None:
-        """w ← w − kick · (last input); stores the sums of w · (new input), and of w²."""
+        """w ← shrink · w − kick · (last input); stores the sums of w · (new input), and of w²."""
         vector, builder = self.vector, self.vector.builder
         kicks = [vector.negate(self._control(self.layout.kicks + i)) for i in students]
         rows = [builder.mul(self.stride, integer(i)) for i in students]
+        shrinks = [self._control(self.layout.shrink + i) for i in students] if self.sphere else []
         kinds = 2 if self.sphere else 1
 
         def turn(pair: Any, carried: list[Any], masks: list[Any] | None = None) -> list[Any]:
@@ -169,7 +174,10 @@ class WeightsEmitter:
             for i, (row, kick) in enumerate(zip(rows, kicks, strict=True)):
                 for x, y, place in zip(before, now, places, strict=True):
                     component = builder.add(row, place)
-                    w = vector.fma(kick, x, vector.load(self.W, component))
+                    w = vector.load(self.W, component)
+                    if self.sphere:
+                        w = vector.multiply(shrinks[i], w)
+                    w = vector.fma(kick, x, w)
                     vector.store(w, self.W, component)
                     sums[i] = vector.fma(w, y, sums[i])
                     if self.sphere:
@@ -265,6 +273,7 @@ class Weights:
         control[layout.mask : layout.mask + 2] = inputs.reshape(2, LANES)
         self._norms = np.sum(A**2, axis=1) + np.sum(S**2, axis=1)
         control[layout.norms : layout.norms + p] = self._norms[:, None]
+        control[layout.shrink : layout.shrink + p] = 1.0
         control[layout.teacher :].ravel()[:k] = b * teacher.weights
         self._compiled = _compile(p, k, sphere, noise, target)
         kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 2)
@@ -276,15 +285,22 @@ class Weights:
             return
         places = (array.ctypes.data for array in (self.W, self._inputs, self._control))
         self._advance(*places, steps, self._pairs)
+        layout = self.layout
         # The last gradient; which of the two rows holds the last input depends on the count.
         last = self._inputs[steps % 2]
-        kicks = slice(self.layout.kicks, self.layout.kicks + self.p)
-        self.W -= self._control[kicks, :1] * last
+        kicks = self._control[layout.kicks : layout.kicks + self.p]
+        # Why not an error: weights that diverge are a result.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self.sphere:
+                shrinks = self._control[layout.shrink : layout.shrink + self.p]
+                self.W *= shrinks[:, :1]
+                shrinks[:] = 1.0
+            self.W -= kicks[:, :1] * last
+            if self.sphere:
+                lengths = np.sum(self.W**2, axis=1) / self.n
+                self.W *= np.sqrt(self._norms / lengths)[:, None]
         self._inputs[:] = 0.0
-        self._control[kicks] = 0.0
-        if self.sphere:
-            lengths = np.sum(self.W**2, axis=1) / self.n
-            self.W *= np.sqrt(self._norms / lengths)[:, None]
+        kicks[:] = 0.0
 
     def coordinates(self) -> tuple[Array, Array]:
         """A (p, k) and all other coordinates (p, N − k) of the weights/√N now."""

@@ -1,0 +1,287 @@
+"""The chain's code: one step against the update formulas of docs/finite-n.md with the same inputs."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+
+from runtime.sgd import chain
+from runtime.sgd.chain import Chain, ChainEmitter, ChainLayout
+from runtime.sgd.coordinates import Teacher
+from runtime.simd import jit
+from runtime.simd.random_numbers import WORDS, streams
+
+EPSILON = np.finfo(np.float64).eps
+# More components than the layout has: g² and ξ, which a step does not store by itself.
+WATCHED = 2
+# Units of rounding, relative to the largest term.
+ALLOWED = 10.0
+
+
+class WatchedEmitter(ChainEmitter):
+    """Leaves g² and ξ of the last step in the last components of the memory."""
+
+    def _other_directions(self, spare):
+        other = super()._other_directions(spare)
+        self._store(other, self.layout.components - 2)
+        return other
+
+    def _error(self, label_noise):
+        if label_noise is not None:
+            self._store(label_noise, self.layout.components - 1)
+        return super()._error(label_noise)
+
+
+@pytest.fixture
+def watched(monkeypatch, recompiled):  # noqa: ARG001 (its end empties the caches)
+    before = ChainLayout.components.fget
+    monkeypatch.setattr(ChainLayout, "components", property(lambda layout: before(layout) + WATCHED))
+    monkeypatch.setattr(chain, "ChainEmitter", WatchedEmitter)
+
+
+def teacher_of_rank(pstar: int, rank: int, rng: np.random.Generator) -> Teacher:
+    if rank == pstar:
+        return Teacher.from_overlaps(np.eye(pstar))
+    factor = rng.standard_normal((pstar, rank))
+    return Teacher.from_overlaps(factor @ factor.T)
+
+
+class Lanes:
+    """A chain at random coordinates, its own in each lane, and the formulas for its next step."""
+
+    def __init__(self, p, k, others, *, sphere=False, noise=True, pstar=None, seed=1, kind=None):
+        rng = np.random.default_rng([seed, p, k, others])
+        teacher = teacher_of_rank(pstar or max(k, 1), k, rng)
+        self.n = p + k + others
+        self.chain = Chain(p, teacher, self.n, sphere, noise, jit.target(kind))
+        self.teacher, self.sphere, self.layout = teacher, sphere, self.chain.layout
+        lanes = self.chain.lanes
+        # Numbers of lanes may differ, each lane is the same.
+        A, S = rng.standard_normal((8, p, k))[:lanes], np.tril(rng.standard_normal((8, p, p)))[:lanes]
+        self.A, self.S = A / np.sqrt(p), S / np.sqrt(p)
+        # Why with N: so that both powers of the rate count.
+        self.eta = 0.1 * np.sqrt(self.n) * rng.uniform(0.2, 1.0, 8)[:lanes]
+        self.label_noise = noise * rng.uniform(0.1, 0.5, 8)[:lanes]
+        self.readout = (0.7, 1.3)
+        self.norms = np.sum(self.A**2, axis=2) + np.sum(self.S**2, axis=2)
+        self.work = self.start()
+
+    def start(self, words=None):
+        words = streams(2, 0, 0, self.chain.lanes) if words is None else words
+        return self.chain.start(self.A, self.S, words, self.eta, self.label_noise, self.readout)
+
+    def step(self):
+        """One step from these coordinates; the streams go on."""
+        words = self.work[:WORDS].view(np.uint64).T
+        self.work = self.start(words)
+        self.chain.advance(self.work, 1)
+
+    def overlaps(self, work=None):
+        return self.teacher.overlaps(*self.chain.coordinates(self.work if work is None else work))
+
+    def inputs(self):
+        """u (lanes, k), v (lanes, p), g² and ξ (lanes,) of the last step."""
+        work, layout = self.work, self.layout
+        u = work[layout.teacher_inputs : layout.inputs].T
+        v = work[layout.inputs : layout.fields].T
+        return u.copy(), v.copy(), work[-2].copy(), work[-1].copy()
+
+    def expected(self):
+        """Q and R after the last step by the update of the overlaps, and the largest term of either."""
+        a, b = self.readout
+        A, S = self.A.astype(np.longdouble), self.S.astype(np.longdouble)
+        u, v, other, xi = self.inputs()
+        fields = np.einsum("lik,lk->li", A, u) + np.einsum("lij,lj->li", S, v)
+        teachers = u @ self.teacher.factor.T
+        square = np.sum(u**2, axis=1) + np.sum(v**2, axis=1) + other
+        student, label = a * np.sum(fields**2, axis=1), b * np.sum(teachers**2, axis=1)
+        noise = np.sqrt(self.label_noise) * xi
+        rate = 2.0 * a * self.eta / self.n
+        c, largest = rate * (student - label - noise), rate * (student + label + np.abs(noise))
+        Q = A @ np.swapaxes(A, 1, 2) + S @ np.swapaxes(S, 1, 2)
+        R = A @ self.teacher.factor.T
+        both, cross = (fields[:, :, None] * x[:, None, :] for x in (fields, teachers))
+        terms = Q.max() + np.max((2.0 * largest + largest**2 * square)[:, None, None] * np.abs(both))
+        Q = Q + (c**2 * square - 2.0 * c)[:, None, None] * both
+        R = R - c[:, None, None] * cross
+        if self.sphere:
+            scale = np.sqrt(self.norms / np.diagonal(Q, axis1=1, axis2=2))
+            Q, R = Q * scale[:, :, None] * scale[:, None, :], R * scale[:, :, None]
+        return Q.astype(float), R.astype(float), float(terms)
+
+    def check_step(self):
+        self.step()
+        Q, R, terms = self.expected()
+        for found, expected in zip(self.overlaps(), (Q, R), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=0, atol=ALLOWED * EPSILON * terms)
+
+
+# (p, k, others): N = k + p, one more, two more (the fewest for gamma), many; p = 1; k = 0; loops.
+SHAPES = [(1, 1, 0), (1, 1, 1), (1, 0, 5), (2, 3, 0), (2, 3, 1), (3, 0, 0), (4, 2, 2), (4, 2, 10**6)]
+LOOPS = [(12, 5, 0), (12, 5, 1), (12, 5, 30), (11, 0, 3), (1, 70, 2), (2, 40, 0)]
+
+
+# Not every combination: each is compiled.
+@pytest.mark.parametrize(("sphere", "noise"), [(False, True), (True, False)], ids=["free", "sphere"])
+@pytest.mark.parametrize("shape", SHAPES + LOOPS, ids=str)
+@pytest.mark.usefixtures("watched")
+def test_a_step_is_the_update_of_the_overlaps(shape, sphere, noise):
+    lanes = Lanes(*shape, sphere=sphere, noise=noise)
+    p, k, others = shape
+    rng = np.random.default_rng(3)
+    drawn = []
+    for _ in range(20):
+        lanes.check_step()
+        u, v, other, _ = lanes.inputs()
+        assert (other > 0.0).all() if others else (other == 0.0).all()
+        drawn.append(np.concatenate([u, v], axis=1))
+        # The next step starts elsewhere, with the same norms.
+        lanes.A, S = lanes.chain.coordinates(lanes.work)
+        assert (np.diagonal(S, axis1=1, axis2=2) >= 0.0).all()
+        directions = rng.standard_normal((lanes.chain.lanes, p, k + p))
+        directions[:, :, k:] = np.tril(directions[:, :, k:])
+        directions *= np.sqrt(lanes.norms / np.sum(directions**2, axis=2))[:, :, None]
+        lanes.A, lanes.S = directions[:, :, :k], directions[:, :, k:]
+    # Every step has inputs of its own, in every lane.
+    assert np.unique(drawn).size == 20 * lanes.chain.lanes * (p + k)
+
+
+@pytest.mark.usefixtures("watched")
+def test_steps_in_a_row_are_updates():
+    lanes = Lanes(4, 2, 20)
+    lanes.eta *= 0.2
+    for _ in range(30):
+        lanes.check_step()
+        lanes.A, lanes.S = lanes.chain.coordinates(lanes.work)
+
+
+@pytest.mark.usefixtures("watched")
+def test_a_step_with_a_singular_teacher():
+    lanes = Lanes(3, 2, 4, pstar=4)
+    for _ in range(10):
+        lanes.check_step()
+
+
+@pytest.mark.parametrize("others", [0, 1, 5])
+@pytest.mark.usefixtures("watched")
+def test_a_step_of_students_that_are_not_independent(others):
+    """Parallel students, students within the teacher, and one of norm zero: C is singular."""
+    lanes = Lanes(4, 2, others)
+    lanes.A[:, 1], lanes.S[:, 1] = 2.0 * lanes.A[:, 0], 2.0 * lanes.S[:, 0]
+    lanes.S[:, 2] = 0.0
+    lanes.A[:, 3] = lanes.S[:, 3] = 0.0
+    for _ in range(10):
+        lanes.check_step()
+    lanes.chain.advance(lanes.work, 5)
+    Q, R = lanes.overlaps()
+    # A student of norm zero has no gradient.
+    assert (Q[:, 3] == 0.0).all()
+    assert (R[:, 3] == 0.0).all()
+    # Parallel students stay parallel.
+    np.testing.assert_allclose(Q[:, 1], 2.0 * Q[:, 0], rtol=1e-10)
+
+
+@pytest.mark.parametrize("sphere", [False, True], ids=["free", "sphere"])
+def test_solutions_are_left_alone(sphere):
+    """Where the loss is zero every error is, whatever the input: W = √(b/a) O W*."""
+    lanes = Lanes(2, 2, 50, sphere=sphere, noise=False)
+    a, b = lanes.readout
+    # Solutions are unstable at large rates.
+    lanes.eta *= 0.2
+    lanes.A[:] = np.sqrt(b / a) * np.linalg.qr(lanes.A)[0]
+    lanes.S[:] = 0.0
+    work = lanes.start()
+    lanes.chain.advance(work, 5000)
+    Q, R = lanes.overlaps(work)
+    np.testing.assert_allclose(Q, np.broadcast_to(b / a * np.eye(2), Q.shape), atol=1e-12)
+    np.testing.assert_allclose(R, lanes.A, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 30), (12, 5, 0)], ids=str)
+def test_norms_stay_on_the_sphere(shape):
+    lanes = Lanes(*shape, sphere=True)
+    lanes.chain.advance(lanes.work, 20_000)
+    Q, R = lanes.overlaps()
+    # Squared norms are sums of as many squares as there are coordinates.
+    np.testing.assert_allclose(np.diagonal(Q, axis1=1, axis2=2), lanes.norms, rtol=20 * EPSILON)
+    assert not np.allclose(R, lanes.A @ lanes.teacher.factor.T, atol=0.05)
+
+
+@pytest.mark.parametrize("sphere", [False, True], ids=["free", "sphere"])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 0), (1, 0, 2), (1, 2, 1), (2, 3, 0), (3, 0, 7), (4, 2, 9)], ids=str
+)
+@pytest.mark.usefixtures("recompiled")
+def test_loops_do_what_unrolled_code_does(monkeypatch, shape, sphere):
+    found = []
+    for entries in (0, 10**6):
+        monkeypatch.setattr(chain, "_UNROLLED_ENTRIES", entries)
+        chain._compile.cache_clear()
+        lanes = Lanes(*shape, sphere=sphere)
+        lanes.chain.advance(lanes.work, 25)
+        found.append((*lanes.overlaps(), lanes.work[:WORDS].view(np.uint64).copy()))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-13, atol=1e-13)
+    np.testing.assert_array_equal(found[0][2], found[1][2])
+
+
+@pytest.mark.usefixtures("recompiled")
+def test_unrolled_code_does_what_loops_of_many_students_do(monkeypatch):
+    found = []
+    for entries in (chain._UNROLLED_ENTRIES, 10**6):
+        monkeypatch.setattr(chain, "_UNROLLED_ENTRIES", entries)
+        chain._compile.cache_clear()
+        lanes = Lanes(9, 3, 4, sphere=True)
+        lanes.chain.advance(lanes.work, 10)
+        found.append(lanes.overlaps())
+    for loops, unrolled in zip(*found, strict=True):
+        np.testing.assert_allclose(loops, unrolled, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 2), (12, 5, 30)], ids=str)
+def test_every_kind_of_vectors_runs_the_same_chain(shape):
+    found = {}
+    words = streams(2, 0, 0, 8)
+    for kind in jit.RESTRICTIONS:
+        make = functools.partial(Lanes, *shape, sphere=True, kind=kind)
+        lanes = make()
+        work = lanes.start(words[: lanes.chain.lanes])
+        lanes.chain.advance(work, 200)
+        # The first four lanes are there in every kind.
+        found[kind] = np.concatenate([x[:4].ravel() for x in lanes.overlaps(work)])
+    assert found["avx512"].tobytes() == found["avx2"].tobytes()
+    np.testing.assert_allclose(found["baseline"], found["avx512"], rtol=0, atol=1e-9)
+
+
+def test_lanes_know_nothing_of_each_other():
+    lanes = Lanes(4, 2, 2)
+    lanes.chain.advance(lanes.work, 300)
+    together = lanes.overlaps()
+    for lane in range(lanes.chain.lanes):
+        # Neighbours that have diverged, with streams of their own.
+        wild = Lanes(4, 2, 2)
+        words = streams(77, 0, 0, wild.chain.lanes)
+        words[lane] = streams(2, 0, lane, 1)[0]
+        others = np.arange(wild.chain.lanes) != lane
+        wild.eta[others] = 1e10
+        wild.S[others] = np.nan
+        work = wild.start(words)
+        wild.chain.advance(work, 300)
+        for alone, all_of_them in zip(wild.overlaps(work), together, strict=True):
+            assert alone[lane].tobytes() == all_of_them[lane].tobytes()
+            assert not np.isfinite(alone[others]).any()
+
+
+def test_steps_in_pieces_are_the_same_steps():
+    whole, pieces = Lanes(4, 2, 3), Lanes(4, 2, 3)
+    whole.chain.advance(whole.work, 100)
+    for count in (1, 0, 2, 30, 67):
+        pieces.chain.advance(pieces.work, count)
+    assert pieces.work.tobytes() == whole.work.tobytes()
+
+
+def test_too_few_dimensions_are_refused():
+    with pytest.raises(ValueError, match="fewer dimensions"):
+        Chain(4, Teacher.from_overlaps(np.eye(2)), 5, False, False, jit.target())

@@ -1,0 +1,323 @@
+"""`compare`: agrees with the right ODE, disagrees with wrong ones; its fit and its bad input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import runtime
+from runtime import InputError, compare, integrate
+from runtime.sgd import comparison
+from runtime.sgd.chain import ChainEmitter
+from runtime.sgd.comparison import extrapolate, mean_and_error, observables
+
+Q0, R0 = np.eye(2), np.array([[0.4], [0.1]])
+QUICK = {"n": (100, 200), "eta": 0.2, "alpha": [0.0, 0.5, 1.0], "trajectories": 64, "weights": False}
+
+
+# Verdicts.
+
+
+@pytest.mark.parametrize(
+    ("widths", "options", "settings"),
+    [
+        ((4, 2), {}, {"eta": 0.4}),
+        ((2, 3), {"constraint": "sphere"}, {"eta": 0.5, "label_noise": 0.3}),
+        (
+            (2, 2),
+            {"teacher": "general", "readout": "sqrt"},
+            {"eta": 0.1, "T": [[1.0, 0.5], [0.5, 1.0]], "label_noise": 0.1},
+        ),
+    ],
+    ids=["free", "sphere", "general"],
+)
+def test_sgd_agrees_with_the_derived_ode(system_of, widths, options, settings):
+    system = system_of(*widths, **options)
+    R = 0.2 * np.arange(widths[0] * widths[1]).reshape(widths) / (widths[0] * widths[1])
+    Q = np.eye(widths[0])
+    result = compare(
+        system, Q, R, n=(300, 600, 1200), alpha=3.0, trajectories=200, weights=False, seed=1, **settings
+    )
+    assert result.attrs["verdict"] == "agree"
+    assert 0.0 < result.attrs["deviation"] < result.attrs["allowed"] < 7.0
+    # Nothing but the start, and norms on the sphere, is left out.
+    p, pstar = widths
+    entries = 1 + p * (p + 1) // 2 + p * pstar - (p if "constraint" in options else 0)
+    assert result.attrs["comparisons"] == 199 * entries
+    # One in a thousand right theories is rejected, whatever the number of comparisons.
+    chance = 2.0 * stats.t.sf(result.attrs["allowed"], 199) * result.attrs["comparisons"]
+    assert chance == pytest.approx(1e-3)
+    theory = integrate(system, Q, R, alpha=result["alpha"], **settings)
+    np.testing.assert_allclose(result["loss"], theory["loss"], rtol=0, atol=1e-6)
+
+
+LONG = {"n": (1000, 2000, 4000), "eta": 0.2, "trajectories": 1000, "weights": False}
+LONG |= {"alpha": np.arange(0.0, 5.1)}
+
+
+def test_the_long_comparison_agrees(system_of):
+    result = compare(system_of(2, 1), Q0, R0, **LONG)
+    assert result.attrs["verdict"] == "agree"
+
+
+@pytest.mark.parametrize("wrong", ["two percent less", "two percent more", "no noise", "no label noise"])
+def test_wrong_odes_are_found(system_of, monkeypatch, wrong):
+    def other(system, Q, R, *, eta, label_noise, **settings):
+        if wrong.startswith("two"):
+            eta *= 0.98 if wrong.endswith("less") else 1.02
+        elif wrong == "no noise":
+            system = system_of(2, 1, flow="gradient")
+        else:
+            label_noise = 0.0
+        return integrate(system, Q, R, eta=eta, label_noise=label_noise, **settings)
+
+    monkeypatch.setattr(comparison, "integrate", other)
+    noise = 0.1 if wrong == "no label noise" else 0.0
+    result = compare(system_of(2, 1), Q0, R0, label_noise=noise, **LONG)
+    assert result.attrs["verdict"] == "disagree"
+    assert result.attrs["deviation"] > 1.2 * result.attrs["allowed"]
+    # Where the deviation is largest is named.
+    name, time = result.attrs["where"].split(" at alpha = ")
+    assert name in result["observable"]
+    limit = result["limit"].sel(observable=name, alpha=float(time))
+    error = result["limit_error"].sel(observable=name, alpha=float(time))
+    assert abs(limit / error) == pytest.approx(result.attrs["deviation"])
+
+
+def test_divergence_is_undecided(system_of):
+    result = compare(system_of(2, 1), Q0, R0, n=(10, 20), eta=1.0, alpha=10.0, weights=False)
+    assert result.attrs["verdict"] == "undecided"
+    assert "deviation" not in result.attrs
+    assert (result["diverged"] > 0).all()
+    assert np.isfinite(result["loss_mean"][:, 0]).all()
+    assert np.isnan(result["loss_mean"][:, -1]).all()
+
+
+def test_one_diverged_run_is_enough(system_of, monkeypatch):
+    simulate = comparison.simulate
+
+    def damaged(*arguments, **settings):
+        runs = simulate(*arguments, **settings)
+        if settings["n"] == 200:
+            runs["status"][3] = "diverged"
+        return runs
+
+    monkeypatch.setattr(comparison, "simulate", damaged)
+    result = compare(system_of(2, 1), Q0, R0, **QUICK)
+    assert result.attrs["verdict"] == "undecided"
+    np.testing.assert_array_equal(result["diverged"], [0, 1])
+
+
+# Weights.
+
+SPHERE = {"n": (12, 24), "eta": 0.5, "alpha": [1.0, 2.0], "trajectories": 500, "label_noise": 0.5}
+
+
+def test_weights_are_compared_with_the_chain(system_of):
+    result = compare(system_of(2, 1, constraint="sphere"), Q0, R0, weights=True, **SPHERE)
+    assert 0.0 < result.attrs["weights_deviation"] < result.attrs["weights_allowed"] < 6.0
+
+
+@pytest.mark.usefixtures("recompiled")
+def test_weights_find_a_wrong_chain(system_of, monkeypatch):
+    monkeypatch.setattr(ChainEmitter, "_other_directions", lambda emitter, _: emitter.vector.constant(0.0))
+    result = compare(system_of(2, 1, constraint="sphere"), Q0, R0, weights=True, **SPHERE)
+    assert result.attrs["weights_deviation"] > 1.2 * result.attrs["weights_allowed"]
+
+
+def test_weights_that_are_not_finite_are_no_agreement(system_of, monkeypatch):
+    simulate = comparison.simulate
+
+    def damaged(*arguments, **settings):
+        runs = simulate(*arguments, **settings)
+        if settings["method"] == "weights":
+            for name in ("Q", "R", "loss"):
+                runs[name][3, 1:] = np.nan
+            runs["status"][3] = "diverged"
+        return runs
+
+    monkeypatch.setattr(comparison, "simulate", damaged)
+    result = compare(system_of(2, 1, constraint="sphere"), Q0, R0, weights=True, **SPHERE)
+    deviation = result.attrs.get("weights_deviation", np.inf)
+    assert result.attrs["verdict"] == "undecided" or not deviation <= result.attrs["weights_allowed"]
+
+
+def test_weights_are_run_if_they_are_cheap(system_of, monkeypatch):
+    settings = {**QUICK, "weights": None}
+    system = system_of(2, 1)
+    assert "weights_deviation" in compare(system, Q0, R0, **settings).attrs
+    monkeypatch.setattr(comparison, "AFFORDABLE_WEIGHTS", 1e3)
+    assert "weights_deviation" not in compare(system, Q0, R0, **settings).attrs
+    assert "weights_deviation" in compare(system, Q0, R0, **{**settings, "weights": True}).attrs
+
+
+# The dataset.
+
+
+def test_dataset(system_of):
+    system = system_of(2, 1)
+    result = compare(system, Q0, R0, seed=3, **QUICK)
+    assert result["Q_mean"].dims == ("n", "alpha", "i", "j")
+    assert result["R_error"].dims == ("n", "alpha", "i", "r")
+    assert result["loss_mean"].dims == result["loss_spread"].dims == ("n", "alpha")
+    assert result["limit"].dims == ("observable", "alpha")
+    assert result["observable"].values.tolist() == ["loss", "Q_1_1", "Q_1_2", "Q_2_2", "R_1_1", "R_2_1"]
+    np.testing.assert_array_equal(result["n"], [100, 200])
+    np.testing.assert_array_equal(result["alpha"], [0.0, 0.5, 1.0])
+    assert {"trajectories": 64, "seed": 3, "eta": 0.2, "p": 2}.items() <= result.attrs.items()
+    # From the same seed the same numbers; from another one others.
+    assert compare(system, Q0, R0, seed=3, **QUICK).identical(result)
+    other = compare(system, Q0, R0, seed=4, **QUICK)
+    assert not np.isin(other["loss_mean"].values[:, 1:], result["loss_mean"].values[:, 1:]).any()
+    # The start is exact.
+    np.testing.assert_allclose(result["Q_mean"][:, 0], np.tile(Q0, (2, 1, 1)), atol=1e-15)
+    assert (result["loss_error"][:, 0] < 1e-15).all()
+
+
+def test_simulations_are_independent(system_of, monkeypatch):
+    seeds = []
+    simulate = comparison.simulate
+
+    def watched(*arguments, **settings):
+        seeds.append(settings["seed"])
+        return simulate(*arguments, **settings)
+
+    monkeypatch.setattr(comparison, "simulate", watched)
+    for seed in (0, 1):
+        compare(system_of(2, 1), Q0, R0, seed=seed, **{**QUICK, "weights": True})
+    assert len(set(seeds)) == len(seeds) == 6
+
+
+def test_times_need_not_begin_at_zero(system_of):
+    with_start = compare(system_of(2, 1), Q0, R0, **QUICK)
+    without = compare(system_of(2, 1), Q0, R0, **{**QUICK, "alpha": [0.5, 1.0]})
+    for name in ("loss", "Q", "R", "loss_mean", "Q_mean"):
+        np.testing.assert_allclose(without[name], with_start[name].isel(alpha=[1, 2]), atol=1e-9)
+    assert without.attrs["comparisons"] == with_start.attrs["comparisons"] == 12
+
+
+def test_times_are_rounded_to_steps_at_the_smallest_n(system_of):
+    result = compare(system_of(2, 1), Q0, R0, **{**QUICK, "n": (10, 30), "alpha": [0.12, 0.97, 1.0]})
+    np.testing.assert_array_equal(result["alpha"], [0.1, 1.0])
+
+
+def test_progress_reaches_its_total(system_of):
+    seen = []
+    settings = {**QUICK, "weights": True}
+    compare(system_of(2, 1), Q0, R0, progress=lambda *now: seen.append(now), **settings)
+    total = 64 * (100 + 200 + 100)
+    assert {now[1] for now in seen} == {total}
+    done = [now[0] for now in seen]
+    assert done == sorted(done)
+    assert done[-1] == total
+
+
+# The parts.
+
+
+def test_extrapolation_is_a_weighted_fit():
+    rng = np.random.default_rng(1)
+    n = np.array([100.0, 200.0, 400.0, 1000.0])
+    deviation, error = rng.standard_normal((4, 5, 3)), rng.uniform(0.1, 2.0, (4, 5, 3))
+    found = extrapolate(deviation, error, n)
+    for place in np.ndindex(5, 3):
+        at = (slice(None), *place)
+        (bias, limit), covariance = np.polyfit(1.0 / n, deviation[at], 1, w=1.0 / error[at], cov="unscaled")
+        expected = [limit, np.sqrt(covariance[1, 1]), bias, np.sqrt(covariance[0, 0])]
+        np.testing.assert_allclose([part[place] for part in found], expected, rtol=1e-9)
+
+
+def test_extrapolation_of_two_sizes_and_of_exact_numbers():
+    n = np.array([100.0, 400.0])
+    limit, error, bias, bias_error = extrapolate(0.5 + 7.0 / n, np.zeros(2), n)
+    assert (limit, bias) == (pytest.approx(0.5), pytest.approx(7.0))
+    assert (error, bias_error) == (0.0, 0.0)
+    # An error at one N only says nothing about weights.
+    assert extrapolate(0.5 + 7.0 / n, np.array([0.0, 1.0]), n)[1] == 0.0
+    limit, error, *_ = extrapolate(0.5 + 7.0 / n, np.array([0.3, 0.1]), n)
+    assert limit == pytest.approx(0.5)
+    # limit = (400 d₂ − 100 d₁)/300.
+    assert error == pytest.approx(np.hypot(400 * 0.1, 100 * 0.3) / 300)
+
+
+def test_mean_and_error():
+    x = np.random.default_rng(2).standard_normal((50, 4))
+    mean, error = mean_and_error(x)
+    np.testing.assert_allclose(mean, x.mean(axis=0))
+    np.testing.assert_allclose(error, np.sqrt(np.sum((x - mean) ** 2, axis=0) / 49 / 50))
+    x[3, 1] = np.nan
+    mean, error = mean_and_error(x)
+    assert np.isnan(mean).tolist() == np.isnan(error).tolist() == [False, True, False, False]
+
+
+def test_observables_are_all_independent_entries(system_of):
+    runs = runtime.simulate(system_of(2, 3).model, n=50, eta=0.1, alpha=[0.0, 0.2], trajectories=3)
+    names, found = observables(runs)
+    assert len(names) == len(set(names)) == found.shape[-1] == 1 + 3 + 6
+    for name, x in zip(names, np.moveaxis(found, -1, 0), strict=True):
+        letter, *indices = name.split("_")
+        place = (..., *(int(k) - 1 for k in indices))
+        np.testing.assert_array_equal(x, runs[letter].values[place] if indices else runs["loss"])
+
+
+# Bad input.
+
+BAD = {
+    "one N": ({"n": (100,)}, "n"),
+    "no N": ({"n": ()}, "n"),
+    "N descends": ({"n": (200, 100)}, "n"),
+    "N twice": ({"n": (100, 100)}, "n"),
+    "N of 0": ({"n": (0, 100)}, "n"),
+    "N too large": ({"n": (100, 10**10)}, "n"),
+    "N not whole": ({"n": (100, 150.5)}, "n"),
+    "N no multiple": ({"n": (100, 130), "alpha": [0.0, 0.01, 1.0]}, "n"),
+    "few runs": ({"trajectories": 15}, "trajectories"),
+    "runs not whole": ({"trajectories": 64.0}, "trajectories"),
+    "eta of 0": ({"eta": 0.0}, "eta"),
+    "rates of each run": ({"eta": [0.1] * 64}, "eta"),
+    "negative noise": ({"label_noise": -1.0}, "label_noise"),
+    "alpha of 0": ({"alpha": 0.0}, "alpha"),
+    "alpha of no step": ({"alpha": 0.004}, "alpha"),
+    "T": ({"T": [[1.0]]}, "T"),
+    "negative seed": ({"seed": -1}, "seed"),
+    "seed too large": ({"seed": 2**63}, "seed"),
+    "seed not whole": ({"seed": 1.5}, "seed"),
+    "no threads": ({"threads": 0}, "threads"),
+}
+
+
+@pytest.mark.parametrize(("options", "name"), BAD.values(), ids=BAD)
+def test_bad_input_names_the_option_in_one_line(system_of, options, name):
+    with pytest.raises(InputError) as caught:
+        compare(system_of(2, 1), Q0, R0, **{**QUICK, **options})
+    assert caught.value.option == name
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("Q", "R", "name"),
+    [
+        (np.eye(3), R0, "Q0"),
+        (np.tile(Q0, (64, 1, 1)), np.tile(R0, (64, 1, 1)), "Q0"),
+        (Q0, np.full((2, 1), 0.9), "R0"),
+        (Q0, np.zeros((1, 2)), "R0"),
+    ],
+    ids=["widths", "one a run", "too large", "transposed"],
+)
+def test_bad_starts_are_refused(system_of, Q, R, name):
+    with pytest.raises(InputError) as caught:
+        compare(system_of(2, 1), Q, R, **QUICK)
+    assert caught.value.option == name
+
+
+def test_gradient_flow_is_refused(system_of):
+    with pytest.raises(InputError) as caught:
+        compare(system_of(2, 1, flow="gradient"), Q0, R0, **QUICK)
+    assert caught.value.option == "flow"
+
+
+def test_a_single_time_that_is_no_step_of_all_n(system_of):
+    with pytest.raises(InputError) as caught:
+        compare(system_of(2, 1), Q0, R0, **{**QUICK, "n": (10, 15), "alpha": [0.1]})
+    assert caught.value.option == "n"

@@ -1,0 +1,140 @@
+"""Coordinates along the teacher and beyond: any T, any overlaps, also where C is singular."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from runtime.errors import InputError
+from runtime.sgd.coordinates import Teacher, beyond
+
+ROOM = 12
+
+
+def random_T(pstar: int, rank: int, seed: int = 1) -> np.ndarray:
+    weights = np.random.default_rng(seed).standard_normal((pstar, rank))
+    return weights @ weights.T / max(rank, 1)
+
+
+TEACHERS = {
+    "orthonormal": np.eye(3),
+    "scaled": 2.5 * np.eye(3),
+    "diagonal": np.diag([0.3, 4.0, 1.0]),
+    "general": random_T(3, 5),
+    "correlated": 0.3 * np.eye(3) + 0.7,
+    "singular": random_T(4, 2),
+    "equal": np.ones((3, 3)),
+    "with a zero": np.diag([1.0, 0.0, 2.0]),
+    "zero": np.zeros((3, 3)),
+    "one": np.array([[0.25]]),
+    "large": 1e8 * random_T(4, 2),
+    "small": 1e-8 * random_T(3, 5),
+}
+
+
+@pytest.mark.parametrize("T", TEACHERS.values(), ids=TEACHERS)
+def test_the_factor_of_T(T):
+    teacher = Teacher.from_overlaps(T)
+    scale = max(np.abs(T).max(), 1e-300)
+    assert teacher.rank == np.linalg.matrix_rank(T) == teacher.factor.shape[1]
+    np.testing.assert_allclose(teacher.factor @ teacher.factor.T, T, atol=1e-14 * scale)
+    square = teacher.factor.T @ teacher.factor
+    np.testing.assert_allclose(square, np.diag(teacher.weights), atol=1e-14 * scale)
+    assert (teacher.weights > 0.0).all()
+
+
+def test_an_orthonormal_teacher_is_its_own_axes():
+    teacher = Teacher.from_overlaps(np.eye(4))
+    np.testing.assert_array_equal(teacher.factor, np.eye(4))
+    np.testing.assert_array_equal(teacher.weights, 1.0)
+
+
+def overlaps_of(T: np.ndarray, students: str, p: int = 4, runs: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Q and R of some weights; the teacher's are the rows of a square root of T."""
+    rng = np.random.default_rng(2)
+    eigenvalues, vectors = np.linalg.eigh(T)
+    teacher = np.zeros((len(T), ROOM))
+    # Why: the root of an eigenvalue that is rounding would not be small.
+    real = np.where(eigenvalues > 1e-12 * eigenvalues[-1], eigenvalues, 0.0)
+    teacher[:, : len(T)] = vectors * np.sqrt(real)
+    W = rng.standard_normal((runs, p, ROOM))
+    if students == "parallel":
+        W[:, 1:] = W[:, :1] * np.array([2.0, -1.0, 0.5])[:, None]
+    elif students == "within the teacher":
+        W = rng.standard_normal((runs, p, len(T))) @ teacher
+    elif students == "zero":
+        W[:, 1:3] = 0.0
+    elif students == "all zero":
+        W[:] = 0.0
+    elif students == "orthogonal to it":
+        W[:, :, : len(T)] = 0.0
+    return W @ np.swapaxes(W, 1, 2), W @ teacher.T
+
+
+@pytest.mark.parametrize(
+    "students", ["any", "parallel", "within the teacher", "zero", "all zero", "orthogonal to it"]
+)
+@pytest.mark.parametrize("T", TEACHERS.values(), ids=TEACHERS)
+def test_overlaps_come_back(T, students):
+    teacher = Teacher.from_overlaps(T)
+    Q, R = overlaps_of(T, students)
+    A = teacher.along(R)
+    S = beyond(Q, A, ROOM - teacher.rank)
+    assert A.shape == (5, 4, teacher.rank)
+    assert S.shape == (5, 4, 4)
+    np.testing.assert_array_equal(S, np.tril(S))
+    assert (np.diagonal(S, axis1=1, axis2=2) >= 0.0).all()
+    found_Q, found_R = teacher.overlaps(A, S)
+    scale = max(np.abs(Q).max(), 1e-300)
+    np.testing.assert_allclose(found_Q, Q, atol=1e-13 * scale)
+    np.testing.assert_allclose(found_R, R, atol=1e-13 * max(np.abs(R).max(), 1e-300))
+    # And coordinates again, although those of rank-deficient students are not unique.
+    if students == "any":
+        again = beyond(found_Q, teacher.along(found_R), ROOM - teacher.rank)
+        np.testing.assert_allclose(again, S, atol=1e-9 * np.sqrt(scale))
+
+
+def test_overlaps_of_one_run_and_of_many():
+    teacher = Teacher.from_overlaps(TEACHERS["general"])
+    Q, R = overlaps_of(TEACHERS["general"], "any")
+    A = teacher.along(R)
+    S = beyond(Q, A, 8)
+    for k in range(5):
+        np.testing.assert_allclose(teacher.along(R[k]), A[k], rtol=1e-14)
+        np.testing.assert_allclose(beyond(Q[k], A[k], 8), S[k], rtol=0, atol=1e-13)
+        for one, all_of_them in zip(teacher.overlaps(A[k], S[k]), teacher.overlaps(A, S), strict=True):
+            np.testing.assert_allclose(one, all_of_them[k], rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("dimensions", [0, 1, 2, 3, 4, 9])
+def test_as_many_columns_as_there_are_dimensions(dimensions):
+    rng = np.random.default_rng(3)
+    A, others = rng.standard_normal((6, 4, 2)), rng.standard_normal((6, 4, dimensions))
+    Q = A @ np.swapaxes(A, 1, 2) + others @ np.swapaxes(others, 1, 2)
+    S = beyond(Q, A, dimensions)
+    assert (S[:, :, dimensions:] == 0.0).all()
+    np.testing.assert_allclose(S @ np.swapaxes(S, 1, 2), Q - A @ np.swapaxes(A, 1, 2), atol=1e-12)
+
+
+@pytest.mark.parametrize("dimensions", [0, 1, 3])
+def test_weights_that_do_not_fit_are_refused(dimensions):
+    rng = np.random.default_rng(3)
+    others = rng.standard_normal((6, 4, dimensions + 1))
+    # One run is enough.
+    others[:5, :, -1] = 0.0
+    Q = others @ np.swapaxes(others, 1, 2)
+    with pytest.raises(InputError, match=f"more than {dimensions} dimensions") as caught:
+        beyond(Q, np.zeros((6, 4, 1)), dimensions)
+    assert caught.value.option == "n"
+    assert "\n" not in str(caught.value)
+    beyond(Q[:5], np.zeros((5, 4, 1)), dimensions)
+
+
+def test_rounding_does_not_count_as_a_dimension():
+    rng = np.random.default_rng(4)
+    for scale in (1e-6, 1.0, 1e6):
+        others = scale * rng.standard_normal((50, 4, 2))
+        Q = others @ np.swapaxes(others, 1, 2)
+        Q *= 1.0 + 1e-15 * rng.standard_normal(Q.shape)
+        S = beyond(Q, np.zeros((50, 4, 1)), 2)
+        np.testing.assert_allclose(S @ np.swapaxes(S, 1, 2), Q, atol=1e-13 * np.abs(Q).max())

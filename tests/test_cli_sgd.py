@@ -1,0 +1,479 @@
+"""The commands simulate and compare: what they print and write, exit codes, and how they refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+
+import cli
+import derive
+import runtime
+from derive import model as derive_model
+from runtime.sgd import comparison
+
+ROOT = Path(__file__).parent.parent
+SMALL = "--p 2 --pstar 1 --eta 0.2"
+SIMULATE = f"simulate {SMALL} --n 50 --trajectories 9 --alpha 0,0.5,1 --seed 3"
+COMPARE = f"compare {SMALL} --n 100,200 --trajectories 32 --alpha 0,0.5,1 --no-weights"
+
+
+@pytest.fixture(scope="session")
+def derived(tmp_path_factory):
+    """A folder with the system of most tests."""
+    folder = tmp_path_factory.mktemp("cli") / "generated"
+    derive.overlap_odes(derive.Model(2, 1)).write(folder)
+    return folder
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Run a command line in an empty folder; returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(line: str, *more: str):
+        code = cli.run([*shlex.split(line), *more])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def compare(call, derived):
+    return lambda line, *more: call(line, "--generated", str(derived), *more)
+
+
+def refused(result, option, tmp_path, files=()):
+    code, out, err = result
+    assert (code, out) == (2, "")
+    assert err.startswith(f"cli: {option}: ")
+    assert err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
+
+
+# --- simulate ----------------------------------------------------------------------------
+
+
+def test_simulate_prints_a_table_and_writes_nothing(call, tmp_path):
+    code, out, err = call(SIMULATE)
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert lines[0].split() == ["alpha", "mean", "loss", "error", "deviation", "mean", "Q_ii", "runs"]
+    rows = [[float(x) for x in line.split()] for line in lines[1:-1]]
+    assert lines[-1] == "status: 9 ok, chain at n = 50"
+    runs = runtime.simulate(derive.Model(2, 1), n=50, eta=0.2, alpha=[0, 0.5, 1], trajectories=9, seed=3)
+    for row, k in zip(rows, range(3), strict=True):
+        loss = runs["loss"].values[:, k]
+        norm = np.trace(runs["Q"].values[:, k], axis1=1, axis2=2).mean() / 2
+        spread = loss.std(ddof=1)
+        expected = [runs["alpha"].values[k], loss.mean(), spread / 3, spread, norm, 9]
+        np.testing.assert_allclose(row, expected, rtol=0.01, atol=1e-6)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_table_is_cut(call):
+    _, out, _ = call("simulate --p 1 --pstar 1 --n 100 --eta 0.1 --alpha 2 --trajectories 1")
+    lines = out.splitlines()
+    assert len(lines) == 13
+    assert float(lines[1].split()[0]) == 0.0
+    assert float(lines[-2].split()[0]) == 2.0
+
+
+def test_simulate_speaks_json(call):
+    code, out, err = call(f"{SIMULATE} --json --quiet --label-noise 0.1 --constraint sphere")
+    runs = json.loads(out)
+    assert (code, err) == (0, "")
+    assert runs["alpha"] == [0.0, 0.5, 1.0]
+    assert runs["status"] == ["ok"] * 9
+    assert np.shape(runs["Q"]) == (9, 3, 2, 2)
+    assert np.shape(runs["loss"]) == (9, 3)
+    assert runs["attributes"]["n"] == 50
+    assert runs["attributes"]["method"] == "chain"
+    assert runs["attributes"]["label_noise"] == 0.1
+    np.testing.assert_allclose(np.diagonal(runs["Q"], axis1=2, axis2=3), 1.0, rtol=1e-14)
+
+
+def test_simulate_writes_netcdf_and_figures(call, tmp_path):
+    code, _, err = call(f"{SIMULATE} --out runs.nc --plot runs.svg")
+    assert code == 0
+    assert err.splitlines() == ["wrote runs.nc", "wrote runs.svg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs.nc", "runs.svg"]
+    assert "<svg" in (tmp_path / "runs.svg").read_text()[:1000]
+    runs = runtime.simulate(derive.Model(2, 1), n=50, eta=0.2, alpha=[0, 0.5, 1], trajectories=9, seed=3)
+    with xarray.open_dataset(tmp_path / "runs.nc") as saved:
+        for name in ("Q", "R", "loss", "alpha_end", "status"):
+            np.testing.assert_array_equal(saved[name], runs[name])
+        assert runs.attrs.items() <= saved.attrs.items()
+        assert (saved.attrs["q0"], saved.attrs["seed"]) == (1.0, 3)
+    code, _, err = call(f"{SIMULATE} --plot runs.png")
+    assert err == "wrote runs.png\n"
+    assert (tmp_path / "runs.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_threads_do_not_matter_and_seeds_do(call):
+    outputs = [call(f"{SIMULATE} {more}")[1] for more in ("--threads 1", "--threads 3", "--seed 4")]
+    assert outputs[0] == outputs[1] != outputs[2]
+
+
+def test_weights_on_request_and_where_n_is_small(call):
+    code, out, err = call(f"{SIMULATE} --method weights")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == "status: 9 ok, weights at n = 50"
+    line = "simulate --p 4 --pstar 2 --eta 0.02 --alpha 1 --trajectories 3 --n"
+    code, out, err = call(f"{line} 5")
+    assert code == 0
+    assert out.splitlines()[-1] == "status: 3 ok, weights at n = 5"
+    assert err == "n = 5 is less than p + p*: the weights themselves were run\n"
+    assert call(f"{line} 6")[2] == ""
+    assert call(f"{line} 5 --quiet")[2] == ""
+
+
+def test_simulate_from_ideal_and_from_given_overlaps(call, tmp_path):
+    code, out, _ = call(f"{SIMULATE} --ideal 0.1 --q0 0.5 --json")
+    runs = json.loads(out)
+    assert code == 0
+    first = np.array(runs["Q"])[:, 0]
+    np.testing.assert_allclose(first, np.broadcast_to(0.5 * np.eye(2), first.shape), atol=1e-15)
+    assert len({run[0][0][0] for run in runs["R"]}) == 9
+    assert runs["attributes"]["ideal"] == 0.1
+    Q, R = np.array([[1.0, 0.3], [0.3, 0.8]]), np.array([[0.2], [0.4]])
+    np.savez(tmp_path / "start.npz", Q=Q, R=R)
+    code, out, _ = call(f"{SIMULATE} --overlaps start.npz --json")
+    runs = json.loads(out)
+    assert code == 0
+    assert runs["attributes"]["overlaps"] == "start.npz"
+    for k in range(9):
+        np.testing.assert_allclose(runs["Q"][k][0], Q, atol=1e-15)
+        np.testing.assert_allclose(runs["R"][k][0], R, atol=1e-15)
+
+
+def test_simulate_goes_on_from_the_last_state_of_each_run(call, tmp_path):
+    assert call(f"{SIMULATE} --out runs.nc")[0] == 0
+    code, out, _ = call(f"{SIMULATE} --overlaps runs.nc --json")
+    runs = json.loads(out)
+    assert code == 0
+    with xarray.open_dataset(tmp_path / "runs.nc") as saved:
+        np.testing.assert_allclose(np.array(runs["Q"])[:, 0], saved["Q"][:, -1], atol=1e-14)
+        np.testing.assert_allclose(np.array(runs["R"])[:, 0], saved["R"][:, -1], atol=1e-14)
+    refused(
+        call(f"{SIMULATE} --overlaps runs.nc --trajectories 8"), "--trajectories", tmp_path, ["runs.nc"]
+    )
+
+
+def test_simulate_correlated_teachers(call):
+    line = "simulate --p 2 --pstar 3 --teacher general --teacher-correlation 0.3 --n 40 --eta 0.1"
+    code, out, _ = call(f"{line} --alpha 0,1 --trajectories 2 --readout sqrt --json")
+    runs = json.loads(out)
+    assert code == 0
+    np.testing.assert_allclose(runs["T"], 0.7 * np.eye(3) + 0.3)
+    assert runs["attributes"]["readout"] == "sqrt"
+
+
+def test_diverged_runs_are_a_result(call, tmp_path):
+    line = "simulate --p 1 --pstar 1 --n 10 --eta 1 --alpha 8 --trajectories 20 --label-noise 1"
+    code, out, err = call(f"{line} --plot runs.png --out runs.nc")
+    assert (code, err) == (0, "wrote runs.nc\nwrote runs.png\n")
+    assert out.splitlines()[-1] == "status: 20 diverged, chain at n = 10"
+    assert out.splitlines()[-2].split()[1:] == ["nan"] * 4 + ["0"]
+    runs = json.loads(call(f"{line} --json")[1])
+    assert runs["loss"][0][0] is not None
+    assert runs["loss"][0][-1] is None
+    # What is not there cannot be gone on from.
+    refused(call(f"{line} --overlaps runs.nc"), "--overlaps", tmp_path, ["runs.nc", "runs.png"])
+
+
+def test_a_figure_of_runs_that_all_diverged_before_the_first_time(call):
+    line = "simulate --p 1 --pstar 1 --n 10 --eta 50 --alpha 5,6 --trajectories 9"
+    assert call(f"{line} --plot runs.png")[0] == 0
+
+
+# --- compare -----------------------------------------------------------------------------
+
+
+def test_compare_agrees_and_says_so(compare, tmp_path):
+    code, out, err = compare(COMPARE)
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert " ".join(lines[0].split()) == "alpha loss (ODE) N = 100 error N = 200 error"
+    assert [float(line.split()[0]) for line in lines[1:4]] == [0.0, 0.5, 1.0]
+    assert lines[4].startswith("N = 100: N |mean loss - ODE| = ")
+    assert lines[5].startswith("N = 200: ")
+    assert lines[6].startswith("SGD agrees with the ODE as N grows: largest deviation ")
+    assert "for 12 comparisons" in lines[6]
+    assert list(tmp_path.iterdir()) == []
+    assert "chain and weights differ by at most" in compare(f"{COMPARE} --weights")[1]
+
+
+def test_compare_writes_netcdf_figures_and_json(compare, tmp_path):
+    code, out, err = compare(f"{COMPARE} --json --out c.nc --plot c.png --ideal 0.05 --q0 0.7")
+    result = json.loads(out)
+    assert (code, err) == (0, "wrote c.nc\nwrote c.png\n")
+    assert result["attributes"]["verdict"] == "agree"
+    assert result["attributes"]["ideal"] == 0.05
+    assert result["alpha"] == [0.0, 0.5, 1.0]
+    assert np.shape(result["Q_mean"]) == (2, 3, 2, 2)
+    np.testing.assert_allclose(result["Q"][0], 0.7 * np.eye(2))
+    assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
+    with xarray.open_dataset(tmp_path / "c.nc") as saved:
+        np.testing.assert_array_equal(saved["n"], [100, 200])
+        np.testing.assert_array_equal(saved["loss_mean"], result["loss_mean"])
+        assert saved["observable"].values.tolist()[0] == "loss"
+        assert saved.attrs["verdict"] == "agree"
+    assert compare(f"{COMPARE} --quiet --plot c.svg")[2] == ""
+    assert "<svg" in (tmp_path / "c.svg").read_text()[:1000]
+
+
+def test_json_names_the_sizes_and_the_observables(compare):
+    result = json.loads(compare(f"{COMPARE} --json")[1])
+    assert result["n"] == [100, 200]
+    assert len(result["observable"]) == len(result["limit"])
+
+
+def test_compare_from_given_overlaps(compare, tmp_path):
+    Q, R = np.array([[1.0, 0.3], [0.3, 0.8]]), np.array([[0.2], [0.4]])
+    np.savez(tmp_path / "start.npz", Q=Q, R=R)
+    code, out, _ = compare(f"{COMPARE} --overlaps start.npz --json")
+    result = json.loads(out)
+    assert code == 0
+    np.testing.assert_array_equal(result["Q"][0], Q)
+    assert result["attributes"]["overlaps"] == "start.npz"
+    assert "ideal" not in result["attributes"]
+
+
+def test_compare_disagrees_with_a_wrong_ode(compare, monkeypatch, tmp_path):
+    right = comparison.integrate
+
+    def wrong(*arguments, eta, **settings):
+        return right(*arguments, eta=1.5 * eta, **settings)
+
+    monkeypatch.setattr(comparison, "integrate", wrong)
+    line = f"compare {SMALL} --n 200,400 --trajectories 200 --alpha 0,1,2 --no-weights"
+    code, out, err = compare(f"{line} --out c.nc")
+    assert (code, err) == (1, "wrote c.nc\n")
+    assert out.splitlines()[-1].startswith("SGD differs from the ODE as N grows: largest deviation ")
+    with xarray.open_dataset(tmp_path / "c.nc") as saved:
+        assert saved.attrs["verdict"] == "disagree"
+
+
+def test_compare_is_undecided_when_runs_diverge(compare, tmp_path):
+    line = f"compare {SMALL} --n 10,20 --eta 5 --alpha 5 --trajectories 20 --no-weights"
+    code, out, err = compare(f"{line} --out c.nc --plot c.png")
+    assert (code, err) == (1, "wrote c.nc\nwrote c.png\n")
+    assert out.splitlines()[-1] == "undecided: 40 runs diverged, and the mean of the others is biased"
+    with xarray.open_dataset(tmp_path / "c.nc") as saved:
+        np.testing.assert_array_equal(saved["diverged"], [20, 20])
+    assert json.loads(compare(f"{line} --json")[1])["loss_mean"][0][-1] is None
+
+
+@pytest.mark.parametrize("weights", ["--weights", "--no-weights"])
+def test_compare_when_all_runs_diverge_before_the_first_time(compare, weights):
+    line = f"compare {SMALL} --n 10,20 --eta 20 --alpha 5,6 --trajectories 20 {weights}"
+    code, _, err = compare(line)
+    assert (code, err) == (1, "")
+
+
+def test_compare_derives_on_demand(call, tmp_path):
+    code, _, err = call("compare --p 1 --pstar 1 --eta 0.1 --alpha 0.5 --n 50,100 --trajectories 16")
+    assert (code, err) == (0, "")
+    assert {path.name for path in tmp_path.iterdir()} == {"generated"}
+
+
+@pytest.mark.parametrize("options", ["--trajectories 5", "--flow gradient", "--out run.txt", "--ideal 3"])
+def test_bad_options_leave_no_derived_system(call, tmp_path, options):
+    refused(call(f"compare --p 1 --pstar 1 {options}"), options.split()[0], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options", ["--n 100", "--n 100,133", "--eta 0", "--label-noise -1", "--alpha 1e-9", "--threads 0"]
+)
+def test_no_bad_option_leaves_a_derived_system(call, tmp_path, options):
+    refused(call(f"compare --p 1 --pstar 1 {options}"), options.split()[0], tmp_path)
+
+
+# --- what is refused ---------------------------------------------------------------------
+
+BAD_WIDTHS = ("0", "-1", "1.5", "")
+COMMON = [
+    *(("--p", value) for value in BAD_WIDTHS),
+    *(("--pstar", value) for value in BAD_WIDTHS),
+    *(("--eta", value) for value in ("0", "-1", "nan", "inf", "x", "")),
+    *(("--label-noise", value) for value in ("-1", "nan", "inf")),
+    *(("--alpha", value) for value in ("0", "-1", "nan", "3,2", "1,1", "1,,2", "1e400", "1e-9", "1e30")),
+    *(("--seed", value) for value in ("-1", "1.0", str(2**63))),
+    *(("--q0", value) for value in ("0", "-1", "nan")),
+    *(("--ideal", value) for value in ("-1", "2", "nan")),
+    *(("--threads", value) for value in ("0", "-1", "4097", "many")),
+    *(("--trajectories", value) for value in ("0", "-1", "1e3", str(2**41), str(10**10))),
+    *(("--constraint", value) for value in ("", "ball")),
+    *(("--flow", value) for value in ("", "adam", "gradient")),
+    *(("--teacher", value) for value in ("", "none")),
+    *(("--readout", value) for value in ("", "max")),
+    *(("--teacher-correlation", value) for value in ("0.5", "nan")),
+    *(("--overlaps", value) for value in ("missing.npz", "missing.nc", "run.txt", ".")),
+    *(("--out", value) for value in ("run.txt", "run", ".", "no/folder/run.nc", "/dev/null")),
+    *(("--plot", value) for value in ("run.gif", "run", ".", "no/folder/run.png")),
+]
+BAD_SIMULATE = [
+    *COMMON,
+    *(("--n", value) for value in ("0", "1", "-5", "1.5", "100,200", str(10**9 + 1), "1" + "0" * 19)),
+    *(("--method", value) for value in ("", "euler", "prince8")),
+]
+BAD_COMPARE = [
+    *COMMON,
+    *(("--n", value) for value in ("0", "100", "100,100", "200,100", "100,", "100,133", "1.5,3", "0,5")),
+    ("--trajectories", "15"),
+    ("--generated", "a" * 300),
+]
+
+
+@pytest.mark.parametrize(("option", "value"), BAD_SIMULATE)
+def test_simulate_names_the_option_in_one_line_and_writes_nothing(call, tmp_path, option, value):
+    refused(call("simulate --quiet --alpha 0.01", option, value), option, tmp_path)
+
+
+@pytest.mark.parametrize(("option", "value"), BAD_COMPARE)
+def test_compare_names_the_option_in_one_line_and_writes_nothing(compare, tmp_path, option, value):
+    refused(compare(COMPARE, option, value), option, tmp_path)
+
+
+@pytest.mark.parametrize("command", ["simulate", "compare"])
+@pytest.mark.parametrize(
+    ("options", "option"),
+    [
+        ("--ideal 0.1 --overlaps a.npz", "--overlaps"),
+        ("--teacher general --teacher-correlation 1.5", "--teacher-correlation"),
+        ("--trajectories 100000 --alpha 1e4 --p 30 --pstar 30", "--trajectories"),
+    ],
+)
+def test_options_that_do_not_go_together(call, tmp_path, command, options, option):
+    refused(call(f"{command} {options}"), option, tmp_path)
+
+
+@pytest.mark.parametrize("command", ["simulate", "compare"])
+@pytest.mark.parametrize("rest", ["extra", "--nonsense", "--p"])
+def test_bad_command_lines(call, tmp_path, command, rest):
+    code, out, err = call(f"{command} {rest}")
+    assert (code, out) == (2, "")
+    assert err.startswith("cli: ")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("line", [SIMULATE, COMPARE], ids=["simulate", "compare"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("Q", np.diag([1.0, -0.5])), ("Q", np.eye(3)), ("R", np.full((2, 1), np.nan)), ("T", [[2.0]])],
+    ids=["not positive", "other widths", "not finite", "another teacher"],
+)
+def test_overlaps_that_no_weights_have(compare, call, tmp_path, line, name, value):
+    np.savez(tmp_path / "start.npz", **{"Q": np.eye(2), "R": np.zeros((2, 1)), name: value})
+    run = compare if line is COMPARE else call
+    refused(run(f"{line} --overlaps start.npz"), "--overlaps", tmp_path, ["start.npz"])
+
+
+def test_a_bad_seed_with_given_overlaps(compare, tmp_path):
+    np.savez(tmp_path / "start.npz", Q=np.eye(2), R=np.zeros((2, 1)))
+    result = compare(f"{COMPARE} --overlaps start.npz --seed -1")
+    refused(result, "--seed", tmp_path, ["start.npz"])
+
+
+def test_overlaps_that_need_more_dimensions(call, tmp_path):
+    np.savez(tmp_path / "start.npz", Q=np.eye(4), R=np.zeros((4, 2)))
+    refused(call("simulate --n 5 --eta 0.01 --overlaps start.npz"), "--n", tmp_path, ["start.npz"])
+
+
+def test_weights_that_do_not_fit_into_memory(call, tmp_path):
+    result = call("simulate --method weights --n 1000000000 --alpha 1e-8 --trajectories 1")
+    refused(result, "--n", tmp_path)
+    assert "--method" in result[2] or "method='chain'" in result[2]
+
+
+# --- help, choices, interrupts -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["simulate", "compare"])
+def test_help(call, command):
+    code, out, _ = call(f"{command} --help")
+    assert code == 0
+    assert "Examples:" in out
+    assert f"  {command} " in call("--help")[1]
+
+
+def test_choices_are_those_of_the_model_and_of_the_methods():
+    """cli.py repeats them so that --help need not import anything."""
+    for command in (cli.simulate, cli.compare):
+        choices = {
+            option.name: tuple(option.type.choices)
+            for option in command.params
+            if hasattr(option.type, "choices") and option.name != "method"
+        }
+        assert choices == {
+            "constraint": derive_model.CONSTRAINTS,
+            "flow": derive_model.FLOWS,
+            "teacher": derive_model.TEACHERS,
+            "readout": derive_model.READOUTS,
+        }
+    (method,) = (option for option in cli.simulate.params if option.name == "method")
+    assert tuple(method.type.choices) == comparison.METHODS
+
+
+def test_defaults_are_those_of_the_functions():
+    defaults = {option.name: option.default for option in cli.compare.params}
+    sizes = tuple(int(n) for n in defaults["n"].split(","))
+    assert sizes == comparison.DEFAULT_SIZES
+    assert defaults["trajectories"] == comparison.DEFAULT_RUNS
+    assert defaults["weights"] is None
+
+
+@pytest.mark.parametrize("command", ["simulate", "compare"])
+def test_ctrl_c_stops_at_once_with_one_line(derived, tmp_path, command):
+    """Days of work; the signal comes when runs are under way."""
+    lines = {
+        "simulate": "simulate --n 1000 --alpha 1e9",
+        "compare": f"compare {SMALL} --alpha 1e9 --no-weights --generated {derived} --ideal 0",
+    }
+    restore = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    with subprocess.Popen(
+        # A background job's children ignore SIGINT unless told otherwise.
+        [
+            sys.executable,
+            "-c",
+            f"import signal; {restore}; import cli; cli.main()",
+            *shlex.split(lines[command]),
+            "--out",
+            "runs.nc",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+    ) as running:
+        # Why the clock of the process: imports and compilation take less of it.
+        deadline = time.monotonic() + 100
+        while _cpu_seconds(running.pid) < 5 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (130, "")
+    # click ends the line of the terminal's "^C" first.
+    assert err.strip() == "cli: interrupted"
+    assert list(tmp_path.iterdir()) == []
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except FileNotFoundError:
+        pytest.skip("no /proc to read the process's clock from")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
