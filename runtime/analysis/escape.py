@@ -240,9 +240,13 @@ def _growth(
 
 def quantiles(times: Array, probabilities: Sequence[float]) -> Array:
     """Quantiles of escape times (…, k), where NaN counts as never; NaN where that is the answer."""
-    late = np.where(np.isfinite(times), times, np.inf)
+    late = np.sort(np.where(np.isfinite(times), times, np.inf), axis=-1)
+    places = np.asarray(probabilities) * (times.shape[-1] - 1)
+    below = np.floor(places).astype(int)
+    lower, upper = late[..., below], late[..., np.ceil(places).astype(int)]
+    # Why not np.quantile: it multiplies an infinite neighbour by zero.
     with np.errstate(invalid="ignore"):
-        values = np.moveaxis(np.quantile(late, probabilities, axis=-1), 0, -1)
+        values = np.where(places == below, lower, lower + (upper - lower) * (places - below))
     return np.where(np.isfinite(values), values, np.nan)
 
 

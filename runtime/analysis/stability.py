@@ -109,10 +109,13 @@ def expected_zero_modes(model: Model, T: ArrayLike | None = None) -> ZeroModes |
     return ZeroModes(model.p * k - k * (k + 1) // 2, beyond * (beyond + 1) // 2)
 
 
-def zero_loss_solution(model: Model, T: ArrayLike | None = None, seed: int = 0) -> tuple[Array, Array]:
+def zero_loss_solution(
+    model: Model, T: ArrayLike | None = None, seed: int | None = 0
+) -> tuple[Array, Array]:
     """Overlaps Q (p, p), R (p, p*) of a random solution without loss; on the sphere all Q_ii = 1.
 
-    W = √(b/a) O W* with a random O. On the sphere rotations of two students at a time then make
+    W = √(b/a) O W* with a random O; with the seed None the first rank T students lie along the
+    eigenvectors of T, and the others are zero. On the sphere rotations of two students at a time then make
     their norms 1, one after the other (R. B. Bendel and M. R. Mickey, Commun. Stat. B 7, 163 (1978)).
 
     Raises
@@ -125,8 +128,10 @@ def zero_loss_solution(model: Model, T: ArrayLike | None = None, seed: int = 0) 
     p, k = model.p, teacher.rank
     if p < k:
         raise InputError("p", f"{p} students cannot represent a teacher of rank {k}: no zero-loss solution")
-    rng = np.random.default_rng(states.whole_number("seed", seed, 0, LARGEST_SEED))
-    orthonormal, _ = np.linalg.qr(rng.standard_normal((p, k)))
+    orthonormal = np.eye(p, k)
+    if seed is not None:
+        rng = np.random.default_rng(states.whole_number("seed", seed, 0, LARGEST_SEED))
+        orthonormal, _ = np.linalg.qr(rng.standard_normal((p, k)))
     students = orthonormal * np.sqrt(b / a * teacher.weights)
     if model.constraint == "sphere":
         total = b / a * float(np.sum(teacher.weights))
@@ -197,7 +202,7 @@ def solution_spectrum(
     directions = _directions(model, teacher)
     # The directions are an invariant subspace, so this is the Jacobian on it.
     jacobian = directions.T @ system.jacobian(q, r, rate, label_noise, general) @ directions
-    eigenvalues = np.linalg.eigvals(jacobian).astype(np.complex128)
+    eigenvalues = _eigenvalues(jacobian)
     eigenvalues = eigenvalues[np.lexsort((eigenvalues.imag, -eigenvalues.real))]
     largest = float(np.max(np.abs(eigenvalues), initial=0.0))
     _, singular, right = np.linalg.svd(jacobian)
@@ -277,7 +282,7 @@ def largest_stable_eta(
     directions = _directions(model, teacher)
 
     def stable(eta: float) -> bool:
-        values = np.linalg.eigvals(directions.T @ system.jacobian(q, r, eta, 0.0, general) @ directions)
+        values = _eigenvalues(directions.T @ system.jacobian(q, r, eta, 0.0, general) @ directions)
         # Zero modes are zero up to rounding.
         rounding = 4.0 * values.size * np.finfo(np.float64).eps * np.max(np.abs(values))
         return bool(np.max(values.real) <= rounding)
@@ -299,7 +304,8 @@ def _solution(
         return q, r
     if model.constraint == "sphere":
         raise InputError("Q", "is required on the sphere, where solutions differ: see zero_loss_solution")
-    return zero_loss_solution(model, teacher if model.teacher == "general" else None)
+    # Why this one: without rotations its Jacobian falls into many small blocks.
+    return zero_loss_solution(model, teacher if model.teacher == "general" else None, seed=None)
 
 
 def _directions(model: Model, teacher: Array) -> Array:
@@ -318,6 +324,16 @@ def _directions(model: Model, teacher: Array) -> Array:
     directions[:size, : overlaps.shape[1]] = overlaps
     directions[size:, overlaps.shape[1] :] = alignment
     return directions
+
+
+def _eigenvalues(matrix: Array) -> np.ndarray:
+    """Complex eigenvalues (n,), block by block where rows and columns fall apart."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    count, block = connected_components(csr_array(matrix != 0.0), directed=False)
+    parts = [matrix[np.ix_(block == k, block == k)] for k in range(count)]
+    return np.concatenate([np.linalg.eigvals(part).astype(np.complex128) for part in parts])
 
 
 def _is_solution(system: System, Q: Array, R: Array, teacher: Array) -> bool:

@@ -36,6 +36,8 @@ LARGEST_WEIGHTS = 2**34
 _STREAMS = {"chain": 1, "weights": 2}
 # Numbers written between two looks at whether to stop: some hundredths of a second.
 _NUMBERS_BETWEEN_PAUSES = 50_000_000
+# Runs of small weights that a task takes together, and numbers that these may have.
+_RUNS_TOGETHER, _NUMBERS_TOGETHER = 64, 2**17
 
 Progress = Callable[[int, int], None]
 
@@ -245,31 +247,38 @@ class _Runs:
                 return
 
     def weights(self) -> Iterator[Callable[[], None]]:
-        for run in range(len(self.rates)):
-            yield partial(self._weights, run)
+        # Why several at once where they are small: then Python's share is what counts.
+        together = min(_RUNS_TOGETHER, max(1, _NUMBERS_TOGETHER // (self.model.p * self.n)))
+        for first in range(0, len(self.rates), together):
+            yield partial(self._weights, range(first, min(first + together, len(self.rates))))
 
-    def _weights(self, run: int) -> None:
-        words = streams(self.seed, _STREAMS["weights"], run, 1, RUN_WORDS)[0]
-        A, S = self.recorder.start(np.array([run]))
-        weights = Weights(
-            A[0],
-            S[0],
-            self.teacher,
-            self.n,
-            words,
-            float(self.rates[run]),
-            float(self.noises[run]),
-            readout(self.model),
-            self.sphere,
-            self.noisy,
-            jit.target(),
-        )
+    def _weights(self, runs: range) -> None:
+        words = streams(self.seed, _STREAMS["weights"], runs[0], len(runs), RUN_WORDS)
+        A, S = self.recorder.start(np.array(runs))
+        weights = [
+            Weights(
+                A[k],
+                S[k],
+                self.teacher,
+                self.n,
+                words[k],
+                float(self.rates[run]),
+                float(self.noises[run]),
+                readout(self.model),
+                self.sphere,
+                self.noisy,
+                jit.target(),
+            )
+            for k, run in enumerate(runs)
+        ]
         cost = 4 * self.n * (self.model.p + 4)
         for record, steps in self._intervals():
-            self._advance(weights.advance, steps, cost, 1)
+            for run in weights:
+                self._advance(run.advance, steps, cost, 1)
             if self.cancelled:
                 return
-            A, S = weights.coordinates()
-            if not self.recorder.write(record, range(run, run + 1), A[None], S[None]):
-                self._count(int(self.steps[-1] - self.steps[record]))
+            coordinates = [run.coordinates() for run in weights]
+            A, S = (np.array(part) for part in zip(*coordinates, strict=True))
+            if not self.recorder.write(record, runs, A, S):
+                self._count(int(self.steps[-1] - self.steps[record]) * len(runs))
                 return

@@ -230,8 +230,11 @@ class WeightsEmitter:
 
 
 @lru_cache(maxsize=64)
-def _compile(p: int, k: int, sphere: bool, noise: bool, target: Target) -> Compiled:
-    return Compiled(WeightsEmitter(p, k, sphere, noise, target).module, target)
+def _compile(p: int, k: int, sphere: bool, noise: bool, target: Target) -> tuple[Compiled, Any]:
+    """The code, which must live as long as the function, and the function."""
+    compiled = Compiled(WeightsEmitter(p, k, sphere, noise, target).module, target)
+    kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 2)
+    return compiled, kind(compiled.address("weights"))
 
 
 class Weights:
@@ -275,16 +278,14 @@ class Weights:
         control[layout.norms : layout.norms + p] = self._norms[:, None]
         control[layout.shrink : layout.shrink + p] = 1.0
         control[layout.teacher :].ravel()[:k] = b * teacher.weights
-        self._compiled = _compile(p, k, sphere, noise, target)
-        kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 2)
-        self._advance = kind(self._compiled.address("weights"))
+        self._compiled, self._advance = _compile(p, k, sphere, noise, target)
+        self._places = [array.ctypes.data for array in (self.W, self._inputs, self._control)]
 
     def advance(self, steps: int) -> None:
         """That many steps; other threads go on meanwhile."""
         if not steps:
             return
-        places = (array.ctypes.data for array in (self.W, self._inputs, self._control))
-        self._advance(*places, steps, self._pairs)
+        self._advance(*self._places, steps, self._pairs)
         layout = self.layout
         # The last gradient; which of the two rows holds the last input depends on the count.
         last = self._inputs[steps % 2]

@@ -1,0 +1,119 @@
+"""`cli escape`: what it prints and writes, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import numpy as np
+import pytest
+import xarray
+
+import cli
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("generated")
+    assert cli.run(shlex.split(f"derive --p 4 --pstar 2 --quiet --generated {folder}")) == 0
+    return folder
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def run(line):
+        code = cli.run(shlex.split(line))
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+SMALL = "escape --n 1000,100000 --trajectories 200"
+
+
+def test_table_figure_and_file(call, generated, tmp_path):
+    code, out, err = call(f"{SMALL} --generated {generated} --plot times.png --out times.nc")
+    assert (code, err.splitlines()) == (0, ["wrote times.nc", "wrote times.png"])
+    lines = out.splitlines()
+    assert lines[0].split()[:3] == ["eta", "N", "escaped"]
+    for line, n in zip(lines[1:3], ("1000", "100000"), strict=True):
+        row = line.split()
+        assert row[:3] == ["0.4", n, "200/200"]
+        quantiles, error, theory = np.array(row[3:8], float), float(row[8]), float(row[9])
+        assert np.all(np.diff(quantiles) > 0.0)
+        assert abs(quantiles[2] - theory) < 5.0 * error
+    assert lines[3].startswith(
+        "eta = 0.4: plateau q = 0.763932, loss 0.673762; escaped below a loss of 0.336"
+    )
+    assert lines[4].startswith("  escape rate 0.17082 (8 directions), fitted growth 0.1708")
+    assert "theory 1/(2 rate) = 2.9271" in lines[5]
+    assert (tmp_path / "times.png").stat().st_size > 20_000
+    with xarray.open_dataset(tmp_path / "times.nc") as dataset:
+        assert dataset["escape_alpha"].shape == (1, 2, 200)
+        assert dataset.attrs["fraction"] == 0.5
+        assert dataset.attrs["eta"] == 0.4
+
+
+def test_several_learning_rates_as_json(call, generated, tmp_path):
+    code, out, err = call(
+        f"{SMALL} --generated {generated} --eta 0.2,0.6 --fraction 0.9 --json --quiet --plot rates.svg"
+    )
+    assert (code, err) == (0, "")
+    result = json.loads(out)
+    assert (result["eta"], result["n"]) == ([0.2, 0.6], [1000, 100000])
+    np.testing.assert_allclose(result["fitted_rate"], result["rate"], rtol=1e-3)
+    assert len(result["rate_curve"]) == len(result["curve"]) == 100
+    assert np.shape(result["alpha_quantile"]) == (2, 2, 5)
+    assert (tmp_path / "rates.svg").read_text().startswith("<?xml")
+
+
+def test_never_escaping_is_said(call, tmp_path):
+    line = "escape --p 1 --pstar 3 --eta 0.05 --n 1000 --trajectories 8 --plot none.pdf"
+    code, out, err = call(line)
+    assert code == 0
+    assert out.splitlines()[1].split()[:4] == ["0.05", "1000", "0/8", "nan"]
+    assert len(out.splitlines()) == 4
+    assert err.splitlines() == [
+        "wrote none.pdf",
+        "8 trajectories stay at a loss above the threshold: raise --fraction, or lower --eta",
+    ]
+    assert (tmp_path / "generated" / "p1_pstar3").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--n 1000,", "--n: '' is not an integer"),
+        ("--n 1", "--n: 1 is not an integer from 2 to"),
+        ("--eta nan", "--eta: 'nan' is not a finite number"),
+        ("--eta 0", "--eta: 0.0 is not a finite number greater than 0"),
+        ("--trajectories 0", "--trajectories: 0 is not an integer from 1 to"),
+        ("--trajectories 1000000000", "--trajectories: 1000000000 need 30 GiB, more than 16"),
+        ("--fraction 1", "--fraction: 1 is not between 0 and 1"),
+        ("--label-noise -1", "--label-noise: -1.0 is not a finite number of at least 0"),
+        ("--teacher-correlation 0.2", "--teacher-correlation: needs --teacher general"),
+        ("--q0 0", "--q0: 0.0 is not a finite number greater than 0"),
+        ("--rtol 0", "--rtol: 0.0 is not a finite number of at least 1e-14"),
+        ("--threads 0", "--threads: 0 is not an integer from 1"),
+        ("--plot escape.gif", "--plot: 'escape.gif' does not end in .png"),
+        ("--out times.txt", "--out: 'times.txt' does not end in .nc"),
+    ],
+)
+def test_refuses_in_a_line_and_derives_nothing(call, tmp_path, options, message):
+    code, out, err = call(f"escape {options}")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"cli: {message}")
+    assert len(err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_refuses_learning_rates_without_plateau(call, generated):
+    code, out, err = call(f"escape --eta 0.4,1.3 --generated {generated}")
+    assert (code, out) == (2, "")
+    assert err == (
+        "cli: --eta: 1.3 has no plateau, the norms of the students run away;"
+        " the largest learning rate is 1.2\n"
+    )
