@@ -1,4 +1,4 @@
-"""Loads generated systems and integrates their trajectories."""
+"""Loads generated systems, integrates, simulates and analyses their trajectories."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,13 @@ from runtime.results import save_netcdf
 from runtime.system import System
 
 if TYPE_CHECKING:
+    from runtime.analysis.bias import closest_solution, implicit_bias
+    from runtime.analysis.closed_form import closed_form
+    from runtime.analysis.escape import escape_times
+    from runtime.analysis.hessian import hessian_spectrum, spectra_along
+    from runtime.analysis.plateau import plateau
     from runtime.analysis.riccati import gradient_flow
+    from runtime.analysis.stability import largest_stable_eta, solution_spectrum
     from runtime.ensemble import integrate_ensemble
     from runtime.sector import SectorStart, integrate_sector, load_sector, sector_overlaps
     from runtime.sgd.comparison import compare
@@ -25,34 +31,52 @@ __all__ = [
     "OverlapSampler",
     "SectorStart",
     "System",
+    "closed_form",
+    "closest_solution",
     "compare",
     "ensemble_statistics",
+    "escape_times",
     "final_state",
     "gradient_flow",
+    "hessian_spectrum",
+    "implicit_bias",
     "integrate",
     "integrate_ensemble",
     "integrate_sector",
+    "largest_stable_eta",
     "load",
     "load_sector",
     "overlaps_from_file",
+    "plateau",
     "random_overlaps",
     "save_netcdf",
     "sector_overlaps",
     "simulate",
+    "solution_spectrum",
+    "spectra_along",
 ]
 
 # Why not imported above: a new installation would compile the ensemble engine, some seconds,
 # for a single trajectory.
 _ON_DEMAND = {
     "SectorStart": "runtime.sector",
+    "closed_form": "runtime.analysis.closed_form",
+    "closest_solution": "runtime.analysis.bias",
+    "compare": "runtime.sgd.comparison",
+    "ensemble_statistics": "runtime.streaming",
+    "escape_times": "runtime.analysis.escape",
     "gradient_flow": "runtime.analysis.riccati",
+    "hessian_spectrum": "runtime.analysis.hessian",
+    "implicit_bias": "runtime.analysis.bias",
     "integrate_ensemble": "runtime.ensemble",
     "integrate_sector": "runtime.sector",
+    "largest_stable_eta": "runtime.analysis.stability",
     "load_sector": "runtime.sector",
+    "plateau": "runtime.analysis.plateau",
     "sector_overlaps": "runtime.sector",
-    "ensemble_statistics": "runtime.streaming",
     "simulate": "runtime.sgd.simulation",
-    "compare": "runtime.sgd.comparison",
+    "solution_spectrum": "runtime.analysis.stability",
+    "spectra_along": "runtime.analysis.hessian",
 }
 
 

@@ -138,7 +138,7 @@ def title(run: xarray.Dataset) -> str:
     if run.get("status") is not None and run["status"].ndim == 0 and run["status"].item() != "ok":
         parts.append(f"stopped: {run['status'].item()}".replace("_", " "))
     if "trajectories" in attributes:
-        parts.append(
-            f"{attributes['trajectories']:,} trajectories".replace(",", "\N{NARROW NO-BREAK SPACE}")
-        )
+        count = attributes["trajectories"]
+        number = f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+        parts.append(f"{number} {'trajectory' if count == 1 else 'trajectories'}")
     return ", ".join(parts)

@@ -23,6 +23,8 @@ EPSILON = np.finfo(np.float64).eps
 SMALLEST_STEP = 16.0
 # Why a bound: the first steps do not get longer because the end is very far.
 FAR_END = 1e10
+# Of the growth that counts as divergence: beyond it steps vanish because the solution blows up.
+BLOW_UP = 1e-3
 SAFETY = 0.9
 SHRINK, GROW = 0.2, 6.0
 SHRINK_NOT_FINITE = 0.1
@@ -145,7 +147,8 @@ def advance(
         h = clock[STEP]
         # Why negated: a step that is NaN must end here too.
         if not h > SMALLEST_STEP * EPSILON * max(t, EPSILON * min(t_end, FAR_END)):
-            return DIVERGED if counters[NOT_FINITE] or np.isnan(h) else STEP_TOO_SMALL
+            grown = not np.max(np.abs(y)) <= BLOW_UP * bound
+            return DIVERGED if counters[NOT_FINITE] or np.isnan(h) or grown else STEP_TOO_SMALL
         # Why the stretch: no sliver of a step remains before the end.
         final = t + 1.0000001 * h >= t_end
         if final:

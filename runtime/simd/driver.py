@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from runtime.compile_cache import kernel
 from runtime.simd import layout as at
-from runtime.stepper import DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL
+from runtime.stepper import BLOW_UP, DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL
 
 # Entries of `shape`.
 (
@@ -284,7 +284,9 @@ def run_chunk(
                 elif reached >= t_end:
                     status = FINISHED
             if status == RUNNING and work[at.STUCK * lanes + lane] > 0.5:
-                status = DIVERGED if work[at.NOT_FINITE * lanes + lane] > 0.5 else STEP_TOO_SMALL
+                grown = not work[at.LARGEST * lanes + lane] <= BLOW_UP * work[at.BOUND * lanes + lane]
+                blown = grown or work[at.NOT_FINITE * lanes + lane] > 0.5
+                status = DIVERGED if blown else STEP_TOO_SMALL
             if status != RUNNING:
                 k = trajectory[lane]
                 ends[k] = reached

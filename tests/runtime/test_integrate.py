@@ -390,3 +390,14 @@ def test_asymmetry_of_rounding_is_mended(system_of):
 def test_methods_are_listed():
     assert METHODS[:2] == ("tsit5", "prince8")
     assert runtime.METHODS is METHODS
+
+
+def test_a_late_blow_up_is_divergence(system_of):
+    # Above η = 1.2 there is no plateau at (4, 2); the norms grow slowly past it, then blow up.
+    system, start = system_of(4, 2), (0.5 * np.eye(4), np.zeros((4, 2)))
+    run = integrate(system, *start, eta=1.21, alpha=3000.0)
+    assert run["status"].item() == "diverged"
+    assert 10.0 < run["alpha_end"].item() < 3000.0
+    runs = runtime.integrate_ensemble(system, *(np.array([x] * 3) for x in start), eta=1.21, alpha=3000.0)
+    assert (runs["status"] == "diverged").all()
+    np.testing.assert_allclose(runs["alpha_end"], run["alpha_end"], rtol=1e-6)
