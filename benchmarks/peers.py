@@ -15,6 +15,11 @@ import runtime
 from runtime.ensemble import Engine
 
 
+def load(task: Task) -> runtime.System:
+    """The system of a task, derived anew: a folder of an older version must not stop a benchmark."""
+    return runtime.load(derive.overlap_odes(derive.Model(task.p, task.pstar)).write("generated"))
+
+
 class Solver:
     """A solver with a tolerance; `final` returns (k, 1, n), `grid` (k, outputs, n)."""
 
@@ -56,7 +61,7 @@ class Ours(Solver):
     method = ""
 
     def prepare(self) -> None:
-        self.system = runtime.load(derive.Model(self.task.p, self.task.pstar))
+        self.system = load(self.task)
         self.engine = Engine(self.system, self.method)
         self.parameters = self.system.parameters(ETA)[None, :]
 
@@ -178,7 +183,7 @@ class SciPyNumba(Solver):
     name, share, method = "scipy LSODA + numba", 0.02, "LSODA"
 
     def prepare(self) -> None:
-        system = runtime.load(derive.Model(self.task.p, self.task.pstar))
+        system = load(self.task)
         parameters, rhs = system.parameters(ETA), system.compiled_rhs
 
         def f(_t, y):
@@ -231,7 +236,7 @@ class CyRK(Solver):
         from CyRK import nbsolve_ivp
         from numba import njit
 
-        system = runtime.load(derive.Model(self.task.p, self.task.pstar))
+        system = load(self.task)
         rhs, parameters = system.compiled_rhs, system.parameters(ETA)
 
         @njit
@@ -274,7 +279,7 @@ class NumbaLSODA(Solver):
         from numba import carray, cfunc, njit
         from numbalsoda import lsoda, lsoda_sig
 
-        system = runtime.load(derive.Model(self.task.p, self.task.pstar))
+        system = load(self.task)
         rhs, parameters, size = system.compiled_rhs, system.parameters(ETA), self.task.size
 
         @cfunc(lsoda_sig)
