@@ -18,23 +18,20 @@ from runtime.stepper import RIGHT_HAND_SIDE
 Array = NDArray[np.float64]
 
 
-class System:
-    """One generated system; made by `runtime.load`.
+class GeneratedCode:
+    """A verified generated module and its compiled functions; made by loading.
 
     model
         What was derived.
     folder
         Where the generated files are.
     module
-        The generated module: ``rhs``, ``loss``, ``tangent``, ``jacobian``, ``pack``, ``unpack``
-        and ``pack_parameters`` for use in Numba code of your own.
+        The generated module, for use in Numba code of your own.
     operations
         Floating-point operations of the right-hand side.
     """
 
-    def __init__(
-        self, model: Model, folder: Path, module: ModuleType, operations: int, cache: Path
-    ) -> None:
+    def __init__(self, model: Any, folder: Path, module: ModuleType, operations: int, cache: Path) -> None:
         self.model = model
         self.folder = folder
         self.module = module
@@ -42,7 +39,7 @@ class System:
         self._cache = cache
 
     def __repr__(self) -> str:
-        return f"<System {self.model.name} from {self.folder}>"
+        return f"<{type(self).__name__} {self.model.name} from {self.folder}>"
 
     @cached_property
     def compiled_rhs(self) -> Any:
@@ -54,21 +51,34 @@ class System:
 
         return with_repair(self._cache, compile_all)
 
-    @cached_property
-    def _compiled_loss(self) -> Any:
-        return with_repair(self._cache, lambda: self._first_call("loss"))
-
-    @cached_property
-    def _compiled_jacobian(self) -> Any:
-        return with_repair(self._cache, lambda: self._first_call("jacobian"))
-
-    def _first_call(self, name: str) -> Any:
+    def first_call(self, name: str) -> Any:
         """The function after a call that compiles it; results do not matter."""
         function = getattr(self.module, name)
         n = self.model.state_size
         y, parameters = np.ones(n), np.ones(len(self.model.parameters))
         function(y, parameters, *([np.empty((n, n))] if name == "jacobian" else []))
         return function
+
+
+class System(GeneratedCode):
+    """One generated system; made by `runtime.load`.
+
+    model, folder, operations
+        As for `GeneratedCode`.
+    module
+        The generated module: ``rhs``, ``loss``, ``tangent``, ``jacobian``, ``pack``, ``unpack``
+        and ``pack_parameters``.
+    """
+
+    model: Model
+
+    @cached_property
+    def _compiled_loss(self) -> Any:
+        return with_repair(self._cache, lambda: self.first_call("loss"))
+
+    @cached_property
+    def _compiled_jacobian(self) -> Any:
+        return with_repair(self._cache, lambda: self.first_call("jacobian"))
 
     def parameters(self, eta: float, label_noise: float = 0.0, T: ArrayLike | None = None) -> Array:
         """The vector of run-time parameters of the generated functions."""

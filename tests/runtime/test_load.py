@@ -23,6 +23,7 @@ MODEL = Model(2, 1, constraint="sphere")
 COMMAND = "cli derive --p 2 --pstar 1 --constraint sphere"
 # Why so: the function of this name hides the module.
 LOAD = importlib.import_module("runtime.load")
+VERIFY = importlib.import_module("runtime.verify")
 FILES = ("odes.py", "odes.tex", "manifest.json")
 
 
@@ -352,12 +353,12 @@ def test_other_files_in_the_folder_do_not_matter(folder):
 
 
 def test_another_program_version_refuses(folder, monkeypatch):
-    monkeypatch.setattr(LOAD, "VERSION", "99.0")
+    monkeypatch.setattr(VERIFY, "VERSION", "99.0")
     refused(folder, "not 99.0", COMMAND)
 
 
 def test_another_generator_refuses(folder, monkeypatch):
-    monkeypatch.setattr(LOAD, "generator_digest", lambda: "f" * 64)
+    monkeypatch.setattr(VERIFY, "generator_digest", lambda: "f" * 64)
     refused(folder, "another generator", COMMAND)
 
 

@@ -238,8 +238,8 @@ def change_manifest(folder, **changes):
     ("changes", "word"),
     [
         ({"kind": "system"}, "holds no sector"),
-        ({"format": 0}, "another version"),
-        ({"generator": {"version": "0.1.0", "sha256": ""}}, "another version"),
+        ({"format": 0}, "was written by overlap-ode"),
+        ({"generator": {"version": "0.1.0", "sha256": ""}}, "another generator"),
         ({"operations": {"rhs": 1, "loss": 1}}, "was edited"),
         ({"proof": {}}, "was edited"),
         ({"model": {"pstar": 0}}, "damaged"),
