@@ -709,6 +709,43 @@ def reproduce(**arguments: Any) -> int:
     return 0 if all(claim.holds for claim in found) else EXIT_FAILURE
 
 
+@cli.command()
+@width_options(2, 1)
+@convention_options
+@click.option(
+    "--degree",
+    type=Integer(),
+    help="Search polynomials up to this degree; 0 for none.  [default: 3, or what is quick]",
+)
+@click.option(
+    "--monitor",
+    type=click.Path(path_type=Path),
+    help="Measure the drift along the run in this .nc file, and prove for its model.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the monitors to this .nc file.")
+@json_option
+@quiet_option
+@click.pass_context
+def invariants(context: click.Context, /, **arguments: Any) -> None:
+    """Conserved quantities: exact proofs, a search for polynomial ones, and their drift along a run.
+
+    \b
+    Examples:
+      cli invariants --flow gradient               K, the commutator's integral, Darboux polynomials
+      cli invariants --p 2 --pstar 2 --degree 4
+      cli invariants --monitor run.nc              how well a run keeps what its equations conserve
+    """
+    from runtime.analysis import invariants_command, invariants_report
+
+    report = invariants_command.invariants(
+        arguments, given_on(context), lambda message: say(arguments["quiet"], message)
+    )
+    if arguments["as_json"]:
+        click.echo(json.dumps(invariants_report.as_json(report)))
+    else:
+        click.echo(invariants_report.as_text(report, _TABLE_ROWS))
+
+
 @cli.command("list")
 @generated_option
 @json_option

@@ -1,0 +1,44 @@
+"""Conserved quantities of the overlap ODEs: exact proofs, and a search for more.
+
+ring = overlap_ring(model)                     polynomials in the overlaps and the parameters
+lie_derivative(candidate, model)               rate of change of a polynomial or a Rational
+prove_conserved(candidate, model, on=None)     that it vanishes, everywhere or on a named set
+laws(model)                                    what is known, each claim proved or refuted
+search(model, degree)                          all polynomial and Darboux invariants up to it
+"""
+
+from derive.invariants.conservation import (
+    Verdict,
+    cofactor,
+    prove_conserved,
+    prove_growth,
+    prove_invariant,
+)
+from derive.invariants.laws import laws
+from derive.invariants.lie import Rational, drift_field, lie_derivative
+from derive.invariants.ring import OverlapRing, overlap_ring
+from derive.invariants.search import Darboux, Findings, Invariant, search
+from derive.invariants.sets import NAMED_SETS, InvariantSet, named_set
+from derive.invariants.workbench import Law
+
+__all__ = [
+    "NAMED_SETS",
+    "Darboux",
+    "Findings",
+    "Invariant",
+    "InvariantSet",
+    "Law",
+    "OverlapRing",
+    "Rational",
+    "Verdict",
+    "cofactor",
+    "drift_field",
+    "laws",
+    "lie_derivative",
+    "named_set",
+    "overlap_ring",
+    "prove_conserved",
+    "prove_growth",
+    "prove_invariant",
+    "search",
+]

@@ -1,0 +1,190 @@
+"""Exact proofs that a quantity is conserved, grows at a given rate, or that a set is invariant.
+
+All statements are identities of polynomials with a, b, η, Δ and a general T as indeterminates,
+so they hold for every value of the parameters and every readout at once. On a set, an identity
+is membership in the ideal of its generators. A claim that fails is refuted by an exact point.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+from derive.errors import InputError
+from derive.invariants.division import exact_quotient
+from derive.invariants.ideal import Ideal
+from derive.invariants.lie import Rational, VectorField, as_rational, drift_field
+from derive.invariants.ring import OverlapRing, overlap_ring
+from derive.invariants.sets import InvariantSet, Point, anywhere, named_set
+from derive.model import Model
+
+PROVED, REFUTED, UNDECIDED = "proved", "refuted", "undecided"
+_POINTS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What came of a claim.
+
+    status
+        ``"proved"``: exact, for all parameters. ``"refuted"``: exact; there are states and
+        parameters where it fails. ``"undecided"``: neither was found.
+    reason
+        One line.
+    """
+
+    status: str
+    reason: str
+
+    @property
+    def proved(self) -> bool:
+        return self.status == PROVED
+
+
+def prove_conserved(candidate: Any, model: Model, on: str | InvariantSet | None = None) -> Verdict:
+    """Whether the Lie derivative of a candidate vanishes: everywhere, or on an invariant set.
+
+    Parameters
+    ----------
+    candidate
+        A polynomial of ``overlap_ring(model).ring``, or a `Rational` of two; where its
+        denominator vanishes nothing is said.
+    model
+        Whose drift; its readout does not matter.
+    on
+        None for all states; the name of a set of `derive.invariants.sets`, or an InvariantSet.
+        That the set is invariant is proved first; if it is not, the claim is refuted.
+
+    Raises
+    ------
+    InputError
+        The candidate is of another ring, its denominator vanishes on the set, or there is no
+        such set for this model.
+    """
+    ring = overlap_ring(model)
+    return prove_growth(candidate, ring.ring.zero, model, on)
+
+
+def prove_growth(candidate: Any, rate: Any, model: Model, on: str | InvariantSet | None = None) -> Verdict:
+    """Whether dF/dα = rate · F for a candidate F and a polynomial `rate`; else as `prove_conserved`."""
+    ring = overlap_ring(model)
+    if not ring.contains(rate):
+        raise InputError("rate", f"is not a polynomial of the ring of {model.name}")
+    excess = _Excess(drift_field(model), as_rational(candidate, model), rate)
+    if on is None:
+        return _identically(excess)
+    domain = named_set(on, model) if isinstance(on, str) else on
+    ideal = Ideal(domain.generators)
+    if _vanishes(excess.candidate.denominator, ring, domain, ideal):
+        raise InputError("candidate", f"has a denominator that vanishes on the set {domain.name!r}")
+    kept = _invariant(domain, ideal, excess.field)
+    return _on_set(excess, "the Lie derivative", domain, ideal) if kept.proved else kept
+
+
+def prove_invariant(on: str | InvariantSet, model: Model) -> Verdict:
+    """Whether no trajectory leaves a set: the Lie derivatives of its generators are in the ideal."""
+    domain = named_set(on, model) if isinstance(on, str) else on
+    return _invariant(domain, Ideal(domain.generators), drift_field(model))
+
+
+class _Excess:
+    """(L N) D − N L D − rate N D for a candidate N/D, times the field's denominator.
+
+    Its value at a point comes from the factors; the polynomial may be thousands of times longer.
+    """
+
+    def __init__(self, field: VectorField, candidate: Rational, rate: Any) -> None:
+        self.field = field
+        self.candidate = candidate
+        self._rate = rate
+        self._slopes = field.along(candidate.numerator), field.along(candidate.denominator)
+
+    def _combined(self, value: Callable[[Any], Any]) -> Any:
+        numerator, denominator = value(self.candidate.numerator), value(self.candidate.denominator)
+        up, down = (value(slope) for slope in self._slopes)
+        rate = value(self._rate) * value(self.field.denominator)
+        return up * denominator - numerator * down - rate * numerator * denominator
+
+    @cached_property
+    def polynomial(self) -> Any:
+        return self._combined(lambda polynomial: polynomial)
+
+    def at(self, point: Point) -> Fraction:
+        result: Fraction = self._combined(lambda polynomial: self.field.ring.value(polynomial, point))
+        return result
+
+
+def _points(domain: InvariantSet, ring: OverlapRing) -> Iterator[Point]:
+    """Exact points of the set, the same each time; none if it has no source of them."""
+    generator = random.Random(0)
+    for _ in range(_POINTS if domain.point is not None else 0):
+        assert domain.point is not None
+        point = domain.point(generator)
+        if any(ring.value(polynomial, point) for polynomial in domain.generators):
+            raise AssertionError(f"a point of the set {domain.name!r} is not on it")
+        yield point
+
+
+def _vanishes(polynomial: Any, ring: OverlapRing, domain: InvariantSet, ideal: Ideal) -> bool:
+    """Whether a polynomial is zero on all of the set, as far as is known."""
+    if polynomial.is_ground or any(ring.value(polynomial, point) for point in _points(domain, ring)):
+        return False
+    return bool(ideal.contains(polynomial))
+
+
+def _identically(excess: _Excess) -> Verdict:
+    # Why any point will do, also one that no weights have: a polynomial that is not zero
+    # somewhere is not zero at most physical states either.
+    if excess.at(anywhere(excess.field.ring, random.Random(0))):
+        return Verdict(REFUTED, "the Lie derivative is not zero at an exact point")
+    if excess.polynomial:
+        return Verdict(REFUTED, "the Lie derivative is not the zero polynomial")
+    return Verdict(PROVED, "the Lie derivative vanishes identically")
+
+
+def _invariant(domain: InvariantSet, ideal: Ideal, field: VectorField) -> Verdict:
+    one, zero = field.ring.ring.one, field.ring.ring.zero
+    for generator in domain.generators:
+        if not field.ring.contains(generator):
+            raise InputError("on", f"the set {domain.name!r} has a generator of another ring")
+        what = "the set is not kept: the Lie derivative of a generator"
+        verdict = _on_set(_Excess(field, Rational(generator, one), zero), what, domain, ideal)
+        if not verdict.proved:
+            return verdict
+    return Verdict(PROVED, "the Lie derivatives of the generators of the set are in its ideal")
+
+
+def _on_set(excess: _Excess, what: str, domain: InvariantSet, ideal: Ideal) -> Verdict:
+    """Whether a Lie derivative vanishes on the set; refuted by a point on it where it does not."""
+    # Why points first: a Gröbner basis may take seconds.
+    for point in _points(domain, excess.field.ring):
+        if excess.at(point):
+            return Verdict(REFUTED, f"{what} is not zero at an exact point of the set")
+    contained = ideal.contains(excess.polynomial)
+    if contained:
+        return Verdict(PROVED, "the Lie derivative is in the ideal of the set")
+    if contained is None:
+        return Verdict(UNDECIDED, f"{what} was not reduced: no Gröbner basis for so many variables")
+    # It may vanish there all the same, if the ideal is not radical.
+    return Verdict(UNDECIDED, f"{what} is not in the ideal of the set")
+
+
+def cofactor(polynomial: Any, model: Model) -> Rational | None:
+    """k with L f = k f for a Darboux polynomial f, or None if f does not divide L f.
+
+    The zeros of f are then an invariant set, and f keeps its sign along every trajectory;
+    products of powers of Darboux polynomials have the sum of the cofactors as their rate
+    (G. Darboux, Bull. Sci. Math. 2, 60 (1878)). On the sphere k has the denominator Π Q_ii.
+
+    Raises InputError if the polynomial is of another ring, or constant.
+    """
+    rational = as_rational(polynomial, model)
+    if rational.numerator.is_ground:
+        raise InputError("candidate", "is constant")
+    field = drift_field(model)
+    quotient = exact_quotient(field.along(rational.numerator), rational.numerator)
+    return None if quotient is None else Rational(quotient, field.denominator)

@@ -1,0 +1,49 @@
+"""Polynomials that are known to divide their Lie derivatives, with their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from derive.invariants.matrices import minors
+from derive.invariants.singular_laws import separatrix
+from derive.invariants.workbench import Workbench
+from derive.model import Model
+
+# Determinants of more rows are of a higher degree than can be searched.
+LARGEST_DETERMINANT = 4
+
+
+def known_polynomials(model: Model, values: Mapping[str, Fraction]) -> list[tuple[str, Any]]:
+    """(name, polynomial) with numbers for some generators, those of a lower degree first.
+
+    Maximal minors of R (p ≤ p*), det S and Rᵀ adj(S) R with S = Q − R T⁻¹ Rᵀ, the commutator of Q
+    and RRᵀ for two students, the separatrix of one; `derive.invariants.laws` says in which models.
+    """
+    bench = Workbench(model)
+    p, pstar = model.p, model.pstar
+    if p > LARGEST_DETERMINANT or pstar > LARGEST_DETERMINANT:
+        return []
+    found: list[tuple[str, Any]] = []
+    if p <= pstar:
+        for columns, minor in minors(bench.R):
+            chosen = " ".join(str(column + 1) for column in columns)
+            name = f"minor {chosen} of R" if p > 1 else f"R_1_{chosen}"
+            found.append(("det R" if p == pstar > 1 else name, minor))
+    if p == 2:
+        found.append(("(QRR' - RR'Q)_12", bench.W[0][1]))
+    inverse = "R T^-1 R'" if bench.general else "RR'"
+    found.append((f"det(S), S = Q - {inverse}", bench.det_S))
+    # For one student they are products of entries of R.
+    for r in range(pstar if p > 1 else 0):
+        for s in range(r, pstar):
+            found.append((f"N_{r + 1}{s + 1}, N = R' adj(S) R", bench.K[r][s]))
+            if r != s:
+                # Of a lower degree than each for two students.
+                found.append((f"N_{r + 1}{r + 1} - N_{s + 1}{s + 1}", bench.K[r][r] - bench.K[s][s]))
+    if p == 1 and not bench.general:
+        found.append(("the unstable manifold of the plateau", separatrix(bench)))
+    reduced = [(name, bench.ring.substitute(polynomial, values)) for name, polynomial in found]
+    proper = [(name, polynomial) for name, polynomial in reduced if bench.ring.degree(polynomial)]
+    return sorted(proper, key=lambda item: bench.ring.degree(item[1]))

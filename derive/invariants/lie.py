@@ -1,0 +1,145 @@
+"""The drift as a polynomial vector field, and Lie derivatives along it.
+
+The Lie derivative L f = Σ (∂f/∂y_k) dy_k/dα is the rate of change of f along every solution.
+On the sphere the drift has the denominators Q_ii; it is kept as polynomials over Π Q_ii.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+from derive.errors import InputError
+from derive.invariants.ring import OverlapRing, combiner, overlap_ring
+from derive.lower import DQ, DR, lower
+from derive.model import Model
+from derive.program import evaluate
+
+
+@dataclasses.dataclass(frozen=True)
+class Rational:
+    """A rational function of the order parameters, not reduced to lowest terms."""
+
+    numerator: Any
+    denominator: Any
+
+
+class VectorField:
+    """dy/dα = numerators / denominator, polynomials in the ring of a model.
+
+    numerators
+        By the name of the order parameter; what is missing does not change.
+    denominator
+        1, or Π Q_ii on the sphere.
+    """
+
+    def __init__(self, ring: OverlapRing, numerators: Mapping[str, Any], denominator: Any) -> None:
+        self.ring = ring
+        self.numerators = dict(numerators)
+        self.denominator = denominator
+
+    def along(self, polynomial: Any) -> Any:
+        """denominator · L(polynomial), a polynomial: the sum of ∂f/∂y_k numerator_k."""
+        total = self.ring.ring.zero
+        for name, numerator in self.numerators.items():
+            slope = polynomial.diff(self.ring[name])
+            if slope:
+                total += slope * numerator
+        return total
+
+    def with_values(self, values: Mapping[str, Any]) -> VectorField:
+        """The field with numbers for some generators; order parameters among them are held."""
+        numerators = {
+            name: self.ring.substitute(numerator, values)
+            for name, numerator in self.numerators.items()
+            if name not in values
+        }
+        return VectorField(self.ring, numerators, self.ring.substitute(self.denominator, values))
+
+
+@lru_cache(maxsize=32)
+def drift_field(model: Model) -> VectorField:
+    """The drift of a model as polynomials; symbolic in a, b, η, Δ and a general T.
+
+    It is the program that `derive.proof` compares with the component moments and that is
+    generated as code, evaluated in the ring.
+    """
+    from sympy.polys.rings import PolyRing
+
+    ring = overlap_ring(model)
+    norms = [f"Q_{i}_{i}" for i in range(1, model.p + 1)] if model.constraint == "sphere" else []
+    larger = PolyRing(
+        [*ring.names, *(f"inverse_{name}" for name in norms)], ring.ring.domain, ring.ring.order
+    )
+    values = dict(zip(ring.names, larger.gens, strict=False))
+    inverses = {
+        values[name]: inverse for name, inverse in zip(norms, larger.gens[len(values) :], strict=True)
+    }
+    program = lower(model).restricted_to((DQ, DR))
+    drift = evaluate(program, values, combiner(larger), inverses.__getitem__)
+    positions = [ring.position[name] for name in norms]
+    numerators = {name: _cleared(ring, drift[f"d{name}"], positions) for name in model.state}
+    return VectorField(ring, numerators, prod((ring[name] for name in norms), start=ring.ring.one))
+
+
+def _cleared(ring: OverlapRing, polynomial: Any, norms: list[int]) -> Any:
+    """Π Q_ii · polynomial, where the last generators of the polynomial are the 1/Q_ii."""
+    size = len(ring.names)
+    collected: dict[tuple[int, ...], Any] = {}
+    for monomial, coefficient in polynomial.terms():
+        exponents = list(monomial[:size])
+        for position, inverse in zip(norms, monomial[size:], strict=True):
+            exponents[position] += 1 - inverse
+        # Q_ii and its inverse may have met in different ways.
+        key = tuple(exponents)
+        collected[key] = collected.get(key, ring.ring.domain.zero) + coefficient
+    return ring.ring.from_dict({key: value for key, value in collected.items() if value})
+
+
+def as_rational(candidate: Any, model: Model) -> Rational:
+    """The candidate as numerator and denominator in the ring of the model.
+
+    Raises InputError if it is neither a polynomial of `overlap_ring(model)` nor a `Rational` of
+    two, or if its denominator is zero.
+    """
+    ring = overlap_ring(model)
+    rational = candidate if isinstance(candidate, Rational) else Rational(candidate, ring.ring.one)
+    if not ring.contains(rational.numerator) or not ring.contains(rational.denominator):
+        raise InputError("candidate", f"is not made of polynomials of the ring of {model.name}")
+    if not rational.denominator:
+        raise InputError("candidate", "has the denominator 0")
+    return rational
+
+
+def lie_derivative(candidate: Any, model: Model) -> Rational:
+    """The rate of change dF/dα of a candidate along the drift of `model`, exactly.
+
+    Parameters
+    ----------
+    candidate
+        A polynomial of ``overlap_ring(model).ring``, or a `Rational` of two.
+
+    Returns
+    -------
+    Rational
+        Over Π Q_ii on the sphere, times the squared denominator of the candidate.
+
+    Raises
+    ------
+    InputError
+        The candidate is of another ring, or has the denominator 0.
+    """
+    rational = as_rational(candidate, model)
+    field = drift_field(model)
+    return Rational(
+        quotient_rule(field, rational, field.along(rational.denominator)),
+        field.denominator * rational.denominator**2,
+    )
+
+
+def quotient_rule(field: VectorField, candidate: Rational, slope: Any) -> Any:
+    """(L N) D − N L D for candidate N/D, `slope` = L D; times the field's denominator."""
+    return field.along(candidate.numerator) * candidate.denominator - candidate.numerator * slope

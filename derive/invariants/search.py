@@ -1,0 +1,292 @@
+"""Search for polynomial invariants and Darboux polynomials up to a degree, at small widths.
+
+A Darboux polynomial f has L f = k f with a polynomial k, its cofactor: f = 0 is then an invariant
+set, and f keeps its sign. Cofactors of products add up, so powers with Σ nᵢ kᵢ = 0 multiply to a
+first integral Π fᵢ^nᵢ, and those with a constant sum to one that grows at a known rate
+(G. Darboux, Bull. Sci. Math. 2, 60 (1878)).
+
+With numbers for the parameters, f in the space of polynomials up to the degree and the ansatz
+
+    k = k₀ + k₁ c,        c = tr Q for free norms, the part of tr(A + D) in the overlaps on the sphere
+
+(A + D as in `derive.invariants.transport_laws`), L f = k f is linear in f. At the origin of the order
+parameters, which is at rest, the lowest part of f is an eigenvector of the linear part of the
+drift, so k₀ is a sum of its eigenvalues. Then L − k₀ − k₁ c is a matrix pencil; the k₁ at which it
+loses rank are found modulo a prime (from the leading part of f alone where c is one degree below
+the drift), and the polynomials by their exact null space. What is found is tried again with symbols for
+a, b, η and Δ.
+
+The ansatz is complete for gradient flow with free norms, T = 1 and p + p* > 2: there cofactors are
+linear; each takes one of finitely many values at each state at rest, and these span the whole
+space, so for a given degree there are finitely many cofactors; rotations of students and teachers
+permute them, and being connected leave each where it is; the only linear function that they leave
+is tr Q. Not looked for: irrational k₁ or those with numerators or denominators above 32 767, and, with
+the η² term or on the sphere, cofactors of another form, as that of the commutator of two students,
+of which `derive.invariants.laws` knows.
+
+No polynomial without a denominator can be conserved with free norms, whatever its degree: the
+origin is a source, from where trajectories lead to every state nearby.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from fractions import Fraction
+from math import comb, isqrt
+from typing import Any
+
+from derive.errors import InputError
+from derive.invariants.darboux import DarbouxSearch
+from derive.invariants.division import exact_quotient
+from derive.invariants.integrals import Powers, conserved_products, growing_product
+from derive.invariants.known import known_polynomials
+from derive.invariants.lie import VectorField, drift_field
+from derive.invariants.matrices import trace
+from derive.invariants.monomials import NumericField
+from derive.invariants.ring import OverlapRing
+from derive.invariants.workbench import Workbench
+from derive.model import Model
+
+# Numbers for what the model leaves open, in no simple ratio to each other.
+ETA, LABEL_NOISE = Fraction(3, 7), Fraction(2, 11)
+GENERIC_READOUTS = {"a": Fraction(5, 13), "b": Fraction(7, 9)}
+LARGEST_DEGREE = 8
+# Monomials in all; more than this takes minutes.
+LARGEST_SPACE = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class Darboux:
+    """A polynomial that divides its Lie derivative.
+
+    polynomial
+        In the ring of the model.
+    label
+        What it is, if that is known; else "".
+    cofactor
+        L f / f, in a, b, η, Δ if it was proved for all their values, else at those of the search.
+    symbolic
+        Whether it was.
+    """
+
+    polynomial: Any
+    label: str
+    cofactor: Any
+    symbolic: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Invariant:
+    """Π fᵢ^nᵢ over Darboux polynomials; it grows as exp(rate · α), and is conserved for rate 0.
+
+    powers
+        (index into the Darboux polynomials, exponent), exponents not 0.
+    rate
+        The sum of the cofactors, without order parameters.
+    symbolic
+        Whether it holds for all a, b, η, Δ.
+    """
+
+    powers: tuple[tuple[int, int], ...]
+    rate: Any
+    symbolic: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What `search` found.
+
+    values
+        The numbers at which it searched, by the name of the generator.
+    complete
+        Whether there are no other Darboux polynomials up to the degree.
+    polynomials
+        Conserved polynomials up to the degree, a basis without constants.
+    darboux
+        Darboux polynomials that are not products of others, by degree.
+    first_integrals
+        Functionally independent products of their powers that are conserved.
+    growing
+        One such product that grows exponentially, if there is one.
+    """
+
+    model: Model
+    degree: int
+    values: Mapping[str, Fraction]
+    complete: bool
+    polynomials: tuple[Any, ...]
+    darboux: tuple[Darboux, ...]
+    first_integrals: tuple[Invariant, ...]
+    growing: Invariant | None
+
+
+def search(model: Model, degree: int) -> Findings:
+    """All polynomial invariants and Darboux polynomials of a model up to a total degree.
+
+    The ansatz for cofactors, and where it is complete, are in the docstring of this module.
+
+    Parameters
+    ----------
+    model
+        With a general teacher, T is taken as diagonal with different numbers (rotate the
+        teachers); on the sphere the norms are 1. Readouts that are not rational are replaced by
+        rational ones, η and Δ by numbers.
+    degree
+        From 1 to 8; the number of monomials limits it further.
+
+    Raises
+    ------
+    InputError
+        The degree is not allowed, or there would be too many monomials.
+    """
+    if isinstance(degree, bool) or not isinstance(degree, int) or not 1 <= degree <= LARGEST_DEGREE:
+        raise InputError("degree", f"{degree!r} is not an integer from 1 to {LARGEST_DEGREE}")
+    held, numbers = _held(model), _numbers(model)
+    drift = drift_field(model).with_values(held)
+    size = comb(len(drift.numerators) + degree, degree)
+    if size > LARGEST_SPACE:
+        raise InputError(
+            "degree", f"{degree} means {size} monomials for {model.name}, more than {LARGEST_SPACE}"
+        )
+    values = {**held, **numbers}
+    field = NumericField(drift.with_values(numbers))
+    direction = _direction(model, values)
+    known = known_polynomials(model, held)
+    numeric = [(name, field.ring.substitute(polynomial, numbers)) for name, polynomial in known]
+    finder = DarbouxSearch(field, field.terms(direction), numeric)
+    for order in range(1, degree + 1):
+        finder.extend(order)
+    found = [(f.polynomial, f.label) for f in finder.found]
+    found += _outside_the_ansatz(drift, known, direction, values, degree)
+    darboux = [_symbolic(drift, polynomial, label, numbers) for polynomial, label in found]
+    cofactors = [field.terms(field.ring.substitute(f.cofactor, numbers)) for f in darboux]
+    at_numbers = [field.ring.substitute(f.polynomial, numbers) for f in darboux]
+    integrals = conserved_products(at_numbers, cofactors)
+    growing = growing_product(cofactors)
+    return Findings(
+        model=model,
+        degree=degree,
+        values=values,
+        complete=_complete(model),
+        polynomials=tuple(finder.conserved(degree)),
+        darboux=tuple(darboux),
+        first_integrals=tuple(_invariant(field.ring, darboux, n, numbers) for n in integrals),
+        growing=None if growing is None else _invariant(field.ring, darboux, growing, numbers),
+    )
+
+
+def _complete(model: Model) -> bool:
+    """Whether the ansatz holds for every Darboux polynomial; the argument is at the top."""
+    conventions = (model.constraint, model.flow, model.teacher)
+    return conventions == ("free", "gradient", "orthonormal") and model.p + model.pstar > 2
+
+
+def _outside_the_ansatz(
+    drift: VectorField,
+    known: list[tuple[str, Any]],
+    direction: Any,
+    values: Mapping[str, Fraction],
+    degree: int,
+) -> list[tuple[Any, str]]:
+    """Known polynomials up to the degree with a cofactor that is not k₀ + k₁ c."""
+    ring, more = drift.ring, []
+    for label, polynomial in known:
+        if ring.degree(polynomial) > degree:
+            continue
+        quotient = exact_quotient(drift.along(polynomial), polynomial)
+        if quotient is None:
+            continue
+        cofactor = ring.substitute(quotient, values)
+        changing = cofactor - cofactor.coeff(1)
+        # Proportional to c if the leading terms cancel everything.
+        if changing and not (direction and changing * direction.LC == direction * changing.LC):
+            more.append((polynomial, label))
+    return more
+
+
+def _symbolic(drift: VectorField, polynomial: Any, label: str, numbers: Mapping[str, Fraction]) -> Darboux:
+    """With the cofactor for all parameters, or that at the numbers of the search."""
+    for candidate in (polynomial, _rescaled(drift.ring, polynomial, numbers)):
+        quotient = exact_quotient(drift.along(candidate), candidate)
+        if quotient is not None:
+            return Darboux(candidate, label, quotient, True)
+    quotients, _ = drift.with_values(numbers).along(polynomial).div([polynomial])
+    return Darboux(polynomial, label, quotients[0], False)
+
+
+def _rescaled(ring: OverlapRing, polynomial: Any, numbers: Mapping[str, Fraction]) -> Any:
+    """The polynomial for other readouts: Q in units of b/a and R in those of √(b/a).
+
+    With free norms the drift depends on a and b in these units alone, but for the unit of time
+    and, with the η² term, the size of η and Δ. The power of b/a that all terms share is left out.
+    """
+    ratio = numbers["a"] / numbers["b"]
+    a, b = (ring.position[name] for name in ("a", "b"))
+    orders = {}
+    for monomial in polynomial.itermonoms():
+        of_q, of_r = (
+            sum(monomial[ring.position[name]] for name in ring.model.state if name.startswith(kind))
+            for kind in ("Q", "R")
+        )
+        orders[monomial] = 2 * of_q + of_r
+    least, most = min(orders.values()), max(orders.values())
+    collected = {}
+    for monomial, coefficient in polynomial.terms():
+        # Even: all terms have the same parity in R.
+        power = (orders[monomial] - least) // 2
+        exponents = list(monomial)
+        exponents[a] += power
+        exponents[b] += (most - least) // 2 - power
+        collected[tuple(exponents)] = coefficient * ring.number(ratio**-power)
+    scaled = ring.ring.from_dict(collected)
+    return scaled.clear_denoms()[1].primitive()[1]
+
+
+def _held(model: Model) -> dict[str, Fraction]:
+    """Generators that stay numbers also in the symbolic proof: norms on the sphere, a general T."""
+    held: dict[str, Fraction] = {}
+    if model.constraint == "sphere":
+        held |= {f"Q_{i}_{i}": Fraction(1) for i in range(1, model.p + 1)}
+    if model.teacher == "general":
+        for r in range(1, model.pstar + 1):
+            held |= {f"T_{r}_{s}": Fraction(2 * r - 1, r) * (r == s) for s in range(r, model.pstar + 1)}
+    return held
+
+
+def _numbers(model: Model) -> dict[str, Fraction]:
+    """Numbers for a, b, η and Δ; those of the readout where they are rational."""
+    numbers = {"eta": ETA, "label_noise": LABEL_NOISE}
+    for name, width in (("a", model.p), ("b", model.pstar)):
+        root = isqrt(width)
+        if model.readout == "sum":
+            numbers[name] = Fraction(1)
+        elif model.readout == "mean":
+            numbers[name] = Fraction(1, width)
+        else:
+            numbers[name] = Fraction(1, root) if root**2 == width else GENERIC_READOUTS[name]
+    return numbers
+
+
+def _direction(model: Model, values: Mapping[str, Fraction]) -> Any:
+    """c: the part of tr(A + D) in the order parameters, its coefficients without a common factor."""
+    bench = Workbench(model)
+    whole = bench.ring.substitute(trace(bench.step), values)
+    changing = whole - whole.coeff(1)
+    if not changing:
+        return changing
+    _, primitive = changing.clear_denoms()[1].primitive()
+    return primitive if primitive.LC > 0 else -primitive
+
+
+def _invariant(
+    ring: OverlapRing, darboux: list[Darboux], powers: Powers, numbers: Mapping[str, Fraction]
+) -> Invariant:
+    """The product with its rate: with symbols if the order parameters cancel that way too."""
+    used = tuple((i, n) for i, n in enumerate(powers) if n)
+    rate = sum((n * darboux[i].cofactor for i, n in used), start=ring.ring.zero)
+    state = {ring.position[name] for name in ring.model.state}
+    constant = not any(monomial[k] for monomial in rate.itermonoms() for k in state)
+    if constant and all(darboux[i].symbolic for i, _ in used):
+        return Invariant(used, rate, True)
+    return Invariant(used, ring.substitute(rate, numbers), False)

@@ -1,0 +1,259 @@
+"""Named sets of states that no trajectory leaves, as zeros of polynomials.
+
+Each has generators of an ideal and a source of exact points on it. That the drift keeps the
+set is not assumed anywhere: `derive.invariants.conservation.prove_invariant` proves it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+from derive.errors import InputError
+from derive.invariants.lie import drift_field
+from derive.invariants.matrices import (
+    Matrix,
+    below_diagonal,
+    combination,
+    commutator,
+    entries,
+    matrix,
+    product,
+    trace,
+    transposed,
+)
+from derive.invariants.ring import OverlapRing, overlap_ring
+from derive.model import Model
+
+Point = Mapping[str, Fraction]
+_LARGEST = 9  # numerators of random points; small numbers keep exact arithmetic fast
+
+
+@dataclasses.dataclass(frozen=True)
+class InvariantSet:
+    """A set of states given by polynomials that vanish on it.
+
+    name
+        What it is called on the command line and in reports.
+    description
+        The same in formulas.
+    generators
+        Of its ideal, polynomials of the model's ring, none of them zero.
+    point
+        Draws a random exact point of the set, values of all generators of the ring by name;
+        None if there is no such source.
+    """
+
+    name: str
+    description: str
+    generators: tuple[Any, ...]
+    point: Callable[[random.Random], Point] | None = None
+
+
+def anywhere(ring: OverlapRing, generator: random.Random) -> dict[str, Fraction]:
+    """Random positive values of all generators of the ring, the order parameters included."""
+    return {name: _number(generator) for name in ring.names}
+
+
+def _number(generator: random.Random) -> Fraction:
+    return Fraction(generator.randint(1, _LARGEST), generator.randint(1, _LARGEST))
+
+
+def _with_matrices(
+    ring: OverlapRing, values: dict[str, Fraction], Q: Matrix, R: Matrix
+) -> dict[str, Fraction]:
+    p, pstar = ring.model.p, ring.model.pstar
+    values |= {f"Q_{i + 1}_{j + 1}": Fraction(Q[i][j]) for i in range(p) for j in range(i, p)}
+    values |= {f"R_{i + 1}_{r + 1}": Fraction(R[i][r]) for i in range(p) for r in range(pstar)}
+    return values
+
+
+def _orthogonal(size: int, generator: random.Random) -> Matrix:
+    """A random rational orthogonal matrix, a product of reflections 1 − 2vvᵀ/|v|²."""
+    result: Matrix = matrix(size, size, lambda i, j: Fraction(int(i == j)))
+    for _ in range(size):
+        result = product(result, _reflection([_number(generator) for _ in range(size)]))
+    return result
+
+
+def _reflection(v: list[Fraction]) -> Matrix:
+    square = sum(x * x for x in v)
+    return matrix(len(v), len(v), lambda i, j: int(i == j) - 2 * v[i] * v[j] / square)
+
+
+def _orthonormal_only(model: Model, name: str) -> None:
+    if model.teacher != "orthonormal":
+        raise InputError("on", f"{name!r} is defined for an orthonormal teacher (T = 1)")
+
+
+def no_alignment(model: Model) -> InvariantSet:
+    """R = 0: no student has any overlap with a teacher."""
+    ring = overlap_ring(model)
+
+    def point(generator: random.Random) -> Point:
+        zero = matrix(model.p, model.pstar, lambda *_: 0)
+        return _with_matrices(ring, values := anywhere(ring, generator), _values(ring.Q, values), zero)
+
+    return InvariantSet("no-alignment", "R = 0", tuple(entries(ring.R)), point)
+
+
+def _values(A: Matrix, values: Mapping[str, Fraction]) -> Matrix:
+    """The matrix of generators with their values."""
+    return tuple(tuple(values[str(x)] for x in row) for row in A)
+
+
+def plateau(model: Model) -> InvariantSet:
+    """R = 0, Q = q·1 with a q that does not change: the plateau of arXiv:2604.03068."""
+    ring = overlap_ring(model)
+    q = ring.Q[0][0]
+    different = [ring.Q[i][i] - q for i in range(1, model.p)]
+    flat = [*entries(ring.R), *below_diagonal(ring.Q), *different]
+    diagonal = {f"Q_{i}_{i}" for i in range(1, model.p + 1)}
+    here = [(ring[name], q if name in diagonal else ring.ring.zero) for name in model.state]
+    # Divided by q, since Q = 0 is another stationary state. On the sphere nothing is left.
+    rate = drift_field(model).numerators["Q_1_1"].compose(here).quo(q)
+    # The rate is linear in Δ with the η² term, and in b without: solved for there.
+    solved = ring.label_noise if model.flow == "sgd" else ring.b
+
+    def point(generator: random.Random) -> Point:
+        while True:
+            values = anywhere(ring, generator)
+            Q = _rectangular(model.p, model.p, [values["Q_1_1"]] * model.p)
+            values = _with_matrices(ring, values, Q, matrix(model.p, model.pstar, lambda *_: 0))
+            if not rate:
+                return values
+            slope = ring.value(rate.diff(solved), values)
+            if slope:
+                offset = ring.value(rate, {**values, str(solved): Fraction(0)})
+                values[str(solved)] = -offset / slope
+                return values
+
+    generators = (*flat, rate) if rate else tuple(flat)
+    return InvariantSet("plateau", "R = 0, Q = q 1 with dq/dalpha = 0", generators, point)
+
+
+def commuting(model: Model) -> InvariantSet:
+    """Q RRᵀ = RRᵀ Q: the students' overlaps have the left singular vectors of R as eigenvectors.
+
+    It contains every start Q0 ∝ 1 and all that follows from there (the algebra of RRᵀ).
+    """
+    _orthonormal_only(model, "commuting")
+    ring = overlap_ring(model)
+    W = commutator(ring.Q, product(ring.R, transposed(ring.R)))
+    generators = tuple(x for x in below_diagonal(W) if x)
+    if not generators:
+        raise InputError("on", "'commuting' is every state for a single student (p = 1)")
+
+    def point(generator: random.Random) -> Point:
+        values = anywhere(ring, generator)
+        left, right = (_orthogonal(size, generator) for size in (model.p, model.pstar))
+        q = [_number(generator) for _ in range(model.p)]
+        m = [_number(generator) for _ in range(min(model.p, model.pstar))]
+        Q = product(left, _rectangular(model.p, model.p, q), transposed(left))
+        R = product(left, _rectangular(model.p, model.pstar, m), transposed(right))
+        return _with_matrices(ring, values, Q, R)
+
+    return InvariantSet("commuting", "Q RR' = RR' Q", generators, point)
+
+
+def _rectangular(rows: int, columns: int, diagonal: list[Fraction]) -> Matrix:
+    return matrix(rows, columns, lambda i, j: diagonal[i] if i == j else Fraction(0))
+
+
+def singular_basis(model: Model) -> InvariantSet:
+    """Q and R diagonal, Q_kk equal for k > p*: a start Q0 ∝ 1 in the basis of R's singular vectors."""
+    _orthonormal_only(model, "singular-basis")
+    ring = overlap_ring(model)
+    p, pstar = model.p, model.pstar
+    off = [ring.R[i][r] for i in range(p) for r in range(pstar) if i != r]
+    rest = [ring.Q[k][k] - ring.Q[pstar][pstar] for k in range(pstar + 1, p)]
+    generators = (*below_diagonal(ring.Q), *off, *rest)
+
+    def point(generator: random.Random) -> Point:
+        values = anywhere(ring, generator)
+        q = [_number(generator) for _ in range(min(p, pstar + 1))]
+        q += [q[-1]] * (p - len(q))
+        m = [_number(generator) for _ in range(min(p, pstar))]
+        return _with_matrices(ring, values, _rectangular(p, p, q), _rectangular(p, pstar, m))
+
+    if not generators:
+        raise InputError("on", "'singular-basis' is every state for p = p* = 1")
+    return InvariantSet("singular-basis", "Q, R diagonal, Q_kk equal for k > p*", generators, point)
+
+
+def solutions(model: Model) -> InvariantSet:
+    """The zero-loss solutions W = √(b/a) O W*, OᵀO = 1, without label noise.
+
+    There aWᵀW = bW*ᵀW*; multiplied by W and W* from either side this reads aQ² = bRRᵀ,
+    aQR = bRT, aRᵀR = bT², and its trace is s = a tr Q − b tr T = 0.
+    """
+    if model.p < model.pstar:
+        raise InputError("on", f"'solutions' needs p >= p*, not p = {model.p}, p* = {model.pstar}")
+    ring = overlap_ring(model)
+    a, b, Q, R, T = ring.a, ring.b, ring.Q, ring.R, ring.T
+    blocks = (
+        combination((a, product(Q, Q)), (-b, product(R, transposed(R)))),
+        combination((a, product(Q, R)), (-b, product(R, T))),
+        combination((a, product(transposed(R), R)), (-b, product(T, T))),
+    )
+    s = a * trace(Q) - b * trace(T)
+    noise = [ring.label_noise] if model.flow == "sgd" else []
+    generators = tuple(dict.fromkeys(x for x in (*entries(*blocks), s, *noise) if x))
+
+    def point(generator: random.Random) -> Point:
+        values = anywhere(ring, generator)
+        ratio = _number(generator)
+        values["b"] = values["a"] * ratio**2
+        values["label_noise"] = Fraction(0)
+        columns = tuple(row[: model.pstar] for row in _orthogonal(model.p, generator))
+        teachers = tuple(
+            tuple(
+                values[str(x)] if model.teacher == "general" else Fraction(int(r == c))
+                for c, x in enumerate(row)
+            )
+            for r, row in enumerate(T)
+        )
+        W = product(columns, teachers)
+        Q0 = product(W, transposed(columns))
+        return _with_matrices(
+            ring, values, combination((ratio**2, Q0), (0, Q0)), combination((ratio, W), (0, W))
+        )
+
+    return InvariantSet(
+        "solutions", "aQQ = bRR', aQR = bRT, aR'R = bTT, s = 0, Delta = 0", generators, point
+    )
+
+
+def teacher_space(model: Model) -> InvariantSet:
+    """Q = RRᵀ: every student is a combination of the teachers."""
+    _orthonormal_only(model, "teacher-space")
+    ring = overlap_ring(model)
+    S = combination((1, ring.Q), (-1, product(ring.R, transposed(ring.R))))
+    generators = tuple(dict.fromkeys(entries(S)))
+
+    def point(generator: random.Random) -> Point:
+        values = anywhere(ring, generator)
+        R = _values(ring.R, values)
+        return _with_matrices(ring, values, product(R, transposed(R)), R)
+
+    return InvariantSet("teacher-space", "Q = RR'", generators, point)
+
+
+NAMED_SETS: Mapping[str, Callable[[Model], InvariantSet]] = {
+    "no-alignment": no_alignment,
+    "plateau": plateau,
+    "commuting": commuting,
+    "singular-basis": singular_basis,
+    "solutions": solutions,
+    "teacher-space": teacher_space,
+}
+
+
+def named_set(name: str, model: Model) -> InvariantSet:
+    """The set of this name; raises InputError for another name, or widths without such a set."""
+    if name not in NAMED_SETS:
+        raise InputError("on", f"{name!r} is not one of {', '.join(NAMED_SETS)}")
+    return NAMED_SETS[name](model)

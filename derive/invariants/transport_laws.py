@@ -1,0 +1,147 @@
+"""One linear map moves R and, in gradient flow, S: rank, row space, and the growth of K.
+
+In any of the models a student moves by a combination of the students and the teachers, the same
+combination for its overlaps with anything. With A = 2aη(s + 2aQ) and the diagonal D of the growth
+of norms that the sphere removes (D = 0 for free norms),
+
+    dR/dα = −(A + D) R + 4abη R T.                                                        (1)
+
+So R(α) = g(α) R(0) exp(4abηα T) with an invertible g: its rank is conserved, and for T = 1 its row
+space, the combinations of teachers that the students have any overlap with. Without the η² term
+the Schur complement S = Q − R T⁻¹ Rᵀ, the overlaps of what the students have outside the space
+of the teachers, obeys
+
+    dS/dα = −(A + D) S − S (A + D),                                                       (2)
+
+and in K = Rᵀ S⁻¹ R the map g cancels: dK/dα = 4abη (TK + KT). For T = 1 it grows as exp(8abηα) and
+K / tr K is conserved (arXiv:2604.03068 for the model; the law is derived here). The η² term feeds
+S with noise, which breaks (2) and keeps (1).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from derive.invariants.conservation import REFUTED, UNDECIDED, Verdict, cofactor, prove_conserved
+from derive.invariants.lie import Rational
+from derive.invariants.matrices import (
+    Matrix,
+    adjugate,
+    combination,
+    determinant,
+    entries,
+    minors,
+    product,
+    trace,
+    transposed,
+)
+from derive.invariants.sets import anywhere
+from derive.invariants.workbench import EVERYWHERE, Law, Workbench, all_of, divides, follows, identity
+
+# Determinants of more rows are long polynomials; the claims then follow from (1) and (2).
+LARGEST_DETERMINANT = 3
+
+
+def transport_laws(bench: Workbench) -> Iterator[Law]:
+    """(1), (2) and what follows from them."""
+    pulled = combination((bench.growth, product(bench.R, bench.T)))
+    moved = combination((-1, product(bench.step, bench.R)), (1, pulled))
+    first = identity((bench.dR, moved))
+    step = "(A + D)" if bench.sphere else "A"
+    meaning = "A = 2a eta (s + 2aQ)" + (", D = growth of norms" if bench.sphere else "")
+    tail = "R T" if bench.general else "R"
+    yield Law("R moves linearly", f"dR = -{step} R + 4ab eta {tail},  {meaning}", EVERYWHERE, first)
+    rank = follows([first], "R = g R0 h with invertible g, h")
+    kept = "rank R is constant" if bench.general else "rank and row space of R are constant"
+    yield Law("rank of R", kept, EVERYWHERE, rank)
+    if not bench.general and bench.model.p <= min(bench.model.pstar, LARGEST_DETERMINANT):
+        yield from _minors(bench)
+    if bench.general and bench.model.pstar > LARGEST_DETERMINANT:
+        return
+    inverse = "R T^-1 R'" if bench.general else "RR'"
+    falling = product(bench.step, bench.S)
+    second = identity((bench.along(bench.S), combination((-1, falling), (-1, transposed(falling)))))
+    statement = f"dS = -{step} S - S {step},  S = Q - {inverse}"
+    yield Law("S moves linearly", statement, EVERYWHERE, second)
+    yield from _growth_of_K(bench, follows([first, second], "from the laws of R and S"), inverse)
+
+
+def _minors(bench: Workbench) -> Iterator[Law]:
+    """For p ≤ p*: the row space in coordinates, and the sign of det R."""
+    found = [minor for _, minor in minors(bench.R)]
+    if len(found) > 1:
+        verdicts = [prove_conserved(Rational(minor, found[0]), bench.model) for minor in found[1:]]
+        statement = f"the {len(found)} maximal minors of R have constant ratios"
+        reason = f"{len(verdicts)} Lie derivatives vanish identically"
+        yield Law("minors of R", statement, EVERYWHERE, all_of(verdicts, reason))
+    name = "det R" if bench.model.p == bench.model.pstar else "a maximal minor of R"
+    sign = divides(cofactor(found[0], bench.model))
+    yield Law("sign of minors", f"{name} keeps its sign", EVERYWHERE, sign)
+
+
+def _growth_of_K(bench: Workbench, implied: Verdict, inverse: str) -> Iterator[Law]:
+    right = "4ab eta (TK + KT)" if bench.general else "8ab eta K"
+    growth = shape = implied
+    # Why a point if (2) fails: the polynomials of a wrong claim do not cancel, and are long.
+    if not implied.proved:
+        growth, shape = _tried_at_a_point(bench)
+    if bench.model.p <= LARGEST_DETERMINANT and not bench.general:
+        if growth.status != REFUTED:
+            growth = _growth_identity(bench)
+        if shape.status != REFUTED:
+            total = trace(bench.K)
+            verdicts = [prove_conserved(Rational(x, total), bench.model) for x in entries(bench.K)]
+            shape = all_of(verdicts, f"{len(verdicts)} Lie derivatives vanish identically")
+    statement = f"dK = {right},  K = R' (Q - {inverse})^-1 R"
+    yield Law("growth of K", statement, EVERYWHERE, growth)
+    if not bench.general and bench.model.pstar > 1:
+        yield Law("shape of K", "K / tr K is constant", EVERYWHERE, shape)
+
+
+def _growth_identity(bench: Workbench) -> Verdict:
+    """(L N) det S − N L det S = 4abη (TN + NT) det S for N = Rᵀ adj(S) R, entry by entry."""
+    slope = bench.field.along(bench.det_S)
+    left = combination((bench.det_S, bench.along(bench.K)), (-slope, bench.K))
+    pulled = combination((bench.growth * bench.det_S, product(bench.T, bench.K)))
+    return identity((left, combination((1, pulled), (1, transposed(pulled)))))
+
+
+def _tried_at_a_point(bench: Workbench) -> tuple[Verdict, Verdict]:
+    """The growth and the shape of K, refuted at an exact point or undecided.
+
+    Along the line S + x dS, R + x dR the coefficients of x are derivatives by α.
+    """
+    from sympy import QQ
+    from sympy.polys.rings import PolyRing
+
+    line = PolyRing(["x"], QQ)
+    (x,) = line.gens
+    point = anywhere(bench.ring, random.Random(0))
+
+    def value(polynomial: Any) -> Any:
+        return line.ground_new(bench.ring.number(bench.ring.value(polynomial, point)))
+
+    def numbers(A: Matrix) -> Matrix:
+        return tuple(tuple(value(entry) for entry in row) for row in A)
+
+    def part(A: Matrix, power: int) -> Matrix:
+        return tuple(tuple(line.ground_new(entry.coeff(x**power)) for entry in row) for row in A)
+
+    def slopes(A: Matrix, denominator: Any) -> Matrix:
+        """D N' − N D' for the entries N of A."""
+        scale = part(((denominator,),), 0)[0][0], part(((denominator,),), 1)[0][0]
+        return combination((scale[0], part(A, 1)), (-scale[1], part(A, 0)))
+
+    S = combination((1, numbers(bench.S)), (x, numbers(bench.along(bench.S))))
+    R = combination((1, numbers(bench.R)), (x, numbers(bench.dR)))
+    N, whole = product(transposed(R), adjugate(S, line.one), R), determinant(S)
+    pulled = combination(
+        (value(bench.growth) * part(((whole,),), 0)[0][0], product(numbers(bench.T), part(N, 0)))
+    )
+    grows = slopes(N, whole) == combination((1, pulled), (1, transposed(pulled)))
+    keeps = not any(entries(slopes(N, trace(N))))
+    refuted = Verdict(REFUTED, "not so at an exact point")
+    undecided = Verdict(UNDECIDED, "neither proved nor refuted at a point")
+    return undecided if grows else refuted, undecided if keeps else refuted
