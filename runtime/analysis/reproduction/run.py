@@ -9,7 +9,7 @@ from typing import Any
 import runtime
 from derive.model import Model
 from runtime import states
-from runtime.analysis.reproduction import bias, decay, escape, hessian, plateau, simulation
+from runtime.analysis.reproduction import bias, conservation, decay, escape, hessian, plateau, simulation
 from runtime.analysis.reproduction.claims import Claim, Settings, save_claims
 from runtime.errors import InputError
 from runtime.initial import LARGEST_SEED
@@ -20,6 +20,7 @@ STUDIES: dict[str, Callable[[Settings], Any]] = {
     "plateau": plateau.study,
     "escape": escape.study,
     "decay": decay.study,
+    "conservation": conservation.study,
     "bias": bias.study,
     "hessian": hessian.study,
     "simulation": simulation.study,
