@@ -85,16 +85,13 @@ def runs_table(runs: xarray.Dataset, rows: int) -> str:
     lines = [
         f"{'alpha':>12} {'mean loss':>14} {'error':>10} {'deviation':>12} {'mean Q_ii':>12} {'runs':>8}"
     ]
-    alpha, loss = runs["alpha"].values, runs["loss"].values
-    norms = np.trace(runs["Q"].values, axis1=2, axis2=3) / runs.sizes["i"]
+    alpha = runs["alpha"].values
+    mean, error, count = (runs[name].values for name in ("loss_mean", "loss_error", "runs"))
+    norms = np.trace(runs["Q_mean"].values, axis1=1, axis2=2) / runs.sizes["i"]
     for k in np.unique(np.linspace(0, alpha.size - 1, min(rows, alpha.size)).round().astype(int)):
-        there = np.isfinite(loss[:, k])
-        count = int(there.sum())
-        mean = np.mean(loss[there, k]) if count else np.nan
-        spread = np.std(loss[there, k], ddof=1) if count > 1 else np.nan
-        norm = np.mean(norms[there, k]) if count else np.nan
-        error = spread / np.sqrt(count) if count else np.nan
-        lines.append(f"{alpha[k]:12.6g} {mean:14.6e} {error:10.2e} {spread:12.4e} {norm:12.6f} {count:8d}")
+        spread = error[k] * np.sqrt(count[k])
+        values = f"{mean[k]:14.6e} {error[k]:10.2e} {spread:12.4e} {norms[k]:12.6f} {count[k]:8d}"
+        lines.append(f"{alpha[k]:12.6g} {values}")
     found, counts = np.unique(runs["status"].values, return_counts=True)
     counted = ", ".join(f"{count} {name}" for name, count in zip(found, counts, strict=True))
     return "\n".join([*lines, f"status: {counted}, {runs.attrs['method']} at n = {runs.attrs['n']}"])

@@ -72,6 +72,21 @@ class Recorder:
         return bool(fine.any())
 
 
+def statistics(values: Array) -> tuple[Array, Array]:
+    """Mean over the runs (in front) that are not NaN, and its standard error.
+
+    NaN without a run; the error is NaN with a single one.
+    """
+    there = np.isfinite(values)
+    count = np.sum(there, axis=0)
+    filled = np.where(there, values, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.sum(filled, axis=0) / count
+        squares = np.sum(np.where(there, values - mean, 0.0) ** 2, axis=0)
+        error = np.sqrt(squares / (count - 1) / count)
+    return np.where(count > 0, mean, np.nan), np.where(count > 1, error, np.nan)
+
+
 def sgd_dataset(
     model: Model,
     recorder: Recorder,
@@ -105,6 +120,13 @@ def sgd_dataset(
         "status": each(np.where(recorder.diverged, "diverged", "ok"), "ok or diverged"),
         "alpha_end": each(np.where(recorder.reached > 0, times[last], 0.0), "last time before divergence"),
     }
+    for name, what in (("Q", "Q"), ("R", "R"), ("loss", "generalisation error")):
+        dims, values, _ = variables[name]
+        mean, error = statistics(values)
+        variables[f"{name}_mean"] = (dims[1:], mean, {"long_name": f"mean {what} over runs"})
+        variables[f"{name}_error"] = (dims[1:], error, {"long_name": f"standard error of the mean {what}"})
+    going = np.sum(np.isfinite(variables["loss"][1]), axis=0)
+    variables["runs"] = (("alpha",), going, {"long_name": "runs that have not diverged"})
     students, teachers = np.arange(1, model.p + 1), np.arange(1, model.pstar + 1)
     coordinates = {
         "trajectory": np.arange(len(rates)),

@@ -94,7 +94,8 @@ def simulate(
     -------
     Dataset with dims trajectory, alpha, i, j, r: Q, R, loss (the population loss), and for each
     run ``status`` (ok, diverged) and ``alpha_end``, the last recorded time before it diverged;
-    after that NaN. ``alpha`` are the exact times of the states, steps/N.
+    after that NaN. ``Q_mean``, ``Q_error`` … are means over the ``runs`` that go on at a time, and
+    their standard errors. ``alpha`` are the exact times of the states, steps/N.
 
     Raises
     ------

@@ -510,3 +510,27 @@ def test_values_that_are_allowed(name, value):
 def test_is_exported():
     assert runtime.simulate is simulate
     assert {"simulate", "compare"} <= set(runtime.__all__)
+
+
+def test_means_and_standard_errors_are_those_of_the_runs_that_go_on():
+    runs = short(Model(1, 1), n=10, eta=3.0, alpha=[0.0, 0.5, 1.0, 2.0], trajectories=200, seed=3)
+    gone = runs["status"].values == "diverged"
+    assert gone.sum() > 0
+    for name in ("Q", "R", "loss"):
+        for k, count in enumerate(runs["runs"].values):
+            values = runs[name].values[:, k]
+            values = values[np.isfinite(runs["loss"].values[:, k])]
+            assert len(values) == count
+            mean, error = runs[f"{name}_mean"].values[k], runs[f"{name}_error"].values[k]
+            if count > 1:
+                np.testing.assert_allclose(mean, values.mean(axis=0), rtol=1e-12)
+                expected = values.std(axis=0, ddof=1) / np.sqrt(count)
+                np.testing.assert_allclose(error, expected, rtol=1e-9)
+            else:
+                assert np.isnan(error).all()
+
+
+def test_no_mean_without_a_run():
+    runs = short(Model(1, 1), n=10, eta=1e3, alpha=[5.0, 6.0], trajectories=9)
+    assert (runs["runs"] == 0).all()
+    assert np.isnan(runs["loss_mean"]).all()
