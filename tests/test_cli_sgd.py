@@ -437,14 +437,14 @@ def test_defaults_are_those_of_the_functions():
 # Tells when the first run is under way, and does what a terminal would do with Ctrl-C: a
 # background job's children ignore SIGINT.
 INTERRUPTIBLE = """
-import signal
+import os, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import cli
 from runtime.sgd import simulation
 run_tasks = simulation.run_tasks
 def telling(tasks, *more):
     def told(task):
-        print("running", flush=True)
+        os.write(1, b"running\\n")  # at once: several threads do
         task()
     run_tasks((lambda task=task: told(task) for task in tasks), *more)
 simulation.run_tasks = telling
