@@ -445,7 +445,7 @@ def test_ctrl_c_stops_at_once_with_one_line(derived, tmp_path):
     """A trajectory that would take hours; the signal comes when the compiled loop runs."""
     arguments = ["integrate", "--generated", str(derived), "--alpha", "1e12", "--out", "run.nc"]
     restore = "signal.signal(signal.SIGINT, signal.default_int_handler)"
-    with subprocess.Popen(
+    running = subprocess.Popen(
         # A background job's children ignore SIGINT unless told otherwise.
         [sys.executable, "-c", f"import signal; {restore}; import cli; cli.main()", *arguments],
         stdout=subprocess.PIPE,
@@ -453,13 +453,18 @@ def test_ctrl_c_stops_at_once_with_one_line(derived, tmp_path):
         text=True,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
-    ) as running:
+    )
+    try:
         # Why poll the clock of the process: after this much of it, imports and compilation are over.
         deadline = time.monotonic() + 100
         while _cpu_seconds(running.pid) < 6 and time.monotonic() < deadline:
             time.sleep(0.1)
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)
+    finally:
+        # Else a signal that gets lost would keep the tests waiting for hours.
+        running.kill()
+        running.communicate()
     assert running.returncode == 130
     assert out == ""
     # click ends the line of the terminal's "^C" first.

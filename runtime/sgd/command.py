@@ -137,7 +137,8 @@ def line_of(result: xarray.Dataset) -> str:
         diverged = int(np.sum(result["diverged"].values))
         which = f"{diverged} runs" if diverged else "runs on weights"
         return f"undecided: {which} diverged, and the mean of the others is biased"
-    words = "agrees with" if attributes["verdict"] == "agree" else "differs from"
+    agrees = attributes["deviation"] <= attributes["allowed"]
+    words = "agrees with" if agrees else "differs from"
     text = (
         f"SGD {words} the ODE as N grows: largest deviation {attributes['deviation']:.2f} standard errors"
         f" ({attributes['where']}), {attributes['allowed']:.2f} allowed"

@@ -76,7 +76,8 @@ def compare(
     (observable, alpha), the deviation extrapolated to N → ∞; ``bias`` and ``bias_error``, the
     coefficient of 1/N. Attributes: ``verdict`` (agree, disagree, or undecided if runs
     diverged), ``deviation`` (the largest, in standard errors), ``allowed``, ``comparisons``,
-    ``where``; with weights also ``weights_deviation``, ``weights_allowed``.
+    ``where``; with weights also ``weights_deviation``, ``weights_allowed``, and the verdict is
+    "disagree" too if chain and weights differ by more.
 
     Raises
     ------
@@ -123,8 +124,11 @@ def compare(
     result.attrs.update(_judge(result, runs))
     if with_weights:
         result.attrs.update(_judge_weights(done[0], done[-1], runs))
-        if not np.isfinite(result.attrs["weights_deviation"]):
+        deviation = result.attrs["weights_deviation"]
+        if not np.isfinite(deviation):
             result.attrs["verdict"] = "undecided"
+        elif deviation > result.attrs["weights_allowed"] and result.attrs["verdict"] == "agree":
+            result.attrs["verdict"] = "disagree"
     result.attrs |= {"trajectories": runs, "seed": seed, "version": f"overlap-ode {VERSION}"}
     return result
 

@@ -61,8 +61,8 @@ def simulate(
     """Run one-pass SGD in N dimensions, independently from several starts.
 
     wᵢ ← wᵢ − 2aη e λᵢ x/√N with a fresh x ~ N(0, 1) a step (on the sphere then |wᵢ| is reset),
-    and time α = steps/N. The numbers of a run depend on the seed and its place among the runs
-    alone, not on threads or the number of runs.
+    and time α = steps/N. The numbers of a run depend on the seed, its place among the runs and
+    whether any run has label noise, not on threads or the number of runs.
 
     Parameters
     ----------

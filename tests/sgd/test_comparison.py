@@ -124,6 +124,7 @@ def test_weights_find_a_wrong_chain(system_of, monkeypatch):
     monkeypatch.setattr(ChainEmitter, "_other_directions", lambda emitter, _: emitter.vector.constant(0.0))
     result = compare(system_of(2, 1, constraint="sphere"), Q0, R0, weights=True, **SPHERE)
     assert result.attrs["weights_deviation"] > 1.2 * result.attrs["weights_allowed"]
+    assert result.attrs["verdict"] == "disagree"
 
 
 def test_weights_that_are_not_finite_are_no_agreement(system_of, monkeypatch):
