@@ -82,8 +82,7 @@ class ChainLayout:
 
     @property
     def components(self) -> int:
-        # One more, since normal numbers come in pairs.
-        return self.outside + self.p + 1
+        return self.outside + self.p
 
     def column(self, j: Any, builder: Any = None) -> Any:
         """Component of S_jj; those of S_ij, i > j, follow."""

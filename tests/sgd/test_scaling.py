@@ -23,8 +23,8 @@ def test_fluctuations_shrink_as_the_square_root_of_n(constraint):
     model = Model(2, 1, constraint=constraint)
     start = {"Q0": [[1.0, 0.2], [0.2, 0.8]], "R0": [[0.4], [-0.1]]}
     widths, errors = [], []
-    # Short, so that N = 10⁶ is affordable and N = 100 is more than a step.
-    plan = {100: 20_000, 1_000: 4_000, 10_000: 2_000, 100_000: 1_000, 1_000_000: 400}
+    # Short, so that N = 10⁸ is affordable and N = 100 is more than a step.
+    plan = {100: 20_000, 1_000: 4_000, 10_000: 2_000, 100_000: 1_000, 10**6: 400, 10**7: 200, 10**8: 96}
     for n, count in plan.items():
         runs = simulate(model, n=n, eta=0.3, alpha=[0.05], label_noise=0.2, trajectories=count, **start)
         x = values(runs)[:, 0]
