@@ -238,34 +238,25 @@ def derive(
     import derive as derivation
 
     if sector:
-        if context.get_parameter_source("p") != click.core.ParameterSource.DEFAULT:
+        if "p" in given_on(context):
             raise click.UsageError("--p does not go with --sector: a sector holds for any p")
         del conventions["p"]
-        reduced = derivation.sector_odes(derivation.SectorModel(**conventions))
-        folder = reduced.write(generated)
-        if as_json:
-            manifest = json.loads((folder / "manifest.json").read_text())
-            click.echo(json.dumps({"folder": str(folder), **manifest}, indent=1))
-            return
-        click.echo(str(folder))
-        say(
-            quiet,
-            f"{reduced.model.name}: {reduced.model.state_size} order parameters for any p; "
-            f"equal to the full system in {reduced.proof.compared} entries ({reduced.proof.method})",
-        )
-        return
-    odes = derivation.overlap_odes(derivation.Model(**conventions))
+        odes: Any = derivation.sector_odes(derivation.SectorModel(**conventions))
+        proved = "equal to the full system"
+    else:
+        odes = derivation.overlap_odes(derivation.Model(**conventions))
+        proved = "two derivations agree"
     folder = odes.write(generated)
     manifest = json.loads((folder / "manifest.json").read_text())
     if as_json:
         click.echo(json.dumps({"folder": str(folder), **manifest}, indent=1))
         return
     click.echo(str(folder))
+    size = " for any p" if sector else f", {manifest['operations']['rhs']} operations"
     say(
         quiet,
-        f"{odes.model.name}: {odes.model.state_size} order parameters, "
-        f"{manifest['operations']['rhs']} operations; "
-        f"two derivations agree in {odes.proof.compared} entries ({odes.proof.method})",
+        f"{odes.model.name}: {odes.model.state_size} order parameters{size}; "
+        f"{proved} in {odes.proof.compared} entries ({odes.proof.method})",
     )
 
 
@@ -339,11 +330,8 @@ def integrate(**arguments: Any) -> None:
     """
     from runtime import command, tables
 
-    run = command.integrate(arguments, lambda message: say(arguments["quiet"], message))
-    if arguments["as_json"]:
-        click.echo(json.dumps(tables.as_json(run)))
-    else:
-        click.echo(tables.as_table(run, _TABLE_ROWS))
+    run = command.integrate(arguments, talk(arguments))
+    show(arguments["as_json"], run, lambda: tables.as_table(run, _TABLE_ROWS))
 
 
 @cli.command()
@@ -371,14 +359,10 @@ def sector(**arguments: Any) -> None:
       cli sector --p 1000000 --plot wide.png
       cli sector --p 1000 --singular-values 1e-3,5e-4 --flow gradient --json
     """
-    from runtime import tables
     from runtime.sector import command
 
-    run = command.integrate(arguments, lambda message: say(arguments["quiet"], message))
-    if arguments["as_json"]:
-        click.echo(json.dumps(tables.as_json(run)))
-    else:
-        click.echo(command.sector_table(run, _TABLE_ROWS))
+    run = command.integrate(arguments, talk(arguments))
+    show(arguments["as_json"], run, lambda: command.sector_table(run, _TABLE_ROWS))
 
 
 @cli.command()
@@ -412,11 +396,8 @@ def ensemble(**arguments: Any) -> None:
     from runtime import command, tables
 
     with progress_bar("trajectories", arguments["quiet"]) as progress:
-        runs = command.ensemble(arguments, lambda message: say(arguments["quiet"], message), progress)
-    if arguments["as_json"]:
-        click.echo(json.dumps(tables.as_json(runs)))
-    else:
-        click.echo(tables.ensemble_table(runs, _TABLE_ROWS))
+        runs = command.ensemble(arguments, talk(arguments), progress)
+    show(arguments["as_json"], runs, lambda: tables.ensemble_table(runs, _TABLE_ROWS))
 
 
 @cli.command()
@@ -454,11 +435,8 @@ def simulate(**arguments: Any) -> None:
     from runtime.sgd import command
 
     with progress_bar("steps", arguments["quiet"]) as progress:
-        runs = command.simulate(arguments, lambda message: say(arguments["quiet"], message), progress)
-    if arguments["as_json"]:
-        click.echo(json.dumps(tables.as_json(runs)))
-    else:
-        click.echo(tables.runs_table(runs, _TABLE_ROWS))
+        runs = command.simulate(arguments, talk(arguments), progress)
+    show(arguments["as_json"], runs, lambda: tables.runs_table(runs, _TABLE_ROWS))
 
 
 @cli.command()
@@ -500,11 +478,10 @@ def compare(context: click.Context, /, **arguments: Any) -> int:
     from runtime import tables
     from runtime.sgd import command
 
-    source = context.get_parameter_source("ideal")
-    if arguments["overlaps"] is not None and source == click.core.ParameterSource.DEFAULT:
+    if arguments["overlaps"] is not None and "ideal" not in given_on(context):
         arguments["ideal"] = None
     with progress_bar("steps", arguments["quiet"]) as progress:
-        result = command.compare(arguments, lambda message: say(arguments["quiet"], message), progress)
+        result = command.compare(arguments, talk(arguments), progress)
     if arguments["as_json"]:
         click.echo(json.dumps(tables.as_json(result)))
     else:
@@ -553,9 +530,7 @@ def hessian(context: click.Context, /, **arguments: Any) -> None:
     from runtime import tables
     from runtime.analysis import hessian_command
 
-    spectrum, result = hessian_command.hessian(
-        arguments, given_on(context), lambda message: say(arguments["quiet"], message)
-    )
+    spectrum, result = hessian_command.hessian(arguments, given_on(context), talk(arguments))
     if arguments["as_json"]:
         click.echo(json.dumps(tables.as_json(result)))
     elif spectrum is None:
@@ -603,15 +578,11 @@ def bias(context: click.Context, /, **arguments: Any) -> None:
     from runtime.analysis import bias_command
 
     with progress_bar("steps", arguments["quiet"]) as progress:
-        result = bias_command.bias(
-            arguments, given_on(context), lambda message: say(arguments["quiet"], message), progress
-        )
-    if arguments["as_json"]:
-        click.echo(json.dumps(bias_command.as_json(result)))
-    elif arguments["run"] is not None:
-        click.echo(bias_command.run_table(result, _TABLE_ROWS))
+        result = bias_command.bias(arguments, given_on(context), talk(arguments), progress)
+    if arguments["run"] is not None:
+        show(arguments["as_json"], result, lambda: bias_command.run_table(result, _TABLE_ROWS))
     else:
-        click.echo(bias_command.study_table(result))
+        show(arguments["as_json"], result, lambda: bias_command.study_table(result))
 
 
 @cli.command()
@@ -664,19 +635,8 @@ def escape(**arguments: Any) -> None:
     from runtime.analysis import escape_command
 
     with progress_bar("trajectories", arguments["quiet"]) as progress:
-        result = escape_command.escape(
-            arguments, lambda message: say(arguments["quiet"], message), progress
-        )
-    if arguments["as_json"]:
-        click.echo(json.dumps(escape_command.as_json(result)))
-    else:
-        click.echo(escape_command.escape_table(result))
-
-
-def given_on(context: click.Context) -> frozenset[str]:
-    """Names of the options on the command line."""
-    default = click.core.ParameterSource.DEFAULT
-    return frozenset(name for name in context.params if context.get_parameter_source(name) != default)
+        result = escape_command.escape(arguments, talk(arguments), progress)
+    show(arguments["as_json"], result, lambda: escape_command.escape_table(result))
 
 
 @cli.command()
@@ -701,7 +661,7 @@ def reproduce(**arguments: Any) -> int:
     """
     from runtime.analysis.reproduction import claims, run
 
-    found = run.reproduce(arguments, lambda message: say(arguments["quiet"], message))
+    found = run.reproduce(arguments, talk(arguments))
     if arguments["as_json"]:
         click.echo(json.dumps([claim.to_dict() for claim in found]))
     else:
@@ -737,9 +697,7 @@ def invariants(context: click.Context, /, **arguments: Any) -> None:
     """
     from runtime.analysis import invariants_command, invariants_report
 
-    report = invariants_command.invariants(
-        arguments, given_on(context), lambda message: say(arguments["quiet"], message)
-    )
+    report = invariants_command.invariants(arguments, given_on(context), talk(arguments))
     if arguments["as_json"]:
         click.echo(json.dumps(invariants_report.as_json(report)))
     else:
@@ -779,6 +737,24 @@ def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int], None]
             bar.update(finished - bar.pos)
 
         yield update
+
+
+def given_on(context: click.Context) -> frozenset[str]:
+    """Names of the options on the command line."""
+    default = click.core.ParameterSource.DEFAULT
+    return frozenset(name for name in context.params if context.get_parameter_source(name) != default)
+
+
+def show(as_json: bool, result: Any, table: Callable[[], str]) -> None:
+    """A dataset on stdout, for programs or for people."""
+    from runtime import tables
+
+    click.echo(json.dumps(tables.as_json(result)) if as_json else table())
+
+
+def talk(arguments: dict[str, Any]) -> Callable[[str], None]:
+    """A function that talks unless --quiet was given."""
+    return lambda message: say(arguments["quiet"], message)
 
 
 def say(quiet: bool, message: str) -> None:

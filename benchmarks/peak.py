@@ -13,6 +13,7 @@ from derive.model import Model
 from derive.program import operation_count
 from runtime.simd import jit
 from runtime.simd.emitter import Emitter
+from runtime.simd.memory import aligned
 from runtime.simd.vector import VectorFunction, integer
 from runtime.tableaux import TSIT5
 
@@ -58,16 +59,10 @@ def peak(target: jit.Target) -> float:
         vector.store(value, memory, 2 + k)
     vector.builder.ret(integer(0))
     compiled = jit.Compiled(module, target)
-    memory = _aligned((2 + _CHAINS) * target.lanes)
+    memory = aligned((2 + _CHAINS) * target.lanes)
     memory[: target.lanes] = 0.5
     seconds = _fastest(_callable(compiled, "peak", 1), (memory.ctypes.data,))
     return 2.0 * _CHAINS * target.lanes / seconds
-
-
-def _aligned(count: int) -> np.ndarray:
-    room = np.zeros(count + 8)
-    skip = (-room.ctypes.data % 64) // 8
-    return room[skip : skip + count]
 
 
 def rhs_speed(p: int, pstar: int, target: jit.Target) -> float:
@@ -85,7 +80,7 @@ def rhs_speed(p: int, pstar: int, target: jit.Target) -> float:
     vector.loop(count, body)
     vector.builder.ret(integer(0))
     compiled = jit.Compiled(emitter.module, target)
-    work = _aligned(layout.components * emitter.lanes)
+    work = aligned(layout.components * emitter.lanes)
     rng = np.random.default_rng(0)
     work[:] = 0.1 * rng.standard_normal(work.size)
     seconds = _fastest(_callable(compiled, "many", 1), (work.ctypes.data,))

@@ -11,13 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from derive.model import Model
 from runtime.errors import InputError
 from runtime.states import real_number, teacher_overlaps, whole_number
+from runtime.teacher import Teacher
 
 Array = NDArray[np.float64]
 
 LARGEST_SEED = 2**63 - 1
 LARGEST_N = 10**18
-# Eigenvalues of T below this part of the largest one are rounding.
-_RANK_TOLERANCE = 1e-13
 
 
 def random_overlaps(
@@ -89,7 +88,7 @@ class OverlapSampler:
         teacher_kind = "orthonormal" if T is None else "general"
         self._model = Model(p, pstar, constraint=constraint, teacher=teacher_kind)
         self._teacher = teacher_overlaps(self._model, T)
-        self._factor = _square_root(self._teacher)
+        self._factor = Teacher.from_overlaps(self._teacher).factor
         self._variance = real_number("q0", q0, least=0.0, strict=True)
         streams = np.random.SeedSequence(whole_number("seed", seed, 0, LARGEST_SEED)).spawn(2)
         # Why two streams, each drawn trajectory by trajectory: the first K of any larger number
@@ -136,16 +135,6 @@ class OverlapSampler:
             Q[..., diagonal, diagonal] = variance
             R = R / norms[..., None]
         return Q, R
-
-
-def _square_root(T: Array) -> Array:
-    """L (p*, rank T) with LLᵀ = T."""
-    if np.array_equal(T, np.eye(len(T))):
-        return np.eye(len(T))
-    eigenvalues, vectors = np.linalg.eigh(T)
-    kept = eigenvalues > _RANK_TOLERANCE * max(1.0, float(eigenvalues[-1]))
-    root: Array = vectors[:, kept] * np.sqrt(eigenvalues[kept])
-    return root
 
 
 def _joint(Q: Array, R: Array, T: Array) -> Array:

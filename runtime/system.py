@@ -80,6 +80,13 @@ class System(GeneratedCode):
     def _compiled_jacobian(self) -> Any:
         return with_repair(self._cache, lambda: self.first_call("jacobian"))
 
+    def tangent(self, y: Array, parameters: Array, direction: Array) -> Array:
+        """The derivative of the packed right-hand side at y along a packed direction, both (n,)."""
+        result = np.empty_like(y)
+        function = self.module.tangent
+        with_repair(self._cache, lambda: function(y, parameters, direction, result))
+        return result
+
     def parameters(self, eta: float, label_noise: float = 0.0, T: ArrayLike | None = None) -> Array:
         """The vector of run-time parameters of the generated functions."""
         teacher = teacher_overlaps(self.model, T)

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import xarray
@@ -34,20 +35,35 @@ def as_json(run: xarray.Dataset) -> dict[str, Any]:
     return {"attributes": attributes, **coordinates, **variables}
 
 
+def evenly(count: int, most: int) -> NDArray[np.int64]:
+    """At most so many of `count` indices, evenly spaced, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+
+
+def status_line(run: xarray.Dataset) -> str:
+    """How a single trajectory ended, and its work."""
+    return (
+        f"status {run['status'].item()}, {run['steps'].item()} steps, "
+        f"{run['evaluations'].item()} evaluations, {run.attrs['method']}"
+    )
+
+
+def _counted(runs: xarray.Dataset) -> str:
+    """How many trajectories have which status."""
+    found, counts = np.unique(runs["status"].values, return_counts=True)
+    return ", ".join(f"{count} {name}" for name, count in zip(found, counts, strict=True))
+
+
 def as_table(run: xarray.Dataset, rows: int) -> str:
     """A short table of α, loss, norms and alignment, for people; the last line is the status."""
     count = run.sizes["alpha"]
-    chosen = np.unique(np.linspace(0, count - 1, min(rows, count)).round().astype(int))
+    chosen = evenly(count, rows)
     lines = [f"{'alpha':>12} {'loss':>14} {'mean Q_ii':>12} {'max |R_ir|':>12}"]
     Q, R, loss = run["Q"].values, run["R"].values, run["loss"].values
     for k in chosen:
         norm, largest = np.trace(Q[k]) / Q.shape[1], np.max(np.abs(R[k]))
         lines.append(f"{run['alpha'].values[k]:12.6g} {loss[k]:14.6e} {norm:12.6f} {largest:12.6f}")
-    lines.append(
-        f"status {run['status'].item()}, {run['steps'].item()} steps, "
-        f"{run['evaluations'].item()} evaluations, {run.attrs['method']}"
-    )
-    return "\n".join(lines)
+    return "\n".join([*lines, status_line(run)])
 
 
 def ensemble_table(runs: xarray.Dataset, rows: int) -> str:
@@ -57,7 +73,7 @@ def ensemble_table(runs: xarray.Dataset, rows: int) -> str:
         names = [f"{100 * q:g} %" for q in runs["quantile"].values]
         lines.append(f"{'alpha':>12} {'mean loss':>14} " + " ".join(f"{name:>12}" for name in names))
         alpha = runs["alpha"].values
-        for k in np.unique(np.linspace(0, alpha.size - 1, min(rows, alpha.size)).round().astype(int)):
+        for k in evenly(alpha.size, rows):
             values = " ".join(f"{x:12.4e}" for x in runs["loss_quantile"].values[:, k])
             lines.append(f"{alpha[k]:12.6g} {runs['loss_mean'].values[k]:14.6e} {values}")
         names_of = zip(runs["status"].values, runs["status_count"].values, strict=True)
@@ -67,8 +83,7 @@ def ensemble_table(runs: xarray.Dataset, rows: int) -> str:
         quantiles = np.nanquantile(loss, (0.05, 0.5, 0.95)) if np.isfinite(loss).any() else [np.nan] * 3
         text = ", ".join(f"{x:.4e}" for x in quantiles)
         lines.append(f"last loss, quantiles 5 %, 50 %, 95 %: {text}")
-        found, counts = np.unique(runs["status"].values, return_counts=True)
-        counted = ", ".join(f"{count} {name}" for name, count in zip(found, counts, strict=True))
+        counted = _counted(runs)
     if "escape_alpha" in runs:
         escape = runs["escape_alpha"].values
         reached = np.isfinite(escape)
@@ -88,12 +103,11 @@ def runs_table(runs: xarray.Dataset, rows: int) -> str:
     alpha = runs["alpha"].values
     mean, error, count = (runs[name].values for name in ("loss_mean", "loss_error", "runs"))
     norms = np.trace(runs["Q_mean"].values, axis1=1, axis2=2) / runs.sizes["i"]
-    for k in np.unique(np.linspace(0, alpha.size - 1, min(rows, alpha.size)).round().astype(int)):
+    for k in evenly(alpha.size, rows):
         spread = error[k] * np.sqrt(count[k])
         values = f"{mean[k]:14.6e} {error[k]:10.2e} {spread:12.4e} {norms[k]:12.6f} {count[k]:8d}"
         lines.append(f"{alpha[k]:12.6g} {values}")
-    found, counts = np.unique(runs["status"].values, return_counts=True)
-    counted = ", ".join(f"{count} {name}" for name, count in zip(found, counts, strict=True))
+    counted = _counted(runs)
     return "\n".join([*lines, f"status: {counted}, {runs.attrs['method']} at n = {runs.attrs['n']}"])
 
 
@@ -104,7 +118,7 @@ def comparison_table(result: xarray.Dataset, rows: int) -> str:
     lines = [f"{'alpha':>12} {'loss (ODE)':>14} {header}"]
     alpha, theory = result["alpha"].values, result["loss"].values
     mean, error = result["loss_mean"].values, result["loss_error"].values
-    for k in np.unique(np.linspace(0, alpha.size - 1, min(rows, alpha.size)).round().astype(int)):
+    for k in evenly(alpha.size, rows):
         values = " ".join(f"{mean[j, k]:14.6e} {error[j, k]:9.1e}" for j in range(sizes.size))
         lines.append(f"{alpha[k]:12.6g} {theory[k]:14.6e} {values}")
     spread = result["loss_spread"].values

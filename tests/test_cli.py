@@ -31,19 +31,6 @@ def derived(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    """Run a command line in an empty folder; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(line: str, *more: str):
-        code = cli.run([*shlex.split(line), *more])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
 def process(*arguments: str, **options):
     return subprocess.run(
         [sys.executable, str(ROOT / "cli.py"), *arguments],

@@ -35,19 +35,6 @@ def derived(tmp_path_factory):
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    """Run a command line in an empty folder; returns (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(line: str, *more: str):
-        code = cli.run([*shlex.split(line), *more])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
 def compare(call, derived):
     return lambda line, *more: call(line, "--generated", str(derived), *more)
 

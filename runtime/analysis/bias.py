@@ -41,9 +41,9 @@ from runtime import states
 from runtime.analysis.critical_points import solution
 from runtime.analysis.runs import model_of_run, teacher_of_run
 from runtime.errors import InputError
-from runtime.sgd.coordinates import Teacher
-from runtime.sgd.results import readout
+from runtime.readout import readout
 from runtime.states import Array
+from runtime.teacher import Teacher
 
 if TYPE_CHECKING:
     import xarray

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import runtime
-from runtime import tables
 from runtime.analysis.bias import bias_of_run
 from runtime.analysis.bias_plot import plot_bias
 from runtime.analysis.bias_study import (
@@ -77,12 +76,6 @@ def _of_run(
         raise InputError("run", f"{arguments['run']}: {problem}") from None
     write_files(result, arguments, say, plot_bias)
     return result
-
-
-def as_json(result: xarray.Dataset) -> dict[str, Any]:
-    """Plain values, with the sizes and condition numbers of a study."""
-    coordinates = {str(name): values.values.tolist() for name, values in result.coords.items()}
-    return coordinates | tables.as_json(result)
 
 
 def study_table(study: xarray.Dataset) -> str:

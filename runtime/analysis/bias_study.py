@@ -17,11 +17,11 @@ from runtime.analysis.bias_theory import escape_polar, expected_bias, noise_to_s
 from runtime.ensemble import Progress, integrate_ensemble
 from runtime.errors import InputError
 from runtime.initial import LARGEST_SEED, random_overlaps
-from runtime.sgd.coordinates import Teacher
-from runtime.sgd.results import readout
+from runtime.readout import readout
 from runtime.sgd.simulation import LARGEST_N, simulate
 from runtime.states import Array
 from runtime.system import System
+from runtime.teacher import Teacher
 
 if TYPE_CHECKING:
     import xarray

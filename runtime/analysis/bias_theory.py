@@ -44,9 +44,9 @@ import numpy as np
 
 from derive.model import Model
 from runtime.errors import InputError
-from runtime.sgd.coordinates import Teacher
-from runtime.sgd.results import readout
+from runtime.readout import readout
 from runtime.states import Array, real_number
+from runtime.teacher import Teacher
 
 # Matrices of the average over starts and noise: a standard error of about 0.002.
 SAMPLES = 20_000

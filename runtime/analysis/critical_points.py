@@ -43,9 +43,9 @@ from numpy.typing import ArrayLike
 from derive.model import Model
 from runtime import states
 from runtime.errors import InputError
-from runtime.sgd.coordinates import Teacher
-from runtime.sgd.results import readout
+from runtime.readout import readout
 from runtime.states import Array
+from runtime.teacher import Teacher
 
 # Teachers' eigenvalues closer than this part of the largest are equal.
 _EQUAL = 1e-9

@@ -23,7 +23,7 @@ import numpy as np
 from derive.model import Model
 from runtime.analysis.runs import model_of_run, teacher_of_run
 from runtime.errors import InputError
-from runtime.sgd.results import readout
+from runtime.readout import readout
 from runtime.states import Array
 
 if TYPE_CHECKING:

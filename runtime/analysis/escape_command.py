@@ -9,7 +9,7 @@ import numpy as np
 
 import runtime
 from derive.model import Model
-from runtime import states, tables
+from runtime import states
 from runtime.analysis.escape import LARGEST_COUNT, escape_times
 from runtime.analysis.escape_plot import plot_escape
 from runtime.errors import InputError
@@ -71,12 +71,6 @@ def _check(model: Model, arguments: Mapping[str, Any]) -> None:
             "trajectories",
             f"{count} need {needed / 2**30:.0f} GiB, more than {LARGEST_RESULT / 2**30:.0f}",
         )
-
-
-def as_json(result: xarray.Dataset) -> dict[str, Any]:
-    """Plain values, with the coordinates."""
-    coordinates = {str(name): values.values.tolist() for name, values in result.coords.items()}
-    return coordinates | tables.as_json(result)
 
 
 def escape_table(result: xarray.Dataset) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime.plot import COLOURS, save_figure, title
+from runtime.tables import evenly
 
 if TYPE_CHECKING:
     import xarray
@@ -105,7 +106,7 @@ def _draw_law(axes: Any, result: xarray.Dataset) -> None:
         times = times[np.isfinite(times)]
         if not times.size:
             continue
-        shown = np.unique(np.linspace(0, times.size - 1, _POINTS).round().astype(int))
+        shown = evenly(times.size, _POINTS)
         part = (shown + 0.5) / result.sizes["trajectory"]
         axes.plot(
             times[shown] - slope * np.log(n),

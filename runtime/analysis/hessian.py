@@ -28,8 +28,8 @@ from runtime import states
 from runtime.analysis.local_hessian import LocalHessian
 from runtime.analysis.runs import model_of_run, teacher_of_run
 from runtime.errors import InputError
-from runtime.sgd.coordinates import Teacher
 from runtime.states import Array
+from runtime.teacher import Teacher
 
 if TYPE_CHECKING:
     import xarray

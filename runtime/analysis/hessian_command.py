@@ -9,7 +9,7 @@ import numpy as np
 
 import runtime
 from derive.model import Model
-from runtime import states
+from runtime import states, tables
 from runtime.analysis.critical_points import critical_point, flat_directions, solution
 from runtime.analysis.hessian import Spectrum, hessian_spectrum, spectra_along
 from runtime.analysis.hessian_plot import lowest, plot_spectra
@@ -149,7 +149,7 @@ def spectra_table(spectra: xarray.Dataset, rows: int) -> str:
     lines = [f"{'alpha':>12} {'loss':>14} {extremes} {'|gradient|':>12}"]
     least, largest = lowest(spectra), np.max(spectra["inside"].values, axis=1, initial=-np.inf)
     count = spectra.sizes["alpha"]
-    for k in np.unique(np.linspace(0, count - 1, min(rows, count)).round().astype(int)):
+    for k in tables.evenly(count, rows):
         lines.append(
             f"{spectra['alpha'].values[k]:12.6g} {spectra['loss'].values[k]:14.6e} {least[k]:12.6f}"
             f" {largest[k]:12.6f} {spectra['negative'].values[k]:10d} {spectra['flat'].values[k]:12d}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from runtime.analysis.runs import model_of_run
 from runtime.plot import COLOURS, LOSS_LABEL, TIME_LABEL, positive, save_figure, title
-from runtime.sgd.results import readout
+from runtime.readout import readout
 
 if TYPE_CHECKING:
     import xarray

@@ -38,9 +38,10 @@ import numpy as np
 
 from derive.model import Model
 from runtime.errors import InputError
-from runtime.sgd.coordinates import Teacher, beyond
-from runtime.sgd.results import readout
+from runtime.readout import readout
+from runtime.sgd.coordinates import beyond
 from runtime.states import Array
+from runtime.teacher import Teacher
 
 # Size of the dense matrix of the steps in U: 128 MiB, and about a minute for its eigenvectors.
 LARGEST_MATRIX = 4096

@@ -25,9 +25,8 @@ from numpy.typing import ArrayLike
 from derive.model import Model
 from runtime import states
 from runtime.analysis.bisection import largest_where
-from runtime.compile_cache import with_repair
 from runtime.errors import InputError
-from runtime.sgd.results import readout
+from runtime.readout import readout
 from runtime.states import Array
 from runtime.system import System
 
@@ -279,14 +278,6 @@ def _residual(system: System, y: Array, parameters: Array) -> float:
     return float(np.max(np.abs(drift)))
 
 
-def tangent(system: System, y: Array, parameters: Array, direction: Array) -> Array:
-    """The derivative of the packed right-hand side at y along a packed direction, both (n,)."""
-    result = np.empty_like(y)
-    function = system.module.tangent
-    with_repair(system._cache, lambda: function(y, parameters, direction, result))
-    return result
-
-
 def _modes(system: System, y: Array, parameters: Array) -> tuple[Mode, ...]:
     """All modes at Q diagonal, R = 0, from p* + 2 tangents."""
     model = system.model
@@ -294,7 +285,7 @@ def _modes(system: System, y: Array, parameters: Array) -> tuple[Mode, ...]:
     nothing = np.zeros((p, pstar))
 
     def derivative(Q: Array, R: Array) -> tuple[Array, Array]:
-        return system.unpack(tangent(system, y, parameters, system.pack(Q, R)))
+        return system.unpack(system.tangent(y, parameters, system.pack(Q, R)))
 
     found: list[tuple[str, Array]] = []
     if model.constraint == "sphere":

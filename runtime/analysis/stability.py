@@ -28,10 +28,10 @@ from runtime.analysis.bisection import largest_where
 from runtime.analysis.plateau import NoPlateauError, plateau
 from runtime.errors import InputError
 from runtime.initial import LARGEST_SEED
-from runtime.sgd.coordinates import Teacher
-from runtime.sgd.results import readout
+from runtime.readout import readout
 from runtime.states import Array
 from runtime.system import System
+from runtime.teacher import Teacher
 
 WHERE = ("plateau", "escape", "solution")
 ZERO = 1e-9

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from derive.sector import SectorModel
+from runtime import tables
 from runtime.errors import InputError
 from runtime.options import check_files, write_files
 from runtime.sector.integrate import integrate_sector
@@ -63,7 +64,7 @@ def _start(model: SectorModel, arguments: Mapping[str, Any]) -> SectorStart:
 def sector_table(run: xarray.Dataset, rows: int) -> str:
     """A short table of α, loss, overlaps and norms, for people; the last line is the status."""
     count = run.sizes["alpha"]
-    chosen = np.unique(np.linspace(0, count - 1, min(rows, count)).round().astype(int))
+    chosen = tables.evenly(count, rows)
     names = ("max |m_k|", "min |m_k|", "mean q_k", "q_perp")
     lines = [f"{'alpha':>12} {'loss':>14} " + " ".join(f"{name:>12}" for name in names)]
     loss, m, q = run["loss"].values, np.abs(run["m"].values), run["q"].values
@@ -73,8 +74,4 @@ def sector_table(run: xarray.Dataset, rows: int) -> str:
             f"{run['alpha'].values[k]:12.6g} {loss[k]:14.6e} {np.max(m[k]):12.6g} {np.min(m[k]):12.6g}"
             f" {np.mean(q[k]):12.6g} {perp[k]:12.6g}"
         )
-    lines.append(
-        f"status {run['status'].item()}, {run['steps'].item()} steps, "
-        f"{run['evaluations'].item()} evaluations, {run.attrs['method']}"
-    )
-    return "\n".join(lines)
+    return "\n".join([*lines, tables.status_line(run)])

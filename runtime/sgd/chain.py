@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from runtime.sgd.coordinates import Teacher
 from runtime.simd.jit import Compiled, Target
 from runtime.simd.memory import aligned
 from runtime.simd.random_numbers import WORDS, RandomNumbers
 from runtime.simd.vector import INT64, VectorFunction, integer
 from runtime.states import Array
+from runtime.teacher import Teacher
 
 # Up to this many entries of A and S the code is unrolled.
 _UNROLLED_ENTRIES = 64

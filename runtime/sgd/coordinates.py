@@ -1,53 +1,16 @@
 """Weights in coordinates adapted to the teacher: what SGD at finite N needs of the overlaps.
 
 Rotations of the inputs do not change one-pass SGD in law, so the teacher may span the first
-k = rank T axes: T = F Fᵀ with FᵀF = diag(τ). A student is wᵢ/√N = (Aᵢ, Sᵢ) with Aᵢ along the
+k = rank T axes (`teacher`). A student is wᵢ/√N = (Aᵢ, Sᵢ) with Aᵢ along the
 teacher and Sᵢ beyond; R = A Fᵀ and Q = A Aᵀ + S Sᵀ, with any S of this Gram matrix.
 """
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from runtime.errors import InputError
 from runtime.states import Array
-
-# Eigenvalues below this part of the largest one are rounding.
-_RANK_TOLERANCE = 1e-13
-
-
-@dataclasses.dataclass(frozen=True)
-class Teacher:
-    """T = F Fᵀ: `factor` F (p*, k), and `weights` τ (k,) with FᵀF = diag(τ)."""
-
-    factor: Array
-    weights: Array
-
-    @property
-    def rank(self) -> int:
-        return len(self.weights)
-
-    @classmethod
-    def from_overlaps(cls, T: Array) -> Teacher:
-        if np.array_equal(T, np.eye(len(T))):
-            return cls(np.eye(len(T)), np.ones(len(T)))
-        eigenvalues, vectors = np.linalg.eigh(T)
-        kept = eigenvalues > _RANK_TOLERANCE * max(1.0, float(eigenvalues[-1]))
-        if not kept.any():
-            return cls(np.zeros((len(T), 0)), np.zeros(0))
-        factor = vectors[:, kept] * np.sqrt(eigenvalues[kept])
-        return cls(factor, eigenvalues[kept])
-
-    def along(self, R: Array) -> Array:
-        """A (…, p, k) with R = A Fᵀ."""
-        return np.asarray(R @ self.factor / self.weights)
-
-    def overlaps(self, A: Array, S: Array) -> tuple[Array, Array]:
-        """Q (…, p, p) and R (…, p, p*) of coordinates along the teacher and beyond."""
-        Q = A @ np.swapaxes(A, -1, -2) + S @ np.swapaxes(S, -1, -2)
-        return Q, A @ self.factor.T
 
 
 def beyond(Q: Array, A: Array, dimensions: int) -> Array:

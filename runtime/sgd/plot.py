@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime.plot import COLOURS, LOSS_LABEL, TIME_LABEL, positive, save_figure, title
+from runtime.tables import evenly
 
 if TYPE_CHECKING:
     import xarray
@@ -70,7 +71,7 @@ def draw_comparison(figure: Any, result: xarray.Dataset) -> None:
     """Fill a figure with the four panels of `plot_comparison`."""
     (loss, overlaps), (bias, spread) = figure.subplots(2, 2, sharex=True)
     alpha, sizes = result["alpha"].values, result["n"].values
-    shown = np.unique(np.linspace(0, alpha.size - 1, _MARKERS).round().astype(int))
+    shown = evenly(alpha.size, _MARKERS)
     theory = result["loss"].values
     for k, n in enumerate(sizes):
         colour = COLOURS[k % len(COLOURS)]

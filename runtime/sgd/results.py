@@ -9,18 +9,13 @@ import numpy as np
 
 from derive.model import Model
 from derive.version import VERSION
-from runtime.sgd.coordinates import Teacher
+from runtime.readout import readout
 from runtime.solver import DIVERGENCE_GROWTH
 from runtime.states import Array
+from runtime.teacher import Teacher
 
 if TYPE_CHECKING:
     import xarray
-
-
-def readout(model: Model) -> tuple[float, float]:
-    """Readout weights a and b."""
-    power = {"mean": -1.0, "sum": 0.0, "sqrt": -0.5}[model.readout]
-    return float(model.p**power), float(model.pstar**power)
 
 
 def generalisation_error(model: Model, Q: Array, R: Array, T: Array) -> Array:

@@ -14,13 +14,15 @@ from derive.model import Model
 from runtime import states
 from runtime.errors import InputError
 from runtime.initial import LARGEST_SEED, random_overlaps
+from runtime.readout import readout
 from runtime.sgd.chain import Chain
-from runtime.sgd.coordinates import Teacher, beyond
-from runtime.sgd.results import Recorder, readout, sgd_dataset
+from runtime.sgd.coordinates import beyond
+from runtime.sgd.results import Recorder, sgd_dataset
 from runtime.sgd.weights import RUN_WORDS, Weights
 from runtime.simd import jit
 from runtime.simd.random_numbers import WORDS, streams
 from runtime.states import Array, per_trajectory
+from runtime.teacher import Teacher
 from runtime.threads import run_tasks, thread_count
 
 if TYPE_CHECKING:

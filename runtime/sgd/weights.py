@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from runtime.sgd.coordinates import Teacher
 from runtime.simd.jit import Compiled, Target
 from runtime.simd.memory import aligned
 from runtime.simd.random_numbers import WORDS, RandomNumbers
 from runtime.simd.vector import INT64, VectorFunction, integer
 from runtime.states import Array
+from runtime.teacher import Teacher
 
 # On every processor, so that the streams are the same.
 LANES = 8

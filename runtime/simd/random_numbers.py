@@ -8,14 +8,13 @@ uniform numbers are the 2⁵² midpoints (k + ½)/2⁵², so normal ones end at 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from runtime.simd.vector import INT64, VectorFunction, integer
+from runtime.simd.vector import INT64, VectorFunction, fit, integer
 
 # 64-bit words of a stream.
 WORDS = 4
@@ -25,22 +24,16 @@ _SIGN = 1 << 63
 _LN2 = float(np.log(2.0))
 
 
-def _fit(function: Callable[[Any], Any], degree: int, low: float, high: float) -> list[float]:
-    """Coefficients of an interpolating polynomial on [low, high], in increasing powers."""
-    chebyshev = np.polynomial.Chebyshev.interpolate(function, degree, domain=[low, high])
-    return [float(c) for c in chebyshev.convert(kind=np.polynomial.Polynomial).coef]
-
-
 def _artanh_ratio(z: Any) -> Any:
     """(artanh(s)/s − 1)/s² at z = s²."""
     return sum(z**k / (2 * k + 3) for k in range(40))
 
 
 # All to rounding. The angle is y quarter turns with |y| ≤ ½, the argument z = y².
-_SINE = _fit(lambda z: np.pi / 2 * np.sinc(np.sqrt(z) / 2), 6, 0.0, 0.25)
-_COSINE = _fit(lambda z: np.cos(np.pi / 2 * np.sqrt(z)), 7, 0.0, 0.25)
+_SINE = fit(lambda z: np.pi / 2 * np.sinc(np.sqrt(z) / 2), 6, 0.0, 0.25)
+_COSINE = fit(lambda z: np.cos(np.pi / 2 * np.sqrt(z)), 7, 0.0, 0.25)
 # log m = 2 artanh s, s = (m − 1)/(m + 1), for √½ < m ≤ √2.
-_LOG = _fit(_artanh_ratio, 8, 0.0, 0.0295)
+_LOG = fit(_artanh_ratio, 8, 0.0, 0.0295)
 
 
 def streams(seed: int, kind: int, first: int, count: int, words: int = WORDS) -> NDArray[np.uint64]:
@@ -119,8 +112,8 @@ class RandomNumbers:
         # Two bits choose the quadrant, others the angle in it.
         y = vector.subtract(self._fraction(builder.shl(bits, self._splat(2))), vector.constant(0.5))
         z = vector.multiply(y, y)
-        sine = vector.multiply(y, self._polynomial(_SINE, z))
-        cosine = self._polynomial(_COSINE, z)
+        sine = vector.multiply(y, self.vector.polynomial(_SINE, z))
+        cosine = self.vector.polynomial(_COSINE, z)
         turned = builder.icmp_unsigned("!=", builder.and_(bits, self._splat(1 << 62)), self._splat(0))
         x = vector.select(turned, vector.negate(sine), cosine)
         y = vector.select(turned, cosine, sine)
@@ -144,16 +137,9 @@ class RandomNumbers:
         one = vector.constant(1.0)
         s = vector.divide(vector.subtract(m, one), vector.add(m, one))
         z = vector.multiply(s, s)
-        rest = vector.multiply(vector.multiply(s, z), self._polynomial(_LOG, z))
+        rest = vector.multiply(vector.multiply(s, z), self.vector.polynomial(_LOG, z))
         part = vector.multiply(vector.constant(2.0), vector.add(s, rest))
         return vector.fma(whole, vector.constant(_LN2), part)
-
-    def _polynomial(self, coefficients: Sequence[float], x: Any) -> Any:
-        vector = self.vector
-        value = vector.constant(coefficients[-1])
-        for coefficient in reversed(coefficients[:-1]):
-            value = vector.fma(value, x, vector.constant(coefficient))
-        return value
 
     def gamma(self, d: Any, normal: Any) -> Any:
         """Gamma with the shape d + ⅓ ≥ 1; `normal` is a number that nothing else uses.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from derive.lower import drift_program
 from derive.program import operation_count
 from runtime.simd import layout as at
 from runtime.simd.emitter import Emitter
-from runtime.simd.vector import INT64, VectorFunction, integer
+from runtime.simd.vector import INT64, VectorFunction, fit, integer
 from runtime.stepper import (
     EPSILON,
     FAR_END,
@@ -34,14 +34,8 @@ _OPERATIONS_BETWEEN_PAUSES = 20_000_000
 _DEGREE = 6
 
 
-def _fit(function: Callable[[Any], Any], half_width: float) -> list[float]:
-    """Coefficients in increasing powers of x for |x| ≤ half_width."""
-    chebyshev = np.polynomial.Chebyshev.interpolate(function, _DEGREE, domain=[-half_width, half_width])
-    return [float(c) for c in chebyshev.convert(kind=np.polynomial.Polynomial).coef]
-
-
-_LOG2 = _fit(lambda x: np.log2(1.5 + x), 0.5)
-_EXP2 = _fit(lambda x: 2.0 ** (x + 0.5), 0.5)
+_LOG2 = fit(lambda x: np.log2(1.5 + x), _DEGREE, -0.5, 0.5)
+_EXP2 = fit(lambda x: 2.0 ** (x + 0.5), _DEGREE, -0.5, 0.5)
 
 
 class Stepping(Emitter):
@@ -263,7 +257,7 @@ class Stepping(Emitter):
         whole = builder.sitofp(
             builder.trunc(exponent, ir.VectorType(ir.IntType(32), vector.lanes)), vector.type
         )
-        return vector.add(whole, self._polynomial(vector, _LOG2, vector.subtract(m, vector.constant(1.5))))
+        return vector.add(whole, vector.polynomial(_LOG2, vector.subtract(m, vector.constant(1.5))))
 
     def _exp2(self, vector: VectorFunction, x: Any) -> Any:
         """2ˣ for −60 ≤ x ≤ 60, to about 1e-6; clamped outside."""
@@ -279,13 +273,7 @@ class Stepping(Emitter):
         power = builder.shl(builder.add(exponent, splat(_EXPONENT_BIAS)), splat(_MANTISSA_BITS))
         scale = builder.bitcast(power, vector.type)
         rest = vector.subtract(vector.subtract(x, whole), vector.constant(0.5))
-        return vector.multiply(scale, self._polynomial(vector, _EXP2, rest))
-
-    def _polynomial(self, vector: VectorFunction, coefficients: Sequence[float], x: Any) -> Any:
-        value = vector.constant(coefficients[-1])
-        for coefficient in reversed(coefficients[:-1]):
-            value = vector.fma(value, x, vector.constant(coefficient))
-        return value
+        return vector.multiply(scale, vector.polynomial(_EXP2, rest))
 
     def _commit(self, vector: VectorFunction, work: Any) -> None:
         builder, layout = vector.builder, self.layout

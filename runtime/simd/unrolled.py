@@ -22,7 +22,10 @@ _PARTIAL_FROM = 8
 
 
 def readout_values(model: Model) -> dict[str, float]:
-    """The constants a and b of a model."""
+    """The constants a and b of a model, to the last bit those of the generated module.
+
+    Why not `runtime.readout`: a power of −½ may round otherwise than the quotient there.
+    """
     if model.readout == "mean":
         return {"a": 1.0 / model.p, "b": 1.0 / model.pstar}
     if model.readout == "sum":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 
 DOUBLE = ir.DoubleType()
@@ -19,6 +20,12 @@ ALIGNMENT = 64
 
 def integer(value: int) -> ir.Constant:
     return ir.Constant(INT64, value)
+
+
+def fit(function: Callable[[Any], Any], degree: int, low: float, high: float) -> list[float]:
+    """Coefficients of an interpolating polynomial on [low, high], in increasing powers."""
+    chebyshev = np.polynomial.Chebyshev.interpolate(function, degree, domain=[low, high])
+    return [float(c) for c in chebyshev.convert(kind=np.polynomial.Polynomial).coef]
 
 
 class VectorFunction:
@@ -100,6 +107,13 @@ class VectorFunction:
             return self.builder.fadd(self.builder.fmul(x, y), z)
         function = self.intrinsic(f"llvm.fma.v{self.lanes}f64", self.type, [self.type] * 3)
         return self.builder.call(function, [x, y, z])
+
+    def polynomial(self, coefficients: Sequence[float], x: Any) -> Any:
+        """Σ coefficients_k xᵏ."""
+        value = self.constant(coefficients[-1])
+        for coefficient in reversed(coefficients[:-1]):
+            value = self.fma(value, x, self.constant(coefficient))
+        return value
 
     def unary(self, name: str, x: Any) -> Any:
         function = self.intrinsic(f"llvm.{name}.v{self.lanes}f64", self.type, [self.type])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 
 import numpy as np
@@ -23,21 +22,10 @@ from runtime.analysis.bias_theory import (
     noise_to_signal,
     norm_drift,
 )
-from runtime.sgd.results import readout
+from runtime.readout import readout
 
 CORRELATED = np.array([[1.0, 0.4], [0.4, 2.0]])
 SINGULAR = np.array([[1.0, 1.0], [1.0, 1.0]])
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("generated")
-
-    @functools.cache
-    def make(p, pstar, **options):
-        return runtime.load(derive.Model(p, pstar, **options), folder)
-
-    return make
 
 
 def polar(matrices):

@@ -19,18 +19,6 @@ def generated(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def run(line):
-        code = cli.run(shlex.split(line))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
 SMALL = "escape --n 1000,100000 --trajectories 200"
 
 

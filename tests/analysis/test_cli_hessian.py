@@ -24,18 +24,6 @@ def run_file(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def run(line):
-        code = cli.run(shlex.split(line))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
 def test_plateau_of_gradient_flow_is_a_saddle(call, tmp_path):
     code, out, err = call("hessian --flow gradient")
     assert (code, err) == (0, "")

@@ -12,18 +12,6 @@ import xarray
 import cli
 
 
-@pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def run(line):
-        code = cli.run(shlex.split(line))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A folder with gradient.nc (2, 1), ensemble.nc of all states, and wide.nc (6, 2)."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import pytest
 import xarray
 
-import derive
 import runtime
 from runtime import InputError
 from runtime.analysis.escape import escape_times, fit_slope, median_error, quantiles
@@ -25,17 +22,6 @@ CASES = [
     (4, 2, {"teacher": "general"}, {"eta": 0.3, "T": CORRELATED, "fraction": 0.9}),
     (4, 2, {"flow": "gradient"}, {"eta": 0.4, "q0": 0.5}),
 ]
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("generated")
-
-    @functools.cache
-    def make(p, pstar, **options):
-        return runtime.load(derive.Model(p, pstar, **options), folder)
-
-    return make
 
 
 @pytest.fixture(scope="module")

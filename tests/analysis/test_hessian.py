@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 
 import numpy as np
@@ -15,23 +14,12 @@ from runtime import InputError
 from runtime.analysis.critical_points import critical_point, flat_directions, solution
 from runtime.analysis.hessian import BLOCKS, hessian_spectrum, spectra_along
 from runtime.analysis.local_hessian import LocalHessian
-from runtime.sgd.coordinates import Teacher
-from runtime.sgd.results import readout
+from runtime.readout import readout
+from runtime.teacher import Teacher
 
 WIDTHS = [(4, 2), (3, 3), (2, 4), (5, 1), (1, 1)]
 SINGULAR = np.array([[1.0, 1.0], [1.0, 1.0]])
 UNEQUAL = np.diag([2.0, 1.0, 0.5])
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("generated")
-
-    @functools.cache
-    def make(p, pstar, **options):
-        return runtime.load(derive.Model(p, pstar, **options), folder)
-
-    return make
 
 
 def weights(p, n, pstar, T=None, seed=0, rank=None):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import pytest
 import sympy
@@ -47,17 +45,6 @@ CASES = [
     (4, 2, {"constraint": "sphere"}, 0.4, 0.3, None),
     (3, 2, {"constraint": "sphere", "teacher": "general", "readout": "sqrt"}, 0.1, 0.0, UNEQUAL),
 ]
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("generated")
-
-    @functools.cache
-    def make(p, pstar, **options):
-        return runtime.load(derive.Model(p, pstar, **options), folder)
-
-    return make
 
 
 def readout(model):

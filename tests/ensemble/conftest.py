@@ -1,51 +1,12 @@
 from __future__ import annotations
 
 import functools
-import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 import runtime
-from derive import Model
 from runtime.ensemble import Engine
-
-# Generous: nothing here should take a tenth of it.
-LONGEST_TEST = 600.0
-
-
-@pytest.fixture(autouse=True)
-def _never_hangs() -> Iterator[None]:
-    """Stop compiled code that does not end by itself."""
-
-    def interrupt(*_: object) -> None:
-        raise TimeoutError(f"not finished after {LONGEST_TEST:g} s")
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, LONGEST_TEST)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@pytest.fixture(scope="session")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of derived systems, shared by the tests of one process."""
-    return tmp_path_factory.mktemp("generated")
-
-
-@pytest.fixture(scope="session")
-def system_of(generated: Path) -> Callable[..., runtime.System]:
-    """``system_of(p, pstar, **options)``: the loaded system of that model."""
-
-    @functools.cache
-    def system_of(p: int, pstar: int, **options: str) -> runtime.System:
-        return runtime.load(Model(p, pstar, **options), generated)
-
-    return system_of
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ import pytest
 
 from runtime.sgd import chain
 from runtime.sgd.chain import Chain, ChainEmitter, ChainLayout
-from runtime.sgd.coordinates import Teacher
 from runtime.simd import jit
 from runtime.simd.random_numbers import WORDS, streams
+from runtime.teacher import Teacher
 
 EPSILON = np.finfo(np.float64).eps
 # More components than the layout has: g² and ξ, which a step does not store by itself.

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from runtime.errors import InputError
-from runtime.sgd.coordinates import Teacher, beyond
+from runtime.sgd.coordinates import beyond
+from runtime.teacher import Teacher
 
 ROOM = 12
 

@@ -17,10 +17,10 @@ from derive import Model
 from derive.version import VERSION
 from runtime import InputError, integrate, random_overlaps, simulate
 from runtime.sgd import simulation
-from runtime.sgd.coordinates import Teacher
 from runtime.sgd.results import Recorder, generalisation_error
 from runtime.sgd.simulation import DEFAULT_RUNS, METHODS
 from runtime.simd import jit
+from runtime.teacher import Teacher
 
 ROOT = Path(__file__).parents[2]
 MODEL = Model(4, 2)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from lane_code import Xoshiro
 
-from runtime.sgd.coordinates import Teacher
 from runtime.sgd.weights import LANES, RUN_WORDS, Weights
 from runtime.simd import jit
 from runtime.simd.random_numbers import WORDS, streams
+from runtime.teacher import Teacher
 
 
 class Reference:

@@ -1,0 +1,79 @@
+"""Fixtures of several folders of tests."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import shlex
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import cli
+import runtime
+from derive import Model
+
+# Generous: nothing here takes a tenth of it on an idle machine.
+LONGEST_TEST = 600.0
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Interrupt what runs inside, compiled chunks included, if it does not end by itself."""
+
+    def interrupt(*_: object) -> None:
+        raise TimeoutError(f"not finished after {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    # Why again each second: an exception that comes while Numba unpacks arguments is lost.
+    remaining, _ = signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, remaining, 1.0 if remaining else 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def time_limit() -> Callable[[float], contextlib.AbstractContextManager[None]]:
+    return within
+
+
+@pytest.fixture(autouse=True)
+def _never_hangs() -> Iterator[None]:
+    with within(LONGEST_TEST):
+        yield
+
+
+@pytest.fixture(scope="session")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of derived systems, shared by the tests of one process."""
+    return tmp_path_factory.mktemp("generated")
+
+
+@pytest.fixture(scope="session")
+def system_of(generated: Path) -> Callable[..., runtime.System]:
+    """``system_of(p, pstar, **options)``: the loaded system of that model."""
+
+    @functools.cache
+    def system_of(p: int, pstar: int, **options: str) -> runtime.System:
+        return runtime.load(Model(p, pstar, **options), generated)
+
+    return system_of
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run a command line in an empty folder; returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(line: str, *more: str) -> tuple[int, str, str]:
+        code = cli.run([*shlex.split(line), *more])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
