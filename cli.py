@@ -182,6 +182,12 @@ start_options = options(
     click.option("--rtol", type=Real(), default=1e-8, show_default=True, help="Relative tolerance."),
     click.option("--atol", type=Real(), default=1e-10, show_default=True, help="Absolute tolerance."),
 )
+method_option = click.option(
+    "--method",
+    default="prince8",
+    show_default=True,
+    help="prince8, dop853 (fastest to a final state) or tsit5 (for loose tolerances).",
+)
 threads_option = click.option("--threads", type=Integer(), help="Threads.  [default: one a processor]")
 output_options = options(
     click.option("--out", type=click.Path(path_type=Path), help="Write the results to this .nc file."),
@@ -313,7 +319,7 @@ def latex(
 @start_options
 @overlaps_option
 @click.option(
-    "--method", default="prince8", show_default=True, help="prince8, tsit5, scipy:LSODA, scipy:DOP853 …"
+    "--method", default="prince8", show_default=True, help="prince8, dop853, tsit5, scipy:LSODA …"
 )
 @output_options
 @generated_option
@@ -346,7 +352,7 @@ def integrate(**arguments: Any) -> None:
 @norm_option
 @click.option("--rtol", type=Real(), default=1e-8, show_default=True, help="Relative tolerance.")
 @click.option("--atol", type=Real(), default=1e-10, show_default=True, help="Absolute tolerance.")
-@click.option("--method", default="prince8", show_default=True, help="prince8 or tsit5.")
+@method_option
 @output_options
 @generated_option
 @json_option
@@ -370,7 +376,7 @@ def sector(**arguments: Any) -> None:
 @convention_options
 @click.option("--trajectories", type=Integer(), default=1000, show_default=True, help="Random starts.")
 @start_options
-@click.option("--method", default="prince8", show_default=True, help="prince8 or tsit5.")
+@method_option
 @click.option(
     "--output",
     type=click.Choice(["statistics", "final", "loss", "all"]),

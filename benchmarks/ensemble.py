@@ -43,6 +43,7 @@ LARGE_CASES = {(12, 6): (128, 400.0), (32, 8): (32, 1000.0)}
 TOLERANCES = {
     "overlap-ode tsit5": (1e-5, 1e-6, 1e-7, 1e-8),
     "overlap-ode prince8": (1e-5, 1e-6, 1e-7, 1e-8),
+    "overlap-ode dop853": (1e-5, 1e-6, 1e-7, 1e-8, 1e-9),
     "heyoka batch 8": (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8),
     "diffrax Tsit5": (1e-5, 1e-6, 1e-7, 1e-8),
     "CyRK DOP853": (1e-6, 1e-8, 1e-10),

@@ -92,6 +92,10 @@ class Prince8(Ours):
     name, method = "overlap-ode prince8", "prince8"
 
 
+class Dop853(Ours):
+    name, method = "overlap-ode dop853", "dop853"
+
+
 class Heyoka(Solver):
     """heyoka's batch Taylor integrator driven directly, eight lanes, fast_math."""
 
@@ -392,5 +396,5 @@ def _jax_rhs(p: int, pstar: int):
     return f
 
 
-OURS = (Tsit5, Prince8)
+OURS = (Tsit5, Prince8, Dop853)
 PEERS = (Heyoka, Diffrax, CyRK, NumbaLSODA, SciPyNumba, SciPyNumPy)

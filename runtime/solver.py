@@ -80,7 +80,7 @@ def solve(
     y = np.array(y0, dtype=np.float64)
     times = np.ascontiguousarray(times, dtype=np.float64)
     outputs = np.full((times.size, n), np.nan)
-    work = np.zeros((stages + 3, n))
+    work = np.zeros((tableau.slopes + 2, n))
     clock = np.array([0.0, 0.0, 1.0])
     counters = np.zeros(6, dtype=np.int64)
     if bound is None:
@@ -104,6 +104,8 @@ def solve(
                 tableau.a,
                 tableau.b,
                 tableau.e,
+                tableau.e_low,
+                tableau.extra,
                 tableau.p,
                 tableau.error_order,
                 rtol,

@@ -31,6 +31,8 @@ SHRINK_NOT_FINITE = 0.1
 # A proportional-integral controller (K. Gustafsson, ACM TOMS 17, 533 (1991)).
 PROPORTIONAL, INTEGRAL = 0.7, 0.4
 SMALLEST_ERROR = 1e-10
+# Of the square of the lower estimate in the denominator of an error (see `tableaux`).
+LOW_SHARE = 0.01
 
 _vector = types.float64[::1]
 _matrix = types.float64[:, ::1]
@@ -49,6 +51,17 @@ def _scaled_norm(x, y, y_new, rtol, atol):
         scale = atol + rtol * max(abs(y[i]), abs(y_new[i]))
         total += (x[i] / scale) ** 2
     return np.sqrt(total / x.size)
+
+
+@kernel(types.void(types.float64, _weights, _matrix, _vector))
+def _combine(h, weights, slopes, result):
+    """result = h Σ weights_j slopes_j."""
+    result[:] = 0.0
+    for j in range(weights.size):
+        if weights[j] != 0.0:
+            x = h * weights[j]
+            for i in range(result.size):
+                result[i] += x * slopes[j, i]
 
 
 @kernel(
@@ -89,6 +102,8 @@ def first_step(rhs, parameters, y, work, order, rtol, atol, span):
         _coefficients,
         _weights,
         _weights,
+        _weights,
+        _coefficients,
         _coefficients,
         types.int64,
         types.float64,
@@ -109,6 +124,8 @@ def advance(
     a,
     b,
     e,
+    e_low,
+    extra,
     p,
     error_order,
     rtol,
@@ -125,14 +142,15 @@ def advance(
     """Take up to `max_steps` steps; returns RUNNING or how the trajectory ended.
 
     `y`, `clock`, `counters` and `work` carry the state: work[j] is slope k_j, of which work[0]
-    must hold the slope at y; after the s + 1 slopes come a trial state and an error vector.
-    Each times[k] that is passed writes outputs[k]; times ascend and the last one is hit exactly.
+    must hold the slope at y; after all slopes come two trial states. Each times[k] that is passed
+    writes outputs[k]; times ascend and the last one is hit exactly.
     """
     stages = b.size
     n = y.size
     last = times.size - 1
     t_end = times[last]
-    y_new, error_vector = work[stages + 1], work[stages + 2]
+    slopes = p.shape[0]
+    y_new, trial = work[slopes], work[slopes + 1]
     exponent = 1.0 / (error_order + 1)
     needs_end_slope = e[stages] != 0.0
 
@@ -175,14 +193,12 @@ def advance(
             rhs(y_new, parameters, work[stages])
             counters[EVALUATIONS] += 1
 
-        for i in range(n):
-            error_vector[i] = 0.0
-        for j in range(stages + 1):
-            if e[j] != 0.0:
-                x = h * e[j]
-                for i in range(n):
-                    error_vector[i] += x * work[j, i]
-        error = _scaled_norm(error_vector, y, y_new, rtol, atol)
+        _combine(h, e, work, trial)
+        error = _scaled_norm(trial, y, y_new, rtol, atol)
+        if e_low.size > 0 and error > 0.0:
+            _combine(h, e_low, work, trial)
+            low = _scaled_norm(trial, y, y_new, rtol, atol)
+            error /= np.sqrt(1.0 + LOW_SHARE * (low / error) ** 2)
 
         # Why negated: a NaN must be rejected too.
         if not error <= 1.0:
@@ -200,6 +216,13 @@ def advance(
             rhs(y_new, parameters, work[stages])
             counters[EVALUATIONS] += 1
         t_new = t_end if final else t + h
+        if counters[NEXT_OUTPUT] <= last and times[counters[NEXT_OUTPUT]] < t_new:
+            for m in range(extra.shape[0]):
+                _combine(h, extra[m], work, trial)
+                for i in range(n):
+                    trial[i] += y[i]
+                rhs(trial, parameters, work[stages + 1 + m])
+                counters[EVALUATIONS] += 1
         while counters[NEXT_OUTPUT] <= last and times[counters[NEXT_OUTPUT]] <= t_new:
             k = counters[NEXT_OUTPUT]
             if times[k] == t_new:
@@ -208,7 +231,7 @@ def advance(
                 theta = (times[k] - t) / h
                 for i in range(n):
                     outputs[k, i] = y[i]
-                for j in range(stages + 1):
+                for j in range(slopes):
                     weight = 0.0
                     for m in range(p.shape[1] - 1, -1, -1):
                         weight = (weight + p[j, m]) * theta

@@ -46,7 +46,7 @@ def integrate_sector(
     eta, alpha, label_noise, rtol, atol
         As in `runtime.integrate`. The natural time is α ~ 1/(abη), so p/η with the readout "mean".
     method
-        ``"prince8"`` or ``"tsit5"``.
+        ``"prince8"``, ``"dop853"`` or ``"tsit5"``.
 
     Returns
     -------

@@ -34,7 +34,12 @@ class Emitter:
         self.unrolled = is_unrolled(drift)
         scratch = 0 if self.unrolled else Tiled.scratch_components(drift)
         self.layout = Layout(
-            model.state_size, len(model.parameters), tableau.b.size, tableau.p.shape[1], scratch
+            model.state_size,
+            len(model.parameters),
+            tableau.b.size,
+            tableau.slopes,
+            tableau.p.shape[1],
+            scratch,
         )
         self.rhs = self._emit_program("inner_rhs", drift)
         self.loss = self._emit_program("inner_loss", loss_program(model))
@@ -81,3 +86,13 @@ class Emitter:
             scale = vector.constant(weight)
             total = vector.multiply(slope, scale) if total is None else vector.fma(slope, scale, total)
         return total
+
+    def move(self, vector: VectorFunction, work: Any, h: Any, weights: Iterable[float], place: int) -> None:
+        """y + h Σ weights_j k_j to the components from `place` on."""
+        base_y, target = vector.address(work, self.layout.state), vector.address(work, place)
+
+        def body(index: Any, _: list[Any]) -> None:
+            change = self.combine(vector, work, index, weights)
+            vector.store(vector.fma(h, change, vector.load(base_y, index)), target, index)
+
+        vector.loop(self.layout.size, body)

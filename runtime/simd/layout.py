@@ -50,11 +50,16 @@ CONTROLS = 33
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Component numbers for a system of `size` order parameters and a tableau."""
+    """Component numbers for a system of `size` order parameters and a tableau.
+
+    stages, slopes
+        Slopes that make a step, and all: with that at its end and those for dense output.
+    """
 
     size: int
     parameters: int
     stages: int
+    slopes: int
     degree: int
     scratch: int
 
@@ -80,7 +85,7 @@ class Layout:
     @property
     def dense(self) -> int:
         """Coefficients of θ, θ², … of the interpolant, each of `size` components."""
-        return self.slope_of(self.stages + 1)
+        return self.slope_of(self.slopes)
 
     @property
     def output(self) -> int:

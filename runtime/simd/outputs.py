@@ -18,12 +18,18 @@ class Outputs(Emitter):
         """The interpolant of the attempted step: h Σ_j k_j p_jm for each power θ^m."""
         vector = self.new_function("dense")
         (work,) = vector.arguments
-        layout = self.layout
+        layout, tableau = self.layout, self.tableau
         h = vector.load(work, at.ATTEMPTED)
+        for number, row in enumerate(tableau.extra):
+            # Why not where stages are tried: the new state is still needed there.
+            self.move(vector, work, h, row, layout.output)
+            self.call_program(
+                vector, self.rhs, work, layout.output, layout.slope_of(layout.stages + 1 + number)
+            )
 
         def body(index: Any, _: list[Any]) -> None:
             for power in range(layout.degree):
-                total = self.combine(vector, work, index, self.tableau.p[:, power])
+                total = self.combine(vector, work, index, tableau.p[:, power])
                 place = vector.address(work, layout.dense + power * layout.size)
                 vector.store(vector.multiply(h, total), place, index)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from runtime.stepper import (
     FAR_END,
     GROW,
     INTEGRAL,
+    LOW_SHARE,
     PROPORTIONAL,
     SAFETY,
     SHRINK,
@@ -115,24 +116,20 @@ class Stepping(Emitter):
         vector.store(h, work, at.ATTEMPTED)
         base_y, base_new = vector.address(work, layout.state), vector.address(work, layout.new_state)
 
-        def move(weights: Iterable[float]) -> None:
-            def body(index: Any, _: list[Any]) -> None:
-                change = self.combine(vector, work, index, weights)
-                vector.store(vector.fma(h, change, vector.load(base_y, index)), base_new, index)
-
-            vector.loop(layout.size, body)
-
         for stage in range(1, layout.stages):
-            move(tableau.a[stage, :stage])
+            self.move(vector, work, h, tableau.a[stage, :stage], layout.new_state)
             self.call_program(vector, self.rhs, work, layout.new_state, layout.slope_of(stage))
-        partial_error = vector.address(work, layout.output)
+        # Each estimate of the error: its weights, and where all but its last term waits.
+        estimates = [(tableau.e, vector.address(work, layout.output))]
+        if tableau.e_low.size:
+            estimates.append((tableau.e_low, vector.address(work, layout.dense)))
 
         def finish(index: Any, _: list[Any]) -> None:
             change = self.combine(vector, work, index, tableau.b)
             vector.store(vector.fma(h, change, vector.load(base_y, index)), base_new, index)
             # Why here: the slopes are at hand, and a later pass need not load them again.
-            error = self.combine(vector, work, index, tableau.e[:-1])
-            vector.store(error, partial_error, index)
+            for weights, place in estimates:
+                vector.store(self.combine(vector, work, index, weights[:-1]), place, index)
 
         vector.loop(layout.size, finish)
         self.call_program(vector, self.rhs, work, layout.new_state, layout.slope_of(layout.stages))
@@ -140,24 +137,26 @@ class Stepping(Emitter):
 
         rtol, atol = vector.load(work, at.RTOL), vector.load(work, at.ATOL)
 
-        def norm(quotient: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
-            """Sum of squared scaled errors, and the largest order parameter."""
+        def norms(quotient: Callable[[Any, Any], Any]) -> list[Any]:
+            """Sums of the squares of scaled estimates, and the largest order parameter."""
 
             def body(index: Any, carried: list[Any]) -> list[Any]:
-                error = vector.load(partial_error, index)
-                if tableau.e[-1] != 0.0:
-                    weight = vector.constant(tableau.e[-1])
-                    error = vector.fma(weight, vector.load(last_slope, index), error)
                 before = vector.unary("fabs", vector.load(base_y, index))
                 after = vector.unary("fabs", vector.load(base_new, index))
                 scale = vector.fma(rtol, vector.maximum(before, after), atol)
-                scaled = quotient(error, scale)
-                return [vector.fma(scaled, scaled, carried[0]), vector.maximum(carried[1], after)]
+                sums = []
+                for (weights, place), total in zip(estimates, carried, strict=False):
+                    error = vector.load(place, index)
+                    if weights[-1] != 0.0:
+                        weight = vector.constant(weights[-1])
+                        error = vector.fma(weight, vector.load(last_slope, index), error)
+                    scaled = quotient(error, scale)
+                    sums.append(vector.fma(scaled, scaled, total))
+                return [*sums, vector.maximum(carried[-1], after)]
 
-            total, largest = vector.loop(layout.size, body, [zero, zero])
-            return total, largest
+            return vector.loop(layout.size, body, [zero] * (len(estimates) + 1))
 
-        rough, largest = norm(vector.rough_quotient)
+        *rough, largest = norms(vector.rough_quotient)
         # Lanes whose scales single precision cannot hold are summed again, in double.
         outside = builder.fcmp_ordered(">", vector.load(work, at.EXACT), vector.constant(0.5))
         before_exact = builder.block
@@ -166,16 +165,23 @@ class Stepping(Emitter):
         any_outside = builder.icmp_unsigned("!=", vector.bits(outside), integer(0))
         builder.cbranch(any_outside, exact_block, summed)
         builder.position_at_end(exact_block)
-        exact, _ = norm(vector.divide)
-        chosen = vector.select(outside, exact, rough)
+        *exact, _ = norms(vector.divide)
+        chosen = [vector.select(outside, x, y) for x, y in zip(exact, rough, strict=True)]
         after_exact = builder.block
         builder.branch(summed)
         builder.position_at_end(summed)
-        total = builder.phi(vector.type)
-        total.add_incoming(rough, before_exact)
-        total.add_incoming(chosen, after_exact)
+        totals = []
+        for before, after in zip(rough, chosen, strict=True):
+            total = builder.phi(vector.type)
+            total.add_incoming(before, before_exact)
+            total.add_incoming(after, after_exact)
+            totals.append(total)
+        mean = vector.multiply(totals[0], vector.constant(1.0 / layout.size))
+        if len(totals) > 1:
+            both = vector.fma(vector.constant(LOW_SHARE), totals[1], totals[0])
+            share = vector.divide(totals[0], vector.maximum(both, vector.constant(1e-300)))
+            mean = vector.multiply(mean, share)
         # Why h twice: its square overflows where the ends are very far.
-        mean = vector.multiply(total, vector.constant(1.0 / layout.size))
         square = vector.multiply(vector.multiply(mean, h), h)
         accepted = builder.fcmp_ordered("<=", square, one)
         new_time = vector.select(final, end, vector.add(time, h))

@@ -388,7 +388,7 @@ def test_asymmetry_of_rounding_is_mended(system_of):
 
 
 def test_methods_are_listed():
-    assert METHODS[:2] == ("tsit5", "prince8")
+    assert METHODS[:3] == ("prince8", "dop853", "tsit5")
     assert runtime.METHODS is METHODS
 
 

@@ -1,121 +1,12 @@
-"""Explicit Runge-Kutta pairs as data: coefficients, error weights and dense output.
+"""Prince 8(6): dense output of order 7 from the stages alone."""
 
-A step from y with stages k_0 … k_{s−1}, and k_s the slope at its end, is
-y + h Σ b_j k_j; its error estimate is h Σ e_j k_j over all s + 1 slopes, and inside the step
-y(θ) = y + h Σ_j k_j Σ_m p_jm θ^{m+1}. k_s is the next step's k_0.
-"""
-
-from __future__ import annotations
-
-import dataclasses
-
-import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[np.float64]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Tableau:
-    """One pair.
-
-    order, error_order
-        Order of the step, and of the comparison that estimates its error.
-    a, b, c
-        Butcher tableau of the s stages; a is strictly lower triangular.
-    e
-        Weights of the error estimate, s + 1 entries.
-    p
-        Coefficients of the dense output, (s + 1) × degree.
-    source
-        The publication.
-    """
-
-    name: str
-    order: int
-    error_order: int
-    a: Array
-    b: Array
-    c: Array
-    e: Array
-    p: Array
-    source: str
-
-
-def _array(rows: object) -> Array:
-    array = np.array(rows, dtype=np.float64)
-    array.setflags(write=False)
-    return array
-
-
-def _lower_triangular(rows: tuple[tuple[float, ...], ...]) -> Array:
-    a = np.zeros((len(rows), len(rows)))
-    for i, row in enumerate(rows):
-        a[i, : len(row)] = row
-    return _array(a)
-
-
-TSIT5 = Tableau(
-    name="tsit5",
-    order=5,
-    error_order=4,
-    a=_lower_triangular(
-        (
-            (),
-            (0.161,),
-            (-0.008480655492356992, 0.335480655492357),
-            (2.8971530571054944, -6.359448489975075, 4.362295432869581),
-            (5.32586482843926, -11.74888356406283, 7.495539342889836, -0.09249506636175525),
-            (
-                5.86145544294642,
-                -12.92096931784711,
-                8.159367898576159,
-                -0.071584973281401,
-                -0.02826905039406838,
-            ),
-        )
-    ),
-    b=_array(
-        (
-            0.09646076681806523,
-            0.01,
-            0.4798896504144996,
-            1.379008574103742,
-            -3.290069515436081,
-            2.324710524099774,
-        )
-    ),
-    c=_array((0.0, 0.161, 0.327, 0.9, 0.9800255409045097, 1.0)),
-    e=_array(
-        (
-            0.001780011052226,
-            0.000816434459657,
-            -0.007880878010262,
-            0.144711007173263,
-            -0.582357165452555,
-            0.458082105929187,
-            -0.015151515151515152,
-        )
-    ),
-    p=_array(
-        (
-            (1.0, -2.763706197274826, 2.9132554618219126, -1.0530884977290216),
-            (0.0, 0.13169999999999998, -0.2234, 0.1017),
-            (0.0, 3.930296236894751, -5.941033872131505, 2.490627285651253),
-            (0.0, -12.411077166933676, 30.338188630282318, -16.548102889244902),
-            (0.0, 37.50931341651104, -88.1789048947664, 47.37952196281928),
-            (0.0, -27.896526289197286, 65.09189467479368, -34.87065786149661),
-            (0.0, 1.5, -4.0, 2.5),
-        )
-    ),
-    source="Ch. Tsitouras, Comput. Math. Appl. 62, 770 (2011)",
-)
+from runtime.tableaux.tableau import Tableau, array, lower_rows, lower_triangular
 
 PRINCE8 = Tableau(
     name="prince8",
     order=8,
     error_order=6,
-    a=_lower_triangular(
+    a=lower_triangular(
         (
             (),
             (0.09333333333333334,),
@@ -208,7 +99,7 @@ PRINCE8 = Tableau(
             ),
         )
     ),
-    b=_array(
+    b=array(
         (
             0.010179442910964795,
             0.0,
@@ -225,7 +116,7 @@ PRINCE8 = Tableau(
             0.03833129068398437,
         )
     ),
-    c=_array(
+    c=array(
         (
             0.0,
             0.09333333333333334,
@@ -242,7 +133,7 @@ PRINCE8 = Tableau(
             1.0,
         )
     ),
-    e=_array(
+    e=array(
         (
             -0.0693087687114485,
             0.0,
@@ -260,7 +151,7 @@ PRINCE8 = Tableau(
             0.0,
         )
     ),
-    p=_array(
+    p=array(
         (
             (
                 1.0,
@@ -362,8 +253,6 @@ PRINCE8 = Tableau(
         "P. J. Prince, Parallel derivation of efficient continuous/discrete explicit"
         " Runge-Kutta methods (2018), 8(6) with a continuous extension of order 7 at no cost"
     ),
+    e_low=array(()),
+    extra=lower_rows((), first=14),
 )
-
-TABLEAUX = {tableau.name: tableau for tableau in (TSIT5, PRINCE8)}
-# At equal error it needs fewer evaluations than tsit5 below errors of about 1e-8.
-DEFAULT_METHOD = PRINCE8.name
