@@ -52,8 +52,8 @@ TOLERANCES = {
     "scipy DOP853 + numpy": (1e-8,),
 }
 MODES = ("final", "grid")
-# The figures of runs need one colour less.
-SOLVER_COLOURS = (*COLOURS, "#999999")
+# The figures of runs need fewer colours.
+SOLVER_COLOURS = (*COLOURS, "#999999", "#8c510a")
 GOALS = {(2, 1): 3.0, (4, 2): 3.0, (8, 4): 5.0, (12, 6): 8.0, (32, 8): 10.0}
 
 # Parameters of mallopt, from glibc's malloc.h.
