@@ -792,14 +792,15 @@ def run(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILURE
     except Exception as error:
+        from derive.errors import one_line
         from runtime.errors import InputError, LoadError
 
         if isinstance(error, InputError):
             return fail(f"--{error.option.replace('_', '-')}: {error.problem}", EXIT_USAGE)
         if isinstance(error, OSError) and error.strerror:
-            return fail(f"{error.filename or 'input or output'}: {error.strerror}", EXIT_FAILURE)
+            return fail(one_line(f"{error.filename or 'input or output'}: {error.strerror}"), EXIT_FAILURE)
         if isinstance(error, (LoadError, OSError, MemoryError)):
-            return fail(str(error) or "out of memory", EXIT_FAILURE)
+            return fail(one_line(str(error)) or "out of memory", EXIT_FAILURE)
         raise
 
 

@@ -28,7 +28,11 @@ def write_files(target: Path, files: Mapping[str, str]) -> None:
     OSError
         Writing failed; nothing half-written stays.
     """
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
+    try:
+        in_the_way = target.is_symlink() or (target.exists() and not target.is_dir())
+    except OSError as error:
+        raise InputError("generated", f"{target} cannot be used: {error.strerror}") from None
+    if in_the_way:
         raise InputError("generated", f"{target} is in the way: it is a symbolic link or not a folder")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -119,6 +119,10 @@ def save_netcdf(dataset: xarray.Dataset, path: str | Path) -> Path:
         Writing failed.
     """
     target = check_output(path, (".nc",))
-    with replacing(target) as temporary:
-        dataset.to_netcdf(temporary, engine="netcdf4")
+    try:
+        with replacing(target) as temporary:
+            dataset.to_netcdf(temporary, engine="netcdf4")
+    except RuntimeError as error:
+        # Why: of a full disk the netCDF library says nothing but that HDF5 failed.
+        raise OSError(f"{target} could not be written ({error}): is the disk full?") from error
     return target

@@ -1,0 +1,167 @@
+"""Damaged files of every kind that a command reads: one line, no surprise, nothing run."""
+
+from __future__ import annotations
+
+import functools
+import io
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import runtime
+from derive import Model
+from runtime.errors import InputError, LoadError
+from runtime.initial import overlaps_from_file
+
+FUZZED = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@functools.cache
+def sample(suffix: str) -> bytes:
+    """A file of overlaps that can be read."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"overlaps{suffix}"
+        Q, R = np.eye(2), np.full((2, 1), 0.1)
+        if suffix == ".npz":
+            np.savez(path, Q=Q, R=R)
+        else:
+            import xarray
+
+            runtime.save_netcdf(xarray.Dataset({"Q": (("i", "j"), Q), "R": (("i", "r"), R)}), path)
+        return path.read_bytes()
+
+
+@st.composite
+def damaged(draw, suffix: str) -> bytes:
+    """A readable file with bytes changed, cut out, doubled, or cut off."""
+    data = bytearray(sample(suffix))
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(st.integers(0, len(data) - 1))
+        kind = draw(st.sampled_from(["set", "cut", "double", "end", "zero"]))
+        length = draw(st.integers(1, 64))
+        if kind == "set":
+            data[at : at + length] = draw(st.binary(min_size=1, max_size=16))
+        elif kind == "cut":
+            del data[at : at + length]
+        elif kind == "double":
+            data[at:at] = data[at : at + length]
+        elif kind == "zero":
+            data[at : at + length] = bytes(len(data[at : at + length]))
+        else:
+            del data[at:]
+        if not data:
+            break
+    return bytes(data)
+
+
+def check(path: Path) -> None:
+    """Either overlaps, or an error of one line that names the file."""
+    problem = ""
+    try:
+        Q, R, _ = overlaps_from_file(path)
+        assert np.asarray(Q).dtype.kind in "iuf"
+        assert np.asarray(R).dtype.kind in "iuf"
+    except InputError as error:
+        problem = error.problem
+    assert problem.isprintable()
+
+
+@FUZZED
+@given(data=damaged(".npz"))
+def test_damaged_npz(tmp_path, data):
+    path = tmp_path / "overlaps.npz"
+    path.write_bytes(data)
+    check(path)
+
+
+# Why fewer: a damaged HDF5 file takes the library milliseconds to give up on.
+@settings(FUZZED, max_examples=60)
+@given(data=damaged(".nc"))
+def test_damaged_netcdf(tmp_path, data):
+    path = tmp_path / "overlaps.nc"
+    path.write_bytes(data)
+    check(path)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        np.array([[object()]], dtype=object),
+        np.array([["1.0"]]),
+        np.array([[1.0 + 1.0j]]),
+        np.array([[True]]),
+        np.array([["2026-01-01"]], dtype="datetime64[D]"),
+        np.zeros((1, 1), dtype=[("x", "f8")]),
+        np.array([[np.nan]]),
+        np.zeros((1, 1, 1)),
+        np.float64(1.0),
+        np.zeros((0, 0)),
+    ],
+    ids=lambda entry: f"{entry.dtype}{entry.shape}",
+)
+def test_arrays_of_other_types(call, tmp_path, entry):
+    np.savez(tmp_path / "odd.npz", Q=entry, R=np.full((1, 1), 0.1))
+    before = sorted(tmp_path.iterdir())
+    code, out, err = call("integrate --p 1 --pstar 1 --alpha 1 --overlaps odd.npz")
+    assert (code, out) == (2, "")
+    assert err.startswith("cli: --overlaps: ")
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_array_that_claims_to_be_huge(call, tmp_path):
+    """A header of 10¹⁸ entries and no data: refused before memory is asked for."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (10**9, 10**9)}
+    )
+    with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive:
+        archive.writestr("Q.npy", header.getvalue())
+        archive.writestr("R.npy", header.getvalue())
+    code, _, err = call("integrate --overlaps huge.npz")
+    assert code == 2
+    assert err.startswith("cli: --overlaps: ")
+    assert err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pristine")
+    runtime.load(Model(1, 1), folder)
+    return folder / Model(1, 1).name
+
+
+@settings(FUZZED, max_examples=80)
+@given(data=st.data())
+def test_generated_folder_with_changed_bytes(tmp_path, pristine, data):
+    """Whatever is changed, nothing but the installed generator's text is run."""
+    folder = tmp_path / pristine.name
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(pristine, folder)
+    name = data.draw(st.sampled_from(sorted(p.name for p in folder.iterdir() if p.is_file())))
+    text = bytearray((folder / name).read_bytes())
+    at = data.draw(st.integers(0, len(text)))
+    trap = f"\nopen({str(tmp_path / 'trap')!r}, 'w')\n".encode()
+    text[at : at + data.draw(st.integers(0, 40))] = data.draw(
+        st.one_of(st.binary(max_size=40), st.just(trap), st.just(b""))
+    )
+    changed = bytes(text) != (folder / name).read_bytes()
+    (folder / name).write_bytes(bytes(text))
+    problem = ""
+    try:
+        runtime.load(folder)
+    except LoadError as error:
+        problem = str(error)
+    assert problem.isprintable()
+    # A manifest may be spelled otherwise; the code and the LaTeX may not.
+    assert problem or not changed or name == "manifest.json"
+    assert not (tmp_path / "trap").exists()
