@@ -1,0 +1,166 @@
+"""Tasks on a Dask cluster: one of this machine, or a scheduler somewhere; workers write the shards."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import signal
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import InputError
+from runtime.sweep.errors import SweepError
+from runtime.sweep.plan import PROGRAM, Task
+from runtime.sweep.run_task import Context, Outcome, run_task
+from runtime.sweep.signals import Stop
+
+_POLL_SECONDS = 0.1
+_CONNECT_SECONDS = 20.0
+# Tasks that are submitted beyond those that run: the scheduler need not hold all.
+_AHEAD = 2
+_GONE = "the Dask scheduler is gone"
+
+
+def outcomes(
+    tasks: Iterable[Task], context: Context, workers: int, stop: Stop, scheduler: str | None = None
+) -> Generator[Outcome | None, None, None]:
+    """How each task ended, as they end; None now and then. Closing it, or `stop`, cancels the rest.
+
+    `scheduler` is an address or a scheduler file; None starts `workers` processes here.
+
+    Raises InputError if there is no Dask or no scheduler, SweepError if it is lost.
+    """
+    with _client(scheduler, workers) as client:
+        _check_workers(client, context)
+        waiting = iter(tasks)
+        finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        running: dict[Any, int] = {}
+        exhausted = False
+        try:
+            while not stop.requested:
+                while not exhausted and len(running) < _AHEAD * max(len(client.nthreads()), 1):
+                    task = next(waiting, None)
+                    if task is None:
+                        exhausted = True
+                        break
+                    future = client.submit(run_task, task, context, pure=False)
+                    running[future] = task.number
+                    future.add_done_callback(finished.put)
+                if not running:
+                    break
+                try:
+                    future = finished.get(timeout=_POLL_SECONDS)
+                except queue.Empty:
+                    if client.status not in ("running", "connecting"):
+                        raise SweepError(_GONE) from None
+                    yield None
+                    continue
+                number = running.pop(future)
+                yield _outcome(future, number)
+        except SweepError:
+            raise
+        except (OSError, RuntimeError) as error:
+            raise SweepError(f"{_GONE}: {error}") from None
+        finally:
+            with contextlib.suppress(Exception):
+                client.cancel(list(running), force=True)
+
+
+def _outcome(future: Any, number: int) -> Outcome:
+    """What a future says; raises SweepError if it was lost with its scheduler."""
+    from distributed import KilledWorker
+
+    if future.status == "finished":
+        outcome = future.result()
+        assert isinstance(outcome, Outcome)
+        return outcome
+    if future.status != "error":
+        raise SweepError(_GONE)
+    error = future.exception()
+    if isinstance(error, KilledWorker):
+        return Outcome(number, "killed its worker again and again")
+    # Why fatal: run_task raises nothing; the worker cannot even call it.
+    return Outcome(number, f"Dask: {type(error).__name__}: {' '.join(str(error).split())}", fatal=True)
+
+
+@contextlib.contextmanager
+def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
+    try:
+        import distributed
+    except ImportError:
+        raise InputError(
+            "engine", "dask needs the package distributed: pip install 'overlap-ode[cluster]'"
+        ) from None
+    make: Any = distributed
+    # Why: what matters is said by us, in one line.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    if scheduler is None:
+        with _interrupts_ignored():
+            cluster = make.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+            )
+        with cluster, make.Client(cluster, set_as_default=False) as client:
+            yield client
+        return
+    given: dict[str, Any] = {"address": scheduler}
+    if Path(scheduler).exists():
+        given = {"address": _address(Path(scheduler))}
+    try:
+        client = make.Client(**given, timeout=_CONNECT_SECONDS, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        words = " ".join(str(error).split())
+        raise InputError("scheduler", f"{scheduler} cannot be reached: {words}") from None
+    with client:
+        yield client
+
+
+def _address(file: Path) -> str:
+    """The address in a scheduler file."""
+    try:
+        return str(json.loads(file.read_text())["address"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError("scheduler", f"{file} is no scheduler file of Dask") from None
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Processes that are started inside ignore Ctrl-C, which a terminal sends to all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
+
+
+def _check_workers(client: Any, context: Context) -> None:
+    """Raise InputError unless there are workers, of our version, that see the folder."""
+    client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+    token = Path(context.folder) / "locks" / f"seen-by-workers-{os.getpid()}"
+    token.touch()
+    try:
+        found = client.run(_look, str(token))
+    finally:
+        token.unlink(missing_ok=True)
+    for address, (version, seen) in found.items():
+        if version != PROGRAM:
+            raise InputError("scheduler", f"the worker {address} has {version}, and this is {PROGRAM}")
+        if not seen:
+            raise InputError(
+                "out", f"the worker {address} does not see {context.folder}: use a shared file system"
+            )
+
+
+def _look(token: str) -> tuple[str, bool]:
+    return PROGRAM, Path(token).exists()
