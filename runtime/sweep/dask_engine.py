@@ -9,6 +9,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,12 @@ from runtime.sweep.signals import Stop
 
 _POLL_SECONDS = 0.1
 _CONNECT_SECONDS = 20.0
+_CLOSE_SECONDS = 5.0
+# How often the number of workers is asked for.
+_ASK_SECONDS = 2.0
 # Tasks that are submitted beyond those that run: the scheduler need not hold all.
 _AHEAD = 2
+_LOGGERS = ("distributed", "tornado", "asyncio")
 _GONE = "the Dask scheduler is gone"
 
 
@@ -41,9 +46,13 @@ def outcomes(
         finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
         running: dict[Any, int] = {}
         exhausted = False
+        room, asked = 0, -_ASK_SECONDS
         try:
             while not stop.requested:
-                while not exhausted and len(running) < _AHEAD * max(len(client.nthreads()), 1):
+                if time.monotonic() - asked >= _ASK_SECONDS:
+                    # Why again: workers come and go.
+                    room, asked = _AHEAD * max(sum(client.nthreads().values()), 1), time.monotonic()
+                while not exhausted and len(running) < room:
                     task = next(waiting, None)
                     if task is None:
                         exhausted = True
@@ -56,7 +65,7 @@ def outcomes(
                 try:
                     future = finished.get(timeout=_POLL_SECONDS)
                 except queue.Empty:
-                    if client.status not in ("running", "connecting"):
+                    if client.status != "running":
                         raise SweepError(_GONE) from None
                     yield None
                     continue
@@ -64,11 +73,12 @@ def outcomes(
                 yield _outcome(future, number)
         except SweepError:
             raise
-        except (OSError, RuntimeError) as error:
-            raise SweepError(f"{_GONE}: {error}") from None
+        except (OSError, RuntimeError):
+            raise SweepError(_GONE) from None
         finally:
             with contextlib.suppress(Exception):
-                client.cancel(list(running), force=True)
+                if client.status == "running":
+                    client.cancel(list(running), force=True)
 
 
 def _outcome(future: Any, number: int) -> Outcome:
@@ -97,30 +107,46 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
             "engine", "dask needs the package distributed: pip install 'overlap-ode[cluster]'"
         ) from None
     make: Any = distributed
-    # Why: what matters is said by us, in one line.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    if scheduler is None:
-        with _interrupts_ignored():
-            cluster = make.LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=None,
-                silence_logs=logging.CRITICAL,
-            )
-        with cluster, make.Client(cluster, set_as_default=False) as client:
+    with _silenced():
+        if scheduler is None:
+            with _interrupts_ignored():
+                cluster = make.LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=None,
+                    silence_logs=logging.CRITICAL,
+                )
+            with cluster, make.Client(cluster, set_as_default=False) as client:
+                yield client
+            return
+        address = _address(Path(scheduler)) if Path(scheduler).exists() else scheduler
+        try:
+            client = make.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            words = " ".join(str(error).split())
+            raise InputError("scheduler", f"{scheduler} cannot be reached: {words}") from None
+        try:
             yield client
-        return
-    given: dict[str, Any] = {"address": scheduler}
-    if Path(scheduler).exists():
-        given = {"address": _address(Path(scheduler))}
+        finally:
+            # Why not without a limit: the scheduler may be gone.
+            with contextlib.suppress(Exception):
+                client.close(timeout=_CLOSE_SECONDS)
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Inside, Dask and what it stands on log nothing: what matters is said by us, in one line."""
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in _LOGGERS]
+    loggers = [logging.getLogger(name) for name in (*names, *_LOGGERS)]
+    before = [(logger, logger.level) for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
-        client = make.Client(**given, timeout=_CONNECT_SECONDS, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        words = " ".join(str(error).split())
-        raise InputError("scheduler", f"{scheduler} cannot be reached: {words}") from None
-    with client:
-        yield client
+        yield
+    finally:
+        for logger, level in before:
+            logger.setLevel(level)
 
 
 def _address(file: Path) -> str:
