@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from runtime.sweep.run_task import Context, Outcome, run_task
 from runtime.sweep.signals import Stop
 
 _POLL_SECONDS = 0.1
-_CONNECT_SECONDS = 20.0
+_CONNECT_SECONDS = 10.0
 _CLOSE_SECONDS = 5.0
 # How often the number of workers is asked for.
 _ASK_SECONDS = 2.0
@@ -98,14 +99,16 @@ def _outcome(future: Any, number: int) -> Outcome:
     return Outcome(number, f"Dask: {type(error).__name__}: {' '.join(str(error).split())}", fatal=True)
 
 
+def check_installed() -> None:
+    """Raise InputError without the package."""
+    if importlib.util.find_spec("distributed") is None:
+        raise InputError("engine", "dask needs the package distributed: pip install 'overlap-ode[cluster]'")
+
+
 @contextlib.contextmanager
 def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
-    try:
-        import distributed
-    except ImportError:
-        raise InputError(
-            "engine", "dask needs the package distributed: pip install 'overlap-ode[cluster]'"
-        ) from None
+    import distributed
+
     make: Any = distributed
     with _silenced():
         if scheduler is None:

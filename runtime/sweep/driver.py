@@ -43,6 +43,10 @@ def run(path: Path, given: Plan | None, settings: Settings, say: Say, quiet: boo
     or SIGTERM, StorageError or SweepError if it cannot go on.
     """
     folder = SweepFolder(path)
+    if settings.engine == "dask":
+        from runtime.sweep.dask_engine import check_installed
+
+        check_installed()
     with terminating():
         plan = agreed_plan(folder, given)
         new = folder.stored_plan() is None

@@ -237,8 +237,9 @@ def _grouped(
     group_of: dict[str, tuple[str, ...]] = {}
     for names in together:
         for name in names:
-            if name not in columns:
-                raise InputError("zip", f"{name!r} has no list of values to vary")
+            if not columns.keys() >= set(names):
+                absent = min(set(names) - columns.keys())
+                raise InputError("zip", f"{absent!r} has no list of values to vary")
             if name in group_of or list(names).count(name) > 1:
                 raise InputError("zip", f"{name!r} is there twice")
             if len(columns[name]) != len(columns[names[0]]):

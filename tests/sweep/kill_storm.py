@@ -22,7 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 CLI = [sys.executable, str(ROOT / "cli.py")]
 # Tasks of some hundredths of a second, and too many to finish between two kills.
-SWEEP = "--job chain --p 2 --pstar 1 --n 2000 --alpha 0,20,40 --trajectories 8 --eta 0.1:0.4:4".split()
+_WORDS = "--job chain --p 2 --pstar 1 --n 2000 --alpha 0,20,40 --trajectories 8 --eta 0.1:0.4:4"
+SWEEP = _WORDS.split(" ")
 SEEDS = 30
 # After the start of a driver: from imports to the middle of the tasks.
 EARLIEST, LATEST = 0.3, 3.0
@@ -106,7 +107,10 @@ class Storm:
     def merged(self, folder: Path) -> bytes:
         out = folder.with_suffix(".nc")
         subprocess.run(
-            [*CLI, "merge", str(folder), "--out", str(out)], check=True, capture_output=True, timeout=PATIENCE
+            [*CLI, "merge", str(folder), "--out", str(out)],
+            check=True,
+            capture_output=True,
+            timeout=PATIENCE,
         )
         return out.read_bytes()
 
@@ -246,7 +250,7 @@ def command(pid: int) -> str | None:
         return None
 
 
-class cluster:  # noqa: N801 (used as a function)
+class cluster:
     """A scheduler and two workers; a context manager of their processes, the scheduler first."""
 
     def __init__(self, folder: Path) -> None:
