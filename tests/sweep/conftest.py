@@ -4,12 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_sweep import SMALL
 
 import runtime
 from runtime.sweep.driver import Summary
-
-# Tasks of some milliseconds; 6 of them.
-SMALL = {"p": 2, "pstar": 1, "alpha": [0.0, 1.0, 2.0], "eta": "0.1,0.2", "seed": "0:2"}
 
 
 @pytest.fixture

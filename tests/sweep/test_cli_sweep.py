@@ -90,14 +90,12 @@ def test_status_shows_what_is_wrong(call, small, tmp_path):
     ]
     code, out, err = call("merge runs --out runs.nc")
     assert (code, out) == (1, "")
-    assert err == (
-        "cli: runs: 4 of 6 tasks are not done, --status of `cli sweep` says why; --partial merges the others\n"
-    )
+    assert err.startswith("cli: runs: 4 of 6 tasks are not done, --status of `cli sweep` says why; ")
+    assert err.endswith("--partial merges the others\n")
 
 
-@pytest.mark.parametrize("where", ["missing", "no generated"])
-def test_failed_tasks_are_exit_code_1(call, tmp_path, generated, where):
-    # No plateau to escape from: gradient flow with too large noise is fine, a huge η is not.
+def test_failed_tasks_are_exit_code_1(call, generated):
+    # At a huge η there is no plateau to escape from.
     line = "sweep --job escape --p 2 --pstar 1 --n 1000 --trajectories 2 --eta 0.3,90 --out runs --quiet"
     code, out, err = call(f"{line} --generated {shlex.quote(str(generated))}")
     assert (code, out) == (1, "runs: 1 of 2 tasks done\n")
@@ -174,7 +172,8 @@ def test_read_only_folders_are_one_line(tmp_path, generated):
     line = f"{sys.executable} {ROOT}/cli.py"
     script = f"""
 mount -t tmpfs none {tmp_path}/disk && cd {tmp_path}/disk || exit 77
-{line} sweep {SMALL} --out runs --quiet --generated {generated} && mount -o remount,ro {tmp_path}/disk || exit 77
+{line} sweep {SMALL} --out runs --quiet --generated {generated} || exit 77
+mount -o remount,ro {tmp_path}/disk || exit 77
 cd ../disk
 {line} sweep --out runs; echo $?
 {line} sweep --seed 0 --out new; echo $?

@@ -10,16 +10,20 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
+from small_sweep import SMALL
 
 import derive
 from derive import Model
 from runtime import InputError
 from runtime.sweep import driver, jobs, storage
+from runtime.sweep import shard as shard_module
 from runtime.sweep.errors import SweepError, SweepInterrupted
 from runtime.sweep.lock import FolderLock, setup
+from runtime.sweep.plan import Plan
 from runtime.sweep.storage import StorageError
 
 ROOT = Path(__file__).parents[2]
@@ -73,12 +77,8 @@ def test_another_sweep_needs_another_folder(sweep, tmp_path):
     before = sorted((path, path.stat().st_size) for path in tmp_path.rglob("*"))
     for given, job, option in (
         ({"seed": "0:9"}, "ode", "p"),
-        ({"p": 2, "pstar": 1, "alpha": [0.0, 1.0, 2.0], "eta": "0.1,0.2", "seed": "0:9"}, "ode", "seed"),
-        (
-            {"p": 2, "pstar": 1, "alpha": [0.0, 1.0, 2.0], "eta": "0.1,0.2", "seed": "0:2"},
-            "ensemble",
-            "job",
-        ),
+        ({**SMALL, "seed": "0:9"}, "ode", "seed"),
+        (SMALL, "ensemble", "job"),
     ):
         with pytest.raises(InputError, match="choose another folder") as refused:
             sweep(given, job=job)
@@ -86,7 +86,7 @@ def test_another_sweep_needs_another_folder(sweep, tmp_path):
     assert sorted((path, path.stat().st_size) for path in tmp_path.rglob("*")) == before
 
 
-def test_another_version_is_refused(sweep, tmp_path, monkeypatch):
+def test_another_version_is_refused(sweep, monkeypatch):
     sweep()
     monkeypatch.setattr("runtime.sweep.plan.PROGRAM", "overlap-ode 9.9.9")
     with pytest.raises(InputError, match=r"is of overlap-ode 0.*, and this is overlap-ode 9.9.9"):
@@ -99,7 +99,7 @@ def test_a_damaged_plan_is_refused_and_kept(sweep, tmp_path, content):
     plan = tmp_path / "runs" / "sweep.json"
     plan.write_text(content)
     for given in ({}, {"parameters": None}):
-        with pytest.raises(InputError, match="sweep.json") as refused:
+        with pytest.raises(InputError, match=r"sweep\.json") as refused:
             sweep(**given)
         assert "\n" not in str(refused.value)
     assert plan.read_text() == content
@@ -149,10 +149,7 @@ DAMAGE = {
     "cut off": lambda path: path.write_bytes(path.read_bytes()[:1000]),
     "bit": lambda path: path.write_bytes(path.read_bytes().replace(b"status", b"statur", 1)),
     "of another task": lambda path: shutil.copy(path.with_name("0000000.nc"), path),
-    "link": lambda path: (
-        path.rename(path.with_suffix(".away")),
-        path.symlink_to(path.with_suffix(".away")),
-    ),
+    "link": lambda path: path.symlink_to(path.rename(path.with_suffix(".away"))),
     "folder": lambda path: (path.unlink(), path.mkdir()),
 }
 
@@ -177,15 +174,7 @@ def test_damaged_shards_are_set_aside_and_computed_again(
 
 
 def test_shards_of_another_model_are_not_taken(sweep, tmp_path, computed, merged, undisturbed):
-    other = {
-        "p": 2,
-        "pstar": 1,
-        "alpha": [0.0, 1.0, 2.0],
-        "eta": "0.1,0.2",
-        "seed": "0:2",
-        "readout": "sum",
-    }
-    sweep(other, folder="other")
+    sweep({**SMALL, "readout": "sum"}, folder="other")
     sweep()
     computed.clear()
     for number in range(6):
@@ -195,26 +184,22 @@ def test_shards_of_another_model_are_not_taken(sweep, tmp_path, computed, merged
     assert merged() == undisturbed
 
 
-def test_shards_of_another_version_are_not_taken(
-    sweep, tmp_path, computed, merged, undisturbed, monkeypatch
-):
+def test_shards_of_another_version_are_not_taken(sweep, computed, merged, undisturbed, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("runtime.sweep.plan.PROGRAM", "overlap-ode 0.0.9")
-        patch.setattr("runtime.sweep.run_task.PROGRAM", "overlap-ode 0.0.9")
-        patch.setattr(
-            driver.Context,
-            "__init__",
-            lambda self, *a: self.__dict__.update(
-                zip(("folder", "generated", "threads", "version"), (*a, "overlap-ode 0.0.9"), strict=True)
-            ),
-        )
-        sweep(folder="old")
+        digests = [task.digest for task in Plan.of("ode", SMALL).tasks()]
+    real = shard_module.write_shard
+
+    def older(path, dataset, _):
+        """As the version before would have named the task."""
+        real(path, dataset, digests[int(path.stem)])
+
+    with monkeypatch.context() as patch:
+        patch.setattr("runtime.sweep.run_task.write_shard", older)
+        sweep()
     computed.clear()
-    sweep()
-    computed.clear()
-    shutil.copy(shard(tmp_path / "old", 2), shard(tmp_path / "runs", 2))
-    sweep()
-    assert computed == [(0.1, 2)]
+    assert sweep().done == 6
+    assert len(computed) == 6
     assert merged() == undisturbed
 
 
@@ -296,20 +281,20 @@ def test_a_full_disk_anywhere_says_how_to_go_on(sweep, monkeypatch, merged, undi
 
     with monkeypatch.context() as patch:
         patch.setattr(storage.os, "write", full)
-        with pytest.raises(SweepError, match="No space left on device; .* of 6 tasks done; run the same"):
+        with pytest.raises(SweepError, match=r"No space left on device; . of 6 tasks done; run the same"):
             sweep(workers=1)
     assert sweep().done == 6
     assert merged() == undisturbed
 
 
-def test_folders_that_cannot_be_written_are_named(sweep, monkeypatch, tmp_path):
+def test_folders_that_cannot_be_written_are_named(sweep, monkeypatch):
     sweep()
 
-    def fails(path, *_):
+    def fails(path, *_args, **_options):
         raise PermissionError(13, "Permission denied", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("runtime.sweep.lock.os.open", fails)
+        patch.setattr("runtime.sweep.lock.os", types.SimpleNamespace(**{**vars(os), "open": fails}))
         with pytest.raises(StorageError, match="Permission denied"):
             sweep()
     with monkeypatch.context() as patch:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray
-from conftest import SMALL
 from kill_storm import children, cluster
+from small_sweep import SMALL, WORDS
 
 import runtime
 from runtime import InputError
@@ -24,14 +24,13 @@ from runtime.sweep.run_task import Context, Outcome
 from runtime.sweep.signals import Stop
 
 ROOT = Path(__file__).parents[2]
-WORDS = ["--p", "2", "--pstar", "1", "--alpha", "0,1,2", "--eta", "0.1,0.2", "--seed", "0:2"]
 # Workers import this before anything else.
 KILLER = """
 import os, signal
 from runtime.sweep import run_task as module
 original = module.run_task
 def run_task(task, context):
-    if task.parameters["seed"] == 1:
+    if task.number == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return original(task, context)
 if os.environ.get("SWEEP_WORKER_DIES"):
@@ -91,20 +90,8 @@ def test_dask_that_is_not_there(sweep, tmp_path, monkeypatch):
 def test_schedulers_that_are_not_there(tmp_path):
     pytest.importorskip("distributed")
     (tmp_path / "scheduler.json").write_text("{}")
-    refused = command(
-        "sweep",
-        "--seed",
-        "0",
-        "--p",
-        "1",
-        "--pstar",
-        "1",
-        "--out",
-        "runs",
-        "--scheduler",
-        "scheduler.json",
-        cwd=tmp_path,
-    )
+    options = ["--out", "runs", "--scheduler", "scheduler.json"]
+    refused = command("sweep", "--seed", "0", "--p", "1", "--pstar", "1", *options, cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr == "cli: --scheduler: scheduler.json is no scheduler file of Dask\n"
 
@@ -122,11 +109,11 @@ def test_a_task_that_kills_its_worker_fails_and_the_rest_finishes(
         "sweep", *WORDS, *options, "--quiet", cwd=tmp_path, PYTHONPATH=path, SWEEP_WORKER_DIES="1"
     )
     assert failed.returncode == 1
-    assert failed.stdout == "runs: 4 of 6 tasks done\n"
-    assert failed.stderr.startswith("cli: 2 of 6 tasks failed, the first is task 1: killed its worker ")
+    assert failed.stdout == "runs: 5 of 6 tasks done\n"
+    assert failed.stderr.startswith("cli: 1 of 6 tasks failed, the first is task 1: killed its worker ")
     assert failed.stderr.count("\n") == 1
     status = command("sweep", "--out", "runs", "--status", cwd=tmp_path).stdout
-    assert "failed 4 (eta=0.2 seed=1): killed its worker" in status
+    assert "failed 1 (eta=0.1 seed=1): killed its worker" in status
     runtime.run_sweep(tmp_path / "runs", generated=generated)
     assert merged() == undisturbed
     assert not list((tmp_path / "runs" / "failed").iterdir())

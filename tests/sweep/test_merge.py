@@ -122,7 +122,7 @@ def test_the_same_results_are_the_same_bytes(sweep, merged, undisturbed):
 
 def test_incomplete_sweeps_need_partial(sweep, merged, opened, tmp_path):
     sweep(task_index=1, task_count=3)
-    with pytest.raises(SweepError, match="4 of 6 tasks are not done.*--partial"):
+    with pytest.raises(SweepError, match=r"4 of 6 tasks are not done.*--partial"):
         merged()
     assert not (tmp_path / "runs.nc").exists()
     runs = opened(partial=True)
@@ -133,7 +133,7 @@ def test_incomplete_sweeps_need_partial(sweep, merged, opened, tmp_path):
     assert np.isnan(runs["steps"].values[0, 0])
 
 
-def test_nothing_to_merge(tmp_path, merged, sweep):
+def test_nothing_to_merge(merged, sweep):
     with pytest.raises(InputError, match="holds no sweep"):
         merged()
     sweep(task_index=7, task_count=8)
