@@ -11,6 +11,7 @@ import queue
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ _CLOSE_SECONDS = 5.0
 _ASK_SECONDS = 2.0
 # Tasks that are submitted beyond those that run: the scheduler need not hold all.
 _AHEAD = 2
+# Times that the word of a task may get lost before it counts as failed.
+_LOSSES = 10
 _LOGGERS = ("distributed", "tornado", "asyncio")
 _GONE = "the Dask scheduler is gone"
 
@@ -45,7 +48,14 @@ def outcomes(
         _check_workers(client, context)
         waiting = iter(tasks)
         finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        running: dict[Any, int] = {}
+        running: dict[Any, Task] = {}
+        losses: Counter[int] = Counter()
+
+        def submit(task: Task) -> None:
+            future = client.submit(run_task, task, context, pure=False)
+            running[future] = task
+            future.add_done_callback(finished.put)
+
         exhausted = False
         room, asked = 0, -_ASK_SECONDS
         try:
@@ -58,9 +68,7 @@ def outcomes(
                     if task is None:
                         exhausted = True
                         break
-                    future = client.submit(run_task, task, context, pure=False)
-                    running[future] = task.number
-                    future.add_done_callback(finished.put)
+                    submit(task)
                 if not running:
                     break
                 try:
@@ -70,8 +78,15 @@ def outcomes(
                         raise SweepError(_GONE) from None
                     yield None
                     continue
-                number = running.pop(future)
-                yield _outcome(future, number)
+                task = running.pop(future)
+                outcome = _outcome(future, task.number)
+                if outcome is None:
+                    losses[task.number] += 1
+                    if losses[task.number] < _LOSSES:
+                        submit(task)
+                        continue
+                    outcome = Outcome(task.number, f"was lost with its worker {_LOSSES} times")
+                yield outcome
         except SweepError:
             raise
         except (OSError, RuntimeError):
@@ -82,14 +97,19 @@ def outcomes(
                     client.cancel(list(running), force=True)
 
 
-def _outcome(future: Any, number: int) -> Outcome:
-    """What a future says; raises SweepError if it was lost with its scheduler."""
+def _outcome(future: Any, number: int) -> Outcome | None:
+    """What a future says; None if its worker died before we were told.
+
+    Raises SweepError if the scheduler has forgotten it.
+    """
     from distributed import KilledWorker
 
     if future.status == "finished":
         outcome = future.result()
         assert isinstance(outcome, Outcome)
         return outcome
+    if future.status in ("lost", "pending"):
+        return None
     if future.status != "error":
         raise SweepError(_GONE)
     error = future.exception()
@@ -175,11 +195,19 @@ def _interrupts_ignored() -> Iterator[None]:
 
 def _check_workers(client: Any, context: Context) -> None:
     """Raise InputError unless there are workers, of our version, that see the folder."""
-    client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+    try:
+        client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+    except TimeoutError:
+        raise InputError("scheduler", f"has no workers after {_CONNECT_SECONDS:g} s") from None
     token = Path(context.folder) / "locks" / f"seen-by-workers-{os.getpid()}"
     token.touch()
     try:
         found = client.run(_look, str(token))
+    except Exception as error:  # noqa: BLE001 (what workers cannot import or read raises anything)
+        words = " ".join(str(error).split())
+        raise InputError(
+            "scheduler", f"its workers cannot run this program: {type(error).__name__}: {words}"
+        ) from None
     finally:
         token.unlink(missing_ok=True)
     for address, (version, seen) in found.items():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from runtime.errors import InputError
 from runtime.results import check_output, replacing
 from runtime.sweep import netcdf
 from runtime.sweep.errors import SweepError
@@ -113,8 +114,6 @@ def merge(path: Path, out: Path, partial: bool) -> dict[str, int]:
     folder.check_usable()
     plan = folder.stored_plan()
     if plan is None:
-        from runtime.errors import InputError
-
         raise InputError("folder", f"{path} holds no sweep")
     layout, there = _Layout(), []
     for number, result in _results(folder, plan, range(plan.count), partial):

@@ -133,16 +133,32 @@ class Plan:
     def check(self) -> None:
         """Raise InputError if the single command would refuse a task; random starts are not drawn.
 
-        Every combination of what depends on each other is checked, and every value of the rest.
+        Every combination of what depends on each other is checked; of other numbers the ends, since
+        what is allowed is an interval, and of other words each.
         """
-        alone = [parameter.name for parameter in self.job.parameters if parameter.alone]
+        alone = {
+            name: set(values if isinstance(values[0], str) else (min(values), max(values)))
+            for name, values in self._values_alone()
+        }
+        bound = [name for name, parameter in self.job.by_name.items() if not parameter.alone]
         seen: set[Any] = set()
         for task in self.tasks():
-            together = canonical([v for name, v in task.parameters.items() if name not in alone])
-            keys = {together, *((name, task.parameters[name]) for name in alone)}
+            keys = {str([task.parameters[name] for name in bound])}
+            keys |= {
+                (name, task.parameters[name])
+                for name, values in alone.items()
+                if task.parameters[name] in values
+            }
             if not keys <= seen:
                 jobs.check(self.job, task.parameters)
                 seen |= keys
+
+    def _values_alone(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        """Axes of parameters that can be judged alone; the fixed ones are in every task."""
+        for axis in self.axes:
+            for name, column in zip(axis.names, axis.columns, strict=True):
+                if self.job.by_name[name].alone:
+                    yield name, column
 
     def to_dict(self) -> dict[str, Any]:
         """As stored; `digest` vouches for the rest."""

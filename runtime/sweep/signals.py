@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 # Clusters send SIGTERM some time before they kill.
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
+_AGAIN_SECONDS = 1.0
 
 
 class Stop:
@@ -21,17 +23,22 @@ class Stop:
 
 @contextlib.contextmanager
 def stopping() -> Iterator[Stop]:
-    """Inside, the first signal asks to stop; a second Ctrl-C raises KeyboardInterrupt."""
+    """Inside, the first signal asks to stop; a second Ctrl-C, a second later, raises KeyboardInterrupt."""
     stop = Stop()
     # Only the main thread may exchange handlers.
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
+    first = 0.0
+
     def ask(number: int, _frame: Any) -> None:
-        if stop.requested and number == signal.SIGINT:
+        nonlocal first
+        if not stop.requested:
+            stop.requested, first = True, time.monotonic()
+        # Why not at once: some senders signal a process and then its group.
+        elif number == signal.SIGINT and time.monotonic() - first > _AGAIN_SECONDS:
             raise KeyboardInterrupt
-        stop.requested = True
 
     before = {number: signal.signal(number, ask) for number in _STOPPING}
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,10 +23,9 @@ def write_whole(target: Path, content: bytes) -> None:
     When this returns the file is on the disk. Raises StorageError; then the old file, if any, is
     still there and the temporary one is not.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY}")
+    # Why random: processes of two machines may have one number, and one task.
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}{TEMPORARY}")
     try:
-        # Why exclusive: another process with our number may have left one; and no link is followed.
-        temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
         try:
             view = memoryview(content)

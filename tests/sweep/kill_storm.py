@@ -73,6 +73,38 @@ def kill(pid: int) -> bool:
     return True
 
 
+class Driver:
+    """A process that runs a sweep; what it says goes to a file."""
+
+    def __init__(self, folder: Path, arguments: list[str]) -> None:
+        self._said = folder.parent / f"{folder.name}-{time.monotonic_ns()}.err"
+        with self._said.open("wb") as said:
+            self.process = subprocess.Popen(
+                [*CLI, "sweep", *arguments, "--out", str(folder), "--quiet"],
+                cwd=folder.parent,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                start_new_session=True,
+            )
+        self.pid = self.process.pid
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def kill(self) -> bool:
+        """Whether it was still there to be killed."""
+        # Why asked first: the number of a process that was waited for may be another's.
+        if not self.running:
+            return False
+        self.process.kill()
+        return self.process.wait(PATIENCE) == -signal.SIGKILL
+
+    def end(self) -> tuple[int, str]:
+        """Wait for it: its code, and what it said on stderr."""
+        return self.process.wait(PATIENCE), self._said.read_text()
+
+
 class Storm:
     """Starts one sweep again and again, and kills."""
 
@@ -86,22 +118,14 @@ class Storm:
     def count(self) -> int:
         return sum(self.kills.values())
 
-    def start(self, folder: Path, *options: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*CLI, "sweep", *self.arguments, "--out", str(folder), "--quiet", *options],
-            cwd=self.folder.parent,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def start(self, folder: Path, *options: str) -> Driver:
+        return Driver(folder, [*self.arguments, *options])
 
     def undisturbed(self) -> bytes:
         """The merged file of a sweep that nobody kills."""
         folder = self.folder.with_name("undisturbed")
-        driver = self.start(folder)
-        _, err = driver.communicate(timeout=PATIENCE)
-        assert driver.returncode == 0, err
+        code, err = self.start(folder).end()
+        assert code == 0, err
         return self.merged(folder)
 
     def merged(self, folder: Path) -> bytes:
@@ -133,14 +157,13 @@ class Storm:
                 continue
             self.seen.pop(path.name, None)
 
-    def strike(self, driver: subprocess.Popen[str], workers: dict[int, str]) -> bool:
+    def strike(self, driver: Driver, workers: dict[int, str]) -> bool:
         """Kill a worker or the driver; whether it was the driver."""
         self.look()
         if workers and self.random.random() < 0.6:
             self.kills["worker"] += kill(self.random.choice(sorted(workers)))
             return False
-        self.kills["driver"] += kill(driver.pid)
-        driver.communicate(timeout=PATIENCE)
+        self.kills["driver"] += driver.kill()
         return True
 
     def run(self, options: list[str], kills: int) -> None:
@@ -149,79 +172,72 @@ class Storm:
         while self.count < goal:
             driver = self.start(self.folder, *options)
             time.sleep(self.random.uniform(EARLIEST, LATEST))
-            while driver.poll() is None and self.count < goal:
+            while driver.running and self.count < goal:
                 below = children(driver.pid)
                 workers = {pid: line for pid, line in below.items() if "sweep.worker" in line}
                 if self.strike(driver, workers):
                     self.gone(below)
                     break
                 time.sleep(self.random.uniform(*BETWEEN))
-            if driver.poll() is None:
-                kill(driver.pid)
-            _, err = driver.communicate(timeout=PATIENCE)
+            driver.kill()
+            code, err = driver.end()
             # 1: a task may be hit so often that it counts as failed; the next run tries it again.
-            assert driver.returncode in (0, 1, -signal.SIGKILL), err
+            assert code in (0, 1, -signal.SIGKILL), err
             self.look()
-            if driver.returncode == 0:
+            if code == 0:
                 self.forget_some()
 
     def parts(self, kills: int, count: int = 2) -> None:
         """The same with the parts of a job array, side by side."""
         goal = self.count + kills
-        drivers: dict[int, subprocess.Popen[str]] = {}
+        drivers: dict[int, Driver] = {}
         while self.count < goal:
             for index in range(count):
-                if index not in drivers or drivers[index].poll() is not None:
+                if index not in drivers or not drivers[index].running:
                     options = ["--workers", "1", "--task-index", str(index), "--task-count", str(count)]
                     drivers[index] = self.start(self.folder, *options)
             time.sleep(self.random.uniform(EARLIEST, LATEST))
             self.look()
             victim = drivers[self.random.randrange(count)]
-            if victim.poll() is None:
-                self.kills["driver"] += kill(victim.pid)
-                victim.communicate(timeout=PATIENCE)
-            elif all(driver.poll() == 0 for driver in drivers.values()):
+            if victim.running:
+                self.kills["driver"] += victim.kill()
+            elif not any(driver.running for driver in drivers.values()):
                 self.forget_some()
         for driver in drivers.values():
-            kill(driver.pid)
-            driver.communicate(timeout=PATIENCE)
+            driver.kill()
         self.look()
 
     def dask(self, kills: int) -> None:
         """The same with a scheduler and two workers of Dask, which are killed too."""
-        goal = self.count + kills
+        goal, file = self.count + kills, str(self.folder.parent / "scheduler.json")
         while self.count < goal:
             with cluster(self.folder.parent) as processes:
-                driver = self.start(self.folder, "--scheduler", str(self.folder.parent / "scheduler.json"))
+                driver = self.start(self.folder, "--scheduler", file)
                 time.sleep(self.random.uniform(EARLIEST, 2 * LATEST))
                 while self.count < goal:
                     self.look()
-                    if driver.poll() is not None:
-                        if driver.returncode == 0:
+                    if not driver.running:
+                        code, err = driver.end()
+                        assert code in (0, 1, -signal.SIGKILL), err
+                        if code == 0:
                             self.forget_some()
-                        _, err = driver.communicate()
-                        assert driver.returncode in (0, 1, -signal.SIGKILL), err
-                        driver = self.start(
-                            self.folder, "--scheduler", str(self.folder.parent / "scheduler.json")
-                        )
+                        driver = self.start(self.folder, "--scheduler", file)
                         time.sleep(self.random.uniform(EARLIEST, 2 * LATEST))
                     victim = self.random.choice(["driver", "worker", "worker", "scheduler"])
                     if victim == "driver":
-                        self.kills[victim] += kill(driver.pid)
-                        driver.communicate(timeout=PATIENCE)
+                        self.kills[victim] += driver.kill()
                         continue
                     if victim == "scheduler":
                         self.kills[victim] += kill(processes[0].pid)
-                        _, err = driver.communicate(timeout=PATIENCE)
-                        assert driver.returncode in (0, 1, -signal.SIGKILL), err
-                        assert driver.returncode == 0 or err.count("\n") == 1, err
+                        code, err = driver.end()
+                        assert code in (0, 1), err
+                        assert code == 0 or err.count("\n") == 1, err
                         break
                     below = [pid for nanny in processes[1:] for pid in children(nanny.pid)]
                     if below:
                         self.kills[victim] += kill(self.random.choice(below))
                     time.sleep(self.random.uniform(*BETWEEN))
-                kill(driver.pid)
-                driver.communicate(timeout=PATIENCE)
+                driver.kill()
         self.look()
 
     def gone(self, below: dict[int, str]) -> None:
@@ -233,9 +249,8 @@ class Storm:
 
     def finish(self) -> bytes:
         """Let it finish; the merged file."""
-        driver = self.start(self.folder)
-        _, err = driver.communicate(timeout=PATIENCE)
-        assert driver.returncode == 0, err
+        code, err = self.start(self.folder).end()
+        assert code == 0, err
         self.look()
         left = [path for path in self.folder.rglob("*") if path.name.endswith(".tmp")]
         assert not left, left

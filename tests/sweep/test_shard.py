@@ -147,9 +147,11 @@ def test_the_order_is_write_sync_rename_sync(tmp_path, monkeypatch):
     assert done == ["write", "fsync", "replace", "fsync"]
 
 
-def test_temporary_names_are_not_followed(tmp_path):
-    (tmp_path / f".file.{os.getpid()}.tmp").symlink_to(tmp_path / "elsewhere")
-    write_whole(tmp_path / "file", b"x")
+def test_temporary_names_are_not_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage.secrets, "token_hex", lambda _: "77")
+    (tmp_path / ".file.77.tmp").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="exists"):
+        write_whole(tmp_path / "file", b"x")
     assert not (tmp_path / "elsewhere").exists()
 
 
