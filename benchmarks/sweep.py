@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer tasks and rounds")
     parser.add_argument("--folder", type=Path, help="where sweeps are written [default: a temporary one]")
     options = parser.parse_args()
-    rounds, many = (1, 250) if options.quick else (5, MANY)
+    rounds, many = (1, 250) if options.quick else (3, MANY)
     print(f"{platform.machine()}, {os.cpu_count()} processors", flush=True)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         sweeps = Sweeps(Path(folder))

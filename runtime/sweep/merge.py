@@ -116,7 +116,7 @@ def merge(path: Path, out: Path, partial: bool) -> dict[str, int]:
     if plan is None:
         raise InputError("folder", f"{path} holds no sweep")
     layout, there = _Layout(), []
-    for number, result in _results(folder, plan, range(plan.count), partial):
+    for number, result in _results(folder, plan, range(plan.count), partial, outline=True):
         layout.add(number, result)
         there.append(number)
     if not there:
@@ -132,7 +132,7 @@ def merge(path: Path, out: Path, partial: bool) -> dict[str, int]:
 
 
 def _results(
-    folder: SweepFolder, plan: Plan, numbers: Any, partial: bool
+    folder: SweepFolder, plan: Plan, numbers: Any, partial: bool, outline: bool = False
 ) -> Iterator[tuple[int, xarray.Dataset]]:
     lost = 0
     for number in numbers:
@@ -141,7 +141,7 @@ def _results(
         except DamagedShardError:
             content = None
         if content is not None:
-            yield number, netcdf.decode(content)
+            yield number, netcdf.decode(content, outline)
         else:
             lost += 1
     if lost and not partial:

@@ -42,19 +42,32 @@ def encode(dataset: xarray.Dataset) -> bytes:
         return bytes(file.close())
 
 
-def decode(content: bytes) -> xarray.Dataset:
-    """The dataset of `encode`; raises OSError if it cannot be read."""
+def decode(content: bytes, outline: bool = False) -> xarray.Dataset:
+    """The dataset of `encode`; in an `outline` only coordinates have their values.
+
+    Raises OSError if it cannot be read.
+    """
     import xarray
 
     with hdf5_lock, netCDF4.Dataset(_IN_MEMORY, memory=content) as file:
         file.set_auto_maskandscale(False)
         variables = {
-            name: (variable.dimensions, variable[...], attributes_of(variable))
+            name: (
+                variable.dimensions,
+                _blank(variable) if outline and variable.dimensions != (name,) else variable[...],
+                attributes_of(variable),
+            )
             for name, variable in file.variables.items()
         }
         coordinates = {name: value for name, value in variables.items() if value[0] == (name,)}
         data = {name: value for name, value in variables.items() if name not in coordinates}
         return xarray.Dataset(data, coordinates, attributes_of(file))
+
+
+def _blank(variable: Any) -> Any:
+    """An array of the shape and the kind of a variable that is not read."""
+    kind = object if variable.dtype is str else variable.dtype
+    return np.broadcast_to(np.zeros((), dtype=kind), variable.shape)
 
 
 def create(

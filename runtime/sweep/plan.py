@@ -143,7 +143,7 @@ class Plan:
         bound = [name for name, parameter in self.job.by_name.items() if not parameter.alone]
         seen: set[Any] = set()
         for task in self.tasks():
-            keys = {str([task.parameters[name] for name in bound])}
+            keys: set[Any] = {str([task.parameters[name] for name in bound])}
             keys |= {
                 (name, task.parameters[name])
                 for name, values in alone.items()
