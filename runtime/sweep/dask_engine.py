@@ -132,14 +132,17 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
     make: Any = distributed
     with _silenced():
         if scheduler is None:
-            with _interrupts_ignored():
-                cluster = make.LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address=None,
-                    silence_logs=logging.CRITICAL,
-                )
+            try:
+                with _interrupts_ignored():
+                    cluster = make.LocalCluster(
+                        n_workers=workers,
+                        threads_per_worker=1,
+                        processes=True,
+                        dashboard_address=None,
+                        silence_logs=logging.CRITICAL,
+                    )
+            except (OSError, RuntimeError) as error:
+                raise SweepError(f"Dask cannot start workers: {error}") from None
             with cluster, make.Client(cluster, set_as_default=False) as client:
                 yield client
             return
