@@ -205,15 +205,19 @@ def _check_workers(client: Any, context: Context) -> None:
     token = Path(context.folder) / "locks" / f"seen-by-workers-{os.getpid()}"
     token.touch()
     try:
-        found = client.run(_look, str(token))
-    except Exception as error:  # noqa: BLE001 (what workers cannot import or read raises anything)
-        words = " ".join(str(error).split())
-        raise InputError(
-            "scheduler", f"its workers cannot run this program: {type(error).__name__}: {words}"
-        ) from None
+        found = client.run(_look, str(token), on_error="return")
+    except OSError:
+        raise SweepError(_GONE) from None
     finally:
         token.unlink(missing_ok=True)
-    for address, (version, seen) in found.items():
+    for address, answer in found.items():
+        if isinstance(answer, OSError):
+            # Why no error: it has just died, and Dask starts another.
+            continue
+        if isinstance(answer, Exception):
+            words = f"{type(answer).__name__}: {' '.join(str(answer).split())}"
+            raise InputError("scheduler", f"the worker {address} cannot run this program: {words}")
+        version, seen = answer
         if version != PROGRAM:
             raise InputError("scheduler", f"the worker {address} has {version}, and this is {PROGRAM}")
         if not seen:

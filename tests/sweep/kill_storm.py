@@ -230,8 +230,8 @@ class Storm:
                     if victim == "scheduler":
                         self.kills[victim] += kill(processes[0].pid)
                         code, err = driver.end()
-                        assert code in (0, 1), err
-                        assert code == 0 or err.count("\n") == 1, err
+                        # 2: it may not even have reached the scheduler.
+                        assert code == 0 or (code in (1, 2) and err.count("\n") == 1), err
                         break
                     below = [pid for nanny in processes[1:] for pid in children(nanny.pid)]
                     if below:
