@@ -138,7 +138,8 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
                         n_workers=workers,
                         threads_per_worker=1,
                         processes=True,
-                        dashboard_address=None,
+                        # Why a port of its own: another cluster may have the usual one.
+                        dashboard_address="127.0.0.1:0",
                         silence_logs=logging.CRITICAL,
                     )
             except (OSError, RuntimeError) as error:
