@@ -645,6 +645,109 @@ def escape(**arguments: Any) -> None:
     show(arguments["as_json"], result, lambda: escape_command.escape_table(result))
 
 
+# Why again: importing runtime here would slow --help; a test keeps them equal to those of the jobs.
+_SWEPT = {
+    "p": "Students.",
+    "pstar": "Teachers.",
+    "constraint": "free, sphere.",
+    "flow": "sgd, gradient.",
+    "teacher": "orthonormal, general.",
+    "readout": "mean, sum, sqrt.",
+    "teacher_correlation": "Off-diagonal entries of T.",
+    "n": "Input dimensions N.",
+    "eta": "Learning rates η.",
+    "label_noise": "Variances Δ.",
+    "q0": "Norms of the start.",
+    "ideal": "Sizes of R0 at Q0 = q0·1, instead of --n.",
+    "seed": "Random seeds.",
+    "trajectories": "Starts or runs of a task.",
+    "fraction": "Of escape.",
+    "stop_loss": "Of ensemble.",
+    "method": "As for the single command.",
+    "rtol": "Relative tolerances.",
+    "atol": "Absolute tolerances.",
+    "alpha": "End of 200 even times, or the times; never varied.",
+    "output": "Of ensemble: statistics, final, loss, all; never varied.",
+}
+swept_options = options(
+    *(
+        click.option(f"--{name.replace('_', '-')}", metavar="VALUES", help=words)
+        for name, words in _SWEPT.items()
+    )
+)
+
+
+@cli.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the sweep.")
+@click.option("--job", help="ode, ensemble, chain or escape.  [default: ode]")
+@swept_options
+@click.option("--zip", "zip", metavar="NAMES", help="Vary these together: --zip p,pstar.")
+@click.option("--engine", help="threads, processes or dask.  [default: threads]")
+@click.option("--workers", type=Integer(), help="Tasks at once.  [default: one a processor]")
+@click.option("--threads", type=Integer(), help="Threads of a task.  [default: 1]")
+@click.option("--scheduler", metavar="FILE|ADDRESS", help="Of Dask.  [default: one of its own]")
+@click.option("--task-index", type=Integer(), help="Part of a job array, from 0.")
+@click.option("--task-count", type=Integer(), help="Number of parts of the job array.")
+@click.option("--generated", type=click.Path(path_type=Path), help="Folder of the derived systems.")
+@click.option("--status", is_flag=True, help="Say what is done, failed and missing; compute nothing.")
+@click.option("--dry-run", is_flag=True, help="Count the tasks, estimate disk and memory; write nothing.")
+@json_option
+@quiet_option
+def sweep(status: bool, dry_run: bool, as_json: bool, **arguments: Any) -> int:
+    """Vary parameters: every task a file in a folder, on threads, processes, Dask or a job array.
+
+    Values are 0.4 (fixed), 0.1,0.2,0.4 or 0:9 (integers, both ends) or 0.1:0.5:5 (start:end:count)
+    or log:1e3:1e6:4. The same command again computes what is missing; with --out alone, too.
+
+    \b
+    Examples:
+      cli sweep --eta 0.1:0.5:5 --seed 0:9 --out runs
+      cli sweep --job escape --n log:1e3:1e6:4 --seed 0:3 --engine processes --out escapes
+      cli sweep sweep.toml --task-index 0 --task-count 4
+      cli sweep --out runs --status
+    """
+    from runtime.sweep import command
+    from runtime.sweep.errors import SweepInterrupted
+
+    arguments["parameters"] = {name: arguments.pop(name) for name in _SWEPT}
+    if status and dry_run:
+        raise click.UsageError("--status does not go with --dry-run")
+    if status or dry_run:
+        facts = command.status(arguments) if status else command.dry_run(arguments)
+        text = command.status_text if status else command.dry_run_text
+        click.echo(json.dumps(facts) if as_json else text(facts))
+        return 0
+    try:
+        result = command.sweep(arguments, talk(arguments))
+    except SweepInterrupted as interrupted:
+        return fail(str(interrupted), EXIT_INTERRUPTED)
+    facts = command.summary(result)
+    click.echo(
+        json.dumps(facts) if as_json else f"{result.folder}: {result.done} of {result.tasks} tasks done"
+    )
+    return fail(command.failure(result), EXIT_FAILURE) if result.failed else 0
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Write to this .nc file.")
+@click.option("--partial", is_flag=True, help="Also if tasks are missing: they are NaN.")
+@json_option
+def merge(folder: Path, out: Path, partial: bool, as_json: bool) -> None:
+    """Merge the results of a sweep into one netCDF file, with the parameters as dimensions.
+
+    \b
+    Example:
+      cli merge runs --out runs.nc
+    """
+    from runtime.sweep.command import merge_sweep
+
+    sizes = merge_sweep(folder, out, partial)
+    shape = ", ".join(f"{name} {size}" for name, size in sizes.items())
+    click.echo(json.dumps({"file": str(out), "sizes": sizes}) if as_json else f"{out}: {shape}")
+
+
 @cli.command()
 @click.option(
     "--out",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from runtime.sgd.comparison import compare
     from runtime.sgd.simulation import simulate
     from runtime.streaming import ensemble_statistics
+    from runtime.sweep.command import merge_sweep, run_sweep
 
 __all__ = [
     "METHODS",
@@ -46,9 +47,11 @@ __all__ = [
     "largest_stable_eta",
     "load",
     "load_sector",
+    "merge_sweep",
     "overlaps_from_file",
     "plateau",
     "random_overlaps",
+    "run_sweep",
     "save_netcdf",
     "sector_overlaps",
     "simulate",
@@ -72,7 +75,9 @@ _ON_DEMAND = {
     "integrate_sector": "runtime.sector",
     "largest_stable_eta": "runtime.analysis.stability",
     "load_sector": "runtime.sector",
+    "merge_sweep": "runtime.sweep.command",
     "plateau": "runtime.analysis.plateau",
+    "run_sweep": "runtime.sweep.command",
     "sector_overlaps": "runtime.sector",
     "simulate": "runtime.sgd.simulation",
     "solution_spectrum": "runtime.analysis.stability",

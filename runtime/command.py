@@ -26,15 +26,21 @@ from runtime.states import Array
 if TYPE_CHECKING:
     import xarray
 
+    from runtime.system import System
+
 _SETTINGS = ("eta", "alpha", "label_noise", "rtol", "atol", "method")
 LARGEST_ENSEMBLE = 10**12
 
 
-def integrate(arguments: Mapping[str, Any], say: Callable[[str], None]) -> xarray.Dataset:
+def integrate(
+    arguments: Mapping[str, Any],
+    say: Callable[[str], None],
+    load: Callable[..., System] = runtime.load,
+) -> xarray.Dataset:
     """Load or derive the system, make the start, integrate, write files.
 
     `arguments` are the options of the command by name. Outputs are checked before anything
-    is computed; errors name options.
+    is computed; errors name options. `load` is called when all is checked.
     """
     model = model_of(arguments)
     check_files(arguments)
@@ -43,7 +49,7 @@ def integrate(arguments: Mapping[str, Any], say: Callable[[str], None]) -> xarra
         settings = {name: arguments[name] for name in _SETTINGS}
         problem = Problem.checked(model, Q0, R0, T=T, **settings)
     # Why only now: bad options must not leave a derived system behind.
-    system = runtime.load(model, arguments["generated"])
+    system = load(model, arguments["generated"])
     run = integrate_problem(system, problem)
     run.attrs.update(origin)
     write_files(run, arguments, say, plot_trajectory)
@@ -53,7 +59,10 @@ def integrate(arguments: Mapping[str, Any], say: Callable[[str], None]) -> xarra
 
 
 def ensemble(
-    arguments: Mapping[str, Any], say: Callable[[str], None], progress: Callable[[int, int], None] | None
+    arguments: Mapping[str, Any],
+    say: Callable[[str], None],
+    progress: Callable[[int, int], None] | None,
+    load: Callable[..., System] = runtime.load,
 ) -> xarray.Dataset:
     """As `integrate`, for many random starts; `progress` is called with (finished, all)."""
     from runtime.tableaux import TABLEAUX
@@ -77,7 +86,7 @@ def ensemble(
             settings["stop_loss"] = states.real_number("stop_loss", arguments["stop_loss"])
     settings |= {"T": T, "threads": arguments["threads"], "progress": progress}
     _check_memory(model, arguments, trajectories, states.output_times(arguments["alpha"]).size)
-    system = runtime.load(model, arguments["generated"])
+    system = load(model, arguments["generated"])
     if arguments["output"] == "statistics":
         runs = runtime.ensemble_statistics(system, sampler, trajectories, **settings)
     else:

@@ -8,6 +8,24 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+_of_thread = threading.local()
+
+
+@contextlib.contextmanager
+def cancelled_by(event: threading.Event) -> Iterator[None]:
+    """In this thread, not the main one, kernels stop soon after `event` is set: KeyboardInterrupt."""
+    _of_thread.event = event
+    try:
+        yield
+    finally:
+        del _of_thread.event
+
+
+def _raise_if_cancelled() -> None:
+    event = getattr(_of_thread, "event", None)
+    if event is not None and event.is_set():
+        raise KeyboardInterrupt
+
 
 @contextlib.contextmanager
 def held_interrupts() -> Iterator[Callable[[], None]]:
@@ -19,7 +37,7 @@ def held_interrupts() -> Iterator[Callable[[], None]]:
     handler = signal.getsignal(signal.SIGINT)
     # Only the main thread runs handlers and may exchange them; what cannot be called raises nothing.
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield lambda: None
+        yield _raise_if_cancelled
         return
     held: list[tuple[Any, ...]] = []
 

@@ -493,7 +493,7 @@ def test_the_readme_s_commands_run(call):
     setup, tests, tour = _blocks("sh")
     commands = [part for part in setup.split("&&") if ".venv/bin/cli" in part]
     commands += tour.strip().splitlines()
-    assert len(commands) == 16
+    assert len(commands) == 18
     assert "pytest" in tests
     for command in commands:
         words = shlex.split(command.replace(".venv/bin/", ""), comments=True)

@@ -13,12 +13,14 @@ from runtime import states
 from runtime.analysis.escape import LARGEST_COUNT, escape_times
 from runtime.analysis.escape_plot import plot_escape
 from runtime.errors import InputError
-from runtime.initial import LARGEST_N
+from runtime.initial import LARGEST_N, LARGEST_SEED
 from runtime.options import LARGEST_RESULT, check_files, model_of, naming_options, teacher_of, write_files
 from runtime.threads import thread_count
 
 if TYPE_CHECKING:
     import xarray
+
+    from runtime.system import System
 
 Progress = Callable[[int, int], None]
 
@@ -26,18 +28,21 @@ _SETTINGS = ("n", "eta", "trajectories", "fraction", "label_noise", "q0", "seed"
 
 
 def escape(
-    arguments: Mapping[str, Any], say: Callable[[str], None], progress: Progress | None
+    arguments: Mapping[str, Any],
+    say: Callable[[str], None],
+    progress: Progress | None,
+    load: Callable[..., System] = runtime.load,
 ) -> xarray.Dataset:
     """Measure escape times, compare with theory, write files.
 
-    `arguments` are the options of the command by name.
+    `arguments` are the options of the command by name; `load` is called when all is checked.
     """
     model = model_of(arguments)
     check_files(arguments)
     T = teacher_of(model, arguments)
     _check(model, arguments)
     # Why only now: bad options must not leave a derived system behind.
-    system = runtime.load(model, arguments["generated"])
+    system = load(model, arguments["generated"])
     settings = {name: arguments[name] for name in _SETTINGS}
     with naming_options():
         result = escape_times(system, T=T, progress=progress, **settings)
@@ -59,6 +64,7 @@ def _check(model: Model, arguments: Mapping[str, Any]) -> None:
     for rate in np.atleast_1d(arguments["eta"]):
         states.real_number("eta", rate, least=0.0, strict=True)
     count = states.whole_number("trajectories", arguments["trajectories"], 1, LARGEST_COUNT)
+    states.whole_number("seed", arguments["seed"], 0, LARGEST_SEED)
     states.real_number("label_noise", arguments["label_noise"], least=0.0)
     states.real_number("q0", arguments["q0"], least=0.0, strict=True)
     states.tolerances(arguments["rtol"], arguments["atol"])

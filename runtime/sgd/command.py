@@ -66,6 +66,29 @@ def simulate(
     return result
 
 
+def check(arguments: Mapping[str, Any]) -> None:
+    """Raise InputError if `simulate` would refuse these options; nothing is run."""
+    model = model_of(arguments)
+    check_files(arguments)
+    runs = states.whole_number("trajectories", arguments["trajectories"], 1, simulation.LARGEST_RUNS)
+    _check_memory(model, arguments, runs)
+    with naming_options():
+        # Why a single start: the others differ in their random numbers alone.
+        _, _, T, _ = _starts(model, arguments, 1)
+        simulation.check(
+            model,
+            n=arguments["n"],
+            eta=arguments["eta"],
+            alpha=arguments["alpha"],
+            method=arguments["method"],
+            trajectories=runs,
+            seed=arguments["seed"],
+            label_noise=arguments["label_noise"],
+            T=T,
+            threads=arguments["threads"],
+        )
+
+
 def compare(
     arguments: Mapping[str, Any], say: Callable[[str], None], progress: Progress | None
 ) -> xarray.Dataset:

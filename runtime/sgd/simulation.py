@@ -104,23 +104,16 @@ def simulate(
     InputError
         A value is not allowed, or the overlaps do not fit into N dimensions.
     """
-    if model.flow != "sgd":
-        raise InputError("flow", f"{model.flow!r} has no finite N: SGD is simulated, flow='sgd'")
-    if not isinstance(method, str) or method not in METHODS:
-        raise InputError("method", f"{method!r} is not one of {', '.join(METHODS)}")
-    states.whole_number("seed", seed, 0, LARGEST_SEED)
     overlaps = states.teacher_overlaps(model, T)
     teacher = Teacher.from_overlaps(overlaps)
-    n = states.whole_number("n", n, max(teacher.rank, 1), LARGEST_N)
+    n = _check_kind(model, method, seed, n, teacher)
     Q, R = _start(model, n, seed, trajectories, overlaps, Q0, R0)
     count = len(Q)
     rates = np.broadcast_to(per_trajectory("eta", eta, count, 0.0, strict=True), count)
     noises = np.broadcast_to(per_trajectory("label_noise", label_noise, count, 0.0, strict=False), count)
     steps = recorded_steps(states.output_times(alpha), n)
-    used = "weights" if n < model.p + teacher.rank else method
     workers = thread_count(threads)
-    if used == "weights" and 8 * (model.p + 2) * n * min(workers, count) > LARGEST_WEIGHTS:
-        raise InputError("n", f"{n} is too large for weights in memory; method='chain' has no such limit")
+    used = _method(model, method, n, teacher, min(workers, count))
     A = teacher.along(R)
     S = beyond(Q, A, n - teacher.rank)
     recorder = Recorder(count, steps, A, S, teacher)
@@ -131,6 +124,47 @@ def simulate(
     )
     settings = {"n": n, "method": used, "seed": seed}
     return sgd_dataset(model, recorder, overlaps, rates, noises, n, settings)
+
+
+def check(
+    model: Model,
+    *,
+    n: int,
+    eta: float,
+    alpha: ArrayLike,
+    method: str,
+    trajectories: int,
+    seed: int,
+    label_noise: float,
+    T: ArrayLike | None,
+    threads: int | None,
+) -> None:
+    """Raise InputError for what `simulate` would refuse, without a start; one η and Δ for all runs."""
+    teacher = Teacher.from_overlaps(states.teacher_overlaps(model, T))
+    n = _check_kind(model, method, seed, n, teacher)
+    count = states.whole_number("trajectories", trajectories, 1, LARGEST_RUNS)
+    states.real_number("eta", eta, least=0.0, strict=True)
+    states.real_number("label_noise", label_noise, least=0.0)
+    recorded_steps(states.output_times(alpha), n)
+    _method(model, method, n, teacher, min(thread_count(threads), count))
+
+
+def _check_kind(model: Model, method: str, seed: int, n: int, teacher: Teacher) -> int:
+    """N, if SGD of this kind can be run there."""
+    if model.flow != "sgd":
+        raise InputError("flow", f"{model.flow!r} has no finite N: SGD is simulated, flow='sgd'")
+    if not isinstance(method, str) or method not in METHODS:
+        raise InputError("method", f"{method!r} is not one of {', '.join(METHODS)}")
+    states.whole_number("seed", seed, 0, LARGEST_SEED)
+    return states.whole_number("n", n, max(teacher.rank, 1), LARGEST_N)
+
+
+def _method(model: Model, method: str, n: int, teacher: Teacher, together: int) -> str:
+    """What is run when this is asked for, `together` at once."""
+    used = "weights" if n < model.p + teacher.rank else method
+    if used == "weights" and 8 * (model.p + 2) * n * together > LARGEST_WEIGHTS:
+        raise InputError("n", f"{n} is too large for weights in memory; method='chain' has no such limit")
+    return used
 
 
 def recorded_steps(times: Array, n: int) -> np.ndarray:

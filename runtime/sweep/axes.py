@@ -1,0 +1,159 @@
+"""The values of one parameter of a sweep: numbers, lists, ranges and choices, strictly parsed.
+
+0.4                 one value: fixed
+0.1,0.2,0.4         these values
+0:9                 integers, both ends included
+0.1:0.5:5           5 even values, both ends included
+log:1e3:1e6:4       4 values evenly spaced in their logarithm, both ends included
+0:4,10,20:30:3      parts may be joined by commas
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from runtime.errors import InputError
+
+Value = int | float | str
+
+# Files in a folder, and hours of looking at them; many small runs belong into an ensemble.
+MAX_TASKS = 100_000
+LOGARITHMIC = "log:"
+# Digits of a logarithmic value: fewer than a power function gets wrong on any machine.
+_LOG_DIGITS = 12
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+_REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
+_SHOWN = 60
+
+
+def parse_axis(
+    option: str, given: Any, kind: type, choices: Sequence[str] = ()
+) -> Value | tuple[Value, ...]:
+    """A fixed value, or the values of an axis as a tuple; `kind` is int, float or str.
+
+    `given` is text, a number, or a list of either, as a TOML file has them. Raises InputError.
+    """
+    if isinstance(given, (list, tuple)):
+        if not given:
+            raise InputError(option, "has no values")
+        parts = [_parts(option, item, kind, choices) for item in given]
+        return _distinct(option, [value for part in parts for value in part])
+    values = _parts(option, given, kind, choices)
+    if isinstance(given, str) and ("," in given or ":" in given):
+        return _distinct(option, values)
+    return values[0]
+
+
+def _parts(option: str, given: Any, kind: type, choices: Sequence[str]) -> list[Value]:
+    if not isinstance(given, str):
+        return [_plain(option, given, kind, choices)]
+    values: list[Value] = []
+    for part in given.split(","):
+        if kind is not str and ":" in part:
+            values.extend(_range(option, part, kind))
+        else:
+            values.append(_one(option, part, kind, choices))
+        _limited(option, len(values))
+    return values
+
+
+def _plain(option: str, given: Any, kind: type, choices: Sequence[str]) -> Value:
+    """A number of a TOML file or of Python."""
+    allowed = (int, float) if kind is float else (int,)
+    if kind is str or isinstance(given, bool) or not isinstance(given, allowed):
+        raise InputError(option, f"{given!r} is not {_named(kind, choices)}")
+    try:
+        value = kind(given)
+    except OverflowError:
+        raise InputError(option, f"{_short(str(given))} is not a finite number") from None
+    if kind is float and not math.isfinite(value):
+        raise InputError(option, f"{given!r} is not a finite number")
+    return value  # type: ignore[no-any-return]
+
+
+def _one(option: str, text: str, kind: type, choices: Sequence[str]) -> Value:
+    if kind is str:
+        if choices and text not in choices:
+            raise InputError(option, f"{_short(text)!r} is not one of {', '.join(choices)}")
+        return text
+    # Why the pattern: int() and float() would take "１６", "1_6", " 16" and "nan".
+    if not (_INTEGER if kind is int else _REAL).fullmatch(text):
+        raise InputError(option, f"{_short(text)!r} is not {_named(kind, choices)}")
+    value: int | float = kind(text)
+    if not math.isfinite(value):
+        raise InputError(option, f"{_short(text)!r} is not a finite number")
+    return value
+
+
+def _range(option: str, text: str, kind: type) -> list[Value]:
+    """start:end, start:end:count or log:start:end:count."""
+    logarithmic = text.startswith(LOGARITHMIC)
+    fields = text.removeprefix(LOGARITHMIC).split(":")
+    if len(fields) == 2 and kind is int and not logarithmic:
+        start, end = (int(_one(option, field, int, ())) for field in fields)
+        if end < start:
+            raise InputError(option, f"{_short(text)!r} descends: a range goes up")
+        _limited(option, end - start + 1)
+        return list(range(start, end + 1))
+    if len(fields) != 3:
+        short = "start:end, " if kind is int else ""
+        raise InputError(
+            option, f"{_short(text)!r} is no range: {short}start:end:count or log:start:end:count"
+        )
+    low, high = (float(_one(option, field, float, ())) for field in fields[:2])
+    count = int(_one(option, fields[2], int, ()))
+    if count < 2:
+        raise InputError(option, f"{_short(text)!r} is no range: its count is less than 2")
+    if high <= low:
+        raise InputError(option, f"{_short(text)!r} descends: a range goes up")
+    _limited(option, count)
+    if logarithmic:
+        return _logarithmic(option, text, low, high, count, kind)
+    # Why fractions of the decimal text: 0.1:0.5:5 must be 0.3 in the middle, not 0.30000000000000004.
+    first, last = (Fraction(field) for field in fields[:2])
+    exact = [first + (last - first) * k / (count - 1) for k in range(count)]
+    if kind is int:
+        if any(value.denominator != 1 for value in exact):
+            raise InputError(option, f"{_short(text)!r} has values that are no integers")
+        return [int(value) for value in exact]
+    return [float(value) for value in exact]
+
+
+def _logarithmic(option: str, text: str, low: float, high: float, count: int, kind: type) -> list[Value]:
+    if low <= 0.0:
+        raise InputError(option, f"{_short(text)!r} needs a start above 0")
+    start, end = math.log(low), math.log(high)
+    inner = [math.exp(start + (end - start) * k / (count - 1)) for k in range(1, count - 1)]
+    values = [low, *(float(f"{value:.{_LOG_DIGITS - 1}e}") for value in inner), high]
+    return [round(value) for value in values] if kind is int else list(values)
+
+
+def _limited(option: str, count: int) -> None:
+    if count > MAX_TASKS:
+        raise InputError(
+            option, f"{count} values are more than the {MAX_TASKS} tasks that a sweep may have"
+        )
+
+
+def _distinct(option: str, values: list[Value]) -> tuple[Value, ...]:
+    _limited(option, len(values))
+    seen: set[Value] = set()
+    for value in values:
+        if value in seen:
+            raise InputError(option, f"{value} is there twice")
+        seen.add(value)
+    return tuple(values)
+
+
+def _named(kind: type, choices: Sequence[str]) -> str:
+    if kind is str:
+        return f"one of {', '.join(choices)}" if choices else "text"
+    return "an integer" if kind is int else "a finite number"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -1,0 +1,253 @@
+"""All shards of a sweep as one dataset, task by task: memory does not grow with the sweep.
+
+Dimensions are the axes, in front, and those of a single result. Where results differ in size (widths
+that vary), the smaller ones are filled with NaN. Coordinates that differ in their values, as the
+times of SGD do with N, become variables over the axes and a counted dimension, alpha_index.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from runtime.errors import InputError
+from runtime.results import check_output, replacing
+from runtime.sweep import netcdf
+from runtime.sweep.errors import SweepError
+from runtime.sweep.estimate import readable
+from runtime.sweep.folder import SweepFolder
+from runtime.sweep.plan import PROGRAM, Plan
+from runtime.sweep.shard import DamagedShardError, verified
+
+if TYPE_CHECKING:
+    import xarray
+
+# Of each result; the merged dataset has its own.
+_OWN_ATTRIBUTES = ("title", "version", "job")
+_DONE = "done"
+
+
+@dataclasses.dataclass
+class _Variable:
+    """A variable of the results: the kind of its values, and its dimensions there."""
+
+    like: Any
+    dims: tuple[str, ...]
+    attributes: dict[str, Any]
+
+
+class _Layout:
+    """What all results have in common, and how large the largest is."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[str, int] = {}
+        self.coordinates: dict[str, Any] = {}
+        self.coordinate_attributes: dict[str, dict[str, Any]] = {}
+        self.counted: set[str] = set()
+        self.variables: dict[str, _Variable] = {}
+        self.attributes: dict[str, Any] = {}
+        self.varying: dict[str, Any] = {}
+        self.uneven: set[str] = set()
+        self._first = True
+
+    def add(self, number: int, result: xarray.Dataset) -> None:
+        """Take one more result into account; raises SweepError if it is of another kind."""
+        names = {str(name): tuple(map(str, variable.dims)) for name, variable in result.data_vars.items()}
+        if self._first:
+            self.variables = {
+                name: _Variable(result[name].values.dtype.type(), dims, dict(result[name].attrs))
+                for name, dims in names.items()
+            }
+            self.attributes = dict(result.attrs)
+        elif names != {name: variable.dims for name, variable in self.variables.items()}:
+            raise SweepError(f"task {number} has other variables than the first one: they do not merge")
+        for name, size in result.sizes.items():
+            self._dimension(str(name), size, result.coords.get(name))
+        for name in {*self.attributes, *result.attrs}:
+            if name in _OWN_ATTRIBUTES:
+                continue
+            here, there = result.attrs.get(name), self.attributes.get(name)
+            if here is None or there is None or not np.array_equal(here, there):
+                self.varying[str(name)] = here if here is not None else there
+        self._first = False
+
+    def _dimension(self, name: str, size: int, coordinate: Any) -> None:
+        if self._first:
+            self.sizes[name] = size
+            if coordinate is not None:
+                self.coordinates[name] = coordinate.values
+                self.coordinate_attributes[name] = dict(coordinate.attrs)
+            return
+        if size != self.sizes[name]:
+            self.uneven.add(name)
+        if coordinate is not None:
+            values, before = coordinate.values, self.coordinates[name]
+            shared = min(len(values), len(before))
+            if not np.array_equal(values[:shared], before[:shared]):
+                self.counted.add(name)
+            if len(values) > len(before):
+                self.coordinates[name] = values
+        self.sizes[name] = max(size, self.sizes[name])
+
+    def dimension(self, name: str) -> str:
+        """The name of a result's dimension in the merged dataset."""
+        return f"{name}_index" if name in self.counted else name
+
+
+def merge(path: Path, out: Path, partial: bool) -> dict[str, int]:
+    """Write one netCDF file with the results of all tasks; returns its dimensions and sizes.
+
+    The same results give the same bytes. With `partial`, tasks that are not done are NaN and empty
+    text, and ``done`` says which those are.
+
+    Raises InputError if there is no sweep or `out` cannot be written, SweepError if the sweep is not
+    complete (unless `partial`) or its results do not fit together, OSError if writing fails.
+    """
+    target = check_output(out, (".nc",))
+    folder = SweepFolder(path)
+    folder.check_usable()
+    plan = folder.stored_plan()
+    if plan is None:
+        raise InputError("folder", f"{path} holds no sweep")
+    layout, there = _Layout(), []
+    for number, result in _results(folder, plan, range(plan.count), partial, outline=True):
+        layout.add(number, result)
+        there.append(number)
+    if not there:
+        raise SweepError(f"{path}: no task is done yet")
+    _check_space(target, plan, layout)
+    with replacing(target) as temporary:
+        sizes: dict[str, int] = netcdf.guarded(
+            lambda: _write(temporary, folder, plan, layout, there), str(target)
+        )
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+    return sizes
+
+
+def _results(
+    folder: SweepFolder, plan: Plan, numbers: Any, partial: bool, outline: bool = False
+) -> Iterator[tuple[int, xarray.Dataset]]:
+    lost = 0
+    for number in numbers:
+        try:
+            content = verified(folder.shard(number), plan.task(number).digest)
+        except DamagedShardError:
+            content = None
+        if content is not None:
+            yield number, netcdf.decode(content, outline)
+        else:
+            lost += 1
+    if lost and not partial:
+        raise SweepError(
+            f"{folder.path}: {lost} of {plan.count} tasks are not done, --status of `cli sweep` says why;"
+            " --partial merges the others"
+        )
+
+
+def _check_space(target: Path, plan: Plan, layout: _Layout) -> None:
+    each = sum(
+        np.prod([layout.sizes[name] for name in variable.dims], dtype=float)
+        for variable in layout.variables.values()
+    )
+    needed, free = int(8 * each * plan.count), shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise SweepError(f"{target} needs {readable(needed)}, and {readable(free)} are free")
+
+
+def _fill(like: Any, gaps: bool) -> Any:
+    """What stands where there is no result; whole numbers without gaps stay whole numbers."""
+    kind = np.asarray(like).dtype
+    if kind.kind == "f":
+        return np.nan
+    return np.iinfo(netcdf.storable(like).dtype).min if gaps and kind.kind in "iub" else None
+
+
+def _write(
+    temporary: Path, folder: SweepFolder, plan: Plan, layout: _Layout, there: list[int]
+) -> dict[str, int]:
+    import netCDF4
+
+    complete = len(there) == plan.count
+    axes = tuple(axis.dimension for axis in plan.axes)
+    with netcdf.hdf5_lock, netCDF4.Dataset(temporary, "w", format="NETCDF4") as file:
+        for axis in plan.axes:
+            file.createDimension(axis.dimension, len(axis))
+        for name, size in layout.sizes.items():
+            file.createDimension(layout.dimension(name), size)
+        _write_coordinates(file, plan, layout)
+
+        def variable(name: str, like: Any, dims: tuple[str, ...], attributes: dict[str, Any]) -> Any:
+            inner = tuple(layout.dimension(dim) for dim in dims)
+            gaps = not complete or not layout.uneven.isdisjoint(dims)
+            made = netcdf.create(file, name, like, axes + inner, attributes, _fill(like, gaps))
+            made.set_auto_maskandscale(False)
+            return made
+
+        writers: dict[str, Callable[[xarray.Dataset], Any]] = {}
+        targets: dict[str, Any] = {}
+        for name, kind in layout.variables.items():
+            targets[name] = variable(name, kind.like, kind.dims, kind.attributes)
+            writers[name] = lambda result, name=name: result[name].values  # type: ignore[misc]
+        for name in sorted(layout.counted):
+            attributes = layout.coordinate_attributes[name]
+            like = layout.coordinates[name].dtype.type()
+            targets[name] = variable(name, like, (name,), attributes)
+            writers[name] = lambda result, name=name: result[name].values  # type: ignore[misc]
+        swept = {name for axis in plan.axes for name in axis.names}
+        # Why: what depends on the parameters, as the method that was used, must not get lost.
+        for name in sorted(set(layout.varying) - swept - set(targets)):
+            targets[name] = variable(name, layout.varying[name], (), {})
+            writers[name] = lambda result, name=name: result.attrs.get(name)  # type: ignore[misc]
+        done = None if complete else file.createVariable(_DONE, np.int8, axes)
+        if done is not None:
+            done[...] = np.zeros(plan.shape, dtype=np.int8)
+        for number, result in _results(folder, plan, there, partial=False):
+            place = plan.place(number)
+            for name, write in writers.items():
+                _put(targets[name], place, write(result))
+            if done is not None:
+                done[place if place else ...] = 1
+        netcdf.set_attributes(file, _attributes(plan, layout))
+        return {name: len(dimension) for name, dimension in file.dimensions.items()}
+
+
+def _put(target: Any, place: tuple[int, ...], values: Any) -> None:
+    if values is None:
+        return
+    stored = netcdf.storable(values)
+    where = (*place, *(slice(0, size) for size in stored.shape))
+    target[where if where else ...] = stored if stored.ndim else stored[()]
+
+
+def _write_coordinates(file: Any, plan: Plan, layout: _Layout) -> None:
+    beside = []
+    for axis in plan.axes:
+        for name, column in zip(axis.names, axis.columns, strict=True):
+            values = np.array(column)
+            netcdf.create(file, name, values[0], (axis.dimension,), {})[...] = netcdf.storable(values)
+            if name != axis.dimension:
+                beside.append(name)
+    for name, values in layout.coordinates.items():
+        if name not in layout.counted:
+            attributes = layout.coordinate_attributes[name]
+            netcdf.create(file, name, values, (name,), attributes)[...] = netcdf.storable(values)
+    if beside:
+        # By this xarray knows that they are coordinates.
+        file.setncattr("coordinates", " ".join(beside))
+
+
+def _attributes(plan: Plan, layout: _Layout) -> dict[str, Any]:
+    common = {
+        name: value
+        for name, value in layout.attributes.items()
+        if name not in layout.varying and name not in _OWN_ATTRIBUTES
+    }
+    own = {"title": f"sweep of {plan.count} tasks", "job": plan.job.name, "version": PROGRAM}
+    return {**own, **common, "sweep": plan.to_dict()["digest"]}

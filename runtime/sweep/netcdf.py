@@ -1,0 +1,115 @@
+"""Datasets as the bytes of a netCDF-4 file, and back: the same numbers give the same bytes.
+
+Why not through xarray's writer: a file in memory is hashed and written by us, so that a full disk is
+an error of the system with a name, and nothing in it depends on time or place.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import netCDF4
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray
+
+# Names that never become files: netCDF wants one for a file in memory.
+_IN_MEMORY = "shard.nc"
+_INITIAL_SIZE = 2**16
+# HDF5 is not made for several threads; every use of netCDF4 in a sweep holds this.
+hdf5_lock = threading.RLock()
+
+
+def encode(dataset: xarray.Dataset) -> bytes:
+    """The netCDF-4 file of a dataset of numbers and text."""
+    with hdf5_lock:
+        file = netCDF4.Dataset(_IN_MEMORY, "w", format="NETCDF4", memory=_INITIAL_SIZE)
+        try:
+            for name, size in dataset.sizes.items():
+                file.createDimension(str(name), size)
+            for name, variable in dataset.variables.items():
+                dimensions = tuple(str(dimension) for dimension in variable.dims)
+                create(file, str(name), variable.values, dimensions, variable.attrs)[...] = storable(
+                    variable.values
+                )
+            set_attributes(file, dataset.attrs)
+        except BaseException:
+            file.close()
+            raise
+        return bytes(file.close())
+
+
+def decode(content: bytes, outline: bool = False) -> xarray.Dataset:
+    """The dataset of `encode`; in an `outline` only coordinates have their values.
+
+    Raises OSError if it cannot be read.
+    """
+    import xarray
+
+    with hdf5_lock, netCDF4.Dataset(_IN_MEMORY, memory=content) as file:
+        file.set_auto_maskandscale(False)
+        variables = {
+            name: (
+                variable.dimensions,
+                _blank(variable) if outline and variable.dimensions != (name,) else variable[...],
+                attributes_of(variable),
+            )
+            for name, variable in file.variables.items()
+        }
+        coordinates = {name: value for name, value in variables.items() if value[0] == (name,)}
+        data = {name: value for name, value in variables.items() if name not in coordinates}
+        return xarray.Dataset(data, coordinates, attributes_of(file))
+
+
+def _blank(variable: Any) -> Any:
+    """An array of the shape and the kind of a variable that is not read."""
+    kind = object if variable.dtype is str else variable.dtype
+    return np.broadcast_to(np.zeros((), dtype=kind), variable.shape)
+
+
+def create(
+    file: Any,
+    name: str,
+    like: Any,
+    dimensions: tuple[str, ...],
+    attributes: Mapping[Any, Any],
+    fill: Any = None,
+) -> Any:
+    """A variable for values of the kind of `like`."""
+    kind: Any = str if np.asarray(like).dtype.kind in "UO" else np.asarray(storable(like)).dtype
+    variable = file.createVariable(name, kind, dimensions, fill_value=None if kind is str else fill)
+    set_attributes(variable, attributes)
+    return variable
+
+
+def storable(values: Any) -> Any:
+    """Values as netCDF-4 holds them: text as objects, truth as bytes."""
+    array = np.asarray(values)
+    if array.dtype.kind == "b":
+        return array.astype(np.int8)
+    if array.dtype.kind not in "iufUO":
+        raise TypeError(f"{array.dtype} has no place in a netCDF file")
+    return array.astype(object) if array.dtype.kind == "U" else array
+
+
+def set_attributes(target: Any, attributes: Mapping[Any, Any]) -> None:
+    for name, value in attributes.items():
+        target.setncattr(str(name), value if isinstance(value, str) else np.asarray(value))
+
+
+def attributes_of(source: Any) -> dict[str, Any]:
+    values = {name: source.getncattr(name) for name in source.ncattrs()}
+    return {
+        name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()
+    }
+
+
+def guarded(function: Callable[[], Any], what: str) -> Any:
+    """Call; what netCDF raises when it cannot write becomes an OSError with a word."""
+    try:
+        return function()
+    except RuntimeError as error:
+        raise OSError(f"{what} cannot be written: {error}") from None

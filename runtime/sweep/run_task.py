@@ -1,0 +1,73 @@
+"""One task, wherever it runs: compute, store the shard, say how it went."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from runtime.errors import InputError
+from runtime.sweep import jobs
+from runtime.sweep.folder import SweepFolder
+from runtime.sweep.plan import PROGRAM, Task
+from runtime.sweep.shard import write_shard
+from runtime.sweep.storage import StorageError
+
+_LONGEST_ERROR = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What all tasks of a run share.
+
+    folder, generated
+        The sweep, and the derived systems; absolute, for workers that started elsewhere.
+    threads
+        Of each task.
+    version
+        Of the program that drives; workers of another version refuse.
+    """
+
+    folder: str
+    generated: str
+    threads: int
+    version: str = PROGRAM
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a task ended: done (its shard is on the disk), or why not.
+
+    `fatal` is an error of the folder that would hit the other tasks too.
+    """
+
+    number: int
+    error: str | None = None
+    fatal: bool = False
+
+
+def run_task(task: Task, context: Context) -> Outcome:
+    """Compute a task and write its shard; whatever goes wrong with it is in the outcome."""
+    if context.version != PROGRAM:
+        return Outcome(task.number, f"the worker has {PROGRAM}, the driver {context.version}", fatal=True)
+    try:
+        dataset = jobs.result_of(jobs.job_of(task.job), task.parameters, context.generated, context.threads)
+        write_shard(SweepFolder(context.folder).shard(task.number), dataset, task.digest)
+    except StorageError as error:
+        return Outcome(task.number, f"{error.filename}: {error.strerror}", fatal=True)
+    except Exception as error:  # noqa: BLE001 (the other tasks must go on, and the error is recorded)
+        return Outcome(task.number, described(error))
+    return Outcome(task.number)
+
+
+def described(error: Exception) -> str:
+    """An error in one line: of an option as the command line says it, else with its kind."""
+    if isinstance(error, InputError):
+        return f"--{error.option.replace('_', '-')}: {error.problem}"
+    words = " ".join(str(error).split())[:_LONGEST_ERROR]
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def task_from(description: Mapping[str, Any]) -> Task:
+    """The inverse of `Task.to_dict`."""
+    return Task(description["task"], description["job"], description["parameters"])

@@ -1,0 +1,210 @@
+"""Every engine gives the same data, survives dead workers, and leaves nobody behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+from kill_storm import children, cluster
+from small_sweep import SMALL, WORDS
+
+import runtime
+from runtime import InputError
+from runtime.sweep import processes, run_task, threads
+from runtime.sweep.errors import SweepError
+from runtime.sweep.plan import Plan
+from runtime.sweep.run_task import Context, Outcome
+from runtime.sweep.signals import Stop
+
+ROOT = Path(__file__).parents[2]
+# Workers import this before anything else.
+KILLER = """
+import os, signal
+from runtime.sweep import run_task as module
+original = module.run_task
+def run_task(task, context):
+    if task.number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(task, context)
+if os.environ.get("SWEEP_WORKER_DIES"):
+    module.run_task = run_task
+"""
+
+
+def command(*arguments, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "cli.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, **environment},
+    )
+
+
+def test_threads_and_processes_and_parts_are_equal(sweep, merged, undisturbed):
+    for workers in (1, 3):
+        sweep(folder=f"threads{workers}", workers=workers)
+        assert merged(f"threads{workers}") == undisturbed
+    sweep(folder="processes", engine="processes")
+    assert merged("processes") == undisturbed
+    for index in range(4):
+        done = sweep(folder="parts", task_index=index, task_count=4, threads=2)
+        assert done.tasks == done.done == (2 if index < 2 else 1)
+    assert merged("parts") == undisturbed
+
+
+def test_dask_with_two_workers_is_equal(tmp_path, generated, merged, undisturbed):
+    pytest.importorskip("distributed")
+    with cluster(tmp_path):
+        options = ["--scheduler", "scheduler.json", "--generated", str(generated)]
+        done = command("sweep", *WORDS, "--out", "runs", *options, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "runs: 6 of 6 tasks done\n")
+    assert "6 of 6 tasks done" in done.stderr
+    assert merged() == undisturbed
+
+
+def test_dask_starts_workers_of_its_own(tmp_path, generated, merged, undisturbed):
+    pytest.importorskip("distributed")
+    options = ["--engine", "dask", "--workers", "2", "--generated", str(generated), "--quiet"]
+    done = command("sweep", *WORDS, "--out", "runs", *options, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert merged() == undisturbed
+
+
+def test_dask_that_is_not_there(sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"pip install 'overlap-ode\[cluster\]'"):
+        sweep(engine="dask")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_schedulers_that_are_not_there(tmp_path):
+    pytest.importorskip("distributed")
+    (tmp_path / "scheduler.json").write_text("{}")
+    options = ["--out", "runs", "--scheduler", "scheduler.json"]
+    refused = command("sweep", "--seed", "0", "--p", "1", "--pstar", "1", *options, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr == "cli: --scheduler: scheduler.json is no scheduler file of Dask\n"
+
+
+@pytest.mark.parametrize("engine", ["processes", "dask"])
+def test_a_task_that_kills_its_worker_fails_and_the_rest_finishes(
+    tmp_path, generated, engine, merged, undisturbed
+):
+    if engine == "dask":
+        pytest.importorskip("distributed")
+    (tmp_path / "sitecustomize.py").write_text(KILLER)
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    options = ["--out", "runs", "--engine", engine, "--workers", "2", "--generated", str(generated)]
+    failed = command(
+        "sweep", *WORDS, *options, "--quiet", cwd=tmp_path, PYTHONPATH=path, SWEEP_WORKER_DIES="1"
+    )
+    assert failed.returncode == 1
+    assert failed.stdout == "runs: 5 of 6 tasks done\n"
+    assert failed.stderr.startswith("cli: 1 of 6 tasks failed, the first is task 1: killed its worker ")
+    assert failed.stderr.count("\n") == 1
+    status = command("sweep", "--out", "runs", "--status", cwd=tmp_path).stdout
+    assert "failed 1 (eta=0.1 seed=1): killed its worker" in status
+    runtime.run_sweep(tmp_path / "runs", generated=generated)
+    assert merged() == undisturbed
+    assert not list((tmp_path / "runs" / "failed").iterdir())
+
+
+def test_workers_that_cannot_start_are_reported(tmp_path, generated):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nif 'runtime.sweep.worker' in sys.orig_argv: os._exit(7)"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    options = ["--engine", "processes", "--generated", str(generated), "--quiet"]
+    failed = command("sweep", *WORDS, "--out", "runs", *options, cwd=tmp_path, PYTHONPATH=path)
+    assert failed.returncode == 1
+    assert "workers end before they are ready, the last with code 7; 0 of 6 tasks done" in failed.stderr
+    assert failed.stderr.count("\n") == 1
+
+
+def context(tmp_path, generated):
+    (tmp_path / "shards" / "0000").mkdir(parents=True, exist_ok=True)
+    return Context(str(tmp_path), str(generated), 1)
+
+
+@pytest.mark.parametrize("engine", [threads, processes])
+def test_engines_stop_when_they_are_told(engine, tmp_path, generated):
+    """Tasks that take hours; none is waited for."""
+    plan = Plan.of(
+        "chain", {"p": 2, "pstar": 1, "n": 10**6, "alpha": 1e6, "trajectories": 8, "seed": "0:9"}
+    )
+    stop = Stop()
+    begun = time.monotonic()
+    for outcome in engine.outcomes(plan.tasks(), context(tmp_path, generated), 2, stop):
+        assert outcome is None
+        stop.requested = time.monotonic() - begun > 2.0
+    assert time.monotonic() - begun < 20.0
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("sweep-")]
+    assert not [line for line in children(os.getpid()).values() if "sweep.worker" in line]
+    assert not list(tmp_path.rglob("*.nc"))
+
+
+def test_long_trajectories_stop_too(tmp_path, generated):
+    plan = Plan.of("ode", {"p": 2, "pstar": 1, "alpha": 1e12, "seed": "0:1"})
+    stop = Stop()
+    begun = time.monotonic()
+    for _ in threads.outcomes(plan.tasks(), context(tmp_path, generated), 2, stop):
+        stop.requested = time.monotonic() - begun > 1.0
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("sweep-")]
+
+
+def test_workers_of_another_version_refuse(tmp_path, generated):
+    task = Plan.of("ode", {"p": 2, "pstar": 1, "alpha": 1.0}).task(0)
+    other = Context(str(tmp_path), str(generated), 1, "overlap-ode 0.0.0")
+    outcome = run_task.run_task(task, other)
+    assert outcome.fatal
+    assert "the driver overlap-ode 0.0.0" in outcome.error
+
+
+def test_a_folder_that_is_gone_is_fatal(tmp_path, generated):
+    task = Plan.of("ode", {"p": 2, "pstar": 1, "alpha": 1.0}).task(0)
+    outcome = run_task.run_task(task, Context(str(tmp_path / "none"), str(generated), 1))
+    assert outcome.fatal
+    assert "No such file" in outcome.error
+
+
+@pytest.mark.parametrize(
+    "error", [FloatingPointError("x\ny"), MemoryError(), ZeroDivisionError("q" * 9999)]
+)
+def test_errors_of_tasks_are_one_line(tmp_path, generated, monkeypatch, error):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr("runtime.sweep.jobs.result_of", fails)
+    outcome = run_task.run_task(Plan.of("ode", SMALL).task(0), context(tmp_path, generated))
+    assert not outcome.fatal
+    assert outcome.error.startswith(type(error).__name__)
+    assert "\n" not in outcome.error
+    assert len(outcome.error) < 600
+
+
+def test_an_exception_that_is_no_error_ends_the_threads(tmp_path, generated, monkeypatch):
+    def leaves(*_):
+        raise SystemExit(3)
+
+    monkeypatch.setattr("runtime.sweep.threads.run_task", leaves)
+    with pytest.raises(SystemExit):
+        list(threads.outcomes(Plan.of("ode", SMALL).tasks(), context(tmp_path, generated), 2, Stop()))
+
+
+def test_workers_print_nothing_between_answers(tmp_path, generated):
+    plan = Plan.of("ode", SMALL)
+    outcomes = list(processes.outcomes(plan.tasks(), context(tmp_path, generated), 1, Stop()))
+    assert [outcome for outcome in outcomes if outcome] == [Outcome(number) for number in range(6)]
+    with xarray.open_dataset(tmp_path / "shards/0000/0000005.nc") as file:
+        assert np.isfinite(file["loss"]).all()
+    assert issubclass(SweepError, OSError)

@@ -1,0 +1,90 @@
+"""Tasks are what the single commands do."""
+
+from __future__ import annotations
+
+import click
+import numpy as np
+import pytest
+import xarray
+
+import cli
+from runtime.sweep import netcdf
+from runtime.sweep.jobs import JOBS, NEVER_AXES, result_of
+from runtime.sweep.plan import Plan
+
+COMMANDS = {"ode": cli.integrate, "ensemble": cli.ensemble, "chain": cli.simulate, "escape": cli.escape}
+NOT_IN_SWEEPS = {"overlaps", "out", "plot", "generated", "as_json", "quiet", "threads"}
+SMALL = {
+    "ode": {"p": 2, "pstar": 1, "alpha": [0.0, 5.0]},
+    "ensemble": {"p": 2, "pstar": 1, "alpha": [0.0, 5.0], "trajectories": 5},
+    "chain": {"p": 2, "pstar": 1, "alpha": [0.0, 1.0], "trajectories": 3, "n": 50},
+    "escape": {"p": 2, "pstar": 1, "trajectories": 5, "n": 1000},
+}
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_parameters_and_defaults_are_those_of_the_command(name):
+    options = {option.name: option for option in COMMANDS[name].params}
+    parameters = JOBS[name].by_name
+    assert set(parameters) == set(options) - NOT_IN_SWEEPS
+    for parameter in parameters.values():
+        default = options[parameter.name].default
+        if isinstance(default, str) and "," in default:
+            default = tuple(map(int, default.split(",")))
+        missing = default is None or "UNSET" in repr(default).upper()
+        assert parameter.default == (None if missing else default)
+        if isinstance(options[parameter.name].type, click.Choice):
+            assert parameter.choices == tuple(options[parameter.name].type.choices)
+
+
+def test_every_parameter_is_an_option_of_the_sweep():
+    names = {parameter for job in JOBS.values() for parameter in job.by_name}
+    assert names == set(cli._SWEPT)
+    assert names <= {option.name for option in cli.sweep.params}
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_task_has_the_data_of_the_command(name, call, generated, tmp_path):
+    task = Plan.of(name, SMALL[name]).task(0)
+    ours = result_of(JOBS[name], task.parameters, generated, 1)
+    options = []
+    for option, value in SMALL[name].items():
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        options += [f"--{option}", text]
+    command = {"ode": "integrate", "chain": "simulate"}.get(name, name)
+    if name != "chain":
+        options += ["--generated", str(generated)]
+    code, _, err = call(f"{command} --out single.nc --quiet", *options)
+    assert code == 0, err
+    with xarray.open_dataset(tmp_path / "single.nc") as file:
+        single = file.load()
+    if name == "escape":
+        single = single.isel(eta=0, n=0)
+    assert set(ours.data_vars) <= set(single.data_vars)
+    for variable in ours.data_vars:
+        np.testing.assert_array_equal(ours[variable].values, single[variable].values)
+    for parameter, value in task.parameters.items():
+        if value is not None and not isinstance(value, list):
+            assert ours.attrs[parameter] == value
+    assert ours.attrs["job"] == name
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_results_do_not_clash_with_axes_and_fit_the_estimate(name, generated):
+    task = Plan.of(name, SMALL[name]).task(0)
+    result = result_of(JOBS[name], task.parameters, generated, 1)
+    axes = set(JOBS[name].by_name) - set(NEVER_AXES)
+    assert axes.isdisjoint({*result.variables, *result.dims})
+    values = sum(variable.size for variable in result.variables.values())
+    assert values <= JOBS[name].values(task.parameters) + 400
+    again = netcdf.decode(netcdf.encode(result))
+    words = {name: v.astype(object) for name, v in result.variables.items() if v.dtype.kind == "U"}
+    xarray.testing.assert_identical(again, result.assign(words))
+
+
+@pytest.mark.parametrize("output", ["statistics", "final", "loss", "all"])
+def test_every_output_of_ensembles_is_stored(output, generated):
+    given = {**SMALL["ensemble"], "output": output, "stop_loss": 1e-3}
+    task = Plan.of("ensemble", given).task(0)
+    result = result_of(JOBS["ensemble"], task.parameters, generated, 1)
+    assert "escape_alpha" in netcdf.decode(netcdf.encode(result))

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import time
+
+import pytest
+
+from runtime import InputError
+from runtime.sweep.plan import PROGRAM, Plan
+
+GIVEN = {"p": "2,4", "constraint": ["free", "sphere"], "eta": "0.1:0.3:3", "seed": "0:1"}
+
+
+def test_tasks_are_the_product_with_the_seed_fastest():
+    plan = Plan.of("ode", GIVEN)
+    assert plan.shape == (2, 2, 3, 2)
+    assert [axis.dimension for axis in plan.axes] == ["p", "constraint", "eta", "seed"]
+    found = [tuple(task.parameters[name] for name in GIVEN) for task in plan.tasks()]
+    assert found == list(itertools.product((2, 4), ("free", "sphere"), (0.1, 0.2, 0.3), (0, 1)))
+    assert [task.number for task in plan.tasks()] == list(range(24))
+    assert plan.task(23).parameters["pstar"] == 2
+
+
+def test_the_order_in_which_parameters_are_given_does_not_matter():
+    assert Plan.of("ode", dict(reversed(GIVEN.items()))).to_dict() == Plan.of("ode", GIVEN).to_dict()
+
+
+def test_digests_name_job_parameters_and_version(monkeypatch):
+    tasks = [*Plan.of("ode", GIVEN).tasks(), *Plan.of("ode", {**GIVEN, "flow": "gradient"}).tasks()]
+    digests = {task.digest for task in tasks}
+    assert len(digests) == 48
+    before = tasks[0].digest
+    monkeypatch.setattr("runtime.sweep.plan.PROGRAM", "overlap-ode 99")
+    assert tasks[0].digest != before
+
+
+def test_parameters_that_vary_together():
+    plan = Plan.of("ode", {"p": "2,4", "pstar": "1,2", "eta": "0.1,0.2"}, [["pstar", "p"]])
+    assert [axis.dimension for axis in plan.axes] == ["p_pstar", "eta"]
+    found = [tuple(task.parameters[name] for name in ("p", "pstar", "eta")) for task in plan.tasks()]
+    assert found == [(2, 1, 0.1), (2, 1, 0.2), (4, 2, 0.1), (4, 2, 0.2)]
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))).to_dict() == plan.to_dict()
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [[["p", "q"]], [["p", "eta"]], [["p", "p"]], [["p", "pstar"], ["p", "pstar"]], [["p", "seed"]]],
+)
+def test_groups_that_make_no_sense(groups):
+    with pytest.raises(InputError) as refused:
+        Plan.of("ode", {"p": "2,4", "pstar": "1,2", "eta": 0.1, "seed": "0:2"}, groups)
+    assert refused.value.option == "zip"
+
+
+def test_absurd_sweeps_are_refused_at_once():
+    begun = time.perf_counter()
+    with pytest.raises(InputError, match="1000000000000 tasks"):
+        Plan.of("ode", {"seed": "0:9999", "eta": "0.1:1:10000", "label_noise": "0:1:10000"})
+    assert time.perf_counter() - begun < 1.0
+
+
+@pytest.mark.parametrize(
+    ("job", "given", "option"),
+    [
+        ("sgd", {}, "job"),
+        (None, {}, "job"),
+        ("ode", {"trajectories": 3}, "trajectories"),
+        ("ode", {"alpha": "0.1:1:3"}, "alpha"),
+        ("ode", {"alpha": "3,2"}, "alpha"),
+        ("ode", {"alpha": [[1]]}, "alpha"),
+        ("ensemble", {"output": "final,loss"}, "output"),
+    ],
+)
+def test_what_no_sweep_can_be(job, given, option):
+    with pytest.raises(InputError) as refused:
+        Plan.of(job, given)
+    assert refused.value.option == option
+
+
+@pytest.mark.parametrize(
+    ("job", "given", "option"),
+    [
+        ("ode", {"p": "1,2,257"}, "p"),
+        ("ode", {"p": 0}, "p"),
+        ("ode", {"eta": "0.1,-1"}, "eta"),
+        ("ode", {"label_noise": "0,-1"}, "label_noise"),
+        ("ode", {"seed": "-1:1"}, "seed"),
+        ("ode", {"pstar": "2,4", "n": "3,10"}, "n"),
+        ("ode", {"n": 100, "ideal": 0.1}, "ideal"),
+        ("ode", {"method": "prince8,euler"}, "method"),
+        ("ode", {"rtol": "1e-8,1e-20"}, "rtol"),
+        ("ode", {"teacher_correlation": 0.5}, "teacher_correlation"),
+        (
+            "ode",
+            {"teacher": "general", "pstar": "2,8", "teacher_correlation": "0,-0.5"},
+            "teacher_correlation",
+        ),
+        ("ensemble", {"trajectories": "10,0"}, "trajectories"),
+        ("ensemble", {"trajectories": 10**8, "output": "all"}, "trajectories"),
+        ("chain", {"flow": "sgd,gradient"}, "flow"),
+        ("chain", {"n": "1,100"}, "n"),
+        ("chain", {"n": "2,100", "alpha": 0.1}, "alpha"),
+        ("chain", {"eta": 0}, "eta"),
+        ("chain", {"n": 10**9, "method": "chain,weights"}, "n"),
+        ("escape", {"fraction": "0.5,1.5"}, "fraction"),
+        ("escape", {"seed": "0,-3"}, "seed"),
+        ("escape", {"n": "1,100"}, "n"),
+    ],
+)
+def test_every_value_is_checked_as_the_single_command_does(job, given, option, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = Plan.of(job, given)
+    with pytest.raises(InputError) as refused:
+        plan.check()
+    assert refused.value.option == option
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checks_do_not_grow_with_the_seeds():
+    plan = Plan.of("ode", {"seed": "0:99", "p": "2,4"})
+    checked = []
+    job = dataclasses.replace(plan.job, check=checked.append)
+    dataclasses.replace(plan, job=job).check()
+    # Each width, and the first and the last seed.
+    assert [(task["p"], task["seed"]) for task in checked] == [(2, 0), (2, 99), (4, 0)]
+
+
+@pytest.mark.parametrize("job", ["ode", "ensemble", "chain", "escape"])
+def test_plans_survive_their_file(job):
+    plan = Plan.of(job, {"p": "2,4", "label_noise": "0:0.3:4"})
+    again = Plan.from_dict(json.loads(json.dumps(plan.to_dict())))
+    assert again.to_dict() == plan.to_dict()
+    assert [task.digest for task in again.tasks()] == [task.digest for task in plan.tasks()]
+
+
+def test_an_edited_plan_is_not_trusted():
+    stored = Plan.of("ode", GIVEN).to_dict()
+    for edited, word in (
+        ({**stored, "version": "overlap-ode 0.0.0"}, "0.0.0"),
+        ({**stored, "format": 2}, PROGRAM),
+        ({**stored, "fixed": {**stored["fixed"], "pstar": 3}}, "changed"),
+        ({**stored, "digest": "0" * 64}, "changed"),
+        ({}, "no sweep"),
+        ([], "no sweep"),
+    ):
+        with pytest.raises(ValueError, match=word):
+            Plan.from_dict(edited)
+
+
+def test_differences_are_named():
+    plan = Plan.of("ode", GIVEN)
+    assert plan.difference(Plan.of("ode", GIVEN)) is None
+    assert plan.difference(Plan.of("chain", GIVEN)) == ("job", "chain")
+    assert plan.difference(Plan.of("ode", {**GIVEN, "eta": "0.1,0.2"})) == ("eta", "0.1,0.2")
+    assert plan.difference(Plan.of("ode", {**GIVEN, "seed": "0:9"})) == ("seed", "0,1,2,3,…")
+    assert plan.difference(Plan.of("ode", {**GIVEN, "pstar": "2,3"})) == ("pstar", "2,3")

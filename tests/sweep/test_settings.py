@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runtime import InputError
+from runtime.sweep.command import Request
+from runtime.sweep.settings import Settings, groups, read_file
+from runtime.threads import thread_count
+
+_NAMES = "file out job zip engine workers threads scheduler generated task_index task_count"
+NONE = dict.fromkeys(_NAMES.split())
+
+FILE = """
+job = "chain"
+out = "runs"
+engine = "processes"
+workers = 3
+zip = ["p", "pstar"]
+
+[parameters]
+p = [2, 4]
+pstar = "1:2"
+label-noise = 0.1
+alpha = [0, 1]
+seed = "0:4"
+"""
+
+
+def test_defaults():
+    settings = Settings.of()
+    assert settings == Settings("threads", thread_count(None), 1, None, Path("generated"), None)
+    assert Settings.of(scheduler="tcp://127.0.0.1:8786").engine == "dask"
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        ({"engine": "mpi"}, "engine"),
+        ({"engine": 3}, "engine"),
+        ({"workers": 0}, "workers"),
+        ({"workers": 10**9}, "workers"),
+        ({"workers": "2"}, "workers"),
+        ({"threads": -1}, "threads"),
+        ({"threads": True}, "threads"),
+        ({"scheduler": "a", "engine": "threads"}, "scheduler"),
+        ({"scheduler": ""}, "scheduler"),
+        ({"scheduler": "a", "workers": 2}, "workers"),
+        ({"task_index": 0}, "task_count"),
+        ({"task_count": 2}, "task_index"),
+        ({"task_index": 2, "task_count": 2}, "task_index"),
+        ({"task_index": -1, "task_count": 2}, "task_index"),
+        ({"task_index": 0, "task_count": 0}, "task_count"),
+        ({"generated": 7}, "generated"),
+    ],
+)
+def test_refused(given, option):
+    with pytest.raises(InputError) as refused:
+        Settings.of(**given)
+    assert refused.value.option == option
+
+
+def test_options_override_the_file(tmp_path):
+    file = tmp_path / "sweep.toml"
+    file.write_text(FILE)
+    request = Request.of({**NONE, "file": file, "workers": 5, "parameters": {"seed": "7", "eta": None}})
+    assert request.folder == Path("runs")
+    assert request.plan.job.name == "chain"
+    assert request.plan.shape == (2,)
+    assert request.plan.axes[0].dimension == "p_pstar"
+    assert request.plan.fixed["seed"] == 7
+    assert request.plan.fixed["label_noise"] == 0.1
+    assert request.plan.fixed["alpha"] == [0.0, 1.0]
+    assert (request.settings.engine, request.settings.workers) == ("processes", 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("job = ", "no TOML"),
+        ("\xff", "no TOML"),
+        ("seed = 1", "'seed' is not one of"),
+        ("parameters = 3", "not a table"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, text, word):
+    file = tmp_path / "sweep.toml"
+    file.write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=word) as refused:
+        read_file(file)
+    assert "sweep.toml" in str(refused.value)
+    for path in (tmp_path, tmp_path / "none.toml"):
+        with pytest.raises(InputError):
+            read_file(path)
+
+
+def test_groups():
+    assert groups(None) == []
+    assert groups("p,label-noise") == [["p", "label_noise"]]
+    assert groups(["p", "pstar"]) == [["p", "pstar"]]
+    assert groups([["p", "pstar"], "eta,n"]) == [["p", "pstar"], ["eta", "n"]]
+    for wrong in (3, "p", [["p"]], [3], [[1, 2]], {"p": 1}):
+        with pytest.raises(InputError):
+            groups(wrong)

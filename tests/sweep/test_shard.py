@@ -1,0 +1,160 @@
+"""Shards: whole or absent, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+import netCDF4
+import numpy as np
+import pytest
+import xarray
+
+from runtime.sweep import netcdf, storage
+from runtime.sweep.shard import DamagedShardError, verified, write_shard
+from runtime.sweep.storage import StorageError, write_whole
+
+TASK = "a" * 64
+
+
+@pytest.fixture
+def dataset():
+    return xarray.Dataset(
+        {"x": (("t",), np.array([1.0, np.nan, -0.0])), "k": ((), 3), "word": ((), "größer")},
+        {"t": [1, 2, 3]},
+        {"eta": 0.1, "name": "Δ", "n": 10**18},
+    )
+
+
+@pytest.fixture
+def shard(tmp_path, dataset):
+    write_shard(tmp_path / "0000000.nc", dataset, TASK)
+    return tmp_path / "0000000.nc"
+
+
+def test_a_shard_comes_back_bit_for_bit(shard, dataset):
+    result = netcdf.decode(verified(shard, TASK))
+    np.testing.assert_array_equal(result["x"].values.view(np.int64), dataset["x"].values.view(np.int64))
+    assert result["k"].item() == 3
+    assert result["word"].item() == "größer"
+    assert result.attrs == dataset.attrs
+
+
+def test_any_reader_of_netcdf_reads_it(shard):
+    with xarray.open_dataset(shard) as file:
+        assert file["word"].item() == "größer"
+    with netCDF4.Dataset(shard) as file:
+        assert file["k"][...] == 3
+
+
+def test_the_same_data_are_the_same_bytes_at_any_time(tmp_path, dataset, monkeypatch):
+    write_shard(tmp_path / "first.nc", dataset, TASK)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    write_shard(tmp_path / "second.nc", dataset.copy(deep=True), TASK)
+    assert (tmp_path / "first.nc").read_bytes() == (tmp_path / "second.nc").read_bytes()
+
+
+def test_no_shard_is_not_a_damaged_one(tmp_path):
+    assert verified(tmp_path / "none.nc", TASK) is None
+
+
+def cut(content):
+    return content[: len(content) // 2]
+
+
+def flip(content, place=None):
+    place = len(content) // 3 if place is None else place
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (lambda _: b"", "empty"),
+        (cut, "cut off"),
+        (lambda content: content[:-1], "cut off"),
+        (lambda content: content + b"\n", "cut off"),
+        (flip, "not those that were written"),
+        (lambda content: flip(content, 0), "not those that were written"),
+        (lambda content: flip(content, len(content) - 2), "not|cut off"),
+        (lambda content: content.replace(b"task=a", b"task=b"), "another task, model or version"),
+        (lambda content: b"\0" * len(content), "cut off"),
+        (lambda content: content[-1000:], "not those that were written"),
+    ],
+)
+def test_damage_is_seen_and_named(shard, damage, word):
+    shard.write_bytes(damage(shard.read_bytes()))
+    with pytest.raises(DamagedShardError, match=word):
+        verified(shard, TASK)
+
+
+def test_every_flipped_bit_is_seen(shard):
+    content = shard.read_bytes()
+    for place in np.random.default_rng(0).integers(0, len(content), 200):
+        shard.write_bytes(flip(content, int(place)))
+        with pytest.raises(DamagedShardError):
+            verified(shard, TASK)
+
+
+def test_shards_of_other_tasks_are_refused(shard):
+    with pytest.raises(DamagedShardError, match="another task"):
+        verified(shard, "b" * 64)
+
+
+def test_links_pipes_and_folders_are_no_shards(shard, tmp_path):
+    (tmp_path / "link.nc").symlink_to(shard)
+    os.mkfifo(tmp_path / "pipe.nc")
+    (tmp_path / "folder.nc").mkdir()
+    for name, word in (("link", "symbolic link"), ("pipe", "empty"), ("folder", "cannot be read")):
+        with pytest.raises(DamagedShardError, match=word):
+            verified(tmp_path / f"{name}.nc", TASK)
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
+def test_what_cannot_be_stored_leaves_the_old_file_and_no_other(shard, dataset, monkeypatch, call, number):
+    before = shard.read_bytes()
+
+    def fails(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(storage.os, call, fails)
+    with pytest.raises(StorageError) as refused:
+        write_shard(shard, dataset, "b" * 64)
+    monkeypatch.undo()
+    assert refused.value.strerror == os.strerror(number)
+    assert refused.value.filename == str(shard)
+    assert shard.read_bytes() == before
+    assert [path.name for path in shard.parent.iterdir()] == [shard.name]
+
+
+def test_short_writes_are_continued(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(storage.os, "write", lambda file, data: write(file, data[:7]))
+    write_whole(tmp_path / "file", bytes(range(256)))
+    assert (tmp_path / "file").read_bytes() == bytes(range(256))
+
+
+def test_the_order_is_write_sync_rename_sync(tmp_path, monkeypatch):
+    done = []
+    for name in ("write", "fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(
+            storage.os, name, lambda *given, name=name, real=real: (done.append(name), real(*given))[1]
+        )
+    write_whole(tmp_path / "file", b"x")
+    assert done == ["write", "fsync", "replace", "fsync"]
+
+
+def test_temporary_names_are_not_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage.secrets, "token_hex", lambda _: "77")
+    (tmp_path / ".file.77.tmp").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="exists"):
+        write_whole(tmp_path / "file", b"x")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_complex_numbers_have_no_place():
+    with pytest.raises(TypeError, match="complex128"):
+        netcdf.encode(xarray.Dataset({"z": ((), 1j)}))
