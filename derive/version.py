@@ -1,4 +1,4 @@
-"""The version of the package and the digest of the generator's own source."""
+"""The version of the package and digests of its own source."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from pathlib import Path
 VERSION = "0.1.0"
 
 
-@lru_cache(maxsize=1)
 def generator_digest() -> str:
-    """sha256 over the source files of `derive`, names and contents, in sorted order."""
-    folder = Path(__file__).parent
+    """`source_digest` of this package."""
+    return source_digest(Path(__file__).parent)
+
+
+@lru_cache
+def source_digest(folder: Path) -> str:
+    """sha256 over the Python files of a package, names and contents, in sorted order."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py"), key=lambda path: path.relative_to(folder).as_posix()):
         content = path.read_bytes().replace(b"\r\n", b"\n")

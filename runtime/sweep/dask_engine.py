@@ -18,7 +18,8 @@ from typing import Any
 
 from runtime.errors import InputError
 from runtime.sweep.errors import SweepError
-from runtime.sweep.plan import PROGRAM, Task
+from runtime.sweep.plan import Task
+from runtime.sweep.program import PROGRAM
 from runtime.sweep.run_task import Context, Outcome, run_task
 from runtime.sweep.signals import Stop
 

@@ -22,7 +22,8 @@ from runtime.sweep import netcdf
 from runtime.sweep.errors import SweepError
 from runtime.sweep.estimate import readable
 from runtime.sweep.folder import SweepFolder
-from runtime.sweep.plan import PROGRAM, Plan
+from runtime.sweep.plan import Plan
+from runtime.sweep.program import PROGRAM
 from runtime.sweep.shard import DamagedShardError, verified
 
 if TYPE_CHECKING:

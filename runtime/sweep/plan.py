@@ -10,16 +10,15 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from derive.version import VERSION
 from runtime.errors import InputError
 from runtime.states import output_times
 from runtime.sweep import jobs
 from runtime.sweep.axes import MAX_TASKS, Value, parse_axis
 from runtime.sweep.jobs import Job, Parameter
+from runtime.sweep.program import PROGRAM
 
 # Of the folder and its files; another one is refused.
 FORMAT = 1
-PROGRAM = f"overlap-ode {VERSION}"
 _DIGITS_SHOWN = 15
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from runtime.errors import InputError
 from runtime.sweep import jobs
 from runtime.sweep.folder import SweepFolder
-from runtime.sweep.plan import PROGRAM, Task
+from runtime.sweep.plan import Task
+from runtime.sweep.program import PROGRAM
 from runtime.sweep.shard import write_shard
 from runtime.sweep.storage import StorageError
 
