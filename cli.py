@@ -883,6 +883,11 @@ def run(arguments: list[str] | None = None) -> int:
         result = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
+    except click.MissingParameter as error:
+        missing = error.param
+        positional = missing is None or isinstance(missing, click.Argument)
+        name = missing.opts[-1] if missing else "argument"
+        return fail(f"{name.upper() if positional else name}: is missing", EXIT_USAGE)
     except click.BadParameter as error:
         option = error.param.opts[-1] if error.param and error.param.opts else "argument"
         return fail(f"{option}: {error.message}", EXIT_USAGE)
@@ -899,7 +904,10 @@ def run(arguments: list[str] | None = None) -> int:
         from runtime.errors import InputError, LoadError
 
         if isinstance(error, InputError):
-            return fail(f"--{error.option.replace('_', '-')}: {error.problem}", EXIT_USAGE)
+            # Why capitals: these are named so in the help, and have no dashes.
+            positional = error.option in ("file", "folder")
+            name = error.option.upper() if positional else f"--{error.option.replace('_', '-')}"
+            return fail(f"{name}: {error.problem}", EXIT_USAGE)
         if isinstance(error, OSError) and error.strerror:
             return fail(one_line(f"{error.filename or 'input or output'}: {error.strerror}"), EXIT_FAILURE)
         if isinstance(error, (LoadError, OSError, MemoryError)):

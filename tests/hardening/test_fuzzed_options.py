@@ -92,9 +92,11 @@ def test_names_of_no_file_are_one_line(folder, name, data):
             return
     else:
         file += data.draw(st.sampled_from(["", ".npz", ".nc", "/x.npz"]))
-    code, out, err = run(name, option.opts[-1] + "=" + file)
+    required = [p for p in cli.cli.commands[name].params if isinstance(p, click.Argument) and p.required]
+    code, out, err = run(name, *("missing" for _ in required), option.opts[-1] + "=" + file)
     assert (code, out) == (2, "")
-    assert err.startswith(f"cli: {option.opts[-1]}: ")
+    names = [option.opts[-1], *(str(p.name).upper() for p in required)]
+    assert err.startswith(tuple(f"cli: {name}: " for name in names))
     assert err.count("\n") == 1
     assert err[:-1].isprintable(), err
     assert os.listdir(folder) == []
