@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import random
 from fractions import Fraction
 
 import numpy as np
@@ -55,6 +56,47 @@ def test_large_models_are_proved_at_random_points_unasked(constraint):
     model = Model(12, 5, constraint, teacher="general")
     assert proof.component_products(model) > proof.POLYNOMIAL_BUDGET
     assert overlap_odes(model).proof.method == "random points"
+
+
+def test_size_of_the_polynomials():
+    # (2, 1): three entries of dQ and two of dR, each a sum over 3; with η² each of the three of
+    # dQ a sum of 6 products over 3² pairs.
+    assert proof.component_products(Model(2, 1, flow="gradient")) == 3 * 3 + 2 * 3
+    assert proof.component_products(Model(2, 1)) == 3 * 3 + 2 * 3 + 3 * 6 * 9
+    assert proof.component_products(Model(3, 2, flow="gradient")) == 6 * 5 + 6 * 5
+
+
+class Recorded(random.Random):
+    """A generator that remembers between what bounds it drew."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.bounds: list[tuple[int, int]] = []
+
+    def randint(self, a, b):
+        self.bounds.append((a, b))
+        return super().randint(a, b)
+
+
+def test_random_points_are_as_many_as_the_error_bound_says(monkeypatch):
+    """The bound of Schwartz and Zippel holds for points drawn from 2^62 values, and no fewer."""
+    drawn = []
+
+    def recorded(seed):
+        drawn.append(Recorded(seed))
+        return drawn[-1]
+
+    monkeypatch.setattr(proof, "POLYNOMIAL_BUDGET", 0)
+    monkeypatch.setattr(proof.random, "Random", recorded)
+    model = Model(2, 1)
+    found = prove(model, lower(model))
+    (generator,) = drawn
+    # Readouts, η and Δ, order parameters, and two vectors that contract students and teachers.
+    numbers = 2 + len(model.parameters) + model.state_size + 2 * (model.p + model.pstar)
+    assert len(generator.bounds) == found.points * numbers
+    assert {b - a + 1 for a, b in generator.bounds} == {2**proof.RANDOM_BITS}
+    assert min(a for a, _ in generator.bounds) == 1
+    assert found.error_bound_log2 == found.points * (proof.DEGREE_BOUND_LOG2 - proof.RANDOM_BITS)
 
 
 # --- mutations ---------------------------------------------------------------------------
