@@ -48,6 +48,16 @@ def status_line(run: xarray.Dataset) -> str:
     )
 
 
+# What helps against each way to stop early.
+_REMEDIES = {"diverged": "a smaller --eta may help", "step_too_small": "a larger --rtol may help"}
+
+
+def stopped_line(run: xarray.Dataset) -> str:
+    """Where and why a trajectory ended early, and what to try."""
+    status = run["status"].item()
+    return f"stopped at alpha = {run['alpha_end'].item():.6g}: {status}; {_REMEDIES[status]}"
+
+
 def _counted(runs: xarray.Dataset) -> str:
     """How many trajectories have which status."""
     found, counts = np.unique(runs["status"].values, return_counts=True)
