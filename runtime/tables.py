@@ -26,7 +26,8 @@ def as_json(run: xarray.Dataset) -> dict[str, Any]:
 
     variables = {str(name): plain(variable.values.tolist()) for name, variable in run.data_vars.items()}
     attributes = {
-        str(name): value.item() if hasattr(value, "item") else value for name, value in run.attrs.items()
+        str(name): plain(value.item() if hasattr(value, "item") else value)
+        for name, value in run.attrs.items()
     }
     # Of indices the place in a list says as much.
     coordinates = {

@@ -39,6 +39,11 @@ def integrate(arguments: Mapping[str, Any], say: Callable[[str], None]) -> xarra
     system = load_sector(model, arguments["generated"])
     settings = {name: arguments[name] for name in _SETTINGS}
     run = integrate_sector(system, start, alpha=alpha, **settings)
+    run.attrs["q0"] = float(arguments["q0"])
+    if arguments["singular_values"] is None:
+        run.attrs |= {"seed": arguments["seed"], "ideal": float(arguments["ideal"])}
+    else:
+        run.attrs["singular_values"] = arguments["singular_values"]
     write_files(run, arguments, say, plot_sector)
     if run["status"].item() != "ok":
         say(tables.stopped_line(run))

@@ -129,6 +129,7 @@ def compare(
             result.attrs["verdict"] = "undecided"
         elif deviation > result.attrs["weights_allowed"] and result.attrs["verdict"] == "agree":
             result.attrs["verdict"] = "disagree"
+    result.attrs["title"] = f"SGD against the ODE of {model.name}"
     result.attrs |= {"trajectories": runs, "seed": seed, "version": f"overlap-ode {VERSION}"}
     return result
 
