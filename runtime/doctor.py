@@ -16,6 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding as llvm
+
 from derive.version import VERSION
 from runtime import compile_cache
 from runtime.errors import InputError
@@ -29,6 +31,8 @@ LARGE_CACHE = 2**30
 LEAST_FREE = 2**28
 # Of the trial run, whose two solvers keep a relative tolerance of 1e-8.
 _ACCURACY = 1e-6
+# Of the processor, those that decide how wide and how exact vector code is, by LLVM's names.
+FEATURES = ("sse4.2", "avx", "fma", "avx2", "avx512f", "avx512dq", "avx512vl", "neon", "sve")
 # Where Linux says how much processor time a container may use: quota and period.
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _REQUIREMENT = re.compile(
@@ -173,7 +177,11 @@ def _installed(name: str) -> bool:
 
 def processor() -> Iterator[Check]:
     """The processor, and how wide the vector code of ensembles and simulations is, and why."""
-    yield Check("processor", "ok", f"{_model_name()}, {platform.machine()}, {platform.system()}")
+    features = llvm.get_host_cpu_features()
+    there = [name for name in FEATURES if features.get(name)]
+    found = f"{_model_name()}, {platform.machine()}, {platform.system()}; LLVM calls it"
+    found += f" {llvm.get_host_cpu_name()}, with {', '.join(there) or 'no vector features'}"
+    yield Check("processor", "ok", found)
     restriction = os.environ.get(jit.ENVIRONMENT, "")
     name = "vector code"
     try:
