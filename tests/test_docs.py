@@ -39,11 +39,12 @@ class Page:
         self.namespace: dict[str, object] = {"__name__": "__page__"}
         programs = folder / ".programs"
         programs.mkdir()
-        for name in ("cli", "overlap-ode"):
+        ours = f'"{sys.executable}" "{ROOT / "cli.py"}"'
+        # Why scripts and no links: a link to Python would leave its virtual environment.
+        for name, command in (("cli", ours), ("overlap-ode", ours), ("python", f'"{sys.executable}"')):
             program = programs / name
-            program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "cli.py"}" "$@"\n')
+            program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
             program.chmod(program.stat().st_mode | stat.S_IXUSR)
-        (programs / "python").symlink_to(sys.executable)
         monkeypatch.chdir(folder)
         monkeypatch.setenv("HOME", str(folder))
         # Why set: another HOME would move the cache, and everything would be compiled anew.
