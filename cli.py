@@ -8,6 +8,7 @@ import math
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,13 @@ import click
 
 # Why no further imports here: `cli --help` would wait for NumPy, SymPy and Numba.
 
-PROGRAM = "cli"
+PROGRAM, OTHER_PROGRAM = "cli", "overlap-ode"
+# click's name of the variable in which a shell asks for completions.
+COMPLETION_VARIABLE = "_CLI_COMPLETE"
+SHELLS = ("bash", "zsh", "fish")
+# Solvers, for completion; a test keeps them equal to those of runtime.
+METHODS = ("prince8", "dop853", "tsit5")
+SCIPY_METHODS = ("LSODA", "DOP853", "RK45", "RK23", "Radau", "BDF")
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 _TABLE_ROWS = 11
 
@@ -30,7 +37,7 @@ class Integer(click.ParamType):
         if isinstance(value, int):
             return value
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", value):
-            self.fail(f"{value!r} is not an integer", param, ctx)
+            self.fail(f"{value!r} is not an integer of up to 19 digits", param, ctx)
         return int(value)
 
 
@@ -75,7 +82,19 @@ class Integers(click.ParamType):
         return [Integer().convert(part, param, ctx) for part in str(value).split(",")]
 
 
+class InOrder(click.Group):
+    """A group that lists its commands as they are defined here, not by name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.commands)
+
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def completing(*values: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Offers these values to a shell that completes an option."""
+    return lambda _context, _parameter, start: [value for value in values if value.startswith(start)]
 
 
 def options(*decorators: Decorator) -> Decorator:
@@ -91,8 +110,16 @@ def options(*decorators: Decorator) -> Decorator:
 
 def width_options(default_p: int | None, default_pstar: int | None) -> Decorator:
     return options(
-        click.option("--p", type=Integer(), default=default_p, show_default=True, help="Students."),
-        click.option("--pstar", type=Integer(), default=default_pstar, show_default=True, help="Teachers."),
+        click.option(
+            "--p", type=Integer(), default=default_p, show_default=True, help="Width p of the student."
+        ),
+        click.option(
+            "--pstar",
+            type=Integer(),
+            default=default_pstar,
+            show_default=True,
+            help="Width p* of the teacher.",
+        ),
     )
 
 
@@ -103,33 +130,35 @@ convention_options = options(
         type=click.Choice(["free", "sphere"]),
         default="free",
         show_default=True,
-        help="Norms of the students.",
+        help="Free norms of the students, or each kept at its norm.",
     ),
     click.option(
         "--flow",
         type=click.Choice(["sgd", "gradient"]),
         default="sgd",
         show_default=True,
-        help="With or without the η² noise of SGD.",
+        help="One-pass SGD with its η² noise, or population gradient flow without it.",
     ),
     click.option(
         "--teacher",
         type=click.Choice(["orthonormal", "general"]),
         default="orthonormal",
         show_default=True,
-        help="T = 1, or T given at run time.",
+        help="Teacher overlaps T = 1, or any T, given at run time.",
     ),
     click.option(
         "--readout",
         type=click.Choice(["mean", "sum", "sqrt"]),
         default="mean",
         show_default=True,
-        help="Readout weights 1/p, 1 or 1/√p.",
+        help="Readout weights (a, b): (1/p, 1/p*), (1, 1) or (1/√p, 1/√p*).",
     ),
 )
 dynamics_options = options(
     click.option("--eta", type=Real(), default=0.4, show_default=True, help="Learning rate η."),
-    click.option("--label-noise", type=Real(), default=0.0, show_default=True, help="Variance Δ."),
+    click.option(
+        "--label-noise", type=Real(), default=0.0, show_default=True, help="Variance Δ of the label noise."
+    ),
     click.option(
         "--teacher-correlation",
         type=Real(),
@@ -146,13 +175,13 @@ def alpha_option(default: float) -> Decorator:
         type=Times(),
         default=default,
         show_default=True,
-        help="End of 200 even times α = samples/N, or the times themselves: 0,50,100.",
+        help="Times α = samples/N: the end of 200 even ones, or the times themselves: 0,50,100.",
     )
 
 
 seed_option = click.option("--seed", type=Integer(), default=0, show_default=True, help="Random seed.")
 norm_option = click.option(
-    "--q0", type=Real(), default=1.0, show_default=True, help="Norm |w|²/N of the start."
+    "--q0", type=Real(), default=1.0, show_default=True, help="Norm |w|²/N of each student at the start."
 )
 
 
@@ -179,16 +208,21 @@ start_options = options(
     seed_option,
     norm_option,
     ideal_option(None, ", instead of --n"),
-    click.option("--rtol", type=Real(), default=1e-8, show_default=True, help="Relative tolerance."),
-    click.option("--atol", type=Real(), default=1e-10, show_default=True, help="Absolute tolerance."),
+    click.option(
+        "--rtol", type=Real(), default=1e-8, show_default=True, help="Relative tolerance of a step."
+    ),
+    click.option(
+        "--atol", type=Real(), default=1e-10, show_default=True, help="Absolute tolerance of a step."
+    ),
 )
 method_option = click.option(
     "--method",
     default="prince8",
     show_default=True,
+    shell_complete=completing(*METHODS),
     help="prince8, dop853 (fastest to a final state) or tsit5 (for loose tolerances).",
 )
-threads_option = click.option("--threads", type=Integer(), help="Threads.  [default: one a processor]")
+threads_option = click.option("--threads", type=Integer(), help="Threads.  [default: one per processor]")
 output_options = options(
     click.option("--out", type=click.Path(path_type=Path), help="Write the results to this .nc file."),
     click.option("--plot", type=click.Path(path_type=Path), help="Draw to this .png, .pdf or .svg file."),
@@ -201,12 +235,15 @@ generated_option = click.option(
     help="Folder of the derived systems.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")
-quiet_option = click.option("--quiet", is_flag=True, help="Say nothing on stderr.")
+quiet_option = click.option("--quiet", is_flag=True, help="Say nothing on stderr but errors.")
 
 
 @click.group(
+    cls=InOrder,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="`cli COMMAND --help` explains a command, with examples; `cli doctor` checks the installation; "
+    "`cli completion bash` (zsh, fish) prints what completes commands and options.",
 )
 @click.version_option(package_name="overlap-ode", prog_name="overlap-ode")
 @click.pass_context
@@ -223,7 +260,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-@cli.command()
+@cli.command(short_help="Derive the ODEs, prove them, generate code and LaTeX.")
 @width_options(4, 2)
 @convention_options
 @click.option("--sector", is_flag=True, help="The invariant sector of aligned starts, for any p, instead.")
@@ -266,7 +303,7 @@ def derive(
     )
 
 
-@cli.command()
+@cli.command(short_help="Print the equations as LaTeX.")
 @width_options(None, None)
 @convention_options
 @click.option(
@@ -313,13 +350,17 @@ def latex(
         temporary.write_text(text, encoding="utf-8")
 
 
-@cli.command()
+@cli.command(short_help="Integrate one trajectory.")
 @width_options(4, 2)
 @convention_options
 @start_options
 @overlaps_option
 @click.option(
-    "--method", default="prince8", show_default=True, help="prince8, dop853, tsit5, scipy:LSODA …"
+    "--method",
+    default="prince8",
+    show_default=True,
+    shell_complete=completing(*METHODS, *(f"scipy:{name}" for name in SCIPY_METHODS)),
+    help="prince8, dop853 (fastest to a final state), tsit5, or scipy:LSODA and the like.",
 )
 @output_options
 @generated_option
@@ -340,18 +381,24 @@ def integrate(**arguments: Any) -> None:
     show(arguments["as_json"], run, lambda: tables.as_table(run, _TABLE_ROWS))
 
 
-@cli.command()
+@cli.command(short_help="Integrate aligned starts at any p: 2p* + 1 numbers.")
 @width_options(1_000_000, 2)
 @convention_options
 @click.option("--eta", type=Real(), default=0.4, show_default=True, help="Learning rate η.")
-@click.option("--label-noise", type=Real(), default=0.0, show_default=True, help="Variance Δ.")
-@click.option("--alpha", type=Times(), help="End of 200 even times, or the times.  [default: 10/(abη)]")
-@click.option("--singular-values", type=Times(), help="Singular values of R0, one or all min(p, p*).")
+@click.option(
+    "--label-noise", type=Real(), default=0.0, show_default=True, help="Variance Δ of the label noise."
+)
+@click.option(
+    "--alpha", type=Times(), help="Times α: the end of 200 even ones, or the times.  [default: 10/(abη)]"
+)
+@click.option(
+    "--singular-values", type=Times(), help="Singular values of R0: one for all, or all min(p, p*)."
+)
 @ideal_option(1e-6, ", random")
 @seed_option
 @norm_option
-@click.option("--rtol", type=Real(), default=1e-8, show_default=True, help="Relative tolerance.")
-@click.option("--atol", type=Real(), default=1e-10, show_default=True, help="Absolute tolerance.")
+@click.option("--rtol", type=Real(), default=1e-8, show_default=True, help="Relative tolerance of a step.")
+@click.option("--atol", type=Real(), default=1e-10, show_default=True, help="Absolute tolerance of a step.")
 @method_option
 @output_options
 @generated_option
@@ -371,7 +418,7 @@ def sector(**arguments: Any) -> None:
     show(arguments["as_json"], run, lambda: command.sector_table(run, _TABLE_ROWS))
 
 
-@cli.command()
+@cli.command(short_help="Integrate many random starts at once.")
 @width_options(4, 2)
 @convention_options
 @click.option("--trajectories", type=Integer(), default=1000, show_default=True, help="Random starts.")
@@ -406,7 +453,7 @@ def ensemble(**arguments: Any) -> None:
     show(arguments["as_json"], runs, lambda: tables.ensemble_table(runs, _TABLE_ROWS))
 
 
-@cli.command()
+@cli.command(short_help="Run one-pass SGD at finite N, many times.")
 @width_options(4, 2)
 @convention_options
 @click.option("--n", type=Integer(), default=10_000, show_default=True, help="Input dimension N.")
@@ -445,7 +492,7 @@ def simulate(**arguments: Any) -> None:
     show(arguments["as_json"], runs, lambda: tables.runs_table(runs, _TABLE_ROWS))
 
 
-@cli.command()
+@cli.command(short_help="Compare the ODE with SGD at several N.")
 @width_options(4, 2)
 @convention_options
 @click.option(
@@ -496,7 +543,7 @@ def compare(context: click.Context, /, **arguments: Any) -> int:
     return 0 if result.attrs["verdict"] == "agree" else EXIT_FAILURE
 
 
-@cli.command()
+@cli.command(short_help="Spectrum of the Hessian: saddle or minimum.")
 @width_options(4, 2)
 @convention_options
 @click.option("--n", type=Integer(), default=1000, show_default=True, help="Input dimension N.")
@@ -546,7 +593,7 @@ def hessian(context: click.Context, /, **arguments: Any) -> None:
         click.echo(hessian_command.verdict_of(spectrum, result))
 
 
-@cli.command()
+@cli.command(short_help="Is the solution found the closest to the start?")
 @width_options(4, 2)
 @convention_options
 @click.option(
@@ -564,7 +611,13 @@ def hessian(context: click.Context, /, **arguments: Any) -> None:
     show_default=True,
     help="Condition numbers of Q0, of starts with unequal norms.",
 )
-@click.option("--scale", type=Real(), default=1e-6, show_default=True, help="Size of R0 in these.")
+@click.option(
+    "--scale",
+    type=Real(),
+    default=1e-6,
+    show_default=True,
+    help="Size of R0 in the starts with unequal norms.",
+)
 @click.option("--run", type=click.Path(path_type=Path), help="Judge the runs in this .nc file instead.")
 @threads_option
 @output_options
@@ -591,7 +644,7 @@ def bias(context: click.Context, /, **arguments: Any) -> None:
         show(arguments["as_json"], result, lambda: bias_command.study_table(result))
 
 
-@cli.command()
+@cli.command(short_help="Escape times from the plateau, beside the theory.")
 @width_options(4, 2)
 @convention_options
 @click.option(
@@ -612,7 +665,9 @@ def bias(context: click.Context, /, **arguments: Any) -> None:
     show_default=True,
     help="Escaped is a loss below this part of the plateau's.",
 )
-@click.option("--label-noise", type=Real(), default=0.0, show_default=True, help="Variance Δ.")
+@click.option(
+    "--label-noise", type=Real(), default=0.0, show_default=True, help="Variance Δ of the label noise."
+)
 @click.option(
     "--teacher-correlation",
     type=Real(),
@@ -622,8 +677,8 @@ def bias(context: click.Context, /, **arguments: Any) -> None:
 )
 @seed_option
 @norm_option
-@click.option("--rtol", type=Real(), default=1e-8, show_default=True, help="Relative tolerance.")
-@click.option("--atol", type=Real(), default=1e-10, show_default=True, help="Absolute tolerance.")
+@click.option("--rtol", type=Real(), default=1e-8, show_default=True, help="Relative tolerance of a step.")
+@click.option("--atol", type=Real(), default=1e-10, show_default=True, help="Absolute tolerance of a step.")
 @threads_option
 @output_options
 @generated_option
@@ -748,7 +803,7 @@ def merge(folder: Path, out: Path, partial: bool, as_json: bool) -> None:
     click.echo(json.dumps({"file": str(out), "sizes": sizes}) if as_json else f"{out}: {shape}")
 
 
-@cli.command()
+@cli.command(short_help="Regenerate the claims of the paper.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -778,7 +833,7 @@ def reproduce(**arguments: Any) -> int:
     return 0 if all(claim.holds for claim in found) else EXIT_FAILURE
 
 
-@cli.command()
+@cli.command(short_help="Conserved quantities: proved, searched, monitored.")
 @width_options(2, 1)
 @convention_options
 @click.option(
@@ -813,7 +868,7 @@ def invariants(context: click.Context, /, **arguments: Any) -> None:
         click.echo(invariants_report.as_text(report, _TABLE_ROWS))
 
 
-@cli.command("list")
+@cli.command("list", short_help="What is derived, and whether it can be loaded.")
 @generated_option
 @json_option
 def list_systems(generated: Path, as_json: bool) -> None:
@@ -835,10 +890,74 @@ def list_systems(generated: Path, as_json: bool) -> None:
         click.echo(catalogue.line(system))
 
 
+@cli.command(short_help="Check the installation and say what to do.")
+@generated_option
+@click.option("--trial", is_flag=True, help="Also integrate a small system, alone and in vector code.")
+@json_option
+def doctor(generated: Path, trial: bool, as_json: bool) -> int:
+    """Check versions, processor, threads, folders and terminal; exit code 1 if there is a problem.
+
+    \b
+    Examples:
+      cli doctor
+      cli doctor --trial --json                    for a report of a problem
+    """
+    with warnings.catch_warnings():
+        # Why: what the cache has to warn of is a line of the report.
+        warnings.simplefilter("ignore")
+        from runtime import doctor as examination
+
+        checks = examination.examine(generated, trial)
+    if as_json:
+        click.echo(json.dumps(examination.as_json(checks), indent=1))
+    else:
+        for check in checks:
+            status = colour(f"{check.status:<8}", _COLOURS[check.status])
+            click.echo(f"{status} {check.name}: {check.found}")
+            if check.next:
+                click.echo(f"{'':8}   next: {check.next}")
+    return EXIT_FAILURE if examination.worst(checks) == "problem" else 0
+
+
+@cli.command(short_help="Print a script that completes commands and options.")
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print a script that lets a shell complete commands, options and their values.
+
+    \b
+    Examples:
+      eval "$(cli completion bash)"                in ~/.bashrc
+      eval "$(cli completion zsh)"                 in ~/.zshrc, after compinit
+      cli completion fish | source                 in ~/.config/fish/config.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None
+    # Why not source(): it would run the shell to ask for its version.
+    for program in (PROGRAM, OTHER_PROGRAM):
+        script = found(cli, {}, program, COMPLETION_VARIABLE)
+        click.echo(script.source_template % script.source_vars())
+
+
+_COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
+
+
+def coloured(stream: Any) -> bool:
+    """Whether a stream takes colours: a terminal, without NO_COLOR (no-color.org) or TERM=dumb."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def colour(text: str, name: str) -> str:
+    """Text for stdout, in a colour where that is wanted."""
+    return click.style(text, fg=name) if coloured(sys.stdout) else text
+
+
 @contextlib.contextmanager
 def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A function of (finished, all) that draws a bar on stderr, if that is a terminal."""
-    hidden = quiet or not sys.stderr.isatty()
+    """A function of (finished, all) that draws a bar on stderr, if that is a terminal that can."""
+    # Why not on a dumb terminal: the bar hides the cursor and returns to the start of its line.
+    hidden = quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb"
     with click.progressbar(length=1, label=label, file=sys.stderr, hidden=hidden) as bar:
 
         def update(finished: int, total: int) -> None:
@@ -877,10 +996,17 @@ def fail(message: str, code: int) -> int:
     return code
 
 
+def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning as one line on stderr, without the place in the source."""
+    say(False, f"{PROGRAM}: warning: {' '.join(str(message).split())}")
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Every error is one line on stderr."""
     try:
-        result = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        result = cli.main(
+            arguments, prog_name=PROGRAM, complete_var=COMPLETION_VARIABLE, standalone_mode=False
+        )
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.MissingParameter as error:
@@ -890,7 +1016,10 @@ def run(arguments: list[str] | None = None) -> int:
         return fail(f"{name.upper() if positional else name}: is missing", EXIT_USAGE)
     except click.BadParameter as error:
         option = error.param.opts[-1] if error.param and error.param.opts else "argument"
-        return fail(f"{option}: {error.message}", EXIT_USAGE)
+        return fail(f"{option}: {(error.message or error.format_message()).rstrip('.')}", EXIT_USAGE)
+    except click.UsageError as error:
+        hint = f"; see `{error.ctx.command_path} --help`" if error.ctx else ""
+        return fail(error.format_message().rstrip(".") + hint, EXIT_USAGE)
     except click.ClickException as error:
         return fail(error.format_message(), EXIT_USAGE)
     except (click.Abort, KeyboardInterrupt):
@@ -899,6 +1028,11 @@ def run(arguments: list[str] | None = None) -> int:
         # Why: the reader of the pipe has what it wanted; Python must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILURE
+    except ImportError as error:
+        missing = error.name or str(error)
+        return fail(
+            f"{missing} cannot be imported: pip install --force-reinstall overlap-ode", EXIT_FAILURE
+        )
     except Exception as error:
         from derive.errors import one_line
         from runtime.errors import InputError, LoadError
@@ -917,6 +1051,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 def main() -> None:
     """Entry point of the console scripts."""
+    warnings.showwarning = warn
     sys.exit(run())
 
 

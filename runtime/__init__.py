@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from runtime.analysis.plateau import plateau
     from runtime.analysis.riccati import gradient_flow
     from runtime.analysis.stability import largest_stable_eta, solution_spectrum
+    from runtime.conventions import Convention, readout_free, rescaled_time, saad_solla
     from runtime.ensemble import integrate_ensemble
     from runtime.sector import SectorStart, integrate_sector, load_sector, sector_overlaps
     from runtime.sgd.comparison import compare
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METHODS",
+    "Convention",
     "InputError",
     "LoadError",
     "OverlapSampler",
@@ -51,7 +53,10 @@ __all__ = [
     "overlaps_from_file",
     "plateau",
     "random_overlaps",
+    "readout_free",
+    "rescaled_time",
     "run_sweep",
+    "saad_solla",
     "save_netcdf",
     "sector_overlaps",
     "simulate",
@@ -62,6 +67,7 @@ __all__ = [
 # Why not imported above: a new installation would compile the ensemble engine, some seconds,
 # for a single trajectory.
 _ON_DEMAND = {
+    "Convention": "runtime.conventions",
     "SectorStart": "runtime.sector",
     "closed_form": "runtime.analysis.closed_form",
     "closest_solution": "runtime.analysis.bias",
@@ -77,6 +83,9 @@ _ON_DEMAND = {
     "load_sector": "runtime.sector",
     "merge_sweep": "runtime.sweep.command",
     "plateau": "runtime.analysis.plateau",
+    "readout_free": "runtime.conventions",
+    "rescaled_time": "runtime.conventions",
+    "saad_solla": "runtime.conventions",
     "run_sweep": "runtime.sweep.command",
     "sector_overlaps": "runtime.sector",
     "simulate": "runtime.sgd.simulation",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import runtime
 from derive.model import Model
-from runtime import states
+from runtime import states, tables
 from runtime.errors import InputError
 from runtime.integrate import Problem, integrate_problem
 from runtime.options import (
@@ -54,7 +54,7 @@ def integrate(
     run.attrs.update(origin)
     write_files(run, arguments, say, plot_trajectory)
     if run["status"].item() != "ok":
-        say(f"stopped at alpha = {run['alpha_end'].item():.6g}: {run['status'].item()}")
+        say(tables.stopped_line(run))
     return run
 
 

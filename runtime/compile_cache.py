@@ -51,7 +51,7 @@ def _temporary_root() -> Path:
     return folder
 
 
-def _problem(folder: Path) -> str | None:
+def problem_with(folder: Path) -> str | None:
     """Why compiled code must not be kept in `folder`; None if it may."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -69,11 +69,15 @@ def _problem(folder: Path) -> str | None:
 
 @lru_cache(maxsize=8)
 def _usable_root(root: Path) -> Path:
-    problem = _problem(root)
+    problem = problem_with(root)
     if problem is None:
         return root
     # Why only a warning: everything works, each process just compiles anew.
-    warnings.warn(f"the cache folder {root} {problem}; compiled code is not kept", stacklevel=2)
+    warnings.warn(
+        f"the cache folder {root} {problem}; compiled code is not kept:"
+        f" set {ENVIRONMENT} to a private folder",
+        stacklevel=2,
+    )
     return _temporary_root()
 
 

@@ -79,7 +79,7 @@ def check_output(path: str | Path, suffixes: tuple[str, ...], option: str = "out
         raise InputError(option, f"{target} is a symbolic link that leads nowhere") from None
     folder = target.parent
     if not folder.is_dir():
-        raise InputError(option, f"{folder} is not an existing folder")
+        raise InputError(option, f"{str(folder)!r} is not an existing folder: make it first")
     if target.is_dir():
         raise InputError(option, f"{target} is a folder")
     if target.exists() and not target.is_file():

@@ -21,6 +21,8 @@ SMALLEST_RTOL = 1e-14
 _SYMMETRY_TOLERANCE = 1e-8
 _EIGENVALUE_TOLERANCE = 1e-6
 _CHECKED_TOGETHER = 4096
+# Numbers from here on are easier to read as powers.
+_LONG = 10**7
 
 
 def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bool = False) -> float:
@@ -48,8 +50,17 @@ def whole_number(option: str, value: Any, least: int, largest: int) -> int:
     except TypeError:
         number = None
     if number is None or not least <= number <= largest:
-        raise InputError(option, f"{value!r} is not an integer from {least} to {largest}")
+        raise InputError(option, f"{value!r} is not an integer from {least} to {_readable(largest)}")
     return number
+
+
+def _readable(number: int) -> str:
+    """Large powers of ten and two as such."""
+    for base in (10, 2):
+        exponent = round(math.log(number, base)) if number >= _LONG else 0
+        if exponent and base**exponent - number in (0, 1):
+            return f"{base}^{exponent}" if base**exponent == number else f"{base}^{exponent} - 1"
+    return str(number)
 
 
 def dimensions(option: str, value: ArrayLike) -> int:
@@ -194,5 +205,8 @@ def output_times(alpha: ArrayLike) -> Array:
         raise InputError("alpha", "has no times")
     times = real_array("alpha", alpha, (count,))
     if times[0] < 0.0 or np.any(np.diff(times) <= 0.0):
-        raise InputError("alpha", "times must be 0 or more and strictly ascending")
+        wrong = times[:1] if times[0] < 0.0 else times[1:][np.diff(times) <= 0.0]
+        raise InputError(
+            "alpha", f"{wrong[0]:g} is out of place: times are 0 or more and strictly ascending"
+        )
     return times

@@ -26,7 +26,8 @@ def as_json(run: xarray.Dataset) -> dict[str, Any]:
 
     variables = {str(name): plain(variable.values.tolist()) for name, variable in run.data_vars.items()}
     attributes = {
-        str(name): value.item() if hasattr(value, "item") else value for name, value in run.attrs.items()
+        str(name): plain(value.item() if hasattr(value, "item") else value)
+        for name, value in run.attrs.items()
     }
     # Of indices the place in a list says as much.
     coordinates = {
@@ -46,6 +47,16 @@ def status_line(run: xarray.Dataset) -> str:
         f"status {run['status'].item()}, {run['steps'].item()} steps, "
         f"{run['evaluations'].item()} evaluations, {run.attrs['method']}"
     )
+
+
+# What helps against each way to stop early.
+_REMEDIES = {"diverged": "a smaller --eta may help", "step_too_small": "a larger --rtol may help"}
+
+
+def stopped_line(run: xarray.Dataset) -> str:
+    """Where and why a trajectory ended early, and what to try."""
+    status = run["status"].item()
+    return f"stopped at alpha = {run['alpha_end'].item():.6g}: {status}; {_REMEDIES[status]}"
 
 
 def _counted(runs: xarray.Dataset) -> str:

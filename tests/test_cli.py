@@ -472,30 +472,3 @@ def test_running_the_file_and_a_second_process_that_does_not_compile(tmp_path):
     assert (first.returncode, first.stderr) == (0, "")
     second = process("integrate", "--p", "1", "--pstar", "1", "--eta", "0.1", cwd=tmp_path)
     assert second.stdout == first.stdout
-
-
-# --- the README --------------------------------------------------------------------------
-
-
-def _blocks(language: str) -> list[str]:
-    text = (ROOT / "README.md").read_text()
-    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
-
-
-def test_the_readme_s_python_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (block,) = _blocks("python")
-    exec(compile(block, "README.md", "exec"), {})  # noqa: S102
-    assert "polynomial identity" in capsys.readouterr().out
-
-
-def test_the_readme_s_commands_run(call):
-    setup, tests, tour = _blocks("sh")
-    commands = [part for part in setup.split("&&") if ".venv/bin/cli" in part]
-    commands += tour.strip().splitlines()
-    assert len(commands) == 18
-    assert "pytest" in tests
-    for command in commands:
-        words = shlex.split(command.replace(".venv/bin/", ""), comments=True)
-        assert words[0] == "cli"
-        assert call(shlex.join(words[1:]))[0] == 0

@@ -106,7 +106,7 @@ def escape_times(
     """
     sizes = [states.whole_number("n", size, system.model.pstar, LARGEST_N) for size in n]
     if not sizes or np.any(np.diff(sizes) <= 0):
-        raise InputError("n", "needs ascending dimensions: 1000,10000,100000")
+        raise InputError("n", "needs ascending dimensions, such as 1000,10000,100000")
     single = states.dimensions("eta", eta) == 0
     given = [eta] if single else list(np.asarray(eta))
     rates = [states.real_number("eta", rate, least=0.0, strict=True) for rate in given]

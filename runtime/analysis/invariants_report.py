@@ -9,6 +9,7 @@ import numpy as np
 
 from derive.invariants import Darboux, Findings, Invariant, Law
 from derive.model import Model
+from derive.version import VERSION
 from runtime import tables
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def _drift_lines(monitors: xarray.Dataset, rows: int) -> list[str]:
 def as_json(report: Report) -> dict[str, Any]:
     """The same as plain values; polynomials as text."""
     result: dict[str, Any] = {
+        "version": f"overlap-ode {VERSION}",
         "model": report.model.to_dict(),
         "laws": [
             {"name": law.name, "statement": law.statement, "on": law.on}

@@ -39,9 +39,14 @@ def integrate(arguments: Mapping[str, Any], say: Callable[[str], None]) -> xarra
     system = load_sector(model, arguments["generated"])
     settings = {name: arguments[name] for name in _SETTINGS}
     run = integrate_sector(system, start, alpha=alpha, **settings)
+    run.attrs["q0"] = float(arguments["q0"])
+    if arguments["singular_values"] is None:
+        run.attrs |= {"seed": arguments["seed"], "ideal": float(arguments["ideal"])}
+    else:
+        run.attrs["singular_values"] = arguments["singular_values"]
     write_files(run, arguments, say, plot_sector)
     if run["status"].item() != "ok":
-        say(f"stopped at alpha = {run['alpha_end'].item():.6g}: {run['status'].item()}")
+        say(tables.stopped_line(run))
     return run
 
 
@@ -54,6 +59,9 @@ def _start(model: SectorModel, arguments: Mapping[str, Any]) -> SectorStart:
         except InputError as error:
             raise InputError("ideal" if error.option == "scale" else error.option, error.problem) from None
     m = np.asarray(values) if isinstance(values, list) else values
+    directions = min(p, model.pstar)
+    if np.ndim(m) == 1 and len(m) != directions:
+        raise InputError("singular_values", f"are {len(m)}, not one for all or {directions} = min(p, p*)")
     try:
         return SectorStart.from_singular_values(p, model.pstar, m, real_number("q0", q0))
     except InputError as error:

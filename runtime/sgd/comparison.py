@@ -129,6 +129,7 @@ def compare(
             result.attrs["verdict"] = "undecided"
         elif deviation > result.attrs["weights_allowed"] and result.attrs["verdict"] == "agree":
             result.attrs["verdict"] = "disagree"
+    result.attrs["title"] = f"SGD against the ODE of {model.name}"
     result.attrs |= {"trajectories": runs, "seed": seed, "version": f"overlap-ode {VERSION}"}
     return result
 
@@ -139,7 +140,7 @@ def checked(
     """Sizes, steps of the records at the smallest one, and runs; else InputError, as `compare`."""
     sizes = [states.whole_number("n", size, 1, LARGEST_N) for size in n]
     if len(sizes) < 2 or np.any(np.diff(sizes) <= 0):
-        raise InputError("n", "needs two or more ascending dimensions: 1000,2000,4000")
+        raise InputError("n", "needs two or more ascending dimensions, such as 1000,2000,4000")
     runs = states.whole_number("trajectories", trajectories, FEWEST_RUNS, 2**40)
     states.whole_number("seed", seed, 0, LARGEST_SEED)
     steps = recorded_steps(states.output_times(alpha), sizes[0])

@@ -54,7 +54,7 @@ def test_json_is_complete(call):
     code, out, err = call("invariants --p 1 --pstar 2 --flow gradient --degree 2 --json --quiet")
     assert (code, err) == (0, "")
     result = json.loads(out)
-    assert set(result) == {"model", "laws", "search"}
+    assert set(result) == {"version", "model", "laws", "search"}
     assert result["model"]["pstar"] == 2
     assert {"name", "statement", "on", "status", "reason"} == set(result["laws"][0])
     search = result["search"]

@@ -1,0 +1,247 @@
+"""Conventions: SGD and ODEs written down in each one, against converted runs of ours."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+import runtime
+from derive import Model
+from runtime import conventions
+from runtime.errors import InputError
+
+P, PSTAR, N, STEPS = 3, 2, 40, 300
+ETA, NOISE = 0.3, 0.05
+READOUT = {"mean": (1 / P, 1 / PSTAR), "sum": (1.0, 1.0), "sqrt": (P**-0.5, PSTAR**-0.5)}
+ACTIVATION = 0.5
+
+
+def our_step(W, B, x, noise, eta, readout, sphere):
+    """The step of the README, weights of order 1."""
+    a, b = READOUT[readout]
+    fields, labels = W @ x / np.sqrt(N), B @ x / np.sqrt(N)
+    e = a * np.sum(fields**2) - b * np.sum(labels**2) - noise
+    moved = W - eta * 2 * a * e * np.outer(fields, x) / np.sqrt(N)
+    return _renormalised(moved, W, sphere), 0.5 * e**2
+
+
+def saad_solla_step(J, B, x, noise, eta, sphere):
+    """J ← J + (η/N) δ ξ, δᵢ = g'(xᵢ)(ζ − σ), error ½(σ − ζ)²; weights of order 1/√N."""
+    fields, labels = J @ x, B @ x
+    error = ACTIVATION * np.sum(fields**2) - ACTIVATION * np.sum(labels**2) - noise
+    delta = 2 * ACTIVATION * fields * -error
+    return _renormalised(J + eta / N * np.outer(delta, x), J, sphere), 0.5 * error**2
+
+
+def readout_free_step(V, B, x, noise, eta, sphere):
+    """f = Σu², loss (f − y)²; weights of order 1."""
+    fields, labels = V @ x / np.sqrt(N), B @ x / np.sqrt(N)
+    error = np.sum(fields**2) - np.sum(labels**2) - noise
+    gradient = 2 * error * 2 * np.outer(fields, x) / np.sqrt(N)
+    return _renormalised(V - eta * gradient, V, sphere), error**2
+
+
+def _renormalised(moved, before, sphere):
+    if not sphere:
+        return moved
+    return (
+        moved * np.linalg.norm(before, axis=1, keepdims=True) / np.linalg.norm(moved, axis=1, keepdims=True)
+    )
+
+
+def convention_of(name, model):
+    if name == "saad-solla":
+        return conventions.saad_solla(model, activation=ACTIVATION)
+    return conventions.CONVENTIONS[name](model)
+
+
+@pytest.mark.parametrize("readout", ["mean", "sum", "sqrt"])
+@pytest.mark.parametrize("sphere", [False, True])
+@pytest.mark.parametrize("name", ["saad-solla", "readout-free"])
+def test_sgd_in_the_other_convention_takes_the_same_path(name, sphere, readout):
+    """Same inputs, converted weights: overlaps, errors and times agree to rounding, step by step."""
+    model = Model(P, PSTAR, readout=readout, constraint="sphere" if sphere else "free")
+    convention = convention_of(name, model)
+    # Weights of order 1/√N are those of order 1 over √N: overlaps are then without a factor 1/N.
+    size = np.sqrt(N) if name == "saad-solla" else 1.0
+    step = {"saad-solla": saad_solla_step, "readout-free": readout_free_step}[name]
+    generator = np.random.default_rng(1)
+    W, B = generator.standard_normal((P, N)), generator.standard_normal((PSTAR, N))
+    theirs, their_teacher = convention.student * W / size, convention.teacher * B / size
+    # The readout "sum" has larger gradients.
+    eta = ETA * {"mean": 1.0, "sum": 0.05, "sqrt": 0.2}[readout]
+    their_eta = convention.to(eta=eta)["eta"]
+    for _ in range(STEPS):
+        x, noise = generator.standard_normal(N), np.sqrt(NOISE) * generator.standard_normal()
+        W, loss = our_step(W, B, x, noise, eta, readout, sphere)
+        theirs, their_loss = step(theirs, their_teacher, x, noise, their_eta, sphere)
+        assert their_loss == pytest.approx(convention.to(loss=loss)["loss"], rel=1e-8, abs=1e-12)
+    ours = convention.to(Q=W @ W.T / N, R=W @ B.T / N, T=B @ B.T / N)
+    unit = size**2 / N
+    np.testing.assert_allclose(unit * theirs @ theirs.T, ours["Q"], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(unit * theirs @ their_teacher.T, ours["R"], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(unit * their_teacher @ their_teacher.T, ours["T"], rtol=1e-12)
+
+
+# --- the ODEs, written once more from fourth and sixth moments -----------------------------
+
+
+def moments(C, weights, noise):
+    """E[e z zᵀ] and E[e² z zᵀ] for e = Σ weights z² − n, by an exact Gauss-Hermite rule."""
+    nodes, probabilities = np.polynomial.hermite_e.hermegauss(4)
+    probabilities = probabilities / probabilities.sum()
+    points = np.array(list(itertools.product(nodes, repeat=len(C))))
+    share = np.prod(np.array(list(itertools.product(probabilities, repeat=len(C)))), axis=1)
+    z = points @ np.linalg.cholesky(C).T
+    e = z**2 @ weights
+    first = np.einsum("m,m,mi,mj->ij", share, e, z, z)
+    second = np.einsum("m,m,mi,mj->ij", share, e**2 + noise, z, z)
+    return first, second
+
+
+def solve(derivative, Q, R, times):
+    """Q and R at the times; `derivative(C)` gives dQ and dR."""
+    shape, count = R.shape, Q.size
+
+    def flat(_, y):
+        return np.concatenate(
+            [part.ravel() for part in derivative(y[:count].reshape(Q.shape), y[count:].reshape(shape))]
+        )
+
+    start = np.concatenate([Q.ravel(), R.ravel()])
+    found = solve_ivp(flat, (times[0], times[-1]), start, "DOP853", times, rtol=1e-9, atol=1e-12)
+    return found.y[:count].T.reshape(-1, *Q.shape), found.y[count:].T.reshape(-1, *shape)
+
+
+def joint(Q, R, T):
+    return np.block([[Q, R], [R.T, T]])
+
+
+@pytest.fixture(scope="module")
+def start():
+    generator = np.random.default_rng(3)
+    weights = generator.standard_normal((P + PSTAR, 12)) / np.sqrt(12)
+    C = weights @ weights.T
+    return C[:P, :P], C[:P, P:], C[P:, P:]
+
+
+@pytest.mark.parametrize("flow", ["sgd", "gradient"])
+@pytest.mark.parametrize("name", ["saad-solla", "readout-free", "rescaled-time"])
+def test_odes_in_the_other_convention_give_the_converted_run(system_of, start, name, flow):
+    """Only the derivative below is written in their convention; all else is `to` and `dataset`."""
+    system = system_of(P, PSTAR, teacher="general", flow=flow)
+    Q, R, T = start
+    alpha = np.array([0.0, 2.0, 10.0])
+    run = runtime.integrate(
+        system, Q, R, T=T, eta=ETA, label_noise=NOISE, alpha=alpha, rtol=1e-10, atol=1e-12
+    )
+    convention = convention_of(name, system.model)
+    theirs = convention.to(Q=Q, R=R, T=T, eta=ETA, label_noise=NOISE, time=alpha)
+    eta, noise = theirs["eta"], theirs["label_noise"]
+    sgd = flow == "sgd"
+
+    def saad_solla(q, r):
+        # dR = η⟨δ y⟩, dQ = η⟨δ x⟩ + η⟨x δ⟩ + η²⟨δ δ⟩ with δ = −2γ x e.
+        first, second = moments(
+            joint(q, r, theirs["T"]), np.repeat([ACTIVATION, -ACTIVATION], [P, PSTAR]), noise
+        )
+        delta = -2 * ACTIVATION
+        drift = 2 * eta * delta * first[:P, :P] + sgd * eta**2 * delta**2 * second[:P, :P]
+        return drift, eta * delta * first[:P, P:]
+
+    def readout_free(q, r):
+        # v ← v − 4η e u x/√N.
+        first, second = moments(joint(q, r, theirs["T"]), np.repeat([1.0, -1.0], [P, PSTAR]), noise)
+        drift = -8 * eta * first[:P, :P] + sgd * 16 * eta**2 * second[:P, :P]
+        return drift, -4 * eta * first[:P, P:]
+
+    def rescaled_time(q, r):
+        # With the mean readout dQ/dt = −4 E[e λλᵀ] + (4η/p) E[e² λλᵀ].
+        first, second = moments(joint(q, r, theirs["T"]), np.repeat([1 / P, -1 / PSTAR], [P, PSTAR]), noise)
+        return -4 * first[:P, :P] + sgd * 4 * eta / P * second[:P, :P], -2 * first[:P, P:]
+
+    derivative = {"saad-solla": saad_solla, "readout-free": readout_free, "rescaled-time": rescaled_time}[
+        name
+    ]
+    found_q, found_r = solve(derivative, theirs["Q"], theirs["R"], theirs["time"])
+    expected = convention.dataset(run)
+    np.testing.assert_allclose(expected["time"], theirs["time"])
+    np.testing.assert_allclose(found_q, expected["Q"], rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(found_r, expected["R"], rtol=1e-6, atol=1e-8)
+    # Their loss, from their own error: ½⟨(σ − ζ)²⟩, ⟨(f − y)²⟩, ½⟨(f − y)²⟩, without label noise.
+    own = {"saad-solla": (ACTIVATION, ACTIVATION, 0.5), "readout-free": (1, 1, 1.0)}
+    a, b, half = own.get(name, (1 / P, 1 / PSTAR, 0.5))
+    C = joint(found_q[-1], found_r[-1], theirs["T"])
+    D = np.diag(np.repeat([a, -b], [P, PSTAR]))
+    loss = half * (np.trace(D @ C) ** 2 + 2 * np.trace(D @ C @ D @ C))
+    assert loss == pytest.approx(expected["loss"].values[-1], rel=1e-5)
+    assert expected.attrs["convention"] == name
+    assert expected.attrs["eta"] == eta
+
+
+# --- the interface -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", conventions.CONVENTIONS)
+def test_from_is_the_inverse_of_to(name):
+    convention = conventions.CONVENTIONS[name](Model(4, 2, readout="sqrt"))
+    generator = np.random.default_rng(0)
+    ours = {quantity: generator.uniform(0.1, 1.0, (2, 2)) for quantity in conventions.QUANTITIES}
+    ours["eta"] = 0.3
+    there = convention.to(**ours)
+    back = convention.from_(**there)
+    for quantity, value in ours.items():
+        np.testing.assert_allclose(back[quantity], value, rtol=1e-14)
+    assert isinstance(back["eta"], float)
+
+
+def test_readout_sum_is_the_soft_committee_machine():
+    convention = conventions.saad_solla(Model(3, 2, readout="sum"))
+    values = {"Q": np.eye(3), "R": np.ones((3, 2)), "T": np.eye(2), "eta": 0.2, "time": 5.0, "loss": 1.5}
+    for name, value in convention.to(**values).items():
+        np.testing.assert_array_equal(value, values[name])
+
+
+def test_rates_and_times_of_the_plateau():
+    """In the rescaled time the escape rate of gradient flow, 4abη, is 4/p* for any p and η."""
+    for p, eta in ((2, 0.1), (7, 0.5)):
+        convention = conventions.rescaled_time(Model(p, 3))
+        assert convention.to(rate=4 * eta / (p * 3), eta=eta)["rate"] == pytest.approx(4 / 3)
+        assert convention.to(time=p / eta, eta=eta)["time"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "option"),
+    [
+        ({"time": 1.0}, "eta"),
+        ({"rate": 1.0}, "eta"),
+        ({"alpha": 1.0}, "alpha"),
+        ({"Q": "x"}, "Q"),
+        ({"Q": None}, "Q"),
+    ],
+)
+def test_what_cannot_be_converted_is_named(values, option):
+    convention = conventions.rescaled_time(Model(2, 1))
+    for convert in (convention.to, convention.from_):
+        with pytest.raises(InputError) as caught:
+            convert(**values)
+        assert caught.value.option == option
+
+
+def test_activations_must_be_positive():
+    with pytest.raises(InputError, match="activation"):
+        conventions.saad_solla(Model(2, 1), activation=0.0)
+
+
+def test_runs_of_another_model_or_of_many_are_refused(system_of):
+    system = system_of(2, 1)
+    Q, R = runtime.random_overlaps(2, 1, n=1000)
+    run = runtime.integrate(system, Q, R, eta=0.4, alpha=[0.0, 1.0])
+    with pytest.raises(InputError, match="pstar"):
+        conventions.readout_free(Model(2, 2)).dataset(run)
+    runs = run.expand_dims("trajectory")
+    with pytest.raises(InputError, match="single trajectory"):
+        conventions.readout_free(Model(2, 1)).dataset(runs)

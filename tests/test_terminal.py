@@ -1,0 +1,268 @@
+"""What meets the eye: help, completion, colours, progress bars, warnings."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import resource
+import select
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import click
+import pytest
+
+import cli
+from runtime.integrate import METHODS
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = [name for name in cli.cli.commands if name != "completion"]
+# From Enter to the prompt this feels immediate; mostly the start of Python.
+LONGEST_HELP = 0.3
+
+
+def in_a_terminal(line: str, folder: Path, **environment: str) -> str:
+    """The output of a command line in a terminal of its own."""
+    primary, secondary = pty.openpty()
+    words = [sys.executable, str(ROOT / "cli.py"), *line.split()]
+    variables = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    running = subprocess.Popen(
+        words, stdin=secondary, stdout=secondary, stderr=secondary, cwd=folder, env=variables | environment
+    )
+    os.close(secondary)
+    shown = b""
+    deadline = time.monotonic() + 120
+    try:
+        while time.monotonic() < deadline:
+            if not select.select([primary], [], [], 1.0)[0]:
+                continue
+            try:
+                piece = os.read(primary, 4096)
+            except OSError:  # how Linux says that the other side has closed
+                break
+            if not piece:
+                break
+            shown += piece
+    finally:
+        running.kill()
+        running.wait()
+        os.close(primary)
+    return shown.decode()
+
+
+# --- help ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", cli.cli.commands)
+def test_every_command_has_a_short_line_and_examples_that_parse(call, command):
+    code, out, _ = call(f"{command} --help")
+    assert code == 0
+    examples = re.findall(r"^    .*?\bcli ([a-z]+) ?(.*?)(?:\)|\||   |$)", out, re.MULTILINE)
+    assert examples
+    for name, arguments in examples:
+        assert name == command
+        cli.cli.commands[name].make_context(name, shlex.split(arguments))
+
+
+@pytest.mark.parametrize("command", cli.cli.commands)
+def test_every_option_is_explained_in_a_sentence(command):
+    for option in cli.cli.commands[command].params:
+        if isinstance(option, click.Option):
+            sentence = (option.help or "").split("  [default")[0]
+            assert sentence.endswith("."), (option.name, option.help)
+
+
+def test_the_list_of_commands_is_in_order_and_not_cut_short(call):
+    _, out, _ = call("--help")
+    lines = out.split("Commands:\n")[1].split("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in lines] == list(cli.cli.commands)
+    assert not any(line.endswith("...") for line in lines)
+    assert "completion" in out.rsplit("\n\n", 1)[-1]
+
+
+def test_help_is_immediate():
+    """The processor time of the best of several: the machine may be busy."""
+    times = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, str(ROOT / "cli.py"), "--help"], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    assert min(times) < LONGEST_HELP
+
+
+# --- completion ------------------------------------------------------------------------------
+
+
+def completed(words: str, count: int) -> list[str]:
+    variables = {"COMP_WORDS": words, "COMP_CWORD": str(count), cli.COMPLETION_VARIABLE: "bash_complete"}
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "cli.py")],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return [line.split(",", 1)[1] for line in result.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("words", "count", "expected"),
+    [
+        ("cli int", 1, ["integrate"]),
+        ("cli integrate --met", 2, ["--method"]),
+        ("cli integrate --method scipy:L", 3, ["scipy:LSODA"]),
+        ("cli derive --constraint ", 3, ["free", "sphere"]),
+        ("cli completion z", 2, ["zsh"]),
+    ],
+)
+def test_commands_options_and_values_are_completed(words, count, expected):
+    assert completed(words, count) == expected
+
+
+def test_methods_offered_are_those_there_are():
+    assert (*cli.METHODS, *(f"scipy:{name}" for name in cli.SCIPY_METHODS)) == METHODS
+
+
+def test_the_script_works_in_bash(call, tmp_path):
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("no bash")
+    program = tmp_path / "cli"
+    program.write_text(f'#!{bash}\nexec "{sys.executable}" "{ROOT / "cli.py"}" "$@"\n')
+    program.chmod(0o755)
+    _, script, _ = call("completion bash")
+    ask = 'COMP_WORDS=(cli ensem); COMP_CWORD=1; _cli_completion cli; echo "${COMPREPLY[@]}"'
+    result = subprocess.run(
+        [bash, "--norc", "-c", f"{script}\n{ask}"],
+        env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.stdout.strip() == "ensemble", result.stderr
+
+
+@pytest.mark.parametrize("shell", cli.SHELLS)
+def test_scripts_serve_both_names_of_the_program(call, shell):
+    code, out, err = call(f"completion {shell}")
+    assert (code, err) == (0, "")
+    assert out.count(cli.COMPLETION_VARIABLE) == 2
+    assert "overlap-ode" in out
+    program = shutil.which(shell)
+    if program and shell != "fish":
+        subprocess.run([program, "-n"], input=out, text=True, check=True, timeout=60)
+
+
+def test_an_unknown_shell_or_none_is_one_line(call):
+    for line in ("completion", "completion powershell"):
+        code, out, err = call(line)
+        assert (code, out) == (2, "")
+        assert "bash" in err
+        assert err.count("\n") == 1
+
+
+# --- colours and live lines ------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colours_in_a_real_terminal(tmp_path):
+    assert "\x1b[32mok" in in_a_terminal("doctor", tmp_path, TERM="xterm")
+
+
+@pytest.mark.parametrize(
+    ("variables", "wanted"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "xterm", "NO_COLOR": ""}, True),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, False),
+        ({"TERM": "dumb"}, False),
+    ],
+)
+def test_colours_only_where_they_are_wanted(monkeypatch, variables, wanted):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert cli.colour("ok", "green") == ("\x1b[32mok\x1b[0m" if wanted else "ok")
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert cli.colour("ok", "green") == "ok"
+
+
+@pytest.mark.parametrize(("kind", "drawn"), [("xterm", True), ("dumb", False)])
+def test_progress_bars_only_where_they_can_be_drawn(monkeypatch, kind, drawn):
+    monkeypatch.setenv("TERM", kind)
+    for quiet in (False, True):
+        shown = Terminal()
+        monkeypatch.setattr(sys, "stderr", shown)
+        with cli.progress_bar("trajectories", quiet) as progress:
+            progress(1, 2)
+        assert ("trajectories" in shown.getvalue()) == (drawn and not quiet)
+        if not drawn:
+            assert shown.getvalue() == ""
+
+
+# --- warnings and hints ----------------------------------------------------------------------
+
+
+def test_warnings_are_one_line_without_source(capsys):
+    cli.warn(UserWarning("the cache\nis gone"), UserWarning, "file.py", 3)
+    assert capsys.readouterr().err == "cli: warning: the cache is gone\n"
+
+
+def test_main_installs_them(monkeypatch):
+    before = warnings.showwarning
+    monkeypatch.setattr(cli, "run", lambda: 0)
+    try:
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert warnings.showwarning is cli.warn
+    finally:
+        warnings.showwarning = before
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("nonsense", "see `cli --help`"),
+        ("integrate --nonsense", "see `cli integrate --help`"),
+        ("integrate extra", "see `cli integrate --help`"),
+        ("integrate --out no/run.nc", "make it first"),
+        ("integrate --alpha 1,3,2", "2 is out of place"),
+        ("integrate --seed -1", "from 0 to 2^63 - 1"),
+        ("integrate --n 1", "from 2 to 10^18"),
+        ("sector --singular-values 1,2,3", "one for all or 2"),
+    ],
+)
+def test_errors_say_what_to_do(call, line, hint):
+    code, _, err = call(line)
+    assert code == 2
+    assert hint in err
+    assert err.count("\n") == 1
+
+
+def test_a_missing_package_is_one_line(call, monkeypatch):
+    def missing(**_: object) -> None:
+        raise ImportError("no", name="xarray")
+
+    monkeypatch.setattr(cli.cli.commands["list"], "callback", missing)
+    code, _, err = call("list")
+    assert (code, err) == (1, "cli: xarray cannot be imported: pip install --force-reinstall overlap-ode\n")
+
+
+def test_a_diverging_trajectory_says_what_may_help(call):
+    _, _, err = call("integrate --p 1 --pstar 1 --eta 50")
+    assert "a smaller --eta may help" in err
