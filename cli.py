@@ -732,7 +732,7 @@ swept_options = options(
 )
 
 
-@cli.command()
+@cli.command(short_help="Every combination of parameters, on many workers.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the sweep.")
 @click.option("--job", help="ode, ensemble, chain or escape.  [default: ode]")
@@ -784,7 +784,7 @@ def sweep(status: bool, dry_run: bool, as_json: bool, **arguments: Any) -> int:
     return fail(command.failure(result), EXIT_FAILURE) if result.failed else 0
 
 
-@cli.command()
+@cli.command(short_help="Make one dataset of a sweep.")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Write to this .nc file.")
 @click.option("--partial", is_flag=True, help="Also if tasks are missing: they are NaN.")
@@ -1010,10 +1010,12 @@ def run(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.MissingParameter as error:
-        missing = error.param
-        positional = missing is None or isinstance(missing, click.Argument)
-        name = missing.opts[-1] if missing else "argument"
-        return fail(f"{name.upper() if positional else name}: is missing", EXIT_USAGE)
+        parameter = error.param
+        positional = parameter is None or isinstance(parameter, click.Argument)
+        name = parameter.opts[-1] if parameter else "argument"
+        allowed = parameter.type if parameter else None
+        choice = f"; one of {', '.join(allowed.choices)}" if isinstance(allowed, click.Choice) else ""
+        return fail(f"{name.upper() if positional else name}: is missing{choice}", EXIT_USAGE)
     except click.BadParameter as error:
         option = error.param.opts[-1] if error.param and error.param.opts else "argument"
         return fail(f"{option}: {(error.message or error.format_message()).rstrip('.')}", EXIT_USAGE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import locale
 import os
 import platform
@@ -168,7 +167,7 @@ def _installed(name: str) -> bool:
     try:
         metadata.version(name)
     except metadata.PackageNotFoundError:
-        return importlib.util.find_spec(name) is not None
+        return False
     return True
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Languages of fences: what is run, what it must print, and what is only shown.
-EXECUTED, EXPECTED, SHOWN = ("sh", "python"), ("text",), ("math", "json", "tex", "ini")
+EXECUTED, EXPECTED, SHOWN = ("sh", "python"), ("text",), ("math", "json", "tex", "ini", "toml")
 
 _FENCE = re.compile(r"^```(.*)$")
 _MARK = re.compile(r"^<!-- slow: (.*?)(?:; instead: (.*?))? -->$")

@@ -24,7 +24,7 @@ PAGES = {page.name: page for page in doc_pages.PAGES}
 BLOCKS = {name: doc_pages.blocks_of(page) for name, page in PAGES.items()}
 RUNNING = [name for name, blocks in BLOCKS.items() if any(b.language in doc_pages.EXECUTED for b in blocks)]
 # Blocks that take minutes, need another machine or another shell; all others run as they stand.
-SLOW = 4
+SLOW = 6
 # What needs a shell: all but commands with && between them.
 _SHELL = re.compile(r"[|<>;$`(){}*?~]|^for |^export ")
 LONGEST_COMMAND = 120

@@ -53,6 +53,10 @@ LINES = [
     f"invariants {SMALL} --degree 0",
     "invariants --p 1 --pstar 1 --flow gradient --degree 3 --quiet",
     "invariants --monitor run.nc --degree 1 --quiet",
+    "sweep --p 2 --pstar 1 --seed 0:2 --alpha 1 --quiet --out sweep --dry-run",
+    "sweep --p 2 --pstar 1 --seed 0:2 --alpha 1 --quiet --out sweep",
+    "sweep --out sweep --status",
+    "merge sweep --out sweep.nc",
     "list",
     "doctor",
 ]

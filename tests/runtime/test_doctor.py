@@ -96,7 +96,7 @@ def test_requirements_are_those_of_the_package():
     required = {name: oldest for name, oldest, extra in doctor.requirements() if extra is None}
     assert required["numba"] == "0.61"
     assert required["platformdirs"] == "4"
-    assert {extra for _, _, extra in doctor.requirements()} == {None, "bench", "test"}
+    assert {extra for _, _, extra in doctor.requirements()} == {None, "bench", "cluster", "test"}
 
 
 @pytest.mark.parametrize("restriction", jit.RESTRICTIONS)
