@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,14 +18,11 @@ from runtime.analysis.plateau import Plateau
 from runtime.analysis.reproduction.claims import Claim
 from runtime.analysis.stability import expected_zero_modes, solution_spectrum, zero_loss_solution
 from runtime.integrate import Problem, integrate_problem
-from runtime.report.numbers import counted
 from runtime.states import Array
 from runtime.system import System
 
 if TYPE_CHECKING:
     import xarray
-
-    from derive.invariants import Law
 
 # Of the run with another solver, and what it may change of the largest loss.
 _TIGHTER, _LOSS_CHANGE = 1e-2, 1e-5
@@ -48,30 +46,16 @@ _ZERO_MODES = 1e-7
 LARGEST_JACOBIAN = 160
 
 
-def proof_claim(model: Model, proof: dict[str, object]) -> Claim:
+def proof_claim(model: Model, proof: dict[str, Any]) -> Claim:
     how = f"proof: {proof['method']}"
     return Claim(
         "two derivations",
         f"component moments and Wick pairings give the same equations ({how}; entries compared)",
         float(model.state_size + 1),
-        float(str(proof["compared"])),
+        float(proof["compared"]),
         None,
         0.0,
     )
-
-
-def law_claims(laws: list[Law]) -> Iterator[Claim]:
-    """That everything proved stays proved says nothing; that nothing is undecided does."""
-    if laws:
-        decided = sum(law.verdict.status in ("proved", "refuted") for law in laws)
-        yield Claim(
-            "conservation laws",
-            f"{counted(len(laws), 'law')} of overlap dynamics are proved or refuted exactly (how many)",
-            float(len(laws)),
-            float(decided),
-            None,
-            0.0,
-        )
 
 
 def plateau_claims(system: System, point: Plateau) -> Iterator[Claim]:
@@ -92,7 +76,12 @@ def plateau_claims(system: System, point: Plateau) -> Iterator[Claim]:
     for name, sentence, expression, found in (
         ("plateau norm", "the norm $q$ at the plateau is that of the closed form", closed.q, point.q),
         ("plateau loss", "the loss at the plateau is that of the closed form", closed.loss, point.loss),
-        ("plateau rate", "the rate of $R$ at the plateau is that of the closed form", closed.rate, point.rate),
+        (
+            "plateau rate",
+            "the rate of $R$ at the plateau is that of the closed form",
+            closed.rate,
+            point.rate,
+        ),
     ):
         expected = float(expression.subs(values))
         yield Claim(name, sentence, expected, found, None, _CLOSED_FORM * max(abs(expected), _scale(point)))
@@ -139,7 +128,8 @@ def run_claims(system: System, problem: Problem, run: xarray.Dataset) -> Iterato
     changes = np.abs(other["loss"].values - loss)
     yield Claim(
         "another solver",
-        f"`{name}` at a hundredth of the tolerances gives the same losses (largest change over largest loss)",
+        f"`{name}` at a hundredth of the tolerances gives the same losses (largest change over the"
+        " largest loss)",
         0.0,
         float(np.nanmax(changes)) / largest,
         None,
@@ -168,8 +158,6 @@ def run_claims(system: System, problem: Problem, run: xarray.Dataset) -> Iterato
 
 
 def _again(system: System, problem: Problem, method: str, rtol: float, atol: float) -> xarray.Dataset:
-    import dataclasses
-
     changed = dataclasses.replace(
         problem, method=method, rtol=max(rtol, _LEAST_RTOL), atol=max(atol, _LEAST_ATOL)
     )
@@ -260,6 +248,3 @@ def solution_claims(system: System, eta: float, T: Array | None) -> Iterator[Cla
         None,
         0.0,
     )
-
-
-Source = Callable[[], Iterator[Claim]]

@@ -40,5 +40,5 @@ def plain(value: float) -> str:
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:
-    """"1 student", "4 students"."""
+    """ "1 student", "4 students"."""
     return f"{integer(count)} {one if count == 1 else many or one + 's'}"
