@@ -188,7 +188,7 @@ def _drift_claims(system: System, problem: Problem) -> Iterator[Claim]:
             expected, measured = monitor.attrs["expected"], float(determined[-1])
         else:
             measured = float(np.max(np.abs(determined)))
-        allowed = _DRIFT_OF_K if name in _LOGARITHMIC else _DRIFT
+        allowed = _DRIFT_OF_K if name in _LOGARITHMIC else 0.0 if name == "rank" else _DRIFT
         if name == "K_rate":
             allowed *= expected
         yield Claim(

@@ -12,7 +12,7 @@ import numpy as np
 from derive.model import Model
 from runtime.analysis.critical_points import solution
 from runtime.analysis.hessian import Spectrum, hessian_spectrum
-from runtime.analysis.plateau import Plateau, plateau
+from runtime.analysis.plateau import NoPlateauError, Plateau, plateau
 from runtime.analysis.reproduction.claims import Claim
 from runtime.analysis.stability import WHERE, largest_stable_eta
 from runtime.errors import InputError
@@ -185,9 +185,11 @@ def _plateau(system: System, problem: Problem, general: Array | None) -> Plateau
     norms = np.diag(problem.Q0) if system.model.constraint == "sphere" else None
     try:
         return plateau(system, problem.eta, problem.label_noise, general, norms=norms)
-    except InputError as error:
-        name = {"eta": r"$\eta$ = ", "T": "$T$ "}.get(error.option, f"{error.option} ")
-        return Unavailable(f"There is no plateau here: {name}{error.problem}.")
+    except NoPlateauError as error:
+        if error.option == "eta":
+            problem = error.problem.replace(" has no plateau, ", " there is no plateau: ", 1)
+            return Unavailable(rf"With $\eta$ = {problem}.")
+        return Unavailable(f"There is no plateau: ${error.option}$ {error.problem.split(':')[0]}.")
 
 
 def _limit(system: System, where: str, problem: Problem, general: Array | None) -> float | Unavailable:
@@ -195,6 +197,8 @@ def _limit(system: System, where: str, problem: Problem, general: Array | None) 
     if where == "solution":
         if model.constraint == "sphere":
             return Unavailable("solutions on the sphere differ, and with them the rate")
+        if problem.label_noise > 0.0 and model.flow == "sgd":
+            return Unavailable("with label noise none of them is stationary")
         if model.state_size > checks.LARGEST_JACOBIAN:
             return Unavailable(f"not computed for more than {checks.LARGEST_JACOBIAN} order parameters")
     elif model.constraint == "sphere" and not np.allclose(np.diag(problem.Q0), 1.0):

@@ -141,8 +141,8 @@ def _overlap_words(alpha: Any, Q: Any, R: Any) -> str:
     norms = np.diagonal(Q, axis1=1, axis2=2)
     off = Q[-1][~np.eye(Q.shape[1], dtype=bool)]
     text = (
-        "Two line plots over the same time. Above: the largest overlap of a student with a teacher, in size,"
-        f" is {plain(np.max(np.abs(R[0])))} at the start and {plain(np.max(np.abs(R[-1])))} at"
+        "Two line plots over the same time. Above: the largest overlap of a student with a teacher is, in"
+        f" size, {plain(np.max(np.abs(R[0])))} at the start and {plain(np.max(np.abs(R[-1])))} at"
         f" alpha = {plain(alpha[-1])}. Below: norms of students are between"
         f" {plain(np.min(norms[0]))} and {plain(np.max(norms[0]))} at the start, and between"
         f" {plain(np.min(norms[-1]))} and {plain(np.max(norms[-1]))} at the end"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 _NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 _DISPLAY = re.compile(
@@ -20,6 +20,10 @@ _DISPLAY = re.compile(
 )
 _ROW_END = " \\\\\n"
 _THIN = "0.167em"
+# Rows of one table: browsers do not break it over printed pages.
+_LONGEST_TABLE = 18
+# Operators that stand between their neighbours without a space.
+_TIGHT = "*⊤/"
 _APPLY_FUNCTION = "\N{FUNCTION APPLICATION}"
 _WORD = re.compile(r"\\(?:mathrm|text)\{([^{}]*)\}")
 
@@ -47,9 +51,11 @@ def display(latex: str) -> Iterator[tuple[str, str]]:
         if match["heading"] is not None:
             yield "heading", inline(match["heading"].strip("$:").rstrip("$"))
         elif match["single"] is not None:
-            yield "equations", _text(_element(match["single"].strip()), display=True)
+            yield "equations", _text(_element(match["single"].strip(), "block"), display=True)
         else:
-            yield "equations", _text(_aligned(match["align"]), display=True)
+            lines = match["align"].split(_ROW_END)
+            for first in range(0, len(lines), _LONGEST_TABLE):
+                yield "equations", _text(_aligned(lines[first : first + _LONGEST_TABLE]), display=True)
     _nothing_between(latex[position:])
 
 
@@ -58,10 +64,10 @@ def _nothing_between(text: str) -> None:
         raise ConversionError(f"not understood between equations: {text.strip()[:60]!r}")
 
 
-def _aligned(body: str) -> ET.Element:
+def _aligned(lines: Sequence[str]) -> ET.Element:
     """The rows of an align* as a table of two columns, the second from its relation on."""
     table = ET.Element("mtable", {"class": "aligned", "displaystyle": "true", "columnalign": "right left"})
-    for line in body.split(_ROW_END):
+    for line in lines:
         left, separator, right = line.strip().partition("&")
         if not separator or "&" in right:
             raise ConversionError(f"not a line with one &: {line[:60]!r}")
@@ -69,19 +75,19 @@ def _aligned(body: str) -> ET.Element:
         for cell in (left, right):
             data = ET.SubElement(row, "mtd")
             if cell.strip():
-                data.append(_element(cell.strip()))
+                data.append(_element(cell.strip(), "block"))
     root = ET.Element("mrow")
     root.append(table)
     return root
 
 
-def _element(latex: str) -> ET.Element:
+def _element(latex: str, kind: str = "inline") -> ET.Element:
     """The ``<mrow>`` of one expression."""
     # Why only here: the other commands need no converter.
     from latex2mathml.converter import convert
 
     try:
-        root = ET.fromstring(convert(_WORD.sub(r"\\text{\1}", latex)))
+        root = ET.fromstring(convert(_WORD.sub(r"\\text{\1}", latex), display=kind))
     except Exception as error:
         raise ConversionError(f"{latex[:60]!r} is not converted: {error!r}") from error
     for element in root.iter():
@@ -111,20 +117,24 @@ def _name_functions(parent: ET.Element) -> None:
         apply = ET.Element("mo")
         apply.text = _APPLY_FUNCTION
         parent.insert(position + 1, apply)
-        if following is not None and (following.text or "") not in "([":
+        if following is not None and following.text not in ("(", "["):
             parent.insert(position + 2, ET.Element("mspace", {"width": _THIN}))
         if position > 0 and children[position - 1].tag != "mo":
             parent.insert(position, ET.Element("mspace", {"width": _THIN}))
 
 
 def _mark_signs(parent: ET.Element) -> None:
-    """A sign at the start or behind another operator belongs to its term: no space between."""
+    """Signs at the start or behind another operator belong to their terms: no space between."""
     before: ET.Element | None = None
     for child in parent:
         _mark_signs(child)
         opens = before is None or (before.tag == "mo" and before.text not in tuple(")]" + _APPLY_FUNCTION))
         if child.tag == "mo" and child.text in tuple("+−-") and opens and len(parent) > 1:
             child.set("form", "prefix")
+        if child.tag == "mo" and child.text in tuple(_TIGHT):
+            child.attrib.update({"lspace": "0", "rspace": "0"})
+        if child.text == "~":
+            child.text = "∼"
         before = child
 
 

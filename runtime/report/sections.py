@@ -88,8 +88,8 @@ def _summary(content: Content) -> Words:
     )
     who = counted(model.p, "student").capitalize() + norms
     task = (
-        f"{who} {verb} {counted(model.pstar, 'teacher')} ({model.teacher}) by {_DYNAMICS[model.flow]} with the"
-        rf" learning rate $\eta$ = {number(problem.eta)}{noise}."
+        f"{who} {verb} {counted(model.pstar, 'teacher')} ({model.teacher}) by {_DYNAMICS[model.flow]} with"
+        rf" the learning rate $\eta$ = {number(problem.eta)}{noise}."
     )
     odes = (
         f"In high dimension {counted(model.state_size, 'order parameter')} obey closed ODEs, which were"
@@ -253,7 +253,7 @@ def _equations(content: Content, source: str | None) -> Section:
 def _components(model: Model, where: Words) -> list[Block]:
     command = derive_command(model).replace("cli derive", "cli latex", 1) + " --form components"
     if model.state_size > COMPONENTS_SHOWN:
-        count = f"The {integer(model.state_size)} components are left out: at most {COMPONENTS_SHOWN} are shown."
+        count = f"The {integer(model.state_size)} components are left out, more than {COMPONENTS_SHOWN}."
         if model.state_size > COMPONENT_LIMIT:
             return [Paragraph((count, " This prints them:")), Command(command)]
         there = " of the generated folder, and this prints them:"

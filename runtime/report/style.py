@@ -89,11 +89,14 @@ nav ol { margin: 0; padding: 0; list-style: none; display: flex; flex-wrap: wrap
 .scroll { overflow-x: auto; margin: 0.75rem 0; padding: 0.15rem 0; }
 .equations math { margin: 0.5rem 0; }
 math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "Noto Sans Math", math; }
-math[display="block"] { font-size: 1.05em; }
+math { font-size: 1.08em; }
+math[display="block"] { width: max-content; margin-inline: 0.25rem; }
 mtable.aligned { margin-inline: 0; }
-mtable.aligned mtd { padding: 0.28em 0; text-align: left; }
-mtable.aligned mtd:first-child { text-align: right; padding-right: 0.28em; }
-table { border-collapse: collapse; font-size: 0.92rem; font-variant-numeric: tabular-nums; }
+mtable.aligned mtd { padding: 0.28em 0; text-align: left; text-align: -webkit-left; }
+mtable.aligned mtd:first-child { min-width: 2.6em; padding-right: 0.28em; text-align: right;
+  text-align: -webkit-right; }
+table { min-width: min(100%, 28rem); border-collapse: collapse; font-size: 0.92rem;
+  font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: 0.25rem 0 0.5rem; color: var(--faint); }
 th, td { padding: 0.35rem 0.75rem 0.35rem 0; text-align: left; vertical-align: baseline;
   border-bottom: 1px solid var(--rule); }
@@ -104,10 +107,11 @@ tbody th { font-weight: inherit; }
 .verdict-holds, .verdict-proved { color: var(--good); font-weight: 600; }
 .verdict-fails { color: var(--bad); font-weight: 600; }
 figure { margin: 1.25rem 0; }
-figure svg { display: block; width: 100%; min-width: 27rem; max-width: 44rem; height: auto; fill: var(--ink);
-  stroke-linejoin: round; stroke-linecap: butt; }
+figure svg { display: block; width: 100%; min-width: 27rem; max-width: 44rem; height: auto;
+  fill: var(--ink); stroke-linejoin: round; stroke-linecap: butt; }
 figcaption { color: var(--faint); font-size: 0.92rem; }
-dl { display: grid; grid-template-columns: minmax(9rem, max-content) 1fr; gap: 0.35rem 1.25rem; margin: 0.75rem 0; }
+dl { display: grid; grid-template-columns: minmax(9rem, max-content) 1fr; gap: 0.35rem 1.25rem;
+  margin: 0.75rem 0; }
 dt { color: var(--faint); }
 dd { margin: 0; overflow-wrap: anywhere; }
 code, pre { font: 0.9em/1.5 ui-monospace, "SFMono-Regular", Menlo, Consolas, monospace; }

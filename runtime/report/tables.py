@@ -108,8 +108,8 @@ def claims_table(claims: Sequence[Claim]) -> Table:
     rows = [
         [
             claim.claim,
-            number(claim.prediction, 8),
-            _measured(claim),
+            _value(claim, claim.prediction),
+            _value(claim, claim.measured),
             number(claim.allowed, 2),
             "holds" if claim.holds else "fails",
         ]
@@ -119,6 +119,8 @@ def claims_table(claims: Sequence[Claim]) -> Table:
     return _table("Checks of this very model, computed for this report.", columns, "tnnnt", rows)
 
 
-def _measured(claim: Claim) -> str:
-    """Of what should be zero two digits say enough."""
-    return number(claim.measured, 2 if claim.prediction == 0.0 else 8)
+def _value(claim: Claim, value: float) -> str:
+    """Numbers of things are exact; of what should be zero two digits say enough."""
+    if claim.allowed == 0.0 and value.is_integer():
+        return integer(int(value))
+    return number(value, 2 if claim.prediction == 0.0 else 8)

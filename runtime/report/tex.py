@@ -20,7 +20,8 @@ from runtime.report.blocks import (
     Words,
 )
 
-_ESCAPES = {
+# Why not fontenc T1 or textcomp: plain installations have bitmaps of these fonts only, or none.
+_PROSE = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
     "}": r"\}",
@@ -34,17 +35,23 @@ _ESCAPES = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "'": r"\textquotesingle{}",
-    "`": r"\textasciigrave{}",
-    "-": "{-}",
-    "–": r"\textendash{}",
+    '"': "''",
+    "–": "--",
     "…": r"\dots{}",
+    "−": "$-$",
+    "×": r"$\times$",
+    "∞": r"$\infty$",
     "\N{NARROW NO-BREAK SPACE}": r"\,",
+    **{
+        raised: rf"\textsuperscript{{{plain}}}"
+        for raised, plain in zip("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789", strict=True)
+    },
 }
-_PROSE = {**_ESCAPES, "'": "'", "-": "-"}
+# Straight quotes, where the typewriter font has them.
+_QUOTES = {"'": 13, "`": 18}
 # Characters of a word of code after which a line may break.
 _BREAKS = "/,=_. "
+_LONGEST_WORD = 40
 _HEADINGS = {1: "section", 2: "subsection"}
 _PAGE_WIDTH = r"\linewidth"
 
@@ -53,9 +60,6 @@ def tex(document: Document) -> str:
     """The whole file; figures are expected beside it as PDF under their names."""
     sections = "\n".join(line for section in document.sections for line in _section(section, 1))
     return rf"""\documentclass[a4paper,10pt]{{article}}
-\usepackage[T1]{{fontenc}}
-\usepackage[utf8]{{inputenc}}
-\usepackage{{textcomp}}
 \usepackage[margin=19mm]{{geometry}}
 \usepackage{{amsmath,amssymb,array,graphicx,longtable}}
 \pdfinfoomitdate=1 \pdftrailerid{{}} \pdfsuppressptexinfo=-1
@@ -89,26 +93,28 @@ def figures_of(document: Document) -> Iterator[Figure]:
 
 def escaped(text: str) -> str:
     """Text of any kind as prose; characters that the fonts lack become their code points."""
-    return "".join(_character(letter, _PROSE) for letter in text)
+    return "".join(
+        _PROSE.get(letter, letter if " " <= letter <= "~" else f"[U+{ord(letter):04X}]") for letter in text
+    )
 
 
 def _code(text: str) -> str:
+    """Each character by its number, so that none means anything to TeX; lines break at marks."""
+    # Why anywhere if there are few marks: digests have none.
+    anywhere = len(text) > _LONGEST_WORD and not any(mark in text for mark in _BREAKS)
     pieces = []
     for letter in text:
-        pieces.append(_character(letter, _ESCAPES))
-        if letter in _BREAKS:
+        if letter.isascii() and letter.isalnum():
+            pieces.append(letter)
+        elif letter == " ":
+            pieces.append(r"\ ")
+        elif " " < letter <= "~":
+            pieces.append(rf"{{\char{_QUOTES.get(letter, ord(letter))}}}")
+        else:
+            pieces.append(f"[U+{ord(letter):04X}]")
+        if anywhere or letter in _BREAKS:
             pieces.append(r"\allowbreak{}")
-    # Why after so many characters: digests have no mark to break at.
-    joined = "".join(pieces)
-    if len(text) > 40 and not any(mark in text for mark in _BREAKS):
-        joined = r"\allowbreak{}".join(_character(letter, _ESCAPES) for letter in text)
-    return rf"\texttt{{{joined}}}"
-
-
-def _character(letter: str, escapes: dict[str, str]) -> str:
-    if letter in escapes:
-        return escapes[letter]
-    return letter if " " <= letter <= "~" else rf"[U+{ord(letter):04X}]"
+    return rf"\texttt{{{''.join(pieces)}}}"
 
 
 def _pdf_string(text: str) -> str:
