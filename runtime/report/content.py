@@ -135,6 +135,7 @@ def gather(system: System, start: Start, say: Callable[[str], None]) -> Content:
     ensemble = _ensemble(system, start)
     say("analysing plateau and Hessian")
     point = _plateau(system, problem, general)
+    limits = {where: _limit(system, where, problem, general) for where in WHERE}
     hessians = _hessians(system, point, general, start.n)
     say("checking")
     return Content(
@@ -144,10 +145,10 @@ def gather(system: System, start: Start, say: Callable[[str], None]) -> Content:
         run=run,
         ensemble=ensemble,
         plateau=point,
-        limits={where: _limit(system, where, problem, general) for where in WHERE},
+        limits=limits,
         hessians=hessians,
         laws=_laws(model),
-        claims=tuple(_claims(system, start, manifest, run, point, hessians, general)),
+        claims=tuple(_claims(system, start, manifest, run, point, limits, hessians)),
     )
 
 
@@ -187,8 +188,8 @@ def _plateau(system: System, problem: Problem, general: Array | None) -> Plateau
         return plateau(system, problem.eta, problem.label_noise, general, norms=norms)
     except NoPlateauError as error:
         if error.option == "eta":
-            problem = error.problem.replace(" has no plateau, ", " there is no plateau: ", 1)
-            return Unavailable(rf"With $\eta$ = {problem}.")
+            why = error.problem.replace(" has no plateau, ", " there is no plateau: ", 1)
+            return Unavailable(rf"With $\eta$ = {why}.")
         return Unavailable(f"There is no plateau: ${error.option}$ {error.problem.split(':')[0]}.")
 
 
@@ -262,10 +263,11 @@ def _claims(
     manifest: Mapping[str, Any],
     run: xarray.Dataset,
     point: Plateau | Unavailable,
+    limits: Mapping[str, float | Unavailable],
     hessians: tuple[HessianAt, ...],
-    general: Array | None,
 ) -> list[Claim]:
     model, problem = system.model, start.problem
+    general = problem.T if model.teacher == "general" else None
     found = [checks.proof_claim(model, manifest["proof"])]
     # Why on the sphere only with norms of 1: the closed forms are for these.
     if not isinstance(point, Unavailable) and (
@@ -275,6 +277,8 @@ def _claims(
     spectra = {h.place: h.spectrum for h in hessians if not isinstance(h.spectrum, Unavailable)}
     found += checks.hessian_claims(model, general, spectra.get("plateau"), spectra.get("solution"), start.n)
     if problem.label_noise == 0.0 or model.flow == "gradient":
-        found += checks.solution_claims(system, problem.eta, general)
+        limit = limits["solution"]
+        largest = None if isinstance(limit, Unavailable) else limit
+        found += checks.solution_claims(system, problem.eta, general, largest)
     found += checks.run_claims(system, problem, run)
     return found

@@ -67,6 +67,7 @@ def tex(document: Document) -> str:
 \allowdisplaybreaks
 \setlength{{\parindent}}{{0pt}}
 \setlength{{\parskip}}{{1ex}}
+\renewcommand{{\arraystretch}}{{1.15}}
 \emergencystretch=3em
 \begin{{document}}
 {{\LARGE\bfseries {escaped(document.title)}\par}}
