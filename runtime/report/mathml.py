@@ -24,6 +24,9 @@ _THIN = "0.167em"
 _LONGEST_TABLE = 18
 # Operators that stand between their neighbours without a space.
 _TIGHT = "*⊤/"
+_MATRIX = r"\begin{pmatrix}"
+# Elements with a fixed number of parts.
+_PARTS = {"mfrac": 2, "msub": 2, "msup": 2, "munder": 2, "mover": 2, "msubsup": 3, "munderover": 3}
 _APPLY_FUNCTION = "\N{FUNCTION APPLICATION}"
 _WORD = re.compile(r"\\(?:mathrm|text)\{([^{}]*)\}")
 
@@ -90,10 +93,16 @@ def _element(latex: str, kind: str = "inline") -> ET.Element:
         root = ET.fromstring(convert(_WORD.sub(r"\\text{\1}", latex), display=kind))
     except Exception as error:
         raise ConversionError(f"{latex[:60]!r} is not converted: {error!r}") from error
+    if r"\\" in latex and _MATRIX not in latex:
+        raise ConversionError(f"{latex[:60]!r} has several lines")
     for element in root.iter():
         element.tag = element.tag.removeprefix(f"{{{_NAMESPACE}}}")
         if "\\" in (element.text or "") or "\\" in (element.tail or ""):
             raise ConversionError(f"{latex[:60]!r} is not converted: {element.text!r} is left")
+        if len(element) != _PARTS.get(element.tag, len(element)):
+            raise ConversionError(f"{latex[:60]!r} is not converted: <{element.tag}> lacks a part")
+        if element.tag == "mtable" and _MATRIX not in latex:
+            raise ConversionError(f"{latex[:60]!r} has an environment that is no matrix")
     if [child.tag for child in root] != ["mrow"]:
         raise ConversionError(f"{latex[:60]!r} is not one row")
     row = root[0]
