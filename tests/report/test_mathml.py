@@ -129,5 +129,6 @@ def test_a_long_table_is_split_for_printing():
     text = latex(Model(4, 2), "components", "odes")
     sizes = [m.count("<mtr>") for _, m in display(text)]
     assert max(sizes) <= 18
-    lines = sum(body.count(" \\\\\n") + 1 for body in re.findall(r"\{align\*\}\n(.*?)\n\\end", text, re.DOTALL))
+    tables = re.findall(r"\{align\*\}\n(.*?)\n\\end", text, re.DOTALL)
+    lines = sum(body.count(" \\\\\n") + 1 for body in tables)
     assert sum(sizes) == lines
