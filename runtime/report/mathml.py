@@ -20,8 +20,8 @@ _DISPLAY = re.compile(
 )
 _ROW_END = " \\\\\n"
 _THIN = "0.167em"
-# Rows of one table: browsers do not break it over printed pages.
-_LONGEST_TABLE = 18
+# Rows of one table, about: browsers do not break it over printed pages.
+_ROWS = 6
 # Operators that stand between their neighbours without a space.
 _TIGHT = "*⊤/"
 _MATRIX = r"\begin{pmatrix}"
@@ -56,15 +56,25 @@ def display(latex: str) -> Iterator[tuple[str, str]]:
         elif match["single"] is not None:
             yield "equations", _text(_element(match["single"].strip(), "block"), display=True)
         else:
-            lines = match["align"].split(_ROW_END)
-            for first in range(0, len(lines), _LONGEST_TABLE):
-                yield "equations", _text(_aligned(lines[first : first + _LONGEST_TABLE]), display=True)
+            for lines in _pieces(match["align"].split(_ROW_END)):
+                yield "equations", _text(_aligned(lines), display=True)
     _nothing_between(latex[position:])
 
 
 def _nothing_between(text: str) -> None:
     if text.strip():
         raise ConversionError(f"not understood between equations: {text.strip()[:60]!r}")
+
+
+def _pieces(lines: Sequence[str]) -> Iterator[list[str]]:
+    """Lines in pieces of _ROWS or a few more: an equation of several lines stays together."""
+    piece: list[str] = []
+    for line in lines:
+        if len(piece) >= _ROWS and not line.strip().startswith("&"):
+            yield piece
+            piece = []
+        piece.append(line)
+    yield piece
 
 
 def _aligned(lines: Sequence[str]) -> ET.Element:

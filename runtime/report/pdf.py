@@ -6,12 +6,12 @@ import contextlib
 import dataclasses
 import os
 import re
-import shutil
 import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from shutil import which
 from typing import IO
 
 from runtime.errors import InputError
@@ -70,7 +70,7 @@ class Printer:
 def find_printer() -> Printer:
     """A Chromium if there is one, else pdflatex; InputError if there is neither."""
     for name in (*BROWSERS, LATEX):
-        path = shutil.which(name)
+        path = which(name)
         if path is not None:
             return Printer(name, path)
     raise InputError("pdf", "needs chromium (or google-chrome) or pdflatex: install one of them")

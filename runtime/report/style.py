@@ -85,7 +85,7 @@ a { color: var(--link); text-underline-offset: 0.15em; }
 .skip:focus { top: 0.5rem; }
 nav { margin: 1.25rem 0; padding: 0.75rem 1rem; background: var(--panel); border-radius: 0.4rem; }
 nav ol { margin: 0; padding: 0; list-style: none; display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; }
-.summary { font-size: 1.05rem; }
+.summary { font-size: 1.05em; }
 .scroll { overflow-x: auto; margin: 0.75rem 0; padding: 0.15rem 0; }
 .equations math { margin: 0.5rem 0; }
 math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "Noto Sans Math", math; }
@@ -109,7 +109,7 @@ tbody th { font-weight: inherit; }
 figure { margin: 1.25rem 0; }
 figure svg { display: block; width: 100%; min-width: 27rem; max-width: 44rem; height: auto;
   fill: var(--ink); stroke-linejoin: round; stroke-linecap: butt; }
-figcaption { color: var(--faint); font-size: 0.92rem; }
+figcaption { color: var(--faint); font-size: 0.92em; }
 dl { display: grid; grid-template-columns: minmax(9rem, max-content) 1fr; gap: 0.35rem 1.25rem;
   margin: 0.75rem 0; }
 dt { color: var(--faint); }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -40,7 +41,7 @@ def test_the_page_is_html_with_a_language_and_one_title(made):
 def test_headings_are_in_order(made):
     levels = [int(e.tag[1]) for e in made.elements if re.fullmatch("h[1-6]", e.tag)]
     assert levels[0] == 1
-    assert all(later <= earlier + 1 for earlier, later in zip(levels, levels[1:], strict=False))
+    assert all(later <= earlier + 1 for earlier, later in itertools.pairwise(levels))
 
 
 def test_landmarks_and_a_way_past_the_contents(made):

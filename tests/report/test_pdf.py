@@ -31,13 +31,10 @@ def program(folder, name, text):
 
 @pytest.fixture
 def programs(tmp_path_factory, monkeypatch):
-    """An empty folder that is all of PATH but for the system's shell tools."""
+    """An empty folder: the only one in which converters are looked for."""
     folder = tmp_path_factory.mktemp("bin")
-    monkeypatch.setattr(pdf.shutil, "which", lambda name: shutil_which(name, path=str(folder)))
+    monkeypatch.setattr(pdf, "which", lambda name: shutil.which(name, path=str(folder)))
     return folder
-
-
-shutil_which = shutil.which
 
 
 def text_of(path):
@@ -106,18 +103,14 @@ def test_on_a_telephone_only_boxes_scroll(browse, report_of, tmp_path):
     assert equations > 50
 
 
-def test_chromium_prints_the_report(browser, call, tmp_path):
+@pytest.mark.usefixtures("browser")
+def test_chromium_prints_the_report(call, tmp_path):
     assert call(LINE) == (0, "report.html\nreport.pdf\n", "")
     first = (tmp_path / "report.pdf").read_bytes()
     assert first.startswith(b"%PDF-")
     assert not re.search(rb"/(CreationDate|ModDate)", first)
     text = text_of(tmp_path / "report.pdf")
-    for words in (
-        "Summary",
-        "Conservation laws",
-        "largest stable" if False else "Largest learning rates",
-        "holds",
-    ):
+    for words in ("Summary", "Conservation laws", "Largest learning rates", "holds"):
         assert words in text
     assert "\\frac" not in text
     # Mathematics is there as letters, and no address of the temporary page.
@@ -132,25 +125,27 @@ def test_chromium_prints_the_report(browser, call, tmp_path):
 
 @pytest.fixture
 def latex(programs):
-    path = shutil_which("pdflatex")
+    path = shutil.which("pdflatex")
     if path is None:
         pytest.skip("pdflatex is not installed")
     (programs / "pdflatex").symlink_to(path)
 
 
 @pytest.mark.parametrize("options", [SMALL, "--p 2 --pstar 3 --constraint sphere --alpha 5"])
-def test_pdflatex_sets_the_report(call, tmp_path, latex, options):
+@pytest.mark.usefixtures("latex")
+def test_pdflatex_sets_the_report(call, tmp_path, options):
     line = f"report {options} --trajectories 0 --quiet --pdf report.pdf"
     assert call(line) == (0, "report.html\nreport.pdf\n", "")
     text = text_of(tmp_path / "report.pdf")
     for words in ("Summary", "Conservation laws", "Largest learning rates", "holds", "--rtol 1e-08"):
-        assert words in text
+        assert words in " ".join(text.split())
     first = (tmp_path / "report.pdf").read_bytes()
     assert call(line)[0] == 0
     assert (tmp_path / "report.pdf").read_bytes() == first
 
 
-def test_nothing_in_a_text_is_a_command_to_tex(latex, tmp_path):
+@pytest.mark.usefixtures("latex")
+def test_nothing_in_a_text_is_a_command_to_tex(tmp_path):
     evil = r"\input{/etc/passwd} $x$ %&#_{}~^`'" + '"<>|\\ é漢 --'
     table = Table((evil,), [(evil,), (Code(evil),)], [[(evil,), (Code(evil),)]], [False, True])
     document = Document(evil, (evil,), [Section("a", evil, [Paragraph((evil, Code(evil))), table])], evil)
