@@ -97,8 +97,10 @@ def plateau_claims(system: System, point: Plateau) -> Iterator[Claim]:
 
 
 def _scale(point: Plateau) -> float:
-    """The size of rates, which may vanish."""
-    return max(abs(mode.rate) for mode in point.modes)
+    """The size of rates; each of them may vanish."""
+    a, b = readout(point.model)
+    drive = 4.0 * a * b * point.eta * leading_eigenvectors(point.T)[0]
+    return max(drive, *(abs(mode.rate) for mode in point.modes))
 
 
 def _growth(system: System, point: Plateau, vectors: Array) -> Claim:
@@ -246,7 +248,10 @@ def solution_claims(system: System, eta: float, T: Array | None, largest: float 
     `largest` is the largest η with which solutions are stable, None if it is not known.
     """
     expected = expected_zero_modes(system.model, T)
-    if expected is None or system.model.state_size > LARGEST_JACOBIAN:
+    if expected is None or largest is None or system.model.state_size > LARGEST_JACOBIAN:
+        return
+    # Why: beyond, η² overwhelms η, and rates that are not zero look so.
+    if eta > largest:
         return
     found = solution_spectrum(
         system, *zero_loss_solution(system.model, T, seed=0), eta, 0.0, T, tolerance=_ZERO_MODES
@@ -259,7 +264,7 @@ def solution_claims(system: System, eta: float, T: Array | None, largest: float 
         None,
         0.0,
     )
-    if expected.marginal and largest is not None and eta <= _CLEARLY_STABLE * largest:
+    if expected.marginal and eta <= _CLEARLY_STABLE * largest:
         yield _decay(system, eta, T)
 
 

@@ -87,7 +87,7 @@ nav { margin: 1.25rem 0; padding: 0.75rem 1rem; background: var(--panel); border
 nav ol { margin: 0; padding: 0; list-style: none; display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; }
 .summary { font-size: 1.05em; }
 .scroll { overflow-x: auto; margin: 0.75rem 0; padding: 0.15rem 0; }
-.equations math { margin: 0.5rem 0; }
+.equations math { margin-block: 0.3rem; }
 math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", "Noto Sans Math", math; }
 math { font-size: 1.08em; }
 math[display="block"] { width: max-content; margin-inline: 0.25rem; }

@@ -117,6 +117,20 @@ def test_wrong_numbers_fail(system_of):
     assert failed == ["plateau loss", "plateau rate", "escape rate"]
 
 
+@pytest.mark.parametrize(
+    "options", ["--eta 1e9", "--eta 1e-9", "--eta 0.5 --alpha 0.2", "--flow gradient --eta 1e-12"]
+)
+def test_claims_hold_for_extreme_learning_rates(report_of, options):
+    assert report_of(f"--p 2 --pstar 1 --alpha 3 {options}").code == 0
+
+
+def test_claims_hold_where_the_plateau_ends(system_of):
+    system = system_of(2, 1)
+    largest = runtime.largest_stable_eta(system, "plateau")
+    point = plateau(system, largest * (1.0 - 1e-15))
+    assert all(claim.holds for claim in checks.plateau_claims(system, point))
+
+
 def test_a_run_that_is_not_of_the_equations_fails(system_of):
     system = system_of(2, 1)
     Q, R = runtime.random_overlaps(2, 1, n=100)
