@@ -20,6 +20,7 @@ from runtime.report.tex import escaped, tex
 
 SMALL = "--p 2 --pstar 1 --alpha 5"
 LINE = f"report {SMALL} --trajectories 0 --quiet --pdf report.pdf"
+SMALLEST = "report --p 1 --pstar 1 --eta 0.05 --alpha 2 --trajectories 0 --quiet --pdf report.pdf"
 
 
 def program(folder, name, text):
@@ -139,9 +140,10 @@ def test_pdflatex_sets_the_report(call, tmp_path, options):
     text = text_of(tmp_path / "report.pdf")
     for words in ("Summary", "Conservation laws", "Largest learning rates", "holds", "--rtol 1e-08"):
         assert words in " ".join(text.split())
-    first = (tmp_path / "report.pdf").read_bytes()
-    assert call(line)[0] == 0
-    assert (tmp_path / "report.pdf").read_bytes() == first
+    if options == SMALL:
+        first = (tmp_path / "report.pdf").read_bytes()
+        assert call(line)[0] == 0
+        assert (tmp_path / "report.pdf").read_bytes() == first
 
 
 @pytest.mark.usefixtures("latex")
@@ -163,7 +165,7 @@ def test_nothing_in_a_text_is_a_command_to_tex(tmp_path):
 
 def refused(call, tmp_path, code):
     (tmp_path / "report.pdf").write_text("before")
-    found, out, err = call(LINE)
+    found, out, err = call(SMALLEST)
     assert (found, out) == (code, "")
     assert err.count("\n") == 1
     assert (tmp_path / "report.pdf").read_text() == "before"
