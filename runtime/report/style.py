@@ -132,7 +132,7 @@ footer { margin-top: 2.5rem; padding-top: 0.75rem; border-top: 1px solid var(--r
   body { max-width: none; padding: 0; font-size: 10pt; }
   nav, .skip { display: none; }
   h1 { font-size: 17pt; } h2 { font-size: 13pt; margin-top: 1.5rem; } h3 { font-size: 11pt; }
-  h2, h3, caption { break-after: avoid; }
+  h2, h3, caption, thead, thead tr { break-after: avoid; }
   p, dl > *, tr, figure, pre { break-inside: avoid; }
   thead { display: table-header-group; }
   .scroll { overflow: visible; }
