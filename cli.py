@@ -215,6 +215,13 @@ start_options = options(
         "--atol", type=Real(), default=1e-10, show_default=True, help="Absolute tolerance of a step."
     ),
 )
+single_method_option = click.option(
+    "--method",
+    default="prince8",
+    show_default=True,
+    shell_complete=completing(*METHODS, *(f"scipy:{name}" for name in SCIPY_METHODS)),
+    help="prince8, dop853 (fastest to a final state), tsit5, or scipy:LSODA and the like.",
+)
 method_option = click.option(
     "--method",
     default="prince8",
@@ -355,13 +362,7 @@ def latex(
 @convention_options
 @start_options
 @overlaps_option
-@click.option(
-    "--method",
-    default="prince8",
-    show_default=True,
-    shell_complete=completing(*METHODS, *(f"scipy:{name}" for name in SCIPY_METHODS)),
-    help="prince8, dop853 (fastest to a final state), tsit5, or scipy:LSODA and the like.",
-)
+@single_method_option
 @output_options
 @generated_option
 @json_option
@@ -866,6 +867,59 @@ def invariants(context: click.Context, /, **arguments: Any) -> None:
         click.echo(json.dumps(invariants_report.as_json(report)))
     else:
         click.echo(invariants_report.as_text(report, _TABLE_ROWS))
+
+
+@cli.command(short_help="One page on a model, to hand on: HTML or PDF.")
+@width_options(4, 2)
+@convention_options
+@start_options
+@overlaps_option
+@single_method_option
+@click.option(
+    "--trajectories",
+    type=Integer(),
+    default=200,
+    show_default=True,
+    help="Random starts whose losses are shown beside the trajectory; 0 for none.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="report.html",
+    show_default=True,
+    help="Write to this .html file.",
+)
+@click.option(
+    "--pdf",
+    type=click.Path(path_type=Path),
+    help="Write to this .pdf file as well, by Chromium or pdflatex.",
+)
+@click.option("--date", is_flag=True, help="Put today's date in; without it the same bytes each time.")
+@generated_option
+@json_option
+@quiet_option
+def report(**arguments: Any) -> int:
+    """One file on a model: equations, a trajectory, plateau, Hessian, checks; exit code 1 if one fails.
+
+    \b
+    Examples:
+      cli report --p 4 --pstar 2 --out report.html --pdf report.pdf
+      cli report --constraint sphere --eta 0.2 --label-noise 0.1 --alpha 400
+      cli report --overlaps run.nc --out from_run.html
+    """
+    from runtime.report import command
+
+    found = command.report(arguments, talk(arguments))
+    failed = [claim for claim in found.claims if not claim.holds]
+    if arguments["as_json"]:
+        click.echo(json.dumps(command.as_json(found, arguments)))
+    else:
+        for path in (arguments["out"], arguments["pdf"]):
+            if path is not None:
+                click.echo(str(path))
+    held = len(found.claims) - len(failed)
+    say(arguments["quiet"], f"{held} of {len(found.claims)} checks hold")
+    return EXIT_FAILURE if failed else 0
 
 
 @cli.command("list", short_help="What is derived, and whether it can be loaded.")

@@ -109,17 +109,28 @@ def positive(loss: Any) -> Any:
 def save_figure(draw: Callable[[Any], None], size: tuple[float, float], path: str | Path) -> Path:
     """Let `draw` fill a figure of this size in inches, and write it whole or not at all."""
     target = check_output(path, SUFFIXES, option="plot")
+    with replacing(target) as temporary:
+        write_figure(draw, size, temporary, target.suffix.lower())
+    return target
+
+
+def write_figure(
+    draw: Callable[[Any], None],
+    size: tuple[float, float],
+    file: Any,
+    suffix: str,
+    **style: Any,
+) -> None:
+    """Write a figure to a path or a binary file as one of SUFFIXES; `style` adds to ours."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(_STYLE | style):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)
-        with replacing(target) as temporary:
-            figure.savefig(temporary, dpi=160, metadata=_NO_DATES[target.suffix.lower()])
-    return target
+        figure.savefig(file, format=suffix[1:], dpi=160, metadata=_NO_DATES[suffix])
 
 
 def title(run: xarray.Dataset) -> str:

@@ -232,7 +232,7 @@ def test_list_shows_systems_and_problems(call, tmp_path):
 def test_help_and_version(call):
     assert "Commands:" in call("--help")[1]
     assert "Commands:" in call("")[1]
-    for command in ("derive", "latex", "integrate", "ensemble", "list"):
+    for command in ("derive", "latex", "integrate", "ensemble", "report", "list"):
         code, out, _ = call(f"{command} --help")
         assert code == 0
         assert "Example" in out
@@ -241,7 +241,7 @@ def test_help_and_version(call):
 
 def test_choices_are_those_of_the_model():
     """cli.py repeats them so that --help need not import derive."""
-    for command in (cli.derive, cli.latex, cli.integrate, cli.ensemble):
+    for command in (cli.derive, cli.latex, cli.integrate, cli.ensemble, cli.report):
         choices = {
             option.name: tuple(option.type.choices)
             for option in command.params

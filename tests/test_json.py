@@ -57,6 +57,7 @@ LINES = [
     "sweep --p 2 --pstar 1 --seed 0:2 --alpha 1 --quiet --out sweep",
     "sweep --out sweep --status",
     "merge sweep --out sweep.nc",
+    f"report {SMALL} --alpha 100 --trajectories 0",
     "list",
     "doctor",
 ]

@@ -1,0 +1,313 @@
+"""Claims about this very model that can fail: each is computed for the report, none is remembered."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from derive.model import Model
+from runtime.analysis.closed_form import closed_form
+from runtime.analysis.critical_points import critical_point, flat_directions
+from runtime.analysis.drift import drift_monitors
+from runtime.analysis.escape_theory import leading_eigenvectors
+from runtime.analysis.hessian import Spectrum
+from runtime.analysis.plateau import Plateau
+from runtime.analysis.reproduction.claims import Claim
+from runtime.analysis.stability import expected_zero_modes, solution_spectrum, zero_loss_solution
+from runtime.integrate import Problem, integrate_problem
+from runtime.readout import readout
+from runtime.states import Array
+from runtime.system import System
+
+if TYPE_CHECKING:
+    import xarray
+
+# Of the run with another solver, and what it may change of the largest loss.
+_TIGHTER, _LOSS_CHANGE = 1e-2, 1e-5
+# Least that the solvers can promise.
+_LEAST_RTOL, _LEAST_ATOL = 1e-13, 1e-18
+# Where the two fixed points meet, the plateau is known to half the digits only.
+_CLOSED_FORM = 1e-7
+# Size of R where the growth on the plateau is measured: its square is below rounding.
+_INFINITESIMAL = 1e-9
+_GROWTH = 1e-6
+# Of the smallest eigenvalue of the joint Gram matrix, over the largest: 100 tolerances.
+_REALISABLE = 100.0
+_RISE = 1e-7
+# Drift along an accurate run; K needs the inverse of a matrix that decays, and is followed to a percent.
+_ACCURATE_RTOL, _ACCURATE_ATOL = 1e-12, 1e-15
+_DRIFT, _DRIFT_OF_K = 1e-6, 0.02
+_LOGARITHMIC = ("K_shape", "K_growth", "K_rate", "first_integral")
+# Zero modes to the accuracy of dense eigenvalues.
+_ZERO_MODES = 1e-7
+# Weight of students beyond the teachers, over theirs, from which the loss decays; the times after which its
+# exponent is measured, in units of one over the rate of that weight; and how near the limit it is known.
+_BEYOND, _LATE, _END = 0.05, 25.0, 100.0
+_EXPONENT, _EXPONENT_ALLOWED = -2.0, 0.02
+_TIMES = 40
+# Of the largest stable η: closer to it other modes are as slow.
+_CLEARLY_STABLE = 0.95
+# Order parameters: beyond, dense Jacobians take minutes.
+LARGEST_JACOBIAN = 160
+
+
+def proof_claim(model: Model, proof: dict[str, Any]) -> Claim:
+    how = f"proof: {proof['method']}"
+    return Claim(
+        "two derivations",
+        f"component moments and Wick pairings give the same equations ({how}; entries compared)",
+        float(model.state_size + 1),
+        float(proof["compared"]),
+        None,
+        0.0,
+    )
+
+
+def plateau_claims(system: System, point: Plateau) -> Iterator[Claim]:
+    """Norm, loss and rate against the closed forms; the rate against trajectories as well."""
+    model = system.model
+    closed = closed_form(model.constraint, model.flow, model.teacher, model.readout)
+    tau, vectors = leading_eigenvectors(point.T)
+    numbers = {
+        "p": model.p,
+        "pstar": model.pstar,
+        "eta": point.eta,
+        "Delta": point.label_noise,
+        "T1": float(np.trace(point.T)),
+        "T2": float(np.sum(point.T**2)),
+        "tau": tau,
+    }
+    values = {symbol: numbers[name] for name, symbol in closed.symbols.items() if name in numbers}
+    for name, sentence, expression, found in (
+        ("plateau norm", "the norm $q$ at the plateau is that of the closed form", closed.q, point.q),
+        ("plateau loss", "the loss at the plateau is that of the closed form", closed.loss, point.loss),
+        (
+            "plateau rate",
+            "the rate of $R$ at the plateau is that of the closed form",
+            closed.rate,
+            point.rate,
+        ),
+    ):
+        expected = float(expression.subs(values))
+        yield Claim(name, sentence, expected, found, None, _CLOSED_FORM * max(abs(expected), _scale(point)))
+    yield _growth(system, point, vectors)
+
+
+def _scale(point: Plateau) -> float:
+    """The size of rates; each of them may vanish."""
+    a, b = readout(point.model)
+    drive = 4.0 * a * b * point.eta * leading_eigenvectors(point.T)[0]
+    return max(drive, *(abs(mode.rate) for mode in point.modes))
+
+
+def _growth(system: System, point: Plateau, vectors: Array) -> Claim:
+    """R of a trajectory that starts next to the plateau, over one unit of its rate."""
+    general = point.T if system.model.teacher == "general" else None
+    R0 = _INFINITESIMAL * np.sqrt(point.q) * np.outer(np.ones(system.model.p), vectors[:, 0])
+    end = 1.0 / _scale(point)
+    problem = Problem.checked(
+        system.model,
+        point.Q,
+        R0,
+        eta=point.eta,
+        alpha=[end],
+        label_noise=point.label_noise,
+        T=general,
+        rtol=1e-12,
+        atol=_INFINITESIMAL * 1e-13,
+        method="dop853",
+    )
+    run = integrate_problem(system, problem)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = float(np.log(np.linalg.norm(run["R"].values[0]) / np.linalg.norm(R0)) / end)
+    sentence = "a trajectory next to the plateau leaves it at the rate of the Jacobian"
+    return Claim("escape rate", sentence, point.rate, rate, None, _GROWTH * _scale(point))
+
+
+def run_claims(system: System, problem: Problem, run: xarray.Dataset) -> Iterator[Claim]:
+    """Of the trajectory: another solver, Gram matrices, loss of gradient flow, what is conserved."""
+    loss = run["loss"].values
+    if np.count_nonzero(np.isfinite(loss)) < 2:
+        return
+    largest = float(np.nanmax(np.abs(loss)))
+    name = "dop853" if problem.method.startswith("scipy:") else "scipy:DOP853"
+    other = _again(system, problem, name, _TIGHTER * problem.rtol, _TIGHTER * problem.atol)
+    changes = np.abs(other["loss"].values - loss)
+    yield Claim(
+        "another solver",
+        f"`{name}` at a hundredth of the tolerances gives the same losses (largest change over the"
+        " largest loss)",
+        0.0,
+        float(np.nanmax(changes)) / largest,
+        None,
+        _LOSS_CHANGE,
+    )
+    yield Claim(
+        "overlaps of weights",
+        "overlaps stay those of some weights: no eigenvalue of their Gram matrix becomes negative"
+        " (least one over the largest, if negative)",
+        0.0,
+        _least_eigenvalue(run),
+        None,
+        _REALISABLE * max(problem.rtol, problem.atol),
+    )
+    if system.model.flow == "gradient":
+        yield Claim(
+            "descent",
+            "gradient flow never climbs: the loss falls from output to output (largest rise over largest"
+            " loss)",
+            0.0,
+            max(0.0, float(np.nanmax(np.diff(loss)))) / largest,
+            None,
+            _RISE,
+        )
+    yield from _drift_claims(system, problem)
+
+
+def _again(system: System, problem: Problem, method: str, rtol: float, atol: float) -> xarray.Dataset:
+    changed = dataclasses.replace(
+        problem, method=method, rtol=max(rtol, _LEAST_RTOL), atol=max(atol, _LEAST_ATOL)
+    )
+    return integrate_problem(system, changed)
+
+
+def _least_eigenvalue(run: xarray.Dataset) -> float:
+    """Of [[Q, R], [Rᵀ, T]] over its largest, over all outputs; 0 if none is negative."""
+    there = np.isfinite(run["loss"].values)
+    Q, R = run["Q"].values[there], run["R"].values[there]
+    T = np.broadcast_to(run["T"].values, (len(Q), *run["T"].shape))
+    values = np.linalg.eigvalsh(np.block([[Q, R], [np.swapaxes(R, 1, 2), T]]))
+    return min(0.0, float(np.min(values[:, 0] / values[:, -1])))
+
+
+def _drift_claims(system: System, problem: Problem) -> Iterator[Claim]:
+    """Everything that this model is known to keep, along an accurate run from the same start."""
+    accurate = _again(system, problem, "dop853", _ACCURATE_RTOL, _ACCURATE_ATOL)
+    for name, monitor in drift_monitors(accurate).data_vars.items():
+        determined = monitor.values[np.isfinite(monitor.values)]
+        if not monitor.attrs["conserved"] or determined.size < 2:
+            continue
+        meaning = monitor.attrs["long_name"]
+        expected = 0.0
+        if name == "rank":
+            measured = float(np.max(np.abs(determined - determined[0])))
+        elif name == "K_rate":
+            expected, measured = monitor.attrs["expected"], float(determined[-1])
+        else:
+            measured = float(np.max(np.abs(determined)))
+        allowed = _DRIFT_OF_K if name in _LOGARITHMIC else 0.0 if name == "rank" else _DRIFT
+        if name == "K_rate":
+            allowed *= expected
+        yield Claim(
+            f"conserved: {str(name).replace('_', ' ')}",
+            f"along the trajectory this stays as it was: {meaning}"
+            if name != "K_rate"
+            else f"along the trajectory, {meaning} is $8ab\\eta$",
+            expected,
+            measured,
+            None,
+            allowed,
+        )
+
+
+def hessian_claims(
+    model: Model, T: Array | None, plateau: Spectrum | None, solution: Spectrum | None, n: int
+) -> Iterator[Claim]:
+    """Numbers of directions against their theory, with free norms."""
+    if model.constraint != "free":
+        return
+    if solution is not None:
+        flat = flat_directions(model, n, T)
+        yield Claim(
+            "flat directions",
+            "the Hessian at a global minimum has as many flat directions as the theory counts",
+            float(flat.tangent + flat.quartic),
+            float(solution.flat),
+            None,
+            0.0,
+        )
+    if plateau is not None and model.flow == "gradient":
+        spectrum = list(critical_point(model, 0, model.p, T).spectrum(n))
+        zero = 1e-6 * max(abs(value) for value, _ in spectrum)
+        yield Claim(
+            "descent directions",
+            "the Hessian at the plateau has as many descent directions as its closed form",
+            float(sum(count for value, count in spectrum if value < -zero)),
+            float(plateau.negative),
+            None,
+            0.0,
+        )
+
+
+def solution_claims(system: System, eta: float, T: Array | None, largest: float | None) -> Iterator[Claim]:
+    """Zero modes of the dynamics around a solution, where theory counts them, and how the loss decays.
+
+    `largest` is the largest η with which solutions are stable, None if it is not known.
+    """
+    expected = expected_zero_modes(system.model, T)
+    if expected is None or largest is None or system.model.state_size > LARGEST_JACOBIAN:
+        return
+    # Why: beyond, η² overwhelms η, and rates that are not zero look so.
+    if eta > largest:
+        return
+    found = solution_spectrum(
+        system, *zero_loss_solution(system.model, T, seed=0), eta, 0.0, T, tolerance=_ZERO_MODES
+    )
+    yield Claim(
+        "zero modes",
+        "around a solution without loss the dynamics has as many neutral directions as the theory counts",
+        float(expected.count),
+        float(found.null_directions),
+        None,
+        0.0,
+    )
+    if expected.marginal and eta <= _CLEARLY_STABLE * largest:
+        yield _decay(system, eta, T)
+
+
+def _decay(system: System, eta: float, T: Array | None) -> Claim:
+    """Weight beyond the teachers, Q − R T⁺Rᵀ, decays as 1/α, and the loss as its square.
+
+    From a solution with a little of it: dg/dα = −4a²η g² to leading order, so 1/(4a²ηg) is the unit
+    of time. The exponent is extrapolated in 1/α.
+    """
+    model = system.model
+    a, b = readout(model)
+    Q, R = zero_loss_solution(model, T, seed=0)
+    left, values, _ = np.linalg.svd(R)
+    rank = int(np.sum(values > _ZERO_MODES * values[0]))
+    beyond = left[:, rank:]
+    weight = _BEYOND * b / a * (1.0 if T is None else float(np.trace(T)) / model.pstar)
+    unit = 1.0 / (4.0 * a * a * eta * weight)
+    alpha = np.geomspace(_LATE * unit, _END * unit, _TIMES)
+    problem = Problem.checked(
+        model,
+        Q + weight * beyond @ beyond.T,
+        R,
+        eta=eta,
+        alpha=alpha,
+        label_noise=0.0,
+        T=T,
+        rtol=1e-10,
+        atol=1e-14,
+        method="prince8",
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(integrate_problem(system, problem)["loss"].values)
+    local = np.diff(logs) / np.diff(np.log(alpha))
+    # Why: a fit refuses what is not finite, and a loss that is not positive shall fail.
+    exponent = np.nan
+    if np.all(np.isfinite(local)):
+        exponent = float(np.polyfit(1.0 / np.sqrt(alpha[1:] * alpha[:-1]), local, 1)[1])
+    return Claim(
+        "decay",
+        r"near a solution the loss decays as $\alpha^{-2}$, since there are more students than needed"
+        r" (exponent for $\alpha \to \infty$)",
+        _EXPONENT,
+        exponent,
+        None,
+        _EXPONENT_ALLOWED,
+    )

@@ -1,0 +1,94 @@
+"""What `cli report` does with its options."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import runtime
+from derive.model import Model
+from derive.odes import DOCUMENT
+from runtime import states
+from runtime.initial import LARGEST_N, OverlapSampler
+from runtime.integrate import Problem
+from runtime.options import DEFAULT_N, initial_overlaps, model_of, naming_options, sampler_of
+from runtime.report.content import Content, Start, gather
+from runtime.report.page import page
+from runtime.report.pdf import find_printer, print_pdf
+from runtime.report.sections import document
+from runtime.results import check_output, replacing
+
+HTML, PDF = (".html", ".htm"), (".pdf",)
+_SETTINGS = ("eta", "alpha", "label_noise", "rtol", "atol", "method")
+LARGEST_TRAJECTORIES = 10**6
+
+
+def report(arguments: Mapping[str, Any], say: Callable[[str], None]) -> Content:
+    """Compute, and write the report to --out and --pdf; returns what was found.
+
+    `arguments` are the options of the command by name. Outputs are checked before anything is
+    computed; errors name options.
+    """
+    model = model_of(arguments)
+    out = check_output(arguments["out"], HTML, option="out")
+    pdf = None
+    printer = None
+    if arguments["pdf"] is not None:
+        pdf = check_output(arguments["pdf"], PDF, option="pdf")
+        printer = find_printer()
+    start = _start(model, arguments)
+    # Why only now: bad options must not leave a derived system behind.
+    system = runtime.load(model, arguments["generated"])
+    content = gather(system, start, say)
+    written = document(content, arguments, _near(system.folder / DOCUMENT, out))
+    with replacing(out) as temporary:
+        temporary.write_text(page(written), encoding="utf-8", newline="\n")
+    if pdf is not None and printer is not None:
+        say(f"printing by {printer.name}")
+        with replacing(pdf) as temporary:
+            print_pdf(written, printer, temporary)
+    return content
+
+
+def _start(model: Model, arguments: Mapping[str, Any]) -> Start:
+    trajectories = states.whole_number("trajectories", arguments["trajectories"], 0, LARGEST_TRAJECTORIES)
+    with naming_options():
+        Q0, R0, T, origin = initial_overlaps(model, arguments)
+        settings = {name: arguments[name] for name in _SETTINGS}
+        problem = Problem.checked(model, Q0, R0, T=T, **settings)
+        sampler: OverlapSampler | None = None
+        if arguments["overlaps"] is None:
+            sampler, _ = sampler_of(model, T, arguments)
+    # The Hessian needs room for all weights.
+    n = min(max(int(origin.get("n", DEFAULT_N)), model.p + model.pstar), LARGEST_N)
+    return Start(problem, origin, sampler, trajectories, n)
+
+
+def _near(source: Path, out: Path) -> str | None:
+    """The address of a file from the report, if it is beside it or one folder up; else None.
+
+    Why not farther: the address would tell of folders that are nobody's business, and lead nowhere
+    once the report is sent.
+    """
+    relative = Path(os.path.relpath(source.resolve(), out.resolve().parent))
+    return relative.as_posix() if list(relative.parts).count(os.pardir) <= 1 else None
+
+
+def as_json(content: Content, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Files, key numbers and claims as plain values."""
+    from runtime.report.content import Unavailable
+
+    point = content.plateau
+    return {
+        "out": str(arguments["out"]),
+        "pdf": None if arguments["pdf"] is None else str(arguments["pdf"]),
+        "model": content.model.to_dict(),
+        "status": content.run["status"].item(),
+        "plateau": None
+        if isinstance(point, Unavailable)
+        else {"q": point.q, "loss": point.loss, "rate": point.rate, "multiplicity": point.multiplicity},
+        "escape_alpha": content.escape,
+        "claims": [claim.to_dict() for claim in content.claims],
+    }

@@ -1,0 +1,172 @@
+r"""Equations as native MathML: latex2mathml, with what it lacks done here.
+
+It does not know align*: rows and cells are split here. It sets \mathrm and \operatorname as
+operators with wide spaces: here they are upright words and names of functions. What it does not know
+it passes on as raw LaTeX: here that is an error.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+
+_NAMESPACE = "http://www.w3.org/1998/Math/MathML"
+_DISPLAY = re.compile(
+    r"\\begin\{align\*\}\n(?P<align>.*?)\n\\end\{align\*\}"
+    r"|\\\[(?P<single>.*?)\\\]"
+    r"|\\paragraph\{(?P<heading>.*?)\}\n",
+    re.DOTALL,
+)
+_ROW_END = " \\\\\n"
+_THIN = "0.167em"
+# Rows of one table, about: browsers do not break it over printed pages.
+_ROWS = 6
+# Operators that stand between their neighbours without a space.
+_TIGHT = "*⊤/"
+_MATRIX = r"\begin{pmatrix}"
+# Elements with a fixed number of parts.
+_PARTS = {"mfrac": 2, "msub": 2, "msup": 2, "munder": 2, "mover": 2, "msubsup": 3, "munderover": 3}
+_APPLY_FUNCTION = "\N{FUNCTION APPLICATION}"
+_WORD = re.compile(r"\\(?:mathrm|text)\{([^{}]*)\}")
+
+
+class ConversionError(ValueError):
+    """LaTeX that does not become MathML: a defect of this program, or of latex2mathml."""
+
+
+def inline(latex: str) -> str:
+    """One ``<math>`` element for use within a line."""
+    return _text(_element(latex), display=False)
+
+
+def display(latex: str) -> Iterator[tuple[str, str]]:
+    r"""(kind, HTML-safe MathML) of each \[…\], align* and heading in `latex`, in order.
+
+    kind is ``"equations"`` or ``"heading"``; a heading's LaTeX becomes one element within a line.
+
+    Raises ConversionError if anything else stands between them.
+    """
+    position = 0
+    for match in _DISPLAY.finditer(latex):
+        _nothing_between(latex[position : match.start()])
+        position = match.end()
+        if match["heading"] is not None:
+            yield "heading", inline(match["heading"].strip("$:").rstrip("$"))
+        elif match["single"] is not None:
+            yield "equations", _text(_element(match["single"].strip(), "block"), display=True)
+        else:
+            for lines in _pieces(match["align"].split(_ROW_END)):
+                yield "equations", _text(_aligned(lines), display=True)
+    _nothing_between(latex[position:])
+
+
+def _nothing_between(text: str) -> None:
+    if text.strip():
+        raise ConversionError(f"not understood between equations: {text.strip()[:60]!r}")
+
+
+def _pieces(lines: Sequence[str]) -> Iterator[list[str]]:
+    """Lines in pieces of _ROWS or a few more: an equation of several lines stays together."""
+    piece: list[str] = []
+    for line in lines:
+        if len(piece) >= _ROWS and not line.strip().startswith("&"):
+            yield piece
+            piece = []
+        piece.append(line)
+    yield piece
+
+
+def _aligned(lines: Sequence[str]) -> ET.Element:
+    """The rows of an align* as a table of two columns, the second from its relation on."""
+    table = ET.Element("mtable", {"class": "aligned", "displaystyle": "true", "columnalign": "right left"})
+    for line in lines:
+        left, separator, right = line.strip().partition("&")
+        if not separator or "&" in right:
+            raise ConversionError(f"not a line with one &: {line[:60]!r}")
+        row = ET.SubElement(table, "mtr")
+        for cell in (left, right):
+            data = ET.SubElement(row, "mtd")
+            if cell.strip():
+                data.append(_element(cell.strip(), "block"))
+    root = ET.Element("mrow")
+    root.append(table)
+    return root
+
+
+def _element(latex: str, kind: str = "inline") -> ET.Element:
+    """The ``<mrow>`` of one expression."""
+    # Why only here: the other commands need no converter.
+    from latex2mathml.converter import convert
+
+    try:
+        root = ET.fromstring(convert(_WORD.sub(r"\\text{\1}", latex), display=kind))
+    except Exception as error:
+        raise ConversionError(f"{latex[:60]!r} is not converted: {error!r}") from error
+    if r"\\" in latex and _MATRIX not in latex:
+        raise ConversionError(f"{latex[:60]!r} has several lines")
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(f"{{{_NAMESPACE}}}")
+        if "\\" in (element.text or "") or "\\" in (element.tail or ""):
+            raise ConversionError(f"{latex[:60]!r} is not converted: {element.text!r} is left")
+        if len(element) != _PARTS.get(element.tag, len(element)):
+            raise ConversionError(f"{latex[:60]!r} is not converted: <{element.tag}> lacks a part")
+        if element.tag == "mtable" and _MATRIX not in latex:
+            raise ConversionError(f"{latex[:60]!r} has an environment that is no matrix")
+    if [child.tag for child in root] != ["mrow"]:
+        raise ConversionError(f"{latex[:60]!r} is not one row")
+    row = root[0]
+    _name_functions(row)
+    _mark_signs(row)
+    _unwrap(row)
+    return row
+
+
+def _name_functions(parent: ET.Element) -> None:
+    """``<mo>tr</mo>`` becomes the identifier tr, applied, with thin spaces where TeX has them."""
+    children = list(parent)
+    for child in children:
+        _name_functions(child)
+    for position in reversed(range(len(children))):
+        child = children[position]
+        if child.tag != "mo" or not re.fullmatch("[A-Za-z]{2,}", child.text or ""):
+            continue
+        child.tag = "mi"
+        following = children[position + 1] if position + 1 < len(children) else None
+        apply = ET.Element("mo")
+        apply.text = _APPLY_FUNCTION
+        parent.insert(position + 1, apply)
+        if following is not None and following.text not in ("(", "["):
+            parent.insert(position + 2, ET.Element("mspace", {"width": _THIN}))
+        if position > 0 and children[position - 1].tag != "mo":
+            parent.insert(position, ET.Element("mspace", {"width": _THIN}))
+
+
+def _mark_signs(parent: ET.Element) -> None:
+    """Signs at the start or behind another operator belong to their terms: no space between."""
+    before: ET.Element | None = None
+    for child in parent:
+        _mark_signs(child)
+        opens = before is None or (before.tag == "mo" and before.text not in tuple(")]" + _APPLY_FUNCTION))
+        if child.tag == "mo" and child.text in tuple("+−-") and opens and len(parent) > 1:
+            child.set("form", "prefix")
+        if child.tag == "mo" and child.text in tuple(_TIGHT):
+            child.attrib.update({"lspace": "0", "rspace": "0"})
+        if child.text == "~":
+            child.text = "∼"
+        before = child
+
+
+def _unwrap(parent: ET.Element) -> None:
+    """Rows of one element, half of the text that the converter writes, become that element."""
+    for position, child in enumerate(list(parent)):
+        _unwrap(child)
+        if child.tag == "mrow" and len(child) == 1:
+            parent[position] = child[0]
+
+
+def _text(row: ET.Element, *, display: bool) -> str:
+    math = ET.Element("math", {"display": "block"} if display else {})
+    math.append(row)
+    # Why no namespace: within HTML the parser knows it. Why not "<mi />": there it would stay open.
+    return ET.tostring(math, encoding="unicode", short_empty_elements=False)

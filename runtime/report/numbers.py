@@ -1,0 +1,47 @@
+"""Numbers as text, in the characters of the text around them."""
+
+from __future__ import annotations
+
+import math
+
+DIGITS = 5
+# Outside these a power of ten reads better.
+_SMALL, _LARGE = 1e-3, 1e5
+_NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
+_NONE = "–"
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float, digits: int = DIGITS) -> str:
+    """So many significant digits, with a power of ten where that reads better."""
+    if math.isnan(value):
+        return _NONE
+    if value < 0.0:
+        return f"−{number(-value, digits)}"
+    if math.isinf(value):
+        return "∞"
+    if value == 0.0 or _SMALL <= value < _LARGE:
+        text = f"{value:.{digits}g}"
+        # Why: 12345.6 with five digits is 12346, but 99999.6 is 1e+05.
+        if "e" not in text:
+            return text
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    power = f"10{str(int(exponent)).translate(_RAISED)}"
+    return power if mantissa == "1" else f"{mantissa} × {power}"
+
+
+def integer(value: int) -> str:
+    """Digits in groups of three where there are more than four."""
+    text = f"{abs(value):,}".replace(",", _NARROW_SPACE) if abs(value) >= 10_000 else str(abs(value))
+    return f"−{text}" if value < 0 else text
+
+
+def plain(value: float) -> str:
+    """For alternative texts, which are read aloud."""
+    return "not a number" if math.isnan(value) else f"{value:.4g}"
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """ "1 student", "4 students"."""
+    return f"{integer(count)} {one if count == 1 else many or one + 's'}"

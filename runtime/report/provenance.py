@@ -1,0 +1,78 @@
+"""Where a report comes from: versions, digests, processor, and the command that makes it again."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shlex
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from derive.model import Model
+from derive.version import VERSION
+
+PACKAGES = ("numpy", "scipy", "sympy", "numba", "llvmlite", "xarray", "matplotlib", "latex2mathml")
+_CONVENTIONS = ("constraint", "flow", "teacher", "readout")
+# Options that are always written, so that other defaults of later versions change nothing.
+_ALWAYS = ("eta", "label_noise", "alpha", "rtol", "atol", "method", "trajectories")
+
+
+def command_line(model: Model, arguments: Mapping[str, Any], n: int | None) -> str:
+    """The command that makes this report again; files by their names, without folders.
+
+    n is the input dimension of a random start, None if there is none.
+    """
+    words = ["cli", "report", "--p", str(model.p), "--pstar", str(model.pstar)]
+    for name in _CONVENTIONS:
+        if getattr(model, name) != getattr(Model, name):
+            words += [f"--{name}", getattr(model, name)]
+    for name in _ALWAYS:
+        words += [f"--{name.replace('_', '-')}", _value(arguments[name])]
+    if model.teacher == "general":
+        words += ["--teacher-correlation", _value(arguments["teacher_correlation"])]
+    if arguments["overlaps"] is not None:
+        words += ["--overlaps", Path(arguments["overlaps"]).name]
+    else:
+        words += ["--ideal", _value(arguments["ideal"])] if n is None else ["--n", str(n)]
+        words += ["--seed", _value(arguments["seed"]), "--q0", _value(arguments["q0"])]
+    words += ["--date"] if arguments["date"] else []
+    words += ["--out", Path(arguments["out"]).name]
+    if arguments["pdf"] is not None:
+        words += ["--pdf", Path(arguments["pdf"]).name]
+    return shlex.join(words)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ",".join(_value(part) for part in value)
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value)
+
+
+def facts(manifest: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(what, value), all of them text to be shown as it is."""
+    from runtime.simd.jit import target
+
+    generator = manifest["generator"]
+    found = [
+        ("Program", f"overlap-ode {VERSION}"),
+        ("Digest of the generator", f"sha256:{generator['sha256']}"),
+        ("Digest of the generated code", f"sha256:{manifest['files']['odes.py']}"),
+        ("Python", platform.python_version()),
+        ("Packages", ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)),
+        ("Processor", f"{platform.machine()}, vector code: {target().name}"),
+    ]
+    if arguments["overlaps"] is not None:
+        found.append(("Digest of the start", f"sha256:{file_digest(arguments['overlaps'])}"))
+    if arguments["date"]:
+        found.append(("Date", datetime.now(UTC).strftime("%Y-%m-%d")))
+    return found
+
+
+def file_digest(path: str | Path) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

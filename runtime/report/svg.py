@@ -1,0 +1,72 @@
+"""Figures as SVG within a page: in its colours, names of their own, a text for those who cannot see."""
+
+from __future__ import annotations
+
+import io
+import re
+import xml.etree.ElementTree as ET
+
+from runtime.plot import write_figure
+from runtime.report.blocks import Figure
+from runtime.report.style import DRAWN_COLOURS
+
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+_HREF = f"{{{_XLINK}}}href"
+# Transparent, so that the page's background is theirs.
+_TRANSPARENT = {"figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none"}
+
+
+def svg(figure: Figure) -> str:
+    """The ``<svg>`` element, the same on every run."""
+    file = io.BytesIO()
+    write_figure(figure.draw, figure.size, file, ".svg", **_TRANSPARENT)
+    root = ET.fromstring(file.getvalue())
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(f"{{{_SVG}}}")
+    _remove(root)
+    _own_names(root, figure.name)
+    for element in root.iter():
+        if "style" in element.attrib:
+            element.set("style", _themed(element.attrib["style"]))
+    title, description = ET.Element("title"), ET.Element("desc")
+    for position, (element, text) in enumerate(((title, figure.title), (description, figure.alt))):
+        element.set("id", f"{figure.name}-{element.tag}")
+        element.text = text
+        root.insert(position, element)
+    box = root.attrib["viewBox"]
+    root.attrib.clear()
+    root.attrib.update(
+        {"viewBox": box, "role": "img", "aria-labelledby": f"{figure.name}-title {figure.name}-desc"}
+    )
+    return ET.tostring(root, encoding="unicode")
+
+
+def _remove(root: ET.Element) -> None:
+    """Metadata with addresses, and a style sheet that would be the whole page's."""
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag.rsplit("}", 1)[-1] in ("metadata", "style"):
+                parent.remove(child)
+
+
+def _own_names(root: ET.Element, name: str) -> None:
+    """Names of glyphs and clipping paths that no other figure of the page has."""
+    for element in root.iter():
+        if "id" in element.attrib:
+            element.set("id", f"{name}-{element.attrib['id']}")
+        if _HREF in element.attrib:
+            element.set("href", element.attrib.pop(_HREF).replace("#", f"#{name}-", 1))
+        for attribute in ("clip-path", "style"):
+            if attribute in element.attrib:
+                element.set(attribute, element.attrib[attribute].replace("url(#", f"url(#{name}-"))
+
+
+def _themed(style: str) -> str:
+    """Colours as the page's variables, which are others in the dark."""
+    return re.sub(
+        r"#[0-9a-fA-F]{6}",
+        lambda match: (
+            f"var(--{DRAWN_COLOURS[match[0].lower()]})" if match[0].lower() in DRAWN_COLOURS else match[0]
+        ),
+        style,
+    )

@@ -1,0 +1,188 @@
+"""What a report says: numbers of its model, claims that can fail, sentences for what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+
+import runtime
+from derive import Model
+from runtime.analysis.plateau import plateau
+from runtime.integrate import Problem
+from runtime.report import checks
+from runtime.report.blocks import Code, Math, words
+from runtime.report.content import first_below
+from runtime.report.numbers import counted, integer, number
+
+MODELS = {
+    "smallest": "--p 1 --pstar 1 --eta 0.05 --alpha 60",
+    "default": "--p 4 --pstar 2",
+    "more teachers": "--p 2 --pstar 3 --alpha 100",
+    "sphere": "--p 2 --pstar 1 --constraint sphere --alpha 50",
+    "gradient": "--p 2 --pstar 1 --flow gradient --alpha 50",
+    "general": "--p 2 --pstar 2 --teacher general --teacher-correlation 0.3 --label-noise 0.1 --alpha 50",
+    "sum": "--p 2 --pstar 1 --readout sum --eta 0.02 --alpha 50",
+    "large": "--p 16 --pstar 8 --alpha 20",
+}
+SECTIONS = (
+    *("summary", "model", "equations", "trajectory", "plateau", "hessian", "laws", "checks"),
+    "provenance",
+)
+
+
+def visible(text):
+    """The page as text: no styles, figures or tags."""
+    text = re.sub(r"<style.*?</style>|<svg.*?</svg>|<head>.*?</head>", "", text, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", text))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_section_is_there_and_every_check_holds(report_of, name):
+    made = report_of(MODELS[name])
+    assert made.code == 0
+    ids = [element.attributes.get("id") for element in made.elements if element.tag == "section"]
+    assert [name for name in ids if name in SECTIONS] == list(SECTIONS)
+    text = visible(made.text)
+    assert "checks of this report hold" in text
+    assert "fails" not in text
+    # What is shown is neither LaTeX nor a number that there is not.
+    assert not re.search(r"\\|\$|\b(nan|None|inf|frac|operatorname)\b", text)
+
+
+def test_numbers_are_those_of_the_analysis(report_of, system_of):
+    text = visible(report_of(MODELS["default"]).text)
+    point = plateau(system_of(4, 2), 0.4)
+    for value in (point.q, point.loss, point.rate):
+        assert number(value) in text
+    Q, R = runtime.random_overlaps(4, 2)
+    run = runtime.integrate(system_of(4, 2), Q, R, eta=0.4, alpha=200.0)
+    assert number(run["loss"].values[-1]) in text
+    assert "3 999 976" in text
+    assert "polynomial identity" in text
+
+
+def test_large_models_name_where_the_components_are(report_of):
+    made = report_of(MODELS["large"])
+    text = visible(made.text)
+    assert "264 components are left out" in text
+    assert "cli latex --p 16 --pstar 8 --form components" in text
+    assert "random integer points" in text
+    assert made.text.count("<mtr>") < 30
+    # The document leaves them out as well.
+    small = report_of(MODELS["default"])
+    links = [e.attributes["href"] for e in small.elements if e.tag == "a"]
+    assert "generated/p4_pstar2/odes.tex" in links
+    assert (small.path.parent / "generated" / "p4_pstar2" / "odes.tex").is_file()
+
+
+def test_what_there_is_not_is_said(report_of):
+    runaway = report_of("--p 1 --pstar 1 --eta 3 --alpha 5")
+    text = visible(runaway.text)
+    assert runaway.code == 0
+    assert "there is no plateau: the norms of the students run away" in text
+    assert "it diverged" in text
+    few = visible(report_of(MODELS["more teachers"]).text)
+    assert "2 students cannot represent a teacher of rank 3" in few
+    noisy = visible(report_of(MODELS["general"]).text)
+    assert "with label noise none of them is stationary" in noisy
+    sphere = visible(report_of(MODELS["sphere"]).text)
+    assert "Solutions differ among themselves" in sphere
+
+
+def test_an_ensemble_is_shown_beside_the_trajectory(report_of):
+    made = report_of("--p 1 --pstar 1 --eta 0.05 --alpha 60 --trajectories 20")
+    descriptions = " ".join(element.text for element in made.elements if element.tag == "desc")
+    assert "Over 20 random starts the last loss has the median" in descriptions
+
+
+def test_alternative_texts_have_the_numbers(report_of):
+    made = report_of(MODELS["default"])
+    loss, overlaps = (element.text for element in made.elements if element.tag == "desc")
+    assert "0.6738" in loss
+    assert "falls below half of that at alpha = 40.7" in loss
+    assert "norms of students" in overlaps
+
+
+def test_wrong_numbers_fail(system_of):
+    """A claim that cannot fail would be no claim."""
+    system = system_of(2, 1)
+    point = plateau(system, 0.1)
+    assert all(claim.holds for claim in checks.plateau_claims(system, point))
+    wrong = dataclasses.replace(point, loss=point.loss * (1 + 1e-5), rate=point.rate * (1 + 1e-5))
+    failed = [claim.name for claim in checks.plateau_claims(system, wrong) if not claim.holds]
+    assert failed == ["plateau loss", "plateau rate", "escape rate"]
+
+
+@pytest.mark.parametrize(
+    "options", ["--eta 1e9", "--eta 1e-9", "--eta 0.5 --alpha 0.2", "--flow gradient --eta 1e-12"]
+)
+def test_claims_hold_for_extreme_learning_rates(report_of, options):
+    assert report_of(f"--p 2 --pstar 1 --alpha 3 {options}").code == 0
+
+
+def test_claims_hold_where_the_plateau_ends(system_of):
+    system = system_of(2, 1)
+    largest = runtime.largest_stable_eta(system, "plateau")
+    point = plateau(system, largest * (1.0 - 1e-15))
+    assert all(claim.holds for claim in checks.plateau_claims(system, point))
+
+
+def test_a_run_that_is_not_of_the_equations_fails(system_of):
+    system = system_of(2, 1)
+    Q, R = runtime.random_overlaps(2, 1, n=100)
+    settings = {"eta": 0.1, "alpha": 20.0, "label_noise": 0.0, "T": None, "rtol": 1e-8, "atol": 1e-10}
+    problem = Problem.checked(Model(2, 1), Q, R, method="prince8", **settings)
+    run = runtime.integrate(system, Q, R, eta=0.1, alpha=20.0)
+    assert all(claim.holds for claim in checks.run_claims(system, problem, run))
+    run["loss"] *= 1.001
+    run["Q"] *= 0.5
+    failed = [claim.name for claim in checks.run_claims(system, problem, run) if not claim.holds]
+    assert failed == ["another solver", "overlaps of weights"]
+
+
+def test_a_failed_check_is_the_exit_code(call, monkeypatch):
+    monkeypatch.setattr(checks, "_GROWTH", 0.0)
+    monkeypatch.setattr(checks, "_CLOSED_FORM", -1.0)
+    code, out, err = call("report --p 1 --pstar 1 --eta 0.05 --alpha 5 --trajectories 0 --json")
+    found = json.loads(out)
+    assert code == 1
+    assert "checks hold" in err
+    assert {claim["verdict"] for claim in found["claims"]} == {"holds", "fails"}
+    assert found["out"] == "report.html"
+    assert found["plateau"]["multiplicity"] == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.25, "0.25"),
+        (-0.25, "−0.25"),
+        (1234.5678, "1234.6"),
+        (99999.96, "10⁵"),
+        (1e-4, "10⁻⁴"),
+        (-2.5e-17, "−2.5 × 10⁻¹⁷"),
+        (np.inf, "∞"),
+        (-np.inf, "−∞"),
+        (np.nan, "–"),
+    ],
+)
+def test_numbers_as_text(value, text):
+    assert number(value) == text
+
+
+def test_integers_and_words():
+    assert integer(1234567) == "1\N{NARROW NO-BREAK SPACE}234\N{NARROW NO-BREAK SPACE}567"
+    assert (integer(-5), counted(1, "run"), counted(2, "run")) == ("−5", "1 run", "2 runs")
+    assert words("at $x^2$ by `f`.") == ("at ", Math("x^2"), " by ", Code("f"), ".")
+
+
+def test_the_escape_is_between_outputs():
+    alpha, loss = np.array([0.0, 1.0, 2.0, 3.0]), np.array([1.0, 1.0, 0.01, np.nan])
+    assert first_below(alpha, loss, 0.1) == pytest.approx(1.5)
+    assert first_below(alpha, loss, 0.001) is None
+    assert first_below(alpha, loss, 2.0) is None

@@ -1,0 +1,266 @@
+"""The page: valid, accessible, readable in the dark, self-contained, escaped, the same each time."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cli
+from runtime.report.blocks import Code, Document, Facts, Link, Paragraph, Section, Table, words
+from runtime.report.page import page
+from runtime.report.provenance import command_line
+from runtime.report.style import DARK, LIGHT, LINE_COLOURS, TEXT_PAIRS, style_sheet
+from tests.report.conftest import attributes_of, parse
+
+ROOT = Path(__file__).parent.parent.parent
+SMALL = "--p 2 --pstar 1 --alpha 5"
+EVIL = """<script>alert("1")</script> & ' " $x$ `y` \\input{z}"""
+
+
+@pytest.fixture
+def made(report_of):
+    return report_of(SMALL)
+
+
+def test_the_page_is_html_with_a_language_and_one_title(made):
+    assert made.text.startswith('<!DOCTYPE html>\n<html lang="en">')
+    assert [e.tag for e in made.elements].count("title") == 1 + 2  # of the page and of two figures
+    assert [e.tag for e in made.elements].count("h1") == 1
+    ids = attributes_of(made.elements, "id")
+    assert len(ids) == len(set(ids))
+
+
+def test_headings_are_in_order(made):
+    levels = [int(e.tag[1]) for e in made.elements if re.fullmatch("h[1-6]", e.tag)]
+    assert levels[0] == 1
+    assert all(later <= earlier + 1 for earlier, later in itertools.pairwise(levels))
+
+
+def test_landmarks_and_a_way_past_the_contents(made):
+    tags = [e.tag for e in made.elements]
+    for landmark in ("header", "nav", "main", "footer"):
+        assert tags.count(landmark) == 1
+    ids = set(attributes_of(made.elements, "id"))
+    targets = [e.attributes["href"][1:] for e in made.elements if e.attributes.get("href", "")[:1] == "#"]
+    assert targets[0] == "content"
+    assert set(targets) <= ids
+    for names in attributes_of(made.elements, "aria-labelledby"):
+        assert set(names.split()) <= ids
+
+
+def test_tables_have_captions_and_scopes(made):
+    tables = [e for e in made.elements if e.tag == "table"]
+    assert len([e for e in made.elements if e.tag == "caption" and e.text]) == len(tables) >= 6
+    assert {e.attributes.get("scope") for e in made.elements if e.tag == "th"} == {"col", "row"}
+
+
+def test_what_scrolls_can_be_reached_by_keys_and_has_a_name(made):
+    boxes = [e for e in made.elements if "scroll" in e.attributes.get("class", "").split()]
+    assert boxes
+    for box in boxes:
+        assert box.attributes["role"] == "region"
+        assert box.attributes["tabindex"] == "0"
+        assert box.attributes["aria-label"].strip()
+    for element in made.elements:
+        if element.tag == "table" or element.attributes.get("display") == "block":
+            assert "div" in element.around
+    names = [box.attributes["aria-label"] for box in boxes]
+    assert len(names) == len(set(names))
+
+
+def test_figures_are_described(made):
+    pictures = [e for e in made.elements if e.tag == "svg"]
+    assert len(pictures) == 2
+    assert all(e.attributes["role"] == "img" for e in pictures)
+    texts = [e.text for e in made.elements if e.tag == "desc"]
+    assert all(len(text) > 80 and re.search(r"\d", text) for text in texts)
+    assert len([e for e in made.elements if e.tag == "figcaption" and e.text]) == 2
+
+
+def test_nothing_is_fetched_and_nothing_runs(made):
+    tags = {e.tag for e in made.elements}
+    assert not tags & {"script", "link", "img", "iframe", "object", "embed", "base", "form", "image"}
+    assert not attributes_of(made.elements, "src")
+    assert not [n for e in made.elements for n in e.attributes if n.startswith("on")]
+    addresses = [(e.tag, a) for e in made.elements for n, a in e.attributes.items() if n.endswith("href")]
+    outside = {(tag, a) for tag, a in addresses if ":" in a or a.startswith("//")}
+    assert outside == {("a", "https://arxiv.org/abs/2604.03068")}
+    assert "http" not in made.text.replace("https://arxiv.org/abs/2604.03068", "").replace(
+        '"http"', ""
+    ).replace("http-equiv", "")
+    assert not re.search(r"url\((?!#)|@import", made.text)
+    policy = next(e for e in made.elements if "http-equiv" in e.attributes)
+    assert policy.attributes["content"].startswith("default-src 'none'")
+
+
+def test_no_folder_of_this_machine_is_told(made):
+    for place in (str(made.path.parent), str(ROOT), os.path.expanduser("~/")):
+        assert place not in made.text
+
+
+# --- colours -----------------------------------------------------------------------------
+
+
+def luminance(colour):
+    channels = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255.0
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(one, other):
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+def test_contrast_is_enough(colours):
+    for text, behind in TEXT_PAIRS:
+        assert contrast(colours[text], colours[behind]) >= 4.5, (text, behind)
+    for line in (*LINE_COLOURS, "focus"):
+        assert contrast(colours[line], colours["paper"]) >= 3.0, line
+
+
+def test_the_colours_tested_are_those_of_the_page(made):
+    assert set(LIGHT) == set(DARK)
+    sheet = style_sheet()
+    light, dark = re.findall(r":root \{([^}]*)\}", sheet)
+    for colours, rules in ((LIGHT, light), (DARK, dark)):
+        found = dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", rules))
+        assert found == dict(colours)
+    # Every colour is a variable, those of figures too.
+    assert not re.search("#[0-9a-fA-F]{6}", sheet.split("}", 3)[3])
+    used = set(re.findall(r"var\(--([a-z0-9-]+)\)", made.text))
+    assert used <= set(LIGHT)
+    for style in attributes_of(made.elements, "style"):
+        assert not re.search("#[0-9a-fA-F]{3}", style), style
+    assert "@media print" in sheet
+    assert "screen and (prefers-color-scheme: dark)" in sheet
+
+
+# --- escaping ----------------------------------------------------------------------------
+
+
+def test_every_text_is_escaped_wherever_it_stands():
+    table = Table((EVIL,), [(EVIL,), (Code(EVIL),)], [[(EVIL,), (Code(EVIL),)]], [False, False])
+    link = Link(EVIL, f"generated/{EVIL}", local=True)
+    facts = Facts(EVIL, [((EVIL,), (Code(EVIL),))])
+    blocks = [Paragraph((EVIL, Code(EVIL), link)), facts, table]
+    text = page(Document(EVIL, (EVIL,), [Section("one", EVIL, blocks)], EVIL))
+    elements = parse(text)
+    assert "script" not in {e.tag for e in elements}
+    texts = [e.text for e in elements if e.tag in ("h1", "h2", "code", "dt", "td", "caption", "title")]
+    assert texts
+    assert set(texts) == {EVIL}
+    assert [e.attributes["aria-label"] for e in elements if e.tag == "dl"] == [EVIL]
+    (address,) = (
+        e.attributes["href"] for e in elements if e.tag == "a" and "generated" in e.attributes["href"]
+    )
+    assert not re.search("[<>\"' ]", address)
+
+
+def test_files_with_any_name(call, tmp_path):
+    name = "a b<i>&\"'$x$`"
+    np.savez(tmp_path / f"{name}.npz", Q=np.eye(2), R=np.full((2, 1), 0.1))
+    options = ["--overlaps", f"{name}.npz", "--out", f"{name}.html"]
+    code, out, _ = call("report --p 2 --pstar 1 --alpha 5 --quiet", *options)
+    assert (code, out) == (0, f"{name}.html\n")
+    elements = parse((tmp_path / f"{name}.html").read_text())
+    assert "i" not in {e.tag for e in elements}
+    command = [e.text for e in elements if e.tag == "pre"][-1]
+    words_of = shlex.split(command)
+    assert words_of[words_of.index("--overlaps") + 1] == f"{name}.npz"
+    assert words_of[words_of.index("--out") + 1] == f"{name}.html"
+    assert "Digest of the start" in "".join(e.text for e in elements if e.tag == "dt")
+
+
+# --- the same each time --------------------------------------------------------------------
+
+
+def test_the_same_bytes_from_another_process(made, tmp_path):
+    command = [sys.executable, str(ROOT / "cli.py"), "report", "--quiet", *SMALL.split()]
+    command += ["--trajectories", "0", "--generated", "generated", "--out", made.path.name]
+    environment = {**os.environ, "PYTHONHASHSEED": "77"}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=120)
+    assert (tmp_path / made.path.name).read_bytes() == made.path.read_bytes()
+
+
+def test_the_command_in_the_report_makes_it_again(made, tmp_path, monkeypatch):
+    commands = [e.text for e in made.elements if e.tag == "pre"]
+    monkeypatch.chdir(tmp_path)
+    assert cli.run([*shlex.split(commands[-1])[1:], "--quiet"]) == 0
+    assert (tmp_path / made.path.name).read_bytes() == made.path.read_bytes()
+
+
+def test_the_date_is_there_only_if_asked_for(call, tmp_path):
+    line = "report --p 1 --pstar 1 --eta 0.05 --alpha 2 --trajectories 0 --quiet"
+    assert call(line)[0] == 0
+    assert "<dt>Date</dt>" not in (tmp_path / "report.html").read_text()
+    assert call(f"{line} --date")[0] == 0
+    text = (tmp_path / "report.html").read_text()
+    assert re.search(r"<dt>Date</dt><dd><code>\d{4}-\d\d-\d\d</code>", text)
+    assert " --date " in text
+
+
+def test_the_command_line_has_every_option():
+    """An option that is forgotten would make another report."""
+    from derive import Model
+
+    given = {option.name: option.default for option in cli.report.params}
+    given |= {"n": None, "ideal": 0.01, "alpha": [0.0, 0.1, 2.5], "pdf": Path("x/y.pdf"), "overlaps": None}
+    given |= {"teacher_correlation": 1 / 3, "date": True, "out": Path("/some/where/z.html")}
+    model = Model(3, 2, constraint="sphere", flow="gradient", teacher="general", readout="sqrt")
+    line = command_line(model, given, None)
+    assert "/some" not in line
+    used = {word for word in shlex.split(line) if word.startswith("--")}
+    silent = {"--generated", "--json", "--quiet", "--n", "--overlaps"}
+    assert used | silent == {option.opts[-1] for option in cli.report.params}
+    words_of = shlex.split(line)
+    assert words_of[words_of.index("--alpha") + 1] == "0,0.1,2.5"
+    assert float(words_of[words_of.index("--teacher-correlation") + 1]) == 1 / 3
+
+
+# --- what is refused -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--out", "report.txt"),
+        ("--out", "report"),
+        ("--out", "no/folder/report.html"),
+        ("--out", "."),
+        ("--out", ""),
+        ("--out", "/dev/null/report.html"),
+        ("--pdf", "report.html"),
+        ("--pdf", "no/folder/report.pdf"),
+        ("--trajectories", "-1"),
+        ("--trajectories", "1e3"),
+        ("--trajectories", "10000000"),
+        ("--eta", "0"),
+        ("--n", "1"),
+        ("--alpha", "0"),
+        ("--method", "euler"),
+        ("--overlaps", "missing.npz"),
+        ("--teacher-correlation", "0.5"),
+        ("--p", "0"),
+        ("--constraint", "ball"),
+    ],
+)
+def test_bad_values_name_the_option_in_one_line_and_write_nothing(call, tmp_path, option, value):
+    code, out, err = call("report", option, value)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"cli: {option}: ")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_words_are_not_made_of_users_texts():
+    assert words(r"no marks") == ("no marks",)
