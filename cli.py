@@ -1090,6 +1090,11 @@ def run(arguments: list[str] | None = None) -> int:
             f"{missing} cannot be imported: pip install --force-reinstall overlap-ode", EXIT_FAILURE
         )
     except Exception as error:
+        if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+            # Why first: without compilation not even the import below works.
+            return fail(
+                "NUMBA_DISABLE_JIT is set, but this runs compiled code only: unset it", EXIT_FAILURE
+            )
         from derive.errors import one_line
         from runtime.errors import InputError, LoadError
 

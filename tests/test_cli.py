@@ -472,3 +472,13 @@ def test_running_the_file_and_a_second_process_that_does_not_compile(tmp_path):
     assert (first.returncode, first.stderr) == (0, "")
     second = process("integrate", "--p", "1", "--pstar", "1", "--eta", "0.1", cwd=tmp_path)
     assert second.stdout == first.stdout
+
+
+def test_without_compilation_a_command_says_why_it_cannot_run(tmp_path):
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    command = [sys.executable, cli.__file__, "integrate", "--p", "1", "--pstar", "1"]
+    result = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == ("cli: NUMBA_DISABLE_JIT is set, but this runs compiled code only: unset it\n")
