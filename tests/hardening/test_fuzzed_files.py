@@ -83,12 +83,13 @@ def test_damaged_npz(tmp_path, data):
     check(path)
 
 
-# Why fewer: a damaged HDF5 file takes the library milliseconds to give up on.
+# Why only these: HDF5 itself may loop forever over other damage (docs/known-issues.md).
 @settings(FUZZED, max_examples=60)
-@given(data=damaged(".nc"))
-def test_damaged_netcdf(tmp_path, data):
+@given(kept=st.floats(0.0, 0.999), signature=st.binary(max_size=8))
+def test_netcdf_cut_off_or_of_another_kind(tmp_path, kept, signature):
+    whole = sample(".nc")
     path = tmp_path / "overlaps.nc"
-    path.write_bytes(data)
+    path.write_bytes((signature + whole[len(signature) :])[: int(kept * len(whole))])
     check(path)
 
 

@@ -9,7 +9,7 @@ import pytest
 from kill_storm import storms
 
 # More of them, and of Dask's scheduler: OVERLAP_ODE_KILLS=60, or the script itself.
-KILLS = int(os.environ.get("OVERLAP_ODE_KILLS", "12"))
+KILLS = int(os.environ.get("OVERLAP_ODE_KILLS", "10"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
