@@ -77,16 +77,27 @@ def check_output(path: str | Path, suffixes: tuple[str, ...], option: str = "out
         target.resolve()
     except (OSError, RuntimeError):
         raise InputError(option, f"{target} is a symbolic link that leads nowhere") from None
+    try:
+        problem = _unwritable(target)
+    except OSError as error:
+        problem = f"{target}: {error.strerror}"
+    if problem:
+        raise InputError(option, problem)
+    return target
+
+
+def _unwritable(target: Path) -> str | None:
+    """Why no file can be written there; None if one can. Raises OSError, as for names too long."""
     folder = target.parent
     if not folder.is_dir():
-        raise InputError(option, f"{str(folder)!r} is not an existing folder: make it first")
+        return f"{str(folder)!r} is not an existing folder: make it first"
     if target.is_dir():
-        raise InputError(option, f"{target} is a folder")
+        return f"{target} is a folder"
     if target.exists() and not target.is_file():
-        raise InputError(option, f"{target} is not a regular file")
+        return f"{target} is not a regular file"
     if not os.access(folder, os.W_OK) or (target.exists() and not os.access(target, os.W_OK)):
-        raise InputError(option, f"{target} cannot be written")
-    return target
+        return f"{target} cannot be written"
+    return None
 
 
 @contextlib.contextmanager
