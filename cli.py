@@ -1090,13 +1090,7 @@ def run(arguments: list[str] | None = None) -> int:
             f"{missing} cannot be imported: pip install --force-reinstall overlap-ode", EXIT_FAILURE
         )
     except Exception as error:
-        if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
-            # Why first: without compilation not even the import below works.
-            return fail(
-                "NUMBA_DISABLE_JIT is set, but this runs compiled code only: unset it", EXIT_FAILURE
-            )
-        from derive.errors import one_line
-        from runtime.errors import InputError, LoadError
+        from derive.errors import InputError, one_line
 
         if isinstance(error, InputError):
             # Why capitals: these are named so in the help, and have no dashes.
@@ -1105,6 +1099,13 @@ def run(arguments: list[str] | None = None) -> int:
             return fail(f"{name}: {error.problem}", EXIT_USAGE)
         if isinstance(error, OSError) and error.strerror:
             return fail(one_line(f"{error.filename or 'input or output'}: {error.strerror}"), EXIT_FAILURE)
+        if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+            # Why before the import: without compilation it does not work either.
+            return fail(
+                "NUMBA_DISABLE_JIT is set, but this runs compiled code only: unset it", EXIT_FAILURE
+            )
+        from runtime.errors import LoadError
+
         if isinstance(error, (LoadError, OSError, MemoryError)):
             return fail(one_line(str(error)) or "out of memory", EXIT_FAILURE)
         raise

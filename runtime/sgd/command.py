@@ -32,32 +32,25 @@ if TYPE_CHECKING:
     import xarray
 
 Progress = Callable[[int, int], None]
+# Options that are arguments of a simulation as they are.
+_SETTINGS = ("n", "eta", "alpha", "method", "seed", "label_noise", "threads")
 
 
 def simulate(
     arguments: Mapping[str, Any], say: Callable[[str], None], progress: Progress | None
 ) -> xarray.Dataset:
     """Make the starts, run SGD, write files; `arguments` are the options of the command by name."""
-    model = model_of(arguments)
-    check_files(arguments)
-    runs = states.whole_number("trajectories", arguments["trajectories"], 1, simulation.LARGEST_RUNS)
-    _check_memory(model, arguments, runs)
+    model, runs = _checked(arguments)
     with naming_options():
         Q0, R0, T, origin = _starts(model, arguments, runs)
         result = simulation.simulate(
             model,
-            n=arguments["n"],
-            eta=arguments["eta"],
-            alpha=arguments["alpha"],
-            method=arguments["method"],
-            trajectories=runs,
-            seed=arguments["seed"],
-            label_noise=arguments["label_noise"],
-            T=T,
             Q0=Q0,
             R0=R0,
-            threads=arguments["threads"],
+            T=T,
+            trajectories=runs,
             progress=progress,
+            **{name: arguments[name] for name in _SETTINGS},
         )
     result.attrs.update(origin)
     write_files(result, arguments, say, plot_runs)
@@ -68,25 +61,25 @@ def simulate(
 
 def check(arguments: Mapping[str, Any]) -> None:
     """Raise InputError if `simulate` would refuse these options; nothing is run."""
-    model = model_of(arguments)
-    check_files(arguments)
-    runs = states.whole_number("trajectories", arguments["trajectories"], 1, simulation.LARGEST_RUNS)
-    _check_memory(model, arguments, runs)
+    model, runs = _checked(arguments)
     with naming_options():
         # Why a single start: the others differ in their random numbers alone.
         _, _, T, _ = _starts(model, arguments, 1)
         simulation.check(
             model,
-            n=arguments["n"],
-            eta=arguments["eta"],
-            alpha=arguments["alpha"],
-            method=arguments["method"],
-            trajectories=runs,
-            seed=arguments["seed"],
-            label_noise=arguments["label_noise"],
             T=T,
-            threads=arguments["threads"],
+            trajectories=runs,
+            **{name: arguments[name] for name in _SETTINGS},
         )
+
+
+def _checked(arguments: Mapping[str, Any]) -> tuple[Model, int]:
+    """The model and the number of runs, if files and memory allow them."""
+    model = model_of(arguments)
+    check_files(arguments)
+    runs = states.whole_number("trajectories", arguments["trajectories"], 1, simulation.LARGEST_RUNS)
+    _check_memory(model, arguments, runs)
+    return model, runs
 
 
 def compare(

@@ -208,7 +208,7 @@ def test_steps_are_those_of_integrate(system, start):
     for method in METHODS:
         ensemble = integrate_ensemble(system, *start, eta=rates, method=method, **settings)
         single = references(system, *start, eta=rates, method=method, **settings)
-        assert (single["steps"] > 40).all()
+        assert (single["steps"] > (40 if method == "dop853" else 50)).all()
         np.testing.assert_allclose(ensemble["steps"], single["steps"], rtol=0.1)
         np.testing.assert_allclose(ensemble["rejected"], single["rejected"], rtol=0.1, atol=3)
         np.testing.assert_array_equal(ensemble["alpha_end"], single["alpha_end"])
