@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import shlex
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import cli
 import runtime
 from derive import Model
+
+# No deadlines: machines are shared. The same examples each time, unless asked for new ones.
+settings.register_profile("same", deadline=None, derandomize=True, database=None)
+settings.register_profile("new", deadline=None, derandomize=False)
+settings.load_profile("new" if os.environ.get("OVERLAP_ODE_FUZZ") else "same")
 
 # Generous: nothing here takes a tenth of it on an idle machine.
 LONGEST_TEST = 600.0

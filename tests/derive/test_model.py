@@ -71,7 +71,7 @@ def test_state_and_parameters_in_order():
     assert Model(2, 3, flow="gradient").parameters == ("eta", "label_noise")
 
 
-@settings(deadline=None, max_examples=30, derandomize=True)
+@settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(OPTION_SETS))
 def test_dictionary_round_trip(p, pstar, options):
     model = Model(p, pstar, *options)

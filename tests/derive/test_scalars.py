@@ -19,7 +19,7 @@ def value(polynomial, point):
     return polynomial.evaluate(point, Fraction)
 
 
-@settings(deadline=None, max_examples=50, derandomize=True)
+@settings(max_examples=50)
 @given(polynomials, polynomials, points)
 def test_evaluation_is_a_ring_homomorphism(f, g, point):
     assert value(f + g, point) == value(f, point) + value(g, point)
@@ -27,7 +27,7 @@ def test_evaluation_is_a_ring_homomorphism(f, g, point):
     assert value(-3 * f, point) == -3 * value(f, point)
 
 
-@settings(deadline=None, max_examples=50, derandomize=True)
+@settings(max_examples=50)
 @given(polynomials, polynomials, points)
 def test_derivative_obeys_the_product_rule(f, g, point):
     product_rule = f.derivative("x") * g + f * g.derivative("x")
@@ -41,7 +41,7 @@ def test_derivative_obeys_the_product_rule(f, g, point):
     )
 
 
-@settings(deadline=None, max_examples=50, derandomize=True)
+@settings(max_examples=50)
 @given(polynomials, points)
 def test_collected_parts_sum_to_the_whole(f, point):
     parts = f.collect(["x", "y"])

@@ -187,7 +187,7 @@ def test_parameters_of_all_are_those_of_each(engine, ensemble):
     assert_same(same.run(engine), each.run(engine))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(picks=st.lists(st.integers(0, COUNT - 1), min_size=1, max_size=30), chunk=st.integers(1, 20))
 def test_any_selection_in_any_order(engine_of, picks, chunk):
     engine = engine_of(4, 2)

@@ -441,7 +441,7 @@ def permuted_start() -> tuple[np.ndarray, np.ndarray]:
     return random_overlaps(4, 2, n=50, seed=9, trajectories=5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     students=st.permutations(range(4)),
     teachers=st.permutations(range(2)),

