@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 from collections.abc import Mapping
 from typing import Any
 
+from derive.arguments import one_of, whole_number
 from derive.errors import InputError
 
 # Why 256: the proof evaluates every entry of the matrix products in exact integer
@@ -63,18 +63,10 @@ class Model:
     def __post_init__(self) -> None:
         for option in ("p", "pstar"):
             value = getattr(self, option)
-            # Why bool apart: True would pass as width 1.
-            try:
-                width = 0 if isinstance(value, bool) else operator.index(value)
-            except TypeError:
-                width = 0
-            if not 1 <= width <= MAX_WIDTH:
-                raise InputError(option, f"{value!r} is not an integer from 1 to {MAX_WIDTH}")
-            object.__setattr__(self, option, width)
+            object.__setattr__(self, option, whole_number(option, value, 1, MAX_WIDTH))
         for option, allowed in _CHOICES.items():
             value = getattr(self, option)
-            if not isinstance(value, str) or value not in allowed:
-                raise InputError(option, f"{value!r} is not one of {', '.join(allowed)}")
+            one_of(option, value, allowed)
 
     @property
     def name(self) -> str:

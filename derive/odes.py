@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from derive.arguments import one_of
 from derive.emit.document import odes_document
 from derive.emit.latex_components import component_form
 from derive.emit.latex_matrix import Conventions, matrix_form
 from derive.emit.manifest import FILE_NAME as MANIFEST
 from derive.emit.manifest import manifest
 from derive.emit.numba_module import numba_module
-from derive.errors import InputError
 from derive.lower import DQ, DR, LOSS, lower
 from derive.model import Model
 from derive.program import evaluate
@@ -155,8 +155,7 @@ def latex(model: Model, form: str = "matrix", what: str = "odes") -> str:
 def check_latex_options(form: str, what: str) -> None:
     """Raise InputError unless `form` and `what` are known."""
     for option, value, allowed in (("form", form, FORMS), ("what", what, SUBJECTS)):
-        if value not in allowed:
-            raise InputError(option, f"{value!r} is not one of {', '.join(allowed)}")
+        one_of(option, value, allowed)
 
 
 def latex_for_any_widths(what: str = "odes", **options: str) -> str:

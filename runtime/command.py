@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import runtime
+from derive.arguments import one_of, whole_number
 from derive.model import Model
 from runtime import states, tables
 from runtime.errors import InputError
@@ -70,9 +71,8 @@ def ensemble(
 
     model = model_of(arguments)
     check_files(arguments)
-    trajectories = states.whole_number("trajectories", arguments["trajectories"], 1, LARGEST_ENSEMBLE)
-    if arguments["method"] not in TABLEAUX:
-        raise InputError("method", f"{arguments['method']!r} is not one of {', '.join(TABLEAUX)}")
+    trajectories = whole_number("trajectories", arguments["trajectories"], 1, LARGEST_ENSEMBLE)
+    one_of("method", arguments["method"], TABLEAUX)
     thread_count(arguments["threads"])
     if arguments["plot"] is not None and arguments["output"] == "final":
         raise InputError("plot", "needs losses over time: --output statistics, loss or all")

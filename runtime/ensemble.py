@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from derive.arguments import one_of
 from runtime import states
 from runtime.ensemble_results import Results, ensemble_dataset
-from runtime.errors import InputError
 from runtime.simd import driver, jit
 from runtime.simd.kernels import KERNELS, Kernels, compile_kernels
 from runtime.simd.memory import aligned
@@ -187,10 +187,8 @@ def integrate_ensemble(
     The other parameters, the errors raised and the variables are those of `integrate`, with
     ``trajectory`` in front.
     """
-    if not isinstance(method, str) or method not in TABLEAUX:
-        raise InputError("method", f"{method!r} is not one of {', '.join(TABLEAUX)}")
-    if not isinstance(output, str) or output not in OUTPUTS:
-        raise InputError("output", f"{output!r} is not one of {', '.join(OUTPUTS)}")
+    one_of("method", method, TABLEAUX)
+    one_of("output", output, OUTPUTS)
     teacher = states.teacher_overlaps(system.model, T)
     Q, R = states.ensemble_overlaps(system.model, Q0, R0, teacher)
     count = len(Q)

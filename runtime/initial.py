@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from derive.arguments import whole_number
 from derive.model import Model
 from runtime.errors import InputError
-from runtime.states import real_number, teacher_overlaps, whole_number
+from runtime.states import real_number, teacher_overlaps
 from runtime.teacher import Teacher
 
 Array = NDArray[np.float64]

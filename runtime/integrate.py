@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from derive.arguments import one_of
 from derive.model import Model
 from runtime import states
 from runtime.errors import InputError
@@ -54,8 +55,7 @@ class Problem:
         method: str,
     ) -> Problem:
         """The problem; raises InputError that names the first argument that is not allowed."""
-        if not isinstance(method, str) or method not in METHODS:
-            raise InputError("method", f"{method!r} is not one of {', '.join(METHODS)}")
+        one_of("method", method, METHODS)
         teacher = states.teacher_overlaps(model, T)
         Q, R = states.overlaps(model, Q0, R0, teacher)
         relative, absolute = states.tolerances(rtol, atol)

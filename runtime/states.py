@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,6 @@ SMALLEST_RTOL = 1e-14
 _SYMMETRY_TOLERANCE = 1e-8
 _EIGENVALUE_TOLERANCE = 1e-6
 _CHECKED_TOGETHER = 4096
-# Numbers from here on are easier to read as powers.
-_LONG = 10**7
 
 
 def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bool = False) -> float:
@@ -41,26 +38,6 @@ def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bo
             wanted += f" {'greater than' if strict else 'of at least'} {least:g}"
         raise InputError(option, f"{value} is not {wanted}")
     return number
-
-
-def whole_number(option: str, value: Any, least: int, largest: int) -> int:
-    """An integer from `least` to `largest`; else InputError."""
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or not least <= number <= largest:
-        raise InputError(option, f"{value!r} is not an integer from {least} to {_readable(largest)}")
-    return number
-
-
-def _readable(number: int) -> str:
-    """Large powers of ten and two as such."""
-    for base in (10, 2):
-        exponent = round(math.log(number, base)) if number >= _LONG else 0
-        if exponent and base**exponent - number in (0, 1):
-            return f"{base}^{exponent}" if base**exponent == number else f"{base}^{exponent} - 1"
-    return str(number)
 
 
 def dimensions(option: str, value: ArrayLike) -> int:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from runtime import states
+from derive.arguments import whole_number
 from runtime.interrupt import held_interrupts
 
 LARGEST_THREADS = 4096
@@ -22,7 +22,7 @@ def thread_count(threads: int | None) -> int:
         # Not on every system; it knows of limits that cpu_count does not.
         affinity = getattr(os, "sched_getaffinity", None)
         return len(affinity(0)) if affinity else os.cpu_count() or 1
-    return states.whole_number("threads", threads, 1, LARGEST_THREADS)
+    return whole_number("threads", threads, 1, LARGEST_THREADS)
 
 
 def run_tasks(

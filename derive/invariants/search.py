@@ -36,6 +36,7 @@ from fractions import Fraction
 from math import comb, isqrt
 from typing import Any
 
+from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.invariants.darboux import DarbouxSearch
 from derive.invariants.division import exact_quotient
@@ -140,8 +141,7 @@ def search(model: Model, degree: int) -> Findings:
     InputError
         The degree is not allowed, or there would be too many monomials.
     """
-    if isinstance(degree, bool) or not isinstance(degree, int) or not 1 <= degree <= LARGEST_DEGREE:
-        raise InputError("degree", f"{degree!r} is not an integer from 1 to {LARGEST_DEGREE}")
+    degree = whole_number("degree", degree, 1, LARGEST_DEGREE)
     held, numbers = _held(model), _numbers(model)
     drift = drift_field(model).with_values(held)
     size = comb(len(drift.numerators) + degree, degree)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
+from derive.arguments import one_of
 from derive.errors import InputError
 from derive.invariants.lie import drift_field
 from derive.invariants.matrices import (
@@ -254,6 +255,4 @@ NAMED_SETS: Mapping[str, Callable[[Model], InvariantSet]] = {
 
 def named_set(name: str, model: Model) -> InvariantSet:
     """The set of this name; raises InputError for another name, or widths without such a set."""
-    if name not in NAMED_SETS:
-        raise InputError("on", f"{name!r} is not one of {', '.join(NAMED_SETS)}")
-    return NAMED_SETS[name](model)
+    return NAMED_SETS[one_of("on", name, NAMED_SETS)](model)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 from collections.abc import Mapping
 from typing import Any
 
+from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
 
@@ -55,14 +55,7 @@ class SectorModel:
     readout: str = "mean"
 
     def __post_init__(self) -> None:
-        # Why bool apart: True would pass as width 1.
-        try:
-            width = 0 if isinstance(self.pstar, bool) else operator.index(self.pstar)
-        except TypeError:
-            width = 0
-        if not 1 <= width <= MAX_DIRECTIONS:
-            raise InputError("pstar", f"{self.pstar!r} is not an integer from 1 to {MAX_DIRECTIONS}")
-        object.__setattr__(self, "pstar", width)
+        object.__setattr__(self, "pstar", whole_number("pstar", self.pstar, 1, MAX_DIRECTIONS))
         self.with_widths(1, 1)  # validates the options
         for option, (needed, problem) in _NOT_INVARIANT.items():
             value = getattr(self, option)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from derive.arguments import one_of
 from derive.emit.manifest import FILE_NAME as MANIFEST
-from derive.errors import InputError
 from derive.sector.document import sector_document, sector_equations
 from derive.sector.manifest import sector_manifest
 from derive.sector.model import SectorModel
@@ -41,8 +41,7 @@ class SectorODEs:
 
     def latex(self, what: str = "odes") -> str:
         """LaTeX (amsmath) of the ``"odes"`` or the ``"loss"``; raises InputError otherwise."""
-        if what not in SUBJECTS:
-            raise InputError("what", f"{what!r} is not one of {', '.join(SUBJECTS)}")
+        one_of("what", what, SUBJECTS)
         return sector_equations(self.model, what)
 
     def files(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from derive.arguments import whole_number
 from derive.model import Model
 from derive.version import VERSION
 from runtime import states
@@ -81,7 +82,7 @@ def bias_at_finite_n(
         T=T,
     )
     check_sizes(model, sizes)
-    states.whole_number("seed", seed, 0, LARGEST_SEED)
+    whole_number("seed", seed, 0, LARGEST_SEED)
     total, done = sum(n * trajectories for n in sizes), 0
     rows: dict[str, list[NDArray[Any]]] = {}
     for k, n in enumerate(sizes):
@@ -166,7 +167,7 @@ def bias_of_norms(
         T=T,
     )
     check_norms(conditions, scale)
-    generator = np.random.default_rng([states.whole_number("seed", seed, 0, LARGEST_SEED), 1])
+    generator = np.random.default_rng([whole_number("seed", seed, 0, LARGEST_SEED), 1])
     factor = Teacher.from_overlaps(states.teacher_overlaps(model, T)).factor
     R0 = scale * generator.standard_normal((trajectories, model.p, factor.shape[1])) @ factor.T
     vectors = np.linalg.qr(generator.standard_normal((trajectories, model.p, model.p)))[0]
@@ -200,7 +201,7 @@ def check_study(
     closest_solution(model, np.eye(model.p), np.zeros((model.p, model.pstar)), T)
     states.real_number("eta", eta, least=0.0, strict=True)
     states.real_number("alpha", alpha, least=0.0, strict=True)
-    states.whole_number("trajectories", trajectories, 1, LARGEST_STUDY)
+    whole_number("trajectories", trajectories, 1, LARGEST_STUDY)
     states.real_number("label_noise", label_noise, least=0.0)
     states.real_number("q0", q0, least=0.0, strict=True)
 
@@ -210,7 +211,7 @@ def check_sizes(model: Model, sizes: Sequence[int]) -> None:
     if not sizes:
         raise InputError("n", "has no numbers")
     for n in sizes:
-        states.whole_number("n", n, model.pstar, LARGEST_N)
+        whole_number("n", n, model.pstar, LARGEST_N)
 
 
 def check_norms(conditions: Sequence[float], scale: float) -> None:

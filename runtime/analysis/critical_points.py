@@ -40,6 +40,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike
 
+from derive.arguments import whole_number
 from derive.model import Model
 from runtime import states
 from runtime.errors import InputError
@@ -77,7 +78,7 @@ class CriticalPoint:
         Raises InputError if N is less than k + j.
         """
         tau = np.sort(Teacher.from_overlaps(self.T).weights)[::-1]
-        free = states.whole_number("n", n, tau.size + self.beyond, 10**15) - tau.size - self.beyond
+        free = whole_number("n", n, tau.size + self.beyond, 10**15) - tau.size - self.beyond
         a, b = readout(self.model)
         used = np.concatenate([tau[: self.teachers], np.zeros(self.beyond)])
         rest = tau[self.teachers :]
@@ -136,8 +137,8 @@ def critical_point(model: Model, teachers: int, beyond: int, T: ArrayLike | None
     # Why ascending: the others are eigenvalues of numpy, and the largest are wanted first.
     order = np.argsort(teacher.weights, kind="stable")[::-1]
     tau, factor = teacher.weights[order], teacher.factor[:, order]
-    m = states.whole_number("teachers", teachers, 0, min(model.p, tau.size))
-    j = states.whole_number("beyond", beyond, 0, model.p - m)
+    m = whole_number("teachers", teachers, 0, min(model.p, tau.size))
+    j = whole_number("beyond", beyond, 0, model.p - m)
     a, b = readout(model)
     rest = float(np.sum(tau[m:]))
     s = -2.0 * b * rest / (m + j + 2)
@@ -189,7 +190,7 @@ def flat_directions(model: Model, n: int, T: ArrayLike | None = None) -> FlatDir
         )
     tau = np.sort(Teacher.from_overlaps(states.teacher_overlaps(model, T)).weights)[::-1]
     k, p = tau.size, model.p
-    n = states.whole_number("n", n, k, 10**15)
+    n = whole_number("n", n, k, 10**15)
     if p >= k:
         return FlatDirections(p * k - k * (k + 1) // 2, (p - k) * (n - k))
     equal = np.abs(tau[:p, None] - tau[None, p:]) <= _EQUAL * tau[0]

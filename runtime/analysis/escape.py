@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from derive.arguments import whole_number
 from derive.version import VERSION
 from runtime import states
 from runtime.analysis.escape_theory import PATIENCE, EscapeTheory, escape_theory
@@ -104,7 +105,7 @@ def escape_times(
     InputError
         A value is not allowed, or there is no plateau or no escape from it at one of the η.
     """
-    sizes = [states.whole_number("n", size, system.model.pstar, LARGEST_N) for size in n]
+    sizes = [whole_number("n", size, system.model.pstar, LARGEST_N) for size in n]
     if not sizes or np.any(np.diff(sizes) <= 0):
         raise InputError("n", "needs ascending dimensions, such as 1000,10000,100000")
     single = states.dimensions("eta", eta) == 0
@@ -112,8 +113,8 @@ def escape_times(
     rates = [states.real_number("eta", rate, least=0.0, strict=True) for rate in given]
     if not rates or np.any(np.diff(rates) <= 0.0):
         raise InputError("eta", "needs ascending learning rates: 0.1,0.2,0.4")
-    count = states.whole_number("trajectories", trajectories, 1, LARGEST_COUNT)
-    seed = states.whole_number("seed", seed, 0, LARGEST_SEED)
+    count = whole_number("trajectories", trajectories, 1, LARGEST_COUNT)
+    seed = whole_number("seed", seed, 0, LARGEST_SEED)
     settings: dict[str, Any] = {"label_noise": label_noise, "T": T, "rtol": rtol, "atol": atol}
     settings["threads"] = threads
     # Why all theories first: what is wrong with one of them should be said before the work.

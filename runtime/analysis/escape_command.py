@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import runtime
+from derive.arguments import whole_number
 from derive.model import Model
 from runtime import states
 from runtime.analysis.escape import LARGEST_COUNT, escape_times
@@ -60,11 +61,11 @@ def escape(
 def _check(model: Model, arguments: Mapping[str, Any]) -> None:
     """Refuse single values that are not allowed, before anything is derived."""
     for size in arguments["n"]:
-        states.whole_number("n", size, model.pstar, LARGEST_N)
+        whole_number("n", size, model.pstar, LARGEST_N)
     for rate in np.atleast_1d(arguments["eta"]):
         states.real_number("eta", rate, least=0.0, strict=True)
-    count = states.whole_number("trajectories", arguments["trajectories"], 1, LARGEST_COUNT)
-    states.whole_number("seed", arguments["seed"], 0, LARGEST_SEED)
+    count = whole_number("trajectories", arguments["trajectories"], 1, LARGEST_COUNT)
+    whole_number("seed", arguments["seed"], 0, LARGEST_SEED)
     states.real_number("label_noise", arguments["label_noise"], least=0.0)
     states.real_number("q0", arguments["q0"], least=0.0, strict=True)
     states.tolerances(arguments["rtol"], arguments["atol"])

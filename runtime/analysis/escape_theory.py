@@ -24,6 +24,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike
 
+from derive.arguments import whole_number
 from runtime import states
 from runtime.analysis.plateau import NORM, STUDENTS, Plateau, plateau
 from runtime.ensemble import integrate_ensemble
@@ -142,7 +143,7 @@ def escape_theory(
     part = states.real_number("fraction", fraction, least=0.0, strict=True)
     if part >= 1.0:
         raise InputError("fraction", f"{part:g} is not less than 1")
-    count = states.whole_number("shapes", shapes, 1, 2**20)
+    count = whole_number("shapes", shapes, 1, 2**20)
     on_sphere = model.constraint == "sphere"
     point = plateau(system, eta, label_noise, T, norms=np.full(model.p, norm) if on_sphere else None)
     if not point.rate > 0.0:
@@ -163,9 +164,7 @@ def escape_theory(
         directions=model.p * vectors.shape[1],
         delays=np.zeros(1),
     )
-    rng = np.random.default_rng(
-        np.random.SeedSequence([states.whole_number("seed", seed, 0, 2**63), count])
-    )
+    rng = np.random.default_rng(np.random.SeedSequence([whole_number("seed", seed, 0, 2**63), count]))
     R = rng.standard_normal((count, model.p, vectors.shape[1]))
     squared = _SEED_SIZE * theory.weight
     R *= np.sqrt(squared) / np.linalg.norm(R, axis=(1, 2), keepdims=True)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from derive.arguments import whole_number
 from derive.model import Model
 from derive.version import VERSION
 from runtime import states
@@ -183,7 +184,7 @@ def hessian_spectrum(
         many dimensions that the Hessian in their span is too large.
     """
     tolerance = states.real_number("tolerance", tolerance, least=0.0)
-    n = states.whole_number("n", n, 1, LARGEST_N)
+    n = whole_number("n", n, 1, LARGEST_N)
     teacher = states.teacher_overlaps(model, T)
     q, r = _checked(model, Q, R, teacher)
     local = LocalHessian.at(model, q, r, Teacher.from_overlaps(teacher), n, span=True)
@@ -231,7 +232,7 @@ def spectra_along(run: xarray.Dataset, n: int, *, tolerance: float = TOLERANCE) 
     import xarray
 
     tolerance = states.real_number("tolerance", tolerance, least=0.0)
-    n = states.whole_number("n", n, 1, LARGEST_N)
+    n = whole_number("n", n, 1, LARGEST_N)
     model = model_of_run(run)
     if "Q" not in run or "R" not in run or run["Q"].dims != ("alpha", "i", "j"):
         raise InputError("run", "is not one trajectory over time: select one, as by isel(trajectory=0)")

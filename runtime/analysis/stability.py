@@ -22,6 +22,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike
 
+from derive.arguments import one_of, whole_number
 from derive.model import Model
 from runtime import states
 from runtime.analysis.bisection import largest_where
@@ -130,7 +131,7 @@ def zero_loss_solution(
         raise InputError("p", f"{p} students cannot represent a teacher of rank {k}: no zero-loss solution")
     orthonormal = np.eye(p, k)
     if seed is not None:
-        rng = np.random.default_rng(states.whole_number("seed", seed, 0, LARGEST_SEED))
+        rng = np.random.default_rng(whole_number("seed", seed, 0, LARGEST_SEED))
         orthonormal, _ = np.linalg.qr(rng.standard_normal((p, k)))
     students = orthonormal * np.sqrt(b / a * teacher.weights)
     if model.constraint == "sphere":
@@ -255,8 +256,7 @@ def largest_stable_eta(
     InputError
         An argument is not allowed, or there is no zero-loss solution.
     """
-    if where not in WHERE:
-        raise InputError("where", f"{where!r} is not one of {', '.join(WHERE)}")
+    one_of("where", where, WHERE)
     model = system.model
     teacher = states.teacher_overlaps(model, T)
     noise = states.real_number("label_noise", label_noise, least=0.0)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import runtime
+from derive.arguments import whole_number
 from derive.model import Model
 from derive.odes import DOCUMENT
-from runtime import states
 from runtime.initial import LARGEST_N, OverlapSampler
 from runtime.integrate import Problem
 from runtime.options import DEFAULT_N, initial_overlaps, model_of, naming_options, sampler_of
@@ -53,7 +53,7 @@ def report(arguments: Mapping[str, Any], say: Callable[[str], None]) -> Content:
 
 
 def _start(model: Model, arguments: Mapping[str, Any]) -> Start:
-    trajectories = states.whole_number("trajectories", arguments["trajectories"], 0, LARGEST_TRAJECTORIES)
+    trajectories = whole_number("trajectories", arguments["trajectories"], 0, LARGEST_TRAJECTORIES)
     with naming_options():
         Q0, R0, T, origin = initial_overlaps(model, arguments)
         settings = {name: arguments[name] for name in _SETTINGS}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from derive.arguments import one_of
 from derive.version import VERSION
 from runtime import states
 from runtime.errors import InputError
@@ -64,8 +65,7 @@ def integrate_sector(
     model = system.model
     if start.pstar != model.pstar:
         raise InputError("start", f"has p* = {start.pstar}, but the system {model.pstar}")
-    if not isinstance(method, str) or method not in TABLEAUX:
-        raise InputError("method", f"{method!r} is not one of {', '.join(TABLEAUX)}")
+    one_of("method", method, TABLEAUX)
     settings = {
         "eta": states.real_number("eta", eta, least=0.0, strict=True),
         "label_noise": states.real_number("label_noise", label_noise, least=0.0),

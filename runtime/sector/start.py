@@ -7,9 +7,10 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from derive.arguments import whole_number
 from runtime.errors import InputError
 from runtime.initial import LARGEST_SEED
-from runtime.states import dimensions, real_array, real_number, whole_number
+from runtime.states import dimensions, real_array, real_number
 
 Array = NDArray[np.float64]
 

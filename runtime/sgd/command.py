@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import runtime
+from derive.arguments import whole_number
 from derive.model import Model
 from runtime import states
 from runtime.errors import InputError
@@ -77,7 +78,7 @@ def _checked(arguments: Mapping[str, Any]) -> tuple[Model, int]:
     """The model and the number of runs, if files and memory allow them."""
     model = model_of(arguments)
     check_files(arguments)
-    runs = states.whole_number("trajectories", arguments["trajectories"], 1, simulation.LARGEST_RUNS)
+    runs = whole_number("trajectories", arguments["trajectories"], 1, simulation.LARGEST_RUNS)
     _check_memory(model, arguments, runs)
     return model, runs
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from derive.arguments import whole_number
 from derive.version import VERSION
 from runtime import states
 from runtime.errors import InputError
@@ -138,11 +139,11 @@ def checked(
     n: Sequence[int], alpha: ArrayLike, trajectories: int, seed: int
 ) -> tuple[list[int], np.ndarray, int]:
     """Sizes, steps of the records at the smallest one, and runs; else InputError, as `compare`."""
-    sizes = [states.whole_number("n", size, 1, LARGEST_N) for size in n]
+    sizes = [whole_number("n", size, 1, LARGEST_N) for size in n]
     if len(sizes) < 2 or np.any(np.diff(sizes) <= 0):
         raise InputError("n", "needs two or more ascending dimensions, such as 1000,2000,4000")
-    runs = states.whole_number("trajectories", trajectories, FEWEST_RUNS, 2**40)
-    states.whole_number("seed", seed, 0, LARGEST_SEED)
+    runs = whole_number("trajectories", trajectories, FEWEST_RUNS, 2**40)
+    whole_number("seed", seed, 0, LARGEST_SEED)
     steps = recorded_steps(states.output_times(alpha), sizes[0])
     times = steps / sizes[0]
     for size in sizes:

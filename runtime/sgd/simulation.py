@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from derive.arguments import one_of, whole_number
 from derive.model import Model
 from runtime import states
 from runtime.errors import InputError
@@ -142,7 +143,7 @@ def check(
     """Raise InputError for what `simulate` would refuse, without a start; one η and Δ for all runs."""
     teacher = Teacher.from_overlaps(states.teacher_overlaps(model, T))
     n = _check_kind(model, method, seed, n, teacher)
-    count = states.whole_number("trajectories", trajectories, 1, LARGEST_RUNS)
+    count = whole_number("trajectories", trajectories, 1, LARGEST_RUNS)
     states.real_number("eta", eta, least=0.0, strict=True)
     states.real_number("label_noise", label_noise, least=0.0)
     recorded_steps(states.output_times(alpha), n)
@@ -153,10 +154,9 @@ def _check_kind(model: Model, method: str, seed: int, n: int, teacher: Teacher) 
     """N, if SGD of this kind can be run there."""
     if model.flow != "sgd":
         raise InputError("flow", f"{model.flow!r} has no finite N: SGD is simulated, flow='sgd'")
-    if not isinstance(method, str) or method not in METHODS:
-        raise InputError("method", f"{method!r} is not one of {', '.join(METHODS)}")
-    states.whole_number("seed", seed, 0, LARGEST_SEED)
-    return states.whole_number("n", n, max(teacher.rank, 1), LARGEST_N)
+    one_of("method", method, METHODS)
+    whole_number("seed", seed, 0, LARGEST_SEED)
+    return whole_number("n", n, max(teacher.rank, 1), LARGEST_N)
 
 
 def _method(model: Model, method: str, n: int, teacher: Teacher, together: int) -> str:
@@ -190,9 +190,7 @@ def _start(
     R0: ArrayLike | None,
 ) -> tuple[Array, Array]:
     """Overlaps (runs, p, p) and (runs, p, p*) of the start."""
-    count = (
-        None if trajectories is None else states.whole_number("trajectories", trajectories, 1, LARGEST_RUNS)
-    )
+    count = None if trajectories is None else whole_number("trajectories", trajectories, 1, LARGEST_RUNS)
     if (Q0 is None) != (R0 is None):
         raise InputError("R0" if R0 is None else "Q0", "is missing: give both overlaps or none")
     general = T if model.teacher == "general" else None

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from derive.arguments import one_of
 from derive.model import CONSTRAINTS, FLOWS, READOUTS, TEACHERS, Model
-from runtime.errors import InputError
 from runtime.options import model_of
 from runtime.states import output_times
 
@@ -268,9 +268,7 @@ DEFAULT_JOB = "ode"
 
 def job_of(name: Any) -> Job:
     """The job of this name; else InputError."""
-    if not isinstance(name, str) or name not in JOBS:
-        raise InputError("job", f"{name!r} is not one of {', '.join(JOBS)}")
-    return JOBS[name]
+    return JOBS[one_of("job", name, JOBS)]
 
 
 def arguments_of(

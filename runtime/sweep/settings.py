@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime import states
+from derive.arguments import one_of, whole_number
 from runtime.errors import InputError
 from runtime.threads import LARGEST_THREADS, thread_count
 
@@ -51,8 +51,7 @@ class Settings:
         """The settings, None being a default; raises InputError."""
         if engine is None:
             engine = "threads" if scheduler is None else "dask"
-        if not isinstance(engine, str) or engine not in ENGINES:
-            raise InputError("engine", f"{engine!r} is not one of {', '.join(ENGINES)}")
+        one_of("engine", engine, ENGINES)
         if scheduler is not None:
             if engine != "dask":
                 raise InputError("scheduler", f"goes with --engine dask, not {engine}")
@@ -67,7 +66,7 @@ class Settings:
         part = None
         if task_count is not None:
             parts = _whole("task_count", task_count, MAX_PARTS)
-            part = states.whole_number("task_index", task_index, 0, parts - 1), parts
+            part = whole_number("task_index", task_index, 0, parts - 1), parts
         if generated is not None and not isinstance(generated, (str, Path)):
             raise InputError("generated", f"{generated!r} is not the name of a folder")
         return cls(
@@ -81,7 +80,7 @@ class Settings:
 
 
 def _whole(option: str, value: Any, largest: int) -> int:
-    return states.whole_number(option, value, 1, largest)
+    return whole_number(option, value, 1, largest)
 
 
 def read_file(path: Path) -> dict[str, Any]:

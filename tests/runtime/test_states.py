@@ -9,7 +9,7 @@ import pytest
 
 from derive import Model
 from runtime import InputError
-from runtime.states import output_times, overlaps, real_array, real_number, teacher_overlaps, whole_number
+from runtime.states import output_times, overlaps, real_array, real_number, teacher_overlaps
 
 
 def refused(option, function, *arguments, **options):
@@ -56,22 +56,6 @@ def test_real_number_refuses_others(value):
 @pytest.mark.parametrize("value", [np.complex128(1 + 1j), np.True_], ids=repr)
 def test_real_number_refuses_numpy_scalars_of_other_kinds(value):
     refused("eta", real_number, "eta", value)
-
-
-@pytest.mark.parametrize("value", [3, np.int8(3), np.uint64(3), np.array(3)], ids=repr)
-def test_whole_number_accepts_integers(value):
-    number = whole_number("seed", value, 3, 3)
-    assert number == 3
-    assert type(number) is int
-
-
-@pytest.mark.parametrize(
-    "value",
-    [True, np.True_, 3.0, "3", None, 3j, [3], np.array([3, 4]), np.array(3.0), 2, 5, -(10**30)],
-    ids=repr,
-)
-def test_whole_number_refuses_others(value):
-    assert "from 3 to 4" in refused("seed", whole_number, "seed", value, 3, 4)
 
 
 def test_real_number_bounds():

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import runtime
+from derive.arguments import whole_number
 from derive.model import Model
-from runtime import states
 from runtime.analysis.reproduction import bias, conservation, decay, escape, hessian, plateau, simulation
 from runtime.analysis.reproduction.claims import Claim, Settings, save_claims
 from runtime.errors import InputError
@@ -34,7 +34,7 @@ def reproduce(arguments: Mapping[str, Any], say: Callable[[str], None]) -> list[
 
     Raises InputError if the folder cannot be made, or a value is not allowed.
     """
-    seed = states.whole_number("seed", arguments["seed"], 0, LARGEST_SEED // 2)
+    seed = whole_number("seed", arguments["seed"], 0, LARGEST_SEED // 2)
     folder = _folder(Path(arguments["out"]))
 
     def system(p: int, pstar: int, **options: str) -> System:

@@ -1,0 +1,43 @@
+"""Checks of what a user passes: names from a list, whole numbers. One line says what is allowed."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+from derive.errors import InputError
+
+# Numbers from here on are easier to read as powers.
+_LONG = 10**7
+
+
+def one_of(option: str, value: Any, allowed: Iterable[str]) -> str:
+    """`value`, if it is one of the `allowed` names; else InputError."""
+    names = list(allowed)
+    # Why the type: "in" would ask an array for its elements.
+    if not isinstance(value, str) or value not in names:
+        raise InputError(option, f"{value!r} is not one of {', '.join(names)}")
+    return value
+
+
+def whole_number(option: str, value: Any, least: int, largest: int) -> int:
+    """An integer from `least` to `largest`; else InputError."""
+    # Why bool apart: True would pass as 1.
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or not least <= number <= largest:
+        raise InputError(option, f"{value!r} is not an integer from {least} to {_readable(largest)}")
+    return number
+
+
+def _readable(number: int) -> str:
+    """Large powers of ten and two as such."""
+    for base in (10, 2):
+        exponent = round(math.log(number, base)) if number >= _LONG else 0
+        if exponent and base**exponent - number in (0, 1):
+            return f"{base}^{exponent}" if base**exponent == number else f"{base}^{exponent} - 1"
+    return str(number)
