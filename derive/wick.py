@@ -64,7 +64,6 @@ def _diagram(pairing: Pairing, vertices: int, outer: bool) -> tuple[tuple[int, .
     loops = []
     for vertex in range(vertices):
         if vertex not in visited:
-            visited.add(vertex)
             loops.append(1 + follow(2 * vertex, 2 * vertex + 1))
     return tuple(sorted(loops)), chain
 
