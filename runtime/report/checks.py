@@ -16,7 +16,6 @@ from runtime.analysis.escape_theory import leading_eigenvectors
 from runtime.analysis.hessian import Spectrum
 from runtime.analysis.plateau import Plateau
 from runtime.analysis.reproduction.claims import Claim
-from runtime.analysis.stability import expected_zero_modes, solution_spectrum, zero_loss_solution
 from runtime.integrate import Problem, integrate_problem
 from runtime.readout import readout
 from runtime.states import Array
@@ -41,17 +40,6 @@ _RISE = 1e-7
 _ACCURATE_RTOL, _ACCURATE_ATOL = 1e-12, 1e-15
 _DRIFT, _DRIFT_OF_K = 1e-6, 0.02
 _LOGARITHMIC = ("K_shape", "K_growth", "K_rate", "first_integral")
-# Zero modes to the accuracy of dense eigenvalues.
-_ZERO_MODES = 1e-7
-# Weight of students beyond the teachers, over theirs, from which the loss decays; the times after which its
-# exponent is measured, in units of one over the rate of that weight; and how near the limit it is known.
-_BEYOND, _LATE, _END = 0.05, 25.0, 100.0
-_EXPONENT, _EXPONENT_ALLOWED = -2.0, 0.02
-_TIMES = 40
-# Of the largest stable η: closer to it other modes are as slow.
-_CLEARLY_STABLE = 0.95
-# Order parameters: beyond, dense Jacobians take minutes.
-LARGEST_JACOBIAN = 160
 
 
 def proof_claim(model: Model, proof: dict[str, Any]) -> Claim:
@@ -240,74 +228,3 @@ def hessian_claims(
             None,
             0.0,
         )
-
-
-def solution_claims(system: System, eta: float, T: Array | None, largest: float | None) -> Iterator[Claim]:
-    """Zero modes of the dynamics around a solution, where theory counts them, and how the loss decays.
-
-    `largest` is the largest η with which solutions are stable, None if it is not known.
-    """
-    expected = expected_zero_modes(system.model, T)
-    if expected is None or largest is None or system.model.state_size > LARGEST_JACOBIAN:
-        return
-    # Why: beyond, η² overwhelms η, and rates that are not zero look so.
-    if eta > largest:
-        return
-    found = solution_spectrum(
-        system, *zero_loss_solution(system.model, T, seed=0), eta, 0.0, T, tolerance=_ZERO_MODES
-    )
-    yield Claim(
-        "zero modes",
-        "around a solution without loss the dynamics has as many neutral directions as the theory counts",
-        float(expected.count),
-        float(found.null_directions),
-        None,
-        0.0,
-    )
-    if expected.marginal and eta <= _CLEARLY_STABLE * largest:
-        yield _decay(system, eta, T)
-
-
-def _decay(system: System, eta: float, T: Array | None) -> Claim:
-    """Weight beyond the teachers, Q − R T⁺Rᵀ, decays as 1/α, and the loss as its square.
-
-    From a solution with a little of it: dg/dα = −4a²η g² to leading order, so 1/(4a²ηg) is the unit
-    of time. The exponent is extrapolated in 1/α.
-    """
-    model = system.model
-    a, b = readout(model)
-    Q, R = zero_loss_solution(model, T, seed=0)
-    left, values, _ = np.linalg.svd(R)
-    rank = int(np.sum(values > _ZERO_MODES * values[0]))
-    beyond = left[:, rank:]
-    weight = _BEYOND * b / a * (1.0 if T is None else float(np.trace(T)) / model.pstar)
-    unit = 1.0 / (4.0 * a * a * eta * weight)
-    alpha = np.geomspace(_LATE * unit, _END * unit, _TIMES)
-    problem = Problem.checked(
-        model,
-        Q + weight * beyond @ beyond.T,
-        R,
-        eta=eta,
-        alpha=alpha,
-        label_noise=0.0,
-        T=T,
-        rtol=1e-10,
-        atol=1e-14,
-        method="prince8",
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(integrate_problem(system, problem)["loss"].values)
-    local = np.diff(logs) / np.diff(np.log(alpha))
-    # Why: a fit refuses what is not finite, and a loss that is not positive shall fail.
-    exponent = np.nan
-    if np.all(np.isfinite(local)):
-        exponent = float(np.polyfit(1.0 / np.sqrt(alpha[1:] * alpha[:-1]), local, 1)[1])
-    return Claim(
-        "decay",
-        r"near a solution the loss decays as $\alpha^{-2}$, since there are more students than needed"
-        r" (exponent for $\alpha \to \infty$)",
-        _EXPONENT,
-        exponent,
-        None,
-        _EXPONENT_ALLOWED,
-    )

@@ -20,6 +20,7 @@ from runtime.initial import OverlapSampler
 from runtime.integrate import Problem, integrate_problem
 from runtime.load import describe
 from runtime.report import checks
+from runtime.report.solution_checks import LARGEST_JACOBIAN, solution_claims
 from runtime.states import Array
 from runtime.system import System
 
@@ -200,8 +201,8 @@ def _limit(system: System, where: str, problem: Problem, general: Array | None) 
             return Unavailable("solutions on the sphere differ, and with them the rate")
         if problem.label_noise > 0.0 and model.flow == "sgd":
             return Unavailable("with label noise none of them is stationary")
-        if model.state_size > checks.LARGEST_JACOBIAN:
-            return Unavailable(f"not computed for more than {checks.LARGEST_JACOBIAN} order parameters")
+        if model.state_size > LARGEST_JACOBIAN:
+            return Unavailable(f"not computed for more than {LARGEST_JACOBIAN} order parameters")
     elif model.constraint == "sphere" and not np.allclose(np.diag(problem.Q0), 1.0):
         return Unavailable("computed for norms of 1 only")
     try:
@@ -279,6 +280,6 @@ def _claims(
     if problem.label_noise == 0.0 or model.flow == "gradient":
         limit = limits["solution"]
         largest = None if isinstance(limit, Unavailable) else limit
-        found += checks.solution_claims(system, problem.eta, general, largest)
+        found += solution_claims(system, problem.eta, general, largest)
     found += checks.run_claims(system, problem, run)
     return found

@@ -13,10 +13,11 @@ import runtime
 from derive import Model
 from runtime.analysis.plateau import plateau
 from runtime.integrate import Problem
-from runtime.report import checks
+from runtime.report import checks, solution_checks
 from runtime.report.blocks import Code, Math, words
 from runtime.report.content import first_below
 from runtime.report.numbers import counted, integer, number
+from runtime.report.solution_checks import solution_claims
 
 MODELS = {
     "smallest": "--p 1 --pstar 1 --eta 0.05 --alpha 60",
@@ -115,6 +116,49 @@ def test_wrong_numbers_fail(system_of):
     wrong = dataclasses.replace(point, loss=point.loss * (1 + 1e-5), rate=point.rate * (1 + 1e-5))
     failed = [claim.name for claim in checks.plateau_claims(system, wrong) if not claim.holds]
     assert failed == ["plateau loss", "plateau rate", "escape rate"]
+
+
+def decay_of(system, eta, T=None):
+    *_, claim = solution_claims(system, eta, T, runtime.largest_stable_eta(system, "solution", T=T))
+    assert claim.name == "decay"
+    return claim
+
+
+@pytest.mark.parametrize("eigenvalues", [(1.0, 1.0), (1.3, 0.7), (1.05, 0.95), (1.0, 0.01), (2.0, 0.0)])
+@pytest.mark.parametrize("flow", ["sgd", "gradient"])
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_the_loss_decays_as_theory_says(system_of, p, flow, eigenvalues):
+    """Exponentially with as many students as the teacher has directions, else as a power law."""
+    rank = np.count_nonzero(eigenvalues)
+    system, T = system_of(p, 2, flow=flow, teacher="general"), np.diag(eigenvalues)
+    if p < rank:
+        assert not list(solution_claims(system, 0.05, T, np.inf))
+        return
+    claim = decay_of(system, 0.05, T)
+    assert claim.holds
+    assert (claim.prediction == -2.0) == (p > rank)
+
+
+def test_rates_of_decay_are_those_of_closed_form(system_of):
+    """4abη(1 − 2ab(p* + 2)η)·2 for T = 1, where noise slows the trace beyond the teachers, or all of it."""
+    for p, eta in ((1, 0.1), (2, 0.3), (2, 0.45)):
+        ab = 1.0 / p**2
+        noisy = 8.0 * ab * eta * (2.0 * ab * (p + 2) * eta - 1.0)
+        claim = decay_of(system_of(p, p), eta)
+        assert claim.prediction == pytest.approx(noisy, rel=1e-6)
+        assert claim.holds
+
+
+def test_another_rate_of_decay_fails(system_of, monkeypatch):
+    system, original = system_of(2, 2), solution_checks.integrate_problem
+    right = decay_of(system, 0.3)
+    assert right.holds
+    # Gradient flow decays faster: it has no noise.
+    other = system_of(2, 2, flow="gradient")
+    monkeypatch.setattr(solution_checks, "integrate_problem", lambda _, problem: original(other, problem))
+    wrong = decay_of(system, 0.3)
+    assert wrong.prediction == right.prediction
+    assert not wrong.holds
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,137 @@
+"""Claims about the dynamics around a solution without loss: neutral directions, and how the loss decays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.linalg
+
+from runtime.analysis.reproduction.claims import Claim
+from runtime.analysis.stability import expected_zero_modes, solution_spectrum, zero_loss_solution
+from runtime.integrate import Problem, integrate_problem
+from runtime.readout import readout
+from runtime.states import Array
+from runtime.system import System
+
+# Zero modes to the accuracy of dense eigenvalues.
+_ZERO_MODES = 1e-7
+# Weight of students beyond the teachers, over theirs, from which the loss decays; the times after which its
+# exponent is measured, in units of one over the rate of that weight; and how near the limit it is known.
+_BEYOND, _LATE, _END = 0.05, 25.0, 100.0
+_EXPONENT, _EXPONENT_ALLOWED = -2.0, 0.02
+_TIMES = 40
+# Share of random directions in the students' weights from which the loss decays exponentially; the times
+# between which its rate is measured, in units of one over the slowest; and how near theory it shall be.
+_SHARE = 1e-3
+_UNITS = (10.0, 14.0)
+_RATE_ALLOWED = 1e-3
+# Of the largest stable η: closer to it other modes are as slow.
+_CLEARLY_STABLE = 0.95
+# Order parameters: beyond, dense Jacobians take minutes.
+LARGEST_JACOBIAN = 160
+
+
+def solution_claims(system: System, eta: float, T: Array | None, largest: float | None) -> Iterator[Claim]:
+    """Zero modes of the dynamics around a solution, where theory counts them, and how the loss decays.
+
+    `largest` is the largest η with which solutions are stable, None if it is not known.
+    """
+    expected = expected_zero_modes(system.model, T)
+    if expected is None or largest is None or system.model.state_size > LARGEST_JACOBIAN:
+        return
+    # Why: beyond, η² overwhelms η, and rates that are not zero look so.
+    if eta > largest:
+        return
+    found = solution_spectrum(
+        system, *zero_loss_solution(system.model, T, seed=0), eta, 0.0, T, tolerance=_ZERO_MODES
+    )
+    yield Claim(
+        "zero modes",
+        "around a solution without loss the dynamics has as many neutral directions as the theory counts",
+        float(expected.count),
+        float(found.null_directions),
+        None,
+        0.0,
+    )
+    if eta <= _CLEARLY_STABLE * largest:
+        yield (
+            _power_law(system, eta, T) if expected.marginal else _exponential(system, eta, T, found.slowest)
+        )
+
+
+def _power_law(system: System, eta: float, T: Array | None) -> Claim:
+    """Weight beyond the teachers, Q − R T⁺Rᵀ, decays as 1/α, and the loss as its square.
+
+    From a solution with a little of it: dg/dα = −4a²η g² to leading order, so 1/(4a²ηg) is the unit
+    of time. The exponent is extrapolated in 1/α.
+    """
+    model = system.model
+    a, b = readout(model)
+    Q, R = zero_loss_solution(model, T, seed=0)
+    left, values, _ = np.linalg.svd(R)
+    rank = int(np.sum(values > _ZERO_MODES * values[0]))
+    beyond = left[:, rank:]
+    weight = _BEYOND * b / a * (1.0 if T is None else float(np.trace(T)) / model.pstar)
+    unit = 1.0 / (4.0 * a * a * eta * weight)
+    alpha = np.geomspace(_LATE * unit, _END * unit, _TIMES)
+    loss = _losses(system, Q + weight * beyond @ beyond.T, R, eta, alpha, T)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        local = np.diff(np.log(loss)) / np.diff(np.log(alpha))
+    # Why: a fit refuses what is not finite, and a loss that is not positive shall fail.
+    exponent = np.nan
+    if np.all(np.isfinite(local)):
+        exponent = float(np.polyfit(1.0 / np.sqrt(alpha[1:] * alpha[:-1]), local, 1)[1])
+    return Claim(
+        "decay",
+        r"near a solution the loss decays as $\alpha^{-2}$, since there are more students than needed"
+        r" (exponent for $\alpha \to \infty$)",
+        _EXPONENT,
+        exponent,
+        None,
+        _EXPONENT_ALLOWED,
+    )
+
+
+def _exponential(system: System, eta: float, T: Array | None, slowest: float) -> Claim:
+    """With no students to spare the loss decays exponentially, as the linear dynamics predicts.
+
+    From a solution in whose students a share of random directions is mixed: the loss is linear in
+    Q − R T⁺Rᵀ, which then has all modes. Its rate late, where the slowest of them is left or nearly.
+    """
+    Q, R = zero_loss_solution(system.model, T, seed=0)
+    mixed = (1.0 - _SHARE) * Q + _SHARE * np.diag(np.diag(Q)), np.sqrt(1.0 - _SHARE) * R
+    alpha = np.array(_UNITS) / abs(slowest)
+    loss = _losses(system, *mixed, eta, alpha, T)
+    state, deviation = system.pack(Q, R), system.pack(*mixed) - system.pack(Q, R)
+    jacobian = system.jacobian(Q, R, eta, 0.0, T)
+    later = np.array([scipy.linalg.expm(time * jacobian) @ deviation for time in alpha])
+    # The part that is linear in the deviation, exactly: the loss is quadratic in the overlaps.
+    predicted = 0.5 * (system.loss_of_states(state + later, T) - system.loss_of_states(state - later, T))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        measured, expected = (np.diff(np.log(x))[0] / np.diff(alpha)[0] for x in (loss, predicted))
+    return Claim(
+        "decay",
+        r"near a solution the loss decays exponentially, as the linear dynamics predicts, since there are"
+        r" no more students than needed (rate for large $\alpha$)",
+        float(expected),
+        float(measured),
+        None,
+        float(_RATE_ALLOWED * abs(expected)),
+    )
+
+
+def _losses(system: System, Q: Array, R: Array, eta: float, alpha: Array, T: Array | None) -> Array:
+    problem = Problem.checked(
+        system.model,
+        Q,
+        R,
+        eta=eta,
+        alpha=alpha,
+        label_noise=0.0,
+        T=T,
+        rtol=1e-12,
+        atol=1e-16,
+        method="prince8",
+    )
+    return np.asarray(integrate_problem(system, problem)["loss"].values)
