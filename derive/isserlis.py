@@ -44,11 +44,11 @@ class ComponentMoments:
     Parameters
     ----------
     covariance
-        C as nested sequences, (p + p*) × (p + p*).
+        C as nested sequences, (p + p*) × (p + p*); None is an exact zero.
     weights
         d_k, the readout weight of z_k² in e: a for students, −b for teachers.
     noise
-        The variance Δ of the label noise.
+        The variance Δ of the label noise; None is an exact zero.
     product, total
         The ring's product of a list of factors and sum of a list of (integer, product)
         terms, so that a caller can use a faster representation than operators.

@@ -47,7 +47,7 @@ class Proof:
         ``"polynomial identity"`` or ``"random points"``.
     compared
         Number of entries of dQ, dR and loss (all, in either method).
-    points, error_bound
+    points, error_bound_log2
         For random points: how many, and the bound on the chance of a missed difference, as log₂.
     """
 
@@ -57,6 +57,7 @@ class Proof:
     error_bound_log2: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields by name, as in the manifest."""
         return dataclasses.asdict(self)
 
 

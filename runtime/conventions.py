@@ -64,24 +64,27 @@ class Convention:
         return {name: self._factor(name, eta) * _numbers(name, value) for name, value in ours.items()}
 
     def from_(self, **theirs: Any) -> dict[str, Any]:
-        """Our quantities, by name, of those in this convention: the inverse of `to`."""
+        """Our quantities, by name, of those in this convention: the inverse of `to`, with its errors."""
         eta = theirs.get("eta")
         ours = None if eta is None else _numbers("eta", eta) / self.learning_rate
         return {name: _numbers(name, value) / self._factor(name, ours) for name, value in theirs.items()}
 
     def dataset(self, run: xarray.Dataset) -> xarray.Dataset:
-        """A run of `runtime.integrate` in this convention, against ``time`` instead of ``alpha``.
+        """A trajectory in this convention, against ``time`` instead of ``alpha``.
 
-        Raises InputError for a run of another model, or one that is not a single trajectory.
+        Of `integrate`, or one of those of an ensemble with all outputs or of `simulate`. Raises
+        InputError for a run of another model, or one that is not a single trajectory.
         """
         import xarray
 
         for name, value in self.model.to_dict().items():
             if run.attrs.get(name) != value:
                 raise InputError("run", f"has {name} = {run.attrs.get(name)!r}, the convention {value!r}")
+        if missing := [name for name in _OF_A_RUN if name not in run]:
+            raise InputError("run", f"has no {' and no '.join(missing)}")
         if set(run["loss"].dims) != {"alpha"}:
             raise InputError("run", "is not a single trajectory: select one, or convert arrays with `to`")
-        eta = float(run.attrs["eta"])
+        eta = float(run["eta"] if "eta" in run else run.attrs["eta"])
         variables = {}
         for name, quantity in _OF_A_RUN.items():
             dims = tuple("time" if axis == "alpha" else str(axis) for axis in run[name].dims)
@@ -122,7 +125,7 @@ def saad_solla(model: Model, activation: float = 1.0) -> Convention:
 
     Output Σᵢ g(Jᵢ·ξ), teacher Σₙ g(Bₙ·ξ), error ½(σ − ζ)², J ← J + (η/N) δ ξ, α = samples/N, and
     overlaps Q = JJᵀ, R = JBᵀ, T = BBᵀ (D. Saad and S. A. Solla, Phys. Rev. E 52, 4225 (1995),
-    for an activation that they do not study).
+    for an activation that they do not study). Raises InputError unless activation > 0.
     """
     scale = real_number("activation", activation, least=0.0, strict=True)
     a, b = readout(model)

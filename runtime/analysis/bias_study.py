@@ -56,6 +56,23 @@ def bias_at_finite_n(
 ) -> xarray.Dataset:
     """Implicit bias from random weights at several N: of the ODE and of SGD from the same starts.
 
+    Parameters
+    ----------
+    sizes
+        Input dimensions N.
+    eta, label_noise, T, threads
+        As for `integrate_ensemble`; T (p*, p*).
+    alpha
+        End of the runs, in samples/N.
+    trajectories
+        Starts at each N.
+    q0
+        Expected norm |w|²/N of the students at the start.
+    seed
+        Of starts and inputs.
+    progress
+        Called with (done, all), in units of N · trajectories.
+
     Returns
     -------
     Dataset over ``n`` and ``trajectory``: for each of the distances and the alignment of `ImplicitBias`
@@ -142,6 +159,23 @@ def bias_of_norms(
     Q₀ has the eigenvalues q₀, …, q₀/condition, evenly spaced in their logarithm, and random
     eigenvectors; R₀ has independent normal entries of standard deviation `scale` (times the factor of
     T). The same for every condition but for the eigenvalues.
+
+    Parameters
+    ----------
+    conditions
+        Largest over smallest eigenvalue of Q₀, ≥ 1.
+    eta, label_noise, T, threads
+        As for `integrate_ensemble`; T (p*, p*).
+    alpha
+        End of the runs, in samples/N.
+    trajectories
+        Starts at each condition.
+    q0
+        Largest eigenvalue of Q₀.
+    scale
+        Standard deviation of the entries of R₀.
+    seed
+        Of eigenvectors and R₀.
 
     Returns
     -------

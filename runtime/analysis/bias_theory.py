@@ -6,7 +6,7 @@ qᵢ of Q, s = aΣqᵢ − b tr T and t = a²Σqᵢ² + b² tr T²,
     dqᵢ/dα = −4aη qᵢ (s + 2aqᵢ) + 4a²η² qᵢ (s² + 2t + Δ + 4saqᵢ + 8a²qᵢ²),
     dR/dα  = −2aη (s R + 2a Q R − 2b R T),
 
-(the η² term without gradient flow). Q keeps its eigenvectors, so R leaves the plateau as
+(in gradient flow without the η² term). Q keeps its eigenvectors, so R leaves the plateau as
 Γ R₀ exp(4abηα T), where Γ has the eigenvalues exp −2aη∫(s + 2aqᵢ)dα and is a function of Q₀. In
 gradient flow d ln qᵢ/dα is twice the exponent's rate: then Γ(Q₀) ∝ Q₀^(−1/2), exactly.
 
@@ -28,8 +28,8 @@ independent from entry to entry, with the variance D/N per unit of α,
 from the moments p(p+2) and p(p+2)(p+4) of χ²_p. R leaves the plateau as Γ (R₀ + ξ), with ξ Gaussian of
 variance (1/N) ∫ D/Γ² dα an entry: noise over signal is σ² = ∫ D/Γ² dα / q₀, whatever N. Later R is of
 order one, and noise of order 1/√N does not count. So R ends with the polar factor of G₁ + σG₂, two
-independent normal matrices, and the alignment is tr(polar(G₁ + σG₂)ᵀG₁)/‖G₁‖₁. As γ ∝ η and D ∝ η²,
-σ² is of order η: the closest solution is found at small learning rates.
+independent normal matrices, and the alignment is tr(polar(G₁ + σG₂)ᵀG₁)/‖G₁‖₁. As the rate of ln Γ
+is ∝ η and D ∝ η², σ² is of order η: the closest solution is found at small learning rates.
 
 Derived here from the model of arXiv:2604.03068; tests hold these formulas to the generated drift, to
 ensembles of the ODE and to simulations.

@@ -107,7 +107,7 @@ class FlatDirections:
     tangent
         Along the manifold of minima: its dimension, the loss does not change at all.
     quartic
-        The others: the loss grows as their fourth power, and is left as α⁻² by gradient flow.
+        The others: the loss grows as their fourth power, and decays as α⁻² in gradient flow.
     """
 
     tangent: int
@@ -115,6 +115,7 @@ class FlatDirections:
 
     @property
     def count(self) -> int:
+        """All of them."""
         return self.tangent + self.quartic
 
 
@@ -153,7 +154,7 @@ def critical_point(model: Model, teachers: int, beyond: int, T: ArrayLike | None
 def solution(model: Model, T: ArrayLike | None = None) -> CriticalPoint:
     """A global minimum of the loss: no loss if p ≥ rank T, else the best that p students can do.
 
-    On the sphere, of the readouts that allow it, with p = p* and T with a unit diagonal: W = W*.
+    On the sphere with p = p* (then a = b) and T with a unit diagonal: W = W*.
 
     Raises InputError on the sphere otherwise.
     """
@@ -177,7 +178,7 @@ def flat_directions(model: Model, n: int, T: ArrayLike | None = None) -> FlatDir
     4a² (tr HVᵀ)² + 2a² ‖HᵀV + VᵀH‖², so flat means HᵀV + VᵀH = 0: with V = (A, 0) in coordinates
     along the teachers and beyond, AᵀH₁ antisymmetric, pk − k(k+1)/2 directions, which are tangent to the
     manifold, and AᵀH₂ = 0, (p − k)(N − k) directions. The latter do not bend back to solutions: E = a H₂ᵀH₂
-    has the loss a² [½ (tr)² + tr²] of fourth order.
+    has the loss a² [½ (tr H₂ᵀH₂)² + tr (H₂ᵀH₂)²] of fourth order.
 
     p < k: the minima are rotations OV of the students, p(p−1)/2, and of equal teachers: one more for
     every used and unused teacher with the same τ (for T = 1 all p(k − p)).

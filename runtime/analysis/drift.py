@@ -164,13 +164,15 @@ def _monitors(states: _States) -> Iterator[tuple[str, Array, str, bool]]:
     model, exact = states.model, not states.stochastic
     orthonormal, free = model.teacher == "orthonormal", model.constraint == "free"
     flow = exact and model.flow == "gradient"
+    # One student's R keeps its direction, in every model.
+    alone = exact and orthonormal and model.p == 1
     shape, growth, rate = _growth_of_K(states)
-    yield "K_shape", shape, "largest change of an entry of K / tr K, its growth taken out", flow
+    yield "K_shape", shape, "largest change of an entry of K / tr K, its growth taken out", flow or alone
     yield "K_growth", growth, "ln of tr K over its expected value", flow
     if orthonormal:
         yield "K_rate", rate, "mean slope of ln tr K", flow
     commutator = _commutator(states)
-    aligned = exact and orthonormal and free and bool(np.all(commutator[:, 0] <= COMMUTES))
+    aligned = exact and orthonormal and (free or alone) and bool(np.all(commutator[:, 0] <= COMMUTES))
     yield "polar_factor", _polar_factor(states), "largest change of an entry of R (R'R)^(-1/2)", aligned
     left, right = _vectors(states)
     yield "left_vectors", left, "RR' off the diagonal in its first eigenvectors", aligned

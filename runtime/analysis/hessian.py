@@ -93,6 +93,7 @@ class Spectrum:
 
     @property
     def positive(self) -> int:
+        """Directions of positive curvature."""
         return self._count(self.eigenvalues > self._zero)
 
     @property

@@ -199,9 +199,11 @@ def largest_plateau_eta(system: System, label_noise: float = 0.0, T: ArrayLike |
     Whether there is one is decided by the sign of the discriminant of the polynomial above, which
     passes through zero linearly in η.
 
-    Raises InputError as `plateau`.
+    Raises InputError as `plateau`, and on the sphere, where there is a plateau at any η.
     """
     model = system.model
+    if model.constraint != "free":
+        raise InputError("constraint", f"{model.constraint!r}: the plateau exists at any η")
     noise = states.real_number("label_noise", label_noise, least=0.0)
     teacher = states.teacher_overlaps(model, T)
     general = teacher if model.teacher == "general" else None

@@ -45,7 +45,7 @@ def model_of_run(run: xarray.Dataset) -> Model:
 
 
 def teacher_of_run(run: xarray.Dataset, model: Model) -> Array | None:
-    """T (p*, p*) of a general teacher, None for an orthonormal one."""
+    """T (p*, p*) of a general teacher, None for an orthonormal one; InputError if there is none."""
     if model.teacher == "orthonormal":
         return None
     if "T" not in run:

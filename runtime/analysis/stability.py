@@ -94,6 +94,7 @@ class ZeroModes:
 
     @property
     def count(self) -> int:
+        """All of them."""
         return self.manifold + self.marginal
 
 
@@ -101,7 +102,7 @@ def expected_zero_modes(model: Model, T: ArrayLike | None = None) -> ZeroModes |
     """The zero modes at a solution: pk − k(k+1)/2 along the manifold, (p−k)(p−k+1)/2 marginal.
 
     None where they are not known in general: on the sphere, and for p < k = rank T, where there is
-    no solution.
+    no solution. Raises InputError if T is missing or not allowed.
     """
     k = Teacher.from_overlaps(states.teacher_overlaps(model, T)).rank
     if model.constraint != "free" or model.p < k:

@@ -9,7 +9,7 @@ teacher's k directions and S (p × p) lower triangular beyond them, needs of the
     S'S'ᵀ = S S ᵀ − c (wλᵀ + λwᵀ) + c² (|v|² + g²) λλᵀ,  w = S v.
 
 With G = |v|² + g² the last line is S (1 − vvᵀ/G) Sᵀ + G xxᵀ, x = c λ − w/G. The first part has
-a triangular factor in closed form without cancellation, the second is a rank-one update by
+a triangular factor in closed form without a difference of squares, the second is a rank-one update by
 rotations: O(p²) operations, no inverse of C, so C may be singular. On the sphere each row of
 (A', S') is divided by its norm.
 """

@@ -118,6 +118,17 @@ def test_general_teacher_keeps_K_in_its_frame():
     assert np.isnan(drift_monitors(singular)["K_shape"].values).all()
 
 
+@pytest.mark.parametrize("constraint", ["free", "sphere"])
+@pytest.mark.parametrize("flow", ["sgd", "gradient"])
+def test_one_student_keeps_its_direction_among_the_teachers(constraint, flow):
+    monitors = drift_monitors(solved(1, 2, eta=0.03, constraint=constraint, flow=flow))
+    names = {"K_shape", "polar_factor", "left_vectors", "right_vectors", "commutator", "row_space", "rank"}
+    assert names <= kept(monitors)
+    for name in names - {"rank"}:
+        assert largest(monitors, name) < 1e-10, name
+    assert ("K_growth" in kept(monitors)) == (flow == "gradient")
+
+
 def test_sgd_loses_K_but_keeps_the_row_space():
     monitors = drift_monitors(solved(2, 3))
     assert kept(monitors) == {"row_space", "rank"}

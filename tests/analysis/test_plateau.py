@@ -284,6 +284,25 @@ def test_largest_plateau_eta_is_where_two_roots_meet(system, p, pstar, noise):
         plateau(system(p, pstar), largest * (1.0 + 1e-9), noise)
 
 
+def test_on_the_sphere_no_norms_run_away(system_of):
+    with pytest.raises(InputError, match=r"^constraint: 'sphere': the plateau exists at any η"):
+        largest_plateau_eta(system_of(3, 2, constraint="sphere"))
+
+
+def test_label_noise_lets_the_plateau_attract_before_it_ends(system_of):
+    """For T = 1 above Δ = 2b²(2 − p*)(p + p* + 4)/(p + 2)."""
+    for p, pstar in ((3, 1), (4, 2), (1, 1)):
+        b = 1.0 / pstar
+        threshold = 2.0 * b**2 * (2 - pstar) * (p + pstar + 4) / (p + 2)
+        for noise, coincide in ((threshold + 0.05, False), (max(threshold - 0.05, 0.0), True)):
+            ends, attracts = (
+                largest_stable_eta(system_of(p, pstar), where, label_noise=noise)
+                for where in ("plateau", "escape")
+            )
+            assert (ends == pytest.approx(attracts, rel=1e-9)) == coincide
+            assert attracts <= ends * (1.0 + 1e-12)
+
+
 def test_beyond_it_norms_run_away(system):
     one = system(4, 2)
     assert largest_plateau_eta(one) == pytest.approx(1.2, rel=1e-14)

@@ -3,6 +3,7 @@ from fractions import Fraction
 import pytest
 
 from derive.equations import overlap_equations
+from derive.errors import InputError
 from derive.scalars import ScalarPolynomial
 
 
@@ -36,3 +37,8 @@ def test_gradient_flow_drops_the_noise_and_nothing_else():
     }
     gradient = {chain: part.terms for chain, part in overlap_equations("gradient").dQ.items()}
     assert {chain: terms for chain, terms in first_order.items() if terms} == gradient
+
+
+def test_another_flow_is_refused():
+    with pytest.raises(InputError, match=r"^flow: 'momentum' is not one of sgd, gradient"):
+        overlap_equations("momentum")

@@ -51,6 +51,7 @@ def test_every_pairing_is_counted_and_every_vertex_used(power, outer):
     moment = quadratic_moment(power, outer)
     assert sum(moment.values()) == math.prod(range(2 * power + 2 * outer - 1, 0, -2))
     assert all(sum(diagram.loops) + (diagram.chain or 0) == power for diagram in moment)
+    assert {diagram.noise for diagram in moment} == {0}
 
 
 @pytest.fixture(scope="module")

@@ -236,6 +236,28 @@ def test_activations_must_be_positive():
         conventions.saad_solla(Model(2, 1), activation=0.0)
 
 
+def test_one_trajectory_of_many_is_converted(system_of):
+    system, convention = system_of(2, 1), conventions.rescaled_time(Model(2, 1))
+    Q, R = runtime.random_overlaps(2, 1, n=1000, trajectories=3)
+    settings = {"eta": [0.1, 0.2, 0.3], "alpha": [0.0, 1.0, 2.0]}
+    ensemble = runtime.integrate_ensemble(system, Q, R, output="all", **settings)
+    found = convention.dataset(ensemble.isel(trajectory=1))
+    np.testing.assert_array_equal(found["time"], 0.2 / 2 * np.array([0.0, 1.0, 2.0]))
+    alone = convention.dataset(runtime.integrate(system, Q[1], R[1], eta=0.2, alpha=[0.0, 1.0, 2.0]))
+    np.testing.assert_allclose(found["Q"], alone["Q"], rtol=1e-6)
+    assert found.attrs["eta"] == alone.attrs["eta"]
+    simulated = runtime.simulate(Model(2, 1), n=50, eta=0.2, alpha=[0.0, 1.0], trajectories=2)
+    assert convention.dataset(simulated.isel(trajectory=0))["time"].values[-1] == pytest.approx(0.1)
+
+
+def test_runs_without_overlaps_are_refused(system_of):
+    system = system_of(2, 1)
+    Q, R = runtime.random_overlaps(2, 1, n=1000, trajectories=3)
+    losses = runtime.integrate_ensemble(system, Q, R, eta=0.2, alpha=[0.0, 1.0], output="loss")
+    with pytest.raises(InputError, match="run: has no Q and no R"):
+        conventions.rescaled_time(Model(2, 1)).dataset(losses.isel(trajectory=0))
+
+
 def test_runs_of_another_model_or_of_many_are_refused(system_of):
     system = system_of(2, 1)
     Q, R = runtime.random_overlaps(2, 1, n=1000)
