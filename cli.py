@@ -88,6 +88,13 @@ class InOrder(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.commands)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            # Why here: click itself would print an empty line, into files and pipes too.
+            raise click.Abort() from None
+
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -1072,6 +1079,7 @@ def run(arguments: list[str] | None = None) -> int:
         return fail(f"{name.upper() if positional else name}: is missing{choice}", EXIT_USAGE)
     except click.BadParameter as error:
         option = error.param.opts[-1] if error.param and error.param.opts else "argument"
+        option = option.upper() if isinstance(error.param, click.Argument) else option
         return fail(f"{option}: {(error.message or error.format_message()).rstrip('.')}", EXIT_USAGE)
     except click.UsageError as error:
         hint = f"; see `{error.ctx.command_path} --help`" if error.ctx else ""
@@ -1079,6 +1087,9 @@ def run(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         return fail(error.format_message(), EXIT_USAGE)
     except (click.Abort, KeyboardInterrupt):
+        # What a terminal shows for Ctrl-C has a line of its own.
+        if sys.stderr.isatty():
+            click.echo(err=True)
         return fail("interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:
         # Why: the reader of the pipe has what it wanted; Python must not complain at exit.
@@ -1113,6 +1124,10 @@ def run(arguments: list[str] | None = None) -> int:
 
 def main() -> None:
     """Entry point of the console scripts."""
+    for name in ("stdout", "stderr"):
+        # Why: where the shell has closed one, Python has None, and files would get its number.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     warnings.showwarning = warn
     sys.exit(run())
 

@@ -218,6 +218,7 @@ def test_an_unknown_shell_or_none_is_one_line(call):
     for line in ("completion", "completion powershell"):
         code, out, err = call(line)
         assert (code, out) == (2, "")
+        assert err.startswith("cli: SHELL: ")
         assert "bash" in err
         assert err.count("\n") == 1
 

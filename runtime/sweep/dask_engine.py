@@ -120,10 +120,13 @@ def _outcome(future: Any, number: int) -> Outcome | None:
     return Outcome(number, f"Dask: {type(error).__name__}: {' '.join(str(error).split())}", fatal=True)
 
 
-def check_installed() -> None:
-    """Raise InputError without the package."""
+def check(scheduler: str | None) -> None:
+    """Raise InputError without the package, or if the scheduler does not answer."""
     if importlib.util.find_spec("distributed") is None:
         raise InputError("engine", "dask needs the package distributed: pip install 'overlap-ode[cluster]'")
+    if scheduler is not None:
+        with _client(scheduler, 0):
+            pass
 
 
 @contextlib.contextmanager
@@ -148,7 +151,7 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
             with cluster, make.Client(cluster, set_as_default=False) as client:
                 yield client
             return
-        address = _address(Path(scheduler)) if Path(scheduler).exists() else scheduler
+        address = _address(scheduler)
         try:
             client = make.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
@@ -177,12 +180,24 @@ def _silenced() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _address(file: Path) -> str:
-    """The address in a scheduler file."""
+def _address(scheduler: str) -> str:
+    """The address, of a scheduler file or as it is."""
+    from distributed.comm.addressing import get_address_host_port
+
+    address = scheduler
+    if Path(scheduler).exists():
+        try:
+            address = str(json.loads(Path(scheduler).read_text())["address"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise InputError("scheduler", f"{scheduler} is no scheduler file of Dask") from None
     try:
-        return str(json.loads(file.read_text())["address"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError("scheduler", f"{file} is no scheduler file of Dask") from None
+        # Why first: a client with an address that it cannot read complains when it is collected.
+        get_address_host_port(address)
+    except ValueError:
+        raise InputError(
+            "scheduler", f"{scheduler} is neither a file nor an address, as tcp://host:8786"
+        ) from None
+    return address
 
 
 @contextlib.contextmanager

@@ -44,9 +44,9 @@ def run(path: Path, given: Plan | None, settings: Settings, say: Say, quiet: boo
     """
     folder = SweepFolder(path)
     if settings.engine == "dask":
-        from runtime.sweep.dask_engine import check_installed
+        from runtime.sweep import dask_engine
 
-        check_installed()
+        dask_engine.check(settings.scheduler)
     with terminating():
         plan = agreed_plan(folder, given)
         new = folder.stored_plan() is None

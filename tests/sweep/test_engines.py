@@ -90,10 +90,17 @@ def test_dask_that_is_not_there(sweep, tmp_path, monkeypatch):
 def test_schedulers_that_are_not_there(tmp_path):
     pytest.importorskip("distributed")
     (tmp_path / "scheduler.json").write_text("{}")
-    options = ["--out", "runs", "--scheduler", "scheduler.json"]
-    refused = command("sweep", "--seed", "0", "--p", "1", "--pstar", "1", *options, cwd=tmp_path)
-    assert refused.returncode == 2
-    assert refused.stderr == "cli: --scheduler: scheduler.json is no scheduler file of Dask\n"
+    for scheduler, problem in (
+        ("scheduler.json", "scheduler.json is no scheduler file of Dask"),
+        ("foo", "foo is neither a file nor an address, as tcp://host:8786"),
+        ("tcp://127.0.0.1:1", "tcp://127.0.0.1:1 cannot be reached: "),
+    ):
+        options = ["--out", "runs", "--scheduler", scheduler]
+        refused = command("sweep", "--seed", "0", "--p", "1", "--pstar", "1", *options, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(f"cli: --scheduler: {problem}")
+        assert refused.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("engine", ["processes", "dask"])
