@@ -244,6 +244,13 @@ def test_the_last_step_ends_at_the_last_time(tableau, left):
     assert shorter > 0
 
 
+def test_the_last_time_is_met_where_a_sum_would_miss_it(tableau):
+    start, end = 0.134, 1.683
+    assert start + (end - start) != end
+    after, _ = check_step(tableau, steady, Trajectory(5.0, time=start), [end], rtol=1e-2)
+    assert after.time == end
+
+
 def test_no_sliver_of_a_step_is_left_but_a_bit(tableau):
     after, _ = check_step(tableau, steady, Trajectory(0.03125, time=2.0), [2.0 + 0.03125 * 1.00000011])
     assert after.time == 2.03125
@@ -318,6 +325,11 @@ def test_why_it_ended(changes, status):
 def test_the_bound_may_be_reached(bound, status):
     assert status_of(Trajectory(0.01), bound=bound) == status
     assert status_of(Trajectory(0.01, y=(0.5, -1.5)), bound=bound) == status
+
+
+def test_the_bound_is_that_of_all_entries():
+    assert status_of(Trajectory(0.01, y=(0.1, -0.25)), bound=0.26) == RUNNING
+    assert status_of(Trajectory(0.01, y=(0.1, -0.25)), bound=0.24) == DIVERGED
 
 
 # --- the first step --------------------------------------------------------------------------
