@@ -1,3 +1,4 @@
+import itertools
 import math
 from fractions import Fraction
 
@@ -9,12 +10,14 @@ from derive import Model
 from derive.lower import DQ, DR, LOSS, lower
 from derive.program import (
     Assignment,
+    Contraction,
     Matrix,
     MatrixStatement,
     NormRates,
     Operand,
     Program,
     Projection,
+    ProjectionTangent,
     ScalarStatement,
     Term,
     entry,
@@ -31,6 +34,9 @@ from derive.scalars import ScalarPolynomial
 S = Matrix("S", "p", "p", symmetric=True)
 M = Matrix("M", "p", "pstar")
 N = Matrix("N", "p", "pstar")
+U = Matrix("U", "p", "p", symmetric=True)
+V = Matrix("V", "pstar", "pstar")
+G = Matrix("G", "p", "p")
 
 
 def program_of(*statements, outputs=(), inputs=(S, M)):
@@ -64,6 +70,43 @@ def test_projection_leaves_an_exact_zero_on_the_diagonal():
     assignments = {x.target: x.terms for x in expand(program_of(statement), statement)}
     assert assignments["dQ_1_1"] == assignments["dQ_2_2"] == ()
     assert assignments["dQ_1_2"] == ((1, ("S_1_2",)), (-1, ("g_1", "S_1_2")), (-1, ("g_2", "S_1_2")))
+
+
+def test_its_derivative_too():
+    statement = ProjectionTangent(DQ, S, S, U, "g", "dg", sides=2)
+    assignments = [(x.target, x.terms) for x in expand(program_of(statement), statement)]
+    assert [target for target, _ in assignments] == ["dQ_1_1", "dQ_1_2", "dQ_2_2"]
+    zero, between, also_zero = (terms for _, terms in assignments)
+    assert zero == also_zero == ()
+    assert between[:3] == ((1, ("S_1_2",)), (-1, ("dg_1", "S_1_2")), (-1, ("g_1", "U_1_2")))
+
+
+def test_contractions_of_symmetric_and_other_matrices():
+    """⟨A, B⟩ is the sum over all entries, whichever of them have one name."""
+    indices = list(itertools.product((1, 2), repeat=2))
+    values = {
+        f"{matrix.name}_{i}_{j}": Fraction(3 * i + 5 * j + k, 7)
+        for k, matrix in enumerate((S, U, G))
+        for i, j in indices
+    }
+    for matrix in (S, U):
+        values[f"{matrix.name}_2_1"] = values[f"{matrix.name}_1_2"]
+    one = ScalarPolynomial({(): 1})
+    for left in (S, G):
+        for right in (S, U, G):
+            statement = ScalarStatement("s", ScalarPolynomial(), (Contraction(one, left, right),))
+            program = program_of(statement, outputs=("s",), inputs=(S, U, G))
+            both = (left.name, right.name)
+            expected = sum(math.prod(values[f"{name}_{i}_{j}"] for name in both) for i, j in indices)
+            assert evaluate_exactly(program, values) == {"s": expected}
+            assert sources(statement) == {left.name, right.name}
+
+
+def test_products_of_transposed_rectangles():
+    statement = MatrixStatement(V, (Term(1, None, (M.T, Operand(N))),))
+    (first, *_) = expand(program_of(statement), statement)
+    assert first.terms == ((1, ("M_1_1", "N_1_1")), (1, ("M_2_1", "N_2_1")))
+    assert sources(statement) == {"M", "N"}
 
 
 def test_norm_rates_divide_once():
