@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from derive.proof import evaluate_exactly
 from derive.scalars import ScalarPolynomial
 from derive.sector import SectorModel, sector_odes
 from derive.sector import odes as odes_module
+from derive.sector import proof as proof_module
 from derive.sector.document import sector_document, sector_equations
 from derive.sector.module import operations, sector_module
 from derive.sector.proof import LARGEST_PSTAR, prove_sector
@@ -169,6 +171,27 @@ def test_every_wrong_program_is_rejected(flow):
     for program in wrong:
         with pytest.raises(ProofError, match="differs"):
             prove_sector(model, program)
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_random_frames_alone_reject_every_wrong_program(flow, monkeypatch):
+    """Integers in random frames stand by themselves: one look at the numbers is enough."""
+    monkeypatch.setattr(proof_module, "_compare_polynomials", lambda *_: 0)
+    model = SectorModel(2, flow=flow)
+    assert prove_sector(model, reduce(model)).compared == 0
+    for program in mutations(reduce(model)):
+        with pytest.raises(ProofError, match="differs"):
+            prove_sector(model, program)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_frames_are_random_rotations(size):
+    generator = random.Random(3)
+    frames = [np.array(proof_module._rotation(size, generator), dtype=object) for _ in range(20)]
+    for frame in frames:
+        assert (frame @ frame.T == np.eye(size, dtype=int)).all()
+    # Two reflections along one line are none, which happens in the plane now and then.
+    assert len({str(frame) for frame in frames}) >= (15 if size > 1 else 1)
 
 
 def test_wrong_sector_never_becomes_files(tmp_path, monkeypatch):
