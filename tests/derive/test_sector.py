@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -326,6 +327,21 @@ def test_equations_as_printed():
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@pytest.mark.parametrize(
+    ("readout", "equation", "words"),
+    [
+        ("mean", r"a = \frac{1}{p},\qquad b = \frac{1}{3}", "a = 1/p, b = 1/p*"),
+        ("sum", "a = b = 1", "a = b = 1"),
+        ("sqrt", r"a = \frac{1}{\sqrt{p}},\qquad b = \frac{1}{\sqrt{3}}", "a = 1/sqrt(p), b = 1/sqrt(p*)"),
+    ],
+)
+def test_readouts_as_they_are_written(readout, equation, words):
+    model = SectorModel(3, readout=readout)
+    for what in ("odes", "loss"):
+        assert sector_equations(model, what).startswith(f"\\[\n  {equation}\n\\]\n")
+    assert re.search(rf"[ (]{re.escape(words)}[ ).;,\n]", sector_module(model))
+
+
 @pytest.mark.parametrize("model", [SectorModel(2), SectorModel(11, flow="gradient", readout="sqrt")])
 def test_document_compiles(model, tmp_path):
     (tmp_path / "odes.tex").write_text(sector_document(model))
