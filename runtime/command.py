@@ -14,6 +14,7 @@ from runtime.integrate import Problem, integrate_problem
 from runtime.options import (
     LARGEST_RESULT,
     check_files,
+    check_starts,
     initial_overlaps,
     model_of,
     naming_options,
@@ -82,16 +83,19 @@ def ensemble(
         settings = {name: arguments[name] for name in _SETTINGS}
         # The checks of a single trajectory are those of each of the ensemble.
         Problem.checked(model, *_first(model, T, arguments), T=T, **settings)
+        check_starts(model, T, arguments, trajectories)
         if arguments["stop_loss"] is not None:
             settings["stop_loss"] = states.real_number("stop_loss", arguments["stop_loss"])
     settings |= {"T": T, "threads": arguments["threads"], "progress": progress}
     _check_memory(model, arguments, trajectories, states.output_times(arguments["alpha"]).size)
     system = load(model, arguments["generated"])
-    if arguments["output"] == "statistics":
-        runs = runtime.ensemble_statistics(system, sampler, trajectories, **settings)
-    else:
-        Q0, R0 = sampler.draw(trajectories)
-        runs = runtime.integrate_ensemble(system, Q0, R0, output=arguments["output"], **settings)
+    # Why: later starts are drawn only now.
+    with naming_options():
+        if arguments["output"] == "statistics":
+            runs = runtime.ensemble_statistics(system, sampler, trajectories, **settings)
+        else:
+            Q0, R0 = sampler.draw(trajectories)
+            runs = runtime.integrate_ensemble(system, Q0, R0, output=arguments["output"], **settings)
     runs.attrs.update(origin)
     write_files(runs, arguments, say, plot_ensemble)
     return runs

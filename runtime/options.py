@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 _CONVENTIONS = ("p", "pstar", "constraint", "flow", "teacher", "readout")
 DEFAULT_N = 10**6
+# Numbers in the random starts that are drawn to see whether --ideal allows them: less than a second.
+_CHECKED = 2**22
+# A Gaussian matrix (p, p*) has a norm above √p + √p* + this with the probability exp(−50) or less.
+_SAFE = 10.0
 # Of results in memory: 16 GiB.
 LARGEST_RESULT = 2**34
 
@@ -95,6 +99,8 @@ def sampler_of(
 ) -> tuple[runtime.OverlapSampler, dict[str, Any]]:
     """The source of random starts, and the attributes that name it."""
     n, ideal = arguments["n"], arguments["ideal"]
+    if n is not None and ideal is not None:
+        raise InputError("ideal", "does not go with --n")
     if n is None and ideal is None:
         n = DEFAULT_N
     sampler = runtime.OverlapSampler(
@@ -109,6 +115,19 @@ def sampler_of(
     )
     origin = {"seed": arguments["seed"], "q0": arguments["q0"]}
     return sampler, origin | ({"ideal": ideal} if n is None else {"n": n})
+
+
+def check_starts(model: Model, T: Array | None, arguments: Mapping[str, Any], count: int) -> None:
+    """Raise InputError if one of the first `count` random starts cannot be drawn; --ideal is too large.
+
+    Where there are very many only those at the front are looked at, and none if all are safe.
+    """
+    ideal, width = arguments["ideal"], model.p + model.pstar
+    if ideal is None or count == 0:
+        return
+    # Why: along the teacher R0 is this times a Gaussian matrix, and must be at most √q0.
+    if ideal * (np.sqrt(model.p) + np.sqrt(model.pstar) + _SAFE) > np.sqrt(arguments["q0"]):
+        sampler_of(model, T, arguments)[0].draw(min(count, max(1, _CHECKED // width**2)))
 
 
 def teacher_of(model: Model, arguments: Mapping[str, Any]) -> Array | None:

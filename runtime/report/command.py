@@ -13,8 +13,8 @@ from derive.model import Model
 from derive.odes import DOCUMENT
 from runtime.initial import LARGEST_N, OverlapSampler
 from runtime.integrate import Problem
-from runtime.options import DEFAULT_N, initial_overlaps, model_of, naming_options, sampler_of
-from runtime.report.content import Content, Start, gather
+from runtime.options import DEFAULT_N, check_starts, initial_overlaps, model_of, naming_options, sampler_of
+from runtime.report.content import Content, Start, gather, no_ensemble
 from runtime.report.page import page
 from runtime.report.pdf import find_printer, print_pdf
 from runtime.report.sections import document
@@ -41,7 +41,8 @@ def report(arguments: Mapping[str, Any], say: Callable[[str], None]) -> Content:
     start = _start(model, arguments)
     # Why only now: bad options must not leave a derived system behind.
     system = runtime.load(model, arguments["generated"])
-    content = gather(system, start, say)
+    with naming_options():
+        content = gather(system, start, say)
     written = document(content, arguments, _near(system.folder / DOCUMENT, out))
     with replacing(out) as temporary:
         temporary.write_text(page(written), encoding="utf-8", newline="\n")
@@ -63,7 +64,11 @@ def _start(model: Model, arguments: Mapping[str, Any]) -> Start:
             sampler, _ = sampler_of(model, T, arguments)
     # The Hessian needs room for all weights.
     n = min(max(int(origin.get("n", DEFAULT_N)), model.p + model.pstar), LARGEST_N)
-    return Start(problem, origin, sampler, trajectories, n)
+    start = Start(problem, origin, sampler, trajectories, n)
+    if no_ensemble(model, start) is None:
+        with naming_options():
+            check_starts(model, T, arguments, trajectories)
+    return start
 
 
 def _near(source: Path, out: Path) -> str | None:
