@@ -38,16 +38,18 @@ def integrate(
     arguments: Mapping[str, Any],
     say: Callable[[str], None],
     load: Callable[..., System] = runtime.load,
+    given: frozenset[str] = frozenset(),
 ) -> xarray.Dataset:
     """Load or derive the system, make the start, integrate, write files.
 
-    `arguments` are the options of the command by name. Outputs are checked before anything
-    is computed; errors name options. `load` is called when all is checked.
+    `arguments` are the options of the command by name, `given` those on the command line. Outputs
+    are checked before anything is computed; errors name options. `load` is called when all is
+    checked.
     """
     model = model_of(arguments)
     check_files(arguments)
     with naming_options():
-        Q0, R0, T, origin = initial_overlaps(model, arguments)
+        Q0, R0, T, origin = initial_overlaps(model, arguments, given)
         settings = {name: arguments[name] for name in _SETTINGS}
         problem = Problem.checked(model, Q0, R0, T=T, **settings)
     # Why only now: bad options must not leave a derived system behind.

@@ -11,6 +11,7 @@ import numpy as np
 
 import runtime
 from derive.model import Model
+from runtime import states
 from runtime.errors import InputError
 from runtime.results import check_output
 from runtime.states import Array, real_number
@@ -24,6 +25,10 @@ DEFAULT_N = 10**6
 _CHECKED = 2**22
 # A Gaussian matrix (p, p*) has a norm above √p + √p* + this with the probability exp(−50) or less.
 _SAFE = 10.0
+# Options of starts that no file gives; --seed, where it has no other use.
+_OF_RANDOM_STARTS = ("q0", "seed", "trajectories")
+# T = 1 up to this: an earlier run may have rounded.
+_EQUAL = 1e-8
 # Of results in memory: 16 GiB.
 LARGEST_RESULT = 2**34
 
@@ -74,24 +79,51 @@ def naming_options() -> Iterator[None]:
 
 
 def initial_overlaps(
-    model: Model, arguments: Mapping[str, Any]
+    model: Model, arguments: Mapping[str, Any], given: frozenset[str] = frozenset()
 ) -> tuple[Array, Array, Array | None, dict[str, Any]]:
-    """Q0, R0, T (None if orthonormal) and the attributes that say where they come from."""
-    given = [name for name in ("n", "ideal", "overlaps") if arguments[name] is not None]
-    if len(given) > 1:
-        raise InputError(given[1], f"does not go with --{given[0]}")
+    """Q0, R0, T (None if orthonormal) and the attributes that say where they come from.
+
+    `given` are options on the command line that say nothing but the start: with a file, that refuses
+    them.
+    """
+    sources = [name for name in ("n", "ideal", "overlaps") if arguments[name] is not None]
+    if len(sources) > 1:
+        raise InputError(sources[1], f"does not go with --{sources[0]}")
     if arguments["overlaps"] is not None:
-        Q0, R0, T = runtime.overlaps_from_file(arguments["overlaps"])
-        origin = {"overlaps": str(arguments["overlaps"])}
-        if model.teacher == "general":
-            return Q0, R0, teacher_of(model, arguments) if T is None else T, origin
-        if T is not None and not np.array_equal(T, np.eye(model.pstar)):
-            raise InputError("overlaps", "the file has a T that is not 1: this needs --teacher general")
-        return Q0, R0, teacher_of(model, arguments), origin
+        return _from_file(model, arguments, given)
     T = teacher_of(model, arguments)
     sampler, origin = sampler_of(model, T, arguments)
     Q, R = sampler.draw(1)
     return Q[0], R[0], T, origin
+
+
+def _from_file(
+    model: Model, arguments: Mapping[str, Any], given: frozenset[str]
+) -> tuple[Array, Array, Array | None, dict[str, Any]]:
+    superfluous = [name for name in _OF_RANDOM_STARTS if name in given]
+    if superfluous:
+        raise InputError(superfluous[0], "does not go with --overlaps: the start is that of the file")
+    Q0, R0, T = runtime.overlaps_from_file(arguments["overlaps"])
+    origin = {"overlaps": str(arguments["overlaps"])}
+    widths = np.shape(R0)[-2:]
+    # Why these alone: another shape of a matrix is told of where all are checked.
+    if len(widths) == 2 and widths != (model.p, model.pstar):
+        raise InputError(
+            "overlaps",
+            f"{arguments['overlaps']} holds p = {widths[0]} and p* = {widths[1]}, not {model.p} and"
+            f" {model.pstar}: say --p {widths[0]} --pstar {widths[1]}",
+        )
+    if T is None:
+        return Q0, R0, teacher_of(model, arguments), origin
+    if "teacher_correlation" in given:
+        raise InputError("teacher_correlation", "does not go with --overlaps: the file has a T")
+    if model.teacher == "general":
+        return Q0, R0, T, origin
+    # Why not equal: T of a run from a file may carry rounding.
+    apart = states.real_array("T", T, (model.pstar, model.pstar)) - np.eye(model.pstar)
+    if np.max(np.abs(apart)) > _EQUAL:
+        raise InputError("overlaps", "the file has a T that is not 1: this needs --teacher general")
+    return Q0, R0, teacher_of(model, arguments), origin
 
 
 def sampler_of(

@@ -228,6 +228,18 @@ def test_a_report_without_ensemble_draws_the_first_start_only(call, derived):
     assert call(line) == (0, "report.html\n", "")
 
 
+@pytest.mark.parametrize(
+    "line", ["integrate --q0 1", "integrate --seed 0", "report --seed 0", "report --trajectories 200"]
+)
+def test_what_a_start_from_a_file_makes_superfluous_is_refused(call, tmp_path, line):
+    np.savez(tmp_path / "start.npz", Q=np.eye(4), R=np.zeros((4, 2)))
+    code, out, err = call(f"{line} --overlaps start.npz")
+    option = line.split()[1]
+    assert (code, out) == (2, "")
+    assert err == f"cli: {option}: does not go with --overlaps: the start is that of the file\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["start.npz"]
+
+
 @pytest.mark.parametrize("command", ["integrate", "ensemble", "report"])
 def test_the_size_of_the_start_does_not_go_with_the_dimension(call, command):
     code, _, err = call(f"{command} --ideal 1e-3 --n 100")

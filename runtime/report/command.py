@@ -25,11 +25,13 @@ _SETTINGS = ("eta", "alpha", "label_noise", "rtol", "atol", "method")
 LARGEST_TRAJECTORIES = 10**6
 
 
-def report(arguments: Mapping[str, Any], say: Callable[[str], None]) -> Content:
+def report(
+    arguments: Mapping[str, Any], say: Callable[[str], None], given: frozenset[str] = frozenset()
+) -> Content:
     """Compute, and write the report to --out and --pdf; returns what was found.
 
-    `arguments` are the options of the command by name. Outputs are checked before anything is
-    computed; errors name options.
+    `arguments` are the options of the command by name, `given` those on the command line. Outputs are
+    checked before anything is computed; errors name options.
     """
     model = model_of(arguments)
     out = check_output(arguments["out"], HTML, option="out")
@@ -38,7 +40,7 @@ def report(arguments: Mapping[str, Any], say: Callable[[str], None]) -> Content:
     if arguments["pdf"] is not None:
         pdf = check_output(arguments["pdf"], PDF, option="pdf")
         printer = find_printer()
-    start = _start(model, arguments)
+    start = _start(model, arguments, given)
     # Why only now: bad options must not leave a derived system behind.
     system = runtime.load(model, arguments["generated"])
     with naming_options():
@@ -53,10 +55,10 @@ def report(arguments: Mapping[str, Any], say: Callable[[str], None]) -> Content:
     return content
 
 
-def _start(model: Model, arguments: Mapping[str, Any]) -> Start:
+def _start(model: Model, arguments: Mapping[str, Any], given: frozenset[str]) -> Start:
     trajectories = whole_number("trajectories", arguments["trajectories"], 0, LARGEST_TRAJECTORIES)
     with naming_options():
-        Q0, R0, T, origin = initial_overlaps(model, arguments)
+        Q0, R0, T, origin = initial_overlaps(model, arguments, given)
         settings = {name: arguments[name] for name in _SETTINGS}
         problem = Problem.checked(model, Q0, R0, T=T, **settings)
         sampler: OverlapSampler | None = None
