@@ -385,7 +385,7 @@ def integrate(**arguments: Any) -> None:
     """
     from runtime import command, tables
 
-    run = command.integrate(arguments, talk(arguments))
+    run = command.integrate(arguments, talk(arguments), given=given_on(click.get_current_context()))
     show(arguments["as_json"], run, lambda: tables.as_table(run, _TABLE_ROWS))
 
 
@@ -422,7 +422,7 @@ def sector(**arguments: Any) -> None:
     """
     from runtime.sector import command
 
-    run = command.integrate(arguments, talk(arguments))
+    run = command.integrate(arguments, talk(arguments), given_on(click.get_current_context()))
     show(arguments["as_json"], run, lambda: command.sector_table(run, _TABLE_ROWS))
 
 
@@ -496,7 +496,7 @@ def simulate(**arguments: Any) -> None:
     from runtime.sgd import command
 
     with progress_bar("steps", arguments["quiet"]) as progress:
-        runs = command.simulate(arguments, talk(arguments), progress)
+        runs = command.simulate(arguments, talk(arguments), progress, given_on(click.get_current_context()))
     show(arguments["as_json"], runs, lambda: tables.runs_table(runs, _TABLE_ROWS))
 
 
@@ -542,7 +542,7 @@ def compare(context: click.Context, /, **arguments: Any) -> int:
     if arguments["overlaps"] is not None and "ideal" not in given_on(context):
         arguments["ideal"] = None
     with progress_bar("steps", arguments["quiet"]) as progress:
-        result = command.compare(arguments, talk(arguments), progress)
+        result = command.compare(arguments, talk(arguments), progress, given_on(context))
     if arguments["as_json"]:
         click.echo(json.dumps(tables.as_json(result)))
     else:
@@ -916,7 +916,7 @@ def report(**arguments: Any) -> int:
     """
     from runtime.report import command
 
-    found = command.report(arguments, talk(arguments))
+    found = command.report(arguments, talk(arguments), given_on(click.get_current_context()))
     failed = [claim for claim in found.claims if not claim.holds]
     if arguments["as_json"]:
         click.echo(json.dumps(command.as_json(found, arguments)))

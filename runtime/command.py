@@ -14,6 +14,7 @@ from runtime.integrate import Problem, integrate_problem
 from runtime.options import (
     LARGEST_RESULT,
     check_files,
+    check_starts,
     initial_overlaps,
     model_of,
     naming_options,
@@ -37,16 +38,18 @@ def integrate(
     arguments: Mapping[str, Any],
     say: Callable[[str], None],
     load: Callable[..., System] = runtime.load,
+    given: frozenset[str] = frozenset(),
 ) -> xarray.Dataset:
     """Load or derive the system, make the start, integrate, write files.
 
-    `arguments` are the options of the command by name. Outputs are checked before anything
-    is computed; errors name options. `load` is called when all is checked.
+    `arguments` are the options of the command by name, `given` those on the command line. Outputs
+    are checked before anything is computed; errors name options. `load` is called when all is
+    checked.
     """
     model = model_of(arguments)
     check_files(arguments)
     with naming_options():
-        Q0, R0, T, origin = initial_overlaps(model, arguments)
+        Q0, R0, T, origin = initial_overlaps(model, arguments, given)
         settings = {name: arguments[name] for name in _SETTINGS}
         problem = Problem.checked(model, Q0, R0, T=T, **settings)
     # Why only now: bad options must not leave a derived system behind.
@@ -82,16 +85,19 @@ def ensemble(
         settings = {name: arguments[name] for name in _SETTINGS}
         # The checks of a single trajectory are those of each of the ensemble.
         Problem.checked(model, *_first(model, T, arguments), T=T, **settings)
+        check_starts(model, T, arguments, trajectories)
         if arguments["stop_loss"] is not None:
             settings["stop_loss"] = states.real_number("stop_loss", arguments["stop_loss"])
     settings |= {"T": T, "threads": arguments["threads"], "progress": progress}
     _check_memory(model, arguments, trajectories, states.output_times(arguments["alpha"]).size)
     system = load(model, arguments["generated"])
-    if arguments["output"] == "statistics":
-        runs = runtime.ensemble_statistics(system, sampler, trajectories, **settings)
-    else:
-        Q0, R0 = sampler.draw(trajectories)
-        runs = runtime.integrate_ensemble(system, Q0, R0, output=arguments["output"], **settings)
+    # Why: later starts are drawn only now.
+    with naming_options():
+        if arguments["output"] == "statistics":
+            runs = runtime.ensemble_statistics(system, sampler, trajectories, **settings)
+        else:
+            Q0, R0 = sampler.draw(trajectories)
+            runs = runtime.integrate_ensemble(system, Q0, R0, output=arguments["output"], **settings)
     runs.attrs.update(origin)
     write_files(runs, arguments, say, plot_ensemble)
     return runs

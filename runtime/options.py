@@ -11,6 +11,7 @@ import numpy as np
 
 import runtime
 from derive.model import Model
+from runtime import states
 from runtime.errors import InputError
 from runtime.results import check_output
 from runtime.states import Array, real_number
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 
 _CONVENTIONS = ("p", "pstar", "constraint", "flow", "teacher", "readout")
 DEFAULT_N = 10**6
+# Numbers in the random starts that are drawn to see whether --ideal allows them: less than a second.
+_CHECKED = 2**22
+# A Gaussian matrix (p, p*) has a norm above √p + √p* + this with the probability exp(−50) or less.
+_SAFE = 10.0
+# Options of starts that no file gives; --seed, where it has no other use.
+_OF_RANDOM_STARTS = ("q0", "seed", "trajectories")
+# T = 1 up to this: an earlier run may have rounded.
+_EQUAL = 1e-8
 # Of results in memory: 16 GiB.
 LARGEST_RESULT = 2**34
 
@@ -70,24 +79,51 @@ def naming_options() -> Iterator[None]:
 
 
 def initial_overlaps(
-    model: Model, arguments: Mapping[str, Any]
+    model: Model, arguments: Mapping[str, Any], given: frozenset[str] = frozenset()
 ) -> tuple[Array, Array, Array | None, dict[str, Any]]:
-    """Q0, R0, T (None if orthonormal) and the attributes that say where they come from."""
-    given = [name for name in ("n", "ideal", "overlaps") if arguments[name] is not None]
-    if len(given) > 1:
-        raise InputError(given[1], f"does not go with --{given[0]}")
+    """Q0, R0, T (None if orthonormal) and the attributes that say where they come from.
+
+    `given` are options on the command line that say nothing but the start: with a file, that refuses
+    them.
+    """
+    sources = [name for name in ("n", "ideal", "overlaps") if arguments[name] is not None]
+    if len(sources) > 1:
+        raise InputError(sources[1], f"does not go with --{sources[0]}")
     if arguments["overlaps"] is not None:
-        Q0, R0, T = runtime.overlaps_from_file(arguments["overlaps"])
-        origin = {"overlaps": str(arguments["overlaps"])}
-        if model.teacher == "general":
-            return Q0, R0, teacher_of(model, arguments) if T is None else T, origin
-        if T is not None and not np.array_equal(T, np.eye(model.pstar)):
-            raise InputError("overlaps", "the file has a T that is not 1: this needs --teacher general")
-        return Q0, R0, teacher_of(model, arguments), origin
+        return _from_file(model, arguments, given)
     T = teacher_of(model, arguments)
     sampler, origin = sampler_of(model, T, arguments)
     Q, R = sampler.draw(1)
     return Q[0], R[0], T, origin
+
+
+def _from_file(
+    model: Model, arguments: Mapping[str, Any], given: frozenset[str]
+) -> tuple[Array, Array, Array | None, dict[str, Any]]:
+    superfluous = [name for name in _OF_RANDOM_STARTS if name in given]
+    if superfluous:
+        raise InputError(superfluous[0], "does not go with --overlaps: the start is that of the file")
+    Q0, R0, T = runtime.overlaps_from_file(arguments["overlaps"])
+    origin = {"overlaps": str(arguments["overlaps"])}
+    widths = np.shape(R0)[-2:]
+    # Why these alone: another shape of a matrix is told of where all are checked.
+    if len(widths) == 2 and widths != (model.p, model.pstar):
+        raise InputError(
+            "overlaps",
+            f"{arguments['overlaps']} holds p = {widths[0]} and p* = {widths[1]}, not {model.p} and"
+            f" {model.pstar}: say --p {widths[0]} --pstar {widths[1]}",
+        )
+    if T is None:
+        return Q0, R0, teacher_of(model, arguments), origin
+    if "teacher_correlation" in given:
+        raise InputError("teacher_correlation", "does not go with --overlaps: the file has a T")
+    if model.teacher == "general":
+        return Q0, R0, T, origin
+    # Why not equal: T of a run from a file may carry rounding.
+    apart = states.real_array("T", T, (model.pstar, model.pstar)) - np.eye(model.pstar)
+    if np.max(np.abs(apart)) > _EQUAL:
+        raise InputError("overlaps", "the file has a T that is not 1: this needs --teacher general")
+    return Q0, R0, teacher_of(model, arguments), origin
 
 
 def sampler_of(
@@ -95,6 +131,8 @@ def sampler_of(
 ) -> tuple[runtime.OverlapSampler, dict[str, Any]]:
     """The source of random starts, and the attributes that name it."""
     n, ideal = arguments["n"], arguments["ideal"]
+    if n is not None and ideal is not None:
+        raise InputError("ideal", "does not go with --n")
     if n is None and ideal is None:
         n = DEFAULT_N
     sampler = runtime.OverlapSampler(
@@ -109,6 +147,19 @@ def sampler_of(
     )
     origin = {"seed": arguments["seed"], "q0": arguments["q0"]}
     return sampler, origin | ({"ideal": ideal} if n is None else {"n": n})
+
+
+def check_starts(model: Model, T: Array | None, arguments: Mapping[str, Any], count: int) -> None:
+    """Raise InputError if one of the first `count` random starts cannot be drawn; --ideal is too large.
+
+    Where there are very many only those at the front are looked at, and none if all are safe.
+    """
+    ideal, width = arguments["ideal"], model.p + model.pstar
+    if ideal is None or count == 0:
+        return
+    # Why: along the teacher R0 is this times a Gaussian matrix, and must be at most √q0.
+    if ideal * (np.sqrt(model.p) + np.sqrt(model.pstar) + _SAFE) > np.sqrt(arguments["q0"]):
+        sampler_of(model, T, arguments)[0].draw(min(count, max(1, _CHECKED // width**2)))
 
 
 def teacher_of(model: Model, arguments: Mapping[str, Any]) -> Array | None:

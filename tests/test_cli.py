@@ -19,6 +19,7 @@ import xarray
 import cli
 import derive
 from derive import model as derive_model
+from runtime import options
 
 ROOT = Path(__file__).parent.parent
 
@@ -201,6 +202,48 @@ def test_ensemble_refuses_bad_values(call, tmp_path, option, value):
     assert err.startswith(f"cli: {option}: ")
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+TOO_LARGE = "cli: --ideal: 0.33 is too large: no weights have Q0 = 1 and this R0\n"
+
+
+@pytest.mark.parametrize("command", ["ensemble --trajectories 1000", "report --trajectories 500"])
+def test_starts_that_are_too_large_name_the_option_before_the_work(call, tmp_path, command):
+    """The first start is allowed, a later one is not."""
+    assert call(f"{command} --ideal 0.33 --alpha 1") == (2, "", TOO_LARGE)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command", ["ensemble", "ensemble --output final", "report --trajectories 1000 --quiet"]
+)
+def test_starts_drawn_later_name_the_option_too(call, derived, command, monkeypatch):
+    """In a very large ensemble only the starts at the front are drawn before the work."""
+    monkeypatch.setattr(options, "_CHECKED", 1)
+    assert call(f"{command} --ideal 0.33 --alpha 1 --generated {derived}") == (2, "", TOO_LARGE)
+
+
+def test_a_report_without_ensemble_draws_the_first_start_only(call, derived):
+    line = f"report --ideal 0.33 --alpha 1 --trajectories 0 --quiet --generated {derived}"
+    assert call(line) == (0, "report.html\n", "")
+
+
+@pytest.mark.parametrize(
+    "line", ["integrate --q0 1", "integrate --seed 0", "report --seed 0", "report --trajectories 200"]
+)
+def test_what_a_start_from_a_file_makes_superfluous_is_refused(call, tmp_path, line):
+    np.savez(tmp_path / "start.npz", Q=np.eye(4), R=np.zeros((4, 2)))
+    code, out, err = call(f"{line} --overlaps start.npz")
+    option = line.split()[1]
+    assert (code, out) == (2, "")
+    assert err == f"cli: {option}: does not go with --overlaps: the start is that of the file\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["start.npz"]
+
+
+@pytest.mark.parametrize("command", ["integrate", "ensemble", "report"])
+def test_the_size_of_the_start_does_not_go_with_the_dimension(call, command):
+    code, _, err = call(f"{command} --ideal 1e-3 --n 100")
+    assert (code, err) == (2, "cli: --ideal: does not go with --n\n")
 
 
 def test_ensembles_that_cannot_fit_are_refused_before_they_start(call, tmp_path):

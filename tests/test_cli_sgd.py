@@ -375,7 +375,27 @@ def test_a_bad_seed_with_given_overlaps(compare, tmp_path):
 
 def test_overlaps_that_need_more_dimensions(call, tmp_path):
     np.savez(tmp_path / "start.npz", Q=np.eye(4), R=np.zeros((4, 2)))
-    refused(call("simulate --n 5 --eta 0.01 --overlaps start.npz"), "--n", tmp_path, ["start.npz"])
+    result = call("simulate --n 5 --eta 0.01 --overlaps start.npz")
+    refused(result, "--n", tmp_path, ["start.npz"])
+    words = "5 is less than 6: these overlaps need 4 dimensions beyond the 2 of the teacher"
+    assert result[2] == f"cli: --n: {words}\n"
+    refused(call("compare --n 2,4 --alpha 0,5"), "--n", tmp_path, ["start.npz"])
+
+
+@pytest.mark.parametrize("command", ["simulate", "compare"])
+@pytest.mark.parametrize("option", ["--q0 1", "--teacher-correlation 0"])
+def test_given_overlaps_need_no_other_start(call, tmp_path, command, option):
+    np.savez(tmp_path / "start.npz", Q=np.eye(4), R=np.zeros((4, 2)), T=np.eye(2))
+    result = call(f"{command} --overlaps start.npz {option}")
+    refused(result, option.split()[0], tmp_path, ["start.npz"])
+    assert "does not go with --overlaps" in result[2]
+
+
+def test_a_seed_goes_with_given_overlaps(call, tmp_path):
+    np.savez(tmp_path / "start.npz", Q=np.eye(2), R=np.zeros((2, 1)), T=[[1.0 + 1e-12]])
+    first, second = (call(f"{SIMULATE} --overlaps start.npz --seed {seed} --json") for seed in (1, 2))
+    assert first[0] == second[0] == 0
+    assert json.loads(first[1])["Q"] != json.loads(second[1])["Q"]
 
 
 def test_weights_that_do_not_fit_into_memory(call, tmp_path):

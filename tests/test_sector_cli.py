@@ -42,6 +42,14 @@ def test_sectors_are_derived_listed_and_run(tmp_path, capsys):
         ),
         (["sector", "--teacher", "general"], "--teacher: 'general' has no invariant sector"),
         (["sector", "--ideal", "1"], "--ideal: 1 is too large"),
+        (
+            ["sector", "--p", "4", "--singular-values", "1e-3", "--ideal", "5"],
+            "--ideal: does not go with --singular-values",
+        ),
+        (
+            ["sector", "--p", "4", "--singular-values", "1e-3", "--seed", "-1"],
+            "--seed: does not go with --singular-values",
+        ),
     ],
 )
 def test_wrong_options_are_one_line(tmp_path, capsys, arguments, words):

@@ -21,6 +21,7 @@ from runtime.analysis.bias_study import (
 from runtime.analysis.runs import read_run
 from runtime.errors import InputError
 from runtime.options import check_files, model_of, teacher_of, write_files
+from runtime.threads import thread_count
 
 if TYPE_CHECKING:
     import xarray
@@ -49,9 +50,11 @@ def bias(
     settings = {name: arguments[name] for name in ("eta", "alpha", "trajectories", "label_noise", "q0")}
     # Why before the system: bad options must not leave a derived one behind.
     check_study(model, T=T, **settings)
-    check_sizes(model, arguments["n"])
+    check_sizes(model, arguments["n"], arguments["alpha"])
+    thread_count(arguments["threads"])
     conditions = np.atleast_1d(arguments["conditions"]).tolist()
-    check_norms(conditions, arguments["scale"])
+    starts = {name: arguments[name] for name in ("scale", "trajectories", "q0", "seed")}
+    check_norms(model, conditions, T=T, **starts)
     settings |= {"T": T, "seed": arguments["seed"], "threads": arguments["threads"]}
     system = runtime.load(model, arguments["generated"])
     sizes = bias_at_finite_n(system, arguments["n"], progress=progress, **settings)

@@ -19,7 +19,7 @@ from runtime.ensemble import Progress, integrate_ensemble
 from runtime.errors import InputError
 from runtime.initial import LARGEST_SEED, random_overlaps
 from runtime.readout import readout
-from runtime.sgd.simulation import LARGEST_N, simulate
+from runtime.sgd.simulation import LARGEST_N, recorded_steps, simulate
 from runtime.states import Array
 from runtime.system import System
 from runtime.teacher import Teacher
@@ -32,6 +32,8 @@ DEFAULT_CONDITIONS = (1.0, 3.0, 10.0, 30.0, 100.0)
 DEFAULT_RUNS = 128
 DEFAULT_SCALE = 1e-6
 LARGEST_STUDY = 10**6
+# Beyond this the smallest eigenvalue of Q0 is lost in the rounding of the largest.
+LARGEST_CONDITION = 1e12
 # A run has found a solution if its squared distance from the manifold is at most this part of the
 # solutions' squared norm; with p > p* the rest decays as 1/α only.
 SOLVED = 0.1
@@ -59,7 +61,7 @@ def bias_at_finite_n(
     Parameters
     ----------
     sizes
-        Input dimensions N.
+        Input dimensions N, ascending.
     eta, label_noise, T, threads
         As for `integrate_ensemble`; T (p*, p*).
     alpha
@@ -98,7 +100,7 @@ def bias_at_finite_n(
         q0=q0,
         T=T,
     )
-    check_sizes(model, sizes)
+    check_sizes(model, sizes, alpha)
     whole_number("seed", seed, 0, LARGEST_SEED)
     total, done = sum(n * trajectories for n in sizes), 0
     rows: dict[str, list[NDArray[Any]]] = {}
@@ -163,7 +165,7 @@ def bias_of_norms(
     Parameters
     ----------
     conditions
-        Largest over smallest eigenvalue of Q₀, ≥ 1.
+        Largest over smallest eigenvalue of Q₀, from 1 to 10¹², ascending.
     eta, label_noise, T, threads
         As for `integrate_ensemble`; T (p*, p*).
     alpha
@@ -200,15 +202,11 @@ def bias_of_norms(
         q0=q0,
         T=T,
     )
-    check_norms(conditions, scale)
-    generator = np.random.default_rng([whole_number("seed", seed, 0, LARGEST_SEED), 1])
-    factor = Teacher.from_overlaps(states.teacher_overlaps(model, T)).factor
-    R0 = scale * generator.standard_normal((trajectories, model.p, factor.shape[1])) @ factor.T
-    vectors = np.linalg.qr(generator.standard_normal((trajectories, model.p, model.p)))[0]
+    check_norms(model, conditions, scale=scale, trajectories=trajectories, q0=q0, seed=seed, T=T)
+    vectors, R0 = _directions(model, scale, trajectories, seed, T)
     rows: dict[str, list[NDArray[Any]]] = {}
     for condition in conditions:
-        norms = q0 * np.geomspace(1.0, 1.0 / condition, model.p)
-        Q0 = (vectors * norms) @ np.swapaxes(vectors, -1, -2)
+        Q0 = _unequal(vectors, q0, condition)
         Q, R = _ode(system, Q0, R0, eta, alpha, label_noise, T, threads)
         _add(rows, "norms", model, implicit_bias(model, Q0, R0, Q, R, T), T)
         isometry = escape_polar(model, Q0, R0, eta, label_noise, T)
@@ -240,22 +238,66 @@ def check_study(
     states.real_number("q0", q0, least=0.0, strict=True)
 
 
-def check_sizes(model: Model, sizes: Sequence[int]) -> None:
-    """Raise InputError for input dimensions that `bias_at_finite_n` does not allow."""
+def check_sizes(model: Model, sizes: Sequence[int], alpha: float) -> None:
+    """Raise InputError for input dimensions, or ends of SGD there, that `bias_at_finite_n` refuses."""
     if not sizes:
         raise InputError("n", "has no numbers")
     for n in sizes:
         whole_number("n", n, model.pstar, LARGEST_N)
+        if model.flow == "sgd":
+            recorded_steps(np.array([0.0, alpha]), n)
+    if np.any(np.diff(sizes) <= 0):
+        raise InputError("n", "needs ascending dimensions, such as 100,1000,10000")
 
 
-def check_norms(conditions: Sequence[float], scale: float) -> None:
+def check_norms(
+    model: Model,
+    conditions: Sequence[float],
+    *,
+    scale: float,
+    trajectories: int,
+    q0: float,
+    seed: int,
+    T: Array | None,
+) -> None:
     """Raise InputError for starts that `bias_of_norms` does not allow."""
     if not conditions:
         raise InputError("conditions", "has no numbers")
     for condition in conditions:
         if states.real_number("conditions", condition) < 1.0:
             raise InputError("conditions", f"{condition:g} is less than 1, the least condition number")
+        if condition > LARGEST_CONDITION:
+            raise InputError("conditions", f"{condition:g} is more than {LARGEST_CONDITION:g}")
+    if np.any(np.diff(conditions) <= 0.0):
+        raise InputError("conditions", "needs ascending condition numbers, such as 1,10,100")
     states.real_number("scale", scale, least=0.0, strict=True)
+    vectors, R0 = _directions(model, scale, trajectories, seed, T)
+    # Why the largest: its Q0 has the least room for R0.
+    Q0 = _unequal(vectors, q0, conditions[-1])
+    try:
+        states.ensemble_overlaps(model, Q0, R0, states.teacher_overlaps(model, T))
+    except InputError:
+        raise InputError(
+            "scale",
+            f"{scale:g} is too large: no weights have this R0 and a Q0 with the eigenvalue"
+            f" {q0 / conditions[-1]:g}",
+        ) from None
+
+
+def _directions(
+    model: Model, scale: float, trajectories: int, seed: int, T: Array | None
+) -> tuple[Array, Array]:
+    """Eigenvectors of Q0 (trajectories, p, p) and R0 (trajectories, p, p*), at every condition."""
+    generator = np.random.default_rng([whole_number("seed", seed, 0, LARGEST_SEED), 1])
+    factor = Teacher.from_overlaps(states.teacher_overlaps(model, T)).factor
+    R0 = scale * generator.standard_normal((trajectories, model.p, factor.shape[1])) @ factor.T
+    return np.linalg.qr(generator.standard_normal((trajectories, model.p, model.p)))[0], R0
+
+
+def _unequal(vectors: Array, q0: float, condition: float) -> Array:
+    """Q0 (trajectories, p, p) with the eigenvalues q0, …, q0/condition."""
+    norms = q0 * np.geomspace(1.0, 1.0 / condition, vectors.shape[-1])
+    return np.asarray((vectors * norms) @ np.swapaxes(vectors, -1, -2))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ from derive.arguments import whole_number
 from derive.version import VERSION
 from runtime import states
 from runtime.analysis.escape_theory import PATIENCE, EscapeTheory, escape_theory
-from runtime.analysis.growth import Growth, fit_growth
+from runtime.analysis.growth import NO_GROWTH, Growth, fit_growth
 from runtime.analysis.plateau import NoPlateauError, plateau
 from runtime.ensemble import integrate_ensemble
 from runtime.errors import InputError
@@ -229,8 +229,10 @@ def _growth(
     q0: float,
     settings: dict[str, Any],
 ) -> Growth:
-    """The growth on the plateau, from starts of its own at N = n."""
+    """The growth on the plateau, from starts of its own at N = n; NaN if most escape at once."""
     middle = quantiles(times, [0.5])[0]
+    if middle == 0.0:
+        return NO_GROWTH
     end = middle if np.isfinite(middle) else _horizon(theory, n)
     Q, R = _sampler(system, n, seed, settings["T"], q0).draw(_FITTED)
     runs = integrate_ensemble(

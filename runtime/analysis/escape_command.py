@@ -50,6 +50,9 @@ def escape(
     write_files(result, arguments, say, plot_escape)
     diverged = int(result["diverged"].sum())
     missing = result["escape_alpha"].size - int(result["escaped"].sum()) - diverged
+    at_once = int((result["escape_alpha"] == 0.0).sum())
+    if at_once:
+        say(f"{at_once} trajectories start below the threshold: raise --n, or lower --fraction")
     if diverged:
         say(f"{diverged} trajectories diverged")
     if missing:

@@ -135,8 +135,8 @@ def escape_theory(
     Raises
     ------
     InputError
-        There is no plateau, or it does not repel; the loss passes the threshold before it is
-        there; or an argument is not allowed.
+        There is no plateau, or it does not repel; students of norm q0 do not relax to it; the loss
+        passes the threshold before it is there; or an argument is not allowed.
     """
     model = system.model
     norm = states.real_number("q0", q0, least=0.0, strict=True)
@@ -210,7 +210,7 @@ def _check_approach(system: System, point: Plateau, norm: float, threshold: floa
 
 
 def _gain(system: System, point: Plateau, norm: float, vector: Array) -> float:
-    """G, by integrating an infinitesimal R beside Q from q₀ 1 to the plateau."""
+    """G, by integrating an infinitesimal R beside Q from q₀ 1 to the plateau; InputError if it diverges."""
     p = system.model.p
     R0 = _INFINITESIMAL * np.outer(np.ones(p), vector)
     end = min(_RELAXED / abs(point.rate_of(NORM)), _STILL_SMALL / point.rate)
@@ -225,6 +225,12 @@ def _gain(system: System, point: Plateau, norm: float, vector: Array) -> float:
         rtol=1e-12,
         atol=_INFINITESIMAL * 1e-20,
     )
+    if run["status"].item() != "ok":
+        raise InputError(
+            "q0",
+            f"{norm:g}: students of this norm do not relax to the plateau, whose norm is {point.q:.4g}"
+            f" (status {run['status'].item()}); take a norm closer to it, or a smaller eta",
+        )
     growth = np.linalg.norm(run["R"].values[0] / _INFINITESIMAL) / np.sqrt(p)
     return float(growth * np.exp(-point.rate * end))
 

@@ -49,6 +49,10 @@ class Growth:
     trajectories: int
 
 
+# Of runs without a window.
+NO_GROWTH = Growth(np.nan, np.nan, np.nan, np.nan, 0)
+
+
 def fit_growth(runs: xarray.Dataset, plateau: Plateau, window: float = WINDOW) -> Growth:
     """Fit the growth to an ensemble with ``Q``, ``R`` and ``loss`` (trajectory, alpha, …) from α = 0."""
     _, vectors = leading_eigenvectors(plateau.T)
@@ -68,7 +72,7 @@ def fit_growth(runs: xarray.Dataset, plateau: Plateau, window: float = WINDOW) -
     there = np.isfinite(wide[:, 0])
     count = int(there.sum())
     if not count:
-        return Growth(np.nan, np.nan, np.nan, np.nan, 0)
+        return NO_GROWTH
     values = np.stack([wide[there, 0], np.exp(wide[there, 1]) / size[there, 0]])
     both = np.isfinite(narrow[:, 0]) & there
     others = np.stack([narrow[both, 0], np.exp(narrow[both, 1]) / size[both, 0]])

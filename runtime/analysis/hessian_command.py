@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import runtime
+from derive.arguments import whole_number
 from derive.model import Model
 from runtime import states, tables
 from runtime.analysis.critical_points import critical_point, flat_directions, solution
@@ -16,6 +17,7 @@ from runtime.analysis.hessian_plot import lowest, plot_spectra
 from runtime.analysis.plateau import plateau
 from runtime.analysis.runs import read_run
 from runtime.errors import InputError
+from runtime.initial import LARGEST_N, LARGEST_SEED
 from runtime.options import (
     check_files,
     initial_overlaps,
@@ -24,7 +26,9 @@ from runtime.options import (
     teacher_of,
     write_files,
 )
+from runtime.sgd.coordinates import beyond
 from runtime.states import Array
+from runtime.teacher import Teacher
 
 if TYPE_CHECKING:
     import xarray
@@ -51,7 +55,8 @@ def hessian(
     if arguments["plot"] is not None:
         raise InputError("plot", "draws spectra over time: it needs --along FILE.nc")
     model = model_of(arguments)
-    Q, R, T, origin = _state(model, arguments)
+    _check(arguments)
+    Q, R, T, origin = _state(model, arguments, given)
     with naming_options():
         states.overlaps(model, Q, R, states.teacher_overlaps(model, T))
     spectrum = hessian_spectrum(model, Q, R, arguments["n"], T, tolerance=arguments["tolerance"])
@@ -62,6 +67,16 @@ def hessian(
         result.attrs.update(flat_tangent=flat.tangent, flat_quartic=flat.quartic)
     write_files(result, arguments, say, plot_spectra)
     return spectrum, result
+
+
+def _check(arguments: Mapping[str, Any]) -> None:
+    """Refuse single values that are not allowed, also where the state does not depend on them."""
+    whole_number("n", arguments["n"], 1, LARGEST_N)
+    states.real_number("eta", arguments["eta"], least=0.0, strict=True)
+    states.real_number("label_noise", arguments["label_noise"], least=0.0)
+    states.real_number("q0", arguments["q0"], least=0.0, strict=True)
+    whole_number("seed", arguments["seed"], 0, LARGEST_SEED)
+    states.real_number("tolerance", arguments["tolerance"], least=0.0)
 
 
 def _along(
@@ -81,13 +96,15 @@ def _along(
     return result
 
 
-def _state(model: Model, arguments: Mapping[str, Any]) -> tuple[Array, Array, Array | None, dict[str, Any]]:
+def _state(
+    model: Model, arguments: Mapping[str, Any], given: frozenset[str]
+) -> tuple[Array, Array, Array | None, dict[str, Any]]:
     """Q, R and T of the wanted state, and the attributes that name it."""
     if arguments["overlaps"] is not None:
         if arguments["at"] is not None:
             raise InputError("at", "does not go with --overlaps")
         with naming_options():
-            return initial_overlaps(model, {**arguments, "n": None, "ideal": None})
+            return initial_overlaps(model, {**arguments, "n": None, "ideal": None}, given)
     place = arguments["at"] or PLACES[0]
     if place == "start":
         with naming_options():
@@ -106,9 +123,9 @@ def _plateau(model: Model, arguments: Mapping[str, Any], T: Array | None) -> tup
         point = critical_point(model, 0, model.p, T)
         return point.Q, point.R
     if model.constraint == "sphere":
-        norm = states.real_number("q0", arguments["q0"], least=0.0, strict=True)
-        return norm * np.eye(model.p), np.zeros((model.p, model.pstar))
-    states.real_number("eta", arguments["eta"], least=0.0, strict=True)
+        return arguments["q0"] * np.eye(model.p), np.zeros((model.p, model.pstar))
+    teacher = Teacher.from_overlaps(states.teacher_overlaps(model, T))
+    beyond(np.eye(model.p), np.zeros((model.p, teacher.rank)), arguments["n"] - teacher.rank)
     # Why only now: bad options must not leave a derived system behind.
     system = runtime.load(model, arguments["generated"])
     fixed = plateau(system, arguments["eta"], arguments["label_noise"], T)

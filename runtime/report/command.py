@@ -13,8 +13,8 @@ from derive.model import Model
 from derive.odes import DOCUMENT
 from runtime.initial import LARGEST_N, OverlapSampler
 from runtime.integrate import Problem
-from runtime.options import DEFAULT_N, initial_overlaps, model_of, naming_options, sampler_of
-from runtime.report.content import Content, Start, gather
+from runtime.options import DEFAULT_N, check_starts, initial_overlaps, model_of, naming_options, sampler_of
+from runtime.report.content import Content, Start, gather, no_ensemble
 from runtime.report.page import page
 from runtime.report.pdf import find_printer, print_pdf
 from runtime.report.sections import document
@@ -25,11 +25,13 @@ _SETTINGS = ("eta", "alpha", "label_noise", "rtol", "atol", "method")
 LARGEST_TRAJECTORIES = 10**6
 
 
-def report(arguments: Mapping[str, Any], say: Callable[[str], None]) -> Content:
+def report(
+    arguments: Mapping[str, Any], say: Callable[[str], None], given: frozenset[str] = frozenset()
+) -> Content:
     """Compute, and write the report to --out and --pdf; returns what was found.
 
-    `arguments` are the options of the command by name. Outputs are checked before anything is
-    computed; errors name options.
+    `arguments` are the options of the command by name, `given` those on the command line. Outputs are
+    checked before anything is computed; errors name options.
     """
     model = model_of(arguments)
     out = check_output(arguments["out"], HTML, option="out")
@@ -38,10 +40,11 @@ def report(arguments: Mapping[str, Any], say: Callable[[str], None]) -> Content:
     if arguments["pdf"] is not None:
         pdf = check_output(arguments["pdf"], PDF, option="pdf")
         printer = find_printer()
-    start = _start(model, arguments)
+    start = _start(model, arguments, given)
     # Why only now: bad options must not leave a derived system behind.
     system = runtime.load(model, arguments["generated"])
-    content = gather(system, start, say)
+    with naming_options():
+        content = gather(system, start, say)
     written = document(content, arguments, _near(system.folder / DOCUMENT, out))
     with replacing(out) as temporary:
         temporary.write_text(page(written), encoding="utf-8", newline="\n")
@@ -52,10 +55,10 @@ def report(arguments: Mapping[str, Any], say: Callable[[str], None]) -> Content:
     return content
 
 
-def _start(model: Model, arguments: Mapping[str, Any]) -> Start:
+def _start(model: Model, arguments: Mapping[str, Any], given: frozenset[str]) -> Start:
     trajectories = whole_number("trajectories", arguments["trajectories"], 0, LARGEST_TRAJECTORIES)
     with naming_options():
-        Q0, R0, T, origin = initial_overlaps(model, arguments)
+        Q0, R0, T, origin = initial_overlaps(model, arguments, given)
         settings = {name: arguments[name] for name in _SETTINGS}
         problem = Problem.checked(model, Q0, R0, T=T, **settings)
         sampler: OverlapSampler | None = None
@@ -63,7 +66,11 @@ def _start(model: Model, arguments: Mapping[str, Any]) -> Start:
             sampler, _ = sampler_of(model, T, arguments)
     # The Hessian needs room for all weights.
     n = min(max(int(origin.get("n", DEFAULT_N)), model.p + model.pstar), LARGEST_N)
-    return Start(problem, origin, sampler, trajectories, n)
+    start = Start(problem, origin, sampler, trajectories, n)
+    if no_ensemble(model, start) is None:
+        with naming_options():
+            check_starts(model, T, arguments, trajectories)
+    return start
 
 
 def _near(source: Path, out: Path) -> str | None:

@@ -153,19 +153,28 @@ def gather(system: System, start: Start, say: Callable[[str], None]) -> Content:
     )
 
 
-def _ensemble(system: System, start: Start) -> xarray.Dataset | Unavailable:
-    problem = start.problem
+def no_ensemble(model: Model, start: Start) -> str | None:
+    """Why there is no ensemble, in a sentence; None if there is one."""
+    method = start.problem.method
     if start.trajectories == 0:
-        return Unavailable("No ensemble was asked for.")
+        return "No ensemble was asked for."
     if start.sampler is None:
-        return Unavailable("There is no ensemble: the start comes from a file.")
-    if problem.method.startswith("scipy:"):
-        return Unavailable(f"There is no ensemble: it cannot run with {problem.method}.")
-    if system.model.state_size > LARGEST_ENSEMBLE:
-        return Unavailable(
+        return "There is no ensemble: the start comes from a file."
+    if method.startswith("scipy:"):
+        return f"There is no ensemble: it cannot run with {method}."
+    if model.state_size > LARGEST_ENSEMBLE:
+        return (
             f"There is no ensemble: for more than {LARGEST_ENSEMBLE} order parameters `cli ensemble`"
             " runs it."
         )
+    return None
+
+
+def _ensemble(system: System, start: Start) -> xarray.Dataset | Unavailable:
+    problem = start.problem
+    why = no_ensemble(system.model, start)
+    if why is not None or start.sampler is None:
+        return Unavailable(why or "")
     # Why only here: a new installation compiles its driver, some seconds.
     from runtime.streaming import ensemble_statistics
 

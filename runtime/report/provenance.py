@@ -17,7 +17,7 @@ from derive.version import VERSION
 PACKAGES = ("numpy", "scipy", "sympy", "numba", "llvmlite", "xarray", "matplotlib", "latex2mathml")
 _CONVENTIONS = ("constraint", "flow", "teacher", "readout")
 # Options that are always written, so that other defaults of later versions change nothing.
-_ALWAYS = ("eta", "label_noise", "alpha", "rtol", "atol", "method", "trajectories")
+_ALWAYS = ("eta", "label_noise", "alpha", "rtol", "atol", "method")
 
 
 def command_line(model: Model, arguments: Mapping[str, Any], n: int | None) -> str:
@@ -31,11 +31,13 @@ def command_line(model: Model, arguments: Mapping[str, Any], n: int | None) -> s
             words += [f"--{name}", getattr(model, name)]
     for name in _ALWAYS:
         words += [f"--{name.replace('_', '-')}", _value(arguments[name])]
-    if model.teacher == "general":
+    # Why not always: a file with a T refuses it.
+    if model.teacher == "general" and (arguments["overlaps"] is None or arguments["teacher_correlation"]):
         words += ["--teacher-correlation", _value(arguments["teacher_correlation"])]
     if arguments["overlaps"] is not None:
         words += ["--overlaps", Path(arguments["overlaps"]).name]
     else:
+        words += ["--trajectories", _value(arguments["trajectories"])]
         words += ["--ideal", _value(arguments["ideal"])] if n is None else ["--n", str(n)]
         words += ["--seed", _value(arguments["seed"]), "--q0", _value(arguments["q0"])]
     words += ["--date"] if arguments["date"] else []

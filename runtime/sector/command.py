@@ -22,14 +22,23 @@ if TYPE_CHECKING:
 
 _CONVENTIONS = ("pstar", "constraint", "flow", "teacher", "readout")
 _SETTINGS = ("eta", "label_noise", "rtol", "atol", "method")
+_OF_RANDOM_STARTS = ("ideal", "seed")
 # Default end of the time axis: growth by e⁴⁰ at the plateau's rate 4abη; α = 200 at (4, 2), η = 0.4.
 _EXPONENT = 40.0
 
 
-def integrate(arguments: Mapping[str, Any], say: Callable[[str], None]) -> xarray.Dataset:
-    """Load or derive the sector, make the start, integrate, write files; errors name options."""
+def integrate(
+    arguments: Mapping[str, Any], say: Callable[[str], None], given: frozenset[str] = frozenset()
+) -> xarray.Dataset:
+    """Load or derive the sector, make the start, integrate, write files; errors name options.
+
+    `arguments` are the options of the command by name, `given` those on the command line.
+    """
     model = SectorModel(**{name: arguments[name] for name in _CONVENTIONS})
     check_files(arguments)
+    superfluous = [name for name in _OF_RANDOM_STARTS if name in given]
+    if superfluous and arguments["singular_values"] is not None:
+        raise InputError(superfluous[0], "does not go with --singular-values")
     start = _start(model, arguments)
     alpha = arguments["alpha"]
     if alpha is None:

@@ -36,14 +36,23 @@ Progress = Callable[[int, int], None]
 # Options that are arguments of a simulation as they are.
 _SETTINGS = ("n", "eta", "alpha", "method", "seed", "label_noise", "threads")
 
+# Options of a random start that SGD needs from a given one too.
+_ALSO_OF_SGD = frozenset({"seed", "trajectories"})
+
 
 def simulate(
-    arguments: Mapping[str, Any], say: Callable[[str], None], progress: Progress | None
+    arguments: Mapping[str, Any],
+    say: Callable[[str], None],
+    progress: Progress | None,
+    given: frozenset[str] = frozenset(),
 ) -> xarray.Dataset:
-    """Make the starts, run SGD, write files; `arguments` are the options of the command by name."""
+    """Make the starts, run SGD, write files.
+
+    `arguments` are the options of the command by name, `given` those on the command line.
+    """
     model, runs = _checked(arguments)
     with naming_options():
-        Q0, R0, T, origin = _starts(model, arguments, runs)
+        Q0, R0, T, origin = _starts(model, arguments, runs, given)
         result = simulation.simulate(
             model,
             Q0=Q0,
@@ -65,13 +74,14 @@ def check(arguments: Mapping[str, Any]) -> None:
     model, runs = _checked(arguments)
     with naming_options():
         # Why a single start: the others differ in their random numbers alone.
-        _, _, T, _ = _starts(model, arguments, 1)
+        Q0, R0, T, _ = _starts(model, arguments, 1, frozenset())
         simulation.check(
             model,
             T=T,
             trajectories=runs,
             **{name: arguments[name] for name in _SETTINGS},
         )
+        simulation.check_room(model, arguments["n"], Q0, R0, T)
 
 
 def _checked(arguments: Mapping[str, Any]) -> tuple[Model, int]:
@@ -84,9 +94,12 @@ def _checked(arguments: Mapping[str, Any]) -> tuple[Model, int]:
 
 
 def compare(
-    arguments: Mapping[str, Any], say: Callable[[str], None], progress: Progress | None
+    arguments: Mapping[str, Any],
+    say: Callable[[str], None],
+    progress: Progress | None,
+    given: frozenset[str] = frozenset(),
 ) -> xarray.Dataset:
-    """Integrate and simulate from one start, judge, write files."""
+    """Integrate and simulate from one start, judge, write files; the parameters are those of `simulate`."""
     model = model_of(arguments)
     check_files(arguments)
     if model.flow != "sgd":
@@ -97,10 +110,11 @@ def compare(
     thread_count(arguments["threads"])
     _check_memory(model, arguments, runs)
     with naming_options():
-        Q0, R0, T, origin = initial_overlaps(model, {**arguments, "n": None})
+        Q0, R0, T, origin = initial_overlaps(model, {**arguments, "n": None}, given - _ALSO_OF_SGD)
         settings = {name: arguments[name] for name in ("eta", "alpha", "label_noise")}
         # Why before the system is loaded: bad options must not leave a derived one behind.
         Problem.checked(model, Q0, R0, T=T, rtol=1e-8, atol=1e-10, method=DEFAULT_METHOD, **settings)
+        simulation.check_room(model, sizes[0], Q0, R0, T)
         system = runtime.load(model, arguments["generated"])
         result = comparison.compare(
             system,
@@ -123,11 +137,11 @@ def compare(
 
 
 def _starts(
-    model: Model, arguments: Mapping[str, Any], runs: int
+    model: Model, arguments: Mapping[str, Any], runs: int, given: frozenset[str]
 ) -> tuple[Array, Array, Array | None, dict[str, Any]]:
     """Q0 and R0, of each run or (from a file) for all, T, and where they come from."""
     if arguments["overlaps"] is not None:
-        Q0, R0, T, origin = initial_overlaps(model, {**arguments, "n": None})
+        Q0, R0, T, origin = initial_overlaps(model, {**arguments, "n": None}, given - _ALSO_OF_SGD)
         return Q0, R0, T, origin
     T = teacher_of(model, arguments)
     start = {**arguments, "n": None} if arguments["ideal"] is not None else arguments

@@ -14,7 +14,7 @@ from runtime import states
 from runtime.errors import InputError
 from runtime.initial import LARGEST_SEED
 from runtime.integrate import integrate
-from runtime.sgd.simulation import LARGEST_N, METHODS, Progress, recorded_steps, simulate
+from runtime.sgd.simulation import LARGEST_N, METHODS, Progress, check_room, recorded_steps, simulate
 from runtime.states import Array
 from runtime.system import System
 
@@ -87,6 +87,8 @@ def compare(
     """
     model = system.model
     sizes, steps, runs = checked(n, alpha, trajectories, seed)
+    q, r = states.overlaps(model, Q0, R0, states.teacher_overlaps(model, T))
+    check_room(model, sizes[0], q, r, T)
     times = steps / sizes[0]
     used = times if times[0] == 0.0 else np.concatenate([[0.0], times])
     theory = integrate(

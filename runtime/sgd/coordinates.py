@@ -26,11 +26,13 @@ def beyond(Q: Array, A: Array, dimensions: int) -> Array:
     p = Q.shape[-1]
     scale = np.maximum(np.max(np.abs(Q), axis=(-1, -2)), 1e-300)
     if dimensions < p:
-        largest = np.max(eigenvalues[..., : p - dimensions] / scale[..., None], initial=0.0)
-        if largest > 1e-8:
+        rank = int(np.max(np.sum(eigenvalues > 1e-8 * scale[..., None], axis=-1), initial=0))
+        if rank > dimensions:
+            k = A.shape[-1]
             raise InputError(
                 "n",
-                f"is too small: these overlaps need more than {dimensions} dimensions beyond the teacher",
+                f"{k + dimensions} is less than {k + rank}: these overlaps need {rank} dimensions beyond"
+                f" the {k} of the teacher",
             )
         eigenvalues[..., : p - dimensions] = 0.0
     root = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))[..., None, :]

@@ -150,6 +150,13 @@ def check(
     _method(model, method, n, teacher, min(thread_count(threads), count))
 
 
+def check_room(model: Model, n: int, Q0: Array, R0: Array, T: ArrayLike | None) -> None:
+    """Raise InputError unless overlaps (…, p, p) and (…, p, p*) that were checked fit into N dimensions."""
+    teacher = Teacher.from_overlaps(states.teacher_overlaps(model, T))
+    n = whole_number("n", n, max(teacher.rank, 1), LARGEST_N)
+    beyond(Q0, teacher.along(R0), n - teacher.rank)
+
+
 def _check_kind(model: Model, method: str, seed: int, n: int, teacher: Teacher) -> int:
     """N, if SGD of this kind can be run there."""
     if model.flow != "sgd":

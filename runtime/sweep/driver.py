@@ -72,7 +72,8 @@ def agreed_plan(folder: SweepFolder, given: Plan | None) -> Plan:
         there = stored.job.name if name == "job" else stored.values(name) if name != "zip" else "other axes"
         raise InputError(
             name,
-            f"{value} is not that of the sweep in {folder.path}, {_brief(there)}: choose another folder",
+            f"{value} is not that of the sweep in {folder.path}, {_brief(there)}: give all options of that"
+            " sweep or --out alone, or choose another folder",
         )
     return stored
 

@@ -197,10 +197,16 @@ class Plan:
         return plan
 
     def difference(self, other: Plan) -> tuple[str, str] | None:
-        """The first parameter in which the other plan differs, and its values there; None if none."""
+        """The first parameter in which the other plan differs, and its values there; None if none.
+
+        Those that do not have their default there come first: they were given.
+        """
         if other.job.name != self.job.name:
             return "job", other.job.name
-        for name in self.job.by_name:
+        defaults = {
+            name: _value(parameter, parameter.default) for name, parameter in self.job.by_name.items()
+        }
+        for name in sorted(defaults, key=lambda name: other.values(name) == defaults[name]):
             if self.values(name) != other.values(name):
                 return name, _shown(other.values(name))
         if self.to_dict() != other.to_dict():

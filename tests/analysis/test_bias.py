@@ -283,6 +283,8 @@ def test_runs_that_are_too_short_are_not_counted(system):
     [
         ({"sizes": []}, "n"),
         ({"sizes": [1]}, "n"),
+        ({"sizes": [100, 100]}, "n"),
+        ({"alpha": 0.001}, "alpha"),
         ({"alpha": 0.0}, "alpha"),
         ({"eta": -1.0}, "eta"),
         ({"trajectories": 0}, "trajectories"),
@@ -298,7 +300,14 @@ def test_studies_refuse_with_the_argument_s_name(system, arguments, option):
 
 @pytest.mark.parametrize(
     ("arguments", "option"),
-    [({"conditions": []}, "conditions"), ({"conditions": [0.5]}, "conditions"), ({"scale": 0.0}, "scale")],
+    [
+        ({"conditions": []}, "conditions"),
+        ({"conditions": [0.5]}, "conditions"),
+        ({"conditions": [2.0, 2.0]}, "conditions"),
+        ({"conditions": [1.0, 1e13]}, "conditions"),
+        ({"scale": 0.0}, "scale"),
+        ({"scale": 10.0}, "scale"),
+    ],
 )
 def test_studies_of_norms_refuse_with_the_argument_s_name(system, arguments, option):
     with pytest.raises(InputError) as caught:

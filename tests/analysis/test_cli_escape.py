@@ -71,6 +71,28 @@ def test_never_escaping_is_said(call, tmp_path):
     assert (tmp_path / "generated" / "p1_pstar3").is_dir()
 
 
+def test_starts_that_have_escaped_are_said(call, generated):
+    """At N = 2 most losses are below the threshold at once: times of 0, and no growth to fit."""
+    code, out, err = call(f"escape --n 2 --trajectories 20 --generated {generated} --plot wide.png")
+    assert code == 0
+    row = out.splitlines()[1].split()
+    assert row[:3] == ["0.4", "2", "20/20"]
+    assert float(row[5]) == 0.0
+    assert err.splitlines()[0] == "wrote wide.png"
+    count, words = err.splitlines()[1].split(" ", 1)
+    assert 10 < int(count) <= 20
+    assert words == "trajectories start below the threshold: raise --n, or lower --fraction"
+
+
+def test_norms_that_run_away_name_the_norm(call, generated):
+    code, out, err = call(f"escape --q0 10 --n 1000 --trajectories 20 --generated {generated}")
+    assert (code, out) == (2, "")
+    assert err == (
+        "cli: --q0: 10: students of this norm do not relax to the plateau, whose norm is 0.7639"
+        " (status diverged); take a norm closer to it, or a smaller eta\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

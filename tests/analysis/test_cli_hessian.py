@@ -95,7 +95,7 @@ def test_spectra_along_a_trajectory_with_a_figure(call, run_file, tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("--n 5 --flow gradient", "--n: is too small"),
+        ("--n 5 --flow gradient", "--n: 5 is less than 6:"),
         ("--n 0", "--n: 0 is not an integer from 1"),
         ("--at nowhere", "--at:"),
         ("--at start --overlaps RUN", "--at: does not go with --overlaps"),
@@ -108,15 +108,28 @@ def test_spectra_along_a_trajectory_with_a_figure(call, run_file, tmp_path):
         ("--eta 5 --generated GENERATED", "--eta: 5 has no plateau"),
         ("--at solution --constraint sphere", "--constraint: 'sphere': solutions differ"),
         ("--p 64 --pstar 64 --flow gradient", "--p: 64 is too large"),
-        ("--overlaps RUN --p 5 --flow gradient", "--overlaps: Q0 has the shape (4, 4)"),
+        ("--overlaps RUN --p 5 --flow gradient", "--overlaps: RUN holds p = 4 and p* = 2, not 5 and 2"),
+        ("--overlaps RUN --seed 0", "--seed: does not go with --overlaps"),
+        ("--overlaps RUN --q0 1", "--q0: does not go with --overlaps"),
+        ("--overlaps RUN --eta 0", "--eta: 0.0 is not a finite number greater than 0"),
+        ("--n 5", "--n: 5 is less than 6: these overlaps need 4 dimensions beyond the 2 of the teacher"),
+        ("--n 1", "--n: 1 is less than 6"),
+        ("--at start --n 1", "--n: 1 is not an integer from 2 to"),
+        ("--flow gradient --eta -1", "--eta: -1.0 is not a finite number greater than 0"),
+        ("--at solution --q0 -1", "--q0: -1.0 is not a finite number greater than 0"),
+        ("--at solution --label-noise -4", "--label-noise: -4.0 is not a finite number of at least 0"),
+        ("--at plateau --seed -1", "--seed: -1 is not an integer from 0"),
+        ("--at start --eta -1", "--eta: -1.0 is not a finite number greater than 0"),
+        ("--at start --label-noise -1", "--label-noise: -1.0 is not a finite number of at least 0"),
         ("--flow gradient --tolerance -1", "--tolerance: -1.0 is not a finite number of at least 0"),
     ],
 )
-def test_refusals_are_one_line(call, run_file, line, words):
+def test_refusals_are_one_line(call, run_file, tmp_path, line, words):
     filled = line.replace("RUN", str(run_file)).replace("GENERATED", str(run_file.parent / "generated"))
     code, out, err = call(f"hessian {filled}")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert err.startswith(f"cli: {words}")
+    assert err.startswith(f"cli: {words.replace('RUN', str(run_file))}")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_file_that_is_no_run(call, tmp_path):

@@ -178,6 +178,8 @@ def test_files_with_any_name(call, tmp_path):
     words_of = shlex.split(command)
     assert words_of[words_of.index("--overlaps") + 1] == f"{name}.npz"
     assert words_of[words_of.index("--out") + 1] == f"{name}.html"
+    # What a start from a file refuses.
+    assert not {"--seed", "--q0", "--trajectories"} & set(words_of)
     assert "Digest of the start" in "".join(e.text for e in elements if e.tag == "dt")
 
 

@@ -87,6 +87,41 @@ def test_start_from_a_file(tmp_path):
     np.savez(path, Q=Q, R=R, T=0.9 * np.eye(2))
     with pytest.raises(InputError, match="--teacher general"):
         initial_overlaps(Model(3, 2), {**OPTIONS, "overlaps": path})
+    np.savez(path, Q=Q, R=R, T=np.eye(2) + 1e-12)
+    assert initial_overlaps(Model(3, 2), {**OPTIONS, "overlaps": path})[2] is None
+
+
+def test_a_file_of_other_widths_says_its_own(tmp_path):
+    Q, R = random_overlaps(4, 1, 100, 4)
+    path = tmp_path / "start.npz"
+    np.savez(path, Q=Q, R=R, T=np.eye(1))
+    words = r"holds p = 4 and p\* = 1, not 4 and 2: say --p 4 --pstar 1"
+    for model in (Model(4, 2), Model(4, 2, teacher="general")):
+        with pytest.raises(InputError, match=words) as caught:
+            initial_overlaps(model, {**OPTIONS, "overlaps": path})
+        assert caught.value.option == "overlaps"
+    np.savez(path, Q=Q, R=R, T=np.eye(2))
+    with pytest.raises(InputError, match=r"^T: has the shape \(2, 2\), not \(1, 1\)"):
+        initial_overlaps(Model(4, 1), {**OPTIONS, "overlaps": path})
+
+
+@pytest.mark.parametrize("name", ["q0", "seed", "trajectories", "teacher_correlation"])
+def test_a_file_needs_no_other_start(tmp_path, name):
+    Q, R = random_overlaps(3, 2, 100, 4)
+    path = tmp_path / "start.npz"
+    np.savez(path, Q=Q, R=R, T=np.eye(2))
+    with pytest.raises(InputError, match="does not go with --overlaps") as caught:
+        initial_overlaps(GENERAL, {**OPTIONS, "overlaps": path}, frozenset({"eta", name}))
+    assert caught.value.option == name
+
+
+def test_a_correlation_goes_with_a_file_without_teacher(tmp_path):
+    Q, R = random_overlaps(3, 2, 100, 4)
+    path = tmp_path / "start.npz"
+    np.savez(path, Q=Q, R=R)
+    options = {**OPTIONS, "overlaps": path, "teacher_correlation": 0.3}
+    teacher = initial_overlaps(GENERAL, options, frozenset({"teacher_correlation"}))[2]
+    np.testing.assert_allclose(teacher, [[1.0, 0.3], [0.3, 1.0]])
 
 
 @pytest.mark.parametrize("correlation", [-1.0, 0.0, 0.3, 1.0])

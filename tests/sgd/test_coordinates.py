@@ -124,7 +124,7 @@ def test_weights_that_do_not_fit_are_refused(dimensions):
     # One run is enough.
     others[:5, :, -1] = 0.0
     Q = others @ np.swapaxes(others, 1, 2)
-    with pytest.raises(InputError, match=f"more than {dimensions} dimensions") as caught:
+    with pytest.raises(InputError, match=f"{dimensions + 1} is less than {dimensions + 2}:") as caught:
         beyond(Q, np.zeros((6, 4, 1)), dimensions)
     assert caught.value.option == "n"
     assert "\n" not in str(caught.value)

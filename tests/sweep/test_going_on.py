@@ -76,11 +76,14 @@ def test_another_sweep_needs_another_folder(sweep, tmp_path):
     sweep()
     before = sorted((path, path.stat().st_size) for path in tmp_path.rglob("*"))
     for given, job, option in (
-        ({"seed": "0:9"}, "ode", "p"),
+        # What was given is named before what was left out.
+        ({"seed": "0:9"}, "ode", "seed"),
+        ({"seed": "0:2", "eta": 0.7}, "ode", "eta"),
+        ({"seed": "0:2"}, "ode", "p"),
         ({**SMALL, "seed": "0:9"}, "ode", "seed"),
         (SMALL, "ensemble", "job"),
     ):
-        with pytest.raises(InputError, match="choose another folder") as refused:
+        with pytest.raises(InputError, match="--out alone, or choose another folder") as refused:
             sweep(given, job=job)
         assert refused.value.option == option
     assert sorted((path, path.stat().st_size) for path in tmp_path.rglob("*")) == before

@@ -104,6 +104,7 @@ def test_what_no_sweep_can_be(job, given, option):
             "teacher_correlation",
         ),
         ("ensemble", {"trajectories": "10,0"}, "trajectories"),
+        ("ensemble", {"ideal": "0.33,1e-3"}, "ideal"),
         ("ensemble", {"trajectories": 10**8, "output": "all"}, "trajectories"),
         ("chain", {"flow": "sgd,gradient"}, "flow"),
         ("chain", {"n": "1,100"}, "n"),
