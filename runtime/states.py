@@ -48,8 +48,8 @@ def dimensions(option: str, value: ArrayLike) -> int:
         raise InputError(option, "is not an array of numbers") from None
 
 
-def real_array(option: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
-    """A finite float64 array of exactly this shape; else InputError."""
+def real_array(option: str, value: ArrayLike, shape: tuple[int, ...], *, finite: bool = True) -> Array:
+    """A new float64 array in C order of exactly this shape, without NaN if `finite`; else InputError."""
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):
@@ -57,12 +57,20 @@ def real_array(option: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
     # Why the kind: strings would convert, and complex numbers lose their imaginary part.
     if array.dtype.kind not in "iuf":
         raise InputError(option, f"has the type {array.dtype}, not real numbers")
-    array = array.astype(np.float64)
     if array.shape != shape:
         raise InputError(option, f"has the shape {array.shape}, not {shape}")
-    if not np.isfinite(array).all():
+    # Why the order: compiled code is for rows in memory, and "K" would keep any other layout.
+    array = array.astype(np.float64, order="C")
+    if finite and not np.isfinite(array).all():
         raise InputError(option, "has entries that are not finite")
     return array
+
+
+def vectors(option: str, value: ArrayLike, size: int) -> Array:
+    """Float64 vectors (..., size), new and in C order, which may hold NaN; else InputError."""
+    if dimensions(option, value) == 0 or np.shape(value)[-1] != size:
+        raise InputError(option, f"has the shape {np.shape(value)}, not (..., {size})")
+    return real_array(option, value, np.shape(value), finite=False)
 
 
 def per_trajectory(option: str, value: ArrayLike, count: int, least: float, strict: bool) -> Array:
@@ -83,11 +91,12 @@ def _symmetric(option: str, matrix: Array) -> None:
         raise InputError(option, f"is not symmetric: entries differ by up to {asymmetry:.3g}")
 
 
-def _positive(option: str, matrix: Array, what: str) -> None:
+def _positive(option: str, matrix: Array, whose: str = "") -> None:
+    """Raise InputError unless the matrix, of `option` or as `whose` says, has no negative eigenvalue."""
     eigenvalues = np.linalg.eigvalsh(matrix)
     if eigenvalues[0] < -_EIGENVALUE_TOLERANCE * max(1.0, eigenvalues[-1]):
         raise InputError(
-            option, f"{what} is not positive semi-definite: smallest eigenvalue {eigenvalues[0]:.3g}"
+            option, f"{whose}is not positive semi-definite: smallest eigenvalue {eigenvalues[0]:.3g}"
         )
 
 
@@ -101,7 +110,7 @@ def teacher_overlaps(model: Model, T: ArrayLike | None) -> Array:
         raise InputError("T", "is required: the model has a general teacher")
     matrix = real_array("T", T, (model.pstar, model.pstar))
     _symmetric("T", matrix)
-    _positive("T", matrix, "T")
+    _positive("T", matrix)
     return matrix
 
 
@@ -117,8 +126,8 @@ def overlaps(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tuple[Array,
     q = real_array("Q0", Q, (model.p, model.p))
     r = real_array("R0", R, (model.p, model.pstar))
     _symmetric("Q0", q)
-    _positive("Q0", q, "Q0")
-    _positive("R0", np.block([[q, r], [r.T, T]]), "[[Q0, R0], [R0', T]]")
+    _positive("Q0", q)
+    _positive("R0", np.block([[q, r], [r.T, T]]), "belongs to no weights: [[Q0, R0], [R0', T]] ")
     if model.constraint == "sphere" and np.min(np.diag(q)) <= 0.0:
         raise InputError("Q0", "has a student of norm zero, which the sphere cannot rescale")
     return q, r

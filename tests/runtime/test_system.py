@@ -159,8 +159,81 @@ def test_wrong_overlaps_are_named(system, option, Q, R):
 
 
 def test_jacobian_takes_one_state(system):
-    with pytest.raises(ValueError, match="one state"):
+    with pytest.raises(InputError, match="one state"):
         system.jacobian(np.zeros((2, 4, 4)), np.zeros((2, 4, 2)), ETA)
+
+
+def packed_calls(system):
+    """Every method that takes packed vectors, as a function of a vector, by the vector's name."""
+    y, parameters = np.zeros(system.model.state_size), np.ones(len(system.model.parameters))
+    return [
+        ("y", lambda v: system.jacobian_of_state(v, parameters)),
+        ("parameters", lambda v: system.jacobian_of_state(y, v)),
+        ("y", lambda v: system.tangent(v, parameters, y)),
+        ("parameters", lambda v: system.tangent(y, v, y)),
+        ("direction", lambda v: system.tangent(y, parameters, v)),
+        ("y", system.unpack),
+        ("states", system.loss_of_states),
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros(3),
+        np.zeros(17),
+        np.zeros(19),
+        np.zeros(0),
+        np.zeros((3, 17)),
+        np.zeros((1, 1, 18, 1)),
+        1.0,
+        [1.0, [2.0]],
+        "state",
+        None,
+        np.full(18, 1j),
+        ["1"] * 18,
+    ],
+    ids=str,
+)
+def test_wrong_packed_vectors_are_named(system, wrong):
+    for option, function in packed_calls(system):
+        with pytest.raises(InputError) as caught:
+            function(wrong)
+        assert caught.value.option == option
+
+
+def test_parameters_of_another_system_are_refused(system, system_of):
+    general = system_of(4, 2, teacher="general")
+    y = np.zeros(18)
+    with pytest.raises(InputError, match=r"parameters: has the shape \(2,\), not \(5,\)"):
+        general.jacobian_of_state(y, system.parameters(ETA))
+    with pytest.raises(InputError, match="parameters: has the shape"):
+        system.tangent(y, general.parameters(ETA, T=np.eye(2)), y)
+
+
+@pytest.mark.parametrize(
+    "change", [list, strided, read_only, np.float32, lambda y: y[::-1].copy()[::-1], np.asfortranarray]
+)
+def test_layout_of_packed_vectors_does_not_matter(system, change):
+    y = np.arange(18.0) / 16.0
+    parameters = np.array([0.25, 0.5])
+    other, others = change(y), change(parameters)
+    expected = system.jacobian_of_state(y, parameters)
+    np.testing.assert_array_equal(system.jacobian_of_state(other, others), expected)
+    along = system.tangent(y, parameters, y)
+    np.testing.assert_array_equal(system.tangent(other, others, other), along)
+    np.testing.assert_allclose(along, expected @ y, rtol=1e-12, atol=1e-12)
+    for one, two in zip(system.unpack(other), system.unpack(y), strict=True):
+        np.testing.assert_array_equal(one, two)
+    stack = np.array([y, 2.0 * y, -y])
+    np.testing.assert_array_equal(
+        system.loss_of_states(change(stack)), [system.loss(*system.unpack(row)) for row in stack]
+    )
+
+
+def test_packed_states_are_rows_in_memory(system):
+    Q, R = np.broadcast_to(np.eye(4), (3, 4, 4)), np.zeros((4, 2, 3)).transpose(2, 0, 1)
+    assert system.pack(Q, R).flags.c_contiguous
 
 
 def test_teacher_overlaps_are_asked_for_and_refused(system, system_of):
