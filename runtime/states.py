@@ -22,6 +22,14 @@ _EIGENVALUE_TOLERANCE = 1e-6
 _CHECKED_TOGETHER = 4096
 
 
+def as_model(value: Any) -> Model:
+    """A Model, or that of a System; else InputError."""
+    model = getattr(value, "model", value)
+    if not isinstance(model, Model):
+        raise InputError("model", f"is of the type {type(value).__name__}, not a Model or a System")
+    return model
+
+
 def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bool = False) -> float:
     """A finite float that is at least (or, `strict`, more than) `least`; else InputError."""
     # Why: float() would read text, and take True for 1.

@@ -181,6 +181,15 @@ class System(GeneratedCode):
         return result
 
 
+def as_system(value: Any) -> System:
+    """A System as it is; else InputError, which tells how to make one of a Model."""
+    if isinstance(value, Model):
+        raise InputError("system", "is a Model: load it with runtime.load(model)")
+    if not isinstance(value, System):
+        raise InputError("system", f"is of the type {type(value).__name__}, not a System of runtime.load")
+    return value
+
+
 def losses(compiled_loss: Any, states: ArrayLike, size: int, parameters: Array) -> Array:
     """A compiled loss at states (m, size), shape (m,); InputError on another shape."""
     if dimensions("states", states) != 2:

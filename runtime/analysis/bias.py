@@ -103,6 +103,7 @@ def closest_solution(
         On the sphere, whose norms most solutions do not have; if p < rank T: there is no
         zero-loss solution then, and the message tells the least loss; or on wrong shapes.
     """
+    model = states.as_model(model)
     teacher, ratio = _zero_loss(model, T)
     leading = np.shape(Q)[:-2]
     q = states.real_array("Q", Q, (*leading, model.p, model.p))
@@ -119,6 +120,7 @@ def implicit_bias(
 
     Raises InputError as `closest_solution`.
     """
+    model = states.as_model(model)
     teacher, ratio = _zero_loss(model, T)
     leading = np.shape(Q0)[:-2]
     first_Q = states.real_array("Q0", Q0, (*leading, model.p, model.p))

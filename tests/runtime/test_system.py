@@ -8,6 +8,7 @@ import closed_form_numpy as oracle
 import numpy as np
 import pytest
 
+import runtime
 from runtime import InputError
 
 # Small widths of every kind: p > p*, p = p*, p < p*, one student, one teacher.
@@ -262,3 +263,67 @@ def test_parameters_are_in_the_order_of_the_model(system_of):
 
 def test_repr_names_model_and_folder(system):
     assert repr(system) == f"<System p4_pstar2 from {system.folder}>"
+
+
+# --- a model where a system is needed, and the other way round ---------------------------------
+
+
+def of_systems():
+    """Every public function of a system, as a function of that."""
+    Q, R = np.eye(4), np.zeros((4, 2))
+    return {
+        "integrate": lambda given: runtime.integrate(given, Q, R, eta=ETA),
+        "integrate_ensemble": lambda given: runtime.integrate_ensemble(given, Q[None], R[None], eta=ETA),
+        "ensemble_statistics": lambda given: runtime.ensemble_statistics(
+            given, runtime.OverlapSampler(4, 2), 2, eta=ETA
+        ),
+        "compare": lambda given: runtime.compare(given, Q, R),
+        "plateau": lambda given: runtime.plateau(given, ETA),
+        "escape_times": lambda given: runtime.escape_times(given),
+        "largest_stable_eta": lambda given: runtime.largest_stable_eta(given),
+        "solution_spectrum": lambda given: runtime.solution_spectrum(given, Q, R, ETA),
+    }
+
+
+def test_model_in_place_of_a_system_is_refused(system):
+    for name, function in of_systems().items():
+        with pytest.raises(InputError, match=r"^system: is a Model: load it with runtime\.load") as caught:
+            function(system.model)
+        assert caught.value.option == "system", name
+        for wrong in (None, "p4_pstar2", 3):
+            with pytest.raises(InputError, match="not a System"):
+                function(wrong)
+
+
+def of_models():
+    """Every public function of a model, as a function of that."""
+    Q, R = np.eye(4), np.full((4, 2), 0.1)
+    return {
+        "simulate": lambda given: runtime.simulate(given, n=20, alpha=[0.0, 1.0], trajectories=2),
+        "hessian_spectrum": lambda given: runtime.hessian_spectrum(given, Q, R, 10).eigenvalues,
+        "closest_solution": lambda given: runtime.closest_solution(given, Q, R).R,
+        "implicit_bias": lambda given: runtime.implicit_bias(given, Q, R, Q, R).closest,
+        "saad_solla": runtime.saad_solla,
+        "readout_free": runtime.readout_free,
+        "rescaled_time": runtime.rescaled_time,
+    }
+
+
+def test_system_stands_for_its_model(system):
+    for name, function in of_models().items():
+        expected, found = function(system.model), function(system)
+        if name == "simulate":
+            assert found.identical(expected)
+        else:
+            np.testing.assert_array_equal(found, expected)
+        with pytest.raises(InputError, match=r"^model: is of the type int, not a Model"):
+            function(3)
+
+
+def test_gradient_flow_takes_a_system_of_it(system_of):
+    system = system_of(3, 2, flow="gradient")
+    Q, R = np.eye(3), np.full((3, 2), 0.1)
+    found, expected = (
+        runtime.gradient_flow(given, Q, R, eta=ETA, alpha=[1.0]) for given in (system, system.model)
+    )
+    np.testing.assert_array_equal(found.Q, expected.Q)
