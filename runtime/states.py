@@ -161,6 +161,27 @@ def ensemble_overlaps(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tup
     return q, r
 
 
+def state_overlaps(
+    model: Model, Q: ArrayLike, R: ArrayLike, T: Array, suffix: str = ""
+) -> tuple[Array, Array]:
+    """As `overlaps` with any leading axes, for arguments that are called Q and R, and a suffix."""
+    leading = np.shape(Q)[:-2] if dimensions(f"Q{suffix}", Q) else ()
+    q = real_array(f"Q{suffix}", Q, (*leading, model.p, model.p))
+    r = real_array(f"R{suffix}", R, (*leading, model.p, model.pstar))
+    try:
+        if not leading:
+            overlaps(model, q, r, T)
+        elif q.size:
+            ensemble_overlaps(model, q.reshape(-1, *q.shape[-2:]), r.reshape(-1, *r.shape[-2:]), T)
+    except InputError as error:
+        option, problem = (
+            text.replace("Q0", f"Q{suffix}").replace("R0", f"R{suffix}")
+            for text in (error.option, error.problem)
+        )
+        raise InputError(option, problem) from None
+    return q, r
+
+
 def _suspects(Q: Array, R: Array, T: Array) -> NDArray[np.bool_]:
     """Which pairs may not be overlaps of weights; a closer look decides."""
     teacher = np.broadcast_to(T, (len(Q), *T.shape))

@@ -188,7 +188,10 @@ def hessian_spectrum(
     model, tolerance = states.as_model(model), _relative(tolerance)
     n = whole_number("n", n, 1, LARGEST_N)
     teacher = states.teacher_overlaps(model, T)
-    q, r = _checked(model, Q, R, teacher)
+    q, r = states.state_overlaps(model, Q, R, teacher)
+    if q.ndim != 2:
+        raise InputError("Q", f"has the shape {q.shape}: the Hessian is that of one state")
+    q = 0.5 * q + 0.5 * q.T
     local = LocalHessian.at(model, q, r, Teacher.from_overlaps(teacher), n, span=True)
     values, vectors = np.linalg.eigh(local.inside())
     outside = _eigenvalues(local.complement()) if local.outside else np.empty(0)
@@ -276,16 +279,6 @@ def spectra_along(run: xarray.Dataset, n: int, *, tolerance: float = TOLERANCE) 
     attributes |= {"title": f"Hessian along a trajectory of {model.name} at N = {n}", "n": n}
     attributes["tolerance"] = tolerance
     return xarray.Dataset(variables, {"alpha": run["alpha"][reached]}, attributes)
-
-
-def _checked(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tuple[Array, Array]:
-    """Q, symmetrised, and R; errors name these arguments."""
-    try:
-        q, r = states.overlaps(model, Q, R, T)
-    except InputError as error:
-        problem = error.problem.replace("Q0", "Q").replace("R0", "R")
-        raise InputError(error.option.removesuffix("0"), problem) from None
-    return 0.5 * q + 0.5 * q.T, r
 
 
 def _relative(tolerance: float) -> float:
