@@ -378,6 +378,35 @@ def test_overlaps_that_no_weights_have(call, tmp_path, name):
     assert not (tmp_path / "generated").exists()
 
 
+def test_wrong_overlaps_are_named_once(call, tmp_path):
+    np.savez(tmp_path / "q.npz", Q=-np.eye(4), R=np.zeros((4, 2)))
+    np.savez(tmp_path / "r.npz", Q=np.eye(4), R=np.full((4, 2), 0.9))
+    _, _, err = call("integrate --overlaps q.npz")
+    assert err == "cli: --overlaps: Q0 is not positive semi-definite: smallest eigenvalue -1\n"
+    _, _, err = call("integrate --overlaps r.npz")
+    words = "R0 belongs to no weights: [[Q0, R0], [R0', T]] is not positive semi-definite"
+    assert err.startswith(f"cli: --overlaps: {words}: smallest")
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("integrate --overlaps text.nc", "a netCDF"),
+        ("integrate --overlaps text.npz", "an .npz"),
+        ("bias --run text.npz", "a netCDF"),
+        ("invariants --monitor text.npz", "a netCDF"),
+        ("hessian --along text.nc", "a netCDF"),
+    ],
+)
+def test_files_of_another_kind_are_refused_in_plain_words(call, tmp_path, line, kind):
+    for name in ("text.nc", "text.npz"):
+        (tmp_path / name).write_text("Q = 1\n")
+    code, out, err = call(line)
+    option, path = line.split()[1:]
+    assert (code, out) == (2, "")
+    assert err == f"cli: {option}: {path} cannot be read: it is not {kind} file\n"
+
+
 def test_overlaps_from_a_pipe_are_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "start.npz")
     refused = process("integrate", "--overlaps", "start.npz", cwd=tmp_path)
