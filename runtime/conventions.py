@@ -17,7 +17,7 @@ import numpy as np
 from derive.model import Model
 from runtime.errors import InputError
 from runtime.readout import readout
-from runtime.states import real_number
+from runtime.states import as_model, real_number
 
 if TYPE_CHECKING:
     import xarray
@@ -128,6 +128,7 @@ def saad_solla(model: Model, activation: float = 1.0) -> Convention:
     for an activation that they do not study). Raises InputError unless activation > 0.
     """
     scale = real_number("activation", activation, least=0.0, strict=True)
+    model = as_model(model)
     a, b = readout(model)
     return Convention(
         "saad-solla",
@@ -140,6 +141,7 @@ def saad_solla(model: Model, activation: float = 1.0) -> Convention:
 
 def readout_free(model: Model) -> Convention:
     """f = Σᵢ uᵢ², y = Σᵣ u*ᵣ² + √Δ ξ with u = v·x/√N, loss (f − y)² without ½, v ← v − η ∂ℓ/∂v."""
+    model = as_model(model)
     a, b = readout(model)
     return Convention(
         "readout-free",
@@ -153,6 +155,7 @@ def readout_free(model: Model) -> Convention:
 
 def rescaled_time(model: Model) -> Convention:
     """Everything as in the README, but the time t = αη/p: that of gradient flow, mean readout."""
+    model = as_model(model)
     return Convention("rescaled-time", model, time=1.0 / model.p, time_eta=1)
 
 

@@ -18,7 +18,7 @@ from runtime.simd.kernels import KERNELS, Kernels, compile_kernels
 from runtime.simd.memory import aligned
 from runtime.solver import DIVERGENCE_GROWTH
 from runtime.states import Array
-from runtime.system import System
+from runtime.system import System, as_system
 from runtime.tableaux import DEFAULT_METHOD, TABLEAUX
 from runtime.threads import run_tasks, thread_count
 
@@ -189,7 +189,7 @@ def integrate_ensemble(
     """
     one_of("method", method, TABLEAUX)
     one_of("output", output, OUTPUTS)
-    teacher = states.teacher_overlaps(system.model, T)
+    teacher = states.teacher_overlaps(as_system(system).model, T)
     Q, R = states.ensemble_overlaps(system.model, Q0, R0, teacher)
     count = len(Q)
     rates = states.per_trajectory("eta", eta, count, 0.0, strict=True)

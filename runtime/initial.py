@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from derive.arguments import whole_number
 from derive.model import Model
 from runtime.errors import InputError
+from runtime.files import NETCDF, NPZ, read_file
 from runtime.states import real_number, teacher_overlaps
 from runtime.teacher import Teacher
 
@@ -173,24 +173,19 @@ def _random_factor(
 def overlaps_from_file(path: str | Path) -> tuple[Array, Array, Array | None]:
     """Q, R and, if there, T from a ``.npz`` file, or the last state of a ``.nc`` run.
 
+    Capitals in the suffix do not matter.
+
     Raises
     ------
     InputError
         The file cannot be read, is not a regular file, has another type, or lacks Q or R.
     """
     path = Path(path)
-    if path.suffix not in (".npz", ".nc"):
+    suffix = path.suffix.lower()
+    if suffix not in (".npz", ".nc"):
         raise InputError("file", f"{path} is neither an .npz nor an .nc file")
-    try:
-        # Why asked first: to open a FIFO is to wait for its writer, perhaps for ever.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise OSError("it is not a regular file")
-        found = _read_npz(path) if path.suffix == ".npz" else _read_netcdf(path)
-    except FileNotFoundError:
-        raise InputError("file", f"{path} does not exist") from None
-    except Exception as error:  # noqa: BLE001 (readers of damaged files raise anything)
-        words = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError("file", f"{path} cannot be read: {words}") from None
+    kind, read = (NPZ, _read_npz) if suffix == ".npz" else (NETCDF, _read_netcdf)
+    found = read_file(path, "file", kind, read)
     for name in ("Q", "R"):
         if name not in found:
             raise InputError("file", f"{path} has no array {name}")

@@ -15,7 +15,7 @@ from runtime.errors import InputError
 from runtime.results import trajectory_dataset
 from runtime.scipy_solvers import SCIPY_METHODS, solve_scipy
 from runtime.solver import solve
-from runtime.system import System
+from runtime.system import System, as_system
 from runtime.tableaux import DEFAULT_METHOD, TABLEAUX
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def integrate(
         An argument is not allowed; the message names it.
     """
     problem = Problem.checked(
-        system.model,
+        as_system(system).model,
         Q0,
         R0,
         eta=eta,
@@ -163,12 +163,29 @@ def integrate_problem(system: System, problem: Problem) -> xarray.Dataset:
 
 
 def final_state(run: xarray.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Q and R at the last output time that was reached.
+    """Q and R at the last output time that was reached, or where an ensemble's trajectory stopped.
 
-    Raises InputError if no output time was reached.
+    Shapes are (p, p) and (p, p*), with the trajectories of an ensemble, or of `simulate`, in front; of
+    trajectories without any output they are NaN.
+
+    Raises InputError if there is no output at all, or the dataset holds no states.
     """
-    there = np.flatnonzero(np.isfinite(run["loss"].values))
-    if there.size == 0:
+    if any(name not in run for name in ("Q", "R", "loss")):
+        raise InputError("run", "holds no Q, R and loss: an ensemble needs output 'all' or 'final'")
+    loss = run["loss"]
+    if not np.isfinite(loss.values).any():
         raise InputError("run", "has no output: it ended before the first time")
-    reached = int(there[-1])
-    return run["Q"].values[reached], run["R"].values[reached]
+    states = (run[name].transpose(..., "alpha", *rest, missing_dims="ignore") for name, rest in _STATES)
+    if "alpha" not in loss.dims:
+        Q, R = (state.values for state in states)
+        return Q, R
+    backwards = np.isfinite(loss.transpose(..., "alpha").values)[..., ::-1]
+    last = backwards.shape[-1] - 1 - np.argmax(backwards, axis=-1)
+    Q, R = (
+        np.take_along_axis(state.values, last[..., None, None, None], axis=-3)[..., 0, :, :]
+        for state in states
+    )
+    return Q, R
+
+
+_STATES = (("Q", ("i", "j")), ("R", ("i", "r")))

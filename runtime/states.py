@@ -22,6 +22,14 @@ _EIGENVALUE_TOLERANCE = 1e-6
 _CHECKED_TOGETHER = 4096
 
 
+def as_model(value: Any) -> Model:
+    """A Model, or that of a System; else InputError."""
+    model = getattr(value, "model", value)
+    if not isinstance(model, Model):
+        raise InputError("model", f"is of the type {type(value).__name__}, not a Model or a System")
+    return model
+
+
 def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bool = False) -> float:
     """A finite float that is at least (or, `strict`, more than) `least`; else InputError."""
     # Why: float() would read text, and take True for 1.
@@ -48,8 +56,8 @@ def dimensions(option: str, value: ArrayLike) -> int:
         raise InputError(option, "is not an array of numbers") from None
 
 
-def real_array(option: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
-    """A finite float64 array of exactly this shape; else InputError."""
+def real_array(option: str, value: ArrayLike, shape: tuple[int, ...], *, finite: bool = True) -> Array:
+    """A new float64 array in C order of exactly this shape, without NaN if `finite`; else InputError."""
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):
@@ -57,12 +65,20 @@ def real_array(option: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
     # Why the kind: strings would convert, and complex numbers lose their imaginary part.
     if array.dtype.kind not in "iuf":
         raise InputError(option, f"has the type {array.dtype}, not real numbers")
-    array = array.astype(np.float64)
     if array.shape != shape:
         raise InputError(option, f"has the shape {array.shape}, not {shape}")
-    if not np.isfinite(array).all():
+    # Why the order: compiled code is for rows in memory, and "K" would keep any other layout.
+    array = array.astype(np.float64, order="C")
+    if finite and not np.isfinite(array).all():
         raise InputError(option, "has entries that are not finite")
     return array
+
+
+def vectors(option: str, value: ArrayLike, size: int) -> Array:
+    """Float64 vectors (..., size), new and in C order, which may hold NaN; else InputError."""
+    if dimensions(option, value) == 0 or np.shape(value)[-1] != size:
+        raise InputError(option, f"has the shape {np.shape(value)}, not (..., {size})")
+    return real_array(option, value, np.shape(value), finite=False)
 
 
 def per_trajectory(option: str, value: ArrayLike, count: int, least: float, strict: bool) -> Array:
@@ -83,11 +99,12 @@ def _symmetric(option: str, matrix: Array) -> None:
         raise InputError(option, f"is not symmetric: entries differ by up to {asymmetry:.3g}")
 
 
-def _positive(option: str, matrix: Array, what: str) -> None:
+def _positive(option: str, matrix: Array, whose: str = "") -> None:
+    """Raise InputError unless the matrix, of `option` or as `whose` says, has no negative eigenvalue."""
     eigenvalues = np.linalg.eigvalsh(matrix)
     if eigenvalues[0] < -_EIGENVALUE_TOLERANCE * max(1.0, eigenvalues[-1]):
         raise InputError(
-            option, f"{what} is not positive semi-definite: smallest eigenvalue {eigenvalues[0]:.3g}"
+            option, f"{whose}is not positive semi-definite: smallest eigenvalue {eigenvalues[0]:.3g}"
         )
 
 
@@ -101,7 +118,7 @@ def teacher_overlaps(model: Model, T: ArrayLike | None) -> Array:
         raise InputError("T", "is required: the model has a general teacher")
     matrix = real_array("T", T, (model.pstar, model.pstar))
     _symmetric("T", matrix)
-    _positive("T", matrix, "T")
+    _positive("T", matrix)
     return matrix
 
 
@@ -117,8 +134,8 @@ def overlaps(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tuple[Array,
     q = real_array("Q0", Q, (model.p, model.p))
     r = real_array("R0", R, (model.p, model.pstar))
     _symmetric("Q0", q)
-    _positive("Q0", q, "Q0")
-    _positive("R0", np.block([[q, r], [r.T, T]]), "[[Q0, R0], [R0', T]]")
+    _positive("Q0", q)
+    _positive("R0", np.block([[q, r], [r.T, T]]), "belongs to no weights: [[Q0, R0], [R0', T]] ")
     if model.constraint == "sphere" and np.min(np.diag(q)) <= 0.0:
         raise InputError("Q0", "has a student of norm zero, which the sphere cannot rescale")
     return q, r
@@ -141,6 +158,27 @@ def ensemble_overlaps(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tup
                 overlaps(model, q[first + k], r[first + k], T)
             except InputError as error:
                 raise InputError(error.option, f"trajectory {first + k} {error.problem}") from None
+    return q, r
+
+
+def state_overlaps(
+    model: Model, Q: ArrayLike, R: ArrayLike, T: Array, suffix: str = ""
+) -> tuple[Array, Array]:
+    """As `overlaps` with any leading axes, for arguments that are called Q and R, and a suffix."""
+    leading = np.shape(Q)[:-2] if dimensions(f"Q{suffix}", Q) else ()
+    q = real_array(f"Q{suffix}", Q, (*leading, model.p, model.p))
+    r = real_array(f"R{suffix}", R, (*leading, model.p, model.pstar))
+    try:
+        if not leading:
+            overlaps(model, q, r, T)
+        elif q.size:
+            ensemble_overlaps(model, q.reshape(-1, *q.shape[-2:]), r.reshape(-1, *r.shape[-2:]), T)
+    except InputError as error:
+        option, problem = (
+            text.replace("Q0", f"Q{suffix}").replace("R0", f"R{suffix}")
+            for text in (error.option, error.problem)
+        )
+        raise InputError(option, problem) from None
     return q, r
 
 

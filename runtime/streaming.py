@@ -14,7 +14,7 @@ from runtime.initial import OverlapSampler
 from runtime.loss_statistics import QUANTILE_ERROR, QUANTILES, LossStatistics, exact_quantiles
 from runtime.simd import driver
 from runtime.solver import STATUS
-from runtime.system import System
+from runtime.system import System, as_system
 from runtime.tableaux import DEFAULT_METHOD
 from runtime.threads import thread_count
 
@@ -52,7 +52,7 @@ def ensemble_statistics(
     """
     import xarray
 
-    teacher = states.teacher_overlaps(system.model, T)
+    teacher = states.teacher_overlaps(as_system(system).model, T)
     rate = states.real_number("eta", eta, least=0.0, strict=True)
     noise = states.real_number("label_noise", label_noise, least=0.0)
     times = states.output_times(alpha)

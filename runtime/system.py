@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from derive.model import Model
 from runtime.compile_cache import with_repair
-from runtime.states import real_array, real_number, teacher_overlaps
+from runtime.errors import InputError
+from runtime.states import dimensions, real_array, real_number, teacher_overlaps, vectors
 from runtime.stepper import RIGHT_HAND_SIDE
 
 Array = NDArray[np.float64]
@@ -26,7 +27,7 @@ class GeneratedCode:
     folder
         Where the generated files are.
     module
-        The generated module, for use in Numba code of your own.
+        The generated module, for use in Numba code of your own; its functions check nothing.
     operations
         Floating-point operations of the right-hand side.
     """
@@ -43,7 +44,10 @@ class GeneratedCode:
 
     @cached_property
     def compiled_rhs(self) -> Any:
-        """The generated ``rhs(y, parameters, dy)``, compiled for float64 vectors."""
+        """The generated ``rhs(y, parameters, dy)``, compiled for contiguous float64 vectors.
+
+        It checks no lengths: a vector that is too short is read and written beyond its end.
+        """
 
         def compile_all() -> Any:
             self.module.rhs.compile(RIGHT_HAND_SIDE)
@@ -67,7 +71,9 @@ class System(GeneratedCode):
         As for `GeneratedCode`.
     module
         The generated module: ``rhs``, ``loss``, ``tangent``, ``jacobian``, ``pack``, ``unpack``
-        and ``pack_parameters``.
+        and ``pack_parameters``. The first four are raw compiled code, without any check of lengths.
+
+    Methods take arrays of any real type and layout, or lists, and raise InputError on wrong shapes.
     """
 
     model: Model
@@ -80,12 +86,21 @@ class System(GeneratedCode):
     def _compiled_jacobian(self) -> Any:
         return with_repair(self._cache, lambda: self.first_call("jacobian"))
 
-    def tangent(self, y: Array, parameters: Array, direction: Array) -> Array:
+    def tangent(self, y: ArrayLike, parameters: ArrayLike, direction: ArrayLike) -> Array:
         """The derivative of the packed right-hand side at y along a packed direction, both (n,)."""
-        result = np.empty_like(y)
+        state, packed = self._state("y", y), self._packed_parameters(parameters)
+        along = self._state("direction", direction)
+        result = np.empty_like(state)
         function = self.module.tangent
-        with_repair(self._cache, lambda: function(y, parameters, direction, result))
+        with_repair(self._cache, lambda: function(state, packed, along, result))
         return result
+
+    def _state(self, option: str, y: ArrayLike) -> Array:
+        # Why NaN may pass: a solver may ask at a state that overflowed.
+        return real_array(option, y, (self.model.state_size,), finite=False)
+
+    def _packed_parameters(self, parameters: ArrayLike) -> Array:
+        return real_array("parameters", parameters, (len(self.model.parameters),))
 
     def parameters(self, eta: float, label_noise: float = 0.0, T: ArrayLike | None = None) -> Array:
         """The vector of run-time parameters of the generated functions."""
@@ -98,15 +113,16 @@ class System(GeneratedCode):
 
     def pack(self, Q: ArrayLike, R: ArrayLike) -> Array:
         """State vectors (..., n) from Q (..., p, p), of which the upper triangle is read, and R."""
-        leading = np.shape(Q)[:-2]
+        leading = np.shape(Q)[:-2] if dimensions("Q", Q) else ()
         q = real_array("Q", Q, (*leading, self.model.p, self.model.p))
         r = real_array("R", R, (*leading, self.model.p, self.model.pstar))
-        packed: Array = self.module.pack(q, r)
+        # Why: picking a triangle out of a stack leaves its entries, not its rows, together in memory.
+        packed: Array = np.ascontiguousarray(self.module.pack(q, r))
         return packed
 
     def unpack(self, y: ArrayLike) -> tuple[Array, Array]:
-        """Q (..., p, p) and R (..., p, p*) from state vectors (..., n)."""
-        q, r = self.module.unpack(y)
+        """Q (..., p, p) and R (..., p, p*) from state vectors (..., n), NaN where these are."""
+        q, r = self.module.unpack(vectors("y", y, self.model.state_size))
         return q, r
 
     def rhs(
@@ -138,10 +154,10 @@ class System(GeneratedCode):
         values = self.loss_of_states(states.reshape(-1, self.model.state_size), T)
         return float(values[0]) if states.ndim == 1 else values.reshape(states.shape[:-1])
 
-    def loss_of_states(self, states: Array, T: ArrayLike | None = None) -> Array:
+    def loss_of_states(self, states: ArrayLike, T: ArrayLike | None = None) -> Array:
         """ε of packed states (m, n), NaN where the state is; shape (m,)."""
         parameters = self.parameters(0.0, 0.0, T)
-        return np.array([self._compiled_loss(y, parameters) for y in np.ascontiguousarray(states)])
+        return losses(self._compiled_loss, states, self.model.state_size, parameters)
 
     def jacobian(
         self,
@@ -154,11 +170,29 @@ class System(GeneratedCode):
         """∂(dy/dα)ᵢ/∂yⱼ at one state, shape (n, n), in the order of ``model.state``."""
         y = self.pack(Q, R)
         if y.ndim != 1:
-            raise ValueError("jacobian takes one state")
+            raise InputError("Q", f"has the shape {np.shape(Q)}: the Jacobian takes one state")
         return self.jacobian_of_state(y, self.parameters(eta, label_noise, T))
 
-    def jacobian_of_state(self, y: Array, parameters: Array) -> Array:
-        """The Jacobian at a packed state, with packed parameters."""
-        result = np.empty((y.size, y.size))
-        self._compiled_jacobian(np.ascontiguousarray(y), parameters, result)
+    def jacobian_of_state(self, y: ArrayLike, parameters: ArrayLike) -> Array:
+        """The Jacobian (n, n) at a packed state (n,), with packed parameters of this model."""
+        state, packed = self._state("y", y), self._packed_parameters(parameters)
+        result = np.empty((state.size, state.size))
+        self._compiled_jacobian(state, packed, result)
         return result
+
+
+def as_system(value: Any) -> System:
+    """A System as it is; else InputError, which tells how to make one of a Model."""
+    if isinstance(value, Model):
+        raise InputError("system", "is a Model: load it with runtime.load(model)")
+    if not isinstance(value, System):
+        raise InputError("system", f"is of the type {type(value).__name__}, not a System of runtime.load")
+    return value
+
+
+def losses(compiled_loss: Any, states: ArrayLike, size: int, parameters: Array) -> Array:
+    """A compiled loss at states (m, size), shape (m,); InputError on another shape."""
+    if dimensions("states", states) != 2:
+        raise InputError("states", f"has the shape {np.shape(states)}, not (states, {size})")
+    rows = vectors("states", states, size)
+    return np.array([compiled_loss(y, parameters) for y in rows], dtype=np.float64)

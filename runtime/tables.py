@@ -36,6 +36,15 @@ def as_json(run: xarray.Dataset) -> dict[str, Any]:
     return {"attributes": attributes, **coordinates, **variables}
 
 
+def cell(value: Any, form: str) -> str:
+    """The number in a format such as ``12.6f``: a dash for NaN, and an exponent where it is too wide."""
+    width = int(form.split(".")[0])
+    if math.isnan(value):
+        return f"{'-':>{width}}"
+    text = f"{value:{form}}"
+    return text if len(text) <= width else f"{value:{width}.{max(width - 8, 0)}e}"
+
+
 def evenly(count: int, most: int) -> NDArray[np.int64]:
     """At most so many of `count` indices, evenly spaced, the first and the last among them."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
@@ -73,7 +82,10 @@ def as_table(run: xarray.Dataset, rows: int) -> str:
     Q, R, loss = run["Q"].values, run["R"].values, run["loss"].values
     for k in chosen:
         norm, largest = np.trace(Q[k]) / Q.shape[1], np.max(np.abs(R[k]))
-        lines.append(f"{run['alpha'].values[k]:12.6g} {loss[k]:14.6e} {norm:12.6f} {largest:12.6f}")
+        lines.append(
+            f"{run['alpha'].values[k]:12.6g} {cell(loss[k], '14.6e')} {cell(norm, '12.6f')}"
+            f" {cell(largest, '12.6f')}"
+        )
     return "\n".join([*lines, status_line(run)])
 
 
@@ -82,17 +94,20 @@ def ensemble_table(runs: xarray.Dataset, rows: int) -> str:
     lines: list[str] = []
     if "loss_quantile" in runs:
         names = [f"{100 * q:g} %" for q in runs["quantile"].values]
-        lines.append(f"{'alpha':>12} {'mean loss':>14} " + " ".join(f"{name:>12}" for name in names))
-        alpha = runs["alpha"].values
+        header = f"{'alpha':>12} {'mean loss':>14} " + " ".join(f"{name:>12}" for name in names)
+        alpha, running = runs["alpha"].values, runs["count"].values
+        # Why: what has stopped no longer counts in the mean, which then is that of slow trajectories.
+        some_stop = "escape_alpha" in runs or np.min(running) < np.max(running)
+        lines.append(header + (f" {'running':>9}" if some_stop else ""))
         for k in evenly(alpha.size, rows):
-            values = " ".join(f"{x:12.4e}" for x in runs["loss_quantile"].values[:, k])
-            lines.append(f"{alpha[k]:12.6g} {runs['loss_mean'].values[k]:14.6e} {values}")
+            values = " ".join(cell(x, "12.4e") for x in runs["loss_quantile"].values[:, k])
+            line = f"{alpha[k]:12.6g} {cell(runs['loss_mean'].values[k], '14.6e')} {values}"
+            lines.append(line + (f" {running[k]:9d}" if some_stop else ""))
         names_of = zip(runs["status"].values, runs["status_count"].values, strict=True)
         counted = ", ".join(f"{count} {name}" for name, count in names_of if count)
     else:
-        loss = runs["loss"].values.reshape(runs.sizes["trajectory"], -1)[:, -1]
-        quantiles = np.nanquantile(loss, (0.05, 0.5, 0.95)) if np.isfinite(loss).any() else [np.nan] * 3
-        text = ", ".join(f"{x:.4e}" for x in quantiles)
+        last = _last_losses(runs)
+        text = ", ".join(f"{x:.4e}" for x in np.quantile(last, (0.05, 0.5, 0.95))) if last.size else "none"
         lines.append(f"last loss, quantiles 5 %, 50 %, 95 %: {text}")
         counted = _counted(runs)
     if "escape_alpha" in runs:
@@ -106,6 +121,15 @@ def ensemble_table(runs: xarray.Dataset, rows: int) -> str:
     return "\n".join([*lines, f"status: {counted}, {runs.attrs['method']}"])
 
 
+def _last_losses(runs: xarray.Dataset) -> NDArray[np.float64]:
+    """Of each trajectory that went on to its end, or to its stop_loss, the last loss there is."""
+    loss = runs["loss"].values.reshape(runs.sizes["trajectory"], -1)
+    there = np.isfinite(loss)
+    last = loss.shape[1] - 1 - np.argmax(there[:, ::-1], axis=1)
+    ended = there.any(axis=1) & (runs["status"].values == "ok")
+    return np.asarray(loss[np.arange(len(loss)), last][ended])
+
+
 def runs_table(runs: xarray.Dataset, rows: int) -> str:
     """A short table of runs of SGD for people: mean loss, its error, spread, mean norm."""
     lines = [
@@ -116,7 +140,10 @@ def runs_table(runs: xarray.Dataset, rows: int) -> str:
     norms = np.trace(runs["Q_mean"].values, axis1=1, axis2=2) / runs.sizes["i"]
     for k in evenly(alpha.size, rows):
         spread = error[k] * np.sqrt(count[k])
-        values = f"{mean[k]:14.6e} {error[k]:10.2e} {spread:12.4e} {norms[k]:12.6f} {count[k]:8d}"
+        values = (
+            f"{cell(mean[k], '14.6e')} {cell(error[k], '10.2e')} {cell(spread, '12.4e')}"
+            f" {cell(norms[k], '12.6f')} {count[k]:8d}"
+        )
         lines.append(f"{alpha[k]:12.6g} {values}")
     counted = _counted(runs)
     return "\n".join([*lines, f"status: {counted}, {runs.attrs['method']} at n = {runs.attrs['n']}"])
@@ -130,13 +157,18 @@ def comparison_table(result: xarray.Dataset, rows: int) -> str:
     alpha, theory = result["alpha"].values, result["loss"].values
     mean, error = result["loss_mean"].values, result["loss_error"].values
     for k in evenly(alpha.size, rows):
-        values = " ".join(f"{mean[j, k]:14.6e} {error[j, k]:9.1e}" for j in range(sizes.size))
-        lines.append(f"{alpha[k]:12.6g} {theory[k]:14.6e} {values}")
+        values = " ".join(
+            f"{cell(mean[j, k], '14.6e')} {cell(error[j, k], '9.1e')}" for j in range(sizes.size)
+        )
+        lines.append(f"{alpha[k]:12.6g} {cell(theory[k], '14.6e')} {values}")
     spread = result["loss_spread"].values
     for j, n in enumerate(sizes):
         bias = n * _root_mean_square(mean[j] - theory)
         uncertain = n * _root_mean_square(error[j])
         width = np.sqrt(n) * _root_mean_square(spread[j])
+        if not np.isfinite([bias, uncertain, width]).all():
+            lines.append(f"N = {n}: no time has two runs left to compare")
+            continue
         lines.append(
             f"N = {n}: N |mean loss - ODE| = {bias:.4g} (error {uncertain:.2g}),"
             f" sqrt(N) deviation = {width:.4g}, root mean square over alpha"

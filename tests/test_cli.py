@@ -180,6 +180,39 @@ def test_ensemble_reports_when_losses_come_down(call, derived):
     code, out, _ = call(f"ensemble --generated {derived} --trajectories 20 --stop-loss 0.1 --quiet")
     assert code == 0
     assert "loss came down to 0.1 in 20 of 20; alpha at 5 %, 50 %, 95 %:" in out
+    # How many the means are of.
+    lines = out.splitlines()
+    assert lines[0].split()[-1] == "running"
+    assert [line.split()[-1] for line in (lines[1], lines[11])] == ["20", "0"]
+    assert lines[11].split()[1:-1] == ["-"] * 6
+    assert "nan" not in out
+
+
+def test_last_losses_are_those_before_the_stop(call, derived):
+    line = f"ensemble --generated {derived} --trajectories 20 --stop-loss 0.1 --output loss --quiet"
+    code, out, _ = call(line)
+    runs = json.loads(call(f"{line} --json")[1])
+    last = [[loss for loss in losses if loss is not None][-1] for losses in runs["loss"]]
+    expected = ", ".join(f"{x:.4e}" for x in np.quantile(last, (0.05, 0.5, 0.95)))
+    assert code == 0
+    assert out.splitlines()[0] == f"last loss, quantiles 5 %, 50 %, 95 %: {expected}"
+    assert out.splitlines()[-1] == "status: 20 ok, prince8"
+
+
+def test_ensembles_that_all_diverge_have_no_last_loss(call, derived):
+    line = f"ensemble --generated {derived} --trajectories 3 --eta 30 --alpha 1 --quiet"
+    assert "5 %, 50 %, 95 %: none\nstatus: 3 diverged" in call(f"{line} --output loss")[1]
+    table = call(line)[1].splitlines()
+    assert table[0].split()[-1] == "running"
+    assert table[-2].split() == ["1", *["-"] * 6, "0"]
+
+
+def test_tables_of_one_trajectory_have_no_nan_and_no_endless_numbers(call, derived):
+    for line in ("--eta 30", "--q0 1e300", "--q0 1e12"):
+        code, out, _ = call(f"integrate --generated {derived} --alpha 1 --quiet {line}")
+        assert code == 0
+        assert "nan" not in out
+        assert max(map(len, out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
@@ -419,6 +452,35 @@ def test_overlaps_that_no_weights_have(call, tmp_path, name):
     assert word in err
     assert err.count("\n") == 1
     assert not (tmp_path / "generated").exists()
+
+
+def test_wrong_overlaps_are_named_once(call, tmp_path):
+    np.savez(tmp_path / "q.npz", Q=-np.eye(4), R=np.zeros((4, 2)))
+    np.savez(tmp_path / "r.npz", Q=np.eye(4), R=np.full((4, 2), 0.9))
+    _, _, err = call("integrate --overlaps q.npz")
+    assert err == "cli: --overlaps: Q0 is not positive semi-definite: smallest eigenvalue -1\n"
+    _, _, err = call("integrate --overlaps r.npz")
+    words = "R0 belongs to no weights: [[Q0, R0], [R0', T]] is not positive semi-definite"
+    assert err.startswith(f"cli: --overlaps: {words}: smallest")
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("integrate --overlaps text.nc", "a netCDF"),
+        ("integrate --overlaps text.npz", "an .npz"),
+        ("bias --run text.npz", "a netCDF"),
+        ("invariants --monitor text.npz", "a netCDF"),
+        ("hessian --along text.nc", "a netCDF"),
+    ],
+)
+def test_files_of_another_kind_are_refused_in_plain_words(call, tmp_path, line, kind):
+    for name in ("text.nc", "text.npz"):
+        (tmp_path / name).write_text("Q = 1\n")
+    code, out, err = call(line)
+    option, path = line.split()[1:]
+    assert (code, out) == (2, "")
+    assert err == f"cli: {option}: {path} cannot be read: it is not {kind} file\n"
 
 
 def test_overlaps_from_a_pipe_are_refused_at_once(tmp_path):

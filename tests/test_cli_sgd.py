@@ -170,7 +170,7 @@ def test_diverged_runs_are_a_result(call, tmp_path):
     code, out, err = call(f"{line} --plot runs.png --out runs.nc")
     assert (code, err) == (0, "wrote runs.nc\nwrote runs.png\n")
     assert out.splitlines()[-1] == "status: 20 diverged, chain at n = 10"
-    assert out.splitlines()[-2].split()[1:] == ["nan"] * 4 + ["0"]
+    assert out.splitlines()[-2].split()[1:] == ["-"] * 4 + ["0"]
     runs = json.loads(call(f"{line} --json")[1])
     assert runs["loss"][0][0] is not None
     assert runs["loss"][0][-1] is None

@@ -101,13 +101,12 @@ def closest_solution(
     ------
     InputError
         On the sphere, whose norms most solutions do not have; if p < rank T: there is no
-        zero-loss solution then, and the message tells the least loss; or on wrong shapes.
+        zero-loss solution then, and the message tells the least loss; or on wrong shapes, or
+        overlaps that no weights have.
     """
+    model = states.as_model(model)
     teacher, ratio = _zero_loss(model, T)
-    leading = np.shape(Q)[:-2]
-    q = states.real_array("Q", Q, (*leading, model.p, model.p))
-    r = states.real_array("R", R, (*leading, model.p, model.pstar))
-    return _closest(q, r, teacher, ratio)
+    return _closest(*states.state_overlaps(model, Q, R, teacher), teacher, ratio)
 
 
 def implicit_bias(
@@ -119,16 +118,29 @@ def implicit_bias(
 
     Raises InputError as `closest_solution`.
     """
+    model = states.as_model(model)
+    return _compared(model, Q0, R0, Q, R, T, ends=True)
+
+
+def _compared(
+    model: Model,
+    Q0: ArrayLike,
+    R0: ArrayLike,
+    Q: ArrayLike,
+    R: ArrayLike,
+    T: ArrayLike | None,
+    *,
+    ends: bool,
+) -> ImplicitBias:
+    """As `implicit_bias`; whether weights have the overlaps of the ends is only checked if `ends`."""
     teacher, ratio = _zero_loss(model, T)
-    leading = np.shape(Q0)[:-2]
-    first_Q = states.real_array("Q0", Q0, (*leading, model.p, model.p))
-    first_R = states.real_array("R0", R0, (*leading, model.p, model.pstar))
-    last_Q, last_R = np.array(Q, dtype=np.float64), np.array(R, dtype=np.float64)
-    for name, array, like in (("Q", last_Q, first_Q), ("R", last_R, first_R)):
-        if array.shape != like.shape:
-            raise InputError(name, f"has the shape {array.shape}, not {like.shape}")
+    first_Q, first_R = states.state_overlaps(model, Q0, R0, teacher, "0")
+    last_Q = states.real_array("Q", Q, first_Q.shape, finite=False)
+    last_R = states.real_array("R", R, first_R.shape, finite=False)
     lost = ~(np.isfinite(last_Q).all(axis=(-1, -2)) & np.isfinite(last_R).all(axis=(-1, -2)))
     last_Q[lost], last_R[lost] = 0.0, 0.0
+    if ends:
+        states.state_overlaps(model, last_Q, last_R, teacher)
     start = _closest(first_Q, first_R, teacher, ratio)
     end = _closest(last_Q, last_R, teacher, ratio)
     largest = np.sum(start.polar * first_R, axis=(-1, -2))
@@ -173,13 +185,15 @@ def bias_of_run(run: xarray.Dataset) -> xarray.Dataset:
     first, last = run.isel(alpha=0), run.isel(alpha=-1)
     if not np.isfinite(first["loss"].values).all():
         raise InputError("run", "has trajectories without a start")
-    bias = implicit_bias(
+    # Why the ends as they are: runs at a loose tolerance may miss what weights have by as much.
+    bias = _compared(
         model,
         first["Q"].values,
         first["R"].values,
         last["Q"].values,
         last["R"].values,
         teacher_of_run(run, model),
+        ends=False,
     )
     front = first["loss"].dims
     variables = {

@@ -129,6 +129,7 @@ def critical_point(model: Model, teachers: int, beyond: int, T: ArrayLike | None
     InputError
         On the sphere; or there are not as many directions, or students.
     """
+    model = states.as_model(model)
     if model.constraint != "free":
         raise InputError(
             "constraint", f"{model.constraint!r}: critical points are known for free norms only"
@@ -158,6 +159,7 @@ def solution(model: Model, T: ArrayLike | None = None) -> CriticalPoint:
 
     Raises InputError on the sphere otherwise.
     """
+    model = states.as_model(model)
     if model.constraint == "free":
         rank = Teacher.from_overlaps(states.teacher_overlaps(model, T)).rank
         return critical_point(model, min(model.p, rank), 0, T)
@@ -185,6 +187,7 @@ def flat_directions(model: Model, n: int, T: ArrayLike | None = None) -> FlatDir
 
     Raises InputError on the sphere, or if N is less than k.
     """
+    model = states.as_model(model)
     if model.constraint != "free":
         raise InputError(
             "constraint", f"{model.constraint!r}: flat directions are counted for free norms only"

@@ -27,7 +27,7 @@ from runtime.ensemble import integrate_ensemble
 from runtime.errors import InputError
 from runtime.initial import LARGEST_N, LARGEST_SEED, OverlapSampler
 from runtime.states import Array
-from runtime.system import System
+from runtime.system import System, as_system
 
 if TYPE_CHECKING:
     import xarray
@@ -53,7 +53,7 @@ _RARE = 1e-9
 def escape_times(
     system: System,
     *,
-    n: Sequence[int] = DEFAULT_SIZES,
+    n: int | Sequence[int] = DEFAULT_SIZES,
     eta: ArrayLike = 0.4,
     trajectories: int = 1000,
     fraction: float = DEFAULT_FRACTION,
@@ -73,7 +73,7 @@ def escape_times(
     system
         From `runtime.load`.
     n
-        Input dimensions N, ascending.
+        Input dimensions N, ascending, or a single one, which gives no slope.
     eta
         A learning rate, or several.
     trajectories
@@ -105,7 +105,8 @@ def escape_times(
     InputError
         A value is not allowed, or there is no plateau or no escape from it at one of the η.
     """
-    sizes = [whole_number("n", size, system.model.pstar, LARGEST_N) for size in n]
+    given_n: Any = [n] if states.dimensions("n", n) == 0 else n
+    sizes = [whole_number("n", size, as_system(system).model.pstar, LARGEST_N) for size in given_n]
     if not sizes or np.any(np.diff(sizes) <= 0):
         raise InputError("n", "needs ascending dimensions, such as 1000,10000,100000")
     single = states.dimensions("eta", eta) == 0

@@ -16,6 +16,7 @@ from runtime.analysis.escape_plot import plot_escape
 from runtime.errors import InputError
 from runtime.initial import LARGEST_N, LARGEST_SEED
 from runtime.options import LARGEST_RESULT, check_files, model_of, naming_options, teacher_of, write_files
+from runtime.tables import cell
 from runtime.threads import thread_count
 
 if TYPE_CHECKING:
@@ -90,14 +91,22 @@ def escape_table(result: xarray.Dataset) -> str:
     names = " ".join(f"{f'{100 * q:g} %':>9}" for q in probabilities)
     lines = [f"{'eta':>8} {'N':>12} {'escaped':>13} {names} {'error':>8} {'theory 50 %':>12}"]
     total = result.sizes["trajectory"]
+    theory = result["theory_quantile"].values[:, :, middle]
+    early = theory <= 0.0
+    theory = np.where(early, np.nan, theory)
     for i, eta in enumerate(result["eta"].values):
         for j, n in enumerate(result["n"].values):
-            values = " ".join(f"{x:9.3f}" for x in result["alpha_quantile"].values[i, j])
+            values = " ".join(cell(x, "9.3f") for x in result["alpha_quantile"].values[i, j])
             escaped = f"{result['escaped'].values[i, j]}/{total}"
             lines.append(
-                f"{eta:8g} {n:12d} {escaped:>13} {values} {result['median_error'].values[i, j]:8.3f}"
-                f" {result['theory_quantile'].values[i, j, middle]:12.3f}"
+                f"{eta:8g} {n:12d} {escaped:>13} {values}"
+                f" {cell(result['median_error'].values[i, j], '8.3f')} {cell(theory[i, j], '12.3f')}"
             )
+    if early.any():
+        lines.append(
+            "theory -: the law for large N has this escape before the start; a larger N or lower --fraction"
+            " is needed"
+        )
     for i, eta in enumerate(result["eta"].values):
         lines.extend(_summary(result.isel(eta=i), eta))
     return "\n".join(lines)
@@ -110,11 +119,13 @@ def _summary(one: xarray.Dataset, eta: float) -> list[str]:
         f"eta = {eta:g}: plateau q = {value['plateau_q']:.6g}, loss {value['plateau_loss']:.6g};"
         f" escaped below a loss of {value['threshold']:.6g}"
     )
+    rate, gain = (
+        _fitted(value[f"fitted_{name}"], value[f"fitted_{name}_error"], digits)
+        for name, digits in (("rate", 6), ("gain", 5))
+    )
     growth = (
         f"  escape rate {value['rate']:.6g} ({int(value['multiplicity'])} directions),"
-        f" fitted growth {value['fitted_rate']:.6g} +- {value['fitted_rate_error']:.1g};"
-        f" prefactor {value['gain']:.5g}, fitted {value['fitted_gain']:.5g}"
-        f" +- {value['fitted_gain_error']:.1g}"
+        f" fitted growth {rate}; prefactor {value['gain']:.5g}, fitted {gain}"
     )
     if not np.isfinite(value["slope"]):
         return [plateau, growth]
@@ -124,3 +135,11 @@ def _summary(one: xarray.Dataset, eta: float) -> list[str]:
         f" theory 1/(2 rate) = {value['slope_theory']:.5g} ({apart:+.1f} standard errors)"
     )
     return [plateau, growth, slope]
+
+
+def _fitted(value: float, error: float, digits: int) -> str:
+    """A fitted number and its error, or why there is none."""
+    if not np.isfinite(value):
+        return "unknown (too few points)"
+    uncertain = f"+- {error:.1g}" if np.isfinite(error) else "(error unknown: too few points)"
+    return f"{value:.{digits}g} {uncertain}"

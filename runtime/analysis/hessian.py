@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 # p N must fit into 64 bits.
 LARGEST_N = 10**15
-# Eigenvalues closer than this, relative to the largest one in size, are equal, and below it zero:
-# what trajectories of the default accuracy can tell apart.
+# Eigenvalues below this, relative to the largest one in size, are zero unless the user says otherwise,
+# and never are those equal that are further apart: what trajectories of the default accuracy can tell.
 TOLERANCE = 1e-6
 BLOCKS = ("teachers", "students", "mixed", "complement")
 # An eigenvector belongs to a block if that holds this part of its squared length.
@@ -50,7 +50,7 @@ class Spectrum:
     """Eigenvalues of the Hessian at one state, ascending, with multiplicities that sum to its size.
 
     eigenvalues
-        Distinct within each block, up to the tolerance (m,).
+        Distinct within each block, up to the tolerance or 1e-6, whichever is less (m,).
     multiplicities
         How often each occurs (m,), of type int64.
     blocks
@@ -116,7 +116,7 @@ class Spectrum:
 
     def merged(self) -> tuple[Array, NDArray[np.int64]]:
         """Distinct eigenvalues and their multiplicities over all blocks."""
-        groups = _groups(self.eigenvalues, self._zero)
+        groups = _groups(self.eigenvalues, _equal(self.tolerance) * _scale(self.eigenvalues))
         counts = [self.multiplicities[group] for group in groups]
         values = [
             np.average(self.eigenvalues[group], weights=count)
@@ -168,7 +168,7 @@ def hessian_spectrum(
     Parameters
     ----------
     model
-        Widths, constraint, teacher and readout.
+        Widths, constraint, teacher and readout; or a System, for its model.
     Q, R
         Overlaps (p, p) and (p, p*) of some weights.
     n
@@ -176,7 +176,8 @@ def hessian_spectrum(
     T
         Teacher overlaps (p*, p*), for a general teacher only.
     tolerance
-        Eigenvalues closer than this, relative to the largest in size, are one, and below it flat.
+        Eigenvalues at most this, relative to the largest in size, are flat; from 0 to below 1.
+        Eigenvalues as close as this are one, but never if they are further apart than 1e-6.
 
     Raises
     ------
@@ -184,19 +185,23 @@ def hessian_spectrum(
         A value is not allowed; no weights in N dimensions have these overlaps; or they span so
         many dimensions that the Hessian in their span is too large.
     """
-    tolerance = states.real_number("tolerance", tolerance, least=0.0)
+    model, tolerance = states.as_model(model), _relative(tolerance)
     n = whole_number("n", n, 1, LARGEST_N)
     teacher = states.teacher_overlaps(model, T)
-    q, r = _checked(model, Q, R, teacher)
+    q, r = states.state_overlaps(model, Q, R, teacher)
+    if q.ndim != 2:
+        raise InputError("Q", f"has the shape {q.shape}: the Hessian is that of one state")
+    q = 0.5 * q + 0.5 * q.T
     local = LocalHessian.at(model, q, r, Teacher.from_overlaps(teacher), n, span=True)
     values, vectors = np.linalg.eigh(local.inside())
     outside = _eigenvalues(local.complement()) if local.outside else np.empty(0)
     scale = _scale(values, outside)
     entries = []
-    for group in _groups(values, tolerance * scale):
+    width = _equal(tolerance) * scale
+    for group in _groups(values, width):
         counts = _by_block(local, vectors[:, group])
         entries += [(float(np.mean(values[group])), count, block) for block, count in counts.items()]
-    for group in _groups(outside, tolerance * scale):
+    for group in _groups(outside, width):
         count = local.outside * (group.stop - group.start)
         entries.append((float(np.mean(outside[group])), count, "complement"))
     entries.sort(key=lambda entry: (entry[0], BLOCKS.index(entry[2])))
@@ -232,7 +237,7 @@ def spectra_along(run: xarray.Dataset, n: int, *, tolerance: float = TOLERANCE) 
     """
     import xarray
 
-    tolerance = states.real_number("tolerance", tolerance, least=0.0)
+    tolerance = _relative(tolerance)
     n = whole_number("n", n, 1, LARGEST_N)
     model = model_of_run(run)
     if "Q" not in run or "R" not in run or run["Q"].dims != ("alpha", "i", "j"):
@@ -276,14 +281,20 @@ def spectra_along(run: xarray.Dataset, n: int, *, tolerance: float = TOLERANCE) 
     return xarray.Dataset(variables, {"alpha": run["alpha"][reached]}, attributes)
 
 
-def _checked(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tuple[Array, Array]:
-    """Q, symmetrised, and R; errors name these arguments."""
-    try:
-        q, r = states.overlaps(model, Q, R, T)
-    except InputError as error:
-        problem = error.problem.replace("Q0", "Q").replace("R0", "R")
-        raise InputError(error.option.removesuffix("0"), problem) from None
-    return 0.5 * q + 0.5 * q.T, r
+def _relative(tolerance: float) -> float:
+    """The tolerance, from 0 to below 1; else InputError."""
+    number = states.real_number("tolerance", tolerance, least=0.0)
+    if number >= 1.0:
+        raise InputError("tolerance", f"{number:g} is not below 1, where every eigenvalue is flat")
+    return number
+
+
+def _equal(tolerance: float) -> float:
+    """The relative distance up to which eigenvalues are one.
+
+    Why not the tolerance itself: means of different eigenvalues are no eigenvalues.
+    """
+    return min(tolerance, TOLERANCE)
 
 
 def _eigenvalues(matrix: Array) -> Array:

@@ -122,7 +122,7 @@ def _drift_lines(monitors: xarray.Dataset, rows: int) -> list[str]:
     alpha = monitors["alpha"].values
     lines.append(f"{'alpha':>12} " + " ".join(f"{name:>14}" for name in names))
     for k in tables.evenly(alpha.size, rows):
-        values = " ".join(f"{monitors[name].values[k]:14.6g}" for name in names)
+        values = " ".join(tables.cell(monitors[name].values[k], "14.6g") for name in names)
         lines.append(f"{alpha[k]:12.6g} {values}")
     return lines
 

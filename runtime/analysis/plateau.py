@@ -28,7 +28,7 @@ from runtime.analysis.bisection import largest_where
 from runtime.errors import InputError
 from runtime.readout import readout
 from runtime.states import Array
-from runtime.system import System
+from runtime.system import System, as_system
 
 # Newton steps after the closed root: rounding leaves nothing to do after two.
 _POLISH = 5
@@ -141,7 +141,7 @@ def plateau(
     InputError
         Another argument is not allowed.
     """
-    model = system.model
+    model = as_system(system).model
     rate = states.real_number("eta", eta, least=0.0, strict=True)
     noise = states.real_number("label_noise", label_noise, least=0.0)
     teacher = states.teacher_overlaps(model, T)
@@ -201,7 +201,7 @@ def largest_plateau_eta(system: System, label_noise: float = 0.0, T: ArrayLike |
 
     Raises InputError as `plateau`, and on the sphere, where there is a plateau at any η.
     """
-    model = system.model
+    model = as_system(system).model
     if model.constraint != "free":
         raise InputError("constraint", f"{model.constraint!r}: the plateau exists at any η")
     noise = states.real_number("label_noise", label_noise, least=0.0)

@@ -103,7 +103,7 @@ def gradient_flow(
     Parameters
     ----------
     model
-        Free norms and ``flow="gradient"``; any widths, teacher and readout.
+        Free norms and ``flow="gradient"``; any widths, teacher and readout. Or a System of it.
     Q0, R0
         Overlaps (p, p) and (p, p*) that some weights have together with T; ranks may be deficient.
     T
@@ -119,6 +119,7 @@ def gradient_flow(
     InputError
         An argument is not allowed, or the model is not one of free gradient flow.
     """
+    model = states.as_model(model)
     for option, needed in (("flow", "gradient"), ("constraint", "free")):
         value = getattr(model, option)
         if value != needed:

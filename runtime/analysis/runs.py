@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from derive.model import Model
 from runtime.errors import InputError
+from runtime.files import NETCDF, read_file
 from runtime.states import Array
 
 if TYPE_CHECKING:
@@ -23,17 +23,8 @@ def read_run(path: str | Path, option: str) -> xarray.Dataset:
     """The dataset in a ``.nc`` file; InputError, naming the option, if there is none."""
     import xarray
 
-    path = Path(path)
-    try:
-        # Why asked first: to open a FIFO is to wait for its writer, perhaps for ever.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise OSError("it is not a regular file")
-        return xarray.load_dataset(path)
-    except FileNotFoundError:
-        raise InputError(option, f"{path} does not exist") from None
-    except Exception as error:  # noqa: BLE001 (readers of damaged files raise anything)
-        words = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(option, f"{path} cannot be read: {words}") from None
+    run: xarray.Dataset = read_file(path, option, NETCDF, xarray.load_dataset)
+    return run
 
 
 def model_of_run(run: xarray.Dataset) -> Model:

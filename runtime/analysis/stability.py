@@ -31,7 +31,7 @@ from runtime.errors import InputError
 from runtime.initial import LARGEST_SEED
 from runtime.readout import readout
 from runtime.states import Array
-from runtime.system import System
+from runtime.system import System, as_system
 from runtime.teacher import Teacher
 
 WHERE = ("plateau", "escape", "solution")
@@ -104,6 +104,7 @@ def expected_zero_modes(model: Model, T: ArrayLike | None = None) -> ZeroModes |
     None where they are not known in general: on the sphere, and for p < k = rank T, where there is
     no solution. Raises InputError if T is missing or not allowed.
     """
+    model = states.as_model(model)
     k = Teacher.from_overlaps(states.teacher_overlaps(model, T)).rank
     if model.constraint != "free" or model.p < k:
         return None
@@ -125,6 +126,7 @@ def zero_loss_solution(
     InputError
         p < rank T; or, on the sphere, b tr T ≠ a p, so that no solution has these norms.
     """
+    model = states.as_model(model)
     teacher = Teacher.from_overlaps(states.teacher_overlaps(model, T))
     a, b = readout(model)
     p, k = model.p, teacher.rank
@@ -195,7 +197,7 @@ def solution_spectrum(
     InputError
         An argument is not allowed.
     """
-    model = system.model
+    model = as_system(system).model
     rate = states.real_number("eta", eta, least=0.0, strict=True)
     width = states.real_number("tolerance", tolerance, least=0.0)
     teacher = states.teacher_overlaps(model, T)
@@ -258,7 +260,7 @@ def largest_stable_eta(
         An argument is not allowed, or there is no zero-loss solution.
     """
     one_of("where", where, WHERE)
-    model = system.model
+    model = as_system(system).model
     teacher = states.teacher_overlaps(model, T)
     noise = states.real_number("label_noise", label_noise, least=0.0)
     a, b = readout(model)

@@ -62,6 +62,12 @@ def integrate_sector(
     InputError
         An argument is not allowed; the message names it.
     """
+    if not isinstance(system, SectorSystem):
+        raise InputError(
+            "system", f"is of the type {type(system).__name__}, not a SectorSystem of load_sector"
+        )
+    if not isinstance(start, SectorStart):
+        raise InputError("start", f"is of the type {type(start).__name__}, not a SectorStart")
     model = system.model
     if start.pstar != model.pstar:
         raise InputError("start", f"has p* = {start.pstar}, but the system {model.pstar}")

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from derive.arguments import whole_number
 from derive.sector.document import sector_document
 from derive.sector.manifest import KIND, sector_manifest
 from derive.sector.model import SectorModel
@@ -18,7 +19,8 @@ from derive.sector.proof import SectorProof
 from runtime.compile_cache import with_repair
 from runtime.errors import LoadError
 from runtime.load import GENERATED, exists
-from runtime.system import GeneratedCode
+from runtime.sector.start import LARGEST_P
+from runtime.system import GeneratedCode, losses
 from runtime.verify import Kind, module_of, verified
 
 Array = NDArray[np.float64]
@@ -41,7 +43,8 @@ class SectorSystem(GeneratedCode):
     folder
         Where the generated files are.
     module
-        The generated module: ``rhs``, ``loss``, ``pack``, ``unpack`` and ``pack_parameters``.
+        The generated module: ``rhs``, ``loss``, ``pack``, ``unpack`` and ``pack_parameters``. The
+        first two are raw compiled code, without any check of lengths.
     operations
         Floating-point operations of the right-hand side.
     """
@@ -52,10 +55,10 @@ class SectorSystem(GeneratedCode):
     def _compiled_loss(self) -> Any:
         return with_repair(self._cache, lambda: self.first_call("loss"))
 
-    def loss_of_states(self, states: Array, p: int) -> Array:
+    def loss_of_states(self, states: ArrayLike, p: int) -> Array:
         """ε of packed states (times, 2p* + 1) for p students, NaN where the state is; shape (times,)."""
-        parameters = self.module.pack_parameters(p, 0.0, 0.0)
-        return np.array([self._compiled_loss(y, parameters) for y in np.ascontiguousarray(states)])
+        parameters = self.module.pack_parameters(whole_number("p", p, 1, LARGEST_P), 0.0, 0.0)
+        return losses(self._compiled_loss, states, self.model.state_size, parameters)
 
 
 def load_sector(source: str | Path | SectorModel, generated: str | Path = GENERATED) -> SectorSystem:

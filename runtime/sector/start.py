@@ -33,6 +33,9 @@ class SectorStart:
         Norm of the other p − p* students' directions; 0 if there are none.
     left, right
         The ûₖ and v̂ₖ as columns, (p, directions) and (p*, directions); None stands for unit vectors.
+
+    Raises InputError on wrong shapes; whether weights have these overlaps is checked by
+    `from_singular_values`, `from_overlaps` and `random`, which are the usual ways to make one.
     """
 
     p: int
@@ -42,6 +45,19 @@ class SectorStart:
     q_perp: float
     left: Array | None = None
     right: Array | None = None
+
+    def __post_init__(self) -> None:
+        # Why here too: compiled code relies on these shapes.
+        for name in ("p", "pstar"):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), 1, LARGEST_P))
+        object.__setattr__(self, "q_perp", real_number("q_perp", self.q_perp))
+        shapes: dict[str, tuple[int, ...]] = {"q": (self.directions,), "m": (self.directions,)}
+        if self.left is not None:
+            shapes["left"] = (self.p, self.directions)
+        if self.right is not None:
+            shapes["right"] = (self.pstar, self.directions)
+        for name, shape in shapes.items():
+            object.__setattr__(self, name, real_array(name, getattr(self, name), shape))
 
     @property
     def directions(self) -> int:

@@ -16,7 +16,7 @@ from runtime.initial import LARGEST_SEED
 from runtime.integrate import integrate
 from runtime.sgd.simulation import LARGEST_N, METHODS, Progress, check_room, recorded_steps, simulate
 from runtime.states import Array
-from runtime.system import System
+from runtime.system import System, as_system
 
 if TYPE_CHECKING:
     import xarray
@@ -85,7 +85,7 @@ def compare(
     InputError
         A value is not allowed.
     """
-    model = system.model
+    model = as_system(system).model
     sizes, steps, runs = checked(n, alpha, trajectories, seed)
     q, r = states.overlaps(model, Q0, R0, states.teacher_overlaps(model, T))
     check_room(model, sizes[0], q, r, T)

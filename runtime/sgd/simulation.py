@@ -70,7 +70,7 @@ def simulate(
     Parameters
     ----------
     model
-        Widths, constraint, teacher and readout; its flow must be ``"sgd"``.
+        Widths, constraint, teacher and readout; or a System of it. Its flow must be ``"sgd"``.
     n
         Input dimension N, from rank T to 10⁹ (weights: as memory allows).
     eta, label_noise
@@ -105,6 +105,7 @@ def simulate(
     InputError
         A value is not allowed, or the overlaps do not fit into N dimensions.
     """
+    model = states.as_model(model)
     overlaps = states.teacher_overlaps(model, T)
     teacher = Teacher.from_overlaps(overlaps)
     n = _check_kind(model, method, seed, n, teacher)

@@ -127,6 +127,29 @@ def test_refusals():
         noise_to_signal(derive.Model(4, 2), 3.0)
 
 
+def test_overlaps_that_no_weights_have_are_refused():
+    model = derive.Model(2, 1)
+    Q, R, wrong = np.eye(2), np.full((2, 1), 0.1), np.full((2, 1), 0.9)
+    cases = [
+        ("R0", (Q, wrong, Q, R)),
+        ("Q0", (-Q, R, Q, R)),
+        ("R", (Q, R, Q, wrong)),
+        ("Q", (Q, R, -Q, R)),
+    ]
+    for option, arguments in cases:
+        with pytest.raises(InputError, match="positive semi-definite") as caught:
+            implicit_bias(model, *arguments)
+        assert caught.value.option == option
+        with pytest.raises(InputError, match=r"trajectory 1 .*positive semi-definite") as caught:
+            implicit_bias(model, *(np.stack([x, y]) for x, y in zip((Q, R, Q, R), arguments, strict=True)))
+        assert caught.value.option == option
+    for option, arguments in (("R", (Q, wrong)), ("Q", (-Q, R))):
+        with pytest.raises(InputError, match="positive semi-definite") as caught:
+            closest_solution(model, *arguments)
+        assert caught.value.option == option
+        assert "Q0" not in str(caught.value)
+
+
 # --- what the ODEs find ---------------------------------------------------------------------------
 
 

@@ -58,11 +58,34 @@ def test_several_learning_rates_as_json(call, generated, tmp_path):
     assert (tmp_path / "rates.svg").read_text().startswith("<?xml")
 
 
+def test_errors_that_are_not_known_are_said(call, generated):
+    code, out, _ = call(f"escape --n 1000 --trajectories 20 --eta 0.2,0.4 --generated {generated} --quiet")
+    assert code == 0
+    assert "nan" not in out
+    assert out.count("(error unknown: too few points)") == 4
+
+
+def test_theory_before_the_start_is_not_shown(call, generated):
+    line = f"escape --n 1000,100000 --fraction 0.999 --trajectories 20 --generated {generated}"
+    code, out, _ = call(f"{line} --quiet")
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[1].split()[-1] == "-"
+    assert float(lines[2].split()[-1]) > 0.0
+    assert lines[3].startswith("theory -: the law for large N has this escape before the start")
+
+
+def test_a_single_start_has_no_error(call, generated):
+    out = call(f"escape --n 1000 --trajectories 1 --generated {generated} --quiet")[1]
+    assert out.splitlines()[1].split()[-2] == "-"
+    assert "nan" not in out
+
+
 def test_never_escaping_is_said(call, tmp_path):
     line = "escape --p 1 --pstar 3 --eta 0.05 --n 1000 --trajectories 8 --plot none.pdf"
     code, out, err = call(line)
     assert code == 0
-    assert out.splitlines()[1].split()[:4] == ["0.05", "1000", "0/8", "nan"]
+    assert out.splitlines()[1].split()[:4] == ["0.05", "1000", "0/8", "-"]
     assert len(out.splitlines()) == 4
     assert err.splitlines() == [
         "wrote none.pdf",

@@ -328,6 +328,9 @@ def test_spectra_end_where_the_trajectory_diverged(system):
         ({"R": np.full((4, 2), 2.0)}, "R"),
         ({"T": np.eye(2)}, "T"),
         ({"tolerance": -1.0}, "tolerance"),
+        ({"tolerance": 1.0}, "tolerance"),
+        ({"tolerance": np.nan}, "tolerance"),
+        ({"Q": np.zeros((2, 4, 4)), "R": np.zeros((2, 4, 2))}, "Q"),
         ({"tolerance": "wide"}, "tolerance"),
     ],
 )
@@ -338,6 +341,19 @@ def test_refusals_name_the_argument(change, option):
     assert caught.value.option == option
     assert "Q0" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("tolerance", [1e-6, 1e-3, 0.5, 0.99])
+def test_tolerance_decides_what_is_flat_and_nothing_else(tolerance):
+    model = derive.Model(4, 2)
+    Q, R = runtime.random_overlaps(4, 2, n=100, seed=0)
+    expected = hessian_spectrum(model, Q, R, 100)
+    spectrum = hessian_spectrum(model, Q, R, 100, tolerance=tolerance)
+    np.testing.assert_array_equal(spectrum.eigenvalues, expected.eigenvalues)
+    np.testing.assert_array_equal(spectrum.merged()[0], expected.merged()[0])
+    assert spectrum.blocks == expected.blocks
+    values = np.abs(repeated(expected))
+    assert spectrum.flat == np.sum(values <= tolerance * values.max())
 
 
 def test_large_spans_and_unknown_cases_are_refused():

@@ -549,6 +549,47 @@ def test_ragged_lists(system, start, option, value):
     assert_refused(system, value if option == "Q0" else Q, R, option, "is not", **settings)
 
 
+def frozen(x):
+    x = np.array(x)
+    x.setflags(write=False)
+    return x
+
+
+LAYOUTS = {
+    "Fortran": np.asfortranarray,
+    "moved axis": lambda x: np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0),
+    "backwards": lambda x: np.flip(np.flip(x).copy()),
+    "strided": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "read-only": frozen,
+    "list": np.ndarray.tolist,
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_memory_layouts_do_not_matter(system_of, layout):
+    system, change = system_of(3, 2, teacher="general"), LAYOUTS[layout]
+    Q, R = random_overlaps(3, 2, seed=2, trajectories=3, T=TEACHER)
+    eta, alpha = np.array([0.1, 0.2, 0.3]), np.array([0.0, 1.0])
+    expected = integrate_ensemble(system, Q, R, eta=eta, alpha=alpha, T=TEACHER, **FAST)
+    found = integrate_ensemble(
+        system, change(Q), change(R), eta=change(eta), alpha=change(alpha), T=change(TEACHER), **FAST
+    )
+    xarray.testing.assert_identical(found, expected)
+
+
+def test_broadcast_and_single_precision_starts(system):
+    Q, R = random_overlaps(4, 2, n=1000, seed=1)
+    Q, R = Q.astype(np.float32), R.astype(np.float32)
+    settings = {"eta": 0.4, "alpha": [0.0, 5.0], **FAST}
+    expected = integrate_ensemble(system, np.stack([Q] * 3), np.stack([R] * 3), **settings)
+    found = integrate_ensemble(
+        system, np.broadcast_to(Q, (3, 4, 4)), np.broadcast_to(R, (3, 4, 2)), **settings
+    )
+    xarray.testing.assert_identical(found, expected)
+    double = [np.stack([x.astype(np.float64)] * 3) for x in (Q, R)]
+    xarray.testing.assert_identical(integrate_ensemble(system, *double, **settings), expected)
+
+
 def test_bad_shapes(system, start):
     Q, R = start
     for wrong in (Q[0], Q[None], Q[:0], Q[0, 0], 1.0, "Q", None):

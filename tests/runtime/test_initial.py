@@ -345,7 +345,7 @@ def cannot_be_read(path, words=""):
 
 def test_pickled_arrays_are_not_loaded(tmp_path, overlaps):
     np.savez(tmp_path / "a.npz", Q=np.array([Evil(tmp_path)], dtype=object), R=overlaps[1])
-    assert "allow_pickle" in cannot_be_read(tmp_path / "a.npz")
+    assert "allow_pickle" not in cannot_be_read(tmp_path / "a.npz", "other things than arrays of numbers")
     assert not (tmp_path / "ran").exists()
 
 
@@ -419,7 +419,19 @@ def test_truncated_files_are_refused(tmp_path, system_of, overlaps, suffix, kept
 def test_files_of_another_kind_are_refused(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     path.write_text("Q = 1\n" * 100)
-    cannot_be_read(path, "cannot be read")
+    kind = "a netCDF" if suffix == ".nc" else "an .npz"
+    assert cannot_be_read(path) == f"file: {path} cannot be read: it is not {kind} file"
+
+
+@pytest.mark.parametrize("suffix", [".NPZ", ".NC"])
+def test_capitals_in_the_suffix_do_not_matter(tmp_path, system_of, overlaps, suffix):
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".NPZ":
+        with path.open("wb") as file:
+            np.savez(file, Q=overlaps[0], R=overlaps[1])
+    else:
+        runtime.save_netcdf(runtime.integrate(system_of(3, 2), *overlaps, eta=0.3, alpha=[0.0]), path)
+    np.testing.assert_allclose(overlaps_from_file(path)[0], overlaps[0], rtol=1e-15)
 
 
 def test_npy_under_the_name_of_an_npz_is_refused(tmp_path):

@@ -197,6 +197,42 @@ def test_matrices_too_large_to_rebuild_are_refused(sector):
     refused("p", "too large for matrices", sector_overlaps, run)
 
 
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("q", {"q": np.ones(3)}),
+        ("m", {"m": np.zeros(1)}),
+        ("left", {"left": np.ones((2, 4))}),
+        ("right", {"right": np.ones((3, 2))}),
+        ("q_perp", {"q_perp": np.ones(2)}),
+        ("p", {"p": 2.5}),
+    ],
+)
+def test_starts_of_wrong_shapes_are_refused(option, values):
+    right = {"p": 4, "pstar": 2, "q": [1, 1], "m": np.zeros(2, dtype=np.float32), "q_perp": 1}
+    assert SectorStart(**right).q.dtype == SectorStart(**right).m.dtype == np.float64
+    with pytest.raises(InputError) as caught:
+        SectorStart(**right | values)
+    assert caught.value.option == option
+
+
+def test_wrong_sector_states_are_refused(sector):
+    for option, states, p in (
+        ("states", np.zeros((3, 4)), 4),
+        ("states", np.zeros(5), 4),
+        ("states", "text", 4),
+        ("p", np.zeros((3, 5)), 0),
+        ("p", np.zeros((3, 5)), 2.5),
+    ):
+        with pytest.raises(InputError) as caught:
+            sector.loss_of_states(states, p)
+        assert caught.value.option == option
+    states = np.arange(10.0).reshape(2, 5)
+    expected = sector.loss_of_states(states, 4)
+    for same in (states.tolist(), np.asfortranarray(states), states.astype(np.float32)):
+        np.testing.assert_array_equal(sector.loss_of_states(same, 4), expected)
+
+
 # --- loading -------------------------------------------------------------------------------
 
 

@@ -210,3 +210,17 @@ def test_student_of_norm_zero_is_refused_on_the_sphere_only():
     overlaps(MODEL, Q, R, ORTHONORMAL)
     sphere = Model(2, 1, constraint="sphere")
     assert "norm zero" in refused("Q0", overlaps, sphere, Q, R, ORTHONORMAL)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [np.asfortranarray, lambda x: x[::-1, ::-1], lambda x: np.broadcast_to(x[0], (3, 2)), np.float32],
+)
+def test_arrays_are_in_c_order_and_new(change):
+    given = change(np.arange(6.0).reshape(3, 2))
+    array = real_array("Q", given, (3, 2))
+    assert array.flags.c_contiguous
+    assert array.flags.writeable
+    assert array.dtype == np.float64
+    assert not np.shares_memory(array, given)
+    np.testing.assert_array_equal(array, given)

@@ -8,6 +8,7 @@ import closed_form_numpy as oracle
 import numpy as np
 import pytest
 
+import runtime
 from runtime import InputError
 
 # Small widths of every kind: p > p*, p = p*, p < p*, one student, one teacher.
@@ -159,8 +160,81 @@ def test_wrong_overlaps_are_named(system, option, Q, R):
 
 
 def test_jacobian_takes_one_state(system):
-    with pytest.raises(ValueError, match="one state"):
+    with pytest.raises(InputError, match="one state"):
         system.jacobian(np.zeros((2, 4, 4)), np.zeros((2, 4, 2)), ETA)
+
+
+def packed_calls(system):
+    """Every method that takes packed vectors, as a function of a vector, by the vector's name."""
+    y, parameters = np.zeros(system.model.state_size), np.ones(len(system.model.parameters))
+    return [
+        ("y", lambda v: system.jacobian_of_state(v, parameters)),
+        ("parameters", lambda v: system.jacobian_of_state(y, v)),
+        ("y", lambda v: system.tangent(v, parameters, y)),
+        ("parameters", lambda v: system.tangent(y, v, y)),
+        ("direction", lambda v: system.tangent(y, parameters, v)),
+        ("y", system.unpack),
+        ("states", system.loss_of_states),
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros(3),
+        np.zeros(17),
+        np.zeros(19),
+        np.zeros(0),
+        np.zeros((3, 17)),
+        np.zeros((1, 1, 18, 1)),
+        1.0,
+        [1.0, [2.0]],
+        "state",
+        None,
+        np.full(18, 1j),
+        ["1"] * 18,
+    ],
+    ids=str,
+)
+def test_wrong_packed_vectors_are_named(system, wrong):
+    for option, function in packed_calls(system):
+        with pytest.raises(InputError) as caught:
+            function(wrong)
+        assert caught.value.option == option
+
+
+def test_parameters_of_another_system_are_refused(system, system_of):
+    general = system_of(4, 2, teacher="general")
+    y = np.zeros(18)
+    with pytest.raises(InputError, match=r"parameters: has the shape \(2,\), not \(5,\)"):
+        general.jacobian_of_state(y, system.parameters(ETA))
+    with pytest.raises(InputError, match="parameters: has the shape"):
+        system.tangent(y, general.parameters(ETA, T=np.eye(2)), y)
+
+
+@pytest.mark.parametrize(
+    "change", [list, strided, read_only, np.float32, lambda y: y[::-1].copy()[::-1], np.asfortranarray]
+)
+def test_layout_of_packed_vectors_does_not_matter(system, change):
+    y = np.arange(18.0) / 16.0
+    parameters = np.array([0.25, 0.5])
+    other, others = change(y), change(parameters)
+    expected = system.jacobian_of_state(y, parameters)
+    np.testing.assert_array_equal(system.jacobian_of_state(other, others), expected)
+    along = system.tangent(y, parameters, y)
+    np.testing.assert_array_equal(system.tangent(other, others, other), along)
+    np.testing.assert_allclose(along, expected @ y, rtol=1e-12, atol=1e-12)
+    for one, two in zip(system.unpack(other), system.unpack(y), strict=True):
+        np.testing.assert_array_equal(one, two)
+    stack = np.array([y, 2.0 * y, -y])
+    np.testing.assert_array_equal(
+        system.loss_of_states(change(stack)), [system.loss(*system.unpack(row)) for row in stack]
+    )
+
+
+def test_packed_states_are_rows_in_memory(system):
+    Q, R = np.broadcast_to(np.eye(4), (3, 4, 4)), np.zeros((4, 2, 3)).transpose(2, 0, 1)
+    assert system.pack(Q, R).flags.c_contiguous
 
 
 def test_teacher_overlaps_are_asked_for_and_refused(system, system_of):
@@ -189,3 +263,67 @@ def test_parameters_are_in_the_order_of_the_model(system_of):
 
 def test_repr_names_model_and_folder(system):
     assert repr(system) == f"<System p4_pstar2 from {system.folder}>"
+
+
+# --- a model where a system is needed, and the other way round ---------------------------------
+
+
+def of_systems():
+    """Every public function of a system, as a function of that."""
+    Q, R = np.eye(4), np.zeros((4, 2))
+    return {
+        "integrate": lambda given: runtime.integrate(given, Q, R, eta=ETA),
+        "integrate_ensemble": lambda given: runtime.integrate_ensemble(given, Q[None], R[None], eta=ETA),
+        "ensemble_statistics": lambda given: runtime.ensemble_statistics(
+            given, runtime.OverlapSampler(4, 2), 2, eta=ETA
+        ),
+        "compare": lambda given: runtime.compare(given, Q, R),
+        "plateau": lambda given: runtime.plateau(given, ETA),
+        "escape_times": lambda given: runtime.escape_times(given),
+        "largest_stable_eta": lambda given: runtime.largest_stable_eta(given),
+        "solution_spectrum": lambda given: runtime.solution_spectrum(given, Q, R, ETA),
+    }
+
+
+def test_model_in_place_of_a_system_is_refused(system):
+    for name, function in of_systems().items():
+        with pytest.raises(InputError, match=r"^system: is a Model: load it with runtime\.load") as caught:
+            function(system.model)
+        assert caught.value.option == "system", name
+        for wrong in (None, "p4_pstar2", 3):
+            with pytest.raises(InputError, match="not a System"):
+                function(wrong)
+
+
+def of_models():
+    """Every public function of a model, as a function of that."""
+    Q, R = np.eye(4), np.full((4, 2), 0.1)
+    return {
+        "simulate": lambda given: runtime.simulate(given, n=20, alpha=[0.0, 1.0], trajectories=2),
+        "hessian_spectrum": lambda given: runtime.hessian_spectrum(given, Q, R, 10).eigenvalues,
+        "closest_solution": lambda given: runtime.closest_solution(given, Q, R).R,
+        "implicit_bias": lambda given: runtime.implicit_bias(given, Q, R, Q, R).closest,
+        "saad_solla": runtime.saad_solla,
+        "readout_free": runtime.readout_free,
+        "rescaled_time": runtime.rescaled_time,
+    }
+
+
+def test_system_stands_for_its_model(system):
+    for name, function in of_models().items():
+        expected, found = function(system.model), function(system)
+        if name == "simulate":
+            assert found.identical(expected)
+        else:
+            np.testing.assert_array_equal(found, expected)
+        with pytest.raises(InputError, match=r"^model: is of the type int, not a Model"):
+            function(3)
+
+
+def test_gradient_flow_takes_a_system_of_it(system_of):
+    system = system_of(3, 2, flow="gradient")
+    Q, R = np.eye(3), np.full((3, 2), 0.1)
+    found, expected = (
+        runtime.gradient_flow(given, Q, R, eta=ETA, alpha=[1.0]) for given in (system, system.model)
+    )
+    np.testing.assert_array_equal(found.Q, expected.Q)

@@ -12,6 +12,7 @@ from typing import Any
 from derive.version import VERSION
 from runtime.results import replacing
 from runtime.system import System
+from runtime.tables import cell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +85,9 @@ def table(claims: Sequence[Claim]) -> str:
     """For people: a line a claim."""
     lines = [f"{'':6} {'prediction':>12} {'measured':>12} {'error':>9} {'allowed':>9}  claim"]
     for claim in claims:
-        error = "" if claim.uncertainty is None else f"{claim.uncertainty:9.1e}"
+        error = "" if claim.uncertainty is None else cell(claim.uncertainty, "9.1e")
         lines.append(
-            f"{'holds' if claim.holds else 'FAILS':6} {claim.prediction:12.6g} {claim.measured:12.6g}"
-            f" {error:>9} {claim.allowed:9.1e}  {claim.claim}"
+            f"{'holds' if claim.holds else 'FAILS':6} {cell(claim.prediction, '12.6g')}"
+            f" {cell(claim.measured, '12.6g')} {error:>9} {claim.allowed:9.1e}  {claim.claim}"
         )
     return "\n".join(lines)
