@@ -105,6 +105,12 @@ def test_matrix_form_of_the_loss():
     )
 
 
+def test_one_teacher_has_no_factor_of_one():
+    text = latex(Model(2, 1))
+    assert r"a\operatorname{tr} Q - b \\" in text
+    assert r"RR^\top + b^2 \\" in text
+
+
 def test_component_form_of_a_small_model():
     text = latex(Model(2, 1), "components")
     assert text.startswith(COMPONENT_FORM)

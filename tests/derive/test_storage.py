@@ -141,6 +141,12 @@ def test_parent_that_is_a_file_is_refused(tmp_path):
     assert contents(tmp_path) == {"generated": "a file\n"}
 
 
+def test_a_name_too_long_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"^generated: .* cannot be (used|written): "):
+        write_files(tmp_path / ("x" * 300), FILES)
+    assert contents(tmp_path) == {}
+
+
 @pytest.mark.parametrize("call", [1, 2, 3])
 def test_failure_while_writing_a_new_folder_leaves_nothing(tmp_path, monkeypatch, call):
     fail_at(monkeypatch, "fsync", call)
