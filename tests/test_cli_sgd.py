@@ -382,6 +382,16 @@ def test_overlaps_that_need_more_dimensions(call, tmp_path):
     refused(call("compare --n 2,4 --alpha 0,5"), "--n", tmp_path, ["start.npz"])
 
 
+@pytest.mark.parametrize(
+    ("line", "n"), [("simulate --n 100 --trajectories 4", 100), ("compare --n 50,100", 50)]
+)
+def test_times_on_the_same_step_are_refused(call, tmp_path, line, n):
+    result = call(f"{line} --alpha 0,0.001,5")
+    refused(result, "--alpha", tmp_path)
+    step = f"a step is 1/n = {1 / n:g}"
+    assert result[2] == f"cli: --alpha: 0 and 0.001 are the same whole step at n = {n}: {step}\n"
+
+
 @pytest.mark.parametrize("command", ["simulate", "compare"])
 @pytest.mark.parametrize("option", ["--q0 1", "--teacher-correlation 0"])
 def test_given_overlaps_need_no_other_start(call, tmp_path, command, option):

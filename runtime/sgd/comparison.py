@@ -63,7 +63,7 @@ def compare(
         Two or more input dimensions, ascending.
     alpha
         End of 200 even times, or the times; rounded to steps at the smallest N, whose multiples
-        the others should be.
+        the others should be. Even times on the same step are recorded once, given ones are refused.
     trajectories
         Runs at each N, at least 16.
     weights
@@ -146,7 +146,7 @@ def checked(
         raise InputError("n", "needs two or more ascending dimensions, such as 1000,2000,4000")
     runs = whole_number("trajectories", trajectories, FEWEST_RUNS, 2**40)
     whole_number("seed", seed, 0, LARGEST_SEED)
-    steps = recorded_steps(states.output_times(alpha), sizes[0])
+    steps = recorded_steps(alpha, sizes[0])
     times = steps / sizes[0]
     for size in sizes:
         if not np.array_equal(recorded_steps(times, size) / size, times):

@@ -76,7 +76,8 @@ def simulate(
     eta, label_noise
         Learning rate η and variance Δ of the label noise: a number, or one a run.
     alpha
-        End of 200 even times from 0, or the times; each is rounded to a whole step.
+        End of 200 even times from 0, or the times; each is rounded to a whole step. Even times on the
+        same step are recorded once, given ones are refused.
     method
         ``"chain"``: the Markov chain of the overlaps, equal in law at any N and independent of N
         in cost. ``"weights"``: N-dimensional weights. A chain with N < p + rank T is run as
@@ -113,7 +114,7 @@ def simulate(
     count = len(Q)
     rates = np.broadcast_to(per_trajectory("eta", eta, count, 0.0, strict=True), count)
     noises = np.broadcast_to(per_trajectory("label_noise", label_noise, count, 0.0, strict=False), count)
-    steps = recorded_steps(states.output_times(alpha), n)
+    steps = recorded_steps(alpha, n)
     workers = thread_count(threads)
     used = _method(model, method, n, teacher, min(workers, count))
     A = teacher.along(R)
@@ -147,7 +148,7 @@ def check(
     count = whole_number("trajectories", trajectories, 1, LARGEST_RUNS)
     states.real_number("eta", eta, least=0.0, strict=True)
     states.real_number("label_noise", label_noise, least=0.0)
-    recorded_steps(states.output_times(alpha), n)
+    recorded_steps(alpha, n)
     _method(model, method, n, teacher, min(thread_count(threads), count))
 
 
@@ -175,16 +176,26 @@ def _method(model: Model, method: str, n: int, teacher: Teacher, together: int) 
     return used
 
 
-def recorded_steps(times: Array, n: int) -> np.ndarray:
-    """Whole steps nearest to the times α, each once.
+def recorded_steps(alpha: ArrayLike, n: int) -> np.ndarray:
+    """Whole steps nearest to the times of `states.output_times`, ascending.
 
-    Raises InputError if they are beyond what an integer holds, or all at the start.
+    Of the even times up to a single end those that fall on the same step are recorded once. Raises
+    InputError if given times do so, if they are beyond what an integer holds, or all at the start.
     """
+    times = states.output_times(alpha)
     if times[-1] * n > 2.0**62:
         raise InputError("alpha", f"{times[-1]:g} is too long: at n = {n} more than 2⁶² steps")
-    steps = np.unique(np.rint(times * n).astype(np.int64))
-    if steps[-1] == 0:
+    nearest = np.rint(times * n).astype(np.int64)
+    if nearest[-1] == 0:
         raise InputError("alpha", f"{times[-1]:g} is less than half a step: a step is 1/n = {1 / n:g}")
+    steps = np.unique(nearest)
+    if steps.size < times.size and states.dimensions("alpha", alpha) > 0:
+        k = int(np.flatnonzero(np.diff(nearest) == 0)[0])
+        raise InputError(
+            "alpha",
+            f"{times[k]:.12g} and {times[k + 1]:.12g} are the same whole step at n = {n}: a step is"
+            f" 1/n = {1 / n:g}",
+        )
     return steps
 
 

@@ -199,8 +199,16 @@ def test_times_need_not_begin_at_zero(system_of):
 
 
 def test_times_are_rounded_to_steps_at_the_smallest_n(system_of):
-    result = compare(system_of(2, 1), Q0, R0, **{**QUICK, "n": (10, 30), "alpha": [0.12, 0.97, 1.0]})
+    result = compare(system_of(2, 1), Q0, R0, **{**QUICK, "n": (10, 30), "alpha": [0.12, 0.97]})
     np.testing.assert_array_equal(result["alpha"], [0.1, 1.0])
+
+
+def test_given_times_on_the_same_step_are_refused(system_of):
+    with pytest.raises(InputError, match=r"^alpha: 0\.97 and 1 are the same whole step at n = 10"):
+        compare(system_of(2, 1), Q0, R0, **{**QUICK, "n": (10, 30), "alpha": [0.12, 0.97, 1.0]})
+    # Even times up to an end are recorded once.
+    result = compare(system_of(2, 1), Q0, R0, **{**QUICK, "n": (10, 30), "alpha": 1.0})
+    np.testing.assert_array_equal(result["alpha"], np.arange(11) / 10)
 
 
 def test_progress_reaches_its_total(system_of):

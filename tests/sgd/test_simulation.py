@@ -85,15 +85,30 @@ def test_first_and_last_record(method):
 
 @pytest.mark.parametrize("n", [7, 60, 1000, 12345])
 def test_times_are_those_of_whole_steps(n):
-    asked = np.array([0.0, 0.001, 0.0101, 0.3, 1 / 3, 0.7, 1.0])
+    asked = np.array([0.0, 0.101, 0.3, 0.5, 0.7, 1.0])
     runs = simulate(Model(1, 1), n=n, eta=0.01, alpha=asked, trajectories=1)
-    steps = np.unique(np.rint(asked * n))
+    steps = np.rint(asked * n)
     np.testing.assert_array_equal(runs["alpha"], steps / n)
     assert runs["alpha"].values[[0, -1]].tolist() == [0.0, 1.0]
     # One more step is another record.
     one = simulate(Model(1, 1), n=n, eta=0.01, alpha=[0.0, 1 / n, 2 / n], trajectories=1)
     np.testing.assert_array_equal(one["alpha"], [0.0, 1 / n, 2 / n])
     assert np.unique(one["Q"]).size == 3
+
+
+@pytest.mark.parametrize(
+    ("alpha", "pair"),
+    [
+        ([0.0, 0.001, 0.002, 5.0], "0 and 0.001"),
+        ([0.0, 1.0, 1.004, 5.0], "1 and 1.004"),
+        (np.linspace(0.0, 1.0, 150), "0.00671140939597 and 0.0134228187919"),
+    ],
+)
+def test_given_times_on_the_same_step_are_refused(alpha, pair):
+    """No time that was asked for is left out without a word."""
+    with pytest.raises(InputError, match=rf"^alpha: {pair} are the same whole step at n = 100:") as caught:
+        simulate(MODEL, n=100, eta=0.1, alpha=alpha, trajectories=4)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_number_is_the_end_of_two_hundred_times():
@@ -311,7 +326,7 @@ def test_the_chain_s_least_dimension_is_that_of_the_teacher_s_rank():
     assert short(model, n=3, T=np.ones((3, 3)), **start).attrs["method"] == "chain"
     assert short(model, n=2, T=np.zeros((3, 3)), **start).attrs["method"] == "chain"
     one = {**start, "Q0": np.ones((2, 2)), "R0": np.ones((2, 3))}
-    runs = short(model, n=1, T=np.ones((3, 3)), **one)
+    runs = short(model, n=1, T=np.ones((3, 3)), alpha=[0.0, 1.0], **one)
     assert runs.attrs["method"] == "weights"
     assert (runs["status"] == "ok").all()
 
