@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from runtime.errors import InputError
 
 Value = int | float | str
@@ -35,8 +37,10 @@ def parse_axis(
 ) -> Value | tuple[Value, ...]:
     """A fixed value, or the values of an axis as a tuple; `kind` is int, float or str.
 
-    `given` is text, a number, or a list of either, as a TOML file has them. Raises InputError.
+    `given` is text, a number, or a list of either, as a TOML file has them, or an array of NumPy.
+    Raises InputError.
     """
+    given = python_value(given)
     if isinstance(given, (list, tuple)):
         if not given:
             raise InputError(option, "has no values")
@@ -46,6 +50,13 @@ def parse_axis(
     if isinstance(given, str) and ("," in given or ":" in given):
         return _distinct(option, values)
     return values[0]
+
+
+def python_value(given: Any) -> Any:
+    """Arrays and numbers of NumPy, also inside a list, as lists and numbers of Python."""
+    if isinstance(given, (list, tuple)):
+        return [python_value(item) for item in given]
+    return given.tolist() if isinstance(given, (np.ndarray, np.generic)) else given
 
 
 def _parts(option: str, given: Any, kind: type, choices: Sequence[str]) -> list[Value]:

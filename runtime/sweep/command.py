@@ -44,7 +44,7 @@ def run_sweep(
     job
         ``"ode"``, ``"ensemble"``, ``"chain"`` or ``"escape"``.
     parameters
-        By name, as for the single command: a value, or a list or text ("0:9", "0.1:0.5:5") to vary.
+        By name, as for the single command: a value, or a list, array or text ("0:9", "0.1:0.5:5") to vary.
         None (and no job) goes on with what is in the folder.
     zip
         Groups of parameters that vary together instead of in a product.

@@ -13,7 +13,7 @@ from typing import Any
 from runtime.errors import InputError
 from runtime.states import output_times
 from runtime.sweep import jobs
-from runtime.sweep.axes import MAX_TASKS, Value, parse_axis
+from runtime.sweep.axes import MAX_TASKS, Value, parse_axis, python_value
 from runtime.sweep.jobs import Job, Parameter
 from runtime.sweep.program import PROGRAM
 
@@ -73,7 +73,7 @@ class Plan:
 
     @classmethod
     def of(cls, job: Any, given: Mapping[str, Any], together: Sequence[Sequence[str]] = ()) -> Plan:
-        """The plan of `given` parameters, as text, numbers or lists; the others have their defaults.
+        """The plan of `given` parameters, as text, numbers, lists or arrays; the others have defaults.
 
         `together` are groups of axes that vary together. Nothing is allocated for the tasks; raises
         InputError if a value cannot be read or there are more than MAX_TASKS tasks.
@@ -236,7 +236,8 @@ def _value(parameter: Parameter, given: Any) -> Any:
 
 
 def _times(name: str, given: Any) -> float | list[float]:
-    """A number or ascending times, from text, a number or a list."""
+    """A number or ascending times, from text, a number, a list or an array."""
+    given = python_value(given)
     items = given.split(",") if isinstance(given, str) else given
     if not isinstance(items, (list, tuple)):
         items = [items]

@@ -297,3 +297,14 @@ def test_refuses_a_plateau_that_attracts(system):
         escape_times(system(7, 3), n=[1000], eta=2.75)
     with pytest.raises(InputError, match=r"^eta: 0\.5: .* students align|^eta: 0\.5: there is no escape"):
         escape_times(system(2, 1, constraint="sphere"), n=[1000], eta=0.5)
+
+
+def test_a_single_n_is_a_list_of_one(system):
+    one_system = system(4, 2)
+    settings = {"trajectories": 2, "eta": 0.4}
+    one = escape_times(one_system, n=1000, **settings)
+    assert one.identical(escape_times(one_system, n=[1000], **settings))
+    for wrong in (None, 2.5, "many", 1):
+        with pytest.raises(InputError, match=r"^n: ") as caught:
+            escape_times(one_system, n=wrong, **settings)
+        assert caught.value.option == "n"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +35,14 @@ from runtime.sweep.axes import MAX_TASKS, parse_axis
         ([4], int, (4,)),
         (["0:2", 9], int, (0, 1, 2, 9)),
         (["free"], str, ("free",)),
+        (np.array([0.1, 0.2]), float, (0.1, 0.2)),
+        (np.arange(3), float, (0.0, 1.0, 2.0)),
+        (np.arange(2, dtype=np.uint8), int, (0, 1)),
+        ([np.int64(3), 4], int, (3, 4)),
+        (np.float64(0.25), float, 0.25),
+        (np.array(4), int, 4),
+        (np.float32(0.5), float, 0.5),
+        (np.array(["free", "sphere"]), str, ("free", "sphere")),
     ],
 )
 def test_values(text, kind, values):
@@ -46,6 +55,12 @@ def test_values(text, kind, values):
     ("given", "kind", "word"),
     [
         ("", int, "not an integer"),
+        (np.array([0.5]), int, "not an integer"),
+        (np.array([True]), int, "not an integer"),
+        (np.zeros((2, 2)), float, "not a finite number"),
+        (np.array([]), float, "no values"),
+        (np.array([np.nan]), float, "not a finite number"),
+        (np.array([1j]), float, "not a finite number"),
         ("1.5", int, "not an integer"),
         ("１６", int, "not an integer"),
         ("1_6", int, "not an integer"),

@@ -6,6 +6,7 @@ import json
 import re
 import tracemalloc
 
+import numpy as np
 import pytest
 
 from runtime import InputError
@@ -163,3 +164,10 @@ def test_differences_are_named():
     assert plan.difference(Plan.of("ode", {**GIVEN, "eta": "0.1,0.2"})) == ("eta", "0.1,0.2")
     assert plan.difference(Plan.of("ode", {**GIVEN, "seed": "0:9"})) == ("seed", "0,1,2,3,…")
     assert plan.difference(Plan.of("ode", {**GIVEN, "pstar": "2,3"})) == ("pstar", "2,3")
+
+
+def test_arrays_are_what_lists_are():
+    lists = {"eta": [0.1, 0.2], "n": [100, 1000], "alpha": [0.0, 5.0], "p": 3}
+    arrays = {name: np.array(value) for name, value in lists.items()}
+    assert Plan.of("ode", arrays) == Plan.of("ode", lists)
+    assert Plan.of("ode", {"alpha": np.float64(5.0)}) == Plan.of("ode", {"alpha": 5.0})
