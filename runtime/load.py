@@ -38,7 +38,8 @@ def load(source: str | Path | Model, generated: str | Path = GENERATED) -> Syste
         The folder is missing, incomplete, edited, of another version, a symbolic link or
         writable by everyone; the message says how to regenerate it.
     InputError
-        `generated` cannot be the name of a folder, or cannot be read or written.
+        `generated` cannot be the name of a folder, or cannot be read or written; or `source` is
+        neither a model nor a path.
     OSError
         A model or the cache could not be written.
     """
@@ -50,6 +51,10 @@ def load(source: str | Path | Model, generated: str | Path = GENERATED) -> Syste
         if system.model != source:
             raise LoadError(f"{folder} holds {system.model.name}; {SYSTEM.remedy(source)}")
         return system
+    if not isinstance(source, (str, Path)):
+        raise InputError(
+            "source", f"is of the type {type(source).__name__}, not a Model or a folder's path"
+        )
     return _load_folder(Path(source))
 
 

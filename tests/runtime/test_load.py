@@ -434,3 +434,9 @@ def test_the_same_text_is_imported_once(folder, pristine):
     Q, R = np.eye(2), np.full((2, 1), 0.1)
     for one, other in zip(load(folder).rhs(Q, R, 0.1), load(pristine).rhs(Q, R, 0.1), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("source", [None, 3, object()])
+def test_what_is_neither_a_model_nor_a_path_is_refused(source):
+    with pytest.raises(runtime.InputError, match="source: is of the type"):
+        load(source)
