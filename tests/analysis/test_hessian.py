@@ -302,7 +302,7 @@ def test_spectra_along_a_run_of_sgd_in_few_dimensions():
     spectra = spectra_along(runs.isel(trajectory=0), 5)
     assert spectra["inside"].shape == (2, 4 * 5)
     assert spectra["outside_multiplicity"].item() == 0
-    with pytest.raises(InputError, match="too small"):
+    with pytest.raises(InputError, match="n: 4 is less than 5:"):
         spectra_along(runs.isel(trajectory=0), 4)
 
 
