@@ -3,6 +3,7 @@ r"""The printed equations: exact text, numbers read back from the text, and pdfl
 import re
 import shutil
 import subprocess
+from fractions import Fraction
 
 import latex_values
 import numpy as np
@@ -12,7 +13,7 @@ from closed_form import drift, jacobian, loss, magnitude, random_point, readouts
 from derive import InputError, Model, latex_for_any_widths, overlap_odes
 from derive.emit.document import odes_document
 from derive.emit.latex_components import COMPONENT_LIMIT
-from derive.emit.latex_text import symbol
+from derive.emit.latex_text import ReadoutSums, join, product_text, symbol
 from derive.odes import latex
 
 MATRIX_FORM = r"""\[
@@ -103,6 +104,41 @@ def test_matrix_form_of_the_loss():
         " - 2ab\\operatorname{tr} RR^\\top + p^*b^2 \\\\\n"
         "  \\varepsilon &= \\frac{1}{2}s^2 + t\n\\end{align*}\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "text"),
+    [
+        (r"\kappa", "X", r"\kappa X"),
+        (r"\kappa", r"\varepsilon", r"\kappa\varepsilon"),
+        (r"\kappa", "[X]", r"\kappa[X]"),
+        (r"\kappa^2", "X", r"\kappa^2X"),
+        (r"\delta s", "R", r"\delta s\,R"),
+    ],
+)
+def test_commands_swallow_no_letters(left, right, text):
+    assert product_text(left, right) == text
+
+
+def test_terms_of_a_sum():
+    terms = [(Fraction(-1), "x"), (Fraction(0), "y"), (Fraction(3, 2), ""), (Fraction(-2), "z")]
+    assert join(terms) == r"-x + \frac{3}{2} - 2z"
+
+
+@pytest.mark.parametrize(
+    ("p", "pstar", "teachers"),
+    [
+        (3, 2, r"\frac{1}{\sqrt{2}}"),
+        (3, 4, r"\frac{1}{2}"),
+        (3, 1, ""),
+        (3, 32, r"\frac{1}{\sqrt{32}}"),
+    ],
+)
+def test_readouts_with_roots_as_numbers(p, pstar, teachers):
+    sums = ReadoutSums(Model(p, pstar, readout="sqrt"))
+    assert sums.sum([(Fraction(1), ("b", "R"))], {"R": "R"}) == f"{teachers}R"
+    half = sums.sum([(Fraction(-1, 2), ("a", "R"))], {"R": "R"})
+    assert half == r"-\frac{1}{2\sqrt{3}}R"
 
 
 def test_one_teacher_has_no_factor_of_one():
