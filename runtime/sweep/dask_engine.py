@@ -34,6 +34,7 @@ _AHEAD = 2
 _LOSSES = 10
 _LOGGERS = ("distributed", "tornado", "asyncio")
 _GONE = "the Dask scheduler is gone"
+_KILLED = "killed its worker again and again"
 
 
 def outcomes(
@@ -57,7 +58,10 @@ def outcomes(
             running[future] = task
             future.add_done_callback(finished.put)
 
-        exhausted = False
+        # Why suspects: Dask blames every task that waits at a worker that dies. Those are tried again
+        # one by one, when nothing else runs.
+        suspects: list[Task] = []
+        exhausted = alone = False
         room, asked = 0, -_ASK_SECONDS
         try:
             while not stop.requested:
@@ -71,7 +75,10 @@ def outcomes(
                         break
                     submit(task)
                 if not running:
-                    break
+                    if not suspects:
+                        break
+                    alone = True
+                    submit(suspects.pop())
                 try:
                     future = finished.get(timeout=_POLL_SECONDS)
                 except queue.Empty:
@@ -87,6 +94,9 @@ def outcomes(
                         submit(task)
                         continue
                     outcome = Outcome(task.number, f"was lost with its worker {_LOSSES} times")
+                if outcome.error == _KILLED and not alone:
+                    suspects.append(task)
+                    continue
                 yield outcome
         except SweepError:
             raise
@@ -115,7 +125,7 @@ def _outcome(future: Any, number: int) -> Outcome | None:
         raise SweepError(_GONE)
     error = future.exception()
     if isinstance(error, KilledWorker):
-        return Outcome(number, "killed its worker again and again")
+        return Outcome(number, _KILLED)
     # Why fatal: run_task raises nothing; the worker cannot even call it.
     return Outcome(number, f"Dask: {type(error).__name__}: {' '.join(str(error).split())}", fatal=True)
 

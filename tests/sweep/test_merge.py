@@ -81,13 +81,22 @@ def test_times_that_differ_with_n_become_a_variable(sweep, opened):
     assert runs["Q"].attrs["long_name"] == "student-student overlap"
 
 
-def test_times_that_fall_together_leave_gaps(sweep, opened):
-    sweep({"p": 2, "pstar": 1, "n": "4,50", "alpha": [0.0, 0.98, 1.0], "trajectories": 3}, job="chain")
+def test_fewer_steps_than_times_leave_gaps(sweep, opened):
+    sweep({"p": 2, "pstar": 1, "n": "4,50", "alpha": 1.0, "trajectories": 3}, job="chain")
     runs = opened()
     assert runs["alpha"].dims == ("n", "alpha_index")
-    assert np.isnan(runs["alpha"].sel(n=4).values[2])
-    assert np.isnan(runs["runs"].sel(n=4).values[2])
-    assert runs["runs"].sel(n=50).values.tolist() == [3, 3, 3]
+    small, large = runs.sel(n=4), runs.sel(n=50)
+    assert small["alpha"].values[:5].tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert np.isnan(small["alpha"].values[5:]).all()
+    assert np.isnan(small["runs"].values[5:]).all()
+    np.testing.assert_allclose(large["alpha"], np.arange(51) / 50, rtol=1e-15)
+    assert (large["runs"] == 3).all()
+
+
+def test_given_times_that_fall_together_are_refused_before_anything_is_written(sweep, tmp_path):
+    with pytest.raises(InputError, match=r"^alpha: 0.98 and 1 are the same whole step at n = 4"):
+        sweep({"p": 2, "pstar": 1, "n": "4,50", "alpha": [0.0, 0.98, 1.0], "trajectories": 3}, job="chain")
+    assert not [path for path in tmp_path.iterdir() if path.name != "generated"]
 
 
 def test_methods_that_were_used_instead_are_kept(sweep, opened):
