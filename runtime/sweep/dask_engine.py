@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ _CONNECT_SECONDS = 10.0
 _CLOSE_SECONDS = 5.0
 # How often the number of workers is asked for.
 _ASK_SECONDS = 2.0
+# A worker of ours that has been gone for so long is replaced; Dask forgets it after 15 s.
+_REPLACE_SECONDS = 20.0
 # Tasks that are submitted beyond those that run: the scheduler need not hold all.
 _AHEAD = 2
 # Times that the word of a task may get lost before it counts as failed.
@@ -62,12 +65,19 @@ def outcomes(
         # one by one, when nothing else runs.
         suspects: list[Task] = []
         exhausted = alone = False
-        room, asked = 0, -_ASK_SECONDS
+        room, asked, complete = 0, -_ASK_SECONDS, time.monotonic()
         try:
             while not stop.requested:
                 if time.monotonic() - asked >= _ASK_SECONDS:
                     # Why again: workers come and go.
-                    room, asked = _AHEAD * max(sum(client.nthreads().values()), 1), time.monotonic()
+                    there, asked = client.nthreads(), time.monotonic()
+                    room = _AHEAD * max(sum(there.values()), 1)
+                    if client.cluster is None or len(there) >= workers:
+                        complete = asked
+                    elif asked - complete > _REPLACE_SECONDS:
+                        # Why by us: what starts a dead worker again gives up if it dies as it starts.
+                        client.cluster.scale(workers)
+                        complete = asked
                 while not exhausted and len(running) < room:
                     task = next(waiting, None)
                     if task is None:
@@ -116,7 +126,13 @@ def _outcome(future: Any, number: int) -> Outcome | None:
     from distributed import KilledWorker
 
     if future.status == "finished":
-        outcome = future.result()
+        try:
+            # Why a limit: if the worker dies now, Dask computes the task again when it can.
+            outcome = future.result(timeout=_CONNECT_SECONDS)
+        except (TimeoutError, CancelledError):
+            return None
+        except KilledWorker:
+            return Outcome(number, _KILLED)
         assert isinstance(outcome, Outcome)
         return outcome
     if future.status in ("lost", "pending"):

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import CancelledError
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -126,6 +128,24 @@ def test_a_task_that_kills_its_worker_fails_and_the_rest_finishes(
     runtime.run_sweep(tmp_path / "runs", generated=generated)
     assert merged() == undisturbed
     assert not list((tmp_path / "runs" / "failed").iterdir())
+
+
+def test_results_that_are_lost_with_their_worker_are_not_waited_for():
+    """A finished task whose worker dies before the driver has its word: Dask would compute it again."""
+    distributed = pytest.importorskip("distributed")
+    from runtime.sweep import dask_engine
+
+    def finished(error):
+        def result(timeout):
+            assert timeout > 0
+            raise error
+
+        return SimpleNamespace(status="finished", result=result)
+
+    assert dask_engine._outcome(finished(TimeoutError()), 3) is None
+    assert dask_engine._outcome(finished(CancelledError()), 3) is None
+    outcome = dask_engine._outcome(finished(distributed.KilledWorker("task", "worker", 3)), 3)
+    assert (outcome.number, outcome.error, outcome.fatal) == (3, dask_engine._KILLED, False)
 
 
 def test_workers_that_cannot_start_are_reported(tmp_path, generated):
