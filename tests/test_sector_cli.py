@@ -32,6 +32,18 @@ def test_sectors_are_derived_listed_and_run(tmp_path, capsys):
         runtime.load(system.folder)
 
 
+def test_what_there_is_not_is_a_dash(tmp_path, capsys):
+    """As many students as teachers have no direction beyond them; a run that diverges has no end."""
+    command = ["sector", "--p", "1", "--pstar", "1", "--generated", str(tmp_path), "--alpha"]
+    assert cli.run([*command, "0,1", "--eta", "0.05"]) == 0
+    _, *rows, _ = capsys.readouterr().out.splitlines()
+    assert all(row.split()[-1] == "-" and "-" not in row.split()[:-1] for row in rows)
+    assert cli.run([*command, "0,1,1000", "--eta", "3"]) == 0
+    _, *rows, status = capsys.readouterr().out.splitlines()
+    assert rows[-1].split() == ["1000", *"-----"]
+    assert "diverged" in status
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

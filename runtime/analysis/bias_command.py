@@ -21,6 +21,7 @@ from runtime.analysis.bias_study import (
 from runtime.analysis.runs import read_run
 from runtime.errors import InputError
 from runtime.options import check_files, model_of, teacher_of, write_files
+from runtime.tables import cell
 from runtime.threads import thread_count
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def study_table(study: xarray.Dataset) -> str:
     lines.append(f"{'cond. of Q0':>12} {'':>5} {columns}     theory")
     for k, condition in enumerate(study["condition"].values):
         theory = np.mean(study["norms_theory"].values[k])
-        lines.append(f"{condition:12g} {'ODE':>5} {_row(study, 'norms', k)} {theory:10.6f}")
+        lines.append(f"{condition:12g} {'ODE':>5} {_row(study, 'norms', k)} {cell(theory, '10.6f')}")
     if not all(study[name].values.any() for name in study.data_vars if str(name).endswith("solved")):
         lines.append("where nothing is solved, runs are too short: --alpha; or they diverge: --eta")
     return "\n".join(lines)
@@ -111,8 +112,9 @@ def _row(study: xarray.Dataset, prefix: str, k: int) -> str:
     )
     closest = mean_of(study[f"{prefix}_closest"].values[k], solved).value
     return (
-        f"{closest:10.5f} {excess.value:11.4e} {excess.error:9.1e} {alignment.value:11.6f}"
-        f" {alignment.error:9.1e} {f'{excess.count}/{solved.size}':>9}"
+        f"{cell(closest, '10.5f')} {cell(excess.value, '11.4e')} {cell(excess.error, '9.1e')}"
+        f" {cell(alignment.value, '11.6f')} {cell(alignment.error, '9.1e')}"
+        f" {f'{excess.count}/{solved.size}':>9}"
     )
 
 
@@ -122,10 +124,10 @@ def run_table(result: xarray.Dataset, rows: int) -> str:
     lines = [f"{'run':>8} " + " ".join(f"{name:>12}" for name in names)]
     table = np.array([np.atleast_1d(result[name].values) for name in names])
     for k in range(min(rows, table.shape[1])):
-        lines.append(f"{k:8d} " + " ".join(f"{value:12.6g}" for value in table[:, k]))
+        lines.append(f"{k:8d} " + " ".join(cell(value, "12.6g") for value in table[:, k]))
     if table.shape[1] > 1:
         there = np.isfinite(table).all(axis=0)
         means = table[:, there].mean(axis=1) if there.any() else np.full(len(names), np.nan)
-        lines.append(f"{'mean':>8} " + " ".join(f"{value:12.6g}" for value in means))
+        lines.append(f"{'mean':>8} " + " ".join(cell(value, "12.6g") for value in means))
         lines.append(f"{there.sum()} of {there.size} runs reached the end")
     return "\n".join(lines)

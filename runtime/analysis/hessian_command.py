@@ -167,9 +167,11 @@ def spectra_table(spectra: xarray.Dataset, rows: int) -> str:
     least, largest = lowest(spectra), np.max(spectra["inside"].values, axis=1, initial=-np.inf)
     count = spectra.sizes["alpha"]
     for k in tables.evenly(count, rows):
+        loss, gradient = spectra["loss"].values[k], spectra["gradient"].values[k]
+        ends = f"{tables.cell(least[k], '12.6f')} {tables.cell(largest[k], '12.6f')}"
+        counts = f"{spectra['negative'].values[k]:10d} {spectra['flat'].values[k]:12d}"
         lines.append(
-            f"{spectra['alpha'].values[k]:12.6g} {spectra['loss'].values[k]:14.6e} {least[k]:12.6f}"
-            f" {largest[k]:12.6f} {spectra['negative'].values[k]:10d} {spectra['flat'].values[k]:12d}"
-            f" {spectra['gradient'].values[k]:12.4e}"
+            f"{spectra['alpha'].values[k]:12.6g} {tables.cell(loss, '14.6e')} {ends} {counts}"
+            f" {tables.cell(gradient, '12.4e')}"
         )
     return "\n".join(lines)

@@ -87,8 +87,7 @@ def sector_table(run: xarray.Dataset, rows: int) -> str:
     loss, m, q = run["loss"].values, np.abs(run["m"].values), run["q"].values
     perp = run["q_perp"].values if "q_perp" in run else np.full(count, np.nan)
     for k in chosen:
-        lines.append(
-            f"{run['alpha'].values[k]:12.6g} {loss[k]:14.6e} {np.max(m[k]):12.6g} {np.min(m[k]):12.6g}"
-            f" {np.mean(q[k]):12.6g} {perp[k]:12.6g}"
-        )
+        numbers = (np.max(m[k]), np.min(m[k]), np.mean(q[k]), perp[k])
+        values = " ".join(tables.cell(number, "12.6g") for number in numbers)
+        lines.append(f"{run['alpha'].values[k]:12.6g} {tables.cell(loss[k], '14.6e')} {values}")
     return "\n".join([*lines, tables.status_line(run)])

@@ -10,6 +10,7 @@ import pytest
 import xarray
 
 import cli
+from runtime.analysis.bias_command import run_table
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,15 @@ def test_study_is_a_table_a_figure_and_a_file(call, generated, tmp_path):
     with xarray.open_dataset(tmp_path / "bias.nc") as dataset:
         assert dataset["sgd_alignment"].shape == (2, 16)
         assert dataset["norms_theory"].dims == ("condition", "trajectory")
+
+
+def test_runs_without_an_end_have_dashes():
+    names = ("closest", "reached", "excess", "alignment", "remaining", "missed", "loss")
+    result = xarray.Dataset({name: ("trajectory", [1.5, np.nan]) for name in names})
+    lines = run_table(result, 10).splitlines()
+    assert lines[2].split() == ["1", *"-------"]
+    assert lines[3].split() == ["mean", *["1.5"] * 7]
+    assert lines[4] == "1 of 2 runs reached the end"
 
 
 def test_json_has_the_coordinates(call, generated):
