@@ -52,6 +52,8 @@ TOLERANCES = {
     "scipy DOP853 + numpy": (1e-8,),
 }
 MODES = ("final", "grid")
+# Where our best method is compared with the best peer.
+ERRORS = (1e-9, 1e-8, 1e-7, 1e-6)
 # The figures of runs need fewer colours.
 SOLVER_COLOURS = (*COLOURS, "#999999", "#8c510a")
 GOALS = {(2, 1): 3.0, (4, 2): 3.0, (8, 4): 5.0, (12, 6): 8.0, (32, 8): 10.0}
@@ -115,10 +117,10 @@ def measure(widths: tuple[int, int], trajectories: int, end: float, rounds: int)
     return entries
 
 
-def peer_speed(entries: list[dict], mode: str, error: float) -> tuple[float, str]:
-    """The best peer's speed at this error: of its settings at least this good, or between two."""
+def fastest(entries: list[dict], mode: str, error: float, ours: bool) -> tuple[float, str]:
+    """The greatest speed at this error, ours or a peer's: settings at least this good, or between two."""
     best, name = 0.0, "none"
-    for solver in {e["solver"] for e in entries if not e["solver"].startswith("overlap-ode")}:
+    for solver in {e["solver"] for e in entries if e["solver"].startswith("overlap-ode") == ours}:
         points = sorted(
             (e["error"], e["speed"]) for e in entries if e["solver"] == solver and e["mode"] == mode
         )
@@ -148,7 +150,7 @@ def report(widths: tuple[int, int], entries: list[dict]) -> list[dict]:
     ratios = []
     for e in entries:
         if e["solver"].startswith("overlap-ode"):
-            speed, name = peer_speed(entries, e["mode"], e["error"])
+            speed, name = fastest(entries, e["mode"], e["error"], ours=False)
             if speed:
                 row = {key: e[key] for key in ("solver", "tolerance", "mode", "error", "speed")}
                 ratios.append({**row, "peer": name, "peer_speed": speed, "ratio": e["speed"] / speed})
@@ -160,6 +162,21 @@ def report(widths: tuple[int, int], entries: list[dict]) -> list[dict]:
             )
             print(f"  ratio to the best peer, {mode}: {text} (goal {GOALS[widths]:g})", flush=True)
     return ratios
+
+
+def summary(entries: list[dict]) -> list[dict]:
+    """Print and return our best method against the best peer at round errors that both reach."""
+    rows = []
+    for mode in MODES:
+        for error in ERRORS:
+            ours, method = fastest(entries, mode, error, ours=True)
+            theirs, peer = fastest(entries, mode, error, ours=False)
+            if ours and theirs:
+                ratio = ours / theirs
+                rows.append({"mode": mode, "error": error, "method": method, "peer": peer, "ratio": ratio})
+                text = f"{method} {ours:.0f}, {peer} {theirs:.0f}, ratio {ratio:.2f}"
+                print(f"  {mode:>5} at {error:.0e}: {text}", flush=True)
+    return rows
 
 
 def scaling(widths: tuple[int, int]) -> dict:
@@ -252,6 +269,7 @@ def main() -> None:
         results["cases"][str(widths)] = {
             "entries": entries,
             "ratios": report(widths, entries),
+            "summary": summary(entries),
             "peak_share": share,
             "compile_s": compiled,
         }
