@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from derive.arguments import one_of
 from runtime import states
 from runtime.ensemble_results import Results, ensemble_dataset
-from runtime.simd import driver, jit
+from runtime.simd import driver, jit, layout
 from runtime.simd.kernels import KERNELS, Kernels, compile_kernels
 from runtime.simd.memory import aligned
 from runtime.solver import DIVERGENCE_GROWTH
@@ -38,7 +38,7 @@ class Engine:
     def __init__(self, system: System, method: str, simd: str | None = None) -> None:
         self.system = system
         self.kernels: Kernels = compile_kernels(system.model, method, jit.target(simd))
-        self._addresses = {name: self.kernels.compiled.address(name) for name in KERNELS}
+        self._addresses = np.array([self.kernels.compiled.address(name) for name in KERNELS])
 
     def run(
         self,
@@ -66,20 +66,18 @@ class Engine:
         rows = {"all": times.size, "final": 1, "loss": 0}[output]
         results = Results(
             times=times,
-            states=np.full((count, rows, n), np.nan),
-            losses=np.full((count, times.size if losses else 0), np.nan),
+            states=np.empty((count, rows, n)),
+            losses=np.empty((count, times.size if losses else 0)),
             ends=np.full(count, np.nan),
             counts=np.zeros((count, 4), dtype=np.int64),
         )
         settings = np.array([rtol, atol, DIVERGENCE_GROWTH, -np.inf if stop_loss is None else stop_loss])
         cancel = np.zeros(1, dtype=np.int64)
         chunk = max(1, min(chunk, -(-count // max(threads, 1))))
-        writer = {(True, False): "states", (False, True): "losses", (True, True): "both"}
-        kernels = np.array([self._addresses[name] for name in KERNELS[: driver.WRITE]] + [0])
-        if (rows > 0, losses) in writer:
-            kernels[driver.WRITE] = self._addresses[f"write_{writer[rows > 0, losses]}"]
+        writer = (layout.STATES if rows else layout.NOTHING) | (layout.LOSSES if losses else layout.NOTHING)
         watched = stop_loss is not None
-        options = (rows, int(losses), int(watched), int(watched and output == "final"))
+        keep_events = watched and output == "final"
+        options = (rows, writer, int(watched), int(keep_events))
         forever = np.append(times, np.inf)
 
         done = 0
@@ -88,7 +86,6 @@ class Engine:
             nonlocal done
             last = min(first + chunk, count)
             self._chunk(
-                np.array(kernels),
                 (first, last, *options),
                 initial,
                 parameters,
@@ -97,6 +94,8 @@ class Engine:
                 results,
                 cancel,
             )
+            if not cancel[0]:
+                results.clear_missing(first, last, keep_events)
             with counting:
                 done += last - first
 
@@ -114,7 +113,6 @@ class Engine:
 
     def _chunk(
         self,
-        kernels: np.ndarray,
         options: tuple[int, ...],
         initial: Array,
         parameters: Array,
@@ -123,13 +121,13 @@ class Engine:
         results: Results,
         cancel: np.ndarray,
     ) -> None:
-        layout, lanes = self.kernels.layout, self.kernels.lanes
-        work = aligned(layout.components * lanes)
-        dummy = np.empty(layout.size)
-        shape = [lanes, layout.size, layout.parameters, layout.parameter, layout.state, *options]
+        places, lanes = self.kernels.layout, self.kernels.lanes
+        work = aligned(places.components * lanes)
+        dummy = np.empty(places.size)
+        shape = [lanes, places.size, places.parameters, places.parameter, places.state, *options]
         addresses = [array.ctypes.data for array in (results.states, results.losses, times, dummy)]
         driver.run_chunk(
-            kernels,
+            self._addresses,
             work,
             work.view(np.int64),
             work.ctypes.data,

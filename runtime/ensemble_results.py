@@ -13,6 +13,7 @@ from runtime.results import coordinates_of
 from runtime.simd import driver
 from runtime.solver import STATUS
 from runtime.states import Array
+from runtime.stepper import FINISHED
 from runtime.system import System
 
 if TYPE_CHECKING:
@@ -35,6 +36,27 @@ class Results:
         names = np.array([STATUS[code] for code in sorted(STATUS)])
         codes = np.array(sorted(STATUS))
         return names[np.searchsorted(codes, self.counts[:, driver.STATUS])]
+
+    def clear_missing(self, first: int, last: int, keep_events: bool) -> None:
+        """NaN at the outputs that trajectories first … last − 1 did not reach.
+
+        keep_events
+            Whether the first row of states is that of the event where there was one.
+
+        Why afterwards: filled before, all outputs would go through memory twice.
+        """
+        counts = self.counts[first:last]
+        crossed = counts[:, driver.CROSSED] != 0
+        early = first + np.flatnonzero((counts[:, driver.STATUS] != FINISHED) | crossed)
+        written = np.searchsorted(self.times, self.ends[early], side="right")
+        which, output = np.nonzero(np.arange(self.times.size) >= written[:, None])
+        if self.losses.shape[1]:
+            self.losses[early[which], output] = np.nan
+        if keep_events:
+            stays = crossed[early[which] - first]
+            which, output = which[~stays], output[~stays]
+        if self.states.shape[1]:
+            self.states[early[which], output] = np.nan
 
 
 def ensemble_dataset(

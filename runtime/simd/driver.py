@@ -28,7 +28,7 @@ from runtime.stepper import BLOW_UP, DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL
     FIRST,
     LAST,
     ROWS,
-    KEEP_LOSSES,
+    WRITER,
     WATCH,
     KEEP_EVENT,
 ) = range(11)
@@ -116,7 +116,7 @@ def run_chunk(
     """Integrate the trajectories shape[FIRST] … shape[LAST] − 1.
 
     kernels
-        Addresses of kernels in the order above; the last writes the wanted outputs, 0 is none.
+        Addresses of kernels in the order above.
     work, work_bits, address
         The lanes' memory, the same as integers, and where it starts.
     initial, parameters
@@ -153,6 +153,7 @@ def run_chunk(
         work[at.THRESHOLD * lanes + lane] = threshold
         work[at.TIME_END * lanes + lane] = t_end
         work[at.STEP * lanes + lane] = t_end
+        work_bits[at.WRITER * lanes + lane] = shape[WRITER]
         work_bits[at.DUMMY * lanes + lane] = addresses[3]
 
     refill = True
@@ -216,7 +217,7 @@ def run_chunk(
                             work_bits[at.PLACE * lanes + lane] = work_bits[at.ROW * lanes + lane]
                 if keep_event:
                     _call(kernels[SCATTER], address)
-            if at_start and kernels[WRITE] != 0:
+            if at_start:
                 _call(kernels[WRITE], address)
             if t_end <= 0.0:
                 # The start is all there is.
@@ -241,17 +242,14 @@ def run_chunk(
 
         # Until when each lane's step counts: its end, or its event.
         crossed = False
-        due = False
         for lane in range(lanes):
             limit = -1.0
             if (bits >> lane) & 1 and work[at.ACCEPTED * lanes + lane] > 0.5:
                 limit = work[at.NEW_TIME * lanes + lane]
                 crossed = crossed or (watched and work[at.CROSSED * lanes + lane] > 0.5)
-                due = due or work[at.NEXT_OUTPUT * lanes + lane] <= limit
             work[at.LIMIT * lanes + lane] = limit
-        if due or crossed:
-            _call(kernels[DENSE], address)
         if crossed:
+            _call(kernels[DENSE], address)
             _locate(kernels, work, address, lanes, fraction)
             for lane in range(lanes):
                 limit = work[at.LIMIT * lanes + lane]
@@ -266,7 +264,7 @@ def run_chunk(
                         work_bits[at.PLACE * lanes + lane] = work_bits[at.ROW * lanes + lane]
                 _call(kernels[EVALUATE], address)
                 _call(kernels[SCATTER], address)
-        if due and kernels[WRITE] != 0:
+            # What the step passed before the event; other lanes have written theirs.
             _call(kernels[WRITE], address)
 
         _call(kernels[COMMIT], address)

@@ -24,6 +24,10 @@ DOUBLED_STATE = 8
 class Emitter:
     """One LLVM module for a system, a tableau and a processor."""
 
+    # Kernels that other ones call; the builder emits them first.
+    dense: Any
+    write: Any
+
     def __init__(self, model: Model, tableau: Tableau, target: Target) -> None:
         self.model, self.tableau, self.target = model, tableau, target
         # Why more lanes than a vector has: small systems leave the units idle between dependent
@@ -38,7 +42,7 @@ class Emitter:
             len(model.parameters),
             tableau.b.size,
             tableau.slopes,
-            tableau.p.shape[1],
+            2 if tableau.e_low.size else 1,
             scratch,
         )
         self.rhs = self._emit_program("inner_rhs", drift)

@@ -4,11 +4,11 @@ start      slopes and first steps of fresh lanes
 advance    steps until a lane needs attention; returns the lanes as bits, 0 for a pause
 watch      the same; a loss at or below the threshold needs attention too
 commit     makes the attempted step the state, lane by lane where it was accepted
-dense      the interpolant of the attempted step
+dense      slopes of the attempted step that only its interpolant needs
 evaluate   the interpolant at θ
 loss       the loss there
 scatter    writes it to an address of each lane's own
-write_…    all outputs that the attempted steps have passed: states, losses, both
+write      all outputs that the attempted steps have passed: states, losses, both, as WRITER says
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ KERNELS = (
     "evaluate",
     "loss",
     "scatter",
-    "write_states",
-    "write_losses",
-    "write_both",
+    "write",
 )
 
 
@@ -52,17 +50,15 @@ class KernelBuilder(Stepping, Outputs):
 
     def __init__(self, model: Model, tableau: Tableau, target: Target) -> None:
         super().__init__(model, tableau, target)
-        self.emit_start()
-        self.emit_advance("advance", watch=False)
-        self.emit_advance("watch", watch=True)
-        self.emit_commit()
         self.emit_dense()
         self.emit_evaluate()
         self.emit_loss()
         self.emit_scatter()
-        self.emit_write("write_states", states=True, losses=False)
-        self.emit_write("write_losses", states=False, losses=True)
-        self.emit_write("write_both", states=True, losses=True)
+        self.emit_write()
+        self.emit_start()
+        self.emit_advance("advance", watch=False)
+        self.emit_advance("watch", watch=True)
+        self.emit_commit()
 
 
 @lru_cache(maxsize=64)

@@ -44,8 +44,12 @@ import dataclasses
     LOSS_ROW,
     POSITION,
     DUMMY,
-) = range(33)
-CONTROLS = 33
+    # Bits of one of the integers below, in the first lane: what is written.
+    WRITER,
+) = range(34)
+CONTROLS = 34
+# Values of WRITER.
+NOTHING, STATES, LOSSES, BOTH = range(4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,13 +58,15 @@ class Layout:
 
     stages, slopes
         Slopes that make a step, and all: with that at its end and those for dense output.
+    estimates
+        Estimates of the error, one or two.
     """
 
     size: int
     parameters: int
     stages: int
     slopes: int
-    degree: int
+    estimates: int
     scratch: int
 
     @property
@@ -83,13 +89,16 @@ class Layout:
         return self.slope + stage * self.size
 
     @property
-    def dense(self) -> int:
-        """Coefficients of θ, θ², … of the interpolant, each of `size` components."""
+    def estimate(self) -> int:
+        """Estimates of the error while their last slope is computed."""
         return self.slope_of(self.slopes)
+
+    def estimate_of(self, number: int) -> int:
+        return self.estimate + number * self.size
 
     @property
     def output(self) -> int:
-        return self.dense + self.degree * self.size
+        return self.estimate_of(self.estimates)
 
     @property
     def scratch_start(self) -> int:

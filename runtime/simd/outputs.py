@@ -2,40 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 
 from runtime.simd import layout as at
 from runtime.simd.emitter import Emitter
 from runtime.simd.vector import BYTES, DOUBLE, INT64, POINTER, VectorFunction, integer
 
+# Doubles of a piece of a row. Why not the whole vector: more shuffles, and pieces that straddle
+# cache lines.
+_PIECE = 4
+
 
 class Outputs(Emitter):
     """The kernels that turn steps into outputs."""
 
     def emit_dense(self) -> None:
-        """The interpolant of the attempted step: h Σ_j k_j p_jm for each power θ^m."""
+        """The slopes of the attempted step that only its interpolant needs."""
         vector = self.new_function("dense")
         (work,) = vector.arguments
-        layout, tableau = self.layout, self.tableau
+        layout = self.layout
         h = vector.load(work, at.ATTEMPTED)
-        for number, row in enumerate(tableau.extra):
+        for number, row in enumerate(self.tableau.extra):
             # Why not where stages are tried: the new state is still needed there.
             self.move(vector, work, h, row, layout.output)
             self.call_program(
                 vector, self.rhs, work, layout.output, layout.slope_of(layout.stages + 1 + number)
             )
-
-        def body(index: Any, _: list[Any]) -> None:
-            for power in range(layout.degree):
-                total = self.combine(vector, work, index, tableau.p[:, power])
-                place = vector.address(work, layout.dense + power * layout.size)
-                vector.store(vector.multiply(h, total), place, index)
-
-        vector.loop(layout.size, body)
         vector.builder.ret(integer(0))
         self.dense = vector.function
+
+    def _interpolant(self, vector: VectorFunction, work: Any, theta: Any) -> Callable[[Any], Any]:
+        """y + h Σ_j b_j(θ) k_j as a function of the component, the weights b_j(θ) lane by lane.
+
+        Why not the coefficients of θ, θ², … of each component: they pay from some ten outputs a
+        step on, and need as much memory as the slopes.
+        """
+        weights = {}
+        for stage, row in enumerate(self.tableau.p):
+            if row.any():
+                polynomial = vector.polynomial(np.trim_zeros(row, "b"), theta)
+                weights[stage] = vector.multiply(theta, polynomial)
+        h = vector.load(work, at.ATTEMPTED)
+        old = vector.address(work, self.layout.state)
+        slopes = {stage: vector.address(work, self.layout.slope_of(stage)) for stage in weights}
+
+        def value(index: Any) -> Any:
+            total: Any = None
+            for stage, weight in weights.items():
+                slope = vector.load(slopes[stage], index)
+                total = (
+                    vector.multiply(weight, slope) if total is None else vector.fma(weight, slope, total)
+                )
+            return vector.fma(h, total, vector.load(old, index))
+
+        return value
 
     def emit_evaluate(self) -> None:
         """The interpolant at θ; at θ = 0 and 1 the states themselves, to the last bit."""
@@ -48,28 +72,13 @@ class Outputs(Emitter):
         old = vector.address(work, layout.state)
         new = vector.address(work, layout.new_state)
         output = vector.address(work, layout.output)
+        interpolant = self._interpolant(vector, work, theta)
 
-        def inside(index: Any, _: list[Any]) -> None:
-            value: Any = None
-            for power in reversed(range(layout.degree)):
-                coefficient = vector.load(vector.address(work, layout.dense + power * layout.size), index)
-                value = coefficient if value is None else vector.fma(value, theta, coefficient)
-            vector.store(vector.fma(value, theta, vector.load(old, index)), output, index)
-
-        vector.loop(layout.size, inside)
-        ends = vector.function.append_basic_block("ends")
-        done = vector.function.append_basic_block("done")
-        bits = vector.bits(builder.or_(at_end, at_start))
-        builder.cbranch(builder.icmp_unsigned("!=", bits, integer(0)), ends, done)
-        builder.position_at_end(ends)
-
-        def replace(index: Any, _: list[Any]) -> None:
-            value = vector.select(at_start, vector.load(old, index), vector.load(output, index))
+        def body(index: Any, _: list[Any]) -> None:
+            value = vector.select(at_start, vector.load(old, index), interpolant(index))
             vector.store(vector.select(at_end, vector.load(new, index), value), output, index)
 
-        vector.loop(layout.size, replace)
-        builder.branch(done)
-        builder.position_at_end(done)
+        vector.loop(layout.size, body)
         builder.ret(integer(0))
         self.evaluate = vector.function
 
@@ -84,44 +93,67 @@ class Outputs(Emitter):
         """What `evaluate` left as rows: the bits in PLACE are addresses of n doubles."""
         vector = self.new_function("scatter")
         (work,) = vector.arguments
-        builder, size, lanes = vector.builder, self.layout.size, vector.lanes
-        # Groups of lanes that one transposition turns into pieces of rows.
-        group = min(lanes, self.target.lanes, 1 << (size.bit_length() - 1))
-        outputs = vector.address(work, self.layout.output)
-        piece = ir.VectorType(DOUBLE, group)
+        output = vector.address(work, self.layout.output)
+        self._rows(vector, work, lambda index: vector.load(output, index))
+        vector.builder.ret(integer(0))
+        self.scatter = vector.function
+
+    def _rows(self, vector: VectorFunction, work: Any, value: Callable[[Any], Any]) -> None:
+        """All components of `value` as rows to PLACE: squares of lanes are turned into their pieces."""
+        builder, size = vector.builder, self.layout.size
         places = []
-        for lane in range(lanes):
+        for lane in range(vector.lanes):
             slot = vector.element(work, at.PLACE, lane)
             places.append(builder.inttoptr(builder.load(slot, align=BYTES, typ=INT64), POINTER))
 
-        def block(start: Any) -> None:
-            for first in range(0, lanes, group):
-                rows = []
-                for k in range(group):
-                    component = builder.add(start, integer(k))
-                    offset = builder.add(builder.mul(component, integer(lanes)), integer(first))
-                    source = builder.gep(outputs, [offset], inbounds=True, source_etype=DOUBLE)
-                    rows.append(builder.load(source, align=BYTES, typ=piece))
-                for k, row in enumerate(vector.transpose(rows)):
+        def block(start: Any, count: int) -> None:
+            columns = [value(builder.add(start, integer(k))) for k in range(count)]
+            for k, row in enumerate(vector.transpose(columns)):
+                for first in range(0, vector.lanes, count):
+                    piece = vector.shuffle(row, row, range(first, first + count))
                     target = builder.gep(places[first + k], [start], inbounds=True, source_etype=DOUBLE)
-                    builder.store(row, target, align=BYTES)
+                    builder.store(piece, target, align=BYTES)
 
         def body(index: Any, _: list[Any]) -> None:
-            block(builder.mul(index, integer(group)))
+            block(builder.mul(index, integer(group)), group)
 
+        group = min(_PIECE, 1 << (size.bit_length() - 1))
         vector.loop(size // group, body)
-        if size % group:
-            # The last piece overlaps the one before it.
-            block(integer(size - group))
-        builder.ret(integer(0))
-        self.scatter = vector.function
+        rest = size % group
+        if rest:
+            # The last piece may overlap the one before it: the next power of two.
+            last = 1 << (rest - 1).bit_length()
+            block(integer(size - last), last)
 
-    def emit_write(self, name: str, states: bool, losses: bool) -> None:
+    def emit_write(self) -> None:
+        """Every output up to LIMIT, of the kind in WRITER."""
+        kinds = {
+            at.STATES: self._emit_writer("write_states", states=True, losses=False),
+            at.LOSSES: self._emit_writer("write_losses", states=False, losses=True),
+            at.BOTH: self._emit_writer("write_both", states=True, losses=True),
+        }
+        vector = self.new_function("write")
+        (work,) = vector.arguments
+        builder = vector.builder
+        done = vector.function.append_basic_block("done")
+        writer = builder.load(vector.address(work, at.WRITER), align=vector.alignment, typ=INT64)
+        choice = builder.switch(writer, done)
+        for kind, function in kinds.items():
+            chosen = vector.function.append_basic_block("chosen")
+            choice.add_case(integer(kind), chosen)
+            builder.position_at_end(chosen)
+            builder.call(function, [work])
+            builder.branch(done)
+        builder.position_at_end(done)
+        builder.ret(integer(0))
+        self.write = vector.function
+
+    def _emit_writer(self, name: str, states: bool, losses: bool) -> Any:
         """Every output up to LIMIT, all lanes at once: the next of each, until none is left.
 
         POSITION counts outputs of a lane; ROW and LOSS_ROW are where its next ones go.
         """
-        vector = self.new_function(name)
+        vector = self.new_function(name, inner=True)
         (work,) = vector.arguments
         builder = vector.builder
         words = ir.VectorType(INT64, vector.lanes)
@@ -135,9 +167,10 @@ class Outputs(Emitter):
         def store_words(value: Any, component: int) -> None:
             builder.store(value, vector.address(work, component), align=vector.alignment)
 
-        head = vector.function.append_basic_block("next")
-        body = vector.function.append_basic_block("body")
-        done = vector.function.append_basic_block("done")
+        def block(label: str) -> Any:
+            return vector.function.append_basic_block(label)
+
+        head, body, done = block("next"), block("body"), block("done")
         builder.branch(head)
         builder.position_at_end(head)
         wanted, time = vector.load(work, at.NEXT_OUTPUT), vector.load(work, at.TIME)
@@ -150,14 +183,33 @@ class Outputs(Emitter):
         at_start = builder.fcmp_ordered("==", wanted, time)
         theta = vector.select(at_end, one, vector.select(at_start, zero, theta))
         # A lane without an output is evaluated in mid-step, away from the special ends.
-        vector.store(vector.select(due, theta, vector.constant(0.5)), work, at.THETA)
-        builder.call(self.evaluate, [work])
+        theta = vector.select(due, theta, vector.constant(0.5))
+        vector.store(theta, work, at.THETA)
         if states:
             rows = load_words(at.ROW)
             store_words(builder.select(due, rows, load_words(at.DUMMY)), at.PLACE)
-            builder.call(self.scatter, [work])
             advanced = builder.add(rows, constant(self.layout.size * BYTES))
             store_words(builder.select(due, advanced, rows), at.ROW)
+        if states and not losses:
+            # Inside of steps, that is nearly always, rows are written as they are computed.
+            inside, ends, written = block("inside"), block("ends"), block("written")
+            within = builder.and_(
+                builder.fcmp_ordered(">", theta, zero), builder.fcmp_ordered("<", theta, one)
+            )
+            everywhere = integer((1 << vector.lanes) - 1)
+            builder.cbranch(builder.icmp_unsigned("==", vector.bits(within), everywhere), inside, ends)
+            builder.position_at_end(inside)
+            self._rows(vector, work, self._interpolant(vector, work, theta))
+            builder.branch(written)
+            builder.position_at_end(ends)
+            builder.call(self.evaluate, [work])
+            builder.call(self.scatter, [work])
+            builder.branch(written)
+            builder.position_at_end(written)
+        else:
+            builder.call(self.evaluate, [work])
+        if states and losses:
+            builder.call(self.scatter, [work])
         if losses:
             builder.call(self.output_loss, [work])
             rows = load_words(at.LOSS_ROW)
@@ -170,6 +222,7 @@ class Outputs(Emitter):
         builder.branch(head)
         builder.position_at_end(done)
         builder.ret(integer(0))
+        return vector.function
 
     def _pointers(self, vector: VectorFunction, addresses: Any) -> Any:
         return vector.builder.inttoptr(addresses, ir.VectorType(POINTER, vector.lanes))

@@ -120,9 +120,10 @@ class Stepping(Emitter):
             self.move(vector, work, h, tableau.a[stage, :stage], layout.new_state)
             self.call_program(vector, self.rhs, work, layout.new_state, layout.slope_of(stage))
         # Each estimate of the error: its weights, and where all but its last term waits.
-        estimates = [(tableau.e, vector.address(work, layout.output))]
-        if tableau.e_low.size:
-            estimates.append((tableau.e_low, vector.address(work, layout.dense)))
+        weights_of = [tableau.e, tableau.e_low][: layout.estimates]
+        estimates = [
+            (weights, vector.address(work, layout.estimate_of(k))) for k, weights in enumerate(weights_of)
+        ]
 
         def finish(index: Any, _: list[Any]) -> None:
             change = self.combine(vector, work, index, tableau.b)
@@ -195,8 +196,6 @@ class Stepping(Emitter):
         vector.store(vector.select(accepted, one, zero), work, at.ACCEPTED)
         vector.store(largest, work, at.LARGEST)
 
-        due = builder.fcmp_ordered("<=", vector.load(work, at.NEXT_OUTPUT), new_time)
-        due = builder.and_(due, accepted)
         unbounded = builder.fcmp_unordered(">", largest, vector.load(work, at.BOUND))
         unbounded = builder.and_(unbounded, accepted)
         smallest = vector.multiply(
@@ -210,8 +209,10 @@ class Stepping(Emitter):
         # A last step may be as short as it likes.
         stuck = builder.and_(stuck, builder.not_(builder.and_(accepted, final)))
         vector.store(vector.select(stuck, one, zero), work, at.STUCK)
-        attention = builder.or_(builder.or_(due, unbounded), stuck)
+        attention = builder.or_(unbounded, stuck)
         attention = builder.or_(attention, builder.and_(accepted, final))
+        due = builder.fcmp_ordered("<=", vector.load(work, at.NEXT_OUTPUT), new_time)
+        due = builder.and_(due, accepted)
         if watch:
             self.call_program(vector, self.loss, work, layout.new_state, at.NEW_LOSS)
             threshold = vector.load(work, at.THRESHOLD)
@@ -219,7 +220,31 @@ class Stepping(Emitter):
             crossed = builder.and_(crossed, accepted)
             vector.store(vector.select(crossed, one, zero), work, at.CROSSED)
             attention = builder.or_(attention, crossed)
+            # Until when its outputs count is not known yet.
+            due = builder.and_(due, builder.not_(crossed))
+        attention = builder.or_(attention, self._write_due(vector, work, due, new_time))
         return builder.and_(attention, live)
+
+    def _write_due(self, vector: VectorFunction, work: Any, due: Any, new_time: Any) -> Any:
+        """Write what the step has passed, if anything is to be written; else return who asked.
+
+        Why here and not in the driver: on a grid of times nearly every step passes an output.
+        """
+        builder = vector.builder
+        vector.store(vector.select(due, new_time, vector.constant(-1.0)), work, at.LIMIT)
+        writer = builder.load(vector.address(work, at.WRITER), align=vector.alignment, typ=INT64)
+        writes = builder.icmp_signed("!=", writer, integer(at.NOTHING))
+        write = vector.function.append_basic_block("write")
+        written = vector.function.append_basic_block("written")
+        any_due = builder.icmp_unsigned("!=", vector.bits(due), integer(0))
+        builder.cbranch(builder.and_(any_due, writes), write, written)
+        builder.position_at_end(write)
+        builder.call(self.dense, [work])
+        builder.call(self.write, [work])
+        builder.branch(written)
+        builder.position_at_end(written)
+        nobody = ir.Constant(vector.mask_type, [0] * vector.lanes)
+        return builder.select(writes, nobody, due)
 
     def _factor(self, vector: VectorFunction, work: Any, square: Any, accepted: Any) -> Any:
         """How much larger the next step may be: the controller of `stepper`, for all lanes."""

@@ -142,7 +142,7 @@ class VectorFunction:
         return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT32, len(picks)), list(picks)))
 
     def transpose(self, rows: Sequence[Any]) -> list[Any]:
-        """Rows of as many lanes as there are rows (a power of two), transposed."""
+        """Rows, a power of two, of a multiple of as many lanes; each square block is transposed."""
         count = len(rows)
         rows = list(rows)
         stride = 1
@@ -152,8 +152,9 @@ class VectorFunction:
                 if k & stride:
                     continue
                 upper, lower = rows[k], rows[k | stride]
-                first = [j if not j & stride else count + (j & ~stride) for j in range(count)]
-                second = [(j | stride) if not j & stride else count + j for j in range(count)]
+                lanes = range(self.lanes)
+                first = [j if not j & stride else self.lanes + (j & ~stride) for j in lanes]
+                second = [(j | stride) if not j & stride else self.lanes + j for j in lanes]
                 following[k] = self.shuffle(upper, lower, first)
                 following[k | stride] = self.shuffle(upper, lower, second)
             rows = following

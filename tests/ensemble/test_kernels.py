@@ -26,6 +26,7 @@ from runtime.tableaux import TABLEAUX, Tableau
 
 RTOL, ATOL = 1e-8, 1e-10
 METHODS = tuple(TABLEAUX)
+WRITERS = {"states": at.STATES, "losses": at.LOSSES, "both": at.BOTH}
 # Polynomials for log₂ and 2ˣ are good to this, which step sizes inherit.
 STEP_ACCURACY = 1e-5
 MODEL = Model(3, 2, constraint="sphere", teacher="general")
@@ -318,7 +319,7 @@ def test_dense_output(lanes):
     # The ends are the states themselves, to the last bit.
     np.testing.assert_array_equal(output[0], lanes.states[0])
     np.testing.assert_array_equal(output[-1], lanes.rows(layout.new_state)[-1])
-    powers = np.arange(1, layout.degree + 1)
+    powers = np.arange(1, tableau.p.shape[1] + 1)
     for lane in range(lanes.count):
         weights = tableau.p @ thetas[lane] ** powers
         expected = lanes.states[lane] + steps[lane] * weights @ lanes.slopes(lane, steps[lane])
@@ -352,8 +353,9 @@ def test_scatter(widths):
     assert (rows[:, size + 1 :] == GUARD).all()
 
 
-@pytest.mark.parametrize("kind", ["states", "losses", "both"])
-def test_write(lanes, kind):
+@pytest.mark.parametrize("ends_too", [True, False], ids=["ends", "inside"])
+@pytest.mark.parametrize("kind", WRITERS)
+def test_write(lanes, kind, ends_too):
     layout = lanes.kernels.layout
     h = lanes.memory[at.STEP] = np.linspace(0.01, 0.05, lanes.count)
     # Why not 0: the ends of steps are then rounded.
@@ -361,10 +363,11 @@ def test_write(lanes, kind):
     lanes("advance")
     lanes("dense")
     ends = lanes.memory[at.NEW_TIME].copy()
-    # Lane k has k outputs in the step, of which the first is at its start and the last at its end.
+    # Lane k has k outputs in the step; the first at its start and the last at its end, or none of them.
     times = np.full((lanes.count, lanes.count + 2), np.inf)
     for k in range(lanes.count):
-        times[k, :k] = np.linspace(time, ends[k], k)
+        inside = np.linspace(time, ends[k], k + 2)[1:-1]
+        times[k, :k] = np.linspace(time, ends[k], k) if ends_too else inside
         times[k, k] = time + 2.0 * h[k]
     states = np.full((lanes.count, lanes.count + 1, layout.size), GUARD)
     losses = np.full((lanes.count, lanes.count + 1), GUARD)
@@ -377,7 +380,8 @@ def test_write(lanes, kind):
     lanes.memory[at.LIMIT] = ends
     # Another lane may need attention while this one is in the middle of a step.
     lanes.memory[at.LIMIT, -1] = -1.0
-    lanes(f"write_{kind}")
+    lanes.memory.view(np.int64)[at.WRITER] = WRITERS[kind]
+    lanes("write")
 
     loss = scalar_module(lanes.model).loss
     for k in range(lanes.count):
@@ -398,6 +402,77 @@ def test_write(lanes, kind):
             values = [loss(y, lanes.parameters[k]) for y in expected[:written]]
             np.testing.assert_allclose(losses[k, :written], values, rtol=1e-12)
             assert (losses[k, written:] == GUARD).all()
+
+
+@pytest.mark.parametrize("step", ["advance", "watch"])
+def test_steps_write_what_they_pass(step):
+    """Outputs on the way are the same as those written after each step, and nobody is asked."""
+    model, end, outputs = Model(4, 2), 0.05, 40
+    written = {}
+    for writer in (at.NOTHING, at.BOTH):
+        lanes = make_lanes(model, "tsit5")
+        layout = lanes.kernels.layout
+        states = np.full((lanes.count, outputs, layout.size), GUARD)
+        losses = np.full((lanes.count, outputs), GUARD)
+        times = np.linspace(0.01 * end, end, outputs) * np.ones((lanes.count, 1))
+        times = np.concatenate([times, np.full((lanes.count, 1), np.inf)], axis=1)
+        unread = np.empty((lanes.count, layout.size))
+        for control, rows in zip(
+            (at.POSITION, at.ROW, at.LOSS_ROW, at.DUMMY), (times, states, losses, unread), strict=True
+        ):
+            lanes.point(control, rows)
+        lanes.memory[at.NEXT_OUTPUT] = times[:, 0]
+        lanes.memory[at.TIME_END] = end
+        lanes.memory[at.THRESHOLD] = -np.inf
+        # Many steps.
+        lanes.memory[at.RTOL], lanes.memory[at.ATOL] = 1e-13, 1e-15
+        calls = 0
+        while lanes.memory[at.LIVE].any():
+            assert calls < 1000
+            lanes.memory.view(np.int64)[at.WRITER] = writer
+            lanes(step)
+            calls += 1
+            accepted = lanes.memory[at.ACCEPTED] > 0.5
+            if writer == at.NOTHING:
+                lanes.memory.view(np.int64)[at.WRITER] = at.BOTH
+                lanes.memory[at.LIMIT] = np.where(accepted, lanes.memory[at.NEW_TIME], -1.0)
+                lanes("dense")
+                lanes("write")
+            lanes("commit")
+            # Lanes at their end rest, as if they waited for the next trajectory.
+            lanes.memory[at.LIVE] = lanes.memory[at.TIME] < end
+        written[writer] = states, losses, calls
+    (states, losses, calls), (same_states, same_losses, fewer) = written.values()
+    assert (states != GUARD).all()
+    assert (losses != GUARD).all()
+    np.testing.assert_array_equal(states, same_states)
+    np.testing.assert_array_equal(losses, same_losses)
+    # Attention only at the ends, one lane or several at a time.
+    assert fewer <= lanes.count < calls
+
+
+def test_outputs_of_a_step_with_an_event_wait(lanes):
+    """Until when they count is only known when the event is located."""
+    layout = lanes.kernels.layout
+    rows = np.full((lanes.count, 2, layout.size), GUARD)
+    times = np.full((lanes.count, 3), np.inf)
+    times[:, 0] = 1e-3
+    unread = np.empty((lanes.count, layout.size))
+    for control, block in ((at.POSITION, times), (at.ROW, rows), (at.DUMMY, unread)):
+        lanes.point(control, block)
+    lanes.memory[at.NEXT_OUTPUT] = times[:, 0]
+    lanes.memory[at.STEP] = 2e-3
+    lanes.memory[at.THRESHOLD] = -np.inf
+    lanes.memory[at.THRESHOLD, 1] = np.inf
+    lanes.memory.view(np.int64)[at.WRITER] = at.STATES
+    bits = lanes("watch")
+    assert bits == 1 << 1
+    assert (rows[1] == GUARD).all()
+    assert lanes.memory[at.NEXT_OUTPUT, 1] == times[1, 0]
+    others = np.arange(lanes.count) != 1
+    assert (rows[others, 0] != GUARD).all()
+    assert (rows[others, 1] == GUARD).all()
+    assert np.isinf(lanes.memory[at.NEXT_OUTPUT, others]).all()
 
 
 def test_kernels_stay_in_their_memory(lanes):

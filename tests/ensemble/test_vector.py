@@ -124,19 +124,22 @@ def ramp(components: int, lanes: int) -> np.ndarray:
     return memory
 
 
-def test_transpose():
+@pytest.mark.parametrize("side", [1, 2, 4])
+def test_transpose(side):
     target = jit.target()
     lanes = target.lanes
 
     def emit(vector):
         source, result = vector.arguments
-        rows = vector.transpose([vector.load(source, k) for k in range(lanes)])
+        rows = vector.transpose([vector.load(source, k) for k in range(side)])
         for k, row in enumerate(rows):
             vector.store(row, result, k)
 
-    source, result = ramp(lanes, lanes), aligned(lanes, lanes)
+    source, result = ramp(side, lanes), aligned(side, lanes)
     call(compile_function(target, 2, emit), "f", source, result)
-    np.testing.assert_array_equal(result, source.T)
+    for first in range(0, lanes, side):
+        block = slice(first, first + side)
+        np.testing.assert_array_equal(result[:, block], source[:, block].T)
 
 
 @pytest.mark.parametrize("start", [0, 2])
