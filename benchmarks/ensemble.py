@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import math
 import platform
 import sys
 import time
@@ -107,9 +108,13 @@ def measure(widths: tuple[int, int], trajectories: int, end: float, rounds: int)
     for _ in range(rounds):
         for entry in entries:
             function, initial = entry["run"]
-            start = time.perf_counter()
-            function(initial)
-            entry["speeds"].append(len(initial) / (time.perf_counter() - start))
+            # Twice: what another solver has left of the freed memory can be too small for the first.
+            best = math.inf
+            for _ in range(2):
+                start = time.perf_counter()
+                function(initial)
+                best = min(best, time.perf_counter() - start)
+            entry["speeds"].append(len(initial) / best)
     for entry in entries:
         del entry["run"]
         speeds = entry.pop("speeds")
@@ -249,7 +254,7 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     warnings.simplefilter("ignore")
-    rounds = 3 if options.quick else 7
+    rounds = 3 if options.quick else 5
     cases = {key: CASES[key] for key in ((2, 1), (4, 2))} if options.quick else {**CASES, **LARGE_CASES}
     target = jit.target()
     top = peak(target)
