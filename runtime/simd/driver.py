@@ -36,8 +36,9 @@ from runtime.stepper import BLOW_UP, DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL
 ACCEPTED, REJECTED, STATUS, CROSSED = 0, 1, 2, 3
 # Order of the kernels' addresses: that of kernels.KERNELS.
 START, ADVANCE, WATCHFUL, COMMIT, DENSE, EVALUATE, LOSS, SCATTER, WRITE = range(9)
-# An event is located to this part of a step: 2⁻⁵⁰, rounding.
-_BISECTIONS = 50
+# An event is located to this part of a step: rounding. Secants need some ten turns, bisection 50.
+_RESOLUTION = 2.0**-50
+_SECANTS, _BISECTIONS = 20, 50
 _NEVER = 1e300
 # Within these error scales fit into single precision, with room for divergence.
 _SMALLEST_SCALE, _LARGEST_STATE = 1e-30, 1e20
@@ -64,21 +65,57 @@ _call: Any = intrinsic(_emit_call)
 
 @kernel(types.void(_integers, _vector, types.intp, types.int64, _vector))
 def _locate(kernels, work, address, lanes, fraction):
-    """Bisect for the θ where the loss crosses the threshold, all lanes at once."""
+    """The θ where the loss crosses the threshold, all lanes at once whose LIMIT is not negative.
+
+    Secants of the Illinois method, kept half a resolution away from the ends of the bracket so
+    that both close in; then bisection, should the loss be so crooked.
+    """
     low = np.zeros(lanes)
+    above, below = np.empty(lanes), np.empty(lanes)
+    moved = np.zeros(lanes, dtype=np.int64)
     for lane in range(lanes):
         fraction[lane] = 1.0
-    for _ in range(_BISECTIONS):
+        work[at.THETA * lanes + lane] = 0.0
+    _call(kernels[EVALUATE], address)
+    _call(kernels[LOSS], address)
+    for lane in range(lanes):
+        threshold = work[at.THRESHOLD * lanes + lane]
+        above[lane] = work[at.LOSS * lanes + lane] - threshold
+        below[lane] = work[at.NEW_LOSS * lanes + lane] - threshold
+    for turn in range(_SECANTS + _BISECTIONS):
+        searching = False
         for lane in range(lanes):
-            work[at.THETA * lanes + lane] = 0.5 * (low[lane] + fraction[lane])
+            start, end = low[lane], fraction[lane]
+            if work[at.LIMIT * lanes + lane] < 0.0 or end - start <= _RESOLUTION:
+                continue
+            searching = True
+            middle = 0.5 * (start + end)
+            if turn < _SECANTS:
+                secant = end - (end - start) * below[lane] / (below[lane] - above[lane])
+                # Not so where a loss is not finite.
+                if start <= secant <= end:
+                    middle = max(start + 0.5 * _RESOLUTION, min(secant, end - 0.5 * _RESOLUTION))
+            work[at.THETA * lanes + lane] = middle
+        if not searching:
+            return
         _call(kernels[EVALUATE], address)
         _call(kernels[LOSS], address)
         for lane in range(lanes):
+            if work[at.LIMIT * lanes + lane] < 0.0 or fraction[lane] - low[lane] <= _RESOLUTION:
+                continue
             middle = work[at.THETA * lanes + lane]
-            if work[at.LOSS * lanes + lane] <= work[at.THRESHOLD * lanes + lane]:
-                fraction[lane] = middle
+            height = work[at.LOSS * lanes + lane] - work[at.THRESHOLD * lanes + lane]
+            # An end that stays twice counts half: else it might stay for ever.
+            if height <= 0.0:
+                fraction[lane], below[lane] = middle, height
+                if moved[lane] == 1:
+                    above[lane] *= 0.5
+                moved[lane] = 1
             else:
-                low[lane] = middle
+                low[lane], above[lane] = middle, height
+                if moved[lane] == -1:
+                    below[lane] *= 0.5
+                moved[lane] = -1
 
 
 @kernel(
@@ -240,31 +277,30 @@ def run_chunk(
         if bits == 0:
             continue
 
-        # Until when each lane's step counts: its end, or its event.
+        # Until when the step counts of lanes with an event; the others have written what is due.
         crossed = False
-        for lane in range(lanes):
-            limit = -1.0
-            if (bits >> lane) & 1 and work[at.ACCEPTED * lanes + lane] > 0.5:
-                limit = work[at.NEW_TIME * lanes + lane]
-                crossed = crossed or (watched and work[at.CROSSED * lanes + lane] > 0.5)
-            work[at.LIMIT * lanes + lane] = limit
+        if watched:
+            for lane in range(lanes):
+                work[at.LIMIT * lanes + lane] = -1.0
+                if (bits >> lane) & 1 and work[at.CROSSED * lanes + lane] > 0.5:
+                    work[at.LIMIT * lanes + lane] = work[at.NEW_TIME * lanes + lane]
+                    crossed = True
         if crossed:
             _call(kernels[DENSE], address)
             _locate(kernels, work, address, lanes, fraction)
             for lane in range(lanes):
                 limit = work[at.LIMIT * lanes + lane]
-                if limit >= 0.0 and work[at.CROSSED * lanes + lane] > 0.5:
+                if limit >= 0.0:
                     t, h = work[at.TIME * lanes + lane], work[at.ATTEMPTED * lanes + lane]
                     work[at.LIMIT * lanes + lane] = min(limit, t + fraction[lane] * h)
             if keep_event:
                 for lane in range(lanes):
                     work[at.THETA * lanes + lane] = fraction[lane]
                     work_bits[at.PLACE * lanes + lane] = addresses[3]
-                    if work[at.LIMIT * lanes + lane] >= 0.0 and work[at.CROSSED * lanes + lane] > 0.5:
+                    if work[at.LIMIT * lanes + lane] >= 0.0:
                         work_bits[at.PLACE * lanes + lane] = work_bits[at.ROW * lanes + lane]
                 _call(kernels[EVALUATE], address)
                 _call(kernels[SCATTER], address)
-            # What the step passed before the event; other lanes have written theirs.
             _call(kernels[WRITE], address)
 
         _call(kernels[COMMIT], address)

@@ -9,7 +9,7 @@ import pytest
 from vector_code import EPSILON, GUARD, aligned, call, random_lanes, scalar_drift, scalar_module
 
 from derive import Model
-from runtime.simd import jit, unrolled
+from runtime.simd import driver, jit, unrolled
 from runtime.simd import layout as at
 from runtime.simd.emitter import DOUBLED_STATE
 from runtime.simd.kernels import KERNELS, Kernels, compile_kernels
@@ -473,6 +473,39 @@ def test_outputs_of_a_step_with_an_event_wait(lanes):
     assert (rows[others, 0] != GUARD).all()
     assert (rows[others, 1] == GUARD).all()
     assert np.isinf(lanes.memory[at.NEXT_OUTPUT, others]).all()
+
+
+@pytest.mark.parametrize("where", [2.0**-52, 1e-9, 0.3, 0.999, 1.0])
+def test_events_are_located_to_rounding(lanes, where):
+    count = lanes.count
+    lanes.memory[at.STEP] = 0.05
+    lanes("watch")
+    lanes("dense")
+    losses = {}
+    for theta in (0.0, where, 1.0):
+        lanes.memory[at.THETA] = theta
+        lanes("evaluate")
+        lanes("loss")
+        losses[theta] = lanes.memory[at.LOSS].copy()
+    falling = losses[1.0] < losses[0.0]
+    falling[0] = False
+    assert falling.any()
+    lanes.memory[at.THRESHOLD] = threshold = np.minimum(losses[where], np.nextafter(losses[0.0], -np.inf))
+    lanes.memory[at.NEW_LOSS] = losses[1.0]
+    lanes.memory[at.LIMIT] = np.where(falling, lanes.memory[at.NEW_TIME], -1.0)
+    fraction = np.full(count, np.nan)
+    kernels = np.array([lanes.kernels.compiled.address(name) for name in KERNELS])
+    driver._locate(kernels, lanes.memory.reshape(-1), lanes.memory.ctypes.data, count, fraction)
+    # Lanes that are not asked for do not move.
+    assert (fraction[~falling] == 1.0).all()
+    lanes.memory[at.THETA] = fraction
+    lanes("evaluate")
+    lanes("loss")
+    rounding = 50 * EPSILON * np.maximum(losses[0.0], 1.0)
+    assert (lanes.memory[at.LOSS] <= threshold)[falling].all()
+    assert (lanes.memory[at.LOSS] >= threshold - rounding)[falling].all()
+    slope = np.abs(losses[0.0] - losses[1.0])
+    assert (np.abs(fraction - where) <= 2.0**-49 + 5 * rounding / slope)[falling].all()
 
 
 def test_kernels_stay_in_their_memory(lanes):
