@@ -4,13 +4,14 @@
     python benchmarks/ensemble.py --quick    (2, 1) and (4, 2) only
 
 Every solver integrates the same starts to the same time on one thread, all in one run, round
-by round in turn, so that a busy machine disturbs all alike; the median of the rounds counts.
-Errors are the largest over trajectories, times and order parameters against references by
-DOP853 at 3e-14. The ratio compares each of our settings with the best peer at the same error,
-between whose settings it interpolates (log-log). Freed memory is kept, and every solver runs
-untimed first, so that no timing counts the page faults of fresh results. Peers that cannot be
-imported are skipped: install the extra `bench`, and numbalsoda by hand where there is a Fortran
-compiler. Results go to benchmarks/results/.
+by round in turn, so that a busy machine disturbs all alike; of each round the better of two runs
+in a row counts, of the rounds their median. Errors are the largest over trajectories, times and
+order parameters against references by DOP853 at 3e-14. Ratios compare each of our settings with
+the best peer at the same error, and our best with it at round errors; between settings speeds are
+interpolated (log-log). Freed memory is kept, and every solver runs untimed first, so that no timing
+counts the page faults of fresh results. Peers that cannot be imported are skipped: install the
+extra `bench`, and numbalsoda by hand where there is a Fortran compiler. Results go to
+benchmarks/results/.
 """
 
 from __future__ import annotations

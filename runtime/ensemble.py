@@ -94,8 +94,7 @@ class Engine:
                 results,
                 cancel,
             )
-            if not cancel[0]:
-                results.clear_missing(first, last, keep_events)
+            results.clear_missing(first, last, keep_events)
             with counting:
                 done += last - first
 

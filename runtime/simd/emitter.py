@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llvmlite import ir
@@ -82,12 +82,16 @@ class Emitter:
 
     def combine(self, vector: VectorFunction, work: Any, index: Any, weights: Iterable[float]) -> Any:
         """Σ weights_j k_j of component `index` of the slopes; None if all weights are zero."""
+        scales = {stage: vector.constant(weight) for stage, weight in enumerate(weights) if weight != 0.0}
+        return self.combine_lanes(vector, work, index, scales)
+
+    def combine_lanes(
+        self, vector: VectorFunction, work: Any, index: Any, scales: Mapping[int, Any]
+    ) -> Any:
+        """The same with weights by stage that are vectors."""
         total: Any = None
-        for stage, weight in enumerate(weights):
-            if weight == 0.0:
-                continue
+        for stage, scale in scales.items():
             slope = vector.load(vector.address(work, self.layout.slope_of(stage)), index)
-            scale = vector.constant(weight)
             total = vector.multiply(slope, scale) if total is None else vector.fma(slope, scale, total)
         return total
 

@@ -48,16 +48,10 @@ class Outputs(Emitter):
                 weights[stage] = vector.multiply(theta, polynomial)
         h = vector.load(work, at.ATTEMPTED)
         old = vector.address(work, self.layout.state)
-        slopes = {stage: vector.address(work, self.layout.slope_of(stage)) for stage in weights}
 
         def value(index: Any) -> Any:
-            total: Any = None
-            for stage, weight in weights.items():
-                slope = vector.load(slopes[stage], index)
-                total = (
-                    vector.multiply(weight, slope) if total is None else vector.fma(weight, slope, total)
-                )
-            return vector.fma(h, total, vector.load(old, index))
+            change = self.combine_lanes(vector, work, index, weights)
+            return vector.fma(h, change, vector.load(old, index))
 
         return value
 

@@ -135,7 +135,7 @@ def matching(pattern: str, code: list[str]) -> list[str]:
 def machine_code(request) -> tuple[str, dict[str, list[str]]]:
     """Kind of vectors and functions of a compiled module."""
     kind, way = request.param
-    kernels = compile_kernels(Model(*WIDTHS[way]), "tsit5", target_of(kind))
+    kernels = compile_kernels(Model(*WIDTHS[way]), "dop853", target_of(kind))
     found = functions(kernels.compiled.assembly())
     assert set(found) == {*INNER, *KERNELS}
     return kind, found
@@ -144,7 +144,7 @@ def machine_code(request) -> tuple[str, dict[str, list[str]]]:
 def test_only_vector_arithmetic(machine_code):
     kind, code = machine_code
     register = {"avx512": "zmm", "avx2": "ymm", "baseline": "xmm"}[kind]
-    for name in (*INNER, "start", "advance", "watch", "commit", "evaluate"):
+    for name in (*INNER, "start", "advance", "watch", "commit", "dense", "evaluate"):
         packed = matching(r"v?(f[n]?m(add|sub)\w*|add|sub|mul|div)pd\b", code[name])
         # Arithmetic of one number at a time: none. Loads of one number to all lanes are fine.
         assert not matching(r"v?(f[n]?m(add|sub)\w*|add|sub|mul|div|sqrt)sd\b", code[name])

@@ -124,7 +124,7 @@ def ramp(components: int, lanes: int) -> np.ndarray:
     return memory
 
 
-@pytest.mark.parametrize("side", [1, 2, 4])
+@pytest.mark.parametrize("side", sorted({1, 2, 4, jit.target().lanes}))
 def test_transpose(side):
     target = jit.target()
     lanes = target.lanes
