@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import InputError
+from runtime.sweep.dask_log import silence_loop, silenced
 from runtime.sweep.errors import SweepError
 from runtime.sweep.plan import Task
 from runtime.sweep.program import PROGRAM
@@ -35,7 +36,6 @@ _REPLACE_SECONDS = 20.0
 _AHEAD = 2
 # Times that the word of a task may get lost before it counts as failed.
 _LOSSES = 10
-_LOGGERS = ("distributed", "tornado", "asyncio")
 _GONE = "the Dask scheduler is gone"
 _KILLED = "killed its worker again and again"
 
@@ -160,7 +160,7 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
     import distributed
 
     make: Any = distributed
-    with _silenced():
+    with silenced():
         if scheduler is None:
             try:
                 with _interrupts_ignored():
@@ -171,10 +171,13 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
                         # Why a port of its own: another cluster may have the usual one.
                         dashboard_address="127.0.0.1:0",
                         silence_logs=logging.CRITICAL,
+                        preload=["runtime.sweep.dask_preload"],
                     )
             except (OSError, RuntimeError) as error:
                 raise SweepError(f"Dask cannot start workers: {error}") from None
+            silence_loop(cluster.loop)
             with cluster, make.Client(cluster, set_as_default=False) as client:
+                silence_loop(client.loop)
                 yield client
             return
         address = _address(scheduler)
@@ -183,27 +186,13 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
         except (OSError, TimeoutError, ValueError) as error:
             words = " ".join(str(error).split())
             raise InputError("scheduler", f"{scheduler} cannot be reached: {words}") from None
+        silence_loop(client.loop)
         try:
             yield client
         finally:
             # Why not without a limit: the scheduler may be gone.
             with contextlib.suppress(Exception):
                 client.close(timeout=_CLOSE_SECONDS)
-
-
-@contextlib.contextmanager
-def _silenced() -> Iterator[None]:
-    """Inside, Dask and what it stands on log nothing: what matters is said by us, in one line."""
-    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in _LOGGERS]
-    loggers = [logging.getLogger(name) for name in (*names, *_LOGGERS)]
-    before = [(logger, logger.level) for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        for logger, level in before:
-            logger.setLevel(level)
 
 
 def _address(scheduler: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import subprocess
 import sys
@@ -128,6 +130,29 @@ def test_a_task_that_kills_its_worker_fails_and_the_rest_finishes(
     runtime.run_sweep(tmp_path / "runs", generated=generated)
     assert merged() == undisturbed
     assert not list((tmp_path / "runs" / "failed").iterdir())
+
+
+def test_dask_logs_nothing(caplog):
+    """Not in workers, not even as they end, and not when an error is found after the end."""
+    distributed = pytest.importorskip("distributed")
+    from runtime.sweep import dask_engine
+
+    async def fails():
+        raise distributed.client.AllExit
+
+    forgotten = []
+    with dask_engine._client(None, 1) as client:
+        client.wait_for_workers(1, timeout=60)
+        heard = client.run(lambda: logging.getLogger("distributed.worker").isEnabledFor(logging.CRITICAL))
+        for loop in (client.loop.asyncio_loop, client.cluster.loop.asyncio_loop):
+            loop.call_soon_threadsafe(lambda loop=loop: forgotten.append(loop.create_task(fails())))
+        while not (len(forgotten) == 2 and all(task.done() for task in forgotten)):
+            time.sleep(0.01)
+    assert list(heard.values()) == [False]
+    assert logging.getLogger("asyncio").isEnabledFor(logging.ERROR)
+    forgotten.clear()
+    gc.collect()
+    assert caplog.records == []
 
 
 def test_results_that_are_lost_with_their_worker_are_not_waited_for():

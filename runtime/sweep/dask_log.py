@@ -1,0 +1,40 @@
+"""Dask, and what it stands on, log nothing: what matters is said by us, in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+_LOGGERS = ("distributed", "tornado", "asyncio")
+_NOTHING = logging.CRITICAL + 1
+
+
+def silence() -> list[tuple[logging.Logger, int]]:
+    """Turn the logs off; what they were before, for `silenced`."""
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in _LOGGERS]
+    loggers = [logging.getLogger(name) for name in (*names, *_LOGGERS)]
+    before = [(logger, logger.level) for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(_NOTHING)
+    return before
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """The logs are off inside, and as they were afterwards."""
+    before = silence()
+    try:
+        yield
+    finally:
+        for logger, level in before:
+            logger.setLevel(level)
+
+
+def silence_loop(loop: Any) -> None:
+    """Errors that nobody waits for on this Tornado loop are not logged, however late they are found.
+
+    Why for good: asyncio finds them when the task is collected, which may be after the logs are on again.
+    """
+    loop.asyncio_loop.set_exception_handler(lambda _loop, _context: None)
