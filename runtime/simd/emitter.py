@@ -9,16 +9,32 @@ from llvmlite import ir
 
 from derive.lower import drift_program, loss_program
 from derive.model import Model
-from derive.program import Program
+from derive.program import Program, operation_count
+from runtime.simd.blocks import Blocks
 from runtime.simd.jit import Target
 from runtime.simd.layout import Layout
 from runtime.simd.tiles import Tiled
-from runtime.simd.unrolled import Unrolled, is_unrolled
+from runtime.simd.unrolled import Unrolled
 from runtime.simd.vector import VectorFunction, integer
 from runtime.tableaux import Tableau
 
 # Up to this many order parameters two vectors are stepped together.
 DOUBLED_STATE = 8
+# Programs of up to this many operations keep all entries in registers, or let LLVM spill.
+UNROLLED_OPERATIONS = 600
+# Above this many straight-line code takes long to compile, and outgrows the instruction cache.
+BLOCK_OPERATIONS = 4000
+
+
+ProgramKind = type[Unrolled] | type[Tiled]
+
+
+def program_kind(program: Program) -> ProgramKind:
+    """The form of vector code that is fastest for a program of this size."""
+    operations = operation_count(program)
+    if operations <= UNROLLED_OPERATIONS:
+        return Unrolled
+    return Blocks if operations <= BLOCK_OPERATIONS else Tiled
 
 
 class Emitter:
@@ -35,24 +51,25 @@ class Emitter:
         self.lanes = target.lanes * (2 if model.state_size <= DOUBLED_STATE else 1)
         self.module = ir.Module(model.name)
         drift = drift_program(model)
-        self.unrolled = is_unrolled(drift)
-        scratch = 0 if self.unrolled else Tiled.scratch_components(drift)
+        # One kind for both programs, by the larger one: they share the scratch.
+        self.kind = program_kind(drift)
         self.layout = Layout(
             model.state_size,
             len(model.parameters),
             tableau.b.size,
             tableau.slopes,
             2 if tableau.e_low.size else 1,
-            scratch,
+            self.kind.scratch_components(drift),
         )
         self.rhs = self._emit_program("inner_rhs", drift)
         self.loss = self._emit_program("inner_loss", loss_program(model))
 
     def new_function(self, name: str, arguments: int = 1, inner: bool = False) -> VectorFunction:
-        """A function of addresses that do not overlap; `inner` ones are not seen outside."""
+        """A function of addresses; `inner` ones are not seen outside."""
         vector = VectorFunction(self.module, name, self.lanes, self.target.fma, arguments)
-        for argument in vector.arguments:
-            argument.add_attribute("noalias")
+        if not inner or self.kind.distinct:
+            for argument in vector.arguments:
+                argument.add_attribute("noalias")
         if inner:
             vector.function.linkage = "internal"
             vector.function.attributes.add("noinline")
@@ -62,14 +79,7 @@ class Emitter:
         """name(state, parameters, scratch, result): the outputs of a program, in order."""
         vector = self.new_function(name, 4, inner=True)
         state, parameters, scratch, result = vector.arguments
-        if self.unrolled:
-            body = Unrolled(vector, self.model, program)
-            body.load(self.model, state, parameters)
-            body.run()
-            for k, value in enumerate(body.outputs()):
-                vector.store(value, result, k)
-        else:
-            Tiled(vector, self.model, program, self.target.tile).emit(state, parameters, scratch, result)
+        self.kind(vector, self.model, program, self.target.tile).emit(state, parameters, scratch, result)
         vector.builder.ret(integer(0))
         return vector.function
 

@@ -27,9 +27,9 @@ class Target:
     features: str
 
     @property
-    def tile(self) -> int:
-        """Side of the register tiles of matrix products: tile (tile + 1) vectors and one more fit."""
-        return {"avx512": 4, "avx2": 3, "neon": 3}.get(self.name, 2)
+    def tile(self) -> tuple[int, int]:
+        """Height and width of the register tiles of matrix products: they, a row and one more fit."""
+        return {"avx512": (4, 4), "avx2": (4, 3), "neon": (4, 3)}.get(self.name, (2, 2))
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""Where the matrices of a program live in tiled vector code, and which never need to.
+"""Where the matrices of a program live in vector code of tiles, and which never need to.
 
 Memory, not arithmetic, limits loops over tiles, so as little as possible is written: inputs
 are read where they are, results written where they belong, and a multiple of another matrix,
@@ -21,6 +21,9 @@ from derive.program import (
     targets,
 )
 
+# η and Δ; the entries of a general T come after them.
+SCALAR_PARAMETERS = 2
+
 
 @dataclasses.dataclass(frozen=True)
 class Part:
@@ -32,9 +35,11 @@ class Part:
 
 
 class Placement:
-    """Of one program.
+    """Of one program; `packed`: symmetric matrices are kept as their independent entries.
 
-    state
+    inputs
+        All input matrices, and the component of the state where they start; T: of the parameters.
+    state, parameters
         Input matrices that are read in place, and the component where they start.
     result
         Output matrices that nothing reads, and the component where their packed entries start.
@@ -44,23 +49,28 @@ class Placement:
         Matrices that are linear in one other matrix and only factors or terms of others.
     """
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, program: Program, packed: bool = False) -> None:
+        self.program, self.packed = program, packed
         self.matrices: dict[str, Matrix] = {matrix.name: matrix for matrix in program.inputs}
         for statement in program.statements:
             if isinstance(statement, (MatrixStatement, Projection)):
                 self.matrices[statement.target.name] = statement.target
         self.multiples: dict[str, tuple[Part, ...]] = {}
         self._find_multiples()
+        self.inputs: dict[str, int] = {}
         self.state: dict[str, int] = {}
+        self.parameters: dict[str, int] = {}
         self.result: dict[str, int] = {}
         self.scratch: dict[str, int] = {}
         self.components = 0
         self._place_inputs()
         self._place_results()
         for name, matrix in self.matrices.items():
-            if not any(name in places for places in (self.state, self.result, self.multiples)):
-                self._reserve(name, program.size(matrix.rows) * program.size(matrix.columns))
+            if not any(
+                name in places for places in (self.state, self.parameters, self.result, self.multiples)
+            ):
+                whole = program.size(matrix.rows) * program.size(matrix.columns)
+                self._reserve(name, self.packed_size(matrix) if packed else whole)
         for statement in program.statements:
             if isinstance(statement, NormRates):
                 for name in targets(statement):
@@ -77,11 +87,13 @@ class Placement:
     def _place_inputs(self) -> None:
         offset = 0
         for matrix in self.program.inputs:
-            if matrix.name == "T":
-                continue
-            if not matrix.symmetric:
-                self.state[matrix.name] = offset
-            offset += self.packed_size(matrix)
+            general = matrix.name == "T"
+            self.inputs[matrix.name] = SCALAR_PARAMETERS if general else offset
+            if self.packed or not matrix.symmetric:
+                places = self.parameters if general else self.state
+                places[matrix.name] = self.inputs[matrix.name]
+            if not general:
+                offset += self.packed_size(matrix)
 
     def _place_results(self) -> None:
         offset = 0

@@ -7,8 +7,11 @@ product is the same loop; `placement` says which matrices need no room there.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from llvmlite import ir
 
 from derive.model import Model
 from derive.program import (
@@ -22,39 +25,52 @@ from derive.program import (
     sources,
 )
 from derive.scalars import ScalarPolynomial
-from runtime.simd.placement import Part, Placement
+from runtime.simd.placement import Placement
 from runtime.simd.unrolled import readout_values
-from runtime.simd.vector import VectorFunction, integer
+from runtime.simd.vector import BIT, VectorFunction, integer
 
 # Independent partial sums of a contraction, to hide the latency of fused multiply-adds.
 _PARTIAL_SUMS = 8
+# Turns of a product's inner loop that are written out, at most.
+_WRITTEN_TURNS = 4
 
-Coefficient = tuple[int, Any]
+# Numbers known when code is emitted, or values of the code.
+Index = Any
+# Sign and names of scalars.
+Coefficient = tuple[int, tuple[str, ...]]
+# Address of the entry (u, v) of a part of a matrix.
+View = Callable[[int, int], Any]
 
 
 class Tiled:
     """Emits one program; scalars are values, matrices lie where `Placement` says.
 
-    `tile` is the largest side of a tile: tile² accumulators, a column and one more value
-    should fit into the registers.
+    `tile` is the largest height and width of a tile: its accumulators, a column and one more
+    value should fit into the registers.
     """
 
-    def __init__(self, vector: VectorFunction, model: Model, program: Program, tile: int = 4) -> None:
+    # Whether symmetric matrices are kept as their independent entries.
+    packed = False
+    # Whether LLVM is told that state, parameters, scratch and result do not overlap.
+    distinct = True
+
+    def __init__(self, vector: VectorFunction, model: Model, program: Program, tile: tuple[int, int]) -> None:
         self.vector, self.model, self.program, self.tile = vector, model, program, tile
-        self.places = Placement(program)
+        self.places = Placement(program, self.packed)
+        self.constants = readout_values(model)
         self.scalars: dict[str, Any] = {
-            name: vector.constant(value) for name, value in readout_values(model).items()
+            name: vector.constant(value) for name, value in self.constants.items()
         }
 
-    @staticmethod
-    def scratch_components(program: Program) -> int:
+    @classmethod
+    def scratch_components(cls, program: Program) -> int:
         """Vectors of scratch that a program needs."""
-        return Placement(program).components
+        return Placement(program, cls.packed).components
 
     def emit(self, state: Any, parameters: Any, scratch: Any, result: Any) -> None:
         """Emit the program: from packed state and parameters to the packed outputs."""
-        self.state, self.scratch, self.result = state, scratch, result
-        self._load(parameters)
+        self.state, self.parameters, self.scratch, self.result = state, parameters, scratch, result
+        self._load()
         for statement in self.program.statements:
             match statement:
                 case ScalarStatement():
@@ -78,6 +94,38 @@ class Tiled:
                     raise NotImplementedError(f"the output {output.name} is read by the program")
                 offset += self.places.packed_size(output)
 
+    # --- indices and loops ---------------------------------------------------------------
+
+    def _plus(self, x: Index, y: Index) -> Index:
+        if isinstance(x, int) and isinstance(y, int):
+            return x + y
+        return self.vector.builder.add(*(integer(z) if isinstance(z, int) else z for z in (x, y)))
+
+    def _times(self, x: Index, factor: int) -> Index:
+        return x * factor if isinstance(x, int) else self.vector.builder.mul(x, integer(factor))
+
+    @staticmethod
+    def _on_diagonal(i0: Index, u: int, j0: Index, v: int) -> bool:
+        """Whether i0 + u = j0 + v; tiles in loops are either of equal i0 and j0, or off the diagonal."""
+        if isinstance(i0, int) and isinstance(j0, int):
+            return i0 + u == j0 + v
+        return i0 is j0 and u == v
+
+    def _equal(self, x: Index, y: Index) -> Any:
+        if isinstance(x, int) and isinstance(y, int):
+            return ir.Constant(BIT, int(x == y))
+        return self.vector.builder.icmp_signed("==", x, y)
+
+    def _loop(
+        self,
+        count: int,
+        body: Callable[[Index, list[Any]], Sequence[Any] | None],
+        carried: Sequence[Any] = (),
+        start: Index = 0,
+    ) -> list[Any]:
+        """for index in range(start, count): carried = body(index, carried); at least one turn."""
+        return self.vector.loop(count, body, carried, start)
+
     # --- places --------------------------------------------------------------------------
 
     def _rows(self, matrix: Matrix) -> int:
@@ -87,45 +135,59 @@ class Tiled:
         return self.program.size(matrix.columns)
 
     def _base(self, name: str) -> Any:
-        if name in self.places.state:
-            return self.vector.address(self.state, self.places.state[name])
+        for memory, places in (
+            (self.state, self.places.state),
+            (self.parameters, self.places.parameters),
+            (self.result, self.places.result),
+        ):
+            if name in places:
+                return self.vector.address(memory, places[name])
         return self.vector.address(self.scratch, self.places.scratch[name])
 
-    def _at(self, matrix: Matrix, i: Any, j: Any) -> Any:
-        """Component number of entry (i, j) of a whole matrix, counted from 0."""
-        builder = self.vector.builder
-        return builder.add(builder.mul(i, integer(self._columns(matrix))), j)
+    def _at(self, matrix: Matrix, i: Index, j: Index) -> Index:
+        """Component number of entry (i, j) of a matrix, counted from 0."""
+        return self._plus(self._times(i, self._columns(matrix)), j)
 
-    def _packed_at(self, matrix: Matrix, i: Any, j: Any) -> Any:
+    def _packed_at(self, matrix: Matrix, i: Index, j: Index) -> Index:
         """Component number of entry i ≤ j among the independent entries."""
         if not matrix.symmetric:
             return self._at(matrix, i, j)
-        # i p − i (i + 1) / 2 + j
+        # i (2 p − i − 1) / 2 + j
+        most = 2 * self._rows(matrix) - 1
+        if isinstance(i, int):
+            return self._plus(i * (most - i) // 2, j)
         builder = self.vector.builder
-        before = builder.ashr(builder.mul(i, builder.add(i, integer(1))), integer(1))
-        return builder.add(builder.sub(builder.mul(i, integer(self._rows(matrix))), before), j)
+        twice = builder.mul(i, builder.sub(integer(most), i))
+        return self._plus(builder.ashr(twice, integer(1)), j)
 
-    def _entry(self, matrix: Matrix, i: Any, j: Any) -> Any:
+    def _entry(self, matrix: Matrix, i: Index, j: Index) -> Any:
         return self.vector.load(self._base(matrix.name), self._at(matrix, i, j))
 
-    def _operand(self, operand: Operand, i: Any, j: Any) -> Any:
+    def _view(self, operand: Operand, i0: Index, j0: Index) -> View:
+        """Of an operand from its entry (i0, j0) on."""
+        matrix, vector = operand.matrix, self.vector
+        # Why: one address for all entries, at distances that are known.
+        start = (j0, i0) if operand.transposed else (i0, j0)
+        origin = vector.address(self._base(matrix.name), self._at(matrix, *start))
+        columns = self._columns(matrix)
         if operand.transposed:
-            i, j = j, i
-        return self._entry(operand.matrix, i, j)
+            return lambda u, v: vector.address(origin, v * columns + u)
+        return lambda u, v: vector.address(origin, u * columns + v)
 
-    def _load(self, parameters: Any) -> None:
+    def _load(self) -> None:
         used = {name for statement in self.program.statements for name in sources(statement)}
         for k, name in enumerate(self.model.parameters[:2]):
             if name in used:
-                self.scalars[name] = self.vector.load(parameters, k)
-        offset = 0
+                self.scalars[name] = self.vector.load(self.parameters, k)
         for matrix in self.program.inputs:
-            if matrix.name == "T":
-                self._unpack(matrix, parameters, 2)
-                continue
-            if matrix.name not in self.places.state:
-                self._unpack(matrix, self.state, offset)
-            offset += self.places.packed_size(matrix)
+            if matrix.name in self.places.scratch:
+                memory, start = self._packed_input(matrix)
+                self._unpack(matrix, memory, start)
+
+    def _packed_input(self, matrix: Matrix) -> tuple[Any, int]:
+        """Where the independent entries of an input start: memory and component."""
+        memory = self.parameters if matrix.name == "T" else self.state
+        return memory, self.places.inputs[matrix.name]
 
     def _unpack(self, matrix: Matrix, packed: Any, offset: int) -> None:
         """Write a whole symmetric matrix from its upper triangle."""
@@ -142,16 +204,9 @@ class Tiled:
 
         vector.loop(self._rows(matrix), row, [integer(offset)])
 
-    def _store(self, value: Any, matrix: Matrix, i: Any, j: Any, mirrored: bool) -> None:
-        """Entry (i, j), and (j, i) where `mirrored`; results are packed and need no mirror."""
-        vector, name = self.vector, matrix.name
-        if name in self.places.result:
-            base = vector.address(self.result, self.places.result[name])
-            vector.store(value, base, self._packed_at(matrix, i, j))
-            return
-        vector.store(value, self._base(name), self._at(matrix, i, j))
-        if mirrored:
-            vector.store(value, self._base(name), self._at(matrix, j, i))
+    def _store(self, value: Any, matrix: Matrix, i: Index, j: Index) -> None:
+        """A result, which is packed."""
+        self.vector.store(value, self._base(matrix.name), self._packed_at(matrix, i, j))
 
     # --- scalars -------------------------------------------------------------------------
 
@@ -178,35 +233,46 @@ class Tiled:
         self.scalars[statement.target] = self._polynomial(statement.polynomial, total)
 
     def _contraction(self, left: Matrix, right: Matrix | None) -> Any:
-        vector = self.vector
-        mine = self._base(left.name)
+        vector, rows = self.vector, self._rows(left)
         if right is None:
-            stride = self._columns(left) + 1
+            return self._sum(rows, lambda k, total: vector.add(total, self._entry(left, k, k)))
 
-            def diagonal(k: Any, total: Any) -> Any:
-                return vector.add(total, vector.load(mine, vector.builder.mul(k, integer(stride))))
+        def square(k: Index, total: Any) -> Any:
+            return vector.fma(self._entry(left, k, k), self._entry(right, k, k), total)
 
-            return self._sum(self._rows(left), diagonal)
-        other = self._base(right.name)
+        if left == right and left.symmetric and left in self.program.inputs:
+            # Twice the independent entries, less the diagonal.
+            memory, start = self._packed_input(left)
 
-        def product(k: Any, total: Any) -> Any:
-            return vector.fma(vector.load(mine, k), vector.load(other, k), total)
+            def independent(k: Index, total: Any) -> Any:
+                value = vector.load(memory, self._plus(k, start))
+                return vector.fma(value, value, total)
 
-        return self._sum(self._rows(left) * self._columns(left), product)
+            twice = self._sum(self.places.packed_size(left), independent)
+            return vector.subtract(vector.add(twice, twice), self._sum(rows, square))
 
-    def _sum(self, count: int, add: Callable[[Any, Any], Any]) -> Any:
+        def product(k: Index, total: Any) -> Any:
+            return vector.fma(self._flat(left, k), self._flat(right, k), total)
+
+        return self._sum(rows * self._columns(left), product)
+
+    def _flat(self, matrix: Matrix, k: Index) -> Any:
+        """Entry k of all of a matrix, row after row."""
+        return self.vector.load(self._base(matrix.name), k)
+
+    def _sum(self, count: int, add: Callable[[Index, Any], Any]) -> Any:
         """add(k, total) for all k < count, in partial sums that do not wait for each other."""
-        vector, builder = self.vector, self.vector.builder
+        vector = self.vector
         parts = min(count, _PARTIAL_SUMS)
         totals = [vector.constant(0.0)] * parts
 
-        def turn(k: Any, carried: list[Any]) -> list[Any]:
-            first = builder.mul(k, integer(parts))
-            return [add(builder.add(first, integer(part)), total) for part, total in enumerate(carried)]
+        def turn(k: Index, carried: list[Any]) -> list[Any]:
+            first = self._times(k, parts)
+            return [add(self._plus(first, part), total) for part, total in enumerate(carried)]
 
-        totals = vector.loop(count // parts, turn, totals)
+        totals = self._loop(count // parts, turn, totals)
         for part in range(count % parts):
-            totals[part] = add(integer(count - count % parts + part), totals[part])
+            totals[part] = add(count - count % parts + part, totals[part])
         while len(totals) > 1:
             pairs = [vector.add(x, y) for x, y in zip(totals[::2], totals[1::2], strict=False)]
             totals = pairs + totals[2 * len(pairs) :]
@@ -214,33 +280,66 @@ class Tiled:
 
     # --- matrices ------------------------------------------------------------------------
 
-    def _coefficient(self, part: Part) -> Coefficient:
-        """Sign and value; the value of no scalar at all is None."""
+    def _coefficient(self, coefficient: Coefficient) -> Any:
+        """Its value; None for +1."""
+        sign, names = coefficient
         value: Any = None
-        for name in part.scalars:
+        for name in names:
             scalar = self.scalars[name]
             value = scalar if value is None else self.vector.multiply(value, scalar)
-        return part.sign, value
+        if sign > 0:
+            return value
+        return self.vector.constant(-1.0) if value is None else self.vector.negate(value)
 
-    def _scaled(self, coefficient: Coefficient, value: Any) -> Any:
-        sign, scale = coefficient
-        if scale is not None:
-            value = self.vector.multiply(scale, value)
-        return self.vector.negate(value) if sign < 0 else value
+    def _ratio(self, first: Coefficient, second: Coefficient) -> float | None:
+        """first / second, if that is known when code is emitted."""
+        ratio = float(first[0] * second[0])
+        above, below = Counter(first[1]), Counter(second[1])
+        for names, power in ((above - below, 1), (below - above, -1)):
+            for name in names.elements():
+                if name not in self.constants:
+                    return None
+                ratio *= self.constants[name] ** power
+        return ratio
+
+    def _scaled(self, factor: Any, values: list[Any]) -> list[Any]:
+        return values if factor is None else [self.vector.multiply(factor, value) for value in values]
 
     def _matrix(self, statement: MatrixStatement) -> None:
         target = statement.target
-        parts = [(self._coefficient(part), part.operands) for part in self.places.parts(statement)]
-        products = [(scale, operands) for scale, operands in parts if len(operands) == 2]
-        linear = [(scale, operands) for scale, operands in parts if len(operands) < 2]
-        if not target.symmetric and any(not operands for _, operands in linear):
+        parts = [((part.sign, part.scalars), part.operands) for part in self.places.parts(statement)]
+        if not target.symmetric and any(not operands for _, operands in parts):
             raise NotImplementedError(f"{target.name}: the identity as a term of a matrix not symmetric")
-        # The longest first: its sums are scaled as a whole, of the others one factor each turn.
+        products = [part for part in parts if len(part[1]) == 2]
+        # The longest first: its sums are scaled as a whole, of the others perhaps a factor each turn.
         products.sort(key=lambda product: -self._inner(product[1]))
+        # Before the next product the sums are scaled, and one factor of it, by numbers or values.
+        steps: list[tuple[Any, Any, tuple[Operand, ...]]] = []
+        scale: Coefficient = (1, ())
+        for number, (coefficient, operands) in enumerate(products):
+            before, factor = None, None
+            if number:
+                ratio = self._ratio(scale, coefficient)
+                if ratio is None:
+                    before, factor, coefficient = (
+                        self._coefficient(scale),
+                        self._coefficient(coefficient),
+                        (1, ()),
+                    )
+                elif ratio != 1.0:
+                    before = self.vector.constant(ratio)
+            steps.append((before, factor, operands))
+            scale = coefficient
+        after = self._coefficient(scale)
+        linear = [(self._coefficient(factor), operands) for factor, operands in parts if len(operands) < 2]
 
-        def body(i0: Any, height: int, j0: Any, width: int, on_diagonal: bool) -> None:
-            indices = [(u, v) for u in range(height) for v in range(width) if not (on_diagonal and u > v)]
-            self._tile(target, products, linear, i0, j0, indices, on_diagonal)
+        def body(i0: Index, j0: Index, indices: Sequence[tuple[int, int]]) -> None:
+            totals: list[Any] = []
+            for before, factor, operands in steps:
+                totals = self._scaled(before, totals)
+                totals = self._add_product(totals, factor, operands, i0, j0, indices)
+            totals = self._add_linear(self._scaled(after, totals), linear, i0, j0, indices)
+            self._store_tile(totals, target, i0, j0, indices)
 
         if target.symmetric:
             self._triangle_of_tiles(self._rows(target), body)
@@ -251,112 +350,155 @@ class Tiled:
         left = operands[0]
         return self._rows(left.matrix) if left.transposed else self._columns(left.matrix)
 
-    def _sides(self, count: int) -> tuple[int, int]:
-        """Side of the tiles that cover `count` rows most evenly, and how many are whole."""
-        side = -(-count // -(-count // self.tile))
-        return side, count // side
+    def _turns(self, inner: int) -> int:
+        """How many turns of an inner loop are written out; a divisor."""
+        return max(turns for turns in range(1, _WRITTEN_TURNS + 1) if inner % turns == 0)
 
-    def _all_tiles(self, rows: int, columns: int, body: Callable[[Any, int, Any, int, bool], None]) -> None:
-        """Call body(i0, height, j0, width, False) in loops that cover a rectangle."""
-        vector, builder = self.vector, self.vector.builder
-        (height, bands), (width, tiles) = self._sides(rows), self._sides(columns)
-
-        def band_of(i0: Any, height: int) -> None:
-            def tile(j: Any, _: list[Any]) -> None:
-                body(i0, height, builder.mul(j, integer(width)), width, False)
-
-            vector.loop(tiles, tile)
-            if columns % width:
-                body(i0, height, integer(tiles * width), columns % width, False)
-
-        def band(i: Any, _: list[Any]) -> None:
-            band_of(builder.mul(i, integer(height)), height)
-
-        vector.loop(bands, band)
-        if rows % height:
-            band_of(integer(bands * height), rows % height)
-
-    def _triangle_of_tiles(self, rows: int, body: Callable[[Any, int, Any, int, bool], None]) -> None:
-        """Call body(i0, height, j0, width, on_diagonal) in loops that cover all i ≤ j."""
-        vector, builder = self.vector, self.vector.builder
-        side, bands = self._sides(rows)
-        rest = rows % side
-
-        def band(i: Any, _: list[Any]) -> None:
-            i0 = builder.mul(i, integer(side))
-            body(i0, side, i0, side, True)
-
-            def tile(j: Any, _: list[Any]) -> None:
-                body(i0, side, builder.mul(j, integer(side)), side, False)
-
-            vector.loop(bands, tile, start=builder.add(i, integer(1)))
-            if rest:
-                body(i0, side, integer(bands * side), rest, False)
-
-        if bands > 1:
-            vector.loop(bands - 1, band)
-        # Why apart: a loop has at least one turn, and the last band has no tile beside its own.
-        last = integer((bands - 1) * side)
-        body(last, side, last, side, True)
-        if rest:
-            corner = integer(bands * side)
-            body(last, side, corner, rest, False)
-            body(corner, rest, corner, rest, True)
-
-    def _tile(
+    def _add_product(
         self,
-        target: Matrix,
-        products: Sequence[tuple[Coefficient, tuple[Operand, ...]]],
-        linear: Sequence[tuple[Coefficient, tuple[Operand, ...]]],
-        i0: Any,
-        j0: Any,
+        totals: list[Any],
+        factor: Any,
+        operands: tuple[Operand, ...],
+        i0: Index,
+        j0: Index,
         indices: Sequence[tuple[int, int]],
-        on_diagonal: bool,
-    ) -> None:
-        vector, builder = self.vector, self.vector.builder
+    ) -> list[Any]:
+        """totals + factor · left · right; no totals at all are zeros."""
+        vector = self.vector
+        left, right = operands
+        if right.matrix.symmetric:
+            # Why: the entries that one tile reads follow each other in memory.
+            right = Operand(right.matrix, transposed=True)
         rows, columns = sorted({u for u, _ in indices}), sorted({v for _, v in indices})
-        totals = [vector.constant(0.0)] * len(indices)
+        inner = self._inner(operands)
+        written = self._turns(inner)
 
-        def shifted(start: Any, step: int) -> Any:
-            return builder.add(start, integer(step)) if step else start
-
-        def add_product(
-            totals: list[Any], coefficient: Coefficient, operands: tuple[Operand, ...]
-        ) -> list[Any]:
-            def turn(k: Any, carried: list[Any]) -> list[Any]:
-                left, right = operands
-                column = {u: self._operand(left, shifted(i0, u), k) for u in rows}
-                column = {u: self._scaled(coefficient, value) for u, value in column.items()}
-                row = {v: self._operand(right, k, shifted(j0, v)) for v in columns}
-                return [
+        def turn(view_left: View, view_right: View, k: int, carried: list[Any]) -> list[Any]:
+            column = dict(
+                zip(rows, self._scaled(factor, [vector.load(view_left(u, k)) for u in rows]), strict=True)
+            )
+            row = {v: vector.load(view_right(k, v)) for v in columns}
+            if carried:
+                sums = [
                     vector.fma(column[u], row[v], total)
                     for (u, v), total in zip(indices, carried, strict=True)
                 ]
-
-            return vector.loop(self._inner(operands), turn, totals)
-
-        for number, (coefficient, operands) in enumerate(products):
-            if number == 0:
-                totals = add_product(totals, (1, None), operands)
-                totals = [self._scaled(coefficient, total) for total in totals]
             else:
-                totals = add_product(totals, coefficient, operands)
-        for (u, v), product in zip(indices, totals, strict=True):
-            i, j = shifted(i0, u), shifted(j0, v)
-            total = product
-            for coefficient, term in linear:
-                sign, scale = coefficient
-                if term:
-                    value = self._operand(term[0], i, j)
-                elif on_diagonal and u == v:
+                sums = [vector.multiply(column[u], row[v]) for u, v in indices]
+            vector.fence()
+            return sums
+
+        def turns(index: Index, carried: list[Any]) -> list[Any]:
+            k0 = self._times(index, written)
+            view_left, view_right = self._view(left, i0, k0), self._view(right, k0, j0)
+            for k in range(written):
+                carried = turn(view_left, view_right, k, carried)
+            return carried
+
+        if inner == written:
+            return turns(0, totals)
+        return vector.loop(inner // written, turns, totals or [vector.constant(0.0)] * len(indices))
+
+    def _add_linear(
+        self,
+        totals: list[Any],
+        linear: Sequence[tuple[Any, tuple[Operand, ...]]],
+        i0: Index,
+        j0: Index,
+        indices: Sequence[tuple[int, int]],
+    ) -> list[Any]:
+        """totals + Σ factor · matrix, without one the identity; no totals at all are zeros."""
+        vector = self.vector
+        for factor, operands in linear:
+            view = self._view(operands[0], i0, j0) if operands else None
+            sums = []
+            for number, (u, v) in enumerate(indices):
+                total = totals[number] if totals else None
+                if view is not None:
+                    value = vector.load(view(u, v))
+                elif self._on_diagonal(i0, u, j0, v):
                     value = vector.constant(1.0)
                 else:
+                    sums.append(vector.constant(0.0) if total is None else total)
                     continue
-                if scale is None:
-                    total = vector.subtract(total, value) if sign < 0 else vector.add(total, value)
+                if factor is None:
+                    sums.append(value if total is None else vector.add(total, value))
+                elif total is None:
+                    sums.append(vector.multiply(factor, value))
                 else:
-                    total = vector.fma(vector.negate(scale) if sign < 0 else scale, value, total)
-            self._store(total, target, i, j, mirrored=target.symmetric and not (on_diagonal and u == v))
+                    sums.append(vector.fma(factor, value, total))
+            totals = sums
+        return totals
+
+    def _store_tile(
+        self,
+        totals: list[Any],
+        target: Matrix,
+        i0: Index,
+        j0: Index,
+        indices: Sequence[tuple[int, int]],
+    ) -> None:
+        vector = self.vector
+        if target.name in self.places.result:
+            for (u, v), total in zip(indices, totals, strict=True):
+                self._store(total, target, self._plus(i0, u), self._plus(j0, v))
+            return
+        view = self._view(Operand(target), i0, j0)
+        mirror = self._view(Operand(target, transposed=True), i0, j0) if target.symmetric else None
+        for (u, v), total in zip(indices, totals, strict=True):
+            vector.store(total, view(u, v))
+            if mirror is not None and not self._on_diagonal(i0, u, j0, v):
+                vector.store(total, mirror(u, v))
+
+    def _sides(self, count: int, most: int) -> tuple[int, int]:
+        """Side of the tiles that cover `count` rows most evenly, and how many are whole."""
+        side = -(-count // -(-count // most))
+        return side, count // side
+
+    def _all_tiles(self, rows: int, columns: int, body: Callable[..., None]) -> None:
+        """Call body(i0, j0, indices) in loops that cover a rectangle."""
+        (height, bands), (width, tiles) = self._sides(rows, self.tile[0]), self._sides(columns, self.tile[1])
+
+        def band_of(i0: Index, height: int) -> None:
+            def tile(j0: Index, width: int) -> None:
+                body(i0, j0, [(u, v) for u in range(height) for v in range(width)])
+
+            self._loop(tiles, lambda j, _: tile(self._times(j, width), width))
+            if columns % width:
+                tile(tiles * width, columns % width)
+
+        self._loop(bands, lambda i, _: band_of(self._times(i, height), height))
+        if rows % height:
+            band_of(bands * height, rows % height)
+
+    def _triangle_of_tiles(self, rows: int, body: Callable[..., None]) -> None:
+        """Call body(i0, j0, indices) in loops that cover all i ≤ j."""
+        side, bands = self._sides(rows, min(self.tile))
+        rest = rows % side
+
+        def tile(i0: Index, height: int, j0: Index, width: int) -> None:
+            body(i0, j0, [(u, v) for u in range(height) for v in range(width)])
+
+        def corner(i0: Index, side: int) -> None:
+            body(i0, i0, [(u, v) for u in range(side) for v in range(u, side)])
+
+        def band(i: Index, _: list[Any]) -> None:
+            i0 = self._times(i, side)
+            corner(i0, side)
+            self._loop(
+                bands, lambda j, _: tile(i0, side, self._times(j, side), side), start=self._plus(i, 1)
+            )
+            if rest:
+                tile(i0, side, bands * side, rest)
+
+        if bands > 1:
+            self._loop(bands - 1, band)
+        # Why apart: a loop has at least one turn, and the last band has no tile beside its own.
+        last = (bands - 1) * side
+        corner(last, side)
+        if rest:
+            tile(last, side, bands * side, rest)
+            corner(bands * side, rest)
 
     # --- sphere --------------------------------------------------------------------------
 
@@ -364,32 +506,31 @@ class Tiled:
         vector = self.vector
         drift, overlap = statement.drift, statement.overlap
 
-        def body(i: Any, _: list[Any]) -> None:
+        def body(i: Index, _: list[Any]) -> None:
             inverse = vector.divide(vector.constant(1.0), self._entry(overlap, i, i))
             growth = self._entry(drift, i, i)
             rate = vector.multiply(vector.multiply(vector.constant(0.5), growth), inverse)
             vector.store(rate, self._base(statement.target), i)
 
-        vector.loop(self.program.p, body)
+        self._loop(self.program.p, body)
 
     def _projection(self, statement: Projection) -> None:
         vector, builder = self.vector, self.vector.builder
         target, both = statement.target, statement.sides == 2
 
-        def row(i: Any, _: list[Any]) -> None:
+        def row(i: Index, _: list[Any]) -> None:
             mine = vector.load(self._base(statement.rates), i)
 
-            def column(j: Any, __: list[Any]) -> None:
+            def column(j: Index, __: list[Any]) -> None:
                 rate = mine
                 if both:
                     rate = vector.add(mine, vector.load(self._base(statement.rates), j))
                 drift = self._entry(statement.drift, i, j)
                 value = vector.fma(vector.negate(rate), self._entry(statement.overlap, i, j), drift)
                 if both:
-                    on_diagonal = builder.icmp_signed("==", i, j)
-                    value = builder.select(on_diagonal, vector.constant(0.0), value)
-                self._store(value, target, i, j, mirrored=False)
+                    value = builder.select(self._equal(i, j), vector.constant(0.0), value)
+                self._store(value, target, i, j)
 
-            vector.loop(self._columns(target), column, start=i if target.symmetric else 0)
+            self._loop(self._columns(target), column, start=i if target.symmetric else 0)
 
-        vector.loop(self._rows(target), row)
+        self._loop(self._rows(target), row)

@@ -11,11 +11,9 @@ from fractions import Fraction
 from typing import Any
 
 from derive.model import Model
-from derive.program import Assignment, Program, entry, expand, operation_count, sources
+from derive.program import Assignment, Program, entry, expand, sources
 from runtime.simd.vector import VectorFunction
 
-# Above this many operations loops over tiles are faster, and compile at once.
-UNROLL_BUDGET = 3000
 # Independent partial sums of a long contraction, to hide the latency of fused multiply-adds.
 _PARTIAL_SUMS = 4
 _PARTIAL_FROM = 8
@@ -33,36 +31,42 @@ def readout_values(model: Model) -> dict[str, float]:
     return {"a": 1.0 / model.p**0.5, "b": 1.0 / model.pstar**0.5}
 
 
-def is_unrolled(program: Program) -> bool:
-    """Whether a program is small enough for straight-line code."""
-    return operation_count(program) <= UNROLL_BUDGET
-
-
 class Unrolled:
-    """Straight-line code of one program."""
+    """Straight-line code of one program; it has no use for tiles."""
 
-    def __init__(self, vector: VectorFunction, model: Model, program: Program) -> None:
-        self.vector = vector
-        self.program = program
+    distinct = True
+
+    def __init__(
+        self, vector: VectorFunction, model: Model, program: Program, _tile: tuple[int, int]
+    ) -> None:
+        self.vector, self.model, self.program = vector, model, program
         self.known: dict[str, Any] = {
             name: vector.constant(value) for name, value in readout_values(model).items()
         }
 
-    def load(self, model: Model, state: Any, parameters: Any) -> None:
-        """Read the order parameters and run-time parameters that the program uses."""
-        used = {name for statement in self.program.statements for name in sources(statement)}
-        for k, name in enumerate(model.state):
-            if name.split("_")[0] in used:
-                self.known[name] = self.vector.load(state, k)
-        for k, name in enumerate(model.parameters):
-            if name in used or (name.startswith("T_") and "T" in used):
-                self.known[name] = self.vector.load(parameters, k)
+    @staticmethod
+    def scratch_components(_program: Program) -> int:
+        """Vectors of scratch that a program needs: none."""
+        return 0
 
-    def run(self) -> None:
-        """Emit every statement."""
+    def emit(self, state: Any, parameters: Any, _scratch: Any, result: Any) -> None:
+        """Emit the program: from packed state and parameters to the packed outputs."""
+        self._load(state, parameters)
         for statement in self.program.statements:
             for assignment in expand(self.program, statement):
                 self.known[assignment.target] = self._value(assignment)
+        for k, value in enumerate(self._outputs()):
+            self.vector.store(value, result, k)
+
+    def _load(self, state: Any, parameters: Any) -> None:
+        """Read the order parameters and run-time parameters that the program uses."""
+        used = {name for statement in self.program.statements for name in sources(statement)}
+        for k, name in enumerate(self.model.state):
+            if name.split("_")[0] in used:
+                self.known[name] = self.vector.load(state, k)
+        for k, name in enumerate(self.model.parameters):
+            if name in used or (name.startswith("T_") and "T" in used):
+                self.known[name] = self.vector.load(parameters, k)
 
     def _value(self, assignment: Assignment) -> Any:
         vector = self.vector
@@ -108,7 +112,7 @@ class Unrolled:
                 total = vector.fma(head, values[-1], total)
         return total
 
-    def outputs(self) -> Iterator[Any]:
+    def _outputs(self) -> Iterator[Any]:
         """The entries of the outputs, in the order of the state."""
         for output in self.program.outputs:
             if isinstance(output, str):

@@ -79,6 +79,13 @@ class VectorFunction:
     def store(self, value: Any, base: Any, component: Any = 0) -> None:
         self.builder.store(value, self.address(base, component), align=self.alignment)
 
+    def fence(self) -> None:
+        """No load or store moves across; no instruction.
+
+        Why: in long straight-line code LLVM loads far ahead of use, and spills what it has loaded.
+        """
+        self.builder.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
+
     def add(self, x: Any, y: Any) -> Any:
         return self.builder.fadd(x, y)
 

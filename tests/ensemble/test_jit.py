@@ -14,15 +14,18 @@ from vector_code import Programs, compile_function, random_lanes
 from derive import Model
 from runtime import InputError
 from runtime.simd import jit
+from runtime.simd.blocks import Blocks
 from runtime.simd.jit import Compiled
 from runtime.simd.kernels import KERNELS, KernelBuilder, compile_kernels
+from runtime.simd.tiles import Tiled
+from runtime.simd.unrolled import Unrolled
 from runtime.tableaux import TABLEAUX
 
 FEATURES = {"avx512": "avx512f", "avx2": "avx2", "baseline": None}
 WRITERS = ("write_states", "write_losses", "write_both")
 INNER = ("inner_rhs", "inner_loss", *WRITERS)
 X86 = llvm.get_process_triple().startswith("x86_64")
-WIDTHS = {"unrolled": (4, 2), "tiled": (9, 5)}
+WIDTHS = {"unrolled": (4, 2), "blocks": (6, 3), "tiled": (12, 6)}
 
 
 def target_of(kind: str) -> jit.Target:
@@ -206,12 +209,12 @@ def test_lanes_are_whole_vectors_in_arm_code():
 # The same numbers.
 
 
-@pytest.mark.parametrize("tiled", [False, True], ids=["unrolled", "tiled"])
-def test_all_fused_vectors_give_the_same_bits(tiled):
+@pytest.mark.parametrize("kind", [Unrolled, Blocks, Tiled])
+def test_all_fused_vectors_give_the_same_bits(kind):
     wide, narrow = target_of("avx512"), target_of("avx2")
     model = Model(5, 3, constraint="sphere", teacher="general")
     states, parameters = random_lanes(model, wide.lanes, seed=8)
-    narrow_code, wide_code = (Programs(model, target, tiled) for target in (narrow, wide))
+    narrow_code, wide_code = (Programs(model, target, kind) for target in (narrow, wide))
     for name in ("rhs", "loss"):
         together = wide_code(name, states, parameters)
         for first in range(0, wide.lanes, narrow.lanes):

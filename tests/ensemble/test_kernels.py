@@ -9,10 +9,14 @@ import pytest
 from vector_code import EPSILON, GUARD, aligned, call, random_lanes, scalar_drift, scalar_module
 
 from derive import Model
-from runtime.simd import driver, jit, unrolled
+from derive.lower import drift_program
+from runtime.simd import driver, emitter, jit
 from runtime.simd import layout as at
-from runtime.simd.emitter import DOUBLED_STATE
+from runtime.simd.blocks import Blocks
+from runtime.simd.emitter import DOUBLED_STATE, program_kind
 from runtime.simd.kernels import KERNELS, Kernels, compile_kernels
+from runtime.simd.tiles import Tiled
+from runtime.simd.unrolled import Unrolled
 from runtime.stepper import (
     GROW,
     INTEGRAL,
@@ -529,30 +533,36 @@ def test_small_systems_have_two_vectors():
     assert compile_kernels(large, "tsit5", target).lanes == target.lanes
 
 
+@pytest.mark.parametrize(("widths", "kind"), [((4, 2), Unrolled), ((8, 4), Blocks), ((12, 6), Tiled)])
+def test_form_of_code_by_size(widths, kind):
+    assert program_kind(drift_program(Model(*widths))) is kind
+
+
 @pytest.fixture
-def budget(monkeypatch):
-    """A function that sets how many operations straight-line code may have."""
+def form(monkeypatch):
+    """A function that sets the form of code for all sizes."""
     compile_kernels.cache_clear()
 
-    def set_budget(value):
-        monkeypatch.setattr(unrolled, "UNROLL_BUDGET", value)
+    def set_form(kind):
+        monkeypatch.setattr(emitter, "program_kind", lambda _program: kind)
         compile_kernels.cache_clear()
 
-    yield set_budget
+    yield set_form
     compile_kernels.cache_clear()
 
 
-def test_one_step_of_loops_is_that_of_straight_lines(budget):
+@pytest.mark.parametrize("other", [Blocks, Tiled])
+def test_one_step_is_the_same_in_all_forms_of_code(form, other):
     model = Model(5, 3, constraint="sphere", teacher="general")
     ways = []
-    for value in (0, 10**9):
-        budget(value)
+    for kind in (other, Unrolled):
+        form(kind)
         lanes = make_lanes(model, "tsit5")
         lanes.memory[at.STEP] = np.linspace(0.01, 0.05, lanes.count)
         lanes("watch")
         ways.append(lanes)
-    loops, lines = ways
-    assert loops.kernels.layout.scratch > 0 == lines.kernels.layout.scratch
+    tiles, lines = ways
+    assert tiles.kernels.layout.scratch > 0 == lines.kernels.layout.scratch
     place = lines.kernels.layout.new_state
-    np.testing.assert_allclose(loops.rows(place), lines.rows(place), rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(loops.memory[at.NEW_LOSS], lines.memory[at.NEW_LOSS], rtol=1e-12)
+    np.testing.assert_allclose(tiles.rows(place), lines.rows(place), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(tiles.memory[at.NEW_LOSS], lines.memory[at.NEW_LOSS], rtol=1e-12)

@@ -24,6 +24,19 @@ def test_every_matrix_has_one_place(constraint, flow, teacher):
     assert places.result == {"dQ": 0, "dR": 15}
 
 
+def test_inputs_are_read_in_place_where_symmetric_matrices_are_packed():
+    program = drift_program(Model(5, 3, teacher="general"))
+    places = Placement(program, packed=True)
+    assert places.inputs == {"Q": 0, "R": 15, "T": 2}
+    assert (places.state, places.parameters) == ({"Q": 0, "R": 15}, {"T": 2})
+    assert set(places.scratch) == {"X", "Y"} | (set(Placement(program).scratch) - {"Q", "T", "X", "Y"})
+    # X is kept as its independent entries.
+    order = sorted(places.scratch.items(), key=lambda item: item[1])
+    ends = [start for _, start in order[1:]] + [places.components]
+    sizes = {name: end - start for (name, start), end in zip(order, ends, strict=True)}
+    assert (sizes["X"], sizes["Y"]) == (15, 15)
+
+
 def test_multiples_of_the_drift():
     places = Placement(drift_program(Model(4, 2)))
     assert set(places.multiples) == {"aQ", "bR", "V", "W"}

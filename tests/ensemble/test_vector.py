@@ -23,21 +23,24 @@ from derive import Model
 from derive.lower import drift_program, loss_program
 from derive.model import CONSTRAINTS, FLOWS, READOUTS, TEACHERS
 from runtime.simd import jit
+from runtime.simd.blocks import Blocks
+from runtime.simd.emitter import ProgramKind
 from runtime.simd.tiles import Tiled
+from runtime.simd.unrolled import Unrolled
 
 OPTIONS = list(itertools.product(CONSTRAINTS, FLOWS, TEACHERS, READOUTS))
 # Every remainder of 4 × 4 tiles, for rows and for columns; p > p*, p = p*, p < p*.
 NARROW = [(1, 1), (2, 3), (4, 2), (5, 3), (7, 6)]
 # Straight-line code of these is never used, and takes seconds to compile.
 WIDE = [(3, 8), (4, 4), (9, 5), (12, 6), (16, 4)]
-WAYS = {False: "unrolled", True: "tiled"}
+KINDS = [Unrolled, Blocks, Tiled]
 # Units of rounding, relative to the largest terms of the sums.
 ALLOWED = 6.0
 
 
-def assert_equals_scalar_code(model: Model, target: jit.Target, tiled: bool, seed: int) -> None:
+def assert_equals_scalar_code(model: Model, target: jit.Target, kind: ProgramKind, seed: int) -> None:
     states, parameters = random_lanes(model, target.lanes, seed)
-    programs = Programs(model, target, tiled)
+    programs = Programs(model, target, kind)
     drifts = programs("rhs", states, parameters)
     losses = programs("loss", states, parameters)[:, 0]
     for y, values, drift, loss in zip(states, parameters, drifts, losses, strict=True):
@@ -54,42 +57,43 @@ def assert_equals_scalar_code(model: Model, target: jit.Target, tiled: bool, see
 # Programs.
 
 
-@pytest.mark.parametrize("tiled", WAYS, ids=WAYS.values())
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("options", OPTIONS, ids="-".join)
-def test_every_option(options, tiled):
+def test_every_option(options, kind):
     constraint, flow, teacher, readout = options
     model = Model(3, 2, constraint=constraint, flow=flow, teacher=teacher, readout=readout)
-    assert_equals_scalar_code(model, jit.target(), tiled, seed=1)
+    assert_equals_scalar_code(model, jit.target(), kind, seed=1)
 
 
 @pytest.mark.parametrize(
-    ("widths", "tiled"),
-    [*itertools.product(NARROW, WAYS), *((widths, True) for widths in WIDE)],
-    ids=lambda value: WAYS[value] if isinstance(value, bool) else "-".join(map(str, value)),
+    ("widths", "kind"),
+    [*itertools.product(NARROW, KINDS), *itertools.product(WIDE, (Blocks, Tiled))],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "-".join(map(str, value)),
 )
-def test_every_remainder_of_the_tiles(widths, tiled):
+def test_every_remainder_of_the_tiles(widths, kind):
     # The options with the most statements.
     model = Model(*widths, constraint="sphere", teacher="general")
-    assert_equals_scalar_code(model, jit.target(), tiled, seed=2)
+    assert_equals_scalar_code(model, jit.target(), kind, seed=2)
 
 
 @pytest.mark.parametrize("widths", [(1, 3), (6, 1), (10, 3)], ids=str)
 @pytest.mark.parametrize("flow", FLOWS)
-def test_tiles_of_a_free_model(widths, flow):
-    assert_equals_scalar_code(Model(*widths, flow=flow), jit.target(), tiled=True, seed=3)
+@pytest.mark.parametrize("kind", [Blocks, Tiled])
+def test_tiles_of_a_free_model(widths, flow, kind):
+    assert_equals_scalar_code(Model(*widths, flow=flow), jit.target(), kind, seed=3)
 
 
-@pytest.mark.parametrize("tiled", WAYS, ids=WAYS.values())
-@pytest.mark.parametrize("kind", ["avx2", "baseline"])
-def test_every_kind_of_vectors(kind, tiled):
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("simd", ["avx2", "baseline"])
+def test_every_kind_of_vectors(simd, kind):
     model = Model(5, 3, constraint="sphere", teacher="general")
-    assert_equals_scalar_code(model, jit.target(kind), tiled, seed=4)
+    assert_equals_scalar_code(model, jit.target(simd), kind, seed=4)
 
 
-@pytest.mark.parametrize("tiled", WAYS, ids=WAYS.values())
-def test_lanes_know_nothing_of_each_other(tiled):
+@pytest.mark.parametrize("kind", KINDS)
+def test_lanes_know_nothing_of_each_other(kind):
     model = Model(5, 3, constraint="sphere", teacher="general")
-    programs = Programs(model, jit.target(), tiled)
+    programs = Programs(model, jit.target(), kind)
     lanes = programs.lanes
     states, parameters = random_lanes(model, lanes, seed=5)
     together = {name: programs(name, states, parameters) for name in ("rhs", "loss")}
@@ -104,13 +108,14 @@ def test_lanes_know_nothing_of_each_other(tiled):
             assert same[other].tobytes() == together[name][lane].tobytes()
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("options", OPTIONS, ids="-".join)
-def test_scratch_of_the_drift_is_enough_for_the_loss(options):
+def test_scratch_of_the_drift_is_enough_for_the_loss(options, kind):
     # Why: the layout has one scratch array for both.
     constraint, flow, teacher, readout = options
     for widths in [(1, 1), (1, 12), (12, 1), (9, 9)]:
         model = Model(*widths, constraint=constraint, flow=flow, teacher=teacher, readout=readout)
-        drift, loss = (Tiled.scratch_components(make(model)) for make in (drift_program, loss_program))
+        drift, loss = (kind.scratch_components(make(model)) for make in (drift_program, loss_program))
         assert loss <= drift
 
 

@@ -14,9 +14,8 @@ from llvmlite import ir
 from derive import Model
 from derive.emit.numba_module import numba_module
 from derive.lower import drift_program, loss_program
+from runtime.simd.emitter import ProgramKind
 from runtime.simd.jit import Compiled, Target
-from runtime.simd.tiles import Tiled
-from runtime.simd.unrolled import Unrolled
 from runtime.simd.vector import ALIGNMENT, BYTES, VectorFunction, integer
 
 EPSILON = np.finfo(np.float64).eps
@@ -50,21 +49,14 @@ def compile_function(target: Target, arguments: int, emit: Callable[[VectorFunct
 class Programs:
     """The drift and the loss of a model as vector code of one kind."""
 
-    def __init__(self, model: Model, target: Target, tiled: bool) -> None:
-        self.model, self.lanes = model, target.lanes
+    def __init__(self, model: Model, target: Target, kind: ProgramKind) -> None:
+        self.model, self.lanes, self.kind = model, target.lanes, kind
         self.programs = {"rhs": drift_program(model), "loss": loss_program(model)}
         module = ir.Module(model.name)
         for name, program in self.programs.items():
             vector = VectorFunction(module, name, target.lanes, target.fma, 4)
             state, parameters, scratch, result = vector.arguments
-            if tiled:
-                Tiled(vector, model, program, target.tile).emit(state, parameters, scratch, result)
-            else:
-                body = Unrolled(vector, model, program)
-                body.load(model, state, parameters)
-                body.run()
-                for k, value in enumerate(body.outputs()):
-                    vector.store(value, result, k)
+            kind(vector, model, program, target.tile).emit(state, parameters, scratch, result)
             vector.builder.ret(integer(0))
         self.compiled = Compiled(module, target)
 
@@ -77,7 +69,7 @@ class Programs:
             memory[:] = rows.T
             inputs.append(memory)
         count = self.model.state_size if name == "rhs" else 1
-        scratch_size = Tiled.scratch_components(program)
+        scratch_size = self.kind.scratch_components(program)
         # Why not a number in the scratch array: what is read there must have been written.
         scratch = aligned(scratch_size + _GUARD_COMPONENTS, self.lanes, np.nan)
         scratch[scratch_size:] = GUARD
