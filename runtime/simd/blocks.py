@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from derive.program import Matrix, Operand
-from runtime.simd.tiles import Index, Tiled, View
+from runtime.simd.statements import Index, View
+from runtime.simd.tiles import Tiled
 
 
 class Blocks(Tiled):
@@ -38,7 +39,9 @@ class Blocks(Tiled):
         return inner
 
     def _at(self, matrix: Matrix, i: Index, j: Index) -> Index:
-        return self._packed_at(matrix, min(i, j), max(i, j)) if matrix.symmetric else super()._at(matrix, i, j)
+        return (
+            self._packed_at(matrix, min(i, j), max(i, j)) if matrix.symmetric else super()._at(matrix, i, j)
+        )
 
     def _flat(self, matrix: Matrix, k: Index) -> Any:
         return self._entry(matrix, *divmod(k, self._columns(matrix)))

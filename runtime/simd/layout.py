@@ -17,8 +17,9 @@ import dataclasses
     NEXT_OUTPUT,
     NEW_TIME,
     FACTOR,
-    ERROR,
-    LAST_ERROR,
+    # log₂ of the error of the attempted step if it is accepted, of the last accepted one.
+    LOG_ERROR,
+    LAST_LOG_ERROR,
     FAILED_BEFORE,
     ACCEPTED,
     LIVE,

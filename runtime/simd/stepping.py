@@ -66,9 +66,7 @@ class Stepping(Emitter):
         first = vector.select(vector.builder.fcmp_ordered(">", first, zero), first, floor)
         fresh = vector.builder.fcmp_ordered(">", vector.load(work, at.FRESH), vector.constant(0.5))
         vector.store(vector.select(fresh, first, vector.load(work, at.STEP)), work, at.STEP)
-        one = vector.constant(1.0)
-        vector.store(vector.select(fresh, one, vector.load(work, at.LAST_ERROR)), work, at.LAST_ERROR)
-        for control in (at.FAILED_BEFORE, at.ATTEMPTS, at.REJECTIONS):
+        for control in (at.LAST_LOG_ERROR, at.FAILED_BEFORE, at.ATTEMPTS, at.REJECTIONS):
             vector.store(vector.select(fresh, zero, vector.load(work, control)), work, control)
         vector.store(zero, work, at.FRESH)
         vector.builder.ret(integer(0))
@@ -254,8 +252,7 @@ class Stepping(Emitter):
         finite = builder.fcmp_ordered("<", square, vector.constant(float("inf")))
         clamped = vector.minimum(vector.maximum(square, smallest), largest)
         log_error = vector.multiply(vector.constant(0.5), self._log2(vector, clamped))
-        last = vector.load(work, at.LAST_ERROR)
-        log_last = self._log2(vector, last)
+        log_last = vector.load(work, at.LAST_LOG_ERROR)
         grown = vector.multiply(vector.constant(-PROPORTIONAL * exponent), log_error)
         grown = vector.fma(vector.constant(INTEGRAL * exponent), log_last, grown)
         reduced = vector.multiply(vector.constant(-exponent), log_error)
@@ -268,8 +265,7 @@ class Stepping(Emitter):
         factor = vector.select(finite, factor, vector.constant(SHRINK_NOT_FINITE))
         zero, one = vector.constant(0.0), vector.constant(1.0)
         vector.store(vector.select(finite, zero, one), work, at.NOT_FINITE)
-        error = vector.unary("sqrt", clamped)
-        vector.store(vector.select(accepted, error, last), work, at.ERROR)
+        vector.store(vector.select(accepted, log_error, log_last), work, at.LOG_ERROR)
         return factor
 
     def _log2(self, vector: VectorFunction, x: Any) -> Any:
@@ -329,9 +325,7 @@ class Stepping(Emitter):
             vector.function.append_basic_block(name) for name in ("all_taken", "some_taken", "done")
         )
         everyone = integer((1 << vector.lanes) - 1)
-        builder.cbranch(
-            builder.icmp_unsigned("==", vector.bits(accepted), everyone), all_taken, some_taken
-        )
+        builder.cbranch(builder.icmp_unsigned("==", vector.bits(accepted), everyone), all_taken, some_taken)
         for block, body in ((all_taken, copy), (some_taken, choose)):
             builder.position_at_end(block)
             vector.loop(layout.size, body)
@@ -339,7 +333,7 @@ class Stepping(Emitter):
         builder.position_at_end(done)
         vector.store(vector.load(work, at.NEW_TIME), work, at.TIME)
         vector.store(vector.load(work, at.FACTOR), work, at.STEP)
-        vector.store(vector.load(work, at.ERROR), work, at.LAST_ERROR)
+        vector.store(vector.load(work, at.LOG_ERROR), work, at.LAST_LOG_ERROR)
         rejected = vector.subtract(one, taken)
         vector.store(rejected, work, at.FAILED_BEFORE)
         for control, change in ((at.ATTEMPTS, one), (at.REJECTIONS, rejected)):

@@ -118,11 +118,11 @@ def test_start(lanes):
         size, speed = (np.sqrt(np.mean((x / scale(y, y)) ** 2)) for x in (y, slope))
         np.testing.assert_allclose(lanes.memory[at.STEP, lane], 0.01 * size / speed, rtol=1e-12)
     assert (lanes.memory[at.FRESH] == 0.0).all()
-    assert (lanes.memory[at.LAST_ERROR] == 1.0).all()
+    assert (lanes.memory[at.LAST_LOG_ERROR] == 0.0).all()
 
 
 def test_start_leaves_running_lanes_alone(lanes):
-    lanes.memory[at.STEP], lanes.memory[at.LAST_ERROR] = 0.125, 0.25
+    lanes.memory[at.STEP], lanes.memory[at.LAST_LOG_ERROR] = 0.125, -2.0
     lanes.memory[at.ATTEMPTS], lanes.memory[at.REJECTIONS] = 7.0, 2.0
     lanes.memory[at.FRESH, 0] = 1.0
     before = lanes.memory.copy()
@@ -160,7 +160,8 @@ def test_one_step_of_the_tableau(lanes):
     # A step of its own for every lane, from easily accepted to certainly rejected.
     steps = np.geomspace(1e-3, 3.0, lanes.count)
     lanes.memory[at.STEP] = steps
-    lanes.memory[at.LAST_ERROR] = last = 0.3
+    last = 0.3
+    lanes.memory[at.LAST_LOG_ERROR] = np.log2(last)
     bits = lanes("advance")
     accepted = lanes.memory[at.ACCEPTED] > 0.5
     assert 0 < accepted.sum() < lanes.count
@@ -186,10 +187,10 @@ def test_one_step_of_the_tableau(lanes):
         assert accepted[lane] == (error <= 1.0)
         if accepted[lane]:
             factor = SAFETY * error ** (-PROPORTIONAL * exponent) * last ** (INTEGRAL * exponent)
-            np.testing.assert_allclose(lanes.memory[at.ERROR, lane], error, rtol=1e-3)
+            np.testing.assert_allclose(2.0 ** lanes.memory[at.LOG_ERROR, lane], error, rtol=1e-3)
         else:
             factor = SAFETY * error**-exponent
-            assert lanes.memory[at.ERROR, lane] == last
+            assert lanes.memory[at.LOG_ERROR, lane] == np.log2(last)
         factor = min(max(factor, SHRINK), GROW)
         np.testing.assert_allclose(lanes.memory[at.FACTOR, lane], h * factor, rtol=1e-3)
 
@@ -200,9 +201,9 @@ def test_controller_formula():
     exponent = 1.0 / (lanes.tableau.error_order + 1)
     lasts = np.geomspace(1e-10, 1.0, lanes.count)
     lanes.memory[at.STEP] = h = 0.005
-    lanes.memory[at.LAST_ERROR] = lasts
+    lanes.memory[at.LAST_LOG_ERROR] = np.log2(lasts)
     lanes("advance")
-    error = lanes.memory[at.ERROR]
+    error = 2.0 ** lanes.memory[at.LOG_ERROR]
     factor = SAFETY * error ** (-PROPORTIONAL * exponent) * lasts ** (INTEGRAL * exponent)
     factor = np.clip(factor, SHRINK, GROW)
     assert (lanes.memory[at.ACCEPTED] == 1.0).all()
