@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -22,6 +24,16 @@ from vector_code import (
 from derive import Model
 from derive.lower import drift_program, loss_program
 from derive.model import CONSTRAINTS, FLOWS, READOUTS, TEACHERS
+from derive.program import (
+    Contraction,
+    Matrix,
+    MatrixStatement,
+    Operand,
+    Program,
+    ScalarStatement,
+    Term,
+)
+from derive.scalars import ScalarPolynomial
 from runtime.simd import jit
 from runtime.simd.blocks import Blocks
 from runtime.simd.emitter import ProgramKind
@@ -29,7 +41,7 @@ from runtime.simd.tiles import Tiled
 from runtime.simd.unrolled import Unrolled
 
 OPTIONS = list(itertools.product(CONSTRAINTS, FLOWS, TEACHERS, READOUTS))
-# Every remainder of 4 × 4 tiles, for rows and for columns; p > p*, p = p*, p < p*.
+# Every remainder of tiles of 4, 3 and 2 rows or columns; p > p*, p = p*, p < p*.
 NARROW = [(1, 1), (2, 3), (4, 2), (5, 3), (7, 6)]
 # Straight-line code of these is never used, and takes seconds to compile.
 WIDE = [(3, 8), (4, 4), (9, 5), (12, 6), (16, 4)]
@@ -117,6 +129,76 @@ def test_scratch_of_the_drift_is_enough_for_the_loss(options, kind):
         model = Model(*widths, constraint=constraint, flow=flow, teacher=teacher, readout=readout)
         drift, loss = (kind.scratch_components(make(model)) for make in (drift_program, loss_program))
         assert loss <= drift
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("widths", [(5, 3), (8, 4), (3, 7)], ids=str)
+def test_products_whose_coefficients_have_no_known_ratio(widths, kind):
+    """S = 1 + η QQ − Δ RR' + Q, and Y = Δ QR − η aR: models have only ratios of a and b."""
+    Q, R = Matrix("Q", "p", "p", symmetric=True), Matrix("R", "p", "pstar")
+    S, Y = Matrix("dQ", "p", "p", symmetric=True), Matrix("dR", "p", "pstar")
+    terms = [(1, None), (1, "eta", Q, Q), (-1, "label_noise", R, R.T), (1, None, Q)]
+    sums = MatrixStatement(S, tuple(term(*t) for t in terms))
+    aR = Matrix("aR", "p", "pstar")
+    scaled = MatrixStatement(aR, (term(1, "a", R),))
+    mixed = MatrixStatement(Y, (term(1, "label_noise", Q, R), term(-1, "eta", aR)))
+    program = Program(*widths, (Q, R), ("a", "eta", "label_noise"), (sums, scaled, mixed), (S, Y))
+    assert_equals_numpy(
+        program,
+        kind,
+        lambda q, r, eta, noise, a: (
+            np.eye(len(q)) + eta * q @ q - noise * r @ r.T + q,
+            noise * q @ r - eta * a * r,
+        ),
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("widths", [(1, 1), (5, 3), (8, 4)], ids=str)
+def test_contractions_of_two_matrices(widths, kind):
+    """tr Q, ⟨Q, Q⟩, ⟨Q, S⟩ and ⟨R, Y⟩: equal or not, symmetric or not."""
+    Q, R = Matrix("Q", "p", "p", symmetric=True), Matrix("R", "p", "pstar")
+    S, Y = Matrix("S", "p", "p", symmetric=True), Matrix("Y", "p", "pstar")
+    statements = (
+        MatrixStatement(S, (term(1, None, Q, Q), term(-1, None, R, R.T))),
+        MatrixStatement(Y, (term(1, None, Q, R),)),
+        *(
+            ScalarStatement(
+                name,
+                ScalarPolynomial({}),
+                (Contraction(ScalarPolynomial({(): Fraction(2)}), left, right),),
+            )
+            for name, left, right in (("t", Q, None), ("u", Q, Q), ("v", Q, S), ("w", R, Y))
+        ),
+    )
+    program = Program(*widths, (Q, R), (), statements, ("t", "u", "v", "w"))
+
+    def expected(q, r, *_):
+        s, y = q @ q - r @ r.T, q @ r
+        return tuple(
+            2.0 * np.array([x]) for x in (np.trace(q), np.sum(q * q), np.sum(q * s), np.sum(r * y))
+        )
+
+    assert_equals_numpy(program, kind, expected)
+
+
+def term(sign: int, scalar: str | None, *operands: Matrix | Operand) -> Term:
+    return Term(sign, scalar, tuple(Operand(x) if isinstance(x, Matrix) else x for x in operands))
+
+
+def assert_equals_numpy(program: Program, kind: ProgramKind, expected: Callable[..., tuple]) -> None:
+    """`expected` of Q, R, η, Δ and a, at random states, for the outputs of a program."""
+    model, target = Model(program.p, program.pstar), jit.target()
+    states, parameters = random_lanes(model, target.lanes, seed=12)
+    results = Programs(model, target, kind, {"f": program})("f", states, parameters)
+    upper = np.triu_indices(program.p)
+    for y, (eta, noise), result in zip(states, parameters, results, strict=True):
+        values = expected(*scalar_module(model).unpack(y), eta, noise, 1.0 / program.p)
+        packed = [
+            value[upper] if not isinstance(output, str) and output.symmetric else value.ravel()
+            for output, value in zip(program.outputs, values, strict=True)
+        ]
+        np.testing.assert_allclose(result, np.concatenate(packed), rtol=0, atol=1e-14 * program.p)
 
 
 # The builder.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,7 @@ from llvmlite import ir
 from derive import Model
 from derive.emit.numba_module import numba_module
 from derive.lower import drift_program, loss_program
+from derive.program import Program
 from runtime.simd.emitter import ProgramKind
 from runtime.simd.jit import Compiled, Target
 from runtime.simd.vector import ALIGNMENT, BYTES, VectorFunction, integer
@@ -47,11 +48,17 @@ def compile_function(target: Target, arguments: int, emit: Callable[[VectorFunct
 
 
 class Programs:
-    """The drift and the loss of a model as vector code of one kind."""
+    """The drift and the loss of a model, or other programs, as vector code of one kind."""
 
-    def __init__(self, model: Model, target: Target, kind: ProgramKind) -> None:
+    def __init__(
+        self,
+        model: Model,
+        target: Target,
+        kind: ProgramKind,
+        programs: Mapping[str, Program] | None = None,
+    ) -> None:
         self.model, self.lanes, self.kind = model, target.lanes, kind
-        self.programs = {"rhs": drift_program(model), "loss": loss_program(model)}
+        self.programs = programs or {"rhs": drift_program(model), "loss": loss_program(model)}
         module = ir.Module(model.name)
         for name, program in self.programs.items():
             vector = VectorFunction(module, name, target.lanes, target.fma, 4)
@@ -68,7 +75,10 @@ class Programs:
             memory = aligned(rows.shape[1], self.lanes)
             memory[:] = rows.T
             inputs.append(memory)
-        count = self.model.state_size if name == "rhs" else 1
+        count = sum(
+            1 if isinstance(output, str) else len(list(program.entries(output)))
+            for output in program.outputs
+        )
         scratch_size = self.kind.scratch_components(program)
         # Why not a number in the scratch array: what is read there must have been written.
         scratch = aligned(scratch_size + _GUARD_COMPONENTS, self.lanes, np.nan)
