@@ -43,6 +43,8 @@ TOLERANCE = 1e-6
 BLOCKS = ("teachers", "students", "mixed", "complement")
 # An eigenvector belongs to a block if that holds this part of its squared length.
 _PURE = 0.99
+# An eigenvalue, its multiplicity, and the block of its eigenvectors.
+Entry = tuple[float, int, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +198,7 @@ def hessian_spectrum(
     values, vectors = np.linalg.eigh(local.inside())
     outside = _eigenvalues(local.complement()) if local.outside else np.empty(0)
     scale = _scale(values, outside)
-    entries = []
+    entries: list[Entry] = []
     width = _equal(tolerance) * scale
     for group in _groups(values, width):
         counts = _by_block(local, vectors[:, group])
@@ -204,7 +206,7 @@ def hessian_spectrum(
     for group in _groups(outside, width):
         count = local.outside * (group.stop - group.start)
         entries.append((float(np.mean(outside[group])), count, "complement"))
-    entries.sort(key=lambda entry: (entry[0], BLOCKS.index(entry[2])))
+    entries = _united(entries, width)
     gradient = float(np.linalg.norm(local.gradient))
     return Spectrum(
         model=model,
@@ -319,6 +321,22 @@ def _groups(values: Array, width: float) -> list[slice]:
     ends = np.flatnonzero(np.diff(values) > width) + 1
     bounds = [0, *ends.tolist(), values.size]
     return [slice(first, last) for first, last in itertools.pairwise(bounds)]
+
+
+def _united(entries: list[Entry], width: float) -> list[Entry]:
+    """Ascending; values that are one in different blocks too: their mean, in the order of BLOCKS.
+
+    Why: else rounding would decide which block comes first.
+    """
+    entries = sorted(entries)
+    united: list[Entry] = []
+    for group in _groups(np.array([value for value, _, _ in entries]), width):
+        counts = dict.fromkeys(BLOCKS, 0)
+        for _, count, block in entries[group]:
+            counts[block] += count
+        mean = sum(value * count for value, count, _ in entries[group]) / sum(counts.values())
+        united += [(mean, count, block) for block, count in counts.items() if count]
+    return united
 
 
 def _by_block(local: LocalHessian, vectors: Array) -> dict[str, int]:

@@ -11,6 +11,7 @@ from dense_hessian import free_hessian, loss, sphere_hessian
 import derive
 import runtime
 from runtime import InputError
+from runtime.analysis import hessian
 from runtime.analysis.critical_points import critical_point, flat_directions, solution
 from runtime.analysis.hessian import BLOCKS, hessian_spectrum, spectra_along
 from runtime.analysis.local_hessian import LocalHessian
@@ -387,3 +388,29 @@ def test_dataset_holds_the_spectrum():
     assert dataset["multiplicity"].values.sum() == dataset.attrs["size"] == 400
     assert dataset["block"].values.tolist() == list(spectrum.blocks)
     assert dataset.attrs["classification"] == "marginal minimum"
+
+
+def test_equal_values_of_different_blocks_are_one_whatever_the_rounding():
+    rounded = [
+        (1.0, 2, "students"),
+        (2e-17, 6, "students"),
+        (-1e-17, 90, "complement"),
+        (1.0 - 1e-16, 3, "teachers"),
+    ]
+    for entries in (
+        rounded,
+        rounded[::-1],
+        [(-value if count > 3 else value, count, block) for value, count, block in rounded],
+    ):
+        united = hessian._united(entries, width=1e-6)
+        assert [(count, block) for _, count, block in united] == [
+            (6, "students"),
+            (90, "complement"),
+            (3, "teachers"),
+            (2, "students"),
+        ]
+        values = [value for value, _, _ in united]
+        assert values[0] == values[1] != values[2] == values[3]
+        np.testing.assert_allclose(values, [0.0, 0.0, 1.0, 1.0], atol=1e-15)
+    apart = [(0.0, 6, "students"), (1e-3, 4, "complement")]
+    assert hessian._united(apart[::-1], width=1e-6) == apart

@@ -326,7 +326,6 @@ def test_equations_as_printed():
         sector_odes(SectorModel(2)).latex("jacobian")
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 @pytest.mark.parametrize(
     ("readout", "equation", "words"),
     [
@@ -342,6 +341,7 @@ def test_readouts_as_they_are_written(readout, equation, words):
     assert re.search(rf"[ (]{re.escape(words)}[ ).;,\n]", sector_module(model))
 
 
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 @pytest.mark.parametrize("model", [SectorModel(2), SectorModel(11, flow="gradient", readout="sqrt")])
 def test_document_compiles(model, tmp_path):
     (tmp_path / "odes.tex").write_text(sector_document(model))
