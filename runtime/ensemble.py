@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -110,6 +111,26 @@ class Engine:
         run_tasks(tasks, threads, stop, report)
         return results
 
+    def losses(self, states: Array, parameters: Array) -> Array:
+        """The loss (k,) at packed states (k, n), with packed parameters (1 or k, m).
+
+        Why not System.loss: a new system would have to compile its scalar code first.
+        """
+        places, lanes = self.kernels.layout, self.kernels.lanes
+        work = aligned(places.components * lanes)
+        shape = [lanes, places.size, places.parameters, places.parameter, places.output]
+        result = np.empty(len(states))
+        driver.evaluate_losses(
+            self._addresses,
+            work,
+            work.ctypes.data,
+            np.array(shape, dtype=np.int64),
+            np.ascontiguousarray(states),
+            parameters,
+            result,
+        )
+        return result
+
     def _chunk(
         self,
         options: tuple[int, ...],
@@ -210,6 +231,10 @@ def integrate_ensemble(
         threads=workers,
         progress=progress,
     )
+    if output == "final":
+        # Trajectories may have stopped at different times, which the engine has no losses for.
+        losses = engine.losses(results.states[:, 0], parameters)
+        results = dataclasses.replace(results, losses=losses[:, None])
     settings = {"rtol": relative, "atol": absolute, "method": method, "output": output}
     if threshold is not None:
         settings["stop_loss"] = threshold

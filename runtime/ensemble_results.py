@@ -75,11 +75,7 @@ def ensemble_dataset(
     # Final states have no time axis: trajectories may have stopped at different times.
     final = settings["output"] == "final"
     front: tuple[str, ...] = ("trajectory",) if final else ("trajectory", "alpha")
-    losses = results.losses
-    if final:
-        losses = system.loss_of_states(
-            results.states[:, 0], teacher if model.teacher == "general" else None
-        )
+    losses = results.losses[:, 0] if final else results.losses
     if results.states.shape[1]:
         Q, R = system.unpack(results.states[:, 0] if final else results.states)
         variables["Q"] = ((*front, "i", "j"), Q, {"long_name": "student-student overlap"})

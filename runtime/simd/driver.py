@@ -118,6 +118,24 @@ def _locate(kernels, work, address, lanes, fraction):
                 moved[lane] = -1
 
 
+@kernel(types.void(_integers, _vector, types.intp, _integers, _matrix, _matrix, _vector))
+def evaluate_losses(kernels, work, address, shape, states, parameters, losses):
+    """losses[k] = the loss at states[k]; shape is lanes, components, parameters and their places."""
+    lanes, size, width, parameter, output = shape[0], shape[1], shape[2], shape[3], shape[4]
+    count = losses.size
+    for first in range(0, count, lanes):
+        for lane in range(lanes):
+            k = min(first + lane, count - 1)
+            row = k if parameters.shape[0] > 1 else 0
+            for c in range(size):
+                work[(output + c) * lanes + lane] = states[k, c]
+            for c in range(width):
+                work[(parameter + c) * lanes + lane] = parameters[row, c]
+        _call(kernels[LOSS], address)
+        for lane in range(min(lanes, count - first)):
+            losses[first + lane] = work[at.LOSS * lanes + lane]
+
+
 @kernel(
     types.int64(
         _integers,

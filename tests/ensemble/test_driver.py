@@ -302,6 +302,20 @@ def test_state_of_the_event(engine_of):
     assert (losses[ok] > 0.7).all()
 
 
+@pytest.mark.parametrize("widths", [(2, 1), (4, 2), (8, 4)], ids=str)
+def test_losses_of_given_states(engine_of, widths):
+    engine = engine_of(*widths)
+    states = make_ensemble(engine).initial
+    # Every number of idle lanes at the end; no number stays none, and harms no neighbour.
+    for count in range(1, 2 * engine.kernels.lanes + 2):
+        some = states[:count].copy()
+        some[count // 2, 0] = np.nan
+        losses = engine.losses(some, engine.system.parameters(0.4)[None, :])
+        expected = engine.system.loss_of_states(some)
+        np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-15 * engine.system.model.p)
+        assert np.isnan(losses).sum() == 1
+
+
 @pytest.mark.parametrize("times", [TIMES, TIMES[1:]], ids=["from 0", "later"])
 @pytest.mark.parametrize("output", ["all", "final", "loss"])
 def test_low_loss_at_the_start_is_an_event_at_zero(engine_of, times, output):
