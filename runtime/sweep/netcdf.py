@@ -1,13 +1,15 @@
 """Datasets as the bytes of a netCDF-4 file, and back: the same numbers give the same bytes.
 
-Why not through xarray's writer: a file in memory is hashed and written by us, so that a full disk is
-an error of the system with a name, and nothing in it depends on time or place.
+Why not through xarray's writer: the bytes are hashed and written by us, so that a full disk is an
+error of the system with a name, and nothing in them depends on time or place.
 """
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import netCDF4
@@ -16,18 +18,18 @@ import numpy as np
 if TYPE_CHECKING:
     import xarray
 
-# Names that never become files: netCDF wants one for a file in memory.
-_IN_MEMORY = "shard.nc"
-_INITIAL_SIZE = 2**16
+# Of temporary files; netCDF wants one for a file in memory too.
+_NAME = "shard.nc"
 # HDF5 is not made for several threads; every use of netCDF4 in a sweep holds this.
 hdf5_lock = threading.RLock()
 
 
 def encode(dataset: xarray.Dataset) -> bytes:
     """The netCDF-4 file of a dataset of numbers and text."""
-    with hdf5_lock:
-        file = netCDF4.Dataset(_IN_MEMORY, "w", format="NETCDF4", memory=_INITIAL_SIZE)
-        try:
+    # Why on disk: of a file in memory HDF5 notes the time in its root group.
+    with tempfile.TemporaryDirectory() as folder, hdf5_lock:
+        path = Path(folder) / _NAME
+        with netCDF4.Dataset(path, "w", format="NETCDF4") as file:
             for name, size in dataset.sizes.items():
                 file.createDimension(str(name), size)
             for name, variable in dataset.variables.items():
@@ -36,10 +38,7 @@ def encode(dataset: xarray.Dataset) -> bytes:
                     variable.values
                 )
             set_attributes(file, dataset.attrs)
-        except BaseException:
-            file.close()
-            raise
-        return bytes(file.close())
+        return path.read_bytes()
 
 
 def decode(content: bytes, outline: bool = False) -> xarray.Dataset:
@@ -49,7 +48,7 @@ def decode(content: bytes, outline: bool = False) -> xarray.Dataset:
     """
     import xarray
 
-    with hdf5_lock, netCDF4.Dataset(_IN_MEMORY, memory=content) as file:
+    with hdf5_lock, netCDF4.Dataset(_NAME, memory=content) as file:
         file.set_auto_maskandscale(False)
         variables = {
             name: (

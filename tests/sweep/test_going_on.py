@@ -240,9 +240,9 @@ def test_a_damaged_system_fails_its_tasks_only(sweep, tmp_path):
 
 @pytest.mark.parametrize("engine", ["threads", "processes"])
 def test_a_full_disk_stops_the_sweep_and_loses_nothing(engine, tmp_path, generated):
-    """A file system of a megabyte that another program fills while the sweep runs."""
+    """A file system of 400 kB that another program fills while the sweep runs."""
     script = f"""
-mount -t tmpfs -o size=1m none {tmp_path}/disk && cd {tmp_path}/disk || exit 77
+mount -t tmpfs -o size=400k none {tmp_path}/disk && cd {tmp_path}/disk || exit 77
 {sys.executable} - <<'END'
 import runtime
 from runtime.sweep.estimate import Estimate
