@@ -25,7 +25,6 @@ UNROLLED_OPERATIONS = 600
 # Above this many straight-line code takes long to compile, and outgrows the instruction cache.
 BLOCK_OPERATIONS = 4000
 
-
 ProgramKind = type[Unrolled] | type[Tiled]
 
 
@@ -64,10 +63,16 @@ class Emitter:
         self.rhs = self._emit_program("inner_rhs", drift)
         self.loss = self._emit_program("inner_loss", loss_program(model))
 
-    def new_function(self, name: str, arguments: int = 1, inner: bool = False) -> VectorFunction:
-        """A function of addresses; `inner` ones are not seen outside."""
+    def new_function(
+        self, name: str, arguments: int = 1, inner: bool = False, distinct: bool = True
+    ) -> VectorFunction:
+        """A function of addresses; `inner` ones are not seen outside.
+
+        distinct
+            Whether LLVM is told that what they lead to does not overlap.
+        """
         vector = VectorFunction(self.module, name, self.lanes, self.target.fma, arguments)
-        if not inner or self.kind.distinct:
+        if distinct:
             for argument in vector.arguments:
                 argument.add_attribute("noalias")
         if inner:
@@ -77,7 +82,7 @@ class Emitter:
 
     def _emit_program(self, name: str, program: Program) -> Any:
         """name(state, parameters, scratch, result): the outputs of a program, in order."""
-        vector = self.new_function(name, 4, inner=True)
+        vector = self.new_function(name, 4, inner=True, distinct=self.kind.distinct)
         state, parameters, scratch, result = vector.arguments
         self.kind(vector, self.model, program, self.target.tile).emit(state, parameters, scratch, result)
         vector.builder.ret(integer(0))
