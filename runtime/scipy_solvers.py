@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.solver import DIVERGENCE_GROWTH, Solution
+from runtime.stepper import BLOW_UP
 from runtime.system import System
 
 Array = NDArray[np.float64]
@@ -31,18 +32,27 @@ def solve_scipy(
     from scipy.integrate import solve_ivp
 
     rhs = system.compiled_rhs
-    bound = DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y0))))
+    start = float(np.max(np.abs(y0)))
+    bound = DIVERGENCE_GROWTH * max(1.0, start)
+    # Where the solver was, and the largest order parameter there; whether its last slope was finite.
+    reached, size, finite = 0.0, start, True
 
     def slope(_: float, y: Array) -> Array:
+        nonlocal finite
         dy = np.empty(y.size)
         rhs(np.ascontiguousarray(y), parameters, dy)
+        finite = bool(np.isfinite(dy).all())
         return dy
 
     def jacobian(_: float, y: Array) -> Array:
         return system.jacobian_of_state(y, parameters)
 
-    def blows_up(_: float, y: Array) -> float:
+    def blows_up(t: float, y: Array) -> float:
+        nonlocal reached, size
         largest = float(np.max(np.abs(y)))
+        # SciPy calls this after every step, and then perhaps at earlier times to find the crossing.
+        if t > reached:
+            reached, size = t, largest
         return bound - largest if np.isfinite(largest) else -1.0
 
     blows_up.terminal = True  # type: ignore[attr-defined]
@@ -67,14 +77,17 @@ def solve_scipy(
             events=blows_up,
             **options,
         )
-    reached = len(result.t)
-    if reached:
-        states[:reached] = result.y.T
+    written = len(result.t)
+    if written:
+        states[:written] = result.y.T
     if result.status == 0 and np.isfinite(states).all():
         status, end = "ok", float(times[-1])
     else:
-        stopped = result.t_events is not None and len(result.t_events[0]) > 0
-        status = "diverged" if stopped or not np.isfinite(states[:reached]).all() else "step_too_small"
-        end = float(result.t_events[0][0]) if stopped else float(result.t[-1]) if reached else 0.0
+        crossings = [] if result.t_events is None else result.t_events[0]
+        # The rule is that of `stepper.advance`: steps also vanish where a solution blows up.
+        grown = not size <= BLOW_UP * bound
+        finite = finite and bool(np.isfinite(states[:written]).all())
+        status = "diverged" if len(crossings) or grown or not finite else "step_too_small"
+        end = float(crossings[0]) if len(crossings) else reached
     # SciPy reports evaluations, but not the steps between requested outputs.
     return Solution(times, states, status, end, 0, 0, int(result.nfev))
