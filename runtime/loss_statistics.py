@@ -25,19 +25,34 @@ _smallest_log, _per_decade, _last_bin = float(SMALLEST_LOG), float(BINS_PER_DECA
 
 @kernel(
     types.void(
-        types.float64[:, ::1], types.float64[::1], types.float64[::1], types.int64[::1], types.int64[:, ::1]
+        types.float64[:, ::1],
+        types.float64[::1],
+        types.float64[:, ::1],
+        types.int64[::1],
+        types.int64[:, ::1],
     )
 )
-def _accumulate(losses, sums, squares, counts, histogram):
-    """Add the rows of `losses` (trajectory, output), in order; NaN is not counted."""
+def _accumulate(losses, sums, moments, counts, histogram):
+    """Add the rows of `losses` (trajectory, output), in order; NaN is not counted.
+
+    `moments` are, at each output, the first loss, the mean of what is beyond it, and the sum of squared
+    deviations from the mean (B. P. Welford, Technometrics 4, 419 (1962)). Sums of squares would cancel
+    where losses are nearly equal; their differences from the first are then exact.
+    """
+    first, means, squares = moments
     for k in range(losses.shape[0]):
         for m in range(losses.shape[1]):
             x = losses[k, m]
             if np.isnan(x):
                 continue
+            if counts[m] == 0:
+                first[m] = x
             counts[m] += 1
             sums[m] += x
-            squares[m] += x * x
+            beyond = x - first[m]
+            change = beyond - means[m]
+            means[m] += change / counts[m]
+            squares[m] += change * (beyond - means[m])
             bin_ = 0
             if x > 0.0:
                 position = (np.log10(x) - _smallest_log) * _per_decade
@@ -50,13 +65,13 @@ class LossStatistics:
 
     def __init__(self, outputs: int) -> None:
         self._sums = np.zeros(outputs)
-        self._squares = np.zeros(outputs)
+        self._moments = np.zeros((3, outputs))
         self.counts = np.zeros(outputs, dtype=np.int64)
         self._histogram = np.zeros((outputs, BINS), dtype=np.int64)
 
     def add(self, losses: Array) -> None:
         """Losses (trajectory, output); NaN where a trajectory had ended."""
-        _accumulate(losses, self._sums, self._squares, self.counts, self._histogram)
+        _accumulate(losses, self._sums, self._moments, self.counts, self._histogram)
 
     def mean(self) -> Array:
         """Mean over the trajectories that reached each time; NaN where none did."""
@@ -67,8 +82,7 @@ class LossStatistics:
     def standard_error(self) -> Array:
         """Standard error of the mean; NaN for fewer than two trajectories."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            variance = (self._squares - self._sums**2 / self.counts) / (self.counts - 1)
-            result: Array = np.sqrt(np.maximum(variance, 0.0) / self.counts)
+            result: Array = np.sqrt(self._moments[2] / (self.counts - 1) / self.counts)
         result[self.counts < 2] = np.nan
         return result
 

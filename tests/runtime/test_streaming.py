@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -29,6 +32,36 @@ def test_moments_are_those_of_all_at_once(losses):
     error = np.nanstd(losses[:, :2], axis=0, ddof=1) / np.sqrt([4000, 3000])
     np.testing.assert_allclose(statistics.standard_error()[:2], error, rtol=1e-9)
     assert np.isnan([statistics.mean()[2], statistics.standard_error()[2]]).all()
+
+
+def exact_error(values):
+    """The standard error of a mean, in rational numbers up to its root."""
+    numbers = [Fraction(float(value)) for value in values]
+    mean = sum(numbers) / len(numbers)
+    variance = sum((x - mean) ** 2 for x in numbers) / (len(numbers) - 1)
+    return math.sqrt(variance / len(numbers))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        0.3 + 2e-11 * np.random.default_rng(2).standard_normal(1000),
+        0.3 + 2.0**-54 * np.random.default_rng(3).integers(-3, 4, 1000),
+        np.full(1000, 0.1),
+        # The first value is the only one far from the others.
+        np.append(1.0, 1e-9 * (1.0 + 1e-7 * np.random.default_rng(4).uniform(size=999))),
+        10.0 ** np.random.default_rng(5).uniform(-15.0, 3.0, 1000),
+    ],
+    ids=["narrow", "rounding", "equal", "one far", "wide"],
+)
+def test_standard_error_does_not_cancel(values):
+    whole, parts = LossStatistics(1), LossStatistics(1)
+    whole.add(values[:, None])
+    for part in np.array_split(values, [1, 8, 500]):
+        parts.add(part[:, None])
+    assert whole.standard_error()[0] == pytest.approx(exact_error(values), rel=1e-10, abs=0.0)
+    assert parts.standard_error()[0] == whole.standard_error()[0]
+    assert whole.mean()[0] == np.cumsum(values)[-1] / values.size
 
 
 def test_quantiles_are_within_a_bin_of_a_sample(losses):
@@ -67,6 +100,8 @@ def test_batches_do_not_matter(system_of, monkeypatch, stop_loss):
         there = counts > 0
         mean = np.nanmean(loss[:, there], axis=0)
         np.testing.assert_allclose(found["loss_mean"][there], mean, rtol=1e-12)
+        error = [exact_error(column[np.isfinite(column)]) for column in loss.T[there]]
+        np.testing.assert_allclose(found["loss_error"][there], error, rtol=1e-12)
         assert found["status_count"].sel(status="ok").item() == 50
         if stop_loss is not None:
             np.testing.assert_array_equal(found["escape_alpha"], runs["escape_alpha"])
