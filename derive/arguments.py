@@ -7,19 +7,19 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
-from derive.errors import InputError
+from derive.errors import InputError, shown
 
 # Numbers from here on are easier to read as powers.
 _LONG = 10**7
 
 
 def one_of(option: str, value: Any, allowed: Iterable[str]) -> str:
-    """`value`, if it is one of the `allowed` names; else InputError."""
+    """`value` as plain text, if it is one of the `allowed` names; else InputError."""
     names = list(allowed)
     # Why the type: "in" would ask an array for its elements.
     if not isinstance(value, str) or value not in names:
-        raise InputError(option, f"{value!r} is not one of {', '.join(names)}")
-    return value
+        raise InputError(option, f"{shown(value)} is not one of {', '.join(names)}")
+    return str(value)
 
 
 def whole_number(option: str, value: Any, least: int, largest: int) -> int:
@@ -30,7 +30,7 @@ def whole_number(option: str, value: Any, least: int, largest: int) -> int:
     except TypeError:
         number = None
     if number is None or not least <= number <= largest:
-        raise InputError(option, f"{value!r} is not an integer from {least} to {_readable(largest)}")
+        raise InputError(option, f"{shown(value)} is not an integer from {least} to {_readable(largest)}")
     return number
 
 

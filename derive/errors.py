@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
+from typing import Any
+
 _LONGEST = 400
 _KEPT_END = 100
+# Numbers of an array that an error shows.
+_MOST_NUMBERS = 20
+# Bits of an integer that an error shows; Python itself refuses to print very long ones.
+_MOST_BITS = 1000
 
 
 def one_line(text: str) -> str:
@@ -16,6 +24,43 @@ def one_line(text: str) -> str:
     if len(line) > _LONGEST:
         line = f"{line[: _LONGEST - _KEPT_END]} … {line[-_KEPT_END:]}"
     return line
+
+
+def shown(value: Any) -> str:
+    """A value as its user would write it: numbers and text of NumPy are shown as those of Python.
+
+    The text is short, however large the value is.
+    """
+    return _VALUES.repr(value)
+
+
+class _Values(reprlib.Repr):
+    """What NumPy shows as np.int64(3) is 3 here, inside of lists too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = _LONGEST
+
+    def repr1(self, x: Any, level: int) -> str:
+        # derive does not import NumPy: it knows its values by what they can do.
+        if hasattr(x, "tolist") and hasattr(x, "dtype"):
+            if x.size > _MOST_NUMBERS:
+                return f"an array of the shape {x.shape}"
+            plain = x.tolist()
+            return str(x) if hasattr(plain, "dtype") else super().repr1(plain, level)
+        return super().repr1(x, level)
+
+    def repr_str(self, x: str, level: int) -> str:
+        # A text of NumPy inside of a list is a str for Python, but not for its repr.
+        return super().repr_str(str(x), level)
+
+    def repr_int(self, x: int, level: int) -> str:
+        if x.bit_length() > _MOST_BITS:
+            return f"an integer of about {math.ceil(x.bit_length() * math.log10(2.0))} digits"
+        return super().repr_int(x, level)
+
+
+_VALUES = _Values()
 
 
 class InputError(ValueError):

@@ -66,7 +66,7 @@ class Model:
             object.__setattr__(self, option, whole_number(option, value, 1, MAX_WIDTH))
         for option, allowed in _CHOICES.items():
             value = getattr(self, option)
-            one_of(option, value, allowed)
+            object.__setattr__(self, option, one_of(option, value, allowed))
 
     @property
     def name(self) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from derive.model import Model
-from runtime.errors import InputError
+from runtime.errors import InputError, shown
 from runtime.readout import readout
 from runtime.states import as_model, real_number
 
@@ -79,7 +79,8 @@ class Convention:
 
         for name, value in self.model.to_dict().items():
             if run.attrs.get(name) != value:
-                raise InputError("run", f"has {name} = {run.attrs.get(name)!r}, the convention {value!r}")
+                there = shown(run.attrs.get(name))
+                raise InputError("run", f"has {name} = {there}, the convention {value!r}")
         if missing := [name for name in _OF_A_RUN if name not in run]:
             raise InputError("run", f"has no {' and no '.join(missing)}")
         if set(run["loss"].dims) != {"alpha"}:

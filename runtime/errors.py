@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from derive.errors import InputError
+from derive.errors import InputError, shown
 
-__all__ = ["InputError", "LoadError"]
+__all__ = ["InputError", "LoadError", "shown"]
 
 
 class LoadError(RuntimeError):

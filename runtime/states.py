@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from derive.model import Model
-from runtime.errors import InputError
+from runtime.errors import InputError, shown
 
 Array = NDArray[np.float64]
 
@@ -32,19 +32,19 @@ def as_model(value: Any) -> Model:
 
 def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bool = False) -> float:
     """A finite float that is at least (or, `strict`, more than) `least`; else InputError."""
-    # Why: float() would read text, and take True for 1.
-    if isinstance(value, (str, bytes, bool, np.bool_)) or np.iscomplexobj(value):
-        raise InputError(option, f"{value!r} is not a number")
     try:
+        # float() would read text, take True for 1, and an array of one number for a number.
+        if isinstance(value, (str, bytes, bool, np.bool_)) or np.ndim(value) or np.iscomplexobj(value):
+            raise TypeError
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(option, f"{value!r} is not a number") from None
+        raise InputError(option, f"{shown(value)} is not a number") from None
     too_small = number <= least if strict else number < least
     if not math.isfinite(number) or too_small:
         wanted = "a finite number"
         if least > -math.inf:
             wanted += f" {'greater than' if strict else 'of at least'} {least:g}"
-        raise InputError(option, f"{value} is not {wanted}")
+        raise InputError(option, f"{shown(value)} is not {wanted}")
     return number
 
 

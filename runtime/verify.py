@@ -160,8 +160,10 @@ def _read_manifest(folder: Path, kind: Kind[AnyModel]) -> tuple[dict[str, Any], 
     except (KeyError, TypeError, AttributeError, InputError):
         raise LoadError(f"{path} is damaged or of another version; {anyhow}") from None
     remedy = kind.remedy(model)
-    if format_number != FORMAT or version != VERSION:
+    if version != VERSION:
         raise LoadError(f"{folder} was written by overlap-ode {version}, not {VERSION}; {remedy}")
+    if format_number != FORMAT:
+        raise LoadError(f"{path} is not of the format {FORMAT}, that of this version; {remedy}")
     if digest != generator_digest():
         raise LoadError(f"{folder} was written by another generator of version {version}; {remedy}")
     if not isinstance(content.get("files"), dict):

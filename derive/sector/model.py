@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from derive.arguments import whole_number
-from derive.errors import InputError
+from derive.errors import InputError, shown
 from derive.model import Model
 
 # Why a bound: the manifest lists 2p* + 1 names, and nobody has asked for wider teachers.
@@ -60,7 +60,7 @@ class SectorModel:
         for option, (needed, problem) in _NOT_INVARIANT.items():
             value = getattr(self, option)
             if value != needed:
-                raise InputError(option, f"{value!r} {problem}")
+                raise InputError(option, f"{shown(value)} {problem}")
 
     @classmethod
     def of(cls, model: Model) -> SectorModel:

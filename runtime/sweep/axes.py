@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.errors import InputError
+from runtime.errors import InputError, shown
 
 Value = int | float | str
 
@@ -27,7 +27,8 @@ MAX_TASKS = 100_000
 LOGARITHMIC = "log:"
 # Digits of a logarithmic value: fewer than a power function gets wrong on any machine.
 _LOG_DIGITS = 12
-_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+_DIGITS = 19
+_INTEGER = re.compile(rf"[+-]?[0-9]{{1,{_DIGITS}}}")
 _REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _SHOWN = 60
 
@@ -76,13 +77,15 @@ def _plain(option: str, given: Any, kind: type, choices: Sequence[str]) -> Value
     """A number of a TOML file or of Python."""
     allowed = (int, float) if kind is float else (int,)
     if kind is str or isinstance(given, bool) or not isinstance(given, allowed):
-        raise InputError(option, f"{given!r} is not {_named(kind, choices)}")
+        raise InputError(option, f"{shown(given)} is not {_named(kind, choices)}")
+    if kind is int and abs(given) >= 10**_DIGITS:
+        raise InputError(option, f"{shown(given)} is not an integer of up to {_DIGITS} digits")
     try:
         value = kind(given)
     except OverflowError:
-        raise InputError(option, f"{_short(str(given))} is not a finite number") from None
-    if kind is float and not math.isfinite(value):
-        raise InputError(option, f"{given!r} is not a finite number")
+        value = math.inf
+    if not math.isfinite(value):
+        raise InputError(option, f"{shown(given)} is not a finite number")
     return value  # type: ignore[no-any-return]
 
 

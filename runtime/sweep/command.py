@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import InputError
+from runtime.errors import InputError, shown
 from runtime.sweep import driver, jobs, settings
 from runtime.sweep.driver import Summary
 from runtime.sweep.estimate import Estimate, readable
@@ -95,7 +95,7 @@ class Request:
             file, {name: arguments[name] for name in (*_SETTINGS, "out", "job", "zip")}
         )
         if not isinstance(options.get("out", ""), (str, Path)):
-            raise InputError("out", f"{options['out']!r} is not the name of a folder")
+            raise InputError("out", f"{shown(options['out'])} is not the name of a folder")
         if not str(options.get("out", "")):
             raise InputError("out", "is missing: the folder of the sweep")
         parameters = {

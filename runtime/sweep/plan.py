@@ -179,8 +179,10 @@ class Plan:
         if not isinstance(stored, dict) or "digest" not in stored:
             raise ValueError("holds no sweep")
         content = {name: value for name, value in stored.items() if name != "digest"}
-        if content.get("version") != PROGRAM or content.get("format") != FORMAT:
+        if content.get("version") != PROGRAM:
             raise ValueError(f"is of {content.get('version', 'another version')}, and this is {PROGRAM}")
+        if content.get("format") != FORMAT:
+            raise ValueError(f"is not of the format {FORMAT}, that of this version")
         if digest_of(content) != stored["digest"]:
             raise ValueError("was changed or is damaged")
         given = dict(content["fixed"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from derive.arguments import one_of, whole_number
-from runtime.errors import InputError
+from runtime.errors import InputError, shown
 from runtime.threads import LARGEST_THREADS, thread_count
 
 ENGINES = ("threads", "processes", "dask")
@@ -56,7 +56,7 @@ class Settings:
             if engine != "dask":
                 raise InputError("scheduler", f"goes with --engine dask, not {engine}")
             if not isinstance(scheduler, (str, Path)) or not str(scheduler):
-                raise InputError("scheduler", f"{scheduler!r} is neither an address nor a file")
+                raise InputError("scheduler", f"{shown(scheduler)} is neither an address nor a file")
             if workers is not None:
                 raise InputError("workers", "are those of the scheduler: does not go with --scheduler")
         count = thread_count(None) if workers is None else _whole("workers", workers, LARGEST_THREADS)
@@ -68,7 +68,7 @@ class Settings:
             parts = _whole("task_count", task_count, MAX_PARTS)
             part = whole_number("task_index", task_index, 0, parts - 1), parts
         if generated is not None and not isinstance(generated, (str, Path)):
-            raise InputError("generated", f"{generated!r} is not the name of a folder")
+            raise InputError("generated", f"{shown(generated)} is not the name of a folder")
         return cls(
             engine=engine,
             workers=count,
@@ -90,7 +90,7 @@ def read_file(path: Path) -> dict[str, Any]:
             content = tomllib.load(file)
     except OSError as error:
         raise InputError("file", f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError("file", f"{path} is no TOML: {' '.join(str(error).split())}") from None
     for name in content:
         if name not in _IN_FILE:
@@ -106,14 +106,14 @@ def groups(given: Any) -> list[list[str]]:
         return []
     items: Sequence[Any] = [given] if isinstance(given, str) else given
     if not isinstance(items, (list, tuple)):
-        raise InputError("zip", f"{given!r} is no list of names")
+        raise InputError("zip", f"{shown(given)} is no list of names")
     if items and all(isinstance(item, str) and "," not in item for item in items):
         items = [items]
     found = []
     for item in items:
         names = item.split(",") if isinstance(item, str) else item
         if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
-            raise InputError("zip", f"{item!r} is no list of names")
+            raise InputError("zip", f"{shown(item)} is no list of names")
         if len(names) < 2:
             raise InputError("zip", f"{','.join(names)!r} needs at least two names")
         found.append([name.replace("-", "_") for name in names])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from derive.arguments import one_of, whole_number
-from derive.errors import InputError
+from derive.errors import InputError, shown
 
 
 @pytest.mark.parametrize("value", [3, np.int8(3), np.uint64(3), np.array(3)], ids=repr)
@@ -60,3 +60,41 @@ def test_one_of_refuses_others(value):
         one_of("what", value, {"a": 1, "bc": 2})
     assert error.value.option == "what"
     assert error.value.problem.endswith(" is not one of a, bc")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.int64(3), "3"),
+        (np.float64(0.1), "0.1"),
+        (np.bool_(True), "True"),
+        (np.str_("x"), "'x'"),
+        (np.array(3), "3"),
+        (np.array([1, 2]), "[1, 2]"),
+        ([np.int64(1), (np.float64(0.5), np.str_("y"))], "[1, (0.5, 'y')]"),
+        ({"p": np.int64(1)}, "{'p': 1}"),
+        (np.datetime64("2020-01-01"), "datetime.date(2020, 1, 1)"),
+        (np.longdouble(2), "2.0"),
+        (np.zeros((7, 8)), "an array of the shape (7, 8)"),
+        (10**5000, "an integer of about 5001 digits"),
+        ([-(10**5000)], "[an integer of about 5001 digits]"),
+        (range(3), "range(0, 3)"),
+        (list(range(10**6)), "[0, 1, 2, 3, 4, 5, ...]"),
+        (None, "None"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_values_are_shown_as_their_user_would_write_them(value, text):
+    assert shown(value) == text
+
+
+def test_shown_values_are_short():
+    endless = []
+    endless.append(endless)
+    for value in ("x" * 10**6, ["y" * 10**4] * 10**4, endless, dict.fromkeys(range(999), "z" * 999)):
+        assert len(shown(value)) < 10_000
+
+
+@pytest.mark.parametrize("value", [np.str_("bc"), "bc"])
+def test_names_become_plain_text(value):
+    assert type(one_of("what", value, ("a", "bc"))) is str

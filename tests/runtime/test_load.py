@@ -234,7 +234,7 @@ def set_in(*keys, value):
     ("change", "words"),
     [
         (set_in("generator", "version", value="0.0.9"), "0.0.9"),
-        (set_in("format", value=2), "written by"),
+        (set_in("format", value=2), "manifest.json is not of the format 1, that of this version; "),
         (set_in("generator", "sha256", value="0" * 64), "another generator"),
         (set_in("model", "p", value=3), "is not what this version generates"),
         (set_in("model", "constraint", value="free"), "is not what this version generates"),

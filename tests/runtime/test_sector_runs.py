@@ -274,7 +274,7 @@ def change_manifest(folder, **changes):
     ("changes", "word"),
     [
         ({"kind": "system"}, "holds no sector"),
-        ({"format": 0}, "was written by overlap-ode"),
+        ({"format": 0}, "not of the format"),
         ({"generator": {"version": "0.1.0", "sha256": ""}}, "another generator"),
         ({"operations": {"rhs": 1, "loss": 1}}, "was edited"),
         ({"proof": {}}, "was edited"),

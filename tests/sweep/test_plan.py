@@ -3,14 +3,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import re
 import tracemalloc
 
 import numpy as np
 import pytest
 
 from runtime import InputError
-from runtime.sweep.plan import PROGRAM, Plan
+from runtime.sweep.plan import Plan
 
 GIVEN = {"p": "2,4", "constraint": ["free", "sphere"], "eta": "0.1:0.3:3", "seed": "0:1"}
 
@@ -147,7 +146,7 @@ def test_an_edited_plan_is_not_trusted():
     stored = Plan.of("ode", GIVEN).to_dict()
     for edited, word in (
         ({**stored, "version": "overlap-ode 0.0.0"}, "0.0.0"),
-        ({**stored, "format": 2}, re.escape(PROGRAM)),
+        ({**stored, "format": 2}, "is not of the format 1"),
         ({**stored, "fixed": {**stored["fixed"], "pstar": 3}}, "changed"),
         ({**stored, "digest": "0" * 64}, "changed"),
         ({}, "no sweep"),

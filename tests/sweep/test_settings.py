@@ -82,6 +82,7 @@ def test_options_override_the_file(tmp_path):
         ("\xff", "no TOML"),
         ("seed = 1", "'seed' is not one of"),
         ("parameters = 3", "not a table"),
+        pytest.param(f"workers = {'9' * 5000}", "no TOML", id="digits"),
     ],
 )
 def test_bad_files_are_named(tmp_path, text, word):
