@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from processes import restore_signals
 
 import cli
 import runtime
@@ -52,6 +53,11 @@ def time_limit() -> Callable[[float], contextlib.AbstractContextManager[None]]:
 def _never_hangs() -> Iterator[None]:
     with within(LONGEST_TEST):
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _usual_signals() -> None:
+    restore_signals()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray
+from processes import started
 
 import cli
 import derive
@@ -451,24 +451,6 @@ def test_defaults_are_those_of_the_functions():
     assert defaults["weights"] is None
 
 
-# Tells when the first run is under way, and does what a terminal would do with Ctrl-C: a
-# background job's children ignore SIGINT.
-INTERRUPTIBLE = """
-import os, signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-import cli
-from runtime.sgd import simulation
-run_tasks = simulation.run_tasks
-def telling(tasks, *more):
-    def told(task):
-        os.write(1, b"running\\n")  # at once: several threads do
-        task()
-    run_tasks((lambda task=task: told(task) for task in tasks), *more)
-simulation.run_tasks = telling
-cli.main()
-"""
-
-
 @pytest.mark.parametrize("command", ["simulate", "compare"])
 def test_ctrl_c_stops_at_once_with_one_line(derived, tmp_path, command):
     """Days of work; the signal comes when runs are under way."""
@@ -476,22 +458,12 @@ def test_ctrl_c_stops_at_once_with_one_line(derived, tmp_path, command):
         "simulate": "simulate --n 1000 --alpha 1e9",
         "compare": f"compare {SMALL} --alpha 1e6 --no-weights --generated {derived} --ideal 0",
     }[command]
-    running = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, *shlex.split(line), "--out", "runs.nc"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    try:
+    program = [sys.executable, str(ROOT / "tests" / "telling_cli.py")]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with started([*program, *shlex.split(line), "--out", "runs.nc"], cwd=tmp_path, **streams) as running:
         assert running.stdout.readline() == "running\n"
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)
-    finally:
-        # Else a signal that gets lost would keep the tests waiting for days.
-        running.kill()
-        running.communicate()
     assert running.returncode == 130
     assert set(out.split()) <= {"running"}
     assert err == "cli: interrupted\n"

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import click
 import pytest
+from processes import started
 
 import cli
 from runtime.integrate import METHODS
@@ -31,26 +32,23 @@ def in_a_terminal(line: str, folder: Path, **environment: str) -> str:
     primary, secondary = pty.openpty()
     words = [sys.executable, str(ROOT / "cli.py"), *line.split()]
     variables = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    running = subprocess.Popen(
-        words, stdin=secondary, stdout=secondary, stderr=secondary, cwd=folder, env=variables | environment
-    )
-    os.close(secondary)
+    streams = {"stdin": secondary, "stdout": secondary, "stderr": secondary}
     shown = b""
     deadline = time.monotonic() + 120
     try:
-        while time.monotonic() < deadline:
-            if not select.select([primary], [], [], 1.0)[0]:
-                continue
-            try:
-                piece = os.read(primary, 4096)
-            except OSError:  # how Linux says that the other side has closed
-                break
-            if not piece:
-                break
-            shown += piece
+        with started(words, **streams, cwd=folder, env=variables | environment):
+            os.close(secondary)
+            while time.monotonic() < deadline:
+                if not select.select([primary], [], [], 1.0)[0]:
+                    continue
+                try:
+                    piece = os.read(primary, 4096)
+                except OSError:  # how Linux says that the other side has closed
+                    break
+                if not piece:
+                    break
+                shown += piece
     finally:
-        running.kill()
-        running.wait()
         os.close(primary)
     return shown.decode()
 
@@ -145,26 +143,18 @@ def offered_by_zsh(line: str, folder: Path, environment: dict[str, str]) -> str:
     """Typed, with Tab, into a terminal; a wide one, so that no line is broken."""
     primary, secondary = pty.openpty()
     termios.tcsetwinsize(secondary, (50, 300))
-    shell = subprocess.Popen(
-        ["zsh", "-f", "-i", "-o", "no_prompt_sp"],
-        stdin=secondary,
-        stdout=secondary,
-        stderr=secondary,
-        cwd=folder,
-        env={**environment, "TERM": "dumb", "PS1": "> "},
-        start_new_session=True,
-    )
-    os.close(secondary)
+    streams = {"stdin": secondary, "stdout": secondary, "stderr": secondary, "start_new_session": True}
+    variables = {**environment, "TERM": "dumb", "PS1": "> "}
     try:
-        # Why the quotes: what is typed is shown too, and is not yet the answer.
-        os.write(primary, b"autoload -Uz compinit; compinit -u -D; source ./completion; echo rea''dy\n")
-        read_until(primary, b"ready\r\n")
-        # The second command shows that completion is done, whatever it did to the line.
-        os.write(primary, line.encode() + b"\t\x01#\necho do''ne\n")
-        return read_until(primary, b"done\r\n").decode()
+        with started(["zsh", "-f", "-i", "-o", "no_prompt_sp"], **streams, cwd=folder, env=variables):
+            os.close(secondary)
+            # The quotes are there because what is typed is shown too, and is not yet the answer.
+            os.write(primary, b"autoload -Uz compinit; compinit -u -D; source ./completion; echo rea''dy\n")
+            read_until(primary, b"ready\r\n")
+            # The second command shows that completion is done, whatever it did to the line.
+            os.write(primary, line.encode() + b"\t\x01#\necho do''ne\n")
+            return read_until(primary, b"done\r\n").decode()
     finally:
-        shell.kill()
-        shell.wait()
         os.close(primary)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import started
 
 from runtime import random_overlaps
 from runtime.ensemble import Engine, Results, pack_parameters
@@ -382,7 +383,6 @@ def test_exception_in_progress_stops_the_run(engine_of):
 
 PREPARE = """
     import os, signal, sys
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children ignore it
     import numpy as np
     import runtime
     from derive import Model
@@ -404,18 +404,10 @@ LONGEST_WAIT = 60.0
 def run_script(generated: Path, count: int, script: str) -> tuple[int, str]:
     """Exit status and last line of errors of a script, from when it is ready; kills it at the limit."""
     text = textwrap.dedent(PREPARE).replace("COUNT", str(count)) + textwrap.dedent(script)
-    child = subprocess.Popen(
-        [sys.executable, "-c", text, str(generated)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with started([sys.executable, "-c", text, str(generated)], **streams) as child:
         assert child.stdout.readline() == "ready\n"
         _, errors = child.communicate(timeout=LONGEST_WAIT)
-    finally:
-        child.kill()
-        child.communicate()
     return child.returncode, errors.strip().splitlines()[-1] if errors else ""
 
 

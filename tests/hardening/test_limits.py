@@ -7,14 +7,14 @@ import resource
 import signal
 import subprocess
 import sys
-import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from processes import started
 
-import cli
-
-CLI = [sys.executable, str(Path(cli.__file__))]
+ROOT = Path(__file__).parents[2]
+CLI = [sys.executable, str(ROOT / "cli.py")]
 LIMIT = 120.0
 # Sets a limit and becomes the command. Why the signal is ignored: a file that grows too large is
 # then an error, not the end.
@@ -27,25 +27,23 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 def start(
-    arguments: str, folder: Path, limit: tuple[int, int] | None = None, **streams
-) -> subprocess.Popen:
+    arguments: str, folder: Path, limit: tuple[int, int] | None = None, program: list[str] = CLI, **streams
+) -> AbstractContextManager[subprocess.Popen]:
     """A command in a process of its own; `limit` is a resource and its bound."""
-
-    command = [*CLI, *arguments.split()]
+    command = [*program, *arguments.split()]
     if limit is not None:
         command = [sys.executable, "-c", RESTRICTED, *map(str, limit), *command]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        text=True,
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
-    )
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    return started(command, cwd=folder, env=environment, text=True, **streams)
 
 
-def finish(process: subprocess.Popen) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=LIMIT)
+def finish(
+    arguments: str, folder: Path, limit: tuple[int, int] | None = None, **streams
+) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command."""
+    with start(arguments, folder, limit, **streams) as process:
+        out, err = process.communicate(timeout=LIMIT)
     return process.returncode, out, err
 
 
@@ -53,7 +51,7 @@ def finish(process: subprocess.Popen) -> tuple[int, str, str]:
 def folder(tmp_path_factory) -> Path:
     """A folder with a derived system and compiled code in the cache."""
     place = tmp_path_factory.mktemp("limits")
-    code, _, err = finish(start("integrate --p 1 --pstar 1 --alpha 10 --quiet --out run.nc", place))
+    code, _, err = finish("integrate --p 1 --pstar 1 --alpha 10 --quiet --out run.nc", place)
     assert code == 0, err
     return place
 
@@ -64,9 +62,10 @@ def folder(tmp_path_factory) -> Path:
 def test_reader_that_went_away(folder, arguments):
     read, write = os.pipe()
     os.close(read)
-    process = start(arguments, folder, stdout=write)
-    os.close(write)
-    code, _, err = finish(process)
+    try:
+        code, _, err = finish(arguments, folder, stdout=write)
+    finally:
+        os.close(write)
     assert "Traceback" not in err
     assert "Exception ignored" not in err
     assert code in (0, 1)
@@ -83,7 +82,7 @@ def test_reader_that_went_away(folder, arguments):
 )
 def test_full_disk_leaves_nothing_half_written(folder, arguments, target):
     before = {p for p in folder.rglob("*") if p.name != "new"}
-    code, _, err = finish(start(arguments, folder, (resource.RLIMIT_FSIZE, 2048)))
+    code, _, err = finish(arguments, folder, (resource.RLIMIT_FSIZE, 2048))
     assert code == 1, err
     assert not (folder / target).exists()
     assert {p for p in folder.rglob("*") if p.name != "new"} == before
@@ -94,9 +93,8 @@ def test_full_disk_leaves_nothing_half_written(folder, arguments, target):
 
 def test_full_disk_keeps_the_file_of_before(folder):
     content = (folder / "run.nc").read_bytes()
-    code, _, _ = finish(
-        start("integrate --p 1 --pstar 1 --alpha 10 --out run.nc", folder, (resource.RLIMIT_FSIZE, 2048))
-    )
+    line = "integrate --p 1 --pstar 1 --alpha 10 --out run.nc"
+    code, _, _ = finish(line, folder, (resource.RLIMIT_FSIZE, 2048))
     assert code == 1
     assert (folder / "run.nc").read_bytes() == content
 
@@ -110,7 +108,7 @@ def test_full_disk_keeps_the_file_of_before(folder):
     ],
 )
 def test_more_than_the_memory_holds_is_one_line(folder, arguments):
-    code, _, err = finish(start(arguments, folder))
+    code, _, err = finish(arguments, folder)
     assert code in (1, 2)
     assert "Traceback" not in err
     assert err.count("cli: ") == 1
@@ -120,10 +118,11 @@ def test_more_than_the_memory_holds_is_one_line(folder, arguments):
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_signals_stop_long_work(folder, kind):
     before = set(folder.rglob("*"))
-    process = start("ensemble --p 1 --pstar 1 --trajectories 50000000 --quiet --out late.nc", folder)
-    time.sleep(4.0)
-    process.send_signal(kind)
-    code, _, err = finish(process)
-    assert code in (130, -kind)
+    line = "ensemble --p 1 --pstar 1 --trajectories 1000 --alpha 1e9 --quiet --out late.nc"
+    with start(line, folder, program=[sys.executable, str(ROOT / "tests" / "telling_cli.py")]) as process:
+        assert process.stdout.readline() == "running\n"
+        process.send_signal(kind)
+        _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode in (130, -kind)
     assert "Traceback" not in err
     assert set(folder.rglob("*")) == before

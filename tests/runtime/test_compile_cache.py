@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numba
 import pytest
+from processes import started
 
 from runtime import compile_cache
 from runtime.compile_cache import (
@@ -39,24 +41,24 @@ def root(tmp_path, monkeypatch):
 # The whole pipeline, in processes of its own.
 
 
-def start_child(folder, root, **environment):
-    return subprocess.Popen(
-        [sys.executable, str(HERE / "integrate_once.py"), str(folder)],
-        env={**os.environ, "PYTHONPATH": str(HERE.parents[1]), ENVIRONMENT: str(root), **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def results_of(folder, root, count=1, **environment):
+    """What so many processes printed that run side by side, and their warnings."""
+    command = [sys.executable, str(HERE / "integrate_once.py"), str(folder)]
+    variables = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), ENVIRONMENT: str(root), **environment}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    results = []
+    with contextlib.ExitStack() as stack:
+        children = [stack.enter_context(started(command, env=variables, **streams)) for _ in range(count)]
+        for child in children:
+            output, talk = child.communicate(timeout=CHILD_LIMIT)
+            assert child.returncode == 0, talk
+            results.append((json.loads(output), talk))
+    return results
 
 
-def result_of(child):
-    """What the child printed, and its warnings."""
-    try:
-        output, talk = child.communicate(timeout=CHILD_LIMIT)
-    finally:
-        child.kill()
-    assert child.returncode == 0, talk
-    return json.loads(output), talk
+def result_of(folder, root, **environment):
+    ((result, talk),) = results_of(folder, root, **environment)
+    return result, talk
 
 
 def total(result, what):
@@ -74,30 +76,29 @@ def damage(root, suffix, content):
 def test_life_of_the_cache(system_of, root, tmp_path):
     folder = system_of(2, 1).folder
     # Empty: two processes at once fill it, and do not harm each other.
-    both = [start_child(folder, root) for _ in range(2)]
-    (first, talk), (second, _) = (result_of(child) for child in both)
+    (first, talk), (second, _) = results_of(folder, root, 2)
     assert talk == ""
     assert first["advance"]["misses"] + second["advance"]["misses"] >= 1
     assert first["rhs"]["misses"] + second["rhs"]["misses"] >= 1
     assert root.stat().st_mode & 0o077 == 0
     assert all(path.stat().st_mode & 0o077 == 0 for path in root.iterdir())
     # Filled: nothing is compiled.
-    filled, _ = result_of(start_child(folder, root))
+    filled, _ = result_of(folder, root)
     assert total(filled, "misses") == 0
     assert filled["advance"]["hits"] == filled["rhs"]["hits"] == 1
     # A copy of the folder is the same code.
     entries = sorted(root.rglob("*"))
-    copied, _ = result_of(start_child(shutil.copytree(folder, tmp_path / "copy"), root))
+    copied, _ = result_of(shutil.copytree(folder, tmp_path / "copy"), root)
     assert total(copied, "misses") == 0
     assert copied["rhs"]["hits"] == 1
     assert sorted(root.rglob("*")) == entries
     # Indices and code cut short, as by a full disk: repaired without a word.
     assert damage(root, ".nbi", lambda content: content[: len(content) // 2]) >= 4
     assert damage(root, ".nbc", lambda content: content[:0]) >= 4
-    repaired, talk = result_of(start_child(folder, root))
+    repaired, talk = result_of(folder, root)
     assert talk == ""
     assert repaired["advance"]["misses"] == repaired["rhs"]["misses"] == 1
-    again, _ = result_of(start_child(folder, root))
+    again, _ = result_of(folder, root)
     assert total(again, "misses") == 0
     runs = (first, second, filled, copied, repaired, again)
     assert {run["loss"] for run in runs} == {first["loss"]}
@@ -107,8 +108,8 @@ def test_without_a_usable_cache_everything_works(system_of, tmp_path):
     # A file in place of the folder stops even root.
     (tmp_path / "cache").write_text("mine")
     (tmp_path / "temporary").mkdir()
-    child = start_child(system_of(2, 1).folder, tmp_path / "cache", TMPDIR=str(tmp_path / "temporary"))
-    result, talk = result_of(child)
+    folder = system_of(2, 1).folder
+    result, talk = result_of(folder, tmp_path / "cache", TMPDIR=str(tmp_path / "temporary"))
     assert result["advance"]["misses"] == 1
     assert talk.count("compiled code is not kept") == 1
     assert (tmp_path / "cache").read_text() == "mine"

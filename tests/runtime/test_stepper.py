@@ -372,15 +372,13 @@ import os, signal, sys, threading
 import numpy as np
 import runtime
 
-# Why: in a background job of a shell, and so in its children, the signal is ignored.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 system = runtime.load(sys.argv[1])
 start = runtime.random_overlaps(4, 2, seed=1)
 runtime.integrate(system, *start, eta=0.4, alpha=1.0)
 
-# Why a thread: the signal must come while compiled code runs.
-threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
+    # The signal comes from a thread, while compiled code runs.
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     runtime.integrate(system, *start, eta=0.4, alpha=1e14)
 except KeyboardInterrupt:
     print("stopped")

@@ -400,13 +400,12 @@ def test_an_exception_stops_all_threads(method, error):
 
 SCRIPT = """
     import os, signal, sys, threading
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children ignore it
     import runtime
     from derive import Model
     settings = dict(n=1000, eta=0.01, threads=3, trajectories=100, method=sys.argv[1])
     runtime.simulate(Model(4, 2), alpha=0.01, **settings)
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
         runtime.simulate(Model(4, 2), alpha=[1e7], **settings)
     except KeyboardInterrupt:
         print("interrupted", threading.active_count())

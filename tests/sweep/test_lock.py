@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import started
 
 from runtime import InputError
 from runtime.sweep import lock
@@ -59,18 +60,12 @@ def test_a_killed_process_holds_nothing(tmp_path):
         "with setup(folder): held.take(None)\n"
         "print('held', flush=True); time.sleep(600)"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
-    try:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with started(command, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout.readline() == b"held\n"
         with pytest.raises(InputError):
             take(tmp_path)
-    finally:
-        process.kill()
-        process.communicate()
     take(tmp_path).release()
 
 

@@ -1,0 +1,38 @@
+"""Processes that tests start: they have the usual signals, and are gone when the test ends."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+# A shell ignores the first for its background jobs, nohup the third; children inherit that.
+_OFTEN_IGNORED = (
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGTERM,
+    signal.SIGCHLD,
+    signal.SIGALRM,
+)
+
+
+def restore_signals() -> None:
+    """Undo what the shell or service that started the tests has ignored or blocked."""
+    for number in _OFTEN_IGNORED:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, usual)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _OFTEN_IGNORED)
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A process that is killed and waited for, and whose pipes are closed, when the block ends."""
+    with subprocess.Popen(command, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
