@@ -45,12 +45,11 @@ def parse_axis(
     if isinstance(given, (list, tuple)):
         if not given:
             raise InputError(option, "has no values")
-        parts = [_parts(option, item, kind, choices) for item in given]
-        return _distinct(option, [value for part in parts for value in part])
+        values = [value for item in given for value in _parts(option, item, kind, choices)]
+        _limited(option, len(values))
+        return tuple(values)
     values = _parts(option, given, kind, choices)
-    if isinstance(given, str) and ("," in given or ":" in given):
-        return _distinct(option, values)
-    return values[0]
+    return tuple(values) if isinstance(given, str) and ("," in given or ":" in given) else values[0]
 
 
 def python_value(given: Any) -> Any:
@@ -151,16 +150,6 @@ def _limited(option: str, count: int) -> None:
         raise InputError(
             option, f"{count} values are more than the {MAX_TASKS} tasks that a sweep may have"
         )
-
-
-def _distinct(option: str, values: list[Value]) -> tuple[Value, ...]:
-    _limited(option, len(values))
-    seen: set[Value] = set()
-    for value in values:
-        if value in seen:
-            raise InputError(option, f"{value} is there twice")
-        seen.add(value)
-    return tuple(values)
 
 
 def _named(kind: type, choices: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from derive.arguments import one_of
 from derive.model import CONSTRAINTS, FLOWS, READOUTS, TEACHERS, Model
 from runtime.options import model_of
 from runtime.states import output_times
+from runtime.tableaux import DEFAULT_METHOD
 
 if TYPE_CHECKING:
     import xarray
@@ -38,6 +39,8 @@ class Parameter:
         int, float or str; "times" is a number or a list of numbers, and never an axis.
     default
         As the single command has it; None where it decides, a tuple is an axis.
+    choices
+        Words that are allowed; empty where the check of the single command decides.
     alone
         Whether a value can be judged without the other parameters.
     """
@@ -202,15 +205,17 @@ def _escape_values(parameters: Mapping[str, Any]) -> int:
     return int(parameters["trajectories"]) + 500
 
 
-_CODE_METHODS = ("prince8", "tsit5")
-
 JOBS = {
     job.name: job
     for job in (
         Job(
             "ode",
             _common(
-                Parameter("method", str, "prince8", alone=True), *_TOLERANCES, _IDEAL, alpha=200.0, n=None
+                Parameter("method", str, DEFAULT_METHOD, alone=True),
+                *_TOLERANCES,
+                _IDEAL,
+                alpha=200.0,
+                n=None,
             ),
             _ode,
             _until_loading(_ode),
@@ -219,7 +224,7 @@ JOBS = {
         Job(
             "ensemble",
             _common(
-                Parameter("method", str, "prince8", _CODE_METHODS, alone=True),
+                Parameter("method", str, DEFAULT_METHOD, alone=True),
                 *_TOLERANCES,
                 Parameter("output", str, "statistics", ("statistics", "final", "loss", "all")),
                 Parameter("trajectories", int, 1000),
@@ -235,7 +240,7 @@ JOBS = {
         Job(
             "chain",
             _common(
-                Parameter("method", str, "chain", ("chain", "weights")),
+                Parameter("method", str, "chain"),
                 Parameter("trajectories", int, 64),
                 _IDEAL,
                 alpha=100.0,
@@ -263,7 +268,14 @@ JOBS = {
 }
 # What changes the shape of results cannot be an axis.
 NEVER_AXES = ("alpha", "output")
+# Coordinates of results: what sel of xarray takes for one of its own arguments has another name.
+_COORDINATES = {"method": "method_name"}
 DEFAULT_JOB = "ode"
+
+
+def coordinate_of(parameter: str) -> str:
+    """The name of an axis in results: that of its parameter, unless xarray could not select by it."""
+    return _COORDINATES.get(parameter, parameter)
 
 
 def job_of(name: Any) -> Job:

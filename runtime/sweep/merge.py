@@ -22,6 +22,7 @@ from runtime.sweep import netcdf
 from runtime.sweep.errors import SweepError
 from runtime.sweep.estimate import readable
 from runtime.sweep.folder import SweepFolder
+from runtime.sweep.jobs import coordinate_of
 from runtime.sweep.plan import Plan
 from runtime.sweep.program import PROGRAM
 from runtime.sweep.shard import DamagedShardError, verified
@@ -201,8 +202,8 @@ def _write(
             like = layout.coordinates[name].dtype.type()
             targets[name] = variable(name, like, (name,), attributes)
             writers[name] = lambda result, name=name: result[name].values  # type: ignore[misc]
-        swept = {name for axis in plan.axes for name in axis.names}
-        # Why: what depends on the parameters, as the method that was used, must not get lost.
+        swept = {coordinate_of(name) for axis in plan.axes for name in axis.names}
+        # What depends on the parameters, as the method that was used, must not get lost.
         for name in sorted(set(layout.varying) - swept - set(targets)):
             targets[name] = variable(name, layout.varying[name], (), {})
             writers[name] = lambda result, name=name: result.attrs.get(name)  # type: ignore[misc]
@@ -231,10 +232,10 @@ def _write_coordinates(file: Any, plan: Plan, layout: _Layout) -> None:
     beside = []
     for axis in plan.axes:
         for name, column in zip(axis.names, axis.columns, strict=True):
-            values = np.array(column)
-            netcdf.create(file, name, values[0], (axis.dimension,), {})[...] = netcdf.storable(values)
-            if name != axis.dimension:
-                beside.append(name)
+            coordinate, values = coordinate_of(name), np.array(column)
+            netcdf.create(file, coordinate, values[0], (axis.dimension,), {})[...] = netcdf.storable(values)
+            if coordinate != axis.dimension:
+                beside.append(coordinate)
     for name, values in layout.coordinates.items():
         if name not in layout.counted:
             attributes = layout.coordinate_attributes[name]

@@ -57,7 +57,7 @@ class Axis:
     @property
     def dimension(self) -> str:
         """Its name in results."""
-        return "_".join(self.names)
+        return "_".join(map(jobs.coordinate_of, self.names))
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -275,7 +275,21 @@ def _grouped(
     axes: dict[tuple[str, ...], None] = {}
     for name in columns:
         axes[group_of.get(name, (name,))] = None
-    return tuple(Axis(names, tuple(columns[name] for name in names)) for names in axes)
+    grouped = tuple(Axis(names, tuple(columns[name] for name in names)) for names in axes)
+    for axis in grouped:
+        _check_distinct(axis)
+    return grouped
+
+
+def _check_distinct(axis: Axis) -> None:
+    seen = set()
+    for values in zip(*axis.columns, strict=True):
+        if values in seen and len(values) == 1:
+            raise InputError(axis.names[0], f"{values[0]} is there twice")
+        if values in seen:
+            shown = ", ".join(f"{name} {value}" for name, value in zip(axis.names, values, strict=True))
+            raise InputError("zip", f"{shown} is there twice")
+        seen.add(values)
 
 
 def _shown(values: Any) -> str:

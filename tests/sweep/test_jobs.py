@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
+
 import click
 import numpy as np
 import pytest
 import xarray
 
 import cli
+import runtime
+from runtime import InputError
+from runtime.sgd import simulation
 from runtime.sweep import netcdf
-from runtime.sweep.jobs import JOBS, NEVER_AXES, result_of
+from runtime.sweep.jobs import JOBS, NEVER_AXES, coordinate_of, result_of
 from runtime.sweep.plan import Plan
+from runtime.tableaux import TABLEAUX
 
 COMMANDS = {"ode": cli.integrate, "ensemble": cli.ensemble, "chain": cli.simulate, "escape": cli.escape}
 NOT_IN_SWEEPS = {"overlaps", "out", "plot", "generated", "as_json", "quiet", "threads"}
 SMALL = {
     "ode": {"p": 2, "pstar": 1, "alpha": [0.0, 5.0]},
-    "ensemble": {"p": 2, "pstar": 1, "alpha": [0.0, 5.0], "trajectories": 5},
+    "ensemble": {"p": 2, "pstar": 1, "alpha": [0.0, 5.0], "trajectories": 5, "method": "dop853"},
     "chain": {"p": 2, "pstar": 1, "alpha": [0.0, 1.0], "trajectories": 3, "n": 50},
     "escape": {"p": 2, "pstar": 1, "trajectories": 5, "n": 1000},
 }
@@ -33,8 +39,26 @@ def test_parameters_and_defaults_are_those_of_the_command(name):
             default = tuple(map(int, default.split(",")))
         missing = default is None or "UNSET" in repr(default).upper()
         assert parameter.default == (None if missing else default)
-        if isinstance(options[parameter.name].type, click.Choice):
+        if isinstance(options[parameter.name].type, click.Choice) and parameter.name != "method":
             assert parameter.choices == tuple(options[parameter.name].type.choices)
+
+
+@pytest.mark.parametrize(
+    ("name", "methods"),
+    [("ode", runtime.METHODS), ("ensemble", TABLEAUX), ("chain", simulation.METHODS)],
+)
+def test_methods_are_those_of_the_command(name, methods):
+    Plan.of(name, {**SMALL[name], "method": list(methods)}).check()
+    with pytest.raises(InputError, match=f"^method: 'euler' is not one of {', '.join(methods)}$"):
+        Plan.of(name, {**SMALL[name], "method": "euler"}).check()
+
+
+def test_no_axis_is_named_as_an_argument_of_xarray():
+    """As ``runs.sel(method="tsit5")``, which would ask for a way of interpolation."""
+    functions = (xarray.Dataset.sel, xarray.Dataset.isel, xarray.DataArray.sel, xarray.DataArray.interp)
+    taken = {name for function in functions for name in inspect.signature(function).parameters}
+    assert "method" in taken
+    assert taken.isdisjoint(coordinate_of(name) for job in JOBS.values() for name in job.by_name)
 
 
 def test_every_parameter_is_an_option_of_the_sweep():
@@ -73,7 +97,7 @@ def test_a_task_has_the_data_of_the_command(name, call, generated, tmp_path):
 def test_results_do_not_clash_with_axes_and_fit_the_estimate(name, generated):
     task = Plan.of(name, SMALL[name]).task(0)
     result = result_of(JOBS[name], task.parameters, generated, 1)
-    axes = set(JOBS[name].by_name) - set(NEVER_AXES)
+    axes = {coordinate_of(name) for name in JOBS[name].by_name if name not in NEVER_AXES}
     assert axes.isdisjoint({*result.variables, *result.dims})
     values = sum(variable.size for variable in result.variables.values())
     assert values <= JOBS[name].values(task.parameters) + 400

@@ -105,6 +105,19 @@ def test_methods_that_were_used_instead_are_kept(sweep, opened):
     assert runs["method"].values.tolist() == ["weights", "chain"]
 
 
+def test_methods_can_be_selected(sweep, opened):
+    given = {"p": 2, "pstar": 1, "alpha": [0.0, 1.0], "n": "2,50", "trajectories": 3}
+    sweep({**given, "method": "chain,weights"}, job="chain")
+    runs = opened()
+    assert runs["loss"].dims == ("method_name", "n", "trajectory", "alpha")
+    assert runs["method"].sel(method_name="chain").values.tolist() == ["weights", "chain"]
+    given = {"p": 2, "pstar": 1, "alpha": 1.0, "method": "tsit5,prince8", "eta": "0.1,0.2"}
+    sweep(given, "zipped", zip=["method", "eta"])
+    runs = opened("zipped")
+    assert runs["loss"].dims == ("method_name_eta", "alpha")
+    assert runs["loss"].swap_dims(method_name_eta="method_name").sel(method_name="tsit5").eta == 0.1
+
+
 @pytest.mark.parametrize("output", ["statistics", "final", "loss", "all"])
 def test_ensembles(sweep, opened, output):
     given = {"p": 2, "pstar": 1, "alpha": [0.0, 5.0], "eta": "0.1,0.2", "trajectories": "3,5"}

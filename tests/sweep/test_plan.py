@@ -45,6 +45,21 @@ def test_parameters_that_vary_together():
     assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))).to_dict() == plan.to_dict()
 
 
+def test_values_that_vary_together_may_repeat_and_combinations_may_not():
+    plan = Plan.of("ode", {"p": "1,1,2", "pstar": [1, 2, 1], "seed": "0:1"}, [["p", "pstar"]])
+    assert plan.axes[0].columns == ((1, 1, 2), (1, 2, 1))
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))).to_dict() == plan.to_dict()
+    for given, groups, problem in (
+        ({"p": "1,2,1", "pstar": "1,2,1"}, [["p", "pstar"]], "zip: p 1, pstar 1 is there twice"),
+        ({"p": "1,2,1"}, [], "p: 1 is there twice"),
+        ({"n": "log:10:12:5"}, [], "n: 10 is there twice"),
+        ({"eta": [0.1, 0.1], "p": "1,2"}, [], "eta: 0.1 is there twice"),
+    ):
+        with pytest.raises(InputError) as refused:
+            Plan.of("ode", given, groups)
+        assert str(refused.value) == problem
+
+
 @pytest.mark.parametrize(
     "groups",
     [[["p", "q"]], [["p", "eta"]], [["p", "p"]], [["p", "pstar"], ["p", "pstar"]], [["p", "seed"]]],
