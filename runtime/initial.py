@@ -11,12 +11,12 @@ from derive.arguments import whole_number
 from derive.model import Model
 from runtime.errors import InputError
 from runtime.files import NETCDF, NPZ, read_file
+from runtime.seeds import LARGEST_SEED
 from runtime.states import real_number, teacher_overlaps
 from runtime.teacher import Teacher
 
 Array = NDArray[np.float64]
 
-LARGEST_SEED = 2**63 - 1
 LARGEST_N = 10**18
 
 
@@ -91,9 +91,10 @@ class OverlapSampler:
         self._teacher = teacher_overlaps(self._model, T)
         self._factor = Teacher.from_overlaps(self._teacher).factor
         self._variance = real_number("q0", q0, least=0.0, strict=True)
+        # The seed is all that enters here, so seeds of two words need no mark.
         streams = np.random.SeedSequence(whole_number("seed", seed, 0, LARGEST_SEED)).spawn(2)
-        # Why two streams, each drawn trajectory by trajectory: the first K of any larger number
-        # of trajectories are then the same.
+        # There are two streams, each drawn trajectory by trajectory, so that the first K of any
+        # larger number of trajectories are the same.
         self._normal, self._gamma = (np.random.default_rng(stream) for stream in streams)
         if n is None:
             if scale is None:

@@ -17,8 +17,9 @@ from runtime.analysis.bias import ImplicitBias, closest_solution, implicit_bias
 from runtime.analysis.bias_theory import escape_polar, expected_bias, noise_to_signal
 from runtime.ensemble import Progress, integrate_ensemble
 from runtime.errors import InputError
-from runtime.initial import LARGEST_SEED, random_overlaps
+from runtime.initial import random_overlaps
 from runtime.readout import readout
+from runtime.seeds import LARGEST_SEED, seed_sequence
 from runtime.sgd.simulation import LARGEST_N, recorded_steps, simulate
 from runtime.states import Array
 from runtime.system import System
@@ -106,7 +107,7 @@ def bias_at_finite_n(
     rows: dict[str, list[NDArray[Any]]] = {}
     for k, n in enumerate(sizes):
         # Why seeds of their own: runs at different N must not share their random numbers.
-        starts, inputs = (int(word) for word in np.random.SeedSequence([seed, k]).generate_state(2))
+        starts, inputs = (int(word) for word in seed_sequence(seed, k).generate_state(2))
         Q0, R0 = random_overlaps(model.p, model.pstar, n, starts, trajectories, T=T, q0=q0)
         ends = {"ode": _ode(system, Q0, R0, eta, alpha, label_noise, T, threads)}
         if model.flow == "sgd":
@@ -288,7 +289,7 @@ def _directions(
     model: Model, scale: float, trajectories: int, seed: int, T: Array | None
 ) -> tuple[Array, Array]:
     """Eigenvectors of Q0 (trajectories, p, p) and R0 (trajectories, p, p*), at every condition."""
-    generator = np.random.default_rng([whole_number("seed", seed, 0, LARGEST_SEED), 1])
+    generator = np.random.default_rng(seed_sequence(whole_number("seed", seed, 0, LARGEST_SEED), 1))
     factor = Teacher.from_overlaps(states.teacher_overlaps(model, T)).factor
     R0 = scale * generator.standard_normal((trajectories, model.p, factor.shape[1])) @ factor.T
     return np.linalg.qr(generator.standard_normal((trajectories, model.p, model.p)))[0], R0

@@ -25,7 +25,8 @@ from runtime.analysis.growth import NO_GROWTH, Growth, fit_growth
 from runtime.analysis.plateau import NoPlateauError, plateau
 from runtime.ensemble import integrate_ensemble
 from runtime.errors import InputError
-from runtime.initial import LARGEST_N, LARGEST_SEED, OverlapSampler
+from runtime.initial import LARGEST_N, OverlapSampler
+from runtime.seeds import LARGEST_SEED, derived_seed
 from runtime.states import Array
 from runtime.system import System, as_system
 
@@ -129,7 +130,7 @@ def escape_times(
 
     for i, theory in enumerate(theories):
         for j, size in enumerate(sizes):
-            sampler = _sampler(system, size, _seed(seed, i * len(sizes) + j), T, q0)
+            sampler = _sampler(system, size, derived_seed(seed, i * len(sizes) + j), T, q0)
             done = (i * len(sizes) + j) * count
 
             def report(finished: int, _all: int, done: int = done) -> None:
@@ -137,7 +138,11 @@ def escape_times(
                     progress(done + finished, total)
 
             times[i, j], diverged[i, j] = _measure(system, theory, sampler, size, count, settings, report)
-        growths.append(_growth(system, theory, times[i, -1], sizes[-1], _seed(seed, -1 - i), q0, settings))
+        growths.append(
+            _growth(
+                system, theory, times[i, -1], sizes[-1], derived_seed(seed, 2**32 - 1 - i), q0, settings
+            )
+        )
     result = _dataset(theories, growths, rates, sizes, times)
     result["diverged"] = (("eta", "n"), diverged, {"long_name": "diverged starts"})
     if not single:
@@ -165,12 +170,6 @@ def _rate(system: System, eta: float, label_noise: float, T: ArrayLike | None, q
         return plateau(system, eta, label_noise, T, norms=norms).rate
     except NoPlateauError:
         return np.nan
-
-
-def _seed(seed: int, number: int) -> int:
-    """Seeds of the ensembles: independent of each other; `number` may be negative."""
-    words = np.random.SeedSequence([seed, number % 2**32]).generate_state(1, np.uint64)
-    return int(words[0] >> np.uint64(1))
 
 
 def _sampler(system: System, n: int, seed: int, T: ArrayLike | None, q0: float) -> OverlapSampler:

@@ -14,8 +14,9 @@ from runtime import states
 from runtime.analysis.escape import LARGEST_COUNT, escape_times
 from runtime.analysis.escape_plot import plot_escape
 from runtime.errors import InputError
-from runtime.initial import LARGEST_N, LARGEST_SEED
+from runtime.initial import LARGEST_N
 from runtime.options import LARGEST_RESULT, check_files, model_of, naming_options, teacher_of, write_files
+from runtime.seeds import LARGEST_SEED
 from runtime.tables import cell
 from runtime.threads import thread_count
 

@@ -30,6 +30,7 @@ from runtime.analysis.plateau import NORM, STUDENTS, Plateau, plateau
 from runtime.ensemble import integrate_ensemble
 from runtime.errors import InputError
 from runtime.integrate import integrate
+from runtime.seeds import LARGEST_SEED, seed_sequence
 from runtime.states import Array
 from runtime.system import System
 
@@ -164,7 +165,7 @@ def escape_theory(
         directions=model.p * vectors.shape[1],
         delays=np.zeros(1),
     )
-    rng = np.random.default_rng(np.random.SeedSequence([whole_number("seed", seed, 0, 2**63), count]))
+    rng = np.random.default_rng(seed_sequence(whole_number("seed", seed, 0, LARGEST_SEED), count))
     R = rng.standard_normal((count, model.p, vectors.shape[1]))
     squared = _SEED_SIZE * theory.weight
     R *= np.sqrt(squared) / np.linalg.norm(R, axis=(1, 2), keepdims=True)

@@ -17,7 +17,7 @@ from runtime.analysis.hessian_plot import lowest, plot_spectra
 from runtime.analysis.plateau import plateau
 from runtime.analysis.runs import read_run
 from runtime.errors import InputError
-from runtime.initial import LARGEST_N, LARGEST_SEED
+from runtime.initial import LARGEST_N
 from runtime.options import (
     check_files,
     initial_overlaps,
@@ -26,6 +26,7 @@ from runtime.options import (
     teacher_of,
     write_files,
 )
+from runtime.seeds import LARGEST_SEED
 from runtime.sgd.coordinates import beyond
 from runtime.states import Array
 from runtime.teacher import Teacher

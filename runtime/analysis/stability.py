@@ -28,8 +28,8 @@ from runtime import states
 from runtime.analysis.bisection import largest_where
 from runtime.analysis.plateau import NoPlateauError, plateau
 from runtime.errors import InputError
-from runtime.initial import LARGEST_SEED
 from runtime.readout import readout
+from runtime.seeds import LARGEST_SEED, seed_sequence
 from runtime.states import Array
 from runtime.system import System, as_system
 from runtime.teacher import Teacher
@@ -134,7 +134,7 @@ def zero_loss_solution(
         raise InputError("p", f"{p} students cannot represent a teacher of rank {k}: no zero-loss solution")
     orthonormal = np.eye(p, k)
     if seed is not None:
-        rng = np.random.default_rng(whole_number("seed", seed, 0, LARGEST_SEED))
+        rng = np.random.default_rng(seed_sequence(whole_number("seed", seed, 0, LARGEST_SEED)))
         orthonormal, _ = np.linalg.qr(rng.standard_normal((p, k)))
     students = orthonormal * np.sqrt(b / a * teacher.weights)
     if model.constraint == "sphere":

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derive.arguments import whole_number
 from runtime.errors import InputError
-from runtime.initial import LARGEST_SEED
+from runtime.seeds import LARGEST_SEED, seed_sequence
 from runtime.states import dimensions, real_array, real_number
 
 Array = NDArray[np.float64]
@@ -154,7 +154,7 @@ class SectorStart:
         p = whole_number("p", p, 1, LARGEST_P)
         pstar = whole_number("pstar", pstar, 1, LARGEST_P)
         size = real_number("scale", scale, least=0.0)
-        generator = np.random.default_rng(whole_number("seed", seed, 0, LARGEST_SEED))
+        generator = np.random.default_rng(seed_sequence(whole_number("seed", seed, 0, LARGEST_SEED)))
         short, long = min(p, pstar), max(p, pstar)
         factor = np.tril(generator.standard_normal((short, short)), -1)
         # Why gamma of half the degrees of freedom: χ²_k = 2 Γ(k/2).

@@ -12,8 +12,8 @@ from derive.arguments import whole_number
 from derive.version import VERSION
 from runtime import states
 from runtime.errors import InputError
-from runtime.initial import LARGEST_SEED
 from runtime.integrate import integrate
+from runtime.seeds import LARGEST_SEED, derived_seed
 from runtime.sgd.simulation import LARGEST_N, METHODS, Progress, check_room, recorded_steps, simulate
 from runtime.states import Array
 from runtime.system import System, as_system
@@ -113,7 +113,7 @@ def compare(
                 alpha=times,
                 method=method,
                 trajectories=runs,
-                seed=_seed(seed, number),
+                seed=derived_seed(seed, number),
                 label_noise=label_noise,
                 T=T,
                 Q0=Q0,
@@ -152,12 +152,6 @@ def checked(
         if not np.array_equal(recorded_steps(times, size) / size, times):
             raise InputError("n", f"{size} is not a multiple of {sizes[0]}: their steps are at other times")
     return sizes, steps, runs
-
-
-def _seed(seed: int, number: int) -> int:
-    """Seeds of the simulations: independent of each other."""
-    words = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)
-    return int(words[0] >> np.uint64(1))
 
 
 def observables(runs: xarray.Dataset) -> tuple[list[str], Array]:

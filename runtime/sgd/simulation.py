@@ -14,8 +14,9 @@ from derive.arguments import one_of, whole_number
 from derive.model import Model
 from runtime import states
 from runtime.errors import InputError
-from runtime.initial import LARGEST_SEED, random_overlaps
+from runtime.initial import random_overlaps
 from runtime.readout import readout
+from runtime.seeds import LARGEST_SEED
 from runtime.sgd.chain import Chain
 from runtime.sgd.coordinates import beyond
 from runtime.sgd.results import Recorder, sgd_dataset

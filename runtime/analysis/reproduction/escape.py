@@ -12,6 +12,7 @@ from runtime.ensemble import integrate_ensemble
 from runtime.initial import random_overlaps
 from runtime.integrate import integrate
 from runtime.plot import COLOURS
+from runtime.seeds import seed_sequence
 
 PSTAR = 2
 _SIZES = (10**4, 10**5, 10**6, 10**7)
@@ -72,7 +73,7 @@ def _rate(settings: Settings, p: int, flow: str, eta: float) -> float:
     """Rate of growth of R in units of η α/p, from a run that starts next to the plateau."""
     system = settings.system(p, PSTAR, flow=flow)
     fixed = plateau(system, eta)
-    start = 1e-9 * np.random.default_rng(settings.seed).standard_normal((p, PSTAR))
+    start = 1e-9 * np.random.default_rng(seed_sequence(settings.seed)).standard_normal((p, PSTAR))
     # Five e-foldings.
     end = 5.0 / fixed.rate
     run = integrate(system, fixed.Q, start, eta=eta, alpha=[0.0, end], rtol=1e-11, atol=1e-18)
@@ -85,7 +86,7 @@ def _times(settings: Settings, p: int) -> tuple[np.ndarray, np.ndarray]:
     system = settings.system(p, PSTAR, flow="gradient")
     threshold = 0.5 * plateau(system, 1.0).loss
     count = 300 if settings.quick else 2000
-    generator = np.random.default_rng(settings.seed)
+    generator = np.random.default_rng(seed_sequence(settings.seed))
     medians, errors = [], []
     for k, n in enumerate(_SIZES):
         # Why seeds of their own: the starts at different N are independent.

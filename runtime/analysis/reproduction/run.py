@@ -12,8 +12,8 @@ from derive.model import Model
 from runtime.analysis.reproduction import bias, conservation, decay, escape, hessian, plateau, simulation
 from runtime.analysis.reproduction.claims import Claim, Settings, save_claims
 from runtime.errors import InputError
-from runtime.initial import LARGEST_SEED
 from runtime.plot import save_figure
+from runtime.seeds import LARGEST_SEED
 from runtime.system import System
 
 STUDIES: dict[str, Callable[[Settings], Any]] = {
