@@ -7,10 +7,10 @@ from numba import types
 from numpy.typing import NDArray
 
 from runtime.compile_cache import kernel
+from runtime.quantiles import QUANTILES
 
 Array = NDArray[np.float64]
 
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Bins of equal width in log10 of the loss; what is below (rounding, negative) or above counts
 # in the outermost ones.
 SMALLEST_LOG, LARGEST_LOG = -20, 12
@@ -26,32 +26,39 @@ _smallest_log, _per_decade, _last_bin = float(SMALLEST_LOG), float(BINS_PER_DECA
 @kernel(
     types.void(
         types.float64[:, ::1],
+        types.boolean[::1],
         types.float64[::1],
         types.float64[:, ::1],
-        types.int64[::1],
+        types.int64[:, ::1],
         types.int64[:, ::1],
     )
 )
-def _accumulate(losses, sums, moments, counts, histogram):
-    """Add the rows of `losses` (trajectory, output), in order; NaN is not counted.
+def _accumulate(losses, stopped, sums, moments, counts, histogram):
+    """Add the rows of `losses` (trajectory, output), in order.
+
+    `counts` are, at each output, the losses that are there, those missing (NaN) because the trajectory
+    is one of the `stopped`, and those missing because it failed.
 
     `moments` are, at each output, the first loss, the mean of what is beyond it, and the sum of squared
     deviations from the mean (B. P. Welford, Technometrics 4, 419 (1962)). Sums of squares would cancel
     where losses are nearly equal; their differences from the first are then exact.
     """
+    there, below, above = counts
     first, means, squares = moments
     for k in range(losses.shape[0]):
         for m in range(losses.shape[1]):
             x = losses[k, m]
             if np.isnan(x):
+                missing = below if stopped[k] else above
+                missing[m] += 1
                 continue
-            if counts[m] == 0:
+            if there[m] == 0:
                 first[m] = x
-            counts[m] += 1
+            there[m] += 1
             sums[m] += x
             beyond = x - first[m]
             change = beyond - means[m]
-            means[m] += change / counts[m]
+            means[m] += change / there[m]
             squares[m] += change * (beyond - means[m])
             bin_ = 0
             if x > 0.0:
@@ -66,12 +73,18 @@ class LossStatistics:
     def __init__(self, outputs: int) -> None:
         self._sums = np.zeros(outputs)
         self._moments = np.zeros((3, outputs))
-        self.counts = np.zeros(outputs, dtype=np.int64)
+        self._counts = np.zeros((3, outputs), dtype=np.int64)
         self._histogram = np.zeros((outputs, BINS), dtype=np.int64)
 
-    def add(self, losses: Array) -> None:
-        """Losses (trajectory, output); NaN where a trajectory had ended."""
-        _accumulate(losses, self._sums, self._moments, self.counts, self._histogram)
+    def add(self, losses: Array, stopped: NDArray[np.bool_]) -> None:
+        """Losses (trajectory, output), NaN after the end of a trajectory that was `stopped` or failed."""
+        _accumulate(losses, stopped, self._sums, self._moments, self._counts, self._histogram)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many trajectories reached each time."""
+        reached: NDArray[np.int64] = self._counts[0]
+        return reached
 
     def mean(self) -> Array:
         """Mean over the trajectories that reached each time; NaN where none did."""
@@ -87,20 +100,18 @@ class LossStatistics:
         return result
 
     def quantiles(self) -> Array:
-        """(QUANTILES, output), each within a factor 1 ± QUANTILE_ERROR of a sample."""
+        """(QUANTILES, output), each within a factor 1 ± QUANTILE_ERROR of a sample.
+
+        They are over all trajectories, as those of `exact_quantiles`.
+        """
         cumulated = np.cumsum(self._histogram, axis=1)
         result = np.full((len(QUANTILES), len(self.counts)), np.nan)
+        there, below, _ = self._counts
+        total = np.sum(self._counts, axis=0)
         for row, quantile in enumerate(QUANTILES):
-            for m in np.flatnonzero(self.counts):
-                rank = max(1, int(np.ceil(quantile * self.counts[m])))
-                bin_ = int(np.searchsorted(cumulated[m], rank))
-                result[row, m] = 10.0 ** (SMALLEST_LOG + (bin_ + 0.5) / BINS_PER_DECADE)
+            for m in np.flatnonzero(there):
+                rank = max(1, int(np.ceil(quantile * total[m]))) - below[m]
+                if 1 <= rank <= there[m]:
+                    bin_ = int(np.searchsorted(cumulated[m], rank))
+                    result[row, m] = 10.0 ** (SMALLEST_LOG + (bin_ + 0.5) / BINS_PER_DECADE)
         return result
-
-
-def exact_quantiles(losses: Array) -> Array:
-    """(QUANTILES, output) of losses (trajectory, output) that are not NaN; NaN where all are."""
-    result = np.full((len(QUANTILES), losses.shape[1]), np.nan)
-    there = np.isfinite(losses).any(axis=0)
-    result[:, there] = np.nanquantile(losses[:, there], QUANTILES, axis=0)
-    return result

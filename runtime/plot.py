@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime.errors import InputError
+from runtime.quantiles import exact_quantiles
 from runtime.results import check_output, replacing
 
 if TYPE_CHECKING:
@@ -69,15 +70,15 @@ def plot_trajectory(run: xarray.Dataset, path: str | Path) -> Path:
 
 
 def plot_ensemble(runs: xarray.Dataset, path: str | Path) -> Path:
-    """Draw median, quartiles and 5-95 % of the generalisation error over trajectories.
+    """Draw median, quartiles and 5-95 % of the generalisation error over all trajectories.
+
+    They end where they are no longer known: see `exact_quantiles`.
 
     Raises
     ------
     InputError
         As `plot_trajectory`; or the ensemble has final states only.
     """
-    from runtime.loss_statistics import exact_quantiles
-
     if "alpha" not in runs["loss" if "loss" in runs else "loss_mean"].dims:
         raise InputError("plot", "needs losses over time: --output statistics, loss or all")
 
@@ -87,7 +88,8 @@ def plot_ensemble(runs: xarray.Dataset, path: str | Path) -> Path:
         if "loss_quantile" in runs:
             quantiles = runs["loss_quantile"].values
         else:
-            quantiles = exact_quantiles(runs["loss"].values)
+            stopped = np.isfinite(runs["escape_alpha"].values) if "escape_alpha" in runs else None
+            quantiles = exact_quantiles(runs["loss"].values, stopped)
         low, lower, median, upper, high = (positive(row) for row in quantiles)
         axes.fill_between(alpha, low, high, color=COLOURS[0], alpha=0.18, lw=0, label="5-95 %")
         axes.fill_between(alpha, lower, upper, color=COLOURS[0], alpha=0.35, lw=0, label="quartiles")

@@ -11,7 +11,8 @@ from derive.version import VERSION
 from runtime import states
 from runtime.ensemble import Engine, Progress, pack_parameters
 from runtime.initial import OverlapSampler
-from runtime.loss_statistics import QUANTILE_ERROR, QUANTILES, LossStatistics, exact_quantiles
+from runtime.loss_statistics import QUANTILE_ERROR, LossStatistics
+from runtime.quantiles import QUANTILES, exact_quantiles
 from runtime.simd import driver
 from runtime.solver import STATUS
 from runtime.system import System, as_system
@@ -45,10 +46,12 @@ def ensemble_statistics(
 
     Returns a dataset with ``loss_mean``, ``loss_error`` (standard error) and ``count`` over
     (alpha), ``loss_quantile`` over (quantile, alpha), above 32768 trajectories from a
-    histogram with bins of 0.46 %;
-    ``status_count`` over (status); with `stop_loss` also ``escape_alpha`` over (trajectory),
-    and a trajectory counts until it stops. The other parameters and the errors raised are
-    those of `integrate_ensemble`.
+    histogram with bins of 0.46 %; ``status_count`` over (status); with `stop_loss` also
+    ``escape_alpha`` over (trajectory). Mean, error and count are those of the trajectories that
+    reached each time without having stopped. Quantiles are over all: after its end a trajectory that
+    came down to `stop_loss` counts as smaller, one that failed as larger than the others, and a
+    quantile among these is NaN. The other parameters and the errors raised are those of
+    `integrate_ensemble`.
     """
     import xarray
 
@@ -84,16 +87,16 @@ def ensemble_statistics(
             threads=workers,
             progress=report,
         )
-        statistics.add(results.losses)
+        crossed = results.counts[:, driver.CROSSED] == 1
+        statistics.add(results.losses, crossed)
         for code in status_counts:
             status_counts[code] += int(np.count_nonzero(results.counts[:, driver.STATUS] == code))
         if threshold is not None:
-            crossed = results.counts[:, driver.CROSSED] == 1
             escapes.append(np.where(crossed, results.ends, np.nan))
         done += size
     # One batch is at hand as a whole, and its quantiles are exact.
     exact = trajectories <= BATCH
-    quantiles = exact_quantiles(results.losses) if exact else statistics.quantiles()
+    quantiles = exact_quantiles(results.losses, crossed) if exact else statistics.quantiles()
     variables: dict[str, Any] = {
         "loss_mean": ("alpha", statistics.mean(), {"long_name": "mean generalisation error"}),
         "loss_error": ("alpha", statistics.standard_error(), {"long_name": "standard error of the mean"}),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.quantiles import quantiles
+
 if TYPE_CHECKING:
     import xarray
 
@@ -103,31 +105,37 @@ def ensemble_table(runs: xarray.Dataset, rows: int) -> str:
             values = " ".join(cell(x, "12.4e") for x in runs["loss_quantile"].values[:, k])
             line = f"{alpha[k]:12.6g} {cell(runs['loss_mean'].values[k], '14.6e')} {values}"
             lines.append(line + (f" {running[k]:9d}" if some_stop else ""))
+        if np.isnan(runs["loss_quantile"].values[:, running > 0]).any():
+            lines.append("-: this quantile of all is among those that have stopped or failed")
         names_of = zip(runs["status"].values, runs["status_count"].values, strict=True)
         counted = ", ".join(f"{count} {name}" for name, count in names_of if count)
     else:
         last = _last_losses(runs)
-        text = ", ".join(f"{x:.4e}" for x in np.quantile(last, (0.05, 0.5, 0.95))) if last.size else "none"
+        text = _quantiles_text(last, ".4e") if np.isfinite(last).any() else "none"
         lines.append(f"last loss, quantiles 5 %, 50 %, 95 %: {text}")
         counted = _counted(runs)
     if "escape_alpha" in runs:
         escape = runs["escape_alpha"].values
-        reached = np.isfinite(escape)
-        line = f"loss came down to {runs.attrs['stop_loss']:g} in {reached.sum()} of {escape.size}"
-        if reached.any():
-            low, middle, high = np.quantile(escape[reached], (0.05, 0.5, 0.95))
-            line += f"; alpha at 5 %, 50 %, 95 %: {low:.6g}, {middle:.6g}, {high:.6g}"
+        reached = int(np.isfinite(escape).sum())
+        line = f"loss came down to {runs.attrs['stop_loss']:g} in {reached} of {escape.size}"
+        if reached:
+            line += f"; alpha at 5 %, 50 %, 95 %: {_quantiles_text(escape, '.6g')}"
         lines.append(line)
     return "\n".join([*lines, f"status: {counted}, {runs.attrs['method']}"])
 
 
+def _quantiles_text(values: NDArray[np.float64], form: str) -> str:
+    """Quantiles 5 %, 50 % and 95 % of all values, a dash for one that is not reached."""
+    return ", ".join("-" if math.isnan(x) else f"{x:{form}}" for x in quantiles(values, (0.05, 0.5, 0.95)))
+
+
 def _last_losses(runs: xarray.Dataset) -> NDArray[np.float64]:
-    """Of each trajectory that went on to its end, or to its stop_loss, the last loss there is."""
+    """The last loss of each trajectory, at its end or at its stop_loss; NaN where it failed."""
     loss = runs["loss"].values.reshape(runs.sizes["trajectory"], -1)
     there = np.isfinite(loss)
     last = loss.shape[1] - 1 - np.argmax(there[:, ::-1], axis=1)
     ended = there.any(axis=1) & (runs["status"].values == "ok")
-    return np.asarray(loss[np.arange(len(loss)), last][ended])
+    return np.where(ended, loss[np.arange(len(loss)), last], np.nan)
 
 
 def runs_table(runs: xarray.Dataset, rows: int) -> str:

@@ -188,6 +188,24 @@ def test_ensemble_reports_when_losses_come_down(call, derived):
     assert "nan" not in out
 
 
+def test_quantiles_that_are_not_reached_are_dashes(call, derived):
+    """Of 40 starts a few escape: what is printed is the sorted times of all, and the others are later."""
+    line = f"ensemble --generated {derived} --trajectories 40 --stop-loss 0.3 --alpha 0,39 --quiet"
+    out = call(f"{line} --output final")[1]
+    escapes = json.loads(call(f"{line} --output final --json")[1])["escape_alpha"]
+    times = sorted(np.inf if time is None else time for time in escapes)
+    low = times[1] + 0.95 * (times[2] - times[1])
+    assert 3 <= np.isfinite(times).sum() < 20
+    assert f"in {np.isfinite(times).sum()} of 40; alpha at 5 %, 50 %, 95 %: {low:.6g}, -, -" in out
+    # Some have come down to the threshold, so the smallest losses of all are not known.
+    table = call(line)[1].splitlines()
+    assert table[2].split()[2] == "-"
+    assert "-" not in table[2].split()[3:]
+    assert table[3] == "-: this quantile of all is among those that have stopped or failed"
+    statistics = json.loads(call(f"{line} --json")[1])
+    assert [row[-1] is None for row in statistics["loss_quantile"]] == [True, *[False] * 4]
+
+
 def test_last_losses_are_those_before_the_stop(call, derived):
     line = f"ensemble --generated {derived} --trajectories 20 --stop-loss 0.1 --output loss --quiet"
     code, out, _ = call(line)

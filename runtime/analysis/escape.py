@@ -26,6 +26,7 @@ from runtime.analysis.plateau import NoPlateauError, plateau
 from runtime.ensemble import integrate_ensemble
 from runtime.errors import InputError
 from runtime.initial import LARGEST_N, OverlapSampler
+from runtime.quantiles import QUANTILES, quantiles
 from runtime.seeds import LARGEST_SEED, derived_seed
 from runtime.states import Array
 from runtime.system import System, as_system
@@ -37,7 +38,6 @@ Progress = Callable[[int, int], None]
 
 DEFAULT_SIZES = (10**3, 10**4, 10**5, 10**6)
 DEFAULT_FRACTION = 0.5
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Of the law of escape times as N → ∞, for figures.
 PROBABILITIES = np.linspace(0.005, 0.995, 100)
 LARGEST_COUNT = 10**9
@@ -239,18 +239,6 @@ def _growth(
         system, Q, R, eta=theory.plateau.eta, alpha=np.linspace(0.0, end, _TIMES), **settings
     )
     return fit_growth(runs, theory.plateau)
-
-
-def quantiles(times: Array, probabilities: Sequence[float]) -> Array:
-    """Quantiles of escape times (…, k), where NaN counts as never; NaN where that is the answer."""
-    late = np.sort(np.where(np.isfinite(times), times, np.inf), axis=-1)
-    places = np.asarray(probabilities) * (times.shape[-1] - 1)
-    below = np.floor(places).astype(int)
-    lower, upper = late[..., below], late[..., np.ceil(places).astype(int)]
-    # Why not np.quantile: it multiplies an infinite neighbour by zero.
-    with np.errstate(invalid="ignore"):
-        values = np.where(places == below, lower, lower + (upper - lower) * (places - below))
-    return np.where(np.isfinite(values), values, np.nan)
 
 
 def median_error(times: Array) -> Array:

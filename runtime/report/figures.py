@@ -72,12 +72,13 @@ def _loss_words(content: Content, quantiles: Any) -> str:
         if content.escape is not None:
             parts.append(f"The loss falls below half of that at alpha = {plain(content.escape)}.")
     if quantiles is not None:
-        low, _, median, _, high = (row[np.isfinite(row)][-1:] for row in quantiles)
-        if median.size:
-            parts.append(
-                f"Over {content.start.trajectories} random starts the last loss has the median"
-                f" {plain(median[0])}, between {plain(low[0])} and {plain(high[0])} in the middle 90 %."
-            )
+        low, _, median, _, high = quantiles[:, -1]
+        if np.isfinite(median):
+            starts = content.start.trajectories
+            text = f"Over {starts} random starts the last loss has the median {plain(median)}"
+            if np.isfinite([low, high]).all():
+                text += f", between {plain(low)} and {plain(high)} in the middle 90 %"
+            parts.append(f"{text}.")
     return " ".join(parts)
 
 

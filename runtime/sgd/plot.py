@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime.plot import COLOURS, LOSS_LABEL, TIME_LABEL, positive, save_figure, title
+from runtime.quantiles import exact_quantiles
 from runtime.tables import evenly
 
 if TYPE_CHECKING:
@@ -31,18 +32,14 @@ def plot_runs(runs: xarray.Dataset, path: str | Path) -> Path:
         top, bottom = figure.subplots(2, 1, sharex=True)
         alpha = runs["alpha"].values
         overlap = np.sqrt(np.mean(runs["R"].values ** 2, axis=(2, 3)))
-        for axes, values in ((top, positive(runs["loss"].values)), (bottom, overlap)):
+        for axes, values in ((top, runs["loss"].values), (bottom, overlap)):
             for number, run in enumerate(values[:_SHOWN_RUNS]):
                 label = "single runs" if number == 0 else None
-                axes.plot(alpha, run, color=COLOURS[0], lw=0.5, alpha=0.35, label=label)
-            there = np.isfinite(values).any(axis=0)
-            if not there.any():
-                continue
-            low, middle, high = np.nanquantile(values[:, there], (0.25, 0.5, 0.75), axis=0)
-            axes.fill_between(
-                alpha[there], low, high, color=COLOURS[1], alpha=0.25, lw=0, label="quartiles"
-            )
-            axes.plot(alpha[there], middle, color=COLOURS[1], lw=1.6, label="median")
+                axes.plot(alpha, positive(run), color=COLOURS[0], lw=0.5, alpha=0.35, label=label)
+            # A run that diverged counts as larger than all others.
+            low, middle, high = map(positive, exact_quantiles(values, None, (0.25, 0.5, 0.75)))
+            axes.fill_between(alpha, low, high, color=COLOURS[1], alpha=0.25, lw=0, label="quartiles")
+            axes.plot(alpha, middle, color=COLOURS[1], lw=1.6, label="median")
         top.set_yscale("log")
         top.set_ylabel(LOSS_LABEL)
         top.set_title(f"{title(runs)}, $N={runs.attrs['n']}$", fontsize=9)

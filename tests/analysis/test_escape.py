@@ -8,7 +8,7 @@ import xarray
 
 import runtime
 from runtime import InputError
-from runtime.analysis.escape import escape_times, fit_slope, median_error, quantiles
+from runtime.analysis.escape import escape_times, fit_slope, median_error
 from runtime.analysis.escape_theory import escape_theory
 from runtime.analysis.growth import fit_growth
 from runtime.analysis.plateau import plateau
@@ -226,17 +226,6 @@ def test_no_growth_without_a_window(system):
     assert (short.trajectories, np.isnan(short.rate)) == (0, True)
     assert np.isnan(fit_growth(exponential(rate=0.01), point).rate)
     assert np.isnan(fit_growth(exponential(count=1), point).rate_error)
-
-
-def test_quantiles_are_those_of_numpy():
-    times = np.random.default_rng(0).standard_normal((3, 40))
-    expected = np.quantile(times, [0.0, 0.31, 0.5, 1.0], axis=-1).T
-    np.testing.assert_allclose(quantiles(times, [0.0, 0.31, 0.5, 1.0]), expected, rtol=1e-12)
-
-
-def test_quantiles_count_missing_times_as_late():
-    times = np.array([[3.0, 1.0, np.nan, 2.0, np.nan], [np.nan] * 5])
-    np.testing.assert_array_equal(quantiles(times, [0.0, 0.5, 0.75]), [[1.0, 3.0, np.nan], [np.nan] * 3])
 
 
 def test_median_error_is_the_spread_of_medians():

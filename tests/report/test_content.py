@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import xarray
 
 import runtime
 from derive import Model
@@ -15,7 +17,8 @@ from runtime.analysis.plateau import plateau
 from runtime.integrate import Problem
 from runtime.report import checks, solution_checks
 from runtime.report.blocks import Code, Math, words
-from runtime.report.content import first_below
+from runtime.report.content import Unavailable, first_below
+from runtime.report.figures import _loss_words
 from runtime.report.numbers import counted, integer, number
 from runtime.report.solution_checks import solution_claims
 
@@ -98,6 +101,21 @@ def test_an_ensemble_is_shown_beside_the_trajectory(report_of):
     made = report_of("--p 1 --pstar 1 --eta 0.05 --alpha 60 --trajectories 20")
     descriptions = " ".join(element.text for element in made.elements if element.tag == "desc")
     assert "Over 20 random starts the last loss has the median" in descriptions
+
+
+def test_the_last_loss_of_an_ensemble_is_that_of_the_last_time():
+    content = SimpleNamespace(
+        run=xarray.Dataset({"loss": ("alpha", [1.0, 0.5])}, {"alpha": [0.0, 1.0]}),
+        last=(1.0, 0.5),
+        plateau=Unavailable("none"),
+        start=SimpleNamespace(trajectories=20),
+    )
+    whole = np.linspace([0.1, 0.2], [0.5, 0.6], 5)
+    assert "the median 0.4, between 0.2 and 0.6 in the middle 90 %" in _loss_words(content, whole)
+    whole[4, 1] = np.nan
+    assert _loss_words(content, whole).endswith("the last loss has the median 0.4.")
+    whole[2, 1] = np.nan
+    assert "median" not in _loss_words(content, whole)
 
 
 def test_alternative_texts_have_the_numbers(report_of):
