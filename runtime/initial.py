@@ -18,6 +18,8 @@ from runtime.teacher import Teacher
 Array = NDArray[np.float64]
 
 LARGEST_N = 10**18
+# Starts at once.
+LARGEST_COUNT = 2**40
 
 
 def random_overlaps(
@@ -62,7 +64,7 @@ def random_overlaps(
     InputError
         A value is not allowed.
     """
-    count = 1 if trajectories is None else whole_number("trajectories", trajectories, 1, 2**40)
+    count = 1 if trajectories is None else whole_number("trajectories", trajectories, 1, LARGEST_COUNT)
     sampler = OverlapSampler(p, pstar, n, seed, constraint=constraint, T=T, q0=q0, scale=scale)
     Q, R = sampler.draw(count)
     return (Q[0], R[0]) if trajectories is None else (Q, R)
@@ -108,6 +110,7 @@ class OverlapSampler:
 
     def draw(self, count: int) -> tuple[Array, Array]:
         """The next `count` pairs: Q (count, p, p) and R (count, p, p*)."""
+        count = whole_number("count", count, 0, LARGEST_COUNT)
         return self._ideal(count) if self._n is None else self._random(count, self._n)
 
     def _ideal(self, count: int) -> tuple[Array, Array]:

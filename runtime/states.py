@@ -56,6 +56,16 @@ def dimensions(option: str, value: ArrayLike) -> int:
         raise InputError(option, "is not an array of numbers") from None
 
 
+def listed(option: str, value: Any) -> list[Any]:
+    """The values of a list, a tuple, a range or an array, one by one; a single value is a list of one.
+
+    The caller checks each. Sets and generators, whose order or length is not known, are single values.
+    """
+    if dimensions(option, value) == 0:
+        return [value]
+    return list(value) if isinstance(value, (list, tuple, range)) else list(np.asanyarray(value))
+
+
 def real_array(option: str, value: ArrayLike, shape: tuple[int, ...], *, finite: bool = True) -> Array:
     """A new float64 array in C order of exactly this shape, without NaN if `finite`; else InputError."""
     try:

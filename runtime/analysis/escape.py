@@ -106,13 +106,12 @@ def escape_times(
     InputError
         A value is not allowed, or there is no plateau or no escape from it at one of the η.
     """
-    given_n: Any = [n] if states.dimensions("n", n) == 0 else n
-    sizes = [whole_number("n", size, as_system(system).model.pstar, LARGEST_N) for size in given_n]
+    least = as_system(system).model.pstar
+    sizes = [whole_number("n", size, least, LARGEST_N) for size in states.listed("n", n)]
     if not sizes or np.any(np.diff(sizes) <= 0):
         raise InputError("n", "needs ascending dimensions, such as 1000,10000,100000")
     single = states.dimensions("eta", eta) == 0
-    given = [eta] if single else list(np.asarray(eta))
-    rates = [states.real_number("eta", rate, least=0.0, strict=True) for rate in given]
+    rates = [states.real_number("eta", rate, least=0.0, strict=True) for rate in states.listed("eta", eta)]
     if not rates or np.any(np.diff(rates) <= 0.0):
         raise InputError("eta", "needs ascending learning rates: 0.1,0.2,0.4")
     count = whole_number("trajectories", trajectories, 1, LARGEST_COUNT)

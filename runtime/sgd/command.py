@@ -104,7 +104,7 @@ def compare(
     check_files(arguments)
     if model.flow != "sgd":
         raise InputError("flow", f"{model.flow!r} has no finite N to compare with: --flow sgd")
-    sizes, _, runs = comparison.checked(
+    sizes, _, runs, _ = comparison.checked(
         arguments["n"], arguments["alpha"], arguments["trajectories"], arguments["seed"]
     )
     thread_count(arguments["threads"])

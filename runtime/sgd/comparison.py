@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from derive.arguments import whole_number
 from derive.version import VERSION
 from runtime import states
-from runtime.errors import InputError
+from runtime.errors import InputError, shown
 from runtime.integrate import integrate
 from runtime.seeds import LARGEST_SEED, derived_seed
 from runtime.sgd.simulation import LARGEST_N, METHODS, Progress, check_room, recorded_steps, simulate
@@ -86,7 +86,9 @@ def compare(
         A value is not allowed.
     """
     model = as_system(system).model
-    sizes, steps, runs = checked(n, alpha, trajectories, seed)
+    sizes, steps, runs, seed = checked(n, alpha, trajectories, seed)
+    if not isinstance(weights, (bool, np.bool_)) and weights is not None:
+        raise InputError("weights", f"{shown(weights)} is neither True nor False, nor None")
     q, r = states.overlaps(model, Q0, R0, states.teacher_overlaps(model, T))
     check_room(model, sizes[0], q, r, T)
     times = steps / sizes[0]
@@ -139,19 +141,19 @@ def compare(
 
 def checked(
     n: Sequence[int], alpha: ArrayLike, trajectories: int, seed: int
-) -> tuple[list[int], np.ndarray, int]:
-    """Sizes, steps of the records at the smallest one, and runs; else InputError, as `compare`."""
-    sizes = [whole_number("n", size, 1, LARGEST_N) for size in n]
+) -> tuple[list[int], np.ndarray, int, int]:
+    """Sizes, steps of the records at the smallest one, runs and seed; else InputError, as `compare`."""
+    sizes = [whole_number("n", size, 1, LARGEST_N) for size in states.listed("n", n)]
     if len(sizes) < 2 or np.any(np.diff(sizes) <= 0):
         raise InputError("n", "needs two or more ascending dimensions, such as 1000,2000,4000")
     runs = whole_number("trajectories", trajectories, FEWEST_RUNS, 2**40)
-    whole_number("seed", seed, 0, LARGEST_SEED)
+    seed = whole_number("seed", seed, 0, LARGEST_SEED)
     steps = recorded_steps(alpha, sizes[0])
     times = steps / sizes[0]
     for size in sizes:
         if not np.array_equal(recorded_steps(times, size) / size, times):
             raise InputError("n", f"{size} is not a multiple of {sizes[0]}: their steps are at other times")
-    return sizes, steps, runs
+    return sizes, steps, runs, seed
 
 
 def observables(runs: xarray.Dataset) -> tuple[list[str], Array]:

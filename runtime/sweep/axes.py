@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -38,11 +38,11 @@ def parse_axis(
 ) -> Value | tuple[Value, ...]:
     """A fixed value, or the values of an axis as a tuple; `kind` is int, float or str.
 
-    `given` is text, a number, or a list of either, as a TOML file has them, or an array of NumPy.
+    `given` is text, a number, or a list of either, as a TOML file has them, or a range or an array.
     Raises InputError.
     """
-    given = python_value(given)
-    if isinstance(given, (list, tuple)):
+    given = python_value(option, given)
+    if isinstance(given, list):
         if not given:
             raise InputError(option, "has no values")
         values = [value for item in given for value in _parts(option, item, kind, choices)]
@@ -52,11 +52,20 @@ def parse_axis(
     return tuple(values) if isinstance(given, str) and ("," in given or ":" in given) else values[0]
 
 
-def python_value(given: Any) -> Any:
-    """Arrays and numbers of NumPy, also inside a list, as lists and numbers of Python."""
+def python_value(option: str, given: Any) -> Any:
+    """Ranges, arrays and numbers of NumPy, also inside a list, as lists and numbers of Python.
+
+    Raises InputError for what has no order, as sets, or no length, as generators.
+    """
     if isinstance(given, (list, tuple)):
-        return [python_value(item) for item in given]
-    return given.tolist() if isinstance(given, (np.ndarray, np.generic)) else given
+        return [python_value(option, item) for item in given]
+    if isinstance(given, range):
+        return list(given[: MAX_TASKS + 1])
+    if hasattr(given, "__array__"):
+        return np.asanyarray(given).tolist()
+    if isinstance(given, Iterable) and not isinstance(given, str):
+        raise InputError(option, f"{shown(given)} is neither a value nor a list or an array of them")
+    return given
 
 
 def _parts(option: str, given: Any, kind: type, choices: Sequence[str]) -> list[Value]:

@@ -44,7 +44,8 @@ def run_sweep(
     job
         ``"ode"``, ``"ensemble"``, ``"chain"`` or ``"escape"``.
     parameters
-        By name, as for the single command: a value, or a list, array or text ("0:9", "0.1:0.5:5") to vary.
+        By name, as for the single command: a value, or a list, range, array or text ("0:9",
+        "0.1:0.5:5") to vary.
         None (and no job) goes on with what is in the folder.
     zip
         Groups of parameters that vary together instead of in a product.
@@ -67,9 +68,12 @@ def run_sweep(
         The folder cannot be written, or the engine failed; what is done stays done.
     """
     chosen = Settings.of(engine, workers, threads, scheduler, generated, task_index, task_count)
+    parameters = {} if parameters is None else parameters
+    if not isinstance(parameters, Mapping):
+        raise InputError("parameters", f"{shown(parameters)} is not a mapping of names to values")
     plan = None
     if job is not None or parameters:
-        plan = Plan.of(job or jobs.DEFAULT_JOB, parameters or {}, settings.groups(zip))
+        plan = Plan.of(jobs.DEFAULT_JOB if job is None else job, parameters, settings.groups(zip))
     return driver.run(Path(folder), plan, chosen, lambda _: None, quiet)
 
 

@@ -239,9 +239,9 @@ def _value(parameter: Parameter, given: Any) -> Any:
 
 def _times(name: str, given: Any) -> float | list[float]:
     """A number or ascending times, from text, a number, a list or an array."""
-    given = python_value(given)
+    given = python_value(name, given)
     items = given.split(",") if isinstance(given, str) else given
-    if not isinstance(items, (list, tuple)):
+    if not isinstance(items, list):
         items = [items]
     times = []
     for item in items:
@@ -249,7 +249,7 @@ def _times(name: str, given: Any) -> float | list[float]:
         if isinstance(time, tuple):
             raise InputError(name, "cannot be an axis: give an end, or times separated by commas")
         times.append(float(time))
-    single = len(times) == 1 and not isinstance(given, (list, tuple))
+    single = len(times) == 1 and not isinstance(given, list)
     output_times(times[0] if single else times)
     return times[0] if single else times
 

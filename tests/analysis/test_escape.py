@@ -292,7 +292,7 @@ def test_a_single_n_is_a_list_of_one(system):
     one_system = system(4, 2)
     settings = {"trajectories": 2, "eta": 0.4}
     one = escape_times(one_system, n=1000, **settings)
-    assert one.identical(escape_times(one_system, n=[1000], **settings))
+    assert one.identical(escape_times(one_system, n=xarray.DataArray([1000]), **settings))
     for wrong in (None, 2.5, "many", 1):
         with pytest.raises(InputError, match=r"^n: ") as caught:
             escape_times(one_system, n=wrong, **settings)

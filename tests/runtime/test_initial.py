@@ -476,3 +476,9 @@ def test_damaged_npz_files_are_closed(tmp_path):
         cannot_be_read(tmp_path / "a.npz")
         gc.collect()
     assert not [warning for warning in caught if issubclass(warning.category, ResourceWarning)]
+
+
+@pytest.mark.parametrize("count", [-1, 2.5, True, None, "3", [3], np.array([3, 4]), 2**41], ids=repr)
+def test_numbers_of_draws_are_checked(count):
+    with pytest.raises(InputError, match=r"^count: .* is not an integer from 0 to 2\^40$"):
+        OverlapSampler(2, 1, n=100).draw(count)

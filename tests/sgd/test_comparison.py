@@ -167,8 +167,9 @@ def test_dataset(system_of):
     np.testing.assert_array_equal(result["n"], [100, 200])
     np.testing.assert_array_equal(result["alpha"], [0.0, 0.5, 1.0])
     assert {"trajectories": 64, "seed": 3, "eta": 0.2, "p": 2}.items() <= result.attrs.items()
-    # From the same seed the same numbers; from another one others.
-    assert compare(system, Q0, R0, seed=3, **QUICK).identical(result)
+    # From the same seed the same numbers, whatever types say so; from another one others.
+    same = {**QUICK, "n": range(100, 300, 100), "weights": np.False_, "seed": np.array(3)}
+    assert compare(system, Q0, R0, **same).identical(result)
     other = compare(system, Q0, R0, seed=4, **QUICK)
     assert not np.isin(other["loss_mean"].values[:, 1:], result["loss_mean"].values[:, 1:]).any()
     # The start is exact.
@@ -274,7 +275,13 @@ def test_observables_are_all_independent_entries(system_of):
 
 BAD = {
     "one N": ({"n": (100,)}, "n"),
+    "one number N": ({"n": 100}, "n"),
+    "one number N of NumPy": ({"n": np.array(100)}, "n"),
     "no N": ({"n": ()}, "n"),
+    "N None": ({"n": None}, "n"),
+    "N without order": ({"n": {100, 200}}, "n"),
+    "N of unknown length": ({"n": (size for size in (100, 200))}, "n"),
+    "N of bytes": ({"n": b"de"}, "n"),
     "N descends": ({"n": (200, 100)}, "n"),
     "N twice": ({"n": (100, 100)}, "n"),
     "N of 0": ({"n": (0, 100)}, "n"),
@@ -293,6 +300,8 @@ BAD = {
     "seed too large": ({"seed": 2**63}, "seed"),
     "seed not whole": ({"seed": 1.5}, "seed"),
     "no threads": ({"threads": 0}, "threads"),
+    "weights of each N": ({"weights": [True, False]}, "weights"),
+    "weights of an array": ({"weights": np.array([True, False])}, "weights"),
 }
 
 

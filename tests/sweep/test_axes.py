@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import xarray
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +44,10 @@ from runtime.sweep.axes import MAX_TASKS, parse_axis
         (np.array(4), int, 4),
         (np.float32(0.5), float, 0.5),
         (np.array(["free", "sphere"]), str, ("free", "sphere")),
+        (range(3), int, (0, 1, 2)),
+        (range(10, 0, -5), float, (10.0, 5.0)),
+        (xarray.DataArray([0.1, 0.2]), float, (0.1, 0.2)),
+        (xarray.DataArray(3), int, 3),
     ],
 )
 def test_values(text, kind, values):
@@ -93,10 +98,17 @@ def test_values(text, kind, values):
         pytest.param(10**5000, int, "about 5001 digits is not an integer of up to 19 digits", id="int"),
         (10**19, int, "up to 19 digits"),
         ([[np.int64(1), np.int64(2)]], int, r"^eta: \[1, 2\] is not an integer$"),
-        ({np.int64(1)}, int, r"^eta: \{1\} is not an integer$"),
+        ({np.int64(1)}, int, r"^eta: \{1\} is neither a value nor a list or an array of them$"),
+        ((k for k in range(3)), int, "is neither a value nor a list"),
+        ({1: 2}.keys(), int, "is neither a value nor a list"),
+        (b"1", int, "is neither a value nor a list"),
+        (range(10**30), int, f"100001 values are more than the {MAX_TASKS}"),
+        (range(0), int, "no values"),
+        ([range(2)], int, r"\[0, 1\] is not an integer"),
+        (np.ma.masked_array([1, 2], [False, True]), int, "None is not an integer"),
         ([], int, "no values"),
         ([1, [2]], int, "not an integer"),
-        ({"a": 1}, int, "not an integer"),
+        ({"a": 1}, int, "is neither a value nor a list"),
         (3, str, "not text"),
     ],
 )

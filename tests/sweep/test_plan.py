@@ -8,6 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+import runtime
 from runtime import InputError
 from runtime.sweep.plan import Plan
 
@@ -169,6 +170,15 @@ def test_an_edited_plan_is_not_trusted():
     ):
         with pytest.raises(ValueError, match=word):
             Plan.from_dict(edited)
+
+
+@pytest.mark.parametrize("parameters", [["p"], {"p"}, np.array(["p", "q"]), "p", 0.1], ids=repr)
+def test_parameters_have_names(parameters, tmp_path):
+    with pytest.raises(InputError, match=r"^parameters: .* is not a mapping of names to values"):
+        runtime.run_sweep(tmp_path / "runs", "ode", parameters)
+    with pytest.raises(InputError, match=r"^job: "):
+        runtime.run_sweep(tmp_path / "runs", np.array([]), {"p": 2})
+    assert not list(tmp_path.iterdir())
 
 
 def test_differences_are_named():
