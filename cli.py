@@ -293,22 +293,26 @@ def derive(
       cli derive --sector --pstar 2
     """
     import derive as derivation
+    from derive.storage import check_target
 
     if sector:
         if "p" in given_on(context):
             raise click.UsageError("--p does not go with --sector: a sector holds for any p")
         del conventions["p"]
-        odes: Any = derivation.sector_odes(derivation.SectorModel(**conventions))
+        model: Any = derivation.SectorModel(**conventions)
+        by_proof: Any = derivation.sector_odes
         proved = "equal to the full system"
     else:
-        odes = derivation.overlap_odes(derivation.Model(**conventions))
+        model, by_proof = derivation.Model(**conventions), derivation.overlap_odes
         proved = "two derivations agree"
+    check_target(generated / model.name)
+    odes = by_proof(model)
     folder = odes.write(generated)
     manifest = json.loads((folder / "manifest.json").read_text())
     if as_json:
-        click.echo(json.dumps({"folder": str(folder), **manifest}, indent=1))
+        echo(json.dumps({"folder": str(folder), **manifest}, indent=1))
         return
-    click.echo(str(folder))
+    echo(str(folder), kept="")
     size = " for any p" if sector else f", {manifest['operations']['rhs']} operations"
     say(
         quiet,
@@ -347,6 +351,10 @@ def latex(
     """
     import derive as derivation
 
+    if out is not None:
+        from runtime.results import check_output, replacing
+
+        check_output(out, (".tex",))
     if p is None and pstar is None:
         if form == "components":
             raise click.UsageError("--form components needs --p and --pstar")
@@ -356,11 +364,9 @@ def latex(
     else:
         text = derivation.latex(derivation.Model(p, pstar, **conventions), form, what)
     if out is None:
-        click.echo(text, nl=False)
+        echo(text.removesuffix("\n"))
         return
-    from runtime.results import check_output, replacing
-
-    with replacing(check_output(out, (".tex",))) as temporary:
+    with replacing(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -544,10 +550,10 @@ def compare(context: click.Context, /, **arguments: Any) -> int:
     with progress_bar("steps", arguments["quiet"]) as progress:
         result = command.compare(arguments, talk(arguments), progress, given_on(context))
     if arguments["as_json"]:
-        click.echo(json.dumps(tables.as_json(result)))
+        echo(json.dumps(tables.as_json(result)))
     else:
-        click.echo(tables.comparison_table(result, _TABLE_ROWS))
-        click.echo(command.line_of(result))
+        echo(tables.comparison_table(result, _TABLE_ROWS))
+        echo(command.line_of(result))
     return 0 if result.attrs["verdict"] == "agree" else EXIT_FAILURE
 
 
@@ -593,12 +599,12 @@ def hessian(context: click.Context, /, **arguments: Any) -> None:
 
     spectrum, result = hessian_command.hessian(arguments, given_on(context), talk(arguments))
     if arguments["as_json"]:
-        click.echo(json.dumps(tables.as_json(result)))
+        echo(json.dumps(tables.as_json(result)))
     elif spectrum is None:
-        click.echo(hessian_command.spectra_table(result, _TABLE_ROWS))
+        echo(hessian_command.spectra_table(result, _TABLE_ROWS))
     else:
-        click.echo(hessian_command.spectrum_table(spectrum))
-        click.echo(hessian_command.verdict_of(spectrum, result))
+        echo(hessian_command.spectrum_table(spectrum))
+        echo(hessian_command.verdict_of(spectrum, result))
 
 
 @cli.command(short_help="Is the solution found the closest to the start?")
@@ -779,16 +785,14 @@ def sweep(status: bool, dry_run: bool, as_json: bool, **arguments: Any) -> int:
     if status or dry_run:
         facts = command.status(arguments) if status else command.dry_run(arguments)
         text = command.status_text if status else command.dry_run_text
-        click.echo(json.dumps(facts) if as_json else text(facts))
+        echo(json.dumps(facts) if as_json else text(facts))
         return 0
     try:
         result = command.sweep(arguments, talk(arguments))
     except SweepInterrupted as interrupted:
         return fail(str(interrupted), EXIT_INTERRUPTED)
     facts = command.summary(result)
-    click.echo(
-        json.dumps(facts) if as_json else f"{result.folder}: {result.done} of {result.tasks} tasks done"
-    )
+    echo(json.dumps(facts) if as_json else f"{result.folder}: {result.done} of {result.tasks} tasks done")
     return fail(command.failure(result), EXIT_FAILURE) if result.failed else 0
 
 
@@ -808,7 +812,7 @@ def merge(folder: Path, out: Path, partial: bool, as_json: bool) -> None:
 
     sizes = merge_sweep(folder, out, partial)
     shape = ", ".join(f"{name} {size}" for name, size in sizes.items())
-    click.echo(json.dumps({"file": str(out), "sizes": sizes}) if as_json else f"{out}: {shape}")
+    echo(json.dumps({"file": str(out), "sizes": sizes}) if as_json else f"{out}: {shape}", kept="")
 
 
 @cli.command(short_help="Regenerate the claims of the paper.")
@@ -835,9 +839,9 @@ def reproduce(**arguments: Any) -> int:
 
     found = run.reproduce(arguments, talk(arguments))
     if arguments["as_json"]:
-        click.echo(json.dumps([claim.to_dict() for claim in found]))
+        echo(json.dumps([claim.to_dict() for claim in found]))
     else:
-        click.echo(claims.table(found))
+        echo(claims.table(found))
     return 0 if all(claim.holds for claim in found) else EXIT_FAILURE
 
 
@@ -871,9 +875,9 @@ def invariants(context: click.Context, /, **arguments: Any) -> None:
 
     report = invariants_command.invariants(arguments, given_on(context), talk(arguments))
     if arguments["as_json"]:
-        click.echo(json.dumps(invariants_report.as_json(report)))
+        echo(json.dumps(invariants_report.as_json(report)))
     else:
-        click.echo(invariants_report.as_text(report, _TABLE_ROWS))
+        echo(invariants_report.as_text(report, _TABLE_ROWS))
 
 
 @cli.command(short_help="One page on a model, to hand on: HTML or PDF.")
@@ -919,11 +923,11 @@ def report(**arguments: Any) -> int:
     found = command.report(arguments, talk(arguments), given_on(click.get_current_context()))
     failed = [claim for claim in found.claims if not claim.holds]
     if arguments["as_json"]:
-        click.echo(json.dumps(command.as_json(found, arguments)))
+        echo(json.dumps(command.as_json(found, arguments)))
     else:
         for path in (arguments["out"], arguments["pdf"]):
             if path is not None:
-                click.echo(str(path))
+                echo(str(path), kept="")
     held = len(found.claims) - len(failed)
     say(arguments["quiet"], f"{held} of {len(found.claims)} checks hold")
     return EXIT_FAILURE if failed else 0
@@ -943,12 +947,12 @@ def list_systems(generated: Path, as_json: bool) -> None:
 
     systems = catalogue.systems(generated)
     if as_json:
-        click.echo(json.dumps(systems, indent=1))
+        echo(json.dumps(systems, indent=1))
         return
     if not systems:
         say(False, f"{generated} holds no derived system; `cli derive --p 4 --pstar 2` makes one")
     for system in systems:
-        click.echo(catalogue.line(system))
+        echo(catalogue.line(system), kept="")
 
 
 @cli.command(short_help="Check the installation and say what to do.")
@@ -970,13 +974,13 @@ def doctor(generated: Path, trial: bool, as_json: bool) -> int:
 
         checks = examination.examine(generated, trial)
     if as_json:
-        click.echo(json.dumps(examination.as_json(checks), indent=1))
+        echo(json.dumps(examination.as_json(checks), indent=1))
     else:
         for check in checks:
             status = colour(f"{check.status:<8}", _COLOURS[check.status])
-            click.echo(f"{status} {check.name}: {check.found}")
+            echo(f" {check.name}: {check.found}", lead=status, kept="")
             if check.next:
-                click.echo(f"{'':8}   next: {check.next}")
+                echo(f"{'':8}   next: {check.next}", kept="")
     return EXIT_FAILURE if examination.worst(checks) == "problem" else 0
 
 
@@ -998,7 +1002,7 @@ def completion(shell: str) -> None:
     # Why not source(): it would run the shell to ask for its version.
     for program in (PROGRAM, OTHER_PROGRAM):
         script = found(cli, {}, program, COMPLETION_VARIABLE)
-        click.echo(script.source_template % script.source_vars())
+        echo(script.source_template % script.source_vars())
 
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
@@ -1038,7 +1042,7 @@ def show(as_json: bool, result: Any, table: Callable[[], str]) -> None:
     """A dataset on stdout, for programs or for people."""
     from runtime import tables
 
-    click.echo(json.dumps(tables.as_json(result)) if as_json else table())
+    echo(json.dumps(tables.as_json(result)) if as_json else table())
 
 
 def talk(arguments: dict[str, Any]) -> Callable[[str], None]:
@@ -1046,20 +1050,35 @@ def talk(arguments: dict[str, Any]) -> Callable[[str], None]:
     return lambda message: say(arguments["quiet"], message)
 
 
+def echo(text: str, lead: str = "", kept: str = "\n") -> None:
+    """Lines on stdout, in which all but `lead` is escaped that no text holds but the characters `kept`.
+
+    Files, names and arguments may hold commands for the terminal. An OSError has a name: "standard output".
+    """
+    from derive.errors import printable
+
+    try:
+        click.echo(lead + printable(text, kept))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from None
+
+
 def say(quiet: bool, message: str) -> None:
-    """Talk, on stderr."""
+    """Talk, on stderr, in one line."""
     if not quiet:
-        click.echo(message, err=True)
+        from derive.errors import one_line
+
+        click.echo(one_line(message), err=True)
 
 
 def fail(message: str, code: int) -> int:
-    click.echo(f"{PROGRAM}: {' '.join(message.split())}", err=True)
+    say(False, f"{PROGRAM}: {message}")
     return code
 
 
 def warn(message: Warning | str, *_: Any, **__: Any) -> None:
     """A warning as one line on stderr, without the place in the source."""
-    say(False, f"{PROGRAM}: warning: {' '.join(str(message).split())}")
+    say(False, f"{PROGRAM}: warning: {message}")
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -1101,7 +1120,7 @@ def run(arguments: list[str] | None = None) -> int:
             f"{missing} cannot be imported: pip install --force-reinstall overlap-ode", EXIT_FAILURE
         )
     except Exception as error:
-        from derive.errors import InputError, one_line
+        from derive.errors import InputError
 
         if isinstance(error, InputError):
             # Why capitals: these are named so in the help, and have no dashes.
@@ -1109,7 +1128,7 @@ def run(arguments: list[str] | None = None) -> int:
             name = error.option.upper() if positional else f"--{error.option.replace('_', '-')}"
             return fail(f"{name}: {error.problem}", EXIT_USAGE)
         if isinstance(error, OSError) and error.strerror:
-            return fail(one_line(f"{error.filename or 'input or output'}: {error.strerror}"), EXIT_FAILURE)
+            return fail(f"{error.filename or 'input or output'}: {error.strerror}", EXIT_FAILURE)
         if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
             # Why before the import: without compilation it does not work either.
             return fail(
@@ -1118,16 +1137,20 @@ def run(arguments: list[str] | None = None) -> int:
         from runtime.errors import LoadError
 
         if isinstance(error, (LoadError, OSError, MemoryError)):
-            return fail(one_line(str(error)) or "out of memory", EXIT_FAILURE)
+            return fail(str(error) or "out of memory", EXIT_FAILURE)
         raise
 
 
 def main() -> None:
     """Entry point of the console scripts."""
     for name in ("stdout", "stderr"):
-        # Why: where the shell has closed one, Python has None, and files would get its number.
-        if getattr(sys, name) is None:
+        stream = getattr(sys, name)
+        if stream is None:
+            # Where the shell has closed one, Python has None, and files would get its number.
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        else:
+            # Help and tables have letters that not every character set has.
+            stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = warn
     sys.exit(run())
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 import reprlib
 from typing import Any
 
+# All that may have to be escaped: the others are letters, digits and signs of ASCII.
+_UNUSUAL = re.compile(r"[^ -~]")
 _LONGEST = 400
 _KEPT_END = 100
 # Numbers of an array that an error shows.
@@ -14,13 +17,24 @@ _MOST_NUMBERS = 20
 _MOST_BITS = 1000
 
 
-def one_line(text: str) -> str:
-    """The text on one line of bearable length; what cannot be printed is escaped.
+def printable(text: str, kept: str = "") -> str:
+    """The text with escapes for what cannot be printed, except the characters `kept`.
 
-    Why: names and values of others may hold line breaks, or commands for the terminal.
+    Names and values of others may hold commands for the terminal, of ASCII (ESC), of C1 or of Unicode
+    (that reverse the direction of writing), and parts of names that are no text.
     """
-    line = " ".join(text.split())
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+    def escaped(match: re.Match[str]) -> str:
+        character = match[0]
+        known = character.isprintable() or character in kept
+        return character if known else character.encode("unicode_escape").decode()
+
+    return _UNUSUAL.sub(escaped, text)
+
+
+def one_line(text: str) -> str:
+    """The text on one line of bearable length, `printable`."""
+    line = printable(" ".join(text.split()))
     if len(line) > _LONGEST:
         line = f"{line[: _LONGEST - _KEPT_END]} … {line[-_KEPT_END:]}"
     return line

@@ -50,12 +50,23 @@ class _UnreadableError(Exception):
     """A file that need not be opened; the message says why."""
 
 
+def is_unicode(path: Path) -> bool:
+    """Whether a name is text: file systems take any bytes, which Python shows as surrogates."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _check(path: Path, kind: Kind) -> None:
-    # Why asked first: to open a FIFO is to wait for its writer, perhaps for ever.
+    # Asked first because to open a FIFO is to wait for its writer, perhaps for ever.
     if not stat.S_ISREG(path.stat().st_mode):
         raise _UnreadableError("it is not a regular file")
     with path.open("rb") as file:
         start = file.read(_LONGEST)
-    # Why not left to the library: it would tell users of engines that they might install.
+    # This is not left to the library, which would tell users of engines that they might install.
     if not start.startswith(kind.signatures):
         raise _UnreadableError(f"it is not {kind.name}")
+    if kind is NETCDF and not is_unicode(path):
+        raise _UnreadableError("the netCDF library needs names in UTF-8")

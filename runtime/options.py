@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import runtime
+from derive.errors import printable
 from derive.model import Model
 from runtime import states
 from runtime.errors import InputError
-from runtime.results import check_output
+from runtime.plot import SUFFIXES
+from runtime.results import check_outputs
 from runtime.states import Array, real_number
 
 if TYPE_CHECKING:
@@ -39,12 +41,7 @@ def model_of(arguments: Mapping[str, Any]) -> Model:
 
 def check_files(arguments: Mapping[str, Any]) -> None:
     """Raise InputError unless --out and --plot can be written."""
-    if arguments["out"] is not None:
-        check_output(arguments["out"], (".nc",), option="out")
-    if arguments["plot"] is not None:
-        from runtime.plot import SUFFIXES
-
-        check_output(arguments["plot"], SUFFIXES, option="plot")
+    check_outputs(("out", arguments["out"], (".nc",)), ("plot", arguments["plot"], SUFFIXES))
 
 
 def write_files(
@@ -104,7 +101,8 @@ def _from_file(
     if superfluous:
         raise InputError(superfluous[0], "does not go with --overlaps: the start is that of the file")
     Q0, R0, T = runtime.overlaps_from_file(arguments["overlaps"])
-    origin = {"overlaps": str(arguments["overlaps"])}
+    # Why escaped: names of files may be no text, which files of results cannot hold.
+    origin = {"overlaps": printable(str(arguments["overlaps"]))}
     widths = np.shape(R0)[-2:]
     # Why these alone: another shape of a matrix is told of where all are checked.
     if len(widths) == 2 and widths != (model.p, model.pstar):

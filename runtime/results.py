@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from derive.storage import behind_links, refusal
 from derive.version import VERSION
 from runtime.errors import InputError
+from runtime.files import is_unicode
 
 if TYPE_CHECKING:
     import xarray
@@ -66,57 +69,97 @@ def coordinates_of(system: System, times: Array) -> dict[str, Any]:
     }
 
 
+def check_outputs(*outputs: tuple[str, str | Path | None, tuple[str, ...]]) -> None:
+    """`check_output` for each (option, path, suffixes) with a path; no two may be one file."""
+    seen: dict[Path, str] = {}
+    for option, path, suffixes in outputs:
+        if path is not None:
+            target = behind_links(check_output(path, suffixes, option))
+            if target in seen:
+                raise InputError(option, f"{path} is the file of --{seen[target]} as well")
+            seen[target] = option
+
+
 def check_output(path: str | Path, suffixes: tuple[str, ...], option: str = "out") -> Path:
-    """The path, if a file of one of these types can be written there; else InputError."""
-    target = Path(path)
-    if "\0" in str(target):
-        raise InputError(option, f"{str(target)!r} has a NUL character in its name")
-    if target.suffix.lower() not in suffixes:
-        raise InputError(option, f"{str(target)!r} does not end in {' or '.join(suffixes)}")
+    """The path, if a file of one of these types can be made there, for which one is made and removed.
+
+    Raises InputError if it cannot, OSError if the disk is full or fails.
+    """
+    path = Path(path)
+    if path.name.lower() in suffixes:
+        raise InputError(option, f"{str(path)!r} has no name before the {path.name}")
+    if path.suffix.lower() not in suffixes:
+        raise InputError(option, f"{str(path)!r} does not end in {' or '.join(suffixes)}")
     try:
-        target.resolve()
-    except (OSError, RuntimeError):
-        raise InputError(option, f"{target} is a symbolic link that leads nowhere") from None
-    try:
-        problem = _unwritable(target)
+        target = behind_links(path)
+        problem = _unwritable(path, target)
+        if problem is None:
+            with _sibling(target):
+                pass
     except OSError as error:
-        problem = f"{target}: {error.strerror}"
+        raise refusal(option, path, error) from None
     if problem:
         raise InputError(option, problem)
-    return target
+    return path
 
 
-def _unwritable(target: Path) -> str | None:
-    """Why no file can be written there; None if one can. Raises OSError, as for names too long."""
+def _unwritable(path: Path, target: Path) -> str | None:
+    """Why no file can be written at `path`, which stands for `target`; None if one can."""
     folder = target.parent
     if not folder.is_dir():
-        return f"{str(folder)!r} is not an existing folder: make it first"
-    if target.is_dir():
-        return f"{target} is a folder"
-    if target.exists() and not target.is_file():
-        return f"{target} is not a regular file"
-    if not os.access(folder, os.W_OK) or (target.exists() and not os.access(target, os.W_OK)):
-        return f"{target} cannot be written"
+        named = folder if path.is_symlink() else path.parent
+        return f"{str(named)!r} is not an existing folder: make it first"
+    if path.suffix.lower() == ".nc" and not is_unicode(folder):
+        return f"{path} cannot be written: the netCDF library needs names of folders in UTF-8"
+    try:
+        status = target.lstat()
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        return f"{path} is a folder"
+    if not stat.S_ISREG(status.st_mode):
+        return f"{path} is not a regular file"
+    if not os.access(target, os.W_OK):
+        return f"{path} cannot be written"
+    around = folder.stat()
+    # In a sticky folder only these may replace a file.
+    if around.st_mode & stat.S_ISVTX and os.geteuid() not in (0, status.st_uid, around.st_uid):
+        return f"{path} belongs to another user, and its folder lets nobody else replace it"
     return None
 
 
 @contextlib.contextmanager
-def replacing(target: Path) -> Any:
-    """A temporary path of the same type beside `target`, renamed to it if all went well."""
-    # Why through a link: its file is replaced, the link stays.
-    target = target.resolve()
+def _sibling(target: Path) -> Iterator[Path]:
+    """A new file of the same type beside `target`; removed in the end unless it was renamed."""
     handle, name = tempfile.mkstemp(prefix=".", suffix=target.suffix, dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes files private; give this one the permissions of any new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path of the same type beside the file, renamed to it if all went well.
+
+    Through a symbolic link its file is replaced, the link stays. An OSError names `path`.
+    """
+    temporary: Path | None = None
+    try:
+        target = behind_links(path)
+        with _sibling(target) as temporary:
+            yield temporary
+            # mkstemp makes files private; give this one the permissions of any new file.
+            mask = os.umask(0)
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)
+            temporary.replace(target)
+    except OSError as error:
+        if error.strerror is None or error.filename not in (None, str(temporary), temporary):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def save_netcdf(dataset: xarray.Dataset, path: str | Path) -> Path:
@@ -134,6 +177,6 @@ def save_netcdf(dataset: xarray.Dataset, path: str | Path) -> Path:
         with replacing(target) as temporary:
             dataset.to_netcdf(temporary, engine="netcdf4")
     except RuntimeError as error:
-        # Why: of a full disk the netCDF library says nothing but that HDF5 failed.
+        # The netCDF library says of a full disk nothing but that HDF5 failed.
         raise OSError(f"{target} could not be written ({error}): is the disk full?") from error
     return target

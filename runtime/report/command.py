@@ -18,7 +18,7 @@ from runtime.report.content import Content, Start, gather, no_ensemble
 from runtime.report.page import page
 from runtime.report.pdf import find_printer, print_pdf
 from runtime.report.sections import document
-from runtime.results import check_output, replacing
+from runtime.results import check_outputs, replacing
 
 HTML, PDF = (".html", ".htm"), (".pdf",)
 _SETTINGS = ("eta", "alpha", "label_noise", "rtol", "atol", "method")
@@ -34,12 +34,9 @@ def report(
     checked before anything is computed; errors name options.
     """
     model = model_of(arguments)
-    out = check_output(arguments["out"], HTML, option="out")
-    pdf = None
-    printer = None
-    if arguments["pdf"] is not None:
-        pdf = check_output(arguments["pdf"], PDF, option="pdf")
-        printer = find_printer()
+    out, pdf = Path(arguments["out"]), arguments["pdf"]
+    check_outputs(("out", out, HTML), ("pdf", pdf, PDF))
+    printer = None if pdf is None else find_printer()
     start = _start(model, arguments, given)
     # Why only now: bad options must not leave a derived system behind.
     system = runtime.load(model, arguments["generated"])
@@ -47,7 +44,7 @@ def report(
         content = gather(system, start, say)
     written = document(content, arguments, _near(system.folder / DOCUMENT, out))
     with replacing(out) as temporary:
-        temporary.write_text(page(written), encoding="utf-8", newline="\n")
+        temporary.write_text(page(written), encoding="utf-8", errors="backslashreplace", newline="\n")
     if pdf is not None and printer is not None:
         say(f"printing by {printer.name}")
         with replacing(pdf) as temporary:

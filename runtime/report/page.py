@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from html import escape
 from urllib.parse import quote
@@ -88,7 +89,7 @@ class _Writer:
             return f"<code>{escape(part.text)}</code>"
         if part.local and not self._local_links:
             return f"<code>{escape(part.text)}</code>"
-        address = quote(part.address) if part.local else part.address
+        address = quote(os.fsencode(part.address)) if part.local else part.address
         return f'<a href="{escape(address)}">{escape(part.text)}</a>'
 
     def section(self, section: Section, level: int) -> str:

@@ -96,7 +96,7 @@ def print_pdf(document: Document, printer: Printer, target: Path) -> None:
 
 def _by_browser(document: Document, printer: Printer, folder: Path) -> bytes:
     source, result = folder / "report.html", folder / "report.pdf"
-    source.write_text(page(document, local_links=False), encoding="utf-8")
+    source.write_text(page(document, local_links=False), encoding="utf-8", errors="backslashreplace")
     command = [
         printer.path,
         *_BROWSER_OPTIONS,
@@ -111,7 +111,7 @@ def _by_browser(document: Document, printer: Printer, folder: Path) -> bytes:
 
 def _by_latex(document: Document, printer: Printer, folder: Path) -> bytes:
     source = folder / "report.tex"
-    source.write_text(tex(document), encoding="utf-8")
+    source.write_text(tex(document), encoding="utf-8", errors="backslashreplace")
     for figure in figures_of(document):
         write_figure(figure.draw, figure.size, folder / f"{figure.name}.pdf", ".pdf")
     for _ in range(_LATEX_PASSES):

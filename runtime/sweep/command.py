@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from derive.errors import one_line
 from runtime.errors import InputError, shown
 from runtime.sweep import driver, jobs, settings
 from runtime.sweep.driver import Summary
@@ -203,7 +204,7 @@ def status_text(facts: Mapping[str, Any]) -> str:
     for word, entries in (("failed", failed), ("damaged", damaged)):
         for entry in entries[:_ROWS]:
             place = " ".join(f"{name}={value}" for name, value in entry["parameters"].items())
-            lines.append(f"{word} {entry['task']} ({place}): {entry['error']}")
+            lines.append(f"{word} {entry['task']} ({place}): {one_line(entry['error'])}")
         if len(entries) > _ROWS:
             lines.append(f"… and {len(entries) - _ROWS} more: --json lists all")
     if missing:

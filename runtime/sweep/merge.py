@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from derive.storage import behind_links
 from runtime.errors import InputError
 from runtime.results import check_output, replacing
 from runtime.sweep import netcdf
@@ -158,7 +159,7 @@ def _check_space(target: Path, plan: Plan, layout: _Layout) -> None:
         np.prod([layout.sizes[name] for name in variable.dims], dtype=float)
         for variable in layout.variables.values()
     )
-    needed, free = int(8 * each * plan.count), shutil.disk_usage(target.parent).free
+    needed, free = int(8 * each * plan.count), shutil.disk_usage(behind_links(target).parent).free
     if needed > free:
         raise SweepError(f"{target} needs {readable(needed)}, and {readable(free)} are free")
 

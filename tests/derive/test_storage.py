@@ -1,12 +1,14 @@
 """A generated folder is whole or absent, whatever goes wrong."""
 
+import errno
 import os
 import stat
+import tempfile
 
 import pytest
 
 from derive import InputError, Model, overlap_odes
-from derive.storage import write_files
+from derive.storage import check_target, write_files
 
 FILES = {"odes.py": "new code\n", "odes.tex": "new é text\n", "manifest.json": "{}\n"}
 OLD = {"odes.py": "old code\n", "odes.tex": "old text\n", "manifest.json": "old\n"}
@@ -141,6 +143,30 @@ def test_parent_that_is_a_file_is_refused(tmp_path):
     assert contents(tmp_path) == {"generated": "a file\n"}
 
 
+def test_a_target_is_checked_without_a_trace(tmp_path, monkeypatch):
+    check_target(tmp_path / "not" / "there" / "system")
+    assert list(tmp_path.iterdir()) == []
+
+    def failing(code: int):
+        def mkdtemp(**_):
+            raise OSError(code, os.strerror(code))
+
+        return mkdtemp
+
+    monkeypatch.setattr(tempfile, "mkdtemp", failing(errno.EROFS))
+    with pytest.raises(InputError, match="system cannot be written: Read-only"):
+        check_target(tmp_path / "system")
+    monkeypatch.setattr(tempfile, "mkdtemp", failing(errno.ENOSPC))
+    with pytest.raises(OSError, match=r"No space left.*: '.*/system'$"):
+        check_target(tmp_path / "system")
+
+
+def test_a_link_in_a_circle_is_refused(tmp_path):
+    (tmp_path / "generated").symlink_to("generated")
+    with pytest.raises(InputError, match="leads nowhere"):
+        write_files(tmp_path / "generated" / "system", FILES)
+
+
 def test_a_name_too_long_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"^generated: .* cannot be (used|written): "):
         write_files(tmp_path / ("x" * 300), FILES)
@@ -150,7 +176,7 @@ def test_a_name_too_long_is_refused(tmp_path):
 @pytest.mark.parametrize("call", [1, 2, 3])
 def test_failure_while_writing_a_new_folder_leaves_nothing(tmp_path, monkeypatch, call):
     fail_at(monkeypatch, "fsync", call)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"No space left.*: '.*/system'$"):
         write_files(tmp_path / "system", FILES)
     assert list(tmp_path.iterdir()) == []
 

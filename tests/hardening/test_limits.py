@@ -78,6 +78,7 @@ def test_reader_that_went_away(folder, arguments):
         ("integrate --p 1 --pstar 1 --alpha 10 --out full.nc", "full.nc"),
         ("integrate --p 1 --pstar 1 --alpha 10 --plot full.png", "full.png"),
         ("latex --p 4 --pstar 2 --form components --out full.tex", "full.tex"),
+        ("report --p 1 --pstar 1 --alpha 5 --trajectories 0 --quiet --out full.html", "full.html"),
     ],
 )
 def test_full_disk_leaves_nothing_half_written(folder, arguments, target):
@@ -87,8 +88,14 @@ def test_full_disk_leaves_nothing_half_written(folder, arguments, target):
     assert not (folder / target).exists()
     assert {p for p in folder.rglob("*") if p.name != "new"} == before
     assert "Traceback" not in err
-    assert err.startswith("cli: ")
+    assert err.startswith(f"cli: {target}")
     assert err.count("\n") == 1
+
+
+def test_a_full_standard_output_has_a_name(folder):
+    with open("/dev/full", "w") as full:
+        code, _, err = finish(start("latex", folder, stdout=full))
+    assert (code, err) == (1, "cli: standard output: No space left on device\n")
 
 
 def test_full_disk_keeps_the_file_of_before(folder):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 import numpy as np
 import pytest
 import xarray
 
 from runtime import InputError, integrate, save_netcdf
-from runtime.results import check_output, replacing
+from runtime.results import check_output, check_outputs, replacing
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +68,9 @@ def test_failure_leaves_what_was_there(run, tmp_path, monkeypatch, old, error):
         raise error
 
     monkeypatch.setattr(xarray.Dataset, "to_netcdf", fail)
-    with pytest.raises(type(error)):
+    with pytest.raises(type(error)) as caught:
         save_netcdf(run, tmp_path / "run.nc")
+    assert isinstance(error, KeyboardInterrupt) or caught.value.filename == str(tmp_path / "run.nc")
     left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert left == ({} if old is None else {"run.nc": old})
 
@@ -103,9 +105,14 @@ def test_files_have_ordinary_permissions(run, tmp_path):
     assert (tmp_path / "run.nc").stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.parametrize("name", ["run", "run.txt", "run.nc.gz", "run.npz", ".nc", ""])
+@pytest.mark.parametrize("name", ["run", "run.txt", "run.nc.gz", "run.npz", ".nc.txt", ""])
 def test_wrong_suffix(tmp_path, name):
     refused(tmp_path / name, "does not end in .nc")
+
+
+def test_a_suffix_alone_is_no_name(tmp_path):
+    refused(tmp_path / ".nc", ".nc' has no name before the .nc")
+    refused(tmp_path / ".PNG", "no name before", suffixes=(".png", ".pdf"))
 
 
 def test_all_suffixes_are_named(tmp_path):
@@ -127,9 +134,34 @@ def test_wrong_places(tmp_path):
 def test_folder_or_file_without_permission(tmp_path, monkeypatch):
     # Why patched: root may write everywhere.
     (tmp_path / "run.nc").write_text("old")
-    for forbidden in (tmp_path, tmp_path / "run.nc"):
-        monkeypatch.setattr(os, "access", lambda path, _, forbidden=forbidden: path != forbidden)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)
         refused(tmp_path / "run.nc", "cannot be written")
+
+    def forbidden(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "mkstemp", forbidden)
+    refused(tmp_path / "run.nc", "cannot be written: Permission denied")
+
+
+def test_a_full_disk_is_no_fault_of_the_name(tmp_path, monkeypatch):
+    def full(**_):
+        raise OSError(28, "No space left on device", "/somewhere/.temporary")
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*run\.nc'$"):
+        check_output(tmp_path / "run.nc", (".nc",))
+
+
+def test_in_a_sticky_folder_files_of_others_stay(tmp_path, monkeypatch):
+    (tmp_path / "run.nc").write_text("old")
+    check_output(tmp_path / "run.nc", (".nc",))
+    tmp_path.chmod(0o1777)
+    check_output(tmp_path / "run.nc", (".nc",))
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    refused(tmp_path / "run.nc", "belongs to another user")
+    check_output(tmp_path / "new.nc", (".nc",))
 
 
 def test_symbolic_link_stays_and_its_file_is_replaced(run, tmp_path):
@@ -143,10 +175,72 @@ def test_symbolic_link_stays_and_its_file_is_replaced(run, tmp_path):
     assert os.listdir(tmp_path / "elsewhere") == ["real.nc"]
 
 
-def test_symbolic_link_to_itself(run, tmp_path):
-    (tmp_path / "loop.nc").symlink_to(tmp_path / "loop.nc")
-    with pytest.raises((InputError, OSError)):
-        save_netcdf(run, tmp_path / "loop.nc")
+@pytest.mark.parametrize(
+    ("links", "words"),
+    [
+        ({"run.nc": "run.nc"}, "leads nowhere"),
+        ({"run.nc": "b.nc", "b.nc": "run.nc"}, "leads nowhere"),
+        ({"run.nc": "nowhere/run.nc"}, "nowhere' is not an existing folder"),
+        ({"run.nc": "a/../nowhere/run.nc", "a": "."}, "nowhere' is not an existing folder"),
+        ({"run.nc": "a/run.nc", "a": "a"}, "leads nowhere"),
+        ({"run.nc": "."}, "is a folder"),
+    ],
+)
+def test_links_that_lead_nowhere(tmp_path, links, words):
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    refused(tmp_path / "run.nc", words)
+    assert set(os.listdir(tmp_path)) == set(links)
+
+
+def test_link_to_a_file_that_is_not_there_yet(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "a").symlink_to("folder")
+    (tmp_path / "run.nc").symlink_to("a/../folder/new.nc")
+    with replacing(check_output(tmp_path / "run.nc", (".nc",))) as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "folder" / "new.nc").read_text() == "new"
+
+
+def owned_by_another(link):
+    """Give a link to another user, which only root can."""
+    try:
+        os.lchown(link, 12345, 12345)
+    except OSError:
+        pytest.skip("needs root")
+
+
+@pytest.mark.parametrize("link", ["run.nc", "folder"])
+def test_links_of_others_are_not_followed_where_everyone_can_put_them(tmp_path, link):
+    """As Linux's protected_symlinks: a link in /tmp could lead to any file of the user."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / link).symlink_to("real/run.nc" if link == "run.nc" else "real")
+    path = tmp_path / ("run.nc" if link == "run.nc" else "folder/run.nc")
+    owned_by_another(tmp_path / link)
+    check_output(path, (".nc",))
+    tmp_path.chmod(0o1777)
+    refused(path, "is a symbolic link of another user")
+    with pytest.raises(PermissionError), replacing(path) as temporary:
+        temporary.write_text("new")
+    os.chown(tmp_path, 12345, -1)
+    check_output(path, (".nc",))
+
+
+def test_two_outputs_are_two_files(tmp_path):
+    (tmp_path / "link.nc").symlink_to("figure.png")
+    figure, link = tmp_path / "figure.png", tmp_path / "link.nc"
+    check_outputs(("out", link, (".nc",)), ("plot", None, (".png",)))
+    check_outputs(("out", tmp_path / "figure.nc", (".nc",)), ("plot", figure, (".png",)))
+    with pytest.raises(InputError, match=r"^plot: .*figure\.png is the file of --out as well$"):
+        check_outputs(("out", link, (".nc",)), ("plot", figure, (".png",)))
+
+
+def test_names_that_are_no_text(run, tmp_path):
+    name = os.fsdecode(b"r\xff")
+    assert save_netcdf(run, tmp_path / f"{name}.nc").is_file()
+    (tmp_path / name).mkdir()
+    refused(tmp_path / name / "run.nc", "UTF-8")
+    check_output(tmp_path / name / "run.png", (".png",))
 
 
 def test_longest_names(run, tmp_path):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from runtime.analysis.reproduction.claims import Claim, Settings, save_claims
 from runtime.errors import InputError
 from runtime.plot import save_figure
 from runtime.seeds import LARGEST_SEED
+from runtime.results import check_output
 from runtime.system import System
 
 STUDIES: dict[str, Callable[[Settings], Any]] = {
@@ -35,28 +37,39 @@ def reproduce(arguments: Mapping[str, Any], say: Callable[[str], None]) -> list[
     Raises InputError if the folder cannot be made, or a value is not allowed.
     """
     seed = whole_number("seed", arguments["seed"], 0, LARGEST_SEED // 2)
-    folder = _folder(Path(arguments["out"]))
 
     def system(p: int, pstar: int, **options: str) -> System:
         return runtime.load(Model(p, pstar, **options), arguments["generated"])
 
     settings = Settings(bool(arguments["quick"]), seed, system)
     claims: list[Claim] = []
-    for name, study in STUDIES.items():
-        say(f"{name} …")
-        found = study(settings)
-        for suffix in FORMATS:
-            save_figure(found.draw, found.size, folder / f"{name}{suffix}")
-        claims += found.claims
-    save_claims(claims, settings, folder / CLAIMS)
+    with _folder(Path(arguments["out"])) as folder:
+        for name, study in STUDIES.items():
+            say(f"{name} …")
+            found = study(settings)
+            for suffix in FORMATS:
+                save_figure(found.draw, found.size, folder / f"{name}{suffix}")
+            claims += found.claims
+        save_claims(claims, settings, folder / CLAIMS)
     say(f"wrote {len(STUDIES)} figures and {CLAIMS} to {folder}")
     return claims
 
 
-def _folder(folder: Path) -> Path:
+@contextlib.contextmanager
+def _folder(folder: Path) -> Iterator[Path]:
+    """The folder, made if it is not there, in which each file can be written; not left behind empty."""
     try:
+        there = folder.is_dir()
         folder.mkdir(exist_ok=True)
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or str(error)
         raise InputError("out", f"{folder} cannot be made: {words}") from None
-    return folder
+    try:
+        for name in (CLAIMS, *(f"{study}{suffix}" for study in STUDIES for suffix in FORMATS)):
+            check_output(folder / name, (Path(name).suffix,))
+        yield folder
+    finally:
+        if not there:
+            # It stays if something is in it.
+            with contextlib.suppress(OSError):
+                folder.rmdir()
