@@ -71,10 +71,19 @@ def component_products(model: Model) -> int:
     return products
 
 
-def prove(model: Model, program: Program, seed: int = 0) -> Proof:
-    """Compare both routes; raises ProofError naming the first entry that differs."""
+def record_of(model: Model) -> Proof:
+    """What `prove` returns for a model: how it proceeds depends on the widths and options alone."""
     compared = model.state_size + 1
     if component_products(model) <= POLYNOMIAL_BUDGET:
+        return Proof("polynomial identity", compared)
+    bound = RANDOM_POINTS * (DEGREE_BOUND_LOG2 - RANDOM_BITS)
+    return Proof("random points", compared, RANDOM_POINTS, bound)
+
+
+def prove(model: Model, program: Program, seed: int = 0) -> Proof:
+    """Compare both routes; raises ProofError naming the first entry that differs."""
+    record = record_of(model)
+    if not record.points:
         from sympy.polys.polyerrors import CoercionFailed
 
         try:
@@ -82,12 +91,11 @@ def prove(model: Model, program: Program, seed: int = 0) -> Proof:
         except (KeyError, CoercionFailed, NotImplementedError) as error:
             # A program that reads or divides by something else than it should.
             raise ProofError(f"{model.name}: the program cannot be compared: {error!r}") from error
-        return Proof("polynomial identity", compared)
+        return record
     generator = random.Random(seed)
-    for _ in range(RANDOM_POINTS):
+    for _ in range(record.points):
         _prove_at_point(model, program, generator)
-    bound = RANDOM_POINTS * (DEGREE_BOUND_LOG2 - RANDOM_BITS)
-    return Proof("random points", compared, RANDOM_POINTS, bound)
+    return record
 
 
 # --- polynomials -------------------------------------------------------------------------

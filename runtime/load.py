@@ -12,7 +12,8 @@ from derive.emit.numba_module import numba_module
 from derive.errors import InputError
 from derive.model import Model
 from derive.odes import overlap_odes
-from derive.proof import Proof
+from derive.proof import record_of
+from derive.storage import check_target
 from runtime.errors import LoadError
 from runtime.system import System
 from runtime.verify import Kind, module_of, verified
@@ -25,7 +26,7 @@ SYSTEM = Kind(
     from_dict=Model.from_dict,
     module=numba_module,
     document=odes_document,
-    manifest=lambda model, files, proof: manifest(model, files, Proof(**proof)),
+    manifest=lambda model, files: manifest(model, files, record_of(model)),
 )
 
 
@@ -46,6 +47,7 @@ def load(source: str | Path | Model, generated: str | Path = GENERATED) -> Syste
     if isinstance(source, Model):
         folder = Path(generated) / source.name
         if not exists(folder):
+            check_target(folder)
             overlap_odes(source).write(generated)
         system = _load_folder(folder)
         if system.model != source:

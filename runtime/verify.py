@@ -43,7 +43,7 @@ class Kind(Generic[AnyModel]):
     module, document
         Texts of the files of a model.
     manifest
-        The manifest from model, texts by name and the recorded proof.
+        The manifest from model and texts by name.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Kind(Generic[AnyModel]):
     from_dict: Callable[[Any], AnyModel]
     module: Callable[[AnyModel], str]
     document: Callable[[AnyModel], str]
-    manifest: Callable[[AnyModel, Mapping[str, str], Mapping[str, Any]], str]
+    manifest: Callable[[AnyModel, Mapping[str, str]], str]
 
     def remedy(self, model: AnyModel | None) -> str:
         return f"regenerate with `{self.command(model)}`"
@@ -69,13 +69,11 @@ def verified(folder: Path, kind: Kind[AnyModel]) -> tuple[AnyModel, dict[str, An
             raise LoadError(f"{folder / name} was edited or damaged; {remedy}")
         if found != text.encode():
             raise LoadError(f"{folder / name} is not what this version generates; {remedy}")
-    try:
-        complete = json.loads(kind.manifest(model, expected, recorded["proof"]))
-    except (KeyError, TypeError, ValueError):
-        complete = None
+    complete: dict[str, Any] = json.loads(kind.manifest(model, expected))
     if recorded != complete:
         raise LoadError(f"{folder / MANIFEST} is damaged or was edited; {remedy}")
-    return model, recorded
+    # Why not the recorded one: 1.0 and True are equal to 1.
+    return model, complete
 
 
 def module_of(model: AnyModel, name: str, kind: Kind[AnyModel]) -> tuple[ModuleType, Path]:
@@ -150,14 +148,14 @@ def _read_manifest(folder: Path, kind: Kind[AnyModel]) -> tuple[dict[str, Any], 
         generator = content["generator"]
         version, digest = _printable(str(generator["version"])), str(generator["sha256"])
         format_number = content["format"]
-        found = content.get("kind", "system")
+        found = _printable(str(content.get("kind", "system")))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise LoadError(f"{path} is damaged; {anyhow}") from None
     if found != kind.name:
-        raise LoadError(f"{folder} holds {kind.another} but a {_printable(str(found))}; {anyhow}")
+        raise LoadError(f"{folder} holds {kind.another} but a {found}; {anyhow}")
     try:
         model = kind.from_dict(content["model"])
-    except (KeyError, TypeError, AttributeError, InputError):
+    except (KeyError, TypeError, AttributeError, InputError, RecursionError):
         raise LoadError(f"{path} is damaged or of another version; {anyhow}") from None
     remedy = kind.remedy(model)
     if version != VERSION:

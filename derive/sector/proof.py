@@ -69,28 +69,34 @@ class SectorProof:
         return {**dataclasses.asdict(self), "widths": list(self.widths)}
 
 
+def record_of(model: SectorModel) -> SectorProof:
+    """What `prove_sector` returns for a model: which systems it looks at depends on the width alone."""
+    pstar = min(model.pstar, LARGEST_PSTAR)
+    widths = tuple(sorted({1, *range(max(pstar - 1, 1), pstar + 3)}))
+    compared = sum(model.with_widths(p, pstar).state_size + 1 for p in widths)
+    return SectorProof("polynomial identity", pstar, widths, compared, FRAMES)
+
+
 def prove_sector(model: SectorModel, program: SectorProgram, seed: int = 0) -> SectorProof:
     """Compare `program` with full systems; raises ProofError naming the first entry that differs."""
-    pstar = min(model.pstar, LARGEST_PSTAR)
+    record = record_of(model)
     # Why rebuilt and not shortened: nothing but this number may distinguish the two.
-    shortened = dataclasses.replace(program, pstar=pstar)
+    shortened = dataclasses.replace(program, pstar=record.pstar)
     reduced = straight_line(shortened)
-    widths = tuple(sorted({1, *range(max(pstar - 1, 1), pstar + 3)}))
     generator = random.Random(seed)
-    compared = 0
-    for p in widths:
-        full = lower(model.with_widths(p, pstar))
-        compared += _compare_polynomials(model, full, reduced)
-        for _ in range(FRAMES):
+    for p in record.widths:
+        full = lower(model.with_widths(p, record.pstar))
+        _compare_polynomials(model, full, reduced)
+        for _ in range(record.frames):
             _compare_in_frame(model, full, reduced, generator)
-    return SectorProof("polynomial identity", pstar, widths, compared, FRAMES)
+    return record
 
 
 def _identity(size: int) -> _Matrix:
     return [[int(i == j) for j in range(size)] for i in range(size)]
 
 
-def _compare_polynomials(model: SectorModel, full: Program, reduced: Program) -> int:
+def _compare_polynomials(model: SectorModel, full: Program, reduced: Program) -> None:
     from sympy import QQ
     from sympy.polys.rings import PolyRing
 
@@ -106,7 +112,7 @@ def _compare_polynomials(model: SectorModel, full: Program, reduced: Program) ->
         return total
 
     frames = _identity(full.p), _identity(full.pstar)
-    return _compare(model, full, reduced, values, frames, lambda p, v: evaluate(p, v, combine, _refuse))
+    _compare(model, full, reduced, values, frames, lambda p, v: evaluate(p, v, combine, _refuse))
 
 
 def _refuse(value: Any) -> Any:
@@ -141,8 +147,8 @@ def _compare(
     values: Mapping[str, Any],
     frames: tuple[_Matrix, _Matrix],
     run: Callable[[Program, Mapping[str, Any]], dict[str, Any]],
-) -> int:
-    """Compare one state of the sector, ûₖ and v̂ₖ the first columns of `frames`; returns entries."""
+) -> None:
+    """Compare every entry at one state of the sector, ûₖ and v̂ₖ the first columns of `frames`."""
     p, pstar = full.p, full.pstar
     known = dict(values) | {REST: p - pstar}
     if p <= pstar:
@@ -165,7 +171,6 @@ def _compare(
     for name in (*(f"{d}_{k}" for d in (D_NORM, D_OVERLAP) for k in empty), *([D_PERP] * (p <= pstar))):
         if drift[name] != 0:
             raise ProofError(f"{model.name}: {name} of a direction without a student is not 0")
-    return len(expected)
 
 
 def _overlaps(

@@ -15,7 +15,8 @@ from derive.sector.manifest import KIND, sector_manifest
 from derive.sector.model import SectorModel
 from derive.sector.module import sector_command, sector_module
 from derive.sector.odes import sector_odes
-from derive.sector.proof import SectorProof
+from derive.sector.proof import record_of
+from derive.storage import check_target
 from runtime.compile_cache import with_repair
 from runtime.errors import LoadError
 from runtime.load import GENERATED, exists
@@ -31,7 +32,7 @@ SECTOR = Kind(
     from_dict=SectorModel.from_dict,
     module=sector_module,
     document=sector_document,
-    manifest=lambda model, files, proof: sector_manifest(model, files, SectorProof(**proof)),
+    manifest=lambda model, files: sector_manifest(model, files, record_of(model)),
 )
 
 
@@ -78,6 +79,7 @@ def load_sector(source: str | Path | SectorModel, generated: str | Path = GENERA
         return _load_folder(Path(source))
     folder = Path(generated) / source.name
     if not exists(folder):
+        check_target(folder)
         sector_odes(source).write(generated)
     system = _load_folder(folder)
     if system.model != source:

@@ -269,11 +269,41 @@ def test_edited_manifest(folder, change, words):
         set_in("parameters", value=["eta"]),
         set_in("code", "rhs", value="loops"),
         set_in("proof", value=None),
+        set_in("proof", "method", value="\x1b[2Jproved"),
+        set_in("proof", "compared", value=10**30),
+        set_in("proof", "compared", value=[[]]),
+        set_in("proof", "points", value=1),
+        set_in("kind", value=10**30),
     ],
 )
 def test_edited_manifest_beyond_the_files(folder, change):
     edit_manifest(folder, change)
-    refused(folder, "regenerate with")
+    assert refused(folder, "regenerate with").isprintable()
+
+
+@pytest.mark.parametrize("depth", [500, 908, 940, 100_000])
+def test_nested_lists_in_a_manifest(folder, depth):
+    """Also those that can just be read, but not printed."""
+    path = folder / "manifest.json"
+    whole = path.read_text()
+    content = json.loads(whole)
+    places = [(name,) for name in content]
+    places += [(name, key) for name in content if isinstance(content[name], dict) for key in content[name]]
+    for place in (*places, ("kind",), ("model", "other")):
+        path.write_text(whole)
+        edit_manifest(folder, set_in(*place, value="here"))
+        path.write_text(path.read_text().replace('"here"', "[" * depth + "]" * depth))
+        assert refused(folder, "regenerate with").isprintable(), place
+
+
+def test_what_is_shown_of_a_manifest_is_ours(folder):
+    """Equal to what belongs there, but no whole number."""
+    shown = describe(folder)[1]["operations"]
+    edit_manifest(folder, set_in("operations", "rhs", value=float(shown["rhs"])))
+    edit_manifest(folder, set_in("proof", "points", value=False))
+    found = describe(folder)[1]
+    assert (type(found["operations"]["rhs"]), found["operations"]) == (int, shown)
+    assert type(found["proof"]["points"]) is int
 
 
 @pytest.mark.parametrize("version", ["9\n9", "\x1b[31m"])

@@ -278,6 +278,7 @@ def change_manifest(folder, **changes):
         ({"generator": {"version": "0.1.0", "sha256": ""}}, "another generator"),
         ({"operations": {"rhs": 1, "loss": 1}}, "was edited"),
         ({"proof": {}}, "was edited"),
+        ({"proof": {"method": "\x1b[2Jproved"}}, "was edited"),
         ({"model": {"pstar": 0}}, "damaged"),
         ({"model": None}, "damaged"),
         ({"files": []}, "damaged"),
