@@ -94,7 +94,7 @@ def test_full_disk_leaves_nothing_half_written(folder, arguments, target):
 
 def test_a_full_standard_output_has_a_name(folder):
     with open("/dev/full", "w") as full:
-        code, _, err = finish(start("latex", folder, stdout=full))
+        code, _, err = finish("latex", folder, stdout=full)
     assert (code, err) == (1, "cli: standard output: No space left on device\n")
 
 

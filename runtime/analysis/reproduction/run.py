@@ -14,8 +14,8 @@ from runtime.analysis.reproduction import bias, conservation, decay, escape, hes
 from runtime.analysis.reproduction.claims import Claim, Settings, save_claims
 from runtime.errors import InputError
 from runtime.plot import save_figure
-from runtime.seeds import LARGEST_SEED
 from runtime.results import check_output
+from runtime.seeds import LARGEST_SEED
 from runtime.system import System
 
 STUDIES: dict[str, Callable[[Settings], Any]] = {
