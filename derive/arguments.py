@@ -29,6 +29,9 @@ def whole_number(option: str, value: Any, least: int, largest: int) -> int:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
+    # A masked array of one number would pass as what its mask hides.
+    if number is not None and getattr(value, "mask", False):
+        number = None
     if number is None or not least <= number <= largest:
         raise InputError(option, f"{shown(value)} is not an integer from {least} to {_readable(largest)}")
     return number

@@ -17,7 +17,7 @@ import numpy as np
 from derive.model import Model
 from runtime.errors import InputError, shown
 from runtime.readout import readout
-from runtime.states import as_model, real_number
+from runtime.states import as_model, real_number, refuse_masked
 
 if TYPE_CHECKING:
     import xarray
@@ -169,6 +169,7 @@ CONVENTIONS: Mapping[str, Callable[[Model], Convention]] = {
 
 def _numbers(name: str, value: Any) -> Any:
     """A float, or an array of floats; else InputError."""
+    refuse_masked(name, value)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):

@@ -108,6 +108,15 @@ class OverlapSampler:
                 raise InputError("scale", "goes with n = None; with n the size of R0 follows from N")
             self._n = whole_number("n", n, max(self._factor.shape[1], 1), LARGEST_N)
 
+    def check(self, model: Model, teacher: Array) -> None:
+        """Raise InputError unless the starts are of this model, with these teacher overlaps."""
+        for name in ("p", "pstar", "constraint"):
+            drawn, wanted = getattr(self._model, name), getattr(model, name)
+            if drawn != wanted:
+                raise InputError("sampler", f"draws starts with {name} = {drawn}, the system has {wanted}")
+        if not np.array_equal(self._teacher, teacher):
+            raise InputError("sampler", "draws starts with another T than that of the integration")
+
     def draw(self, count: int) -> tuple[Array, Array]:
         """The next `count` pairs: Q (count, p, p) and R (count, p, p*)."""
         count = whole_number("count", count, 0, LARGEST_COUNT)

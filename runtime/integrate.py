@@ -60,8 +60,7 @@ class Problem:
         Q, R = states.overlaps(model, Q0, R0, teacher)
         relative, absolute = states.tolerances(rtol, atol)
         return cls(
-            # Halved first: the largest floats must not overflow.
-            Q0=0.5 * Q + 0.5 * Q.T,
+            Q0=states.symmetric_part("Q0", Q),
             R0=R,
             T=teacher,
             eta=states.real_number("eta", eta, least=0.0, strict=True),

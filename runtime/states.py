@@ -32,6 +32,7 @@ def as_model(value: Any) -> Model:
 
 def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bool = False) -> float:
     """A finite float that is at least (or, `strict`, more than) `least`; else InputError."""
+    refuse_masked(option, value)
     try:
         # float() would read text, take True for 1, and an array of one number for a number.
         if isinstance(value, (str, bytes, bool, np.bool_)) or np.ndim(value) or np.iscomplexobj(value):
@@ -48,8 +49,23 @@ def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bo
     return number
 
 
+def refuse_masked(option: str, value: Any) -> None:
+    """Raise InputError if a masked array, perhaps in lists, has masked entries: these have no value."""
+    waiting, seen = [value], set()
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, np.ma.MaskedArray):
+            if np.ma.is_masked(item):
+                raise InputError(option, "has masked entries: leave them out, or fill them")
+        # A list that holds itself is looked at once.
+        elif isinstance(item, (list, tuple)) and id(item) not in seen:
+            seen.add(id(item))
+            waiting.extend(x for x in item if isinstance(x, (list, tuple, np.ma.MaskedArray)))
+
+
 def dimensions(option: str, value: ArrayLike) -> int:
     """Number of axes; InputError for lists of unequal lengths."""
+    refuse_masked(option, value)
     try:
         return np.ndim(value)
     except ValueError:
@@ -68,6 +84,7 @@ def listed(option: str, value: Any) -> list[Any]:
 
 def real_array(option: str, value: ArrayLike, shape: tuple[int, ...], *, finite: bool = True) -> Array:
     """A new float64 array in C order of exactly this shape, without NaN if `finite`; else InputError."""
+    refuse_masked(option, value)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):
@@ -80,7 +97,8 @@ def real_array(option: str, value: ArrayLike, shape: tuple[int, ...], *, finite:
     # Why the order: compiled code is for rows in memory, and "K" would keep any other layout.
     array = array.astype(np.float64, order="C")
     if finite and not np.isfinite(array).all():
-        raise InputError(option, "has entries that are not finite")
+        first = np.argwhere(~np.isfinite(array))[0].tolist()
+        raise InputError(option, f"has entries that are not finite, the first at {first}")
     return array
 
 
@@ -95,18 +113,35 @@ def per_trajectory(option: str, value: ArrayLike, count: int, least: float, stri
     """A number, or one a trajectory, as an array of length 1 or `count`; else InputError."""
     if dimensions(option, value) == 0:
         return np.array([real_number(option, value, least=least, strict=strict)])
-    array = real_array(option, value, (count,))
-    wrong = array <= least if strict else array < least
-    if np.any(wrong):
+    array = real_array(option, value, (count,), finite=False)
+    right = np.isfinite(array) & (array > least if strict else array >= least)
+    if not right.all():
+        k = int(np.argmin(right))
         wanted = f"{'greater than' if strict else 'of at least'} {least:g}"
-        raise InputError(option, f"{array[wrong][0]:g} is not a finite number {wanted}")
+        raise InputError(option, f"trajectory {k}: {array[k]:g} is not a finite number {wanted}")
     return array
 
 
-def _symmetric(option: str, matrix: Array) -> None:
-    asymmetry = float(np.max(np.abs(matrix - np.swapaxes(matrix, -1, -2)), initial=0.0))
-    if asymmetry > _SYMMETRY_TOLERANCE * max(1.0, float(np.max(np.abs(matrix)))):
-        raise InputError(option, f"is not symmetric: entries differ by up to {asymmetry:.3g}")
+def _asymmetric(matrices: Array) -> NDArray[np.bool_]:
+    """Which of the matrices (..., m, m) differ from their transposes by more than rounding."""
+    apart = np.max(np.abs(matrices - np.swapaxes(matrices, -1, -2)), axis=(-1, -2), initial=0.0)
+    scale = np.maximum(1.0, np.max(np.abs(matrices), axis=(-1, -2), initial=0.0))
+    return np.asarray(apart > _SYMMETRY_TOLERANCE * scale)
+
+
+def _symmetric(option: str, matrix: Array, whose: str = "") -> None:
+    if _asymmetric(matrix):
+        asymmetry = float(np.max(np.abs(matrix - matrix.T)))
+        raise InputError(option, f"{whose}is not symmetric: entries differ by up to {asymmetry:.3g}")
+
+
+def symmetric_part(option: str, matrices: Array) -> Array:
+    """(M + Mᵀ)/2 of matrices (..., m, m); InputError names the first that is not symmetric."""
+    for index in np.argwhere(_asymmetric(matrices))[:1].tolist():
+        whose = f"row {', '.join(map(str, index))} " if index else ""
+        _symmetric(option, matrices[tuple(index)], whose)
+    # Each is halved first: the largest floats must not overflow.
+    return 0.5 * matrices + 0.5 * np.swapaxes(matrices, -1, -2)
 
 
 def _positive(option: str, matrix: Array, whose: str = "") -> None:
@@ -198,7 +233,7 @@ def _suspects(Q: Array, R: Array, T: Array) -> NDArray[np.bool_]:
     joint = np.block([[Q, R], [np.swapaxes(R, 1, 2), teacher]])
     size = joint.shape[-1]
     scale = np.maximum(1.0, np.max(np.abs(joint), axis=(1, 2)))
-    asymmetric = np.max(np.abs(Q - np.swapaxes(Q, 1, 2)), axis=(1, 2)) > _SYMMETRY_TOLERANCE * scale
+    asymmetric = _asymmetric(Q)
     # Why Cholesky of a shifted matrix: it exists if the smallest eigenvalue is above the shift,
     # and is many times faster than eigenvalues.
     shift = 0.5 * _EIGENVALUE_TOLERANCE * scale

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from derive.arguments import one_of, whole_number
 from derive.version import VERSION
 from runtime import states
 from runtime.ensemble import Engine, Progress, pack_parameters
-from runtime.initial import OverlapSampler
+from runtime.errors import InputError
+from runtime.initial import LARGEST_COUNT, OverlapSampler
 from runtime.loss_statistics import QUANTILE_ERROR, LossStatistics
 from runtime.quantiles import QUANTILES, exact_quantiles
 from runtime.simd import driver
 from runtime.solver import STATUS
 from runtime.system import System, as_system
-from runtime.tableaux import DEFAULT_METHOD
+from runtime.tableaux import DEFAULT_METHOD, TABLEAUX
 from runtime.threads import thread_count
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ def ensemble_statistics(
 ) -> xarray.Dataset:
     """Mean and quantiles of the loss over `trajectories` starts drawn from `sampler`.
 
+    The sampler is made for the widths, the constraint and the T of the system.
+
     Returns a dataset with ``loss_mean``, ``loss_error`` (standard error) and ``count`` over
     (alpha), ``loss_quantile`` over (quantile, alpha), above 32768 trajectories from a
     histogram with bins of 0.46 %; ``status_count`` over (status); with `stop_loss` also
@@ -55,7 +59,12 @@ def ensemble_statistics(
     """
     import xarray
 
+    one_of("method", method, TABLEAUX)
     teacher = states.teacher_overlaps(as_system(system).model, T)
+    if not isinstance(sampler, OverlapSampler):
+        raise InputError("sampler", f"is of the type {type(sampler).__name__}, not an OverlapSampler")
+    sampler.check(system.model, teacher)
+    trajectories = whole_number("trajectories", trajectories, 1, LARGEST_COUNT)
     rate = states.real_number("eta", eta, least=0.0, strict=True)
     noise = states.real_number("label_noise", label_noise, least=0.0)
     times = states.output_times(alpha)

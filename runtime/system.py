@@ -13,7 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 from derive.model import Model
 from runtime.compile_cache import with_repair
 from runtime.errors import InputError
-from runtime.states import dimensions, real_array, real_number, teacher_overlaps, vectors
+from runtime.states import (
+    dimensions,
+    real_array,
+    real_number,
+    symmetric_part,
+    teacher_overlaps,
+    vectors,
+)
 from runtime.stepper import RIGHT_HAND_SIDE
 
 Array = NDArray[np.float64]
@@ -113,9 +120,19 @@ class System(GeneratedCode):
 
     def pack(self, Q: ArrayLike, R: ArrayLike) -> Array:
         """State vectors (..., n) from Q (..., p, p), of which the upper triangle is read, and R."""
+        return self._packed(*self._overlaps(Q, R))
+
+    def _overlaps(self, Q: ArrayLike, R: ArrayLike) -> tuple[Array, Array]:
         leading = np.shape(Q)[:-2] if dimensions("Q", Q) else ()
         q = real_array("Q", Q, (*leading, self.model.p, self.model.p))
-        r = real_array("R", R, (*leading, self.model.p, self.model.pstar))
+        return q, real_array("R", R, (*leading, self.model.p, self.model.pstar))
+
+    def _symmetric_state(self, Q: ArrayLike, R: ArrayLike) -> Array:
+        """As `pack`, but Q must be symmetric up to rounding, which is averaged."""
+        q, r = self._overlaps(Q, R)
+        return self._packed(symmetric_part("Q", q), r)
+
+    def _packed(self, q: Array, r: Array) -> Array:
         # Why: picking a triangle out of a stack leaves its entries, not its rows, together in memory.
         packed: Array = np.ascontiguousarray(self.module.pack(q, r))
         return packed
@@ -135,9 +152,10 @@ class System(GeneratedCode):
     ) -> tuple[Array, Array]:
         """The drift (dQ/dα, dR/dα) at overlaps Q (..., p, p) and R (..., p, p*).
 
-        Any symmetric Q is taken, also one that no weights have. Raises InputError on wrong shapes.
+        Any symmetric Q is taken, also one that no weights have. Raises InputError on wrong shapes, and
+        if Q is not symmetric.
         """
-        states = self.pack(Q, R)
+        states = self._symmetric_state(Q, R)
         parameters = self.parameters(eta, label_noise, T)
         flat = states.reshape(-1, self.model.state_size)
         drift = np.empty_like(flat)
@@ -148,9 +166,10 @@ class System(GeneratedCode):
     def loss(self, Q: ArrayLike, R: ArrayLike, T: ArrayLike | None = None) -> Any:
         """Generalisation error ε at Q (..., p, p), R (..., p, p*): a float, or an array (...).
 
-        It is a difference of terms of order one, so below about 1e-16 it is rounding.
+        It is a difference of terms of order one, so below about 1e-16 it is rounding. Raises InputError
+        as `rhs`.
         """
-        states = self.pack(Q, R)
+        states = self._symmetric_state(Q, R)
         values = self.loss_of_states(states.reshape(-1, self.model.state_size), T)
         return float(values[0]) if states.ndim == 1 else values.reshape(states.shape[:-1])
 
@@ -168,7 +187,7 @@ class System(GeneratedCode):
         T: ArrayLike | None = None,
     ) -> Array:
         """∂(dy/dα)ᵢ/∂yⱼ at one state, shape (n, n), in the order of ``model.state``."""
-        y = self.pack(Q, R)
+        y = self._symmetric_state(Q, R)
         if y.ndim != 1:
             raise InputError("Q", f"has the shape {np.shape(Q)}: the Jacobian takes one state")
         return self.jacobian_of_state(y, self.parameters(eta, label_noise, T))

@@ -496,8 +496,8 @@ def assert_refused(system, Q, R, option: str, message: str, **settings) -> None:
         ("eta", np.full((13, 1), 0.4), "shape"),
         ("eta", [], "shape"),
         ("eta", changed(np.full(13, 0.4), (7,), 0.0), "greater than 0"),
-        ("eta", changed(np.full(13, 0.4), (7,), -1.0), "greater than 0"),
-        ("eta", changed(np.full(13, 0.4), (7,), np.nan), "not finite"),
+        ("eta", changed(np.full(13, 0.4), (7,), -1.0), "trajectory 7: -1 is not .* greater than 0"),
+        ("eta", changed(np.full(13, 0.4), (7,), np.nan), "trajectory 7: nan is not a finite"),
         ("eta", ["0.4"] * 13, "not real numbers"),
         ("label_noise", -1e-9, "at least 0"),
         ("label_noise", changed(np.zeros(13), (7,), -1.0), "at least 0"),
@@ -606,8 +606,8 @@ def test_bad_trajectories_are_named(system, system_of, start):
     assert_refused(system, changed(Q, (7, 1, 1), -1.0), R, "Q0", "trajectory 7 .*positive semi-definite")
     assert_refused(system, changed(Q, (7, 0, 1), 0.5), R, "Q0", "trajectory 7 .*symmetric")
     assert_refused(system, Q, changed(R, (7, 2, 1), 1.5), "R0", "trajectory 7 .*positive semi-definite")
-    assert_refused(system, changed(Q, (7, 0, 0), np.nan), R, "Q0", "not finite")
-    assert_refused(system, Q, changed(R, (7, 0, 0), np.inf), "R0", "not finite")
+    assert_refused(system, changed(Q, (7, 0, 0), np.nan), R, "Q0", r"not finite, the first at \[7, 0, 0\]")
+    assert_refused(system, Q, changed(R, (7, 0, 0), np.inf), "R0", r"not finite, the first at \[7, 0, 0\]")
     # The first wrong one of several.
     several = changed(changed(Q, (9, 1, 1), -1.0), (5, 0, 0), -1.0)
     assert_refused(system, several, R, "Q0", "trajectory 5 ")

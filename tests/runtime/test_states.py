@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 
 from derive import Model
+from derive.arguments import whole_number
 from runtime import InputError
-from runtime.states import output_times, overlaps, real_array, real_number, teacher_overlaps
+from runtime.conventions import saad_solla
+from runtime.states import (
+    output_times,
+    overlaps,
+    per_trajectory,
+    real_array,
+    real_number,
+    teacher_overlaps,
+)
 
 
 def refused(option, function, *arguments, **options):
@@ -50,6 +59,8 @@ def test_real_number_accepts_numbers(value):
         math.nan,
         math.inf,
         -math.inf,
+        np.ma.masked,
+        np.ma.array(3.0, mask=True),
     ],
     ids=lambda value: repr(value)[:20],
 )
@@ -85,11 +96,37 @@ def test_real_number_bounds():
         np.zeros((2, 1)),
         np.zeros((1, 1, 2)),
         7.0,
+        np.ma.array([[1.0, 2.0]], mask=[[False, True]]),
+        [np.ma.array([1.0, 2.0], mask=[False, True])],
+        [[1.0, np.ma.masked]],
     ],
     ids=lambda value: repr(value)[:30],
 )
 def test_real_array_refuses(value):
     refused("Q0", real_array, "Q0", value, (1, 2))
+
+
+def test_masked_entries_have_no_value():
+    """NumPy would read what the mask hides, also in lists, and warn of some."""
+    times = np.ma.array([0.0, 1.0, 2.0], mask=[False, True, False])
+    assert "masked entries" in refused("alpha", output_times, times)
+    assert "masked entries" in refused("eta", per_trajectory, "eta", times + 1.0, 3, 0.0, True)
+    assert "masked entries" in refused("T", teacher_overlaps, GENERAL, np.ma.masked_equal(np.eye(2), 0.0))
+    assert "masked entries" in refused("time", saad_solla(Model(2, 1)).to, time=times)
+    refused("seed", whole_number, "seed", np.ma.array(3, mask=True), 0, 10)
+    nothing = np.ma.array([0.0, 1.0], mask=False)
+    np.testing.assert_array_equal(output_times(nothing), [0.0, 1.0])
+    endless: list = [0.0]
+    endless.append(endless)
+    refused("alpha", output_times, endless)
+
+
+def test_entries_that_are_not_finite_are_named():
+    Q = np.zeros((3, 2, 2))
+    Q[2, 0, 1] = np.nan
+    assert refused("Q0", real_array, "Q0", Q, Q.shape).endswith("the first at [2, 0, 1]")
+    assert "trajectory 1: nan" in refused("eta", per_trajectory, "eta", [0.1, np.nan], 2, 0.0, True)
+    assert "trajectory 1: -2 is not" in refused("eta", per_trajectory, "eta", [0, -2, -3], 3, 0.0, False)
 
 
 def test_real_array_is_a_new_float_array():

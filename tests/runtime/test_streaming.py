@@ -83,6 +83,42 @@ def test_quantiles_are_within_a_bin_of_a_sample(losses, stops):
     assert np.isnan(found[:, 2]).all()
 
 
+T = np.array([[1.0, 0.3], [0.3, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        ({"trajectories": 0}, "trajectories: 0 is not an integer from 1"),
+        ({"trajectories": 1.5}, "trajectories: 1.5 is not an integer"),
+        ({"trajectories": "3"}, "trajectories: '3' is not an integer"),
+        ({"trajectories": True}, "trajectories: True is not an integer"),
+        ({"method": "rk4"}, "method: 'rk4' is not one of"),
+        ({"sampler": None}, "sampler: is of the type NoneType, not an OverlapSampler"),
+        ({"sampler": (3, 2)}, "sampler: draws starts with p = 3, the system has 2"),
+        ({"sampler": (2, 1)}, "sampler: draws starts with pstar = 1, the system has 2"),
+        (
+            {"sampler": {"constraint": "sphere"}},
+            "sampler: draws starts with constraint = sphere, the system",
+        ),
+        ({"sampler": {"T": np.eye(2)}}, "sampler: draws starts with another T"),
+        ({"sampler": {}}, "sampler: draws starts with another T"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_refused(system_of, changes, refusal):
+    system = system_of(2, 2, teacher="general")
+    kind = changes.pop("sampler", {"T": T})
+    if isinstance(kind, dict):
+        kind = runtime.OverlapSampler(2, 2, **kind)
+    elif kind:
+        kind = runtime.OverlapSampler(*kind)
+    settings = {"trajectories": 2, "eta": 0.4, "alpha": 1.0, "T": T, **changes}
+    with pytest.raises(runtime.InputError) as caught:
+        runtime.ensemble_statistics(system, kind, **settings)
+    assert str(caught.value).startswith(refusal)
+
+
 @pytest.mark.parametrize("stop_loss", [None, 0.3])
 def test_batches_do_not_matter(system_of, monkeypatch, stop_loss):
     system = system_of(2, 1)

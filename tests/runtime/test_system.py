@@ -159,6 +159,27 @@ def test_wrong_overlaps_are_named(system, option, Q, R):
         assert caught.value.option in (option, option[0])
 
 
+def test_asymmetric_overlaps_are_refused_and_rounding_is_averaged(system):
+    """As by `integrate`: only one triangle would be read."""
+    R = np.zeros((4, 2))
+    wrong, rounded = np.eye(4), np.eye(4)
+    wrong[0, 1], rounded[1, 0] = 0.3, 2e-10
+    even = 0.5 * (rounded + rounded.T)
+    for function in (
+        system.loss,
+        lambda Q, R: system.rhs(Q, R, ETA),
+        lambda Q, R: system.jacobian(Q, R, ETA),
+    ):
+        with pytest.raises(InputError, match=r"^Q: is not symmetric: entries differ by up to 0\.3"):
+            function(wrong, R)
+        np.testing.assert_equal(function(rounded, R), function(even, R))
+    stack = np.array([np.eye(4), rounded, wrong, wrong])
+    with pytest.raises(InputError, match=r"^Q: row 2 is not symmetric"):
+        system.rhs(stack, np.zeros((4, 4, 2)), ETA)
+    with pytest.raises(InputError, match=r"^Q: row 1, 0 is not symmetric"):
+        system.loss(stack.reshape(2, 2, 4, 4), np.zeros((2, 2, 4, 2)))
+
+
 def test_jacobian_takes_one_state(system):
     with pytest.raises(InputError, match="one state"):
         system.jacobian(np.zeros((2, 4, 4)), np.zeros((2, 4, 2)), ETA)
