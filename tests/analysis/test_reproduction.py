@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import cli
-from runtime.analysis.reproduction import claims, decay, hessian, run
-from runtime.analysis.reproduction.claims import Claim
+from runtime.analysis.reproduction import claims, conservation, decay, hessian, run
+from runtime.analysis.reproduction.claims import Claim, Settings
 
 
 @pytest.fixture
@@ -46,6 +47,19 @@ def test_all_claims_hold(tmp_path, capsys):
     assert len(run.STUDIES) >= 6
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {"claims.json"} | {f"{name}{suffix}" for name in run.STUDIES for suffix in run.FORMATS}
+
+
+def test_a_claim_is_about_what_its_figure_shows(system_of):
+    """The largest change that is drawn is the one that is judged."""
+    study = conservation.study(Settings(True, 1, system_of))
+    figure = Figure()
+    study.draw(figure)
+    *curves, allowed = figure.axes[0].lines
+    judged = [claim for claim in study.claims if claim.name.endswith("is_conserved")]
+    assert len(curves) == len(judged) == 2
+    for curve, claim in zip(curves, judged, strict=True):
+        assert max(curve.get_ydata()) == claim.measured < claim.allowed == allowed.get_ydata()[0]
+        assert claim.claim.endswith(f"alpha to {curve.get_xdata()[-1]:g})")
 
 
 @pytest.mark.usefixtures("two_studies")

@@ -14,6 +14,10 @@ from runtime.plot import COLOURS, LOSS_LABEL, TIME_LABEL
 
 ETA = 0.4
 _EXPONENT = -2.0
+# The power law is fitted, and its line drawn, from this part of the time on.
+_LATE = 0.25
+# Losses below are rounding.
+_FLOOR = 1e-13
 
 
 def study(settings: Settings) -> Study:
@@ -27,7 +31,7 @@ def study(settings: Settings) -> Study:
         Q0, R0 = random_overlaps(4, 2, n=None, scale=0.1, seed=settings.seed)
         run = integrate(system, Q0, R0, eta=ETA, alpha=alpha, rtol=1e-10, atol=1e-13)
         drawn[f"$p = 4$, {'gradient flow' if flow == 'gradient' else 'SGD'}"] = run
-        late = alpha >= 0.25 * end
+        late = alpha >= _LATE * end
         # ε ~ (α + c)⁻², so the local exponent approaches −2 as 1/α: extrapolated in 1/α.
         loss = run["loss"].values
         middle = np.sqrt(alpha[1:] * alpha[:-1])
@@ -52,7 +56,7 @@ def study(settings: Settings) -> Study:
     drawn["$p = 2$, gradient flow"] = run
     loss = run["loss"].values
     # Where the slowest mode is alone, and the loss not yet rounding.
-    window = (loss < 1e-8) & (loss > 1e-13)
+    window = (loss < 1e-8) & (loss > _FLOOR)
     rate = float(np.polyfit(times[window], np.log(loss[window]), 1)[0])
     spectrum = solution_spectrum(system, run["Q"].values[-1], run["R"].values[-1], ETA)
     claims.append(
@@ -73,14 +77,14 @@ def _draw(figure: Any, drawn: dict[str, Any]) -> None:
     axes = figure.subplots()
     for colour, (label, run) in zip(COLOURS, drawn.items(), strict=False):
         alpha, loss = run["alpha"].values, run["loss"].values
-        there = (alpha > 0.0) & (loss > 1e-14)
+        there = (alpha > 0.0) & (loss > _FLOOR)
         axes.loglog(alpha[there], loss[there], color=colour, lw=1.4, label=label)
     run = next(iter(drawn.values()))
     alpha, loss = run["alpha"].values, run["loss"].values
-    late = alpha > 0.03 * alpha[-1]
+    late = alpha >= _LATE * alpha[-1]
     guide = 3.0 * loss[-1] * (alpha[late] / alpha[-1]) ** _EXPONENT
     axes.loglog(alpha[late], guide, color="black", lw=0.8, ls="--", label=r"$\alpha^{-2}$")
-    axes.set_ylim(1e-14, 2.0)
+    axes.set_ylim(_FLOOR, 2.0)
     axes.set_xlabel(TIME_LABEL)
     axes.set_ylabel(LOSS_LABEL)
     axes.legend(loc="lower left", fontsize=8)
