@@ -753,9 +753,9 @@ swept_options = options(
 @swept_options
 @click.option("--zip", "zip", metavar="NAMES", help="Vary these together: --zip p,pstar.")
 @click.option("--engine", help="threads, processes or dask.  [default: threads]")
-@click.option("--workers", type=Integer(), help="Tasks at once.  [default: one a processor]")
+@click.option("--workers", type=Integer(), help="Tasks at once.  [default: one per processor]")
 @click.option("--threads", type=Integer(), help="Threads of a task.  [default: 1]")
-@click.option("--scheduler", metavar="FILE|ADDRESS", help="Of Dask.  [default: one of its own]")
+@click.option("--scheduler", metavar="FILE|ADDRESS", help="Of Dask, which you must trust.")
 @click.option("--task-index", type=Integer(), help="Part of a job array, from 0.")
 @click.option("--task-count", type=Integer(), help="Number of parts of the job array.")
 @click.option("--generated", type=click.Path(path_type=Path), help="Folder of the derived systems.")

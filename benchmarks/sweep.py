@@ -19,7 +19,6 @@ counts: run it where your sweeps will be (--folder). Results go to benchmarks/re
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
@@ -46,11 +45,7 @@ LONG = ("chain", {"p": 4, "pstar": 2, "n": 2000, "alpha": [0.0, 50.0], "trajecto
 FEW, MANY = 50, 550
 SHORT, LENGTHY = 10, 50
 WORKERS = 2
-
-
-def engines() -> tuple[str, ...]:
-    dask = ("dask",) if importlib.util.find_spec("distributed") else ()
-    return ("threads", "processes", *dask)
+ENGINES = ("threads", "processes")
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -86,7 +81,7 @@ def bare(kind: tuple[str, dict[str, Any]], folder: Path, tasks: int) -> float:
 
 def overheads(sweeps: Sweeps, rounds: int, many: int) -> list[dict[str, Any]]:
     sweeps.time(SMALL, 1, "threads", 1)
-    found: dict[str, list[tuple[float, float]]] = {engine: [] for engine in engines()}
+    found: dict[str, list[tuple[float, float]]] = {engine: [] for engine in ENGINES}
     alone, looks, merges = [], [], []
     for _ in range(rounds):
         alone.append(bare(SMALL, sweeps.folder, many))
@@ -120,7 +115,7 @@ def scalings(sweeps: Sweeps, rounds: int) -> list[dict[str, Any]]:
     work = bare(LONG, sweeps.folder, 4)
     print(f"scaling from 1 to {WORKERS} workers, tasks of {1e3 * work:.0f} ms", flush=True)
     rows = []
-    for engine in engines():
+    for engine in ENGINES:
         whole, rate = [], []
         for _ in range(rounds):
             times = {

@@ -51,11 +51,11 @@ def run_sweep(
     zip
         Groups of parameters that vary together instead of in a product.
     engine
-        ``"threads"``, ``"processes"`` or ``"dask"``.
+        ``"threads"``, ``"processes"`` or ``"dask"``, which needs a scheduler.
     workers, threads
-        Tasks at once (None: one a processor), and threads of each.
+        Tasks at once (None: one per processor; Dask has its own), and threads of each.
     scheduler
-        Address or scheduler file of Dask.
+        Address or scheduler file of Dask; of one that you trust, since it may run any code.
     task_index, task_count
         Only tasks index, index + count, … : a part of a job array.
 

@@ -1,15 +1,15 @@
-"""Tasks on a Dask cluster: one of this machine, or a scheduler somewhere; workers write the shards."""
+"""Tasks on the workers of a Dask scheduler, which write the shards."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import json
-import logging
+import math
 import os
 import queue
-import signal
-import threading
+import secrets
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
@@ -20,6 +20,7 @@ from typing import Any
 from runtime.errors import InputError
 from runtime.sweep.dask_log import silence_loop, silenced
 from runtime.sweep.errors import SweepError
+from runtime.sweep.lock import LOCKS
 from runtime.sweep.plan import Task
 from runtime.sweep.program import PROGRAM
 from runtime.sweep.run_task import Context, Outcome, run_task
@@ -27,11 +28,12 @@ from runtime.sweep.signals import Stop
 
 _POLL_SECONDS = 0.1
 _CONNECT_SECONDS = 10.0
+_ANSWER_SECONDS = 15.0
 _CLOSE_SECONDS = 5.0
+# Bytes of a scheduler file that are read: more than one has.
+_LARGEST_FILE = 2**20
 # How often the number of workers is asked for.
 _ASK_SECONDS = 2.0
-# A worker of ours that has been gone for so long is replaced; Dask forgets it after 15 s.
-_REPLACE_SECONDS = 20.0
 # Tasks that are submitted beyond those that run: the scheduler need not hold all.
 _AHEAD = 2
 # Times that the word of a task may get lost before it counts as failed.
@@ -41,15 +43,15 @@ _KILLED = "killed its worker again and again"
 
 
 def outcomes(
-    tasks: Iterable[Task], context: Context, workers: int, stop: Stop, scheduler: str | None = None
+    tasks: Iterable[Task], context: Context, stop: Stop, scheduler: str
 ) -> Generator[Outcome | None, None, None]:
     """How each task ended, as they end; None now and then. Closing it, or `stop`, cancels the rest.
 
-    `scheduler` is an address or a scheduler file; None starts `workers` processes here.
+    `scheduler` is an address or a scheduler file.
 
-    Raises InputError if there is no Dask or no scheduler, SweepError if it is lost.
+    Raises InputError if it is not there or its workers do not fit, SweepError if it is lost.
     """
-    with _client(scheduler, workers) as client:
+    with _client(scheduler) as client:
         _check_workers(client, context)
         waiting = iter(tasks)
         finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -65,19 +67,12 @@ def outcomes(
         # one by one, when nothing else runs.
         suspects: list[Task] = []
         exhausted = alone = False
-        room, asked, complete = 0, -_ASK_SECONDS, time.monotonic()
+        room, asked = 0, -math.inf
         try:
             while not stop.requested:
                 if time.monotonic() - asked >= _ASK_SECONDS:
-                    # Why again: workers come and go.
-                    there, asked = client.nthreads(), time.monotonic()
-                    room = _AHEAD * max(sum(there.values()), 1)
-                    if client.cluster is None or len(there) >= workers:
-                        complete = asked
-                    elif asked - complete > _REPLACE_SECONDS:
-                        # Why by us: what starts a dead worker again gives up if it dies as it starts.
-                        client.cluster.scale(workers)
-                        complete = asked
+                    # Workers come and go.
+                    room, asked = _AHEAD * max(sum(client.nthreads().values()), 1), time.monotonic()
                 while not exhausted and len(running) < room:
                     task = next(waiting, None)
                     if task is None:
@@ -146,51 +141,31 @@ def _outcome(future: Any, number: int) -> Outcome | None:
     return Outcome(number, f"Dask: {type(error).__name__}: {' '.join(str(error).split())}", fatal=True)
 
 
-def check(scheduler: str | None) -> None:
+def check(scheduler: str) -> None:
     """Raise InputError without the package, or if the scheduler does not answer."""
     if importlib.util.find_spec("distributed") is None:
         raise InputError("engine", "dask needs the package distributed: pip install 'overlap-ode[cluster]'")
-    if scheduler is not None:
-        with _client(scheduler, 0):
-            pass
+    with _client(scheduler):
+        pass
 
 
 @contextlib.contextmanager
-def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
+def _client(scheduler: str) -> Iterator[Any]:
     import distributed
 
-    make: Any = distributed
+    dask: Any = distributed
     with silenced():
-        if scheduler is None:
-            try:
-                with _interrupts_ignored():
-                    cluster = make.LocalCluster(
-                        n_workers=workers,
-                        threads_per_worker=1,
-                        processes=True,
-                        # Why a port of its own: another cluster may have the usual one.
-                        dashboard_address="127.0.0.1:0",
-                        silence_logs=logging.CRITICAL,
-                        preload=["runtime.sweep.dask_preload"],
-                    )
-            except (OSError, RuntimeError) as error:
-                raise SweepError(f"Dask cannot start workers: {error}") from None
-            silence_loop(cluster.loop)
-            with cluster, make.Client(cluster, set_as_default=False) as client:
-                silence_loop(client.loop)
-                yield client
-            return
         address = _address(scheduler)
+        _knock(scheduler, address)
         try:
-            client = make.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+            client = dask.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
-            words = " ".join(str(error).split())
-            raise InputError("scheduler", f"{scheduler} cannot be reached: {words}") from None
+            raise InputError("scheduler", f"{scheduler} cannot be reached: {error}") from None
         silence_loop(client.loop)
         try:
             yield client
         finally:
-            # Why not without a limit: the scheduler may be gone.
+            # A scheduler that is gone must not be waited for without a limit.
             with contextlib.suppress(Exception):
                 client.close(timeout=_CLOSE_SECONDS)
 
@@ -200,13 +175,16 @@ def _address(scheduler: str) -> str:
     from distributed.comm.addressing import get_address_host_port
 
     address = scheduler
-    if Path(scheduler).exists():
+    if os.path.exists(scheduler):
         try:
-            address = str(json.loads(Path(scheduler).read_text())["address"])
-        except (OSError, ValueError, KeyError, TypeError):
+            # Opening a FIFO would wait for its writer, and a device may have no end.
+            if not os.path.isfile(scheduler):
+                raise ValueError
+            with open(scheduler, "rb") as file:
+                address = str(json.loads(file.read(_LARGEST_FILE))["address"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise InputError("scheduler", f"{scheduler} is no scheduler file of Dask") from None
     try:
-        # Why first: a client with an address that it cannot read complains when it is collected.
         get_address_host_port(address)
     except ValueError:
         raise InputError(
@@ -215,17 +193,36 @@ def _address(scheduler: str) -> str:
     return address
 
 
-@contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes that are started inside ignore Ctrl-C, which a terminal sends to all."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _knock(scheduler: str, address: str) -> None:
+    """Raise InputError unless Dask answers at this address.
+
+    A client of Dask that does not get an answer may wait without a limit, and complains when it is
+    collected.
+    """
+    import distributed
+
+    dask: Any = distributed
+
+    async def knock() -> None:
+        certificates = dask.Security().get_connection_args("client")
+        comm = await dask.comm.connect(address, timeout=_CONNECT_SECONDS, **certificates)
+        await comm.close()
+
+    # A loop in a thread of its own, since the caller may be in one already, as in Jupyter.
+    runner = dask.utils.LoopRunner()
+    runner.start()
+    silence_loop(runner.loop)
+    problem = None
     try:
-        yield
+        dask.utils.sync(runner.loop, asyncio.wait_for, knock(), _ANSWER_SECONDS)
+    except TimeoutError:
+        problem = f"no answer after {_ANSWER_SECONDS:g} s"
+    except Exception as error:  # noqa: BLE001 (certificates that are missing or wrong raise anything)
+        problem = str(error)
     finally:
-        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
+        runner.stop()
+    if problem is not None:
+        raise InputError("scheduler", f"{scheduler} cannot be reached: {problem}")
 
 
 def _check_workers(client: Any, context: Context) -> None:
@@ -234,8 +231,9 @@ def _check_workers(client: Any, context: Context) -> None:
         client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
     except TimeoutError:
         raise InputError("scheduler", f"has no workers after {_CONNECT_SECONDS:g} s") from None
-    token = Path(context.folder) / "locks" / f"seen-by-workers-{os.getpid()}"
-    token.touch()
+    token = Path(context.folder) / LOCKS / f"seen-by-workers-{secrets.token_hex(8)}"
+    # A link of that name would not be followed.
+    os.close(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         found = client.run(_look, str(token), on_error="return")
     except OSError:

@@ -46,6 +46,7 @@ def run(path: Path, given: Plan | None, settings: Settings, say: Say, quiet: boo
     if settings.engine == "dask":
         from runtime.sweep import dask_engine
 
+        assert settings.scheduler is not None
         dask_engine.check(settings.scheduler)
     with terminating():
         plan = agreed_plan(folder, given)
@@ -182,4 +183,5 @@ def _engine(
     else:
         from runtime.sweep import dask_engine
 
-        yield from dask_engine.outcomes(tasks, context, workers, stop, settings.scheduler)
+        assert settings.scheduler is not None
+        yield from dask_engine.outcomes(tasks, context, stop, settings.scheduler)

@@ -23,7 +23,7 @@ class Settings:
     """Checked settings of a run.
 
     workers
-        Tasks at once; None is one a processor.
+        Tasks at once in this process and those that it starts.
     threads
         Of each task.
     part
@@ -59,6 +59,13 @@ class Settings:
                 raise InputError("scheduler", f"{shown(scheduler)} is neither an address nor a file")
             if workers is not None:
                 raise InputError("workers", "are those of the scheduler: does not go with --scheduler")
+            workers = 1
+        elif engine == "dask":
+            raise InputError(
+                "engine",
+                "dask needs --scheduler, an address or a scheduler file; on this machine alone processes"
+                " does the same",
+            )
         count = thread_count(None) if workers is None else _whole("workers", workers, LARGEST_THREADS)
         if (task_index is None) != (task_count is None):
             absent = "task_index" if task_index is None else "task_count"

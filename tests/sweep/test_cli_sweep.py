@@ -124,6 +124,7 @@ BAD = [
     "sweep --out runs --seed 0 --workers 0",
     "sweep --out runs --seed 0 --threads x",
     "sweep --out runs --seed 0 --engine mpi",
+    "sweep --out runs --seed 0 --engine dask",
     "sweep --out runs --seed 0 --engine threads --scheduler file",
     "sweep --out runs --seed 0 --task-index 1",
     "sweep --out runs --seed 0 --task-index 2 --task-count 2",

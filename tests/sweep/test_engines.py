@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import json
 import logging
 import os
+import re
+import socket
 import subprocess
 import sys
 import threading
@@ -66,44 +70,73 @@ def test_threads_and_processes_and_parts_are_equal(sweep, merged, undisturbed):
     assert merged("parts") == undisturbed
 
 
-def test_dask_with_two_workers_is_equal(tmp_path, generated, merged, undisturbed):
-    pytest.importorskip("distributed")
-    with cluster(tmp_path):
-        options = ["--scheduler", "scheduler.json", "--generated", str(generated)]
-        done = command("sweep", *WORDS, "--out", "runs", *options, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "runs: 6 of 6 tasks done\n")
-    assert "6 of 6 tasks done" in done.stderr
-    assert merged() == undisturbed
+@pytest.fixture
+def scheduler():
+    """The address of a Dask scheduler in this process, with two workers in it."""
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "protocol": "tcp"}
+    with distributed.LocalCluster(**options, host="127.0.0.1", dashboard_address=None) as dask:
+        yield dask.scheduler_address
 
 
-def test_dask_starts_workers_of_its_own(tmp_path, generated, merged, undisturbed):
-    pytest.importorskip("distributed")
-    options = ["--engine", "dask", "--workers", "2", "--generated", str(generated), "--quiet"]
-    done = command("sweep", *WORDS, "--out", "runs", *options, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_dask_is_equal(sweep, merged, undisturbed, scheduler):
+    done = sweep(engine="dask", scheduler=scheduler, workers=None)
+    assert (done.done, done.failed) == (6, {})
     assert merged() == undisturbed
 
 
 def test_dask_that_is_not_there(sweep, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"pip install 'overlap-ode\[cluster\]'"):
+        sweep(scheduler="tcp://127.0.0.1:1", workers=None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dask_opens_no_scheduler_of_its_own(sweep, tmp_path):
+    """Any user of this machine could have code run by one."""
+    with pytest.raises(InputError, match=r"^engine: dask needs --scheduler, .* processes does the same$"):
         sweep(engine="dask")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_schedulers_that_are_not_there(tmp_path):
-    pytest.importorskip("distributed")
-    (tmp_path / "scheduler.json").write_text("{}")
-    for scheduler, problem in (
-        ("scheduler.json", "scheduler.json is no scheduler file of Dask"),
+@pytest.fixture
+def silent():
+    """The address of a server that takes connections and says nothing."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "problem"),
+    [
+        ("empty.json", "empty.json is no scheduler file of Dask"),
+        ("deep.json", "deep.json is no scheduler file of Dask"),
+        ("fifo", "fifo is no scheduler file of Dask"),
+        (".", ". is no scheduler file of Dask"),
+        ("/dev/zero", "/dev/zero is no scheduler file of Dask"),
         ("foo", "foo is neither a file nor an address, as tcp://host:8786"),
-        ("tcp://127.0.0.1:1", "tcp://127.0.0.1:1 cannot be reached: "),
-    ):
-        options = ["--out", "runs", "--scheduler", scheduler]
-        refused = command("sweep", "--seed", "0", "--p", "1", "--pstar", "1", *options, cwd=tmp_path)
-        assert refused.returncode == 2
-        assert refused.stderr.startswith(f"cli: --scheduler: {problem}")
-        assert refused.stderr.count("\n") == 1
+        ("x" * 300, "is neither a file nor an address, as tcp://host:8786"),
+        ("http://127.0.0.1:1", "is neither a file nor an address"),
+        ("tcp://127.0.0.1:1", "tcp://127.0.0.1:1 cannot be reached: Timed out "),
+        ("tls://127.0.0.1:1", "tls://127.0.0.1:1 cannot be reached: TLS expects "),
+        (None, " cannot be reached: no answer after 0.5 s"),
+    ],
+)
+def test_schedulers_that_are_not_there(tmp_path, monkeypatch, sweep, silent, scheduler, problem):
+    pytest.importorskip("distributed")
+    from runtime.sweep import dask_engine
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.json").write_text("{}")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    os.mkfifo(tmp_path / "fifo")
+    monkeypatch.setattr(dask_engine, "_CONNECT_SECONDS", 0.2 if scheduler else 10.0)
+    monkeypatch.setattr(dask_engine, "_ANSWER_SECONDS", 10.0 if scheduler else 0.5)
+    with pytest.raises(InputError, match=re.escape(problem)) as refused:
+        sweep(scheduler=scheduler or silent, workers=None)
+    assert refused.value.option == "scheduler"
     assert not (tmp_path / "runs").exists()
 
 
@@ -111,29 +144,33 @@ def test_schedulers_that_are_not_there(tmp_path):
 def test_a_task_that_kills_its_worker_fails_and_the_rest_finishes(
     tmp_path, generated, engine, merged, undisturbed, monkeypatch
 ):
+    (tmp_path / "sitecustomize.py").write_text(KILLER)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+    monkeypatch.setenv("SWEEP_WORKER_DIES", "1")
+    options, workers = ["--engine", "processes", "--workers", "2"], contextlib.nullcontext()
     if engine == "dask":
         pytest.importorskip("distributed")
         # All tasks wait at workers from the start: Dask then blames those behind the killer too.
         monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION", "inf")
-    (tmp_path / "sitecustomize.py").write_text(KILLER)
-    path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    options = ["--out", "runs", "--engine", engine, "--workers", "2", "--generated", str(generated)]
-    failed = command(
-        "sweep", *WORDS, *options, "--quiet", cwd=tmp_path, PYTHONPATH=path, SWEEP_WORKER_DIES="1"
-    )
+        monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "1")
+        options, workers = ["--scheduler", "scheduler.json"], cluster(tmp_path)
+    with workers:
+        words = ["sweep", *WORDS, "--out", "runs", *options, "--generated", str(generated)]
+        failed = command(*words, cwd=tmp_path)
     assert failed.returncode == 1
     assert failed.stdout == "runs: 5 of 6 tasks done\n", failed.stderr
-    assert failed.stderr.startswith("cli: 1 of 6 tasks failed, the first is task 1: killed its worker ")
-    assert failed.stderr.count("\n") == 1
-    status = command("sweep", "--out", "runs", "--status", cwd=tmp_path).stdout
-    assert "failed 1 (eta=0.1 seed=1): killed its worker" in status
+    *progress, last = failed.stderr.splitlines()
+    assert last.startswith("cli: 1 of 6 tasks failed, the first is task 1: killed its worker ")
+    assert all("tasks done" in line for line in progress)
+    record = json.loads((tmp_path / "runs" / "failed" / "0000001.json").read_text())
+    assert record["error"].startswith("killed its worker ")
     runtime.run_sweep(tmp_path / "runs", generated=generated)
     assert merged() == undisturbed
     assert not list((tmp_path / "runs" / "failed").iterdir())
 
 
-def test_dask_logs_nothing(caplog):
-    """Not in workers, not even as they end, and not when an error is found after the end."""
+def test_dask_logs_nothing(caplog, scheduler):
+    """Not even when an error is found after the end."""
     distributed = pytest.importorskip("distributed")
     from runtime.sweep import dask_engine
 
@@ -141,14 +178,12 @@ def test_dask_logs_nothing(caplog):
         raise distributed.client.AllExit
 
     forgotten = []
-    with dask_engine._client(None, 1) as client:
-        client.wait_for_workers(1, timeout=60)
-        heard = client.run(lambda: logging.getLogger("distributed.worker").isEnabledFor(logging.CRITICAL))
-        for loop in (client.loop.asyncio_loop, client.cluster.loop.asyncio_loop):
-            loop.call_soon_threadsafe(lambda loop=loop: forgotten.append(loop.create_task(fails())))
-        while not (len(forgotten) == 2 and all(task.done() for task in forgotten)):
+    with dask_engine._client(scheduler) as client:
+        loop = client.loop.asyncio_loop
+        loop.call_soon_threadsafe(lambda: forgotten.append(loop.create_task(fails())))
+        while not (forgotten and forgotten[0].done()):
             time.sleep(0.01)
-    assert list(heard.values()) == [False]
+        assert not logging.getLogger("distributed.client").isEnabledFor(logging.CRITICAL)
     assert logging.getLogger("asyncio").isEnabledFor(logging.ERROR)
     forgotten.clear()
     gc.collect()

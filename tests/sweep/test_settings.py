@@ -31,7 +31,8 @@ seed = "0:4"
 def test_defaults():
     settings = Settings.of()
     assert settings == Settings("threads", thread_count(None), 1, None, Path("generated"), None)
-    assert Settings.of(scheduler="tcp://127.0.0.1:8786").engine == "dask"
+    dask = Settings.of(scheduler="tcp://127.0.0.1:8786")
+    assert (dask.engine, dask.workers) == ("dask", 1)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,8 @@ def test_defaults():
     [
         ({"engine": "mpi"}, "engine"),
         ({"engine": 3}, "engine"),
+        ({"engine": "dask"}, "engine"),
+        ({"engine": "dask", "workers": 2}, "engine"),
         ({"workers": 0}, "workers"),
         ({"workers": 10**9}, "workers"),
         ({"workers": "2"}, "workers"),
