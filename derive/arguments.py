@@ -24,9 +24,10 @@ def one_of(option: str, value: Any, allowed: Iterable[str]) -> str:
 
 def whole_number(option: str, value: Any, least: int, largest: int) -> int:
     """An integer from `least` to `largest`; else InputError."""
-    # Why bool apart: True would pass as 1.
+    # True would pass as 1, and so would NumPy's in its versions before 2.3.
+    truth = isinstance(value, bool) or str(getattr(value, "dtype", "")) == "bool"
     try:
-        number = None if isinstance(value, bool) else operator.index(value)
+        number = None if truth else operator.index(value)
     except TypeError:
         number = None
     # A masked array of one number would pass as what its mask hides.
