@@ -254,11 +254,16 @@ def cache() -> Check:
         hint = (
             f"set {compile_cache.ENVIRONMENT} to a private folder; until then every process compiles anew"
         )
-        return Check(name, "warning", f"{root} ({origin}) {problem}", hint)
+        return Check(name, "warning", f"{root} ({origin}) is not used: {problem}", hint)
     files = [path for path in root.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
-    entries = sum(1 for path in root.iterdir() if path.is_dir())
-    found = f"{root} ({origin}): {entries} entries, {size / 2**20:.1f} MiB"
+    entries = sorted(path for path in root.iterdir() if path.is_dir())
+    found = f"{root} ({origin}): {len(entries)} entries, {size / 2**20:.1f} MiB"
+    problems = {entry: problem for entry in entries if (problem := compile_cache.problem_with(entry))}
+    if problems:
+        first, reason = next(iter(problems.items()))
+        found += f"; {len(problems)} of them cannot be used: {reason}"
+        return Check(name, "warning", found, f"delete {first}: what is needed is compiled again")
     if size > LARGE_CACHE:
         return Check(name, "warning", found, f"delete {root}: what is needed is compiled again")
     return Check(name, "ok", found)

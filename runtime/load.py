@@ -42,7 +42,7 @@ def load(source: str | Path | Model, generated: str | Path = GENERATED) -> Syste
         `generated` cannot be the name of a folder, or cannot be read or written; or `source` is
         neither a model nor a path.
     OSError
-        A model or the cache could not be written.
+        A model could not be written.
     """
     if isinstance(source, Model):
         folder = Path(generated) / source.name
@@ -81,5 +81,5 @@ def describe(folder: Path) -> tuple[Model, dict[str, Any]]:
 
 def _load_folder(folder: Path) -> System:
     model, recorded = describe(folder)
-    module, cache = module_of(model, model.name, SYSTEM)
-    return System(model, folder, module, int(recorded["operations"]["rhs"]), cache)
+    module = module_of(model, model.name, SYSTEM)
+    return System(model, folder, module, int(recorded["operations"]["rhs"]))

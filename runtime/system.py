@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from derive.model import Model
-from runtime.compile_cache import with_repair
 from runtime.errors import InputError
 from runtime.states import (
     dimensions,
@@ -39,12 +38,11 @@ class GeneratedCode:
         Floating-point operations of the right-hand side.
     """
 
-    def __init__(self, model: Any, folder: Path, module: ModuleType, operations: int, cache: Path) -> None:
+    def __init__(self, model: Any, folder: Path, module: ModuleType, operations: int) -> None:
         self.model = model
         self.folder = folder
         self.module = module
         self.operations = operations
-        self._cache = cache
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.model.name} from {self.folder}>"
@@ -55,12 +53,8 @@ class GeneratedCode:
 
         It checks no lengths: a vector that is too short is read and written beyond its end.
         """
-
-        def compile_all() -> Any:
-            self.module.rhs.compile(RIGHT_HAND_SIDE)
-            return self.module.rhs
-
-        return with_repair(self._cache, compile_all)
+        self.module.rhs.compile(RIGHT_HAND_SIDE)
+        return self.module.rhs
 
     def first_call(self, name: str) -> Any:
         """The function after a call that compiles it; results do not matter."""
@@ -87,19 +81,18 @@ class System(GeneratedCode):
 
     @cached_property
     def _compiled_loss(self) -> Any:
-        return with_repair(self._cache, lambda: self.first_call("loss"))
+        return self.first_call("loss")
 
     @cached_property
     def _compiled_jacobian(self) -> Any:
-        return with_repair(self._cache, lambda: self.first_call("jacobian"))
+        return self.first_call("jacobian")
 
     def tangent(self, y: ArrayLike, parameters: ArrayLike, direction: ArrayLike) -> Array:
         """The derivative of the packed right-hand side at y along a packed direction, both (n,)."""
         state, packed = self._state("y", y), self._packed_parameters(parameters)
         along = self._state("direction", direction)
         result = np.empty_like(state)
-        function = self.module.tangent
-        with_repair(self._cache, lambda: function(state, packed, along, result))
+        self.module.tangent(state, packed, along, result)
         return result
 
     def _state(self, option: str, y: ArrayLike) -> Array:

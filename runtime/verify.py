@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import linecache
 import stat
 import sys
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ from derive.emit.manifest import FORMAT
 from derive.errors import InputError
 from derive.odes import DOCUMENT, MODULE
 from derive.version import VERSION, generator_digest
-from runtime.compile_cache import cache_folder, caching_in, kept_source
+from runtime.compile_cache import cache_folder, caching_in
 from runtime.errors import LoadError
 
 # No generated file comes near; a larger one is not read into memory.
@@ -76,26 +77,21 @@ def verified(folder: Path, kind: Kind[AnyModel]) -> tuple[AnyModel, dict[str, An
     return model, complete
 
 
-def module_of(model: AnyModel, name: str, kind: Kind[AnyModel]) -> tuple[ModuleType, Path]:
-    """The module of a verified model and the folder of its machine code."""
-    # Why from the generator and not from the file: what runs is exactly what was verified.
+def module_of(model: AnyModel, name: str, kind: Kind[AnyModel]) -> ModuleType:
+    """The module of a verified model; the same text is imported once a process."""
+    # The text is the generator's and not the file's: what runs is exactly what was verified.
     text = kind.module(model)
     cache = cache_folder(text)
-    return _import(text, f"{name}_{cache.name}", cache), cache
-
-
-def _import(text: str, name: str, cache: Path) -> ModuleType:
-    """The module with this text; the same text is imported once a process."""
+    name = f"{name}_{cache.name}"
     if name in sys.modules:
         return sys.modules[name]
     module = ModuleType(name)
-    # Why not the file in the generated folder: Numba's key holds its path, and each copy of the
-    # folder would be compiled anew.
-    module.__file__ = str(kept_source(cache, MODULE, text))
+    module.__file__ = f"<{name}>"
+    # Tracebacks show lines of a text that no file holds.
+    linecache.cache[module.__file__] = (len(text), None, text.splitlines(keepends=True), module.__file__)
     with caching_in(cache):
-        # The text comes from the installed generator, not from any file.
         exec(compile(text, module.__file__, "exec"), module.__dict__)  # noqa: S102
-    # Why in sys.modules: Numba looks the globals of cached functions up there.
+    # Numba looks the globals of cached functions up there.
     sys.modules[name] = module
     return module
 

@@ -17,7 +17,6 @@ from derive.sector.module import sector_command, sector_module
 from derive.sector.odes import sector_odes
 from derive.sector.proof import record_of
 from derive.storage import check_target
-from runtime.compile_cache import with_repair
 from runtime.errors import LoadError
 from runtime.load import GENERATED, exists
 from runtime.sector.start import LARGEST_P
@@ -54,7 +53,7 @@ class SectorSystem(GeneratedCode):
 
     @cached_property
     def _compiled_loss(self) -> Any:
-        return with_repair(self._cache, lambda: self.first_call("loss"))
+        return self.first_call("loss")
 
     def loss_of_states(self, states: ArrayLike, p: int) -> Array:
         """ε of packed states (times, 2p* + 1) for p students, NaN where the state is; shape (times,)."""
@@ -73,7 +72,7 @@ def load_sector(source: str | Path | SectorModel, generated: str | Path = GENERA
     InputError
         `generated` cannot be the name of a folder, or cannot be read or written.
     OSError
-        A model or the cache could not be written.
+        A model could not be written.
     """
     if not isinstance(source, SectorModel):
         return _load_folder(Path(source))
@@ -94,5 +93,5 @@ def describe_sector(folder: Path) -> tuple[SectorModel, dict[str, Any]]:
 
 def _load_folder(folder: Path) -> SectorSystem:
     model, recorded = describe_sector(folder)
-    module, cache = module_of(model, model.name, SECTOR)
-    return SectorSystem(model, folder, module, int(recorded["operations"]["rhs"]), cache)
+    module = module_of(model, model.name, SECTOR)
+    return SectorSystem(model, folder, module, int(recorded["operations"]["rhs"]))

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,3 +27,26 @@ def start() -> tuple[np.ndarray, np.ndarray]:
 def escape(system: runtime.System, start: tuple[np.ndarray, np.ndarray]):
     """A trajectory that leaves its plateau and learns; read only."""
     return runtime.integrate(system, *start, eta=0.4, alpha=200.0)
+
+
+@pytest.fixture
+def owned(monkeypatch: pytest.MonkeyPatch) -> Callable[..., contextlib.AbstractContextManager[None]]:
+    """``with owned(path, user):`` the path belongs to another user, which only root could bring about."""
+
+    @contextlib.contextmanager
+    def owned(path: Path | None, user: int = 2**31 - 5) -> Iterator[None]:
+        original = os.lstat
+
+        def lstat(place: str | Path) -> os.stat_result:
+            status = original(place)
+            if path is None or os.fspath(place) != os.fspath(path):
+                return status
+            fields = list(status)
+            fields[4] = user
+            return os.stat_result(fields)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "lstat", lstat)
+            yield
+
+    return owned

@@ -1,15 +1,19 @@
-"""Compiled code on disk: filled, hit, repaired, never stale, never where others can write."""
+"""Compiled code on disk: filled, hit, never stale, never damaged, never what others can write."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import json
 import os
+import pickle
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import numba
@@ -17,14 +21,7 @@ import pytest
 from processes import started
 
 from runtime import compile_cache
-from runtime.compile_cache import (
-    ENVIRONMENT,
-    cache_folder,
-    cache_root,
-    caching_in,
-    kept_source,
-    with_repair,
-)
+from runtime.compile_cache import ENVIRONMENT, SUFFIX, cache_folder, cache_root, caching_in
 
 HERE = Path(__file__).parent
 CHILD_LIMIT = 250.0
@@ -32,9 +29,10 @@ CHILD_LIMIT = 250.0
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """A private, empty cache."""
+    """A private cache that is not there yet; nothing was said of it."""
     folder = tmp_path / "cache"
     monkeypatch.setenv(ENVIRONMENT, str(folder))
+    monkeypatch.setattr(compile_cache, "_complained", set())
     return folder
 
 
@@ -65,12 +63,20 @@ def total(result, what):
     return sum(value[what] for value in result.values() if isinstance(value, dict))
 
 
-def damage(root, suffix, content):
-    """Cut or overwrite every file of one kind; how many there were."""
-    files = list(root.rglob(f"*{suffix}"))
-    for path in files:
-        path.write_bytes(content(path.read_bytes()))
-    return len(files)
+def files_in(root):
+    return sorted(root.rglob(f"*{SUFFIX}"))
+
+
+def flipped(content):
+    """One bit is another, in the middle of the machine code."""
+    place = len(content) // 2
+    return content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :]
+
+
+def without_a_page(content):
+    """A page of zeros, as a file system leaves them after a crash."""
+    start = len(content) // 3
+    return content[:start] + bytes(min(4096, len(content) - start)) + content[start + 4096 :]
 
 
 def test_life_of_the_cache(system_of, root, tmp_path):
@@ -92,9 +98,12 @@ def test_life_of_the_cache(system_of, root, tmp_path):
     assert total(copied, "misses") == 0
     assert copied["rhs"]["hits"] == 1
     assert sorted(root.rglob("*")) == entries
-    # Indices and code cut short, as by a full disk: repaired without a word.
-    assert damage(root, ".nbi", lambda content: content[: len(content) // 2]) >= 4
-    assert damage(root, ".nbc", lambda content: content[:0]) >= 4
+    # Each file is damaged in another way: they are compiled again without a word.
+    files = files_in(root)
+    assert len(files) >= 4
+    damages = (flipped, without_a_page, lambda content: content[: len(content) // 2], lambda _: b"")
+    for k, path in enumerate(files):
+        path.write_bytes(damages[k % len(damages)](path.read_bytes()))
     repaired, talk = result_of(folder, root)
     assert talk == ""
     assert repaired["advance"]["misses"] == repaired["rhs"]["misses"] == 1
@@ -113,7 +122,6 @@ def test_without_a_usable_cache_everything_works(system_of, tmp_path):
     assert result["advance"]["misses"] == 1
     assert talk.count("compiled code is not kept") == 1
     assert (tmp_path / "cache").read_text() == "mine"
-    # Code of this process alone does not outlive it.
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
@@ -164,15 +172,16 @@ def test_edit_of_another_file_of_the_package_is_not_stale(root, tmp_path):
     assert run() == (10**17, 1)
 
 
-# Single kernels, in this process: the index is read from disk each time they are decorated.
+# Single kernels, in this process: their code is read from disk each time they are decorated.
 
-SOURCE = """
+STEP = 1.2345678
+SOURCE = f"""
 from numba import types
 from runtime.compile_cache import kernel
 
 @kernel(types.float64(types.float64))
 def shifted(x):
-    return x + 1.0
+    return x + {STEP}
 """
 
 
@@ -184,11 +193,11 @@ def import_kernel(tmp_path):
         path = tmp_path / "some_kernel.py"
         if not path.exists() or path.read_text() != source:
             path.write_text(source)
-            # Why: an edit within the resolution of time stamps must be seen too.
+            # An edit within the resolution of time stamps must be seen too.
             os.utime(path, (1_000_000_000, 1_000_000_000))
         specification = importlib.util.spec_from_file_location("some_kernel", path)
         module = importlib.util.module_from_spec(specification)
-        # Why not exec_module: it would read back bytecode that Python itself keeps by time stamp.
+        # exec_module would read back bytecode that Python itself keeps by time stamp.
         exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102
         return module.shifted
 
@@ -204,128 +213,192 @@ def test_second_import_hits(import_kernel):
     assert hits(import_kernel()) == 0
     kernel = import_kernel()
     assert hits(kernel) == 1
-    assert kernel(2.0) == 3.0
+    assert kernel(2.0) == 2.0 + STEP
     assert kernel.targetoptions["nogil"]
 
 
 def test_edit_of_the_same_size_and_time_is_not_stale(root, import_kernel):
-    assert import_kernel()(2.0) == 3.0
-    edited = import_kernel(SOURCE.replace("x + 1.0", "x + 5.0"))
-    assert edited(2.0) == 7.0
+    assert import_kernel()(2.0) == 2.0 + STEP
+    edited = import_kernel(SOURCE.replace(str(STEP), "5.2345678"))
+    assert edited(2.0) == 2.0 + 5.2345678
     assert hits(edited) == 0
     assert len(list(root.iterdir())) == 2
     back = import_kernel()
-    assert back(2.0) == 3.0
+    assert back(2.0) == 2.0 + STEP
     assert hits(back) == 1
 
 
 @pytest.mark.usefixtures("root")
 def test_edit_outside_of_the_function_is_not_stale(import_kernel):
     # Numba's own key sees the bytecode of the function, which does not change here.
-    source = SOURCE.replace("@kernel", "STEP = 1.0\n@kernel").replace("x + 1.0", "x + STEP")
+    source = SOURCE.replace("@kernel", "STEP = 1.0\n@kernel").replace(f"x + {STEP}", "x + STEP")
     assert import_kernel(source)(2.0) == 3.0
     assert import_kernel(source.replace("STEP = 1.0", "STEP = 5.0"))(2.0) == 7.0
 
 
-@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+class Trap:
+    """What an attacker pickles: who unpickles it makes a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def another_constant(content):
+    """The code of the kernel with another constant: it runs, and is wrong."""
+    before, after = struct.pack("<d", STEP), struct.pack("<d", 5.2345678)
+    if before not in content:
+        pytest.skip("this processor's code does not hold the constant in one piece")
+    return content.replace(before, after)
+
+
 @pytest.mark.parametrize(
-    "content",
+    "damage",
     [
-        lambda data: data[:0],
-        lambda data: data[:1],
-        lambda data: data[: len(data) // 2],
-        lambda data: data[:-1],
-        lambda data: b"\x00" * len(data),
-        lambda data: b"garbage" * len(data),
-        lambda data: data[:0] + b"\x80\x05N.",
+        lambda _: b"",
+        lambda content: content[:1],
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-1],
+        lambda content: content + b"\0",
+        lambda content: bytes(len(content)),
+        lambda content: b"garbage" * len(content),
+        lambda _: b"\x80\x05N.",
+        lambda content: bytes(32) + content[32:],
+        flipped,
+        without_a_page,
+        another_constant,
     ],
-    ids=["empty", "byte", "half", "last byte", "zeros", "garbage", "pickle of None"],
+    ids=[
+        "empty",
+        "byte",
+        "half",
+        "all but the last byte",
+        "longer",
+        "zeros",
+        "garbage",
+        "pickle of None",
+        "no digest",
+        "a bit",
+        "a page",
+        "another constant",
+    ],
 )
-def test_damaged_files_are_repaired(root, import_kernel, suffix, content):
+def test_damaged_files_are_compiled_again(root, import_kernel, damage):
     import_kernel()
-    assert damage(root, suffix, content) == 1
-    assert import_kernel()(2.0) == 3.0
+    (path,) = files_in(root)
+    content = path.read_bytes()
+    path.write_bytes(damage(content))
+    assert path.read_bytes() != content
     repaired = import_kernel()
-    assert hits(repaired) == 1
-    assert repaired(2.0) == 3.0
+    assert hits(repaired) == 0
+    assert repaired(2.0) == 2.0 + STEP
+    again = import_kernel()
+    assert hits(again) == 1
+    assert again(2.0) == 2.0 + STEP
 
 
-def test_repair_empties_the_cache_once(tmp_path):
-    for name in ("a.nbi", "a.1.nbc", "notes.txt"):
-        (tmp_path / name).write_bytes(b"")
-    calls = []
-
-    def compile_all():
-        calls.append(sorted(path.name for path in tmp_path.iterdir()))
-        if len(calls) == 1:
-            raise EOFError("Ran out of input")
-        return "compiled"
-
-    assert with_repair(tmp_path, compile_all) == "compiled"
-    assert calls == [["a.1.nbc", "a.nbi", "notes.txt"], ["notes.txt"]]
+def test_nothing_is_unpickled_before_its_digest_was_compared(root, import_kernel, tmp_path):
+    import_kernel()
+    (path,) = files_in(root)
+    for start in (b"", path.read_bytes()[:32]):
+        path.write_bytes(start + pickle.dumps(Trap(tmp_path / "trapped")))
+        assert import_kernel()(2.0) == 2.0 + STEP
+    assert not (tmp_path / "trapped").exists()
 
 
-def test_lasting_errors_are_not_hidden(tmp_path):
-    def always():
-        raise ValueError("not the cache")
-
-    with pytest.raises(ValueError, match="not the cache"):
-        with_repair(tmp_path, always)
-
-
-@pytest.mark.parametrize("error", [numba.core.errors.TypingError("wrong"), MemoryError()])
-def test_errors_that_are_not_damage_keep_the_cache(tmp_path, error):
-    (tmp_path / "a.nbi").write_bytes(b"good")
-
-    def compile_all():
-        raise error
-
-    with pytest.raises(type(error)):
-        with_repair(tmp_path, compile_all)
-    assert (tmp_path / "a.nbi").exists()
-
-
-# The text that generated code is compiled from.
-
-
-def test_source_is_kept_once(tmp_path):
-    path = kept_source(tmp_path, "odes.py", "α = 1\n")
-    assert path == tmp_path / "odes.py"
-    assert path.read_text(encoding="utf-8") == "α = 1\n"
-    assert path.stat().st_mode & 0o077 == 0
-    before = path.stat()
-    assert kept_source(tmp_path, "odes.py", "α = 1\n") == path
-    assert path.stat().st_ino == before.st_ino
-    assert list(tmp_path.iterdir()) == [path]
+def test_files_that_are_exchanged_do_not_stand_in_for_each_other(root, import_kernel):
+    other = SOURCE.replace(str(STEP), "5.2345678")
+    import_kernel()
+    (mine,) = files_in(root)
+    import_kernel(other)
+    (theirs,) = set(files_in(root)) - {mine}
+    # The same name in another folder, and another name in the same folder.
+    assert theirs.name == mine.name
+    theirs.replace(mine)
+    assert import_kernel()(2.0) == 2.0 + STEP
+    two = SOURCE + SOURCE[SOURCE.index("@kernel") :].replace("x + ", "x - ").replace(
+        "def shifted", "def minus"
+    )
+    for path in files_in(root):
+        path.unlink()
+    import_kernel(two)
+    one, another = files_in(root)
+    content = one.read_bytes()
+    another.replace(one)
+    another.write_bytes(content)
+    assert import_kernel(two)(2.0) == 2.0 + STEP
 
 
-@pytest.mark.parametrize("content", [b"", b"\xce", b"other = 1\n"])
-def test_damaged_source_is_replaced(tmp_path, content):
-    path = kept_source(tmp_path, "odes.py", "α = 1\n")
-    before = path.stat()
-    path.write_bytes(content)
-    kept_source(tmp_path, "odes.py", "α = 1\n")
-    assert path.read_text(encoding="utf-8") == "α = 1\n"
-    # Numba's index may hold the time.
-    assert path.stat().st_mtime_ns == before.st_mtime_ns
+def test_verified_code_that_cannot_be_unpickled_is_compiled_again(root, import_kernel):
+    """As after an update of something that no version tells."""
+    import_kernel()
+    (path,) = files_in(root)
+    code = pickle.dumps("not machine code")
+    path.write_bytes(compile_cache._digest(path, code) + code)
+    assert import_kernel()(2.0) == 2.0 + STEP
+    assert hits(import_kernel()) == 1
 
 
-def test_link_in_place_of_the_source_is_not_written_through(tmp_path):
-    (tmp_path / "mine").write_text("mine")
-    (tmp_path / "odes.py").symlink_to("mine")
-    kept_source(tmp_path, "odes.py", "α = 1\n")
-    assert (tmp_path / "mine").read_text() == "mine"
-    assert not (tmp_path / "odes.py").is_symlink()
+def test_code_of_another_key_is_not_taken(root, import_kernel, monkeypatch):
+    """Were two keys to have one name, the code of neither would be run for the other."""
+    monkeypatch.setattr(compile_cache._KeptCode, "_file_name", lambda *_: f"same{SUFFIX}")
+    import_kernel()
+    # Another function on the same line of the same source.
+    monkeypatch.setattr(compile_cache, "cache_folder", lambda _: root / "same")
+    import_kernel()
+    other = import_kernel(SOURCE.replace("x + ", "x - "))
+    assert hits(other) == 0
+    assert other(2.0) == 2.0 - STEP
 
 
-def test_source_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise OSError(28, "No space left on device")
+def test_errors_of_the_compiler_are_not_hidden(root, import_kernel):
+    with pytest.raises(numba.core.errors.TypingError):
+        import_kernel(SOURCE.replace(str(STEP), "'text'"))
+    assert files_in(root) == []
 
-    monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(OSError, match="No space"):
-        kept_source(tmp_path, "odes.py", "α = 1\n")
-    assert list(tmp_path.iterdir()) == []
+
+def test_numba_may_compile_a_function_again(root, import_kernel):
+    kernel = import_kernel()
+    (path,) = files_in(root)
+    path.with_name("notes.txt").write_text("mine")
+    kernel.recompile()
+    assert kernel(2.0) == 2.0 + STEP
+    # Numba knows the function by its arguments now.
+    (again,) = files_in(root)
+    assert again != path
+    assert path.with_name("notes.txt").exists()
+
+
+def test_many_may_write_read_and_damage_a_file_at_once(tmp_path):
+    """A reader finds the whole code of one writer, or nothing."""
+    path = tmp_path / "shifted.code"
+    codes = [bytes([k]) * (50_000 + k) for k in range(3)]
+    found = []
+
+    def write(code):
+        for _ in range(50):
+            compile_cache._write(path, compile_cache._digest(path, code) + code)
+
+    def damage():
+        for _ in range(50):
+            compile_cache._write(path, codes[0])
+
+    def read():
+        for _ in range(200):
+            with contextlib.suppress(FileNotFoundError):
+                found.append(compile_cache._verified(path))
+
+    threads = [threading.Thread(target=write, args=(code,)) for code in codes]
+    threads += [threading.Thread(target=target) for target in (damage, read, read)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {bytes(code) for code in found if code is not None} <= set(codes)
+    assert len(found) > 0
+    assert set(tmp_path.iterdir()) <= {path}
 
 
 # Where the cache is.
@@ -336,20 +409,29 @@ def test_folders_are_named_by_source_and_compiler(root, monkeypatch):
     assert one.parent == root
     assert one == cache_folder("source") == cache_folder(b"source")
     assert one != cache_folder("source ")
-    for module in ("numba", "llvmlite"):
+    for module in ("numba", "llvmlite", "numpy"):
         with monkeypatch.context() as patch:
             patch.setattr(f"{module}.__version__", "99")
             assert cache_folder("source") != one
 
 
-def test_folders_are_private(root):
+def test_folders_and_files_are_private(root, import_kernel, monkeypatch):
+    # A folder on the way is made as well.
+    monkeypatch.setenv(ENVIRONMENT, str(root / "cache"))
     before = os.umask(0)
     try:
-        folder = cache_folder("source")
+        import_kernel()
     finally:
         os.umask(before)
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert root.stat().st_mode & 0o777 == 0o700
+    made = [root, *root.rglob("*")]
+    assert len(made) == 4
+    assert {path.stat().st_mode & 0o777 for path in made} == {0o700, 0o600}
+
+
+def test_without_a_home_folder_it_is_a_private_temporary_one(monkeypatch):
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: "~/.cache/overlap-ode")
+    assert cache_root() == Path(tempfile.gettempdir()) / f"overlap-ode-{os.getuid()}"
 
 
 def test_root_is_that_of_the_environment_or_the_user(monkeypatch):
@@ -361,65 +443,107 @@ def test_root_is_that_of_the_environment_or_the_user(monkeypatch):
         assert cache_root().name == "overlap-ode"
 
 
-@pytest.fixture
-def temporary(tmp_path, monkeypatch):
-    """Where the private folders of this process go."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    compile_cache._temporary_root.cache_clear()
-    yield folder
-    compile_cache._temporary_root.cache_clear()
+def refusing(number):
+    """A function that the file system refuses."""
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    return refuse
 
 
-@pytest.mark.parametrize("mode", [0o770, 0o720, 0o702, 0o777])
-def test_folder_that_others_can_write_is_not_used(root, temporary, import_kernel, mode):
-    root.mkdir()
-    root.chmod(mode)
-    with pytest.warns(UserWarning, match=r"can be written by other users; compiled code is not kept"):
-        kernel = import_kernel()
-    assert kernel(2.0) == 3.0
-    assert list(root.iterdir()) == []
-    assert list(temporary.rglob("*.nbi"))
-    # Said once; the folder of this process is used again.
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("where", ["os.mkdir", "tempfile.mkstemp", "os.replace"])
+def test_a_cache_that_cannot_be_written_keeps_nothing(root, import_kernel, monkeypatch, where, number):
+    with monkeypatch.context() as patch:
+        patch.setattr(where, refusing(number))
+        with pytest.warns(
+            UserWarning, match=rf"cannot be used \({os.strerror(number)}\); compiled code is not"
+        ):
+            assert import_kernel()(2.0) == 2.0 + STEP
+        # It is said once.
+        assert import_kernel()(2.0) == 2.0 + STEP
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+    # There is room again.
+    import_kernel()
     assert hits(import_kernel()) == 1
 
 
-def test_folder_of_another_user_is_not_used(root, temporary, monkeypatch):
-    root.mkdir(mode=0o700)
-    monkeypatch.setattr(os, "getuid", lambda: root.stat().st_uid + 1)
-    with pytest.warns(UserWarning, match="belongs to another user"):
-        folder = cache_folder("source")
-    assert folder.is_relative_to(temporary)
-
-
 @pytest.mark.usefixtures("root")
-def test_folder_that_cannot_be_written_is_not_used(temporary, monkeypatch):
-    def refuse(**_):
-        raise PermissionError(13, "Permission denied")
+def test_a_disk_that_fills_while_code_is_written_keeps_nothing(import_kernel, monkeypatch):
+    def full(path, content):
+        with open(path, "wb") as file:
+            file.write(content[:100])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    # Why patched: root may write everywhere.
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    with pytest.warns(UserWarning, match=r"cannot be written \(Permission denied\)"):
-        folder = cache_folder("source")
-    assert folder.is_relative_to(temporary)
-
-
-def test_folder_below_a_file_is_not_used(tmp_path, temporary, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "file" / "cache"))
-    with pytest.warns(UserWarning, match=r"cannot be written \(Not a directory\)"):
-        folder = cache_folder("source")
-    assert folder.is_relative_to(temporary)
+    monkeypatch.setattr(compile_cache, "_write", full)
+    with pytest.warns(UserWarning, match="No space left on device"):
+        assert import_kernel()(2.0) == 2.0 + STEP
+    assert import_kernel()(2.0) == 2.0 + STEP
 
 
-def test_the_setting_of_numba_is_put_back(tmp_path):
-    before = numba.core.config.CACHE_DIR
+def test_a_cache_that_is_full_is_still_read(root, import_kernel, monkeypatch):
+    import_kernel()
+    monkeypatch.setattr("tempfile.mkstemp", refusing(errno.ENOSPC))
+    assert hits(import_kernel()) == 1
+    assert files_in(root)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_folders_that_are_not_private_are_not_used(root, import_kernel, number):
+    """The folder above the cache, the cache, and the folder of an entry."""
+    import_kernel()
+    (path,) = files_in(root)
+    path.write_bytes(b"planted")
+    folder = (root.parent, root, path.parent)[number]
+    folder.chmod(0o777)
+    with pytest.warns(
+        UserWarning, match=rf"{folder} can be written by other users .*; compiled code is not kept"
+    ):
+        kernel = import_kernel()
+    assert kernel(2.0) == 2.0 + STEP
+    # It is said once, and nothing was touched.
+    assert hits(import_kernel()) == 0
+    assert path.read_bytes() == b"planted"
+    folder.chmod(0o700)
+    assert hits(import_kernel()) == 0
+    assert hits(import_kernel()) == 1
+    # It is looked at each time.
+    folder.chmod(0o777)
+    assert hits(import_kernel()) == 0
+
+
+@pytest.mark.parametrize("kind", ["writable", "foreign", "link"])
+def test_files_that_others_could_have_written_are_compiled_again(root, import_kernel, owned, kind):
+    import_kernel()
+    (path,) = files_in(root)
+    if kind == "writable":
+        path.chmod(0o666)
+    elif kind == "link":
+        path.rename(root / "elsewhere")
+        path.symlink_to(root / "elsewhere")
+    with owned(path if kind == "foreign" else None):
+        assert hits(import_kernel()) == 0
+    assert hits(import_kernel()) == 1
+    assert path.lstat().st_mode & 0o777 == 0o600
+
+
+def decorated():
+    return numba.njit(cache=True)(decorated)._cache
+
+
+def test_numba_itself_is_put_back(tmp_path):
+    """Outside, and for other threads, functions are cached as Numba would."""
+    before = numba.core.dispatcher.FunctionCache
+    found = []
     with caching_in(tmp_path):
-        assert str(tmp_path) == numba.core.config.CACHE_DIR
         with caching_in(tmp_path / "inner"):
-            assert str(tmp_path / "inner") == numba.core.config.CACHE_DIR
-        assert str(tmp_path) == numba.core.config.CACHE_DIR
+            assert decorated().cache_path == str(tmp_path / "inner")
+        assert decorated().cache_path == str(tmp_path)
+        thread = threading.Thread(target=lambda: found.append(type(decorated())))
+        thread.start()
+        thread.join()
     with pytest.raises(ZeroDivisionError), caching_in(tmp_path):
         raise ZeroDivisionError
-    assert before == numba.core.config.CACHE_DIR
+    assert found == [before]
+    assert numba.core.dispatcher.FunctionCache is before

@@ -142,6 +142,28 @@ def test_the_cache_is_counted(apart, monkeypatch):
     assert "1 entries, 1.0 MiB" in check.found
 
 
+def test_parts_of_the_cache_that_others_can_write_are_named(apart, monkeypatch):
+    monkeypatch.setenv("OVERLAP_ODE_CACHE", str(apart / "cache"))
+    for name in ("one", "two"):
+        (apart / "cache" / name).mkdir(parents=True)
+        (apart / "cache" / name).chmod(0o700)
+    (apart / "cache").chmod(0o700)
+    assert doctor.cache().status == "ok"
+    (apart / "cache" / "two").chmod(0o770)
+    check = doctor.cache()
+    assert check.status == "warning"
+    problem = f"{apart / 'cache' / 'two'} can be written by other users (chmod go-w mends that)"
+    assert check.found.endswith(f": 2 entries, 0.0 MiB; 1 of them cannot be used: {problem}")
+    assert check.next.startswith(f"delete {apart / 'cache' / 'two'}: ")
+    (apart / "cache").chmod(0o777)
+    check = doctor.cache()
+    assert check.status == "warning"
+    assert f"is not used: {apart / 'cache'} can be written by other users" in check.found
+    (apart / "cache").chmod(0o700)
+    apart.chmod(0o777)
+    assert f"is not used: {apart} can be written by other users" in doctor.cache().found
+
+
 def test_a_large_cache_may_be_deleted(monkeypatch):
     monkeypatch.setattr(doctor, "LARGE_CACHE", -1)
     assert doctor.cache().next.startswith("delete ")

@@ -1,0 +1,101 @@
+"""Folders that nobody but this user and root can write, as sshd asks of the files that it trusts."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from pathlib import Path
+
+# As many symbolic links as Linux follows.
+_MOST_LINKS = 40
+
+
+class NotPrivateError(Exception):
+    """Another user could exchange what lies in a folder; the message says where and how."""
+
+
+def private_folder(folder: Path, make: bool = False) -> Path:
+    """The folder, without symbolic links on its way, after a look at every folder that leads to it.
+
+    They, and the links between them, have to belong to this user or to root, and no other user may
+    have the permission to write. Two kinds of folders may still lead on: one that is sticky, as /tmp
+    is, since nobody can exchange there what belongs to others, and one that the user's own group may
+    write, where each user has a group without other members. With `make`, folders that are missing are
+    made, for this user alone.
+
+    Raises
+    ------
+    NotPrivateError
+        Another user could exchange what lies there.
+    OSError
+        It is missing, cannot be made, or is not a folder.
+    """
+    parts = list(reversed(folder.absolute().parts))
+    place, links = parts.pop(), 0
+    _check(place, os.lstat(place), leads_on=bool(parts))
+    while parts:
+        here = os.path.join(place, parts.pop())
+        status = _status(here, make)
+        _check(here, status, leads_on=bool(parts))
+        if not stat.S_ISLNK(status.st_mode):
+            place = here
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), here)
+        target = Path(os.readlink(here))
+        parts.extend(reversed(target.parts))
+        if target.is_absolute():
+            place = parts.pop()
+    return Path(place)
+
+
+def objection(status: os.stat_result, leads_on: bool = False) -> str | None:
+    """How other users could write a file or folder, or exchange what they find on the way through it."""
+    if not hasattr(os, "getuid"):
+        return None
+    # The owner of / is root, which has another number in a container that does not map users.
+    if status.st_uid not in (os.getuid(), 0, os.lstat(os.sep).st_uid):
+        return "belongs to another user"
+    writable = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if not writable or stat.S_ISLNK(status.st_mode) or (leads_on and status.st_mode & stat.S_ISVTX):
+        return None
+    if leads_on and writable == stat.S_IWGRP and status.st_gid == _own_group():
+        return None
+    return "can be written by other users (chmod go-w mends that)"
+
+
+def _own_group() -> int | None:
+    """The group that only this user is in, by its name; None for root, or without such a group."""
+    import grp
+    import pwd
+
+    try:
+        user = pwd.getpwuid(os.getuid())
+        group = grp.getgrgid(user.pw_gid)
+    except KeyError:
+        return None
+    alone = group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
+    return group.gr_gid if alone and user.pw_uid != 0 else None
+
+
+def _status(place: str, make: bool) -> os.stat_result:
+    try:
+        return os.lstat(place)
+    except FileNotFoundError:
+        if not make:
+            raise
+    # Another process may be faster.
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(place, 0o700)
+    return os.lstat(place)
+
+
+def _check(place: str, status: os.stat_result, leads_on: bool) -> None:
+    problem = objection(status, leads_on)
+    if problem is not None:
+        raise NotPrivateError(f"{place} {problem}")
+    if not (stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), place)
