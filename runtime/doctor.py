@@ -208,7 +208,8 @@ def _model_name() -> str:
     except OSError:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or "unknown processor"
+    # platform.processor() would run a program.
+    return names[0] if names else "unknown processor"
 
 
 def threads() -> Iterator[Check]:

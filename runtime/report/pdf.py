@@ -6,12 +6,12 @@ import contextlib
 import dataclasses
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from shutil import which
 from typing import IO
 
 from runtime.errors import InputError
@@ -65,6 +65,12 @@ class Printer:
     @property
     def is_browser(self) -> bool:
         return self.name != LATEX
+
+
+def which(name: str) -> str | None:
+    """The path of a program in the folders of PATH, but for those relative to the current folder."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return shutil.which(name, path=os.pathsep.join(filter(os.path.isabs, folders)))
 
 
 def find_printer() -> Printer:

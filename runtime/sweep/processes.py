@@ -39,7 +39,8 @@ class _Worker:
     def __init__(self, context: Context) -> None:
         # Why not a child of our group: Ctrl-C on a terminal is the driver's.
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "runtime.sweep.worker"],
+            # With -P nothing in the current folder is imported.
+            [sys.executable, "-P", "-m", "runtime.sweep.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=_environment(context.threads),
@@ -170,8 +171,9 @@ def _ending(worker: _Worker) -> str:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """One thread a worker for libraries too, and this program where it is."""
+    """One thread per worker for libraries too; this program where it is, and no relative folders."""
     root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    path = os.pathsep.join([root, *filter(os.path.isabs, others)])
     given = {name: str(threads) for name in _THREADS_OF_LIBRARIES}
     return {**given, **os.environ, "PYTHONPATH": path}

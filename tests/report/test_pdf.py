@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import stat
@@ -14,6 +15,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from runtime.errors import InputError
 from runtime.report import pdf
 from runtime.report.blocks import Code, Document, Paragraph, Section, Table
 from runtime.report.tex import escaped, tex
@@ -119,6 +121,18 @@ def test_chromium_prints_the_report(call, tmp_path):
     assert b"file://" not in first
     assert sorted(path.name for path in tmp_path.iterdir()) == ["generated", "report.html", "report.pdf"]
     assert not list(Path(tempfile.gettempdir()).glob("overlap-ode-*/profile"))
+
+
+def test_programs_in_the_current_folder_are_not_run(tmp_path, monkeypatch):
+    for folder in (tmp_path, tmp_path / "relative", tmp_path / "absolute"):
+        folder.mkdir(exist_ok=True)
+        program(folder, "pdflatex", "true")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", os.pathsep.join(["", ".", "relative"]))
+    with pytest.raises(InputError, match="needs chromium"):
+        pdf.find_printer()
+    monkeypatch.setenv("PATH", os.pathsep.join(["", ".", "relative", str(tmp_path / "absolute")]))
+    assert pdf.find_printer().path == str(tmp_path / "absolute" / "pdflatex")
 
 
 # --- by pdflatex ---------------------------------------------------------------------------

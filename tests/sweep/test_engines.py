@@ -220,6 +220,28 @@ def test_workers_that_cannot_start_are_reported(tmp_path, generated):
     assert failed.stderr.count("\n") == 1
 
 
+# What a worker imports early, late, or only if somebody wants it to.
+IMPORTED = ("queue", "json", "threading", "numpy", "sitecustomize", "usercustomize", "derive", "runtime")
+
+
+@pytest.mark.parametrize("path", [None, f".{os.pathsep}relative{os.pathsep}"])
+def test_workers_import_nothing_from_the_current_folder(
+    tmp_path, sweep, merged, undisturbed, monkeypatch, path
+):
+    for folder in (tmp_path, tmp_path / "relative"):
+        for name in IMPORTED:
+            (folder / name).mkdir(parents=True)
+            (folder / name / "__init__.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    if path is None:
+        monkeypatch.delenv("PYTHONPATH", raising=False)
+    else:
+        monkeypatch.setenv("PYTHONPATH", path)
+    sweep(engine="processes", workers=1)
+    assert not (tmp_path / "marker").exists()
+    assert merged() == undisturbed
+
+
 def context(tmp_path, generated):
     (tmp_path / "shards" / "0000").mkdir(parents=True, exist_ok=True)
     return Context(str(tmp_path), str(generated), 1)
