@@ -13,8 +13,9 @@ from pathlib import Path
 
 from derive.errors import InputError
 
-_FOLDER_MODE = 0o755
-_FILE_MODE = 0o644
+# Permissions are these less the umask. Everyone may write neither, since loading refuses such files.
+_FOLDER_MODE = 0o775
+_FILE_MODE = 0o664
 # As Linux has it.
 _MOST_LINKS = 40
 # Errors that say nothing about a name.
@@ -41,25 +42,27 @@ def write_files(target: Path, files: Mapping[str, str]) -> None:
     except OSError as error:
         raise refusal("generated", target.parent, error) from None
     try:
+        folder = temporary / target.name
+        folder.mkdir(mode=_FOLDER_MODE)
         for name, text in files.items():
-            path = temporary / name
-            with path.open("w", encoding="utf-8", newline="\n") as file:
+            with open(folder / name, "w", encoding="utf-8", newline="\n", opener=_create) as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            path.chmod(_FILE_MODE)
-        temporary.chmod(_FOLDER_MODE)
-        # Why suppressed: another process, or an earlier run, has made the folder.
+        # This fails where another process, or an earlier run, has made the folder.
         with contextlib.suppress(OSError):
-            temporary.rename(target)
+            folder.rename(target)
             return
         for name in files:
-            os.replace(temporary / name, target / name)
+            os.replace(folder / name, target / name)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(target)) from error
     finally:
-        if temporary.exists():
-            shutil.rmtree(temporary)
+        shutil.rmtree(temporary)
+
+
+def _create(path: str, flags: int) -> int:
+    return os.open(path, flags, _FILE_MODE)
 
 
 def check_target(target: Path) -> None:

@@ -58,15 +58,29 @@ def test_new_folder_appears_only_when_complete(tmp_path, monkeypatch):
     assert contents(target) == FILES
 
 
-def test_modes_do_not_depend_on_the_umask(tmp_path):
-    for umask in (0o077, 0o000, 0o022):
-        previous = os.umask(umask)
-        try:
-            write_files(tmp_path / f"system{umask}", FILES)
-        finally:
-            os.umask(previous)
-        assert mode(tmp_path / f"system{umask}") == 0o755
-        assert {mode(path) for path in (tmp_path / f"system{umask}").iterdir()} == {0o644}
+@pytest.mark.parametrize(
+    ("umask", "folder", "file"),
+    [
+        (0o022, 0o755, 0o644),
+        (0o002, 0o775, 0o664),
+        (0o027, 0o750, 0o640),
+        (0o077, 0o700, 0o600),
+        # Never writable by everyone: loading would refuse it.
+        (0o000, 0o775, 0o664),
+    ],
+)
+def test_modes_are_those_of_the_umask(tmp_path, umask, folder, file):
+    before = os.umask(umask)
+    try:
+        write_files(tmp_path / "new", FILES)
+        (tmp_path / "old").mkdir(mode=0o700)
+        (tmp_path / "old" / "odes.py").write_text(OLD["odes.py"])
+        write_files(tmp_path / "old", FILES)
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "new") == folder
+    assert mode(tmp_path / "old") == 0o700
+    assert {mode(path) for path in tmp_path.glob("*/*")} == {file}
 
 
 def test_existing_files_are_replaced_and_foreign_ones_kept(tmp_path):
