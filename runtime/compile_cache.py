@@ -60,7 +60,7 @@ def cache_root() -> Path:
 
 
 def problem_with(folder: Path) -> str | None:
-    """Why compiled code cannot be kept in `folder`, made if it is missing; None if it can."""
+    """What keeps compiled code out of `folder`, which is made if it is missing; None if nothing does."""
     try:
         with tempfile.TemporaryFile(dir=private_folder(folder, make=True)):
             return None

@@ -64,7 +64,8 @@ def objection(status: os.stat_result, leads_on: bool = False) -> str | None:
         return None
     if leads_on and writable == stat.S_IWGRP and status.st_gid == _own_group():
         return None
-    return "can be written by other users (chmod go-w mends that)"
+    remedy = " (chmod go-w mends that)" if status.st_uid == os.getuid() else ""
+    return f"can be written by other users{remedy}"
 
 
 def _own_group() -> int | None:

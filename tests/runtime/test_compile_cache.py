@@ -498,7 +498,7 @@ def test_folders_that_are_not_private_are_not_used(root, import_kernel, number):
     folder = (root.parent, root, path.parent)[number]
     folder.chmod(0o777)
     with pytest.warns(
-        UserWarning, match=rf"{folder} can be written by other users .*; compiled code is not kept"
+        UserWarning, match=rf"{folder} can be written by other users.*; compiled code is not kept"
     ):
         kernel = import_kernel()
     assert kernel(2.0) == 2.0 + STEP

@@ -53,7 +53,7 @@ def test_permissions_of_a_folder_and_of_those_above(folder, modes, refused):
     if refused is None:
         assert private_folder(folder) == folder
         return
-    with pytest.raises(NotPrivateError, match=f"^{places[refused]} can be written by other users "):
+    with pytest.raises(NotPrivateError, match=f"^{places[refused]} can be written by other users"):
         private_folder(folder)
 
 
@@ -97,12 +97,12 @@ def test_a_group_of_this_user_alone_may_write_above(folder, monkeypatch, name, m
     if private:
         assert private_folder(folder) == folder
     else:
-        with pytest.raises(NotPrivateError, match=f"^{folder.parent} can be written by other users "):
+        with pytest.raises(NotPrivateError, match=f"^{folder.parent} can be written by other users"):
             private_folder(folder)
     # The folder itself never.
     folder.parent.chmod(0o700)
     folder.chmod(0o770)
-    with pytest.raises(NotPrivateError, match=f"^{folder} can be written by other users "):
+    with pytest.raises(NotPrivateError, match=f"^{folder} can be written by other users"):
         private_folder(folder)
 
 
