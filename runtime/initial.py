@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from derive.arguments import whole_number
 from derive.model import Model
 from runtime.errors import InputError
-from runtime.files import NETCDF, NPZ, read_file
+from runtime.files import Shapes, read_arrays
 from runtime.seeds import LARGEST_SEED
 from runtime.states import real_number, teacher_overlaps
 from runtime.teacher import Teacher
@@ -193,33 +194,22 @@ def overlaps_from_file(path: str | Path) -> tuple[Array, Array, Array | None]:
     InputError
         The file cannot be read, is not a regular file, has another type, or lacks Q or R.
     """
+    return checked_overlaps(path, lambda _: None)
+
+
+def checked_overlaps(
+    path: str | Path, check: Callable[[Shapes], None]
+) -> tuple[Array, Array, Array | None]:
+    """As `overlaps_from_file`; `check` sees the shapes of Q, R and T before they are read."""
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in (".npz", ".nc"):
+    if path.suffix.lower() not in (".npz", ".nc"):
         raise InputError("file", f"{path} is neither an .npz nor an .nc file")
-    kind, read = (NPZ, _read_npz) if suffix == ".npz" else (NETCDF, _read_netcdf)
-    found = read_file(path, "file", kind, read)
-    for name in ("Q", "R"):
-        if name not in found:
-            raise InputError("file", f"{path} has no array {name}")
+
+    def there(shapes: Shapes) -> None:
+        for name in ("Q", "R"):
+            if name not in shapes:
+                raise InputError("file", f"{path} has no array {name}")
+        check(shapes)
+
+    found = read_arrays(path, "file", ("Q", "R", "T"), there)
     return found["Q"], found["R"], found.get("T")
-
-
-def _read_npz(path: Path) -> dict[str, Array]:
-    # Why opened here: np.load leaves a file open that is no archive.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return {name: archive[name] for name in ("Q", "R", "T") if name in archive}
-
-
-def _read_netcdf(path: Path) -> dict[str, Array]:
-    import xarray
-
-    with xarray.open_dataset(path) as dataset:
-        found = {}
-        for name in ("Q", "R", "T"):
-            if name in dataset:
-                variable = dataset[name]
-                found[name] = np.asarray(
-                    variable.isel(alpha=-1) if "alpha" in variable.dims else variable, dtype=np.float64
-                )
-        return found

@@ -14,6 +14,8 @@ from derive.errors import printable
 from derive.model import Model
 from runtime import states
 from runtime.errors import InputError
+from runtime.files import Shapes
+from runtime.initial import checked_overlaps
 from runtime.plot import SUFFIXES
 from runtime.results import check_outputs
 from runtime.states import Array, real_number
@@ -100,17 +102,24 @@ def _from_file(
     superfluous = [name for name in _OF_RANDOM_STARTS if name in given]
     if superfluous:
         raise InputError(superfluous[0], "does not go with --overlaps: the start is that of the file")
-    Q0, R0, T = runtime.overlaps_from_file(arguments["overlaps"])
+
+    def check(shapes: Shapes) -> None:
+        widths = shapes["R"]
+        if len(widths) == 2 and widths != (model.p, model.pstar):
+            raise InputError(
+                "overlaps",
+                f"{arguments['overlaps']} holds p = {widths[0]} and p* = {widths[1]}, not {model.p} and"
+                f" {model.pstar}: say --p {widths[0]} --pstar {widths[1]}",
+            )
+        wanted = {"Q": (model.p, model.p), "R": (model.p, model.pstar), "T": (model.pstar, model.pstar)}
+        for name, shape in shapes.items():
+            if shape != wanted[name]:
+                problem = f"has the shape {shape}, not {wanted[name]}"
+                raise InputError("overlaps", f"{name} in {arguments['overlaps']} {problem}")
+
+    Q0, R0, T = checked_overlaps(arguments["overlaps"], check)
     # Why escaped: names of files may be no text, which files of results cannot hold.
     origin = {"overlaps": printable(str(arguments["overlaps"]))}
-    widths = np.shape(R0)[-2:]
-    # Why these alone: another shape of a matrix is told of where all are checked.
-    if len(widths) == 2 and widths != (model.p, model.pstar):
-        raise InputError(
-            "overlaps",
-            f"{arguments['overlaps']} holds p = {widths[0]} and p* = {widths[1]}, not {model.p} and"
-            f" {model.pstar}: say --p {widths[0]} --pstar {widths[1]}",
-        )
     if T is None:
         return Q0, R0, teacher_of(model, arguments), origin
     if "teacher_correlation" in given:

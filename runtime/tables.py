@@ -28,7 +28,7 @@ def as_json(run: xarray.Dataset) -> dict[str, Any]:
 
     variables = {str(name): plain(variable.values.tolist()) for name, variable in run.data_vars.items()}
     attributes = {
-        str(name): plain(value.item() if hasattr(value, "item") else value)
+        str(name): plain(value.tolist() if hasattr(value, "tolist") else value)
         for name, value in run.attrs.items()
     }
     # Of indices the place in a list says as much.

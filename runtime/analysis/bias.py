@@ -39,7 +39,7 @@ from derive.model import Model
 from derive.version import VERSION
 from runtime import states
 from runtime.analysis.critical_points import solution
-from runtime.analysis.runs import model_of_run, teacher_of_run
+from runtime.analysis.runs import states_of_run
 from runtime.errors import InputError
 from runtime.readout import readout
 from runtime.states import Array
@@ -178,31 +178,29 @@ def bias_of_run(run: xarray.Dataset) -> xarray.Dataset:
     """
     import xarray
 
-    model = model_of_run(run)
-    names = ("Q", "R", "loss")
-    if any(name not in run or "alpha" not in run[name].dims for name in names) or run.sizes["alpha"] < 2:
+    found = states_of_run(run)
+    if found.loss is None or len(found.alpha) < 2:
         raise InputError("run", "has no states over time: both start and end are needed")
-    first, last = run.isel(alpha=0), run.isel(alpha=-1)
-    if not np.isfinite(first["loss"].values).all():
+    if not np.isfinite(found.loss[..., 0]).all():
         raise InputError("run", "has trajectories without a start")
     # Why the ends as they are: runs at a loose tolerance may miss what weights have by as much.
     bias = _compared(
-        model,
-        first["Q"].values,
-        first["R"].values,
-        last["Q"].values,
-        last["R"].values,
-        teacher_of_run(run, model),
+        found.model,
+        found.Q[..., 0, :, :],
+        found.R[..., 0, :, :],
+        found.Q[..., -1, :, :],
+        found.R[..., -1, :, :],
+        found.given_T,
         ends=False,
     )
-    front = first["loss"].dims
     variables = {
-        name: (front, values, {"long_name": _NAMES[name]})
+        name: (found.front, values, {"long_name": _NAMES[name]})
         for name, values in dataclasses.asdict(bias).items()
     }
-    variables["loss"] = (front, last["loss"].values, {"long_name": "generalisation error at the end"})
+    ending = {"long_name": "generalisation error at the end"}
+    variables["loss"] = (found.front, found.loss[..., -1], ending)
     attributes = {name: value for name, value in run.attrs.items() if name != "title"}
-    attributes |= {"title": f"implicit bias of {model.name}", "alpha_end": float(run["alpha"].values[-1])}
+    attributes |= {"title": f"implicit bias of {found.model.name}", "alpha_end": float(found.alpha[-1])}
     attributes["version"] = f"overlap-ode {VERSION}"
     return xarray.Dataset(variables, attrs=attributes)
 

@@ -19,12 +19,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from derive.model import Model
-from runtime.analysis.runs import model_of_run, teacher_of_run
+from runtime.analysis.runs import states_of_run
 from runtime.errors import InputError
 from runtime.readout import readout
-from runtime.states import Array
+from runtime.states import Array, per_trajectory
 
 if TYPE_CHECKING:
     import xarray
@@ -43,6 +44,8 @@ class _States:
 
     error
         Of the entries of Q and R: (trajectory, output).
+    there
+        Where the run got to: (trajectory, output).
     """
 
     model: Model
@@ -52,13 +55,8 @@ class _States:
     alpha: Array
     eta: Array
     error: Array
+    there: NDArray[np.bool_]
     stochastic: bool
-
-    @cached_property
-    def there(self) -> np.ndarray:
-        """Where the run got to: (trajectory, output)."""
-        finite = np.isfinite(self.Q).all(axis=(2, 3)) & np.isfinite(self.R).all(axis=(2, 3))
-        return np.asarray(finite)
 
     @cached_property
     def svd(self) -> tuple[Array, Array, Array]:
@@ -113,7 +111,7 @@ def drift_monitors(run: xarray.Dataset) -> xarray.Dataset:
     import xarray
 
     states = _states_of(run)
-    front = ("trajectory", "alpha") if "trajectory" in run["Q"].dims else ("alpha",)
+    front = run["Q"].dims[:-2]
     variables: dict[str, Any] = {}
     for name, values, meaning, conserved in _monitors(states):
         data = values if len(front) > 1 else values[0]
@@ -131,30 +129,25 @@ def drift_monitors(run: xarray.Dataset) -> xarray.Dataset:
 
 
 def _states_of(run: xarray.Dataset) -> _States:
-    model = model_of_run(run)
-    if "Q" not in run or "R" not in run:
-        raise InputError("run", "has no Q and R: an ensemble needs --output all")
-    if "alpha" not in run["Q"].dims:
-        raise InputError("run", "has no states over time, only the last ones")
-    Q, R = (np.asarray(run[name].values, dtype=np.float64) for name in ("Q", "R"))
-    if Q.ndim == 3:
-        Q, R = Q[None], R[None]
-    shapes = Q.shape[:2], R.shape[:2]
-    if Q.shape[2:] != (model.p, model.p) or R.shape[2:] != (model.p, model.pstar) or len(set(shapes)) > 1:
-        raise InputError("run", f"has Q and R of other shapes than {model.name}")
-    teacher = teacher_of_run(run, model)
-    eta = run["eta"].values if "eta" in run else run.attrs.get("eta", np.nan)
+    found = states_of_run(run)
+    if len(found.front) > 1:
+        raise InputError("run", f"has the axes {', '.join(found.front)}: select all but one")
+    Q, R = (values if found.front else values[None] for values in (found.Q, found.R))
+    eta = run.attrs.get("eta", np.nan)
+    if "eta" in run:
+        eta = per_trajectory("run", run["eta"].values, len(Q), least=0.0, strict=True)
     relative = max(float(run.attrs.get("rtol", 0.0)), float(np.finfo(np.float64).eps))
     with np.errstate(invalid="ignore"):
         size = np.max(np.abs(Q), axis=(2, 3))
     return _States(
-        model=model,
+        model=found.model,
         Q=Q,
         R=R,
-        T=np.eye(model.pstar) if teacher is None else teacher,
-        alpha=np.asarray(run["alpha"].values, dtype=np.float64),
+        T=found.T,
+        alpha=found.alpha,
         eta=np.broadcast_to(np.asarray(eta, dtype=np.float64), len(Q)).copy(),
         error=_ERRORS * (relative * size + float(run.attrs.get("atol", 0.0))),
+        there=found.there if found.front else found.there[None],
         stochastic=run.attrs.get("method") in ("chain", "weights"),
     )
 

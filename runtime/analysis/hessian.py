@@ -27,7 +27,7 @@ from derive.model import Model
 from derive.version import VERSION
 from runtime import states
 from runtime.analysis.local_hessian import LocalHessian
-from runtime.analysis.runs import model_of_run, teacher_of_run
+from runtime.analysis.runs import states_of_run
 from runtime.errors import InputError
 from runtime.states import Array
 from runtime.teacher import Teacher
@@ -241,11 +241,12 @@ def spectra_along(run: xarray.Dataset, n: int, *, tolerance: float = TOLERANCE) 
 
     tolerance = _relative(tolerance)
     n = whole_number("n", n, 1, LARGEST_N)
-    model = model_of_run(run)
-    if "Q" not in run or "R" not in run or run["Q"].dims != ("alpha", "i", "j"):
+    along = states_of_run(run)
+    model = along.model
+    if along.front or along.loss is None:
         raise InputError("run", "is not one trajectory over time: select one, as by isel(trajectory=0)")
-    teacher = Teacher.from_overlaps(states.teacher_overlaps(model, teacher_of_run(run, model)))
-    reached = np.flatnonzero(np.isfinite(run["loss"].values))
+    teacher = Teacher.from_overlaps(along.T)
+    reached = np.flatnonzero(np.isfinite(along.loss))
     if reached.size == 0:
         raise InputError("run", "has no output: it ended before the first time")
     inside: list[Array] = []
@@ -253,7 +254,7 @@ def spectra_along(run: xarray.Dataset, n: int, *, tolerance: float = TOLERANCE) 
     counts: list[NDArray[np.int64]] = []
     gradients: list[Any] = []
     for k in reached:
-        local = LocalHessian.at(model, run["Q"].values[k], run["R"].values[k], teacher, n, span=False)
+        local = LocalHessian.at(model, along.Q[k], along.R[k], teacher, n, span=False)
         inside.append(_eigenvalues(local.inside()))
         outside.append(_eigenvalues(local.complement()))
         zero = tolerance * _scale(inside[-1], outside[-1])
@@ -273,7 +274,7 @@ def spectra_along(run: xarray.Dataset, n: int, *, tolerance: float = TOLERANCE) 
         ),
         "outside_multiplicity": ((), local.outside, {"long_name": "multiplicity of each outside"}),
         "gradient": (("alpha",), np.array(gradients), {"long_name": "norm of the gradient in v"}),
-        "loss": (("alpha",), run["loss"].values[reached], {"long_name": "generalisation error"}),
+        "loss": (("alpha",), along.loss[reached], {"long_name": "generalisation error"}),
     }
     for column, name in enumerate(("negative", "flat", "positive")):
         variables[name] = (("alpha",), table[:, column], {"long_name": f"{name} eigenvalues"})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from derive.arguments import one_of, whole_number
+from runtime import files
 from runtime.errors import InputError, shown
 from runtime.threads import LARGEST_THREADS, thread_count
 
@@ -92,19 +93,21 @@ def _whole(option: str, value: Any, largest: int) -> int:
 
 def read_file(path: Path) -> dict[str, Any]:
     """The options in a TOML file; raises InputError that names it."""
-    try:
-        with path.open("rb") as file:
-            content = tomllib.load(file)
-    except OSError as error:
-        raise InputError("file", f"{path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError("file", f"{path} is no TOML: {' '.join(str(error).split())}") from None
+    content: dict[str, Any] = files.read_file(path, "file", files.TOML, _parsed)
     for name in content:
         if name not in _IN_FILE:
             raise InputError("file", f"{path}: {name!r} is not one of {', '.join(_IN_FILE)}")
     if not isinstance(content.get("parameters", {}), dict):
         raise InputError("file", f"{path}: [parameters] is not a table")
     return content
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except (ValueError, RecursionError) as error:
+        raise files.UnreadableError(f"it is no TOML: {error}") from None
 
 
 def groups(given: Any) -> list[list[str]]:

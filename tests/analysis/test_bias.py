@@ -351,5 +351,5 @@ def test_bias_of_many_runs_and_of_what_is_no_run(system):
     final = runtime.integrate_ensemble(
         system(4, 2), *runtime.random_overlaps(4, 2, trajectories=2), eta=0.4, output="final"
     )
-    with pytest.raises(InputError, match="both start and end"):
+    with pytest.raises(InputError, match="no states over time"):
         bias_of_run(final)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,7 @@ def test_options_override_the_file(tmp_path):
         ("seed = 1", "'seed' is not one of"),
         ("parameters = 3", "not a table"),
         pytest.param(f"workers = {'9' * 5000}", "no TOML", id="digits"),
+        pytest.param(f"workers = {'[' * 5000}{']' * 5000}", "no TOML", id="nested"),
     ],
 )
 def test_bad_files_are_named(tmp_path, text, word):
@@ -94,7 +96,8 @@ def test_bad_files_are_named(tmp_path, text, word):
     with pytest.raises(InputError, match=word) as refused:
         read_file(file)
     assert "sweep.toml" in str(refused.value)
-    for path in (tmp_path, tmp_path / "none.toml"):
+    os.mkfifo(tmp_path / "fifo.toml")
+    for path in (tmp_path, tmp_path / "none.toml", tmp_path / "fifo.toml"):
         with pytest.raises(InputError):
             read_file(path)
 
