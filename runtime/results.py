@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from runtime.system import System
 
 Array = NDArray[np.float64]
+
+# Bytes that a netCDF file may have beside its data, and that are written at once to try a disk.
+_HEADERS = 2**17
+_BLOCK = 2**17
 
 
 def trajectory_dataset(
@@ -162,6 +167,27 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+@contextlib.contextmanager
+def netcdf_errors(path: Path, size: int) -> Iterator[None]:
+    """Inside, netCDF writes about `size` bytes to `path`; what fails is an OSError in words of the system.
+
+    The library says of a full disk that HDF5 failed, or that a permission is missing.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno is None:
+            # This is ours, and has words of its own.
+            raise
+        # The system says what is wrong when as much is written without the library.
+        with path.open("ab") as file:
+            for _ in range(0, size + _HEADERS, _BLOCK):
+                file.write(bytes(_BLOCK))
+            file.flush()
+            os.fsync(file.fileno())
+        raise OSError(errno.EIO, " ".join(str(error).split())) from error
+
+
 def save_netcdf(dataset: xarray.Dataset, path: str | Path) -> Path:
     """Write a netCDF-4 file; it appears whole or not at all.
 
@@ -173,10 +199,6 @@ def save_netcdf(dataset: xarray.Dataset, path: str | Path) -> Path:
         Writing failed.
     """
     target = check_output(path, (".nc",))
-    try:
-        with replacing(target) as temporary:
-            dataset.to_netcdf(temporary, engine="netcdf4")
-    except RuntimeError as error:
-        # The netCDF library says of a full disk nothing but that HDF5 failed.
-        raise OSError(f"{target} could not be written ({error}): is the disk full?") from error
+    with replacing(target) as temporary, netcdf_errors(temporary, dataset.nbytes):
+        dataset.to_netcdf(temporary, engine="netcdf4")
     return target

@@ -110,7 +110,6 @@ def _run_locked(
     if settings.part is not None:
         index, count = settings.part
         numbers = ours = range(index, plan.count, count)
-    folder.clean(ours)
     state = folder.state(plan, numbers)
     for number, problem in state.damaged.items():
         folder.set_aside(number)
@@ -125,7 +124,11 @@ def _run_locked(
     if pending:
         _prepare(plan, pending, settings)
     progress = Progress(len(numbers), done, quiet)
-    with stopping() as stop, contextlib.closing(_engine(folder, plan, pending, settings, stop)) as engine:
+    with (
+        stopping() as stop,
+        _cleaned(folder, ours),
+        contextlib.closing(_engine(folder, plan, pending, settings, stop)) as engine,
+    ):
         try:
             for outcome in engine:
                 if outcome is None:
@@ -145,10 +148,19 @@ def _run_locked(
             word = error.strerror and f"{error.filename}: {error.strerror}"
             raise SweepError(f"{word or error}; {done} of {len(numbers)} tasks done; {GO_ON}") from None
         progress.end()
-    folder.clean(ours)
     if stop.requested and done + len(failed) < len(numbers):
         raise SweepInterrupted(f"{done} of {len(numbers)} tasks done; {GO_ON}")
     return Summary(folder.path, len(numbers), done, failed)
+
+
+@contextlib.contextmanager
+def _cleaned(folder: SweepFolder, numbers: range | None) -> Iterator[None]:
+    """What killed processes leave is removed before and after, however it ends."""
+    folder.clean(numbers)
+    try:
+        yield
+    finally:
+        folder.clean(numbers)
 
 
 def _prepare(plan: Plan, pending: list[int], settings: Settings) -> None:

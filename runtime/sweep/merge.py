@@ -18,7 +18,7 @@ import numpy as np
 
 from derive.storage import behind_links
 from runtime.errors import InputError
-from runtime.results import check_output, replacing
+from runtime.results import check_output, netcdf_errors, replacing
 from runtime.sweep import netcdf
 from runtime.sweep.errors import SweepError
 from runtime.sweep.estimate import readable
@@ -124,11 +124,10 @@ def merge(path: Path, out: Path, partial: bool) -> dict[str, int]:
         there.append(number)
     if not there:
         raise SweepError(f"{path}: no task is done yet")
-    _check_space(target, plan, layout)
+    needed = _check_space(target, plan, layout)
     with replacing(target) as temporary:
-        sizes: dict[str, int] = netcdf.guarded(
-            lambda: _write(temporary, folder, plan, layout, there), str(target)
-        )
+        with netcdf_errors(temporary, needed):
+            sizes = _write(temporary, folder, plan, layout, there)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
     return sizes
@@ -154,7 +153,8 @@ def _results(
         )
 
 
-def _check_space(target: Path, plan: Plan, layout: _Layout) -> None:
+def _check_space(target: Path, plan: Plan, layout: _Layout) -> int:
+    """Bytes of the merged data, for which there must be room."""
     each = sum(
         np.prod([layout.sizes[name] for name in variable.dims], dtype=float)
         for variable in layout.variables.values()
@@ -162,6 +162,7 @@ def _check_space(target: Path, plan: Plan, layout: _Layout) -> None:
     needed, free = int(8 * each * plan.count), shutil.disk_usage(behind_links(target).parent).free
     if needed > free:
         raise SweepError(f"{target} needs {readable(needed)}, and {readable(free)} are free")
+    return needed
 
 
 def _fill(like: Any, gaps: bool) -> Any:

@@ -1,44 +1,47 @@
-"""Datasets as the bytes of a netCDF-4 file, and back: the same numbers give the same bytes.
+"""Datasets as netCDF-4 files, and back: the same numbers give the same bytes.
 
-Why not through xarray's writer: the bytes are hashed and written by us, so that a full disk is an
-error of the system with a name, and nothing in them depends on time or place.
+xarray's writer is not used, since its files may depend on time and place.
 """
 
 from __future__ import annotations
 
-import tempfile
+import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import netCDF4
 import numpy as np
 
+from runtime.results import netcdf_errors
+
 if TYPE_CHECKING:
     import xarray
 
-# Of temporary files; netCDF wants one for a file in memory too.
+# netCDF wants a name for a file in memory too.
 _NAME = "shard.nc"
 # HDF5 is not made for several threads; every use of netCDF4 in a sweep holds this.
 hdf5_lock = threading.RLock()
 
 
-def encode(dataset: xarray.Dataset) -> bytes:
-    """The netCDF-4 file of a dataset of numbers and text."""
-    # Why on disk: of a file in memory HDF5 notes the time in its root group.
-    with tempfile.TemporaryDirectory() as folder, hdf5_lock:
-        path = Path(folder) / _NAME
-        with netCDF4.Dataset(path, "w", format="NETCDF4") as file:
-            for name, size in dataset.sizes.items():
-                file.createDimension(str(name), size)
-            for name, variable in dataset.variables.items():
-                dimensions = tuple(str(dimension) for dimension in variable.dims)
-                create(file, str(name), variable.values, dimensions, variable.attrs)[...] = storable(
-                    variable.values
-                )
-            set_attributes(file, dataset.attrs)
-        return path.read_bytes()
+def encode(dataset: xarray.Dataset, path: Path) -> bytes:
+    """Write a dataset of numbers and text to this file; returns the bytes. Raises OSError."""
+    # In latin-1 any bytes of a name are text, which this library wants. A file in memory would not do:
+    # in its root group HDF5 notes the time.
+    name = os.fsencode(path).decode("latin-1")
+    with (
+        hdf5_lock,
+        netcdf_errors(path, dataset.nbytes),
+        netCDF4.Dataset(name, "w", format="NETCDF4", encoding="latin-1") as file,
+    ):
+        for dimension, size in dataset.sizes.items():
+            file.createDimension(str(dimension), size)
+        for key, variable in dataset.variables.items():
+            made = create(file, str(key), variable.values, tuple(map(str, variable.dims)), variable.attrs)
+            made[...] = storable(variable.values)
+        set_attributes(file, dataset.attrs)
+    return path.read_bytes()
 
 
 def decode(content: bytes, outline: bool = False) -> xarray.Dataset:
@@ -104,11 +107,3 @@ def attributes_of(source: Any) -> dict[str, Any]:
     return {
         name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()
     }
-
-
-def guarded(function: Callable[[], Any], what: str) -> Any:
-    """Call; what netCDF raises when it cannot write becomes an OSError with a word."""
-    try:
-        return function()
-    except RuntimeError as error:
-        raise OSError(f"{what} cannot be written: {error}") from None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.sweep import netcdf
-from runtime.sweep.storage import read_regular, write_whole
+from runtime.sweep.storage import read_regular, whole, write
 
 if TYPE_CHECKING:
     import xarray
@@ -36,9 +36,10 @@ def write_shard(path: Path, dataset: xarray.Dataset, task: str) -> None:
 
     Raises StorageError if the folder cannot be written.
     """
-    content = netcdf.encode(dataset)
-    line = _LINE.format(task=task, content=hashlib.sha256(content).hexdigest())
-    write_whole(path, content + line.encode("ascii"))
+    with whole(path) as (temporary, descriptor):
+        content = netcdf.encode(dataset, temporary)
+        line = _LINE.format(task=task, content=hashlib.sha256(content).hexdigest())
+        write(descriptor, line.encode("ascii"))
 
 
 def verified(path: Path, task: str) -> bytes | None:

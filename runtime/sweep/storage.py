@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # What a killed process leaves; removed when a sweep starts and ends.
@@ -17,20 +17,19 @@ class StorageError(OSError):
     """The folder of the sweep cannot be written: no fault of a task, and others would fail too."""
 
 
-def write_whole(target: Path, content: bytes) -> None:
-    """Write a file under a temporary name in the same folder, sync, rename, sync the folder.
+@contextlib.contextmanager
+def whole(target: Path) -> Iterator[tuple[Path, int]]:
+    """A file under a temporary name in the same folder, empty, and a descriptor for writing to it.
 
-    When this returns the file is on the disk. Raises StorageError; then the old file, if any, is
-    still there and the temporary one is not.
+    What is written inside is then synced, the file renamed and the folder synced: at the end it is on
+    the disk. Raises StorageError; then the old file, if any, is still there and the temporary one is not.
     """
-    # Why random: processes of two machines may have one number, and one task.
+    # The name is random since processes of two machines may have one number, and one task.
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}{TEMPORARY}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, _MODE)
         try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(descriptor, view) :]
+            yield temporary, descriptor
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -44,6 +43,19 @@ def write_whole(target: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def write(descriptor: int, content: bytes) -> None:
+    """Write all of it at the end of a file; raises OSError."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def write_whole(target: Path, content: bytes) -> None:
+    """Write a file that is on the disk when this returns; raises StorageError, see `whole`."""
+    with whole(target) as (_, descriptor):
+        write(descriptor, content)
 
 
 def sync_folder(folder: Path) -> None:

@@ -8,6 +8,7 @@ import tempfile
 import numpy as np
 import pytest
 import xarray
+from limits import files_up_to
 
 from runtime import InputError, integrate, save_netcdf
 from runtime.results import check_output, check_outputs, replacing
@@ -152,6 +153,14 @@ def test_a_full_disk_is_no_fault_of_the_name(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "mkstemp", full)
     with pytest.raises(OSError, match=r"No space left on device: '.*run\.nc'$"):
         check_output(tmp_path / "run.nc", (".nc",))
+
+
+@pytest.mark.parametrize("size", [0, 5000])
+def test_what_the_library_cannot_write_is_said_by_the_system(tmp_path, size):
+    run = xarray.Dataset({"x": ("t", np.arange(5000.0))})
+    with files_up_to(size), pytest.raises(OSError, match=r"File too large: '.*run\.nc'$"):
+        save_netcdf(run, tmp_path / "run.nc")
+    assert not list(tmp_path.iterdir())
 
 
 def test_in_a_sticky_folder_files_of_others_stay(tmp_path, monkeypatch):

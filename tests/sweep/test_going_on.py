@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import types
 from pathlib import Path
 
 import pytest
+from limits import files_up_to
 from small_sweep import SMALL
 
 import derive
@@ -286,6 +288,16 @@ def test_a_full_disk_anywhere_says_how_to_go_on(sweep, monkeypatch, merged, undi
         patch.setattr(storage.os, "write", full)
         with pytest.raises(SweepError, match=r"No space left on device; . of 6 tasks done; run the same"):
             sweep(workers=1)
+    assert sweep().done == 6
+    assert merged() == undisturbed
+
+
+def test_where_the_library_cannot_write_the_sweep_stops_and_goes_on(sweep, merged, undisturbed):
+    with files_up_to(8000), pytest.raises(SweepError) as stopped:
+        sweep(workers=1)
+    path = r"\S+/runs/shards/0000/0000000\.nc"
+    go_on = "0 of 6 tasks done; run the same command again to go on"
+    assert re.fullmatch(f"{path}: File too large; {go_on}", str(stopped.value))
     assert sweep().done == 6
     assert merged() == undisturbed
 

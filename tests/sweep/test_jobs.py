@@ -94,21 +94,21 @@ def test_a_task_has_the_data_of_the_command(name, call, generated, tmp_path):
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_results_do_not_clash_with_axes_and_fit_the_estimate(name, generated):
+def test_results_do_not_clash_with_axes_and_fit_the_estimate(name, generated, tmp_path):
     task = Plan.of(name, SMALL[name]).task(0)
     result = result_of(JOBS[name], task.parameters, generated, 1)
     axes = {coordinate_of(name) for name in JOBS[name].by_name if name not in NEVER_AXES}
     assert axes.isdisjoint({*result.variables, *result.dims})
     values = sum(variable.size for variable in result.variables.values())
     assert values <= JOBS[name].values(task.parameters) + 400
-    again = netcdf.decode(netcdf.encode(result))
+    again = netcdf.decode(netcdf.encode(result, tmp_path / "result.nc"))
     words = {name: v.astype(object) for name, v in result.variables.items() if v.dtype.kind == "U"}
     xarray.testing.assert_identical(again, result.assign(words))
 
 
 @pytest.mark.parametrize("output", ["statistics", "final", "loss", "all"])
-def test_every_output_of_ensembles_is_stored(output, generated):
+def test_every_output_of_ensembles_is_stored(output, generated, tmp_path):
     given = {**SMALL["ensemble"], "output": output, "stop_loss": 1e-3}
     task = Plan.of("ensemble", given).task(0)
     result = result_of(JOBS["ensemble"], task.parameters, generated, 1)
-    assert "escape_alpha" in netcdf.decode(netcdf.encode(result))
+    assert "escape_alpha" in netcdf.decode(netcdf.encode(result, tmp_path / "result.nc"))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray
+from limits import files_up_to
 
 import runtime
 from runtime import InputError
@@ -181,11 +182,13 @@ def test_full_disks_are_named(sweep, merged, tmp_path, monkeypatch):
     with pytest.raises(SweepError, match=r"needs .* and 0 bytes are free"):
         merged()
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=10**15))
+    with files_up_to(5000), pytest.raises(OSError, match=r"File too large: '.*runs\.nc'$"):
+        merged()
 
     def fails(*_):
         raise RuntimeError("NetCDF: HDF error")
 
     monkeypatch.setattr("runtime.sweep.merge._put", fails)
-    with pytest.raises(OSError, match=r"runs.nc cannot be written: NetCDF: HDF error"):
+    with pytest.raises(OSError, match=r"NetCDF: HDF error: '.*runs\.nc'$"):
         merged()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 import time
 
 import netCDF4
 import numpy as np
 import pytest
 import xarray
+from limits import files_up_to
 
 from runtime.sweep import netcdf, storage
 from runtime.sweep.shard import DamagedShardError, verified, write_shard
@@ -133,6 +135,31 @@ def test_what_cannot_be_stored_leaves_the_old_file_and_no_other(shard, dataset, 
     assert [path.name for path in shard.parent.iterdir()] == [shard.name]
 
 
+@pytest.mark.parametrize("size", [0, 100, 5000])
+def test_what_the_library_cannot_write_is_said_by_the_system(shard, dataset, size):
+    """HDF5 itself says that it failed, or that permission is denied."""
+    before = shard.read_bytes()
+    with files_up_to(size), pytest.raises(StorageError) as refused:
+        write_shard(shard, dataset, "b" * 64)
+    assert (refused.value.strerror, refused.value.filename) == (os.strerror(errno.EFBIG), str(shard))
+    assert shard.read_bytes() == before
+    assert [path.name for path in shard.parent.iterdir()] == [shard.name]
+
+
+def test_other_folders_are_not_used(tmp_path, dataset, monkeypatch):
+    """As that of temporary files, which may be full or missing."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    write_shard(tmp_path / "0000000.nc", dataset, TASK)
+    assert verified(tmp_path / "0000000.nc", TASK)
+
+
+def test_names_of_folders_may_be_any_bytes(tmp_path, dataset, shard):
+    folder = tmp_path / os.fsdecode(b"gr\xf6\xdfe")
+    folder.mkdir()
+    write_shard(folder / shard.name, dataset, TASK)
+    assert (folder / shard.name).read_bytes() == shard.read_bytes()
+
+
 def test_short_writes_are_continued(tmp_path, monkeypatch):
     write = os.write
     monkeypatch.setattr(storage.os, "write", lambda file, data: write(file, data[:7]))
@@ -159,6 +186,6 @@ def test_temporary_names_are_not_followed(tmp_path, monkeypatch):
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_complex_numbers_have_no_place():
+def test_complex_numbers_have_no_place(tmp_path):
     with pytest.raises(TypeError, match="complex128"):
-        netcdf.encode(xarray.Dataset({"z": ((), 1j)}))
+        netcdf.encode(xarray.Dataset({"z": ((), 1j)}), tmp_path / "z.nc")
