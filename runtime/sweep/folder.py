@@ -53,7 +53,7 @@ class SweepFolder:
         return self.path / FAILED / f"{number:07d}.json"
 
     def check_usable(self) -> None:
-        """Raise InputError if a sweep cannot be here: another file, or a folder of other things."""
+        """Raise InputError if a sweep cannot be here: a file, a folder of other things, links inside."""
         if "\0" in str(self.path):
             raise InputError("out", f"{str(self.path)!r} has a NUL character in its name")
         try:
@@ -64,12 +64,23 @@ class SweepFolder:
             if not self.path.is_dir():
                 raise InputError("out", f"{self.path} is not a folder")
             others = [entry.name for entry in self.path.iterdir() if entry.name not in _OURS]
+            self._check_inside()
         except OSError as error:
             raise InputError("out", f"{self.path}: {error.strerror}") from None
         # Why temporary files do not count: a process may have been killed while it wrote the plan.
         others = [name for name in others if not name.startswith(".")]
         if others and not (self.path / PLAN).exists():
             raise InputError("out", f"{self.path} holds no sweep, but {min(others)}: choose another folder")
+
+    def _check_inside(self) -> None:
+        """Raise InputError if a folder inside is a link: what is elsewhere would be written or removed."""
+        shards = self.path / SHARDS
+        inside = [self.path / name for name in (SHARDS, FAILED, DAMAGED, LOCKS)]
+        if shards.is_dir() and not shards.is_symlink():
+            inside += shards.iterdir()
+        for path in inside:
+            if path.is_symlink():
+                raise InputError("out", f"{path} is a symbolic link: remove it, or choose another folder")
 
     def stored_plan(self) -> Plan | None:
         """The plan in the folder, None if there is none.

@@ -114,8 +114,11 @@ def merge(path: Path, out: Path, partial: bool) -> dict[str, int]:
     """
     target = check_output(out, (".nc",))
     folder = SweepFolder(path)
-    folder.check_usable()
-    plan = folder.stored_plan()
+    try:
+        folder.check_usable()
+        plan = folder.stored_plan()
+    except InputError as error:
+        raise InputError("folder", error.problem) from None
     if plan is None:
         raise InputError("folder", f"{path} holds no sweep")
     layout, there = _Layout(), []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -290,6 +291,45 @@ def test_a_full_disk_anywhere_says_how_to_go_on(sweep, monkeypatch, merged, undi
             sweep(workers=1)
     assert sweep().done == 6
     assert merged() == undisturbed
+
+
+@pytest.mark.parametrize("name", ["shards", "shards/0000", "failed", "damaged", "locks"])
+@pytest.mark.parametrize("lead", ["elsewhere", "nowhere"])
+def test_links_inside_are_not_followed(sweep, merged, tmp_path, name, lead):
+    """Whoever can write in the folder could else have files elsewhere written or removed."""
+    sweep(task_index=0, task_count=6)
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "runs" / name
+    elsewhere.mkdir()
+    (elsewhere / ".0000001.nc.00.tmp").write_text("kept")
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.symlink_to(tmp_path / lead)
+    problem = re.escape(f"{folder} is a symbolic link: remove it, or choose another folder")
+    with pytest.raises(InputError, match=f"^out: {problem}$"):
+        sweep()
+    with pytest.raises(InputError, match=f"^folder: {problem}$"):
+        merged(partial=True)
+    assert [path.name for path in elsewhere.iterdir()] == [".0000001.nc.00.tmp"]
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_folder_that_is_a_link_itself_is_the_wish_of_its_user(sweep, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "runs").symlink_to(tmp_path / "scratch")
+    assert sweep().done == 6
+    assert shard(tmp_path / "scratch", 5).exists()
+
+
+@pytest.mark.parametrize("name", ["tasks.jsonl", "sweep.json", "locks/sweep", "failed/0000000.json"])
+def test_links_in_place_of_files_are_not_followed(sweep, tmp_path, name):
+    sweep(task_index=0, task_count=6)
+    precious, path = tmp_path / "precious", tmp_path / "runs" / name
+    precious.write_text("years")
+    path.unlink(missing_ok=True)
+    path.symlink_to(precious)
+    with contextlib.suppress(InputError, StorageError):
+        sweep()
+    assert precious.read_text() == "years"
 
 
 def test_where_the_library_cannot_write_the_sweep_stops_and_goes_on(sweep, merged, undisturbed):
