@@ -198,7 +198,7 @@ def ensemble_overlaps(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tup
         wrong = _suspects(q[part], r[part], T)
         if model.constraint == "sphere":
             wrong |= np.min(np.diagonal(q[part], axis1=1, axis2=2), axis=1) <= 0.0
-        for k in np.flatnonzero(wrong):
+        for k in np.flatnonzero(wrong).tolist():
             try:
                 overlaps(model, q[first + k], r[first + k], T)
             except InputError as error:

@@ -73,6 +73,11 @@ def test_problems_are_exit_code_1(call, monkeypatch):
     assert "next: unset NUMBA_DISABLE_JIT" in out
 
 
+def required(name):
+    """The line by which the installed package asks for another."""
+    return next(line for line in metadata.requires(doctor.DISTRIBUTION) if line.startswith(f"{name}>="))
+
+
 def test_absent_and_old_packages(monkeypatch):
     real = metadata.version
     told = {"scipy": "1.2.3"}
@@ -85,7 +90,7 @@ def test_absent_and_old_packages(monkeypatch):
     monkeypatch.setattr(doctor.metadata, "version", version)
     checks = list(doctor.versions())
     old, absent, extra = (named(checks, name) for name in ("scipy", "xarray", "optional [bench]"))
-    assert (old.status, old.next) == ("problem", "pip install 'scipy>=1.11'")
+    assert (old.status, old.next) == ("problem", f"pip install '{required('scipy')}'")
     assert (absent.status, absent.found) == ("problem", "is not installed")
     assert extra.status == "ok"
     assert "heyoka" in extra.found
@@ -93,9 +98,9 @@ def test_absent_and_old_packages(monkeypatch):
 
 
 def test_requirements_are_those_of_the_package():
-    required = {name: oldest for name, oldest, extra in doctor.requirements() if extra is None}
-    assert required["numba"] == "0.61"
-    assert required["platformdirs"] == "4"
+    oldest = {name: version for name, version, extra in doctor.requirements() if extra is None}
+    for name in ("numba", "platformdirs"):
+        assert f"{name}>={oldest[name]}" == required(name)
     assert {extra for _, _, extra in doctor.requirements()} == {None, "bench", "cluster", "test"}
 
 
