@@ -9,6 +9,7 @@ import shlex
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
@@ -75,6 +76,25 @@ def system_of(generated: Path) -> Callable[..., runtime.System]:
         return runtime.load(Model(p, pstar, **options), generated)
 
     return system_of
+
+
+@pytest.fixture(scope="session")
+def interpreted(system_of: Callable[..., runtime.System]) -> Callable[..., runtime.System]:
+    """As `system_of`, but run as plain Python: for tests of a few states, quicker than to compile."""
+
+    @functools.cache
+    def interpreted(p: int, pstar: int, **options: str) -> runtime.System:
+        system = system_of(p, pstar, **options)
+        text = (system.folder / "odes.py").read_text()
+        names: dict[str, object] = {"njit": lambda **_: lambda function: function}
+        exec(text.replace("from numba import njit\n", ""), names)  # noqa: S102
+        plain = runtime.System(
+            system.model, system.folder, SimpleNamespace(**names), system.operations, system.folder
+        )
+        vars(plain)["compiled_rhs"] = names["rhs"]
+        return plain
+
+    return interpreted
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ WIDTHS = [(1, 1), (2, 1), (4, 2), (2, 3), (7, 3)]
 
 
 @pytest.mark.parametrize(("p", "pstar"), WIDTHS)
-def test_gradient_flow_plateau(system, p, pstar):
+def test_gradient_flow_plateau(interpreted, p, pstar):
     """R = 0, Q = p/(p+2): stationary, ε = 1/(p+2) + 1/p*, and R grows at the rate 4abη."""
-    flow = system(p, pstar, flow="gradient")
+    flow = interpreted(p, pstar, flow="gradient")
     Q, eta = p / (p + 2) * np.eye(p), 0.3
     dQ, dR = flow.rhs(Q, np.zeros((p, pstar)), eta)
     np.testing.assert_allclose(dQ, 0.0, atol=1e-15)
@@ -25,9 +25,9 @@ def test_gradient_flow_plateau(system, p, pstar):
     np.testing.assert_allclose(growth / small, 4 / (p * pstar) * eta, rtol=1e-12)
 
 
-def test_sgd_plateau(system):
+def test_sgd_plateau(interpreted):
     """(p, p*, η) = (4, 2, 0.4): q = 0.76393, ε = 0.67376, escape rate 0.17082."""
-    sgd = system(4, 2)
+    sgd = interpreted(4, 2)
     no_alignment = np.zeros((4, 2))
 
     def growth_of_norm(q):
@@ -57,8 +57,8 @@ def test_a_long_run_sits_on_that_plateau_and_leaves_at_that_rate(system):
 
 
 @pytest.mark.parametrize(("p", "pstar"), WIDTHS)
-def test_sphere_plateau(system, p, pstar):
-    sphere = system(p, pstar, constraint="sphere")
+def test_sphere_plateau(interpreted, p, pstar):
+    sphere = interpreted(p, pstar, constraint="sphere")
     Q, R = np.eye(p), np.zeros((p, pstar))
     dQ, dR = sphere.rhs(Q, R, 0.4)
     np.testing.assert_array_equal(dQ, 0.0)
@@ -68,9 +68,9 @@ def test_sphere_plateau(system, p, pstar):
 
 @pytest.mark.parametrize("readout", ["mean", "sum", "sqrt"])
 @pytest.mark.parametrize(("p", "pstar"), [(2, 2), (4, 2), (5, 3)])
-def test_zero_loss_manifold(system, p, pstar, readout):
+def test_zero_loss_manifold(interpreted, p, pstar, readout):
     """W = √(b/a) O W* with OᵀO = 1 has no loss and no drift, with the η² term too."""
-    sgd = system(p, pstar, readout=readout)
+    sgd = interpreted(p, pstar, readout=readout)
     ratio = {"mean": p / pstar, "sum": 1.0, "sqrt": np.sqrt(p / pstar)}[readout]
     orthogonal, _ = np.linalg.qr(np.random.default_rng(1).standard_normal((p, pstar)))
     R = np.sqrt(ratio) * orthogonal

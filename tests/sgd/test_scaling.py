@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matrix import matrix
 
 from derive import Model
 from runtime import integrate, simulate
@@ -18,14 +19,19 @@ def values(runs) -> np.ndarray:
     return np.concatenate(parts, axis=2)
 
 
+# Runs at each N.
+PLAN = {100: 20_000, 1_000: 4_000, 10_000: 2_000, 100_000: 1_000, 10**6: 400, 10**7: 200, 10**8: 96}
+
+
+@pytest.mark.parametrize("largest", [10**6, matrix(10**8)])
 @pytest.mark.parametrize("constraint", ["free", "sphere"])
-def test_fluctuations_shrink_as_the_square_root_of_n(constraint):
+def test_fluctuations_shrink_as_the_square_root_of_n(constraint, largest):
     model = Model(2, 1, constraint=constraint)
     start = {"Q0": [[1.0, 0.2], [0.2, 0.8]], "R0": [[0.4], [-0.1]]}
     widths, errors = [], []
-    # Short, so that N = 10⁸ is affordable and N = 100 is more than a step.
-    plan = {100: 20_000, 1_000: 4_000, 10_000: 2_000, 100_000: 1_000, 10**6: 400, 10**7: 200, 10**8: 96}
+    plan = {n: count for n, count in PLAN.items() if n <= largest}
     for n, count in plan.items():
+        # Short, so that N = 10⁸ is affordable and N = 100 is more than a step.
         runs = simulate(model, n=n, eta=0.3, alpha=[0.05], label_noise=0.2, trajectories=count, **start)
         x = values(runs)[:, 0]
         x -= x.mean(axis=0)
@@ -33,21 +39,27 @@ def test_fluctuations_shrink_as_the_square_root_of_n(constraint):
         moving = width > 1e-9
         assert moving.sum() == (7 if constraint == "free" else 5)
         kurtosis = np.mean(x[:, moving] ** 4, axis=0) / width[moving] ** 4
-        widths.append(np.sqrt(n) * width[moving])
+        widths.append(width[moving])
         # Of a standard deviation, relative: by the fourth moment.
         errors.append(np.sqrt((kurtosis - 1.0) / (4.0 * count)))
     # At the largest N the law is a Gaussian whose width does not depend on N.
     assert np.max(kurtosis) < 5.0
-    ratio = np.log(widths[:-1] / widths[-1])
-    error = np.hypot(errors[:-1], errors[-1])
+    n = np.array(list(plan))[:, None]
+    assert shrink_as(0.5, n, np.array(widths), np.array(errors))
+    assert not shrink_as(0.45, n, np.array(widths), np.array(errors))
+    assert not shrink_as(0.55, n, np.array(widths), np.array(errors))
+
+
+def shrink_as(power: float, n: np.ndarray, widths: np.ndarray, errors: np.ndarray) -> bool:
+    """Whether widths with these relative errors, (N, observable), are proportional to N^-power."""
+    scaled = np.log(widths * n**power)
+    ratio = scaled[:-1] - scaled[-1]
     # And corrections to the widths of the relative order 1/N.
-    allowed = LARGEST_DEVIATION * error + 10.0 / np.array(list(plan))[:-1, None]
-    assert (np.abs(ratio) < allowed).all()
+    allowed = LARGEST_DEVIATION * np.hypot(errors[:-1], errors[-1]) + 10.0 / n[:-1]
     assert np.max(allowed[1:]) < 0.5
     # From N = 1000 on, where corrections are small.
-    sizes = np.log(list(plan))[1:]
-    slope = np.polyfit(sizes, np.log(widths[1:]) - 0.5 * sizes[:, None], 1)[0]
-    np.testing.assert_allclose(slope, -0.5, atol=0.02)
+    slope = np.polyfit(np.log(n[1:, 0]), scaled[1:], 1)[0]
+    return (np.abs(ratio) < allowed).all() and (np.abs(slope) < 0.02).all()
 
 
 def test_means_approach_the_ode_as_one_over_n(system_of):
