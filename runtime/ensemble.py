@@ -218,6 +218,7 @@ def integrate_ensemble(
     workers = thread_count(threads)
     general = teacher if system.model.teacher == "general" else None
     parameters = pack_parameters(system, rates, noises, general)
+    states.warn_if_unresolved(R, absolute, stacklevel=2)
     engine = Engine(system, method)
     results = engine.run(
         system.pack(0.5 * Q + 0.5 * np.swapaxes(Q, -1, -2), R),

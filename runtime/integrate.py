@@ -103,7 +103,8 @@ def integrate(
     T
         Teacher overlaps (p*, p*), for a general teacher only.
     rtol, atol
-        Bound of the local error of each order parameter: atol + rtol · |y|.
+        Bound of the local error of each order parameter: atol + rtol · |y|. A warning says if R0 is
+        not zero but below 100 atol, where times of escape are no longer right to 1e-6.
     method
         ``"prince8"`` (order 8), ``"dop853"`` (order 8; the cheapest to a final state, but its
         outputs between steps are a hundred times less accurate), ``"tsit5"`` (order 5, for
@@ -140,6 +141,7 @@ def integrate(
 
 def integrate_problem(system: System, problem: Problem) -> xarray.Dataset:
     """As `integrate`, for a problem that was checked against the system's model."""
+    states.warn_if_unresolved(problem.R0, problem.atol, stacklevel=3)
     general = problem.T if system.model.teacher == "general" else None
     parameters = system.parameters(problem.eta, problem.label_noise, general)
     y0 = system.pack(problem.Q0, problem.R0)

@@ -77,7 +77,7 @@ def ensemble_statistics(
     statistics = LossStatistics(times.size)
     status_counts = dict.fromkeys(STATUS, 0)
     escapes: list[states.Array] = []
-    done = 0
+    done, warned = 0, False
 
     def report(finished: int, _: int) -> None:
         if progress is not None:
@@ -85,8 +85,10 @@ def ensemble_statistics(
 
     while done < trajectories:
         size = min(BATCH, trajectories - done)
+        Q, R = sampler.draw(size)
+        warned = warned or states.warn_if_unresolved(R, absolute, stacklevel=2)
         results = engine.run(
-            system.pack(*sampler.draw(size)),
+            system.pack(Q, R),
             parameters,
             times,
             rtol=relative,

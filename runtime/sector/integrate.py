@@ -78,6 +78,7 @@ def integrate_sector(
         **dict(zip(("rtol", "atol"), states.tolerances(rtol, atol), strict=True)),
     }
     times = states.output_times(alpha)
+    states.warn_if_unresolved(start.m[:, None], settings["atol"], stacklevel=2)
     empty = np.zeros(model.pstar - start.directions)
     y0 = system.module.pack(
         np.concatenate([start.q, empty]), np.concatenate([start.m, empty]), start.q_perp

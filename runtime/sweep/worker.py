@@ -12,6 +12,7 @@ import queue
 import signal
 import sys
 import threading
+import warnings
 from typing import Any, BinaryIO
 
 
@@ -25,6 +26,7 @@ def main() -> None:
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     source = sys.stdin.buffer
     threading.Thread(target=_read, args=(source, lines), daemon=True).start()
+    warnings.showwarning = _warn
     # Imported only now: the reader already watches for the driver's death.
     from runtime.sweep.run_task import Context, run_task, task_from
 
@@ -33,6 +35,11 @@ def main() -> None:
     while True:
         outcome = run_task(task_from(json.loads(lines.get())), context)
         _answer(answers, dataclasses.asdict(outcome))
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning as one line, as the command line has it."""
+    print(f"cli: warning: {message}", file=sys.stderr)
 
 
 def _read(source: BinaryIO, lines: queue.SimpleQueue[bytes]) -> None:
