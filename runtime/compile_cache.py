@@ -54,8 +54,11 @@ def cache_root() -> Path:
         return Path(configured)
     import platformdirs
 
-    folder = Path(platformdirs.user_cache_dir("overlap-ode", appauthor=False))
-    # A user whom the system does not know may have no home folder.
+    try:
+        folder = Path(platformdirs.user_cache_dir("overlap-ode", appauthor=False))
+    except RuntimeError:
+        folder = Path("~")
+    # A user whom the system does not know may have no home folder: "~" stays, or is an error.
     return folder if folder.is_absolute() else Path(tempfile.gettempdir()) / f"overlap-ode-{os.getuid()}"
 
 
