@@ -91,8 +91,8 @@ def plot_ensemble(runs: xarray.Dataset, path: str | Path) -> Path:
             stopped = np.isfinite(runs["escape_alpha"].values) if "escape_alpha" in runs else None
             quantiles = exact_quantiles(runs["loss"].values, stopped)
         low, lower, median, upper, high = (positive(row) for row in quantiles)
-        axes.fill_between(alpha, low, high, color=COLOURS[0], alpha=0.18, lw=0, label="5-95 %")
-        axes.fill_between(alpha, lower, upper, color=COLOURS[0], alpha=0.35, lw=0, label="quartiles")
+        shade(axes, alpha, low, high, color=COLOURS[0], alpha=0.18, lw=0, label="5-95 %")
+        shade(axes, alpha, lower, upper, color=COLOURS[0], alpha=0.35, lw=0, label="quartiles")
         axes.plot(alpha, median, color=COLOURS[0], lw=1.6, label="median")
         axes.set_yscale("log")
         axes.set_ylabel(LOSS_LABEL)
@@ -101,6 +101,13 @@ def plot_ensemble(runs: xarray.Dataset, path: str | Path) -> Path:
         axes.legend(loc="upper right", fontsize=8)
 
     return save_figure(draw, (5.6, 3.6), path)
+
+
+def shade(axes: Any, x: Any, low: Any, high: Any, **style: Any) -> None:
+    """Fill between two curves, where both are known."""
+    # Matplotlib would take infinite limits from a band that is nowhere.
+    if (np.isfinite(low) & np.isfinite(high)).any():
+        axes.fill_between(x, low, high, **style)
 
 
 def positive(loss: Any) -> Any:

@@ -178,8 +178,9 @@ def test_diverged_runs_are_a_result(call, tmp_path):
     refused(call(f"{line} --overlaps runs.nc"), "--overlaps", tmp_path, ["runs.nc", "runs.png"])
 
 
-def test_a_figure_of_runs_that_all_diverged_before_the_first_time(call):
-    line = "simulate --p 1 --pstar 1 --n 10 --eta 50 --alpha 5,6 --trajectories 9"
+@pytest.mark.parametrize("command", ["simulate --n 10", "ensemble", "ensemble --output all"])
+def test_a_figure_of_runs_that_all_diverged_before_the_first_time(call, command):
+    line = f"{command} --p 1 --pstar 1 --eta 50 --alpha 5,6 --trajectories 9"
     assert call(f"{line} --plot runs.png")[0] == 0
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.plot import COLOURS, save_figure, title
+from runtime.plot import COLOURS, save_figure, shade, title
 from runtime.tables import evenly
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _draw_times(axes: Any, result: xarray.Dataset) -> None:
         # The law moves with ln N as it is.
         shift = np.log(line / n[0]) * result["slope_theory"].values[k]
         band = [theory[0, place] + shift for place in (low, high)]
-        axes.fill_between(line, *band, color=colour, alpha=0.15, lw=0, label=labels.pop("band", None))
+        shade(axes, line, *band, color=colour, alpha=0.15, lw=0, label=labels.pop("band", None))
         axes.plot(line, theory[0, middle] + shift, color=colour, lw=1.2, label=labels.pop("line", None))
         spread = np.abs(measured[:, [low, high]] - measured[:, [middle]]).T
         axes.errorbar(

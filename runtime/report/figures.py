@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.plot import COLOURS, LOSS_LABEL, TIME_LABEL, positive
+from runtime.plot import COLOURS, LOSS_LABEL, TIME_LABEL, positive, shade
 from runtime.report.blocks import Figure, words
 from runtime.report.content import Content, Unavailable
 from runtime.report.numbers import counted, number, plain
@@ -30,8 +30,8 @@ def loss_figure(content: Content) -> Figure:
         axes = figure.subplots()
         if quantiles is not None:
             low, lower, median, upper, high = (positive(row) for row in quantiles)
-            axes.fill_between(alpha, low, high, color=COLOURS[0], alpha=0.2, lw=0, label="5–95 %")
-            axes.fill_between(alpha, lower, upper, color=COLOURS[0], alpha=0.4, lw=0, label="quartiles")
+            shade(axes, alpha, low, high, color=COLOURS[0], alpha=0.2, lw=0, label="5–95 %")
+            shade(axes, alpha, lower, upper, color=COLOURS[0], alpha=0.4, lw=0, label="quartiles")
             axes.plot(alpha, median, color=COLOURS[0], lw=1.2, ls=_STYLES[1], label="median")
         axes.plot(alpha, positive(loss), color=COLOURS[6], lw=1.6, label="trajectory")
         if not isinstance(point, Unavailable):

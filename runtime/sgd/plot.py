@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.plot import COLOURS, LOSS_LABEL, TIME_LABEL, positive, save_figure, title
+from runtime.plot import COLOURS, LOSS_LABEL, TIME_LABEL, positive, save_figure, shade, title
 from runtime.quantiles import exact_quantiles
 from runtime.tables import evenly
 
@@ -38,7 +38,7 @@ def plot_runs(runs: xarray.Dataset, path: str | Path) -> Path:
                 axes.plot(alpha, positive(run), color=COLOURS[0], lw=0.5, alpha=0.35, label=label)
             # A run that diverged counts as larger than all others.
             low, middle, high = map(positive, exact_quantiles(values, None, (0.25, 0.5, 0.75)))
-            axes.fill_between(alpha, low, high, color=COLOURS[1], alpha=0.25, lw=0, label="quartiles")
+            shade(axes, alpha, low, high, color=COLOURS[1], alpha=0.25, lw=0, label="quartiles")
             axes.plot(alpha, middle, color=COLOURS[1], lw=1.6, label="median")
         top.set_yscale("log")
         top.set_ylabel(LOSS_LABEL)
@@ -75,7 +75,7 @@ def draw_comparison(figure: Any, result: xarray.Dataset) -> None:
         mean, error = result["loss_mean"].values[k], result["loss_error"].values[k]
         width = result["loss_spread"].values[k]
         low, high = positive(mean - width), positive(mean + width)
-        loss.fill_between(alpha, low, high, color=colour, alpha=0.2, lw=0)
+        shade(loss, alpha, low, high, color=colour, alpha=0.2, lw=0)
         loss.plot(alpha[shown], positive(mean)[shown], ".", color=colour, ms=4, label=f"SGD, N = {n}")
         # Why apart: the points of all N lie on each other.
         apart = 0.012 * (k - 0.5 * (sizes.size - 1)) * alpha[-1]
