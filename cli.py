@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -1068,7 +1069,9 @@ def say(quiet: bool, message: str) -> None:
     if not quiet:
         from derive.errors import one_line
 
-        click.echo(one_line(message), err=True)
+        # Where nobody can listen, the work matters more.
+        with contextlib.suppress(OSError):
+            click.echo(one_line(message), err=True)
 
 
 def fail(message: str, code: int) -> int:
@@ -1128,7 +1131,9 @@ def run(arguments: list[str] | None = None) -> int:
             name = error.option.upper() if positional else f"--{error.option.replace('_', '-')}"
             return fail(f"{name}: {error.problem}", EXIT_USAGE)
         if isinstance(error, OSError) and error.strerror:
-            return fail(f"{error.filename or 'input or output'}: {error.strerror}", EXIT_FAILURE)
+            # All that writes files names them; help is printed by click, which does not name its stream.
+            unnamed = "standard output" if error.errno == errno.ENOSPC else "input or output"
+            return fail(f"{error.filename or unnamed}: {error.strerror}", EXIT_FAILURE)
         if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
             # Why before the import: without compilation it does not work either.
             return fail(

@@ -14,6 +14,8 @@ from runtime.errors import InputError, shown
 from runtime.threads import LARGEST_THREADS, thread_count
 
 ENGINES = ("threads", "processes", "dask")
+# Values of all tasks that a sweep may have take less.
+_LARGEST_FILE = 16 * 2**20
 # Parts of a job array.
 MAX_PARTS = 100_000
 _IN_FILE = ("job", "out", "engine", "workers", "threads", "scheduler", "generated", "zip", "parameters")
@@ -104,6 +106,8 @@ def read_file(path: Path) -> dict[str, Any]:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise files.UnreadableError(f"it has more than {_LARGEST_FILE // 2**20} MiB")
         with path.open("rb") as file:
             return tomllib.load(file)
     except (ValueError, RecursionError) as error:

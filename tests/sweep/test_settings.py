@@ -97,6 +97,10 @@ def test_bad_files_are_named(tmp_path, text, word):
         read_file(file)
     assert "sweep.toml" in str(refused.value)
     os.mkfifo(tmp_path / "fifo.toml")
+    with (tmp_path / "large.toml").open("wb") as large:
+        large.truncate(2**30)
+    with pytest.raises(InputError, match="more than 16 MiB"):
+        read_file(tmp_path / "large.toml")
     for path in (tmp_path, tmp_path / "none.toml", tmp_path / "fifo.toml"):
         with pytest.raises(InputError):
             read_file(path)
