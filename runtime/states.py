@@ -264,8 +264,8 @@ def warn_if_unresolved(R: Array, atol: float, stacklevel: int) -> bool:
         return False
     # The text has nothing of R: Python shows the same warning once.
     warnings.warn(
-        f"R0 is not zero, but smaller than {RESOLVED:g} atol = {RESOLVED * atol:.3g}: the time of escape may"
-        " be wrong by more than 1e-6 of itself; take a smaller atol",
+        f"R0 is not zero, but smaller than {RESOLVED:g} atol = {RESOLVED * atol:.3g}: the time of escape"
+        " may be wrong by more than 1e-6 of itself; take a smaller atol",
         stacklevel=stacklevel + 1,
     )
     return True

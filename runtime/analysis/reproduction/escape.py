@@ -15,13 +15,14 @@ from runtime.plot import COLOURS
 from runtime.seeds import seed_sequence
 
 PSTAR = 2
+_WIDTHS, _QUICK_WIDTHS = (2, 3, 4, 6, 8, 12, 16, 24, 32), (2, 4, 8, 16)
 _SIZES = (10**4, 10**5, 10**6, 10**7)
 _RESAMPLED = 400
 
 
 def study(settings: Settings) -> Study:
     """Rates of escape for many p, and median times of escape for several p and N."""
-    widths = (2, 4, 8, 16) if settings.quick else (2, 3, 4, 6, 8, 12, 16, 24, 32)
+    widths = _QUICK_WIDTHS if settings.quick else _WIDTHS
     rates = np.array([_rate(settings, p, "gradient", 1.0) for p in widths])
     noisy = np.array([_rate(settings, p, "sgd", 0.2 * p) for p in widths])
     expected = 4.0 / PSTAR

@@ -15,12 +15,13 @@ from runtime.integrate import integrate
 
 N = 1000
 ETA = 0.4
+_WIDTHS = ((1, 1), (2, 2), (4, 2), (7, 3))
 
 
 def study(settings: Settings) -> Study:
     """Counts of negative and flat directions at N = 1000, and the spectrum along a trajectory."""
     claims: list[Claim] = []
-    for p, pstar in ((1, 1), (2, 2), (4, 2), (7, 3)):
+    for p, pstar in _WIDTHS:
         system = settings.system(p, pstar, flow="gradient")
         fixed = plateau(system, 1.0)
         there = hessian_spectrum(system.model, fixed.Q, fixed.R, N)
