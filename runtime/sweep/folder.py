@@ -18,6 +18,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from derive.storage import behind_links, refusal
 from runtime.errors import InputError
 from runtime.sweep.lock import LOCKS
 from runtime.sweep.plan import Plan, Task, canonical
@@ -54,10 +55,11 @@ class SweepFolder:
 
     def check_usable(self) -> None:
         """Raise InputError if a sweep cannot be here: a file, a folder of other things, links inside."""
-        if "\0" in str(self.path):
-            raise InputError("out", f"{str(self.path)!r} has a NUL character in its name")
         try:
+            behind_links(self.path)
             if not self.path.exists():
+                if self.path.is_symlink():
+                    raise InputError("out", f"{self.path} is a symbolic link that leads nowhere")
                 if not self.path.parent.is_dir():
                     raise InputError("out", f"{self.path.parent} is not an existing folder")
                 return
@@ -66,7 +68,7 @@ class SweepFolder:
             others = [entry.name for entry in self.path.iterdir() if entry.name not in _OURS]
             self._check_inside()
         except OSError as error:
-            raise InputError("out", f"{self.path}: {error.strerror}") from None
+            raise refusal("out", self.path, error) from None
         # Why temporary files do not count: a process may have been killed while it wrote the plan.
         others = [name for name in others if not name.startswith(".")]
         if others and not (self.path / PLAN).exists():

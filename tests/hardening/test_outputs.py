@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,23 @@ def test_a_folder_of_systems_that_cannot_be_made_is_refused_before_the_proof(
     refused(call, tmp_path, f"{line} --generated gone", "--generated", "")
     (tmp_path / "file").write_text("mine")
     refused(call, tmp_path, f"{line} --generated file", "--generated", "")
+
+
+@pytest.mark.parametrize(("link", "target"), [("gone", "nowhere"), ("gone", "gone"), ("x" * 300, None)])
+def test_a_sweep_is_not_begun_where_no_folder_can_be(call, tmp_path, link, target):
+    if target is not None:
+        (tmp_path / link).symlink_to(target)
+    refused(call, tmp_path, f"sweep --p 1 --pstar 1 --eta 0.1,0.2 --out {link}", "--out", "")
+
+
+@pytest.mark.parametrize("out", ["folder", "folder/runs"])
+def test_a_sweep_does_not_follow_links_of_others(call, tmp_path, out):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "folder").symlink_to("real")
+    tmp_path.chmod(0o1777)
+    try:
+        os.lchown(tmp_path / "folder", 12345, 12345)
+    except OSError:
+        pytest.skip("needs root")
+    line = f"sweep --p 1 --pstar 1 --eta 0.1,0.2 --out {out}"
+    refused(call, tmp_path, line, "--out", "is a symbolic link of another user")

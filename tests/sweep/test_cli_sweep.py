@@ -191,7 +191,7 @@ cd ../disk
     assert done.stderr.splitlines() == [
         "cli: runs/locks/setup: Read-only file system",
         "cli: new: Read-only file system",
-        "cli: --out: runs.nc cannot be written",
+        "cli: --out: runs.nc cannot be written: Read-only file system",
     ]
     assert done.stdout.splitlines()[1:] == [
         "1",
