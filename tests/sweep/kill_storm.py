@@ -19,6 +19,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+# As a script it may run where the package is not installed.
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import cli
+
 ROOT = Path(__file__).parents[2]
 CLI = [sys.executable, str(ROOT / "cli.py")]
 # Tasks of some hundredths of a second, and too many to finish between two kills.
@@ -124,19 +129,18 @@ class Storm:
     def undisturbed(self) -> bytes:
         """The merged file of a sweep that nobody kills."""
         folder = self.folder.with_name("undisturbed")
-        code, err = self.start(folder).end()
-        assert code == 0, err
+        self.here("sweep", *self.arguments, "--out", str(folder))
         return self.merged(folder)
 
     def merged(self, folder: Path) -> bytes:
         out = folder.with_suffix(".nc")
-        subprocess.run(
-            [*CLI, "merge", str(folder), "--out", str(out)],
-            check=True,
-            capture_output=True,
-            timeout=PATIENCE,
-        )
+        self.here("merge", str(folder), "--out", str(out))
         return out.read_bytes()
+
+    def here(self, *words: str) -> None:
+        """A command in this process, which has imported everything."""
+        generated = ["--quiet", "--generated", str(self.folder.with_name("generated"))]
+        assert cli.run([*words, *(generated if words[0] == "sweep" else [])]) == 0
 
     def look(self) -> None:
         """What has been stored is stored for good."""
@@ -249,8 +253,7 @@ class Storm:
 
     def finish(self) -> bytes:
         """Let it finish; the merged file."""
-        code, err = self.start(self.folder).end()
-        assert code == 0, err
+        self.here("sweep", *self.arguments, "--out", str(self.folder))
         self.look()
         left = [path for path in self.folder.rglob("*") if path.name.endswith(".tmp")]
         assert not left, left

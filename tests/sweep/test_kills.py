@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import pytest
 from kill_storm import storms
+from matrix import matrix
 
-# More of them, and of Dask's scheduler: OVERLAP_ODE_KILLS=60, or the script itself.
-KILLS = int(os.environ.get("OVERLAP_ODE_KILLS", "10"))
+# One of each kind; more of them by `-m matrix`, or by the script itself.
+KILLS = [4, matrix(40)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
-def test_kills_at_random_times(tmp_path):
-    for storm in storms(tmp_path, KILLS):
-        assert storm.count >= KILLS
+@pytest.mark.parametrize("kills", KILLS)
+def test_kills_at_random_times(tmp_path, kills):
+    for storm in storms(tmp_path, kills):
+        assert storm.count >= kills
