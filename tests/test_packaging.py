@@ -11,7 +11,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hatchling import build
 
 from derive.version import VERSION
 from runtime.doctor import OLDEST_PYTHON
@@ -31,22 +30,25 @@ def files(*folders: str) -> set[str]:
     }
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
+def built(kind: str, folder: Path) -> Path:
+    """A wheel or an sdist of this folder, as pip has it built."""
+    from hatchling import build
+
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        with zipfile.ZipFile(folder / build.build_wheel(str(folder))) as archive:
-            yield archive
+        return folder / getattr(build, f"build_{kind}")(str(folder))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    with zipfile.ZipFile(built("wheel", tmp_path_factory.mktemp("wheel"))) as archive:
+        yield archive
 
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sdist")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        with tarfile.open(folder / build.build_sdist(str(folder))) as archive:
-            yield {name.removeprefix(f"{NAME}/") for name in archive.getnames()}
+    with tarfile.open(built("sdist", tmp_path_factory.mktemp("sdist"))) as archive:
+        return {name.removeprefix(f"{NAME}/") for name in archive.getnames()}
 
 
 def test_the_wheel_holds_the_program_and_nothing_else(wheel):
