@@ -170,17 +170,24 @@ def test_a_closed_pipe_stops_nothing(tmp_path, generated):
 
 def test_read_only_folders_are_one_line(tmp_path, generated):
     """A file system that is made read-only when the sweep is done."""
-    line = f"{sys.executable} {ROOT}/cli.py"
     script = f"""
 mount -t tmpfs none {tmp_path}/disk && cd {tmp_path}/disk || exit 77
-{line} sweep {SMALL} --out runs --quiet --generated {generated} || exit 77
-mount -o remount,ro {tmp_path}/disk || exit 77
-cd ../disk
-{line} sweep --out runs; echo $?
-{line} sweep --seed 0 --out new; echo $?
-{line} sweep --out runs --status
-{line} merge runs --out runs.nc; echo $?
-{line} merge runs --out ../runs.nc
+{sys.executable} - <<'END'
+import os, sys, cli
+def run(line):
+    print(cli.run(line.split()), flush=True)
+if cli.run("sweep {SMALL} --out runs --quiet --generated {generated}".split()):
+    sys.exit(77)
+if os.system("mount -o remount,ro {tmp_path}/disk"):
+    sys.exit(77)
+# The new mode is that of a folder that is entered again.
+os.chdir("../disk")
+run("sweep --out runs")
+run("sweep --seed 0 --out new")
+run("sweep --out runs --status")
+run("merge runs --out runs.nc")
+run("merge runs --out ../runs.nc")
+END
 """
     (tmp_path / "disk").mkdir()
     done = subprocess.run(
@@ -197,8 +204,10 @@ cd ../disk
         "1",
         "1",
         "runs: 6 tasks of ode, 6 done, 0 failed, 0 damaged, 0 missing",
+        "0",
         "2",
         "../runs.nc: eta 2, seed 3, alpha 3, i 2, j 2, r 1, s 1",
+        "0",
     ]
 
 

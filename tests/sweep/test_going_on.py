@@ -247,7 +247,7 @@ def test_a_full_disk_stops_the_sweep_and_loses_nothing(engine, tmp_path, generat
     script = f"""
 mount -t tmpfs -o size=400k none {tmp_path}/disk && cd {tmp_path}/disk || exit 77
 {sys.executable} - <<'END'
-import runtime
+import pathlib, runtime, cli
 from runtime.sweep.estimate import Estimate
 Estimate.check = lambda *_: None
 try:
@@ -255,10 +255,9 @@ try:
                       engine="{engine}", workers=2, generated="{generated}")
 except OSError as error:
     print(error)
+print(*pathlib.Path("runs").rglob("*.tmp"))
+cli.run(["sweep", "--out", "runs", "--status"])
 END
-head -c 200000 /dev/zero > filler 2>/dev/null; rm -f filler
-find runs -name '*.tmp'
-{sys.executable} {ROOT}/cli.py sweep --out runs --status
 """
     (tmp_path / "disk").mkdir()
     done = subprocess.run(
@@ -266,7 +265,8 @@ find runs -name '*.tmp'
     )
     if done.returncode != 0 and not done.stdout:
         pytest.skip("cannot mount a file system here")
-    error, status, _ = done.stdout.splitlines()
+    error, left, status, _ = done.stdout.splitlines()
+    assert left == ""
     assert "No space left on device; " in error
     assert "of 30 tasks done; run the same command again to go on" in error
     count = int(error.split("; ")[1].split(" of ")[0])
