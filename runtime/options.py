@@ -78,18 +78,21 @@ def naming_options() -> Iterator[None]:
 
 
 def initial_overlaps(
-    model: Model, arguments: Mapping[str, Any], given: frozenset[str] = frozenset()
+    model: Model,
+    arguments: Mapping[str, Any],
+    given: frozenset[str] = frozenset(),
+    starts: int | None = None,
 ) -> tuple[Array, Array, Array | None, dict[str, Any]]:
     """Q0, R0, T (None if orthonormal) and the attributes that say where they come from.
 
     `given` are options on the command line that say nothing but the start: with a file, that refuses
-    them.
+    them. A file may hold several starts where their number is given as `starts`.
     """
     sources = [name for name in ("n", "ideal", "overlaps") if arguments[name] is not None]
     if len(sources) > 1:
         raise InputError(sources[1], f"does not go with --{sources[0]}")
     if arguments["overlaps"] is not None:
-        return _from_file(model, arguments, given)
+        return _from_file(model, arguments, given, starts)
     T = teacher_of(model, arguments)
     sampler, origin = sampler_of(model, T, arguments)
     Q, R = sampler.draw(1)
@@ -97,25 +100,29 @@ def initial_overlaps(
 
 
 def _from_file(
-    model: Model, arguments: Mapping[str, Any], given: frozenset[str]
+    model: Model, arguments: Mapping[str, Any], given: frozenset[str], starts: int | None
 ) -> tuple[Array, Array, Array | None, dict[str, Any]]:
     superfluous = [name for name in _OF_RANDOM_STARTS if name in given]
     if superfluous:
         raise InputError(superfluous[0], "does not go with --overlaps: the start is that of the file")
 
     def check(shapes: Shapes) -> None:
-        widths = shapes["R"]
+        leading, widths = shapes["R"][:-2], shapes["R"][-2:]
         if len(widths) == 2 and widths != (model.p, model.pstar):
             raise InputError(
                 "overlaps",
                 f"{arguments['overlaps']} holds p = {widths[0]} and p* = {widths[1]}, not {model.p} and"
                 f" {model.pstar}: say --p {widths[0]} --pstar {widths[1]}",
             )
-        wanted = {"Q": (model.p, model.p), "R": (model.p, model.pstar), "T": (model.pstar, model.pstar)}
-        for name, shape in shapes.items():
-            if shape != wanted[name]:
-                problem = f"has the shape {shape}, not {wanted[name]}"
-                raise InputError("overlaps", f"{name} in {arguments['overlaps']} {problem}")
+        if len(leading) != 1 or starts is None:
+            leading = ()
+        elif leading[0] != starts:
+            raise InputError("trajectories", f"{starts} is not the number of starts, {leading[0]}")
+        p, pstar = model.p, model.pstar
+        for name, wanted in (("Q", (*leading, p, p)), ("R", (*leading, p, pstar)), ("T", (pstar, pstar))):
+            if shapes.get(name, wanted) != wanted:
+                option = name if name == "T" else f"{name}0"
+                raise InputError(option, f"has the shape {shapes[name]}, not {wanted}")
 
     Q0, R0, T = checked_overlaps(arguments["overlaps"], check)
     # Why escaped: names of files may be no text, which files of results cannot hold.

@@ -141,7 +141,8 @@ def _starts(
 ) -> tuple[Array, Array, Array | None, dict[str, Any]]:
     """Q0 and R0, of each run or (from a file) for all, T, and where they come from."""
     if arguments["overlaps"] is not None:
-        Q0, R0, T, origin = initial_overlaps(model, {**arguments, "n": None}, given - _ALSO_OF_SGD)
+        options = {**arguments, "n": None}
+        Q0, R0, T, origin = initial_overlaps(model, options, given - _ALSO_OF_SGD, runs)
         return Q0, R0, T, origin
     T = teacher_of(model, arguments)
     start = {**arguments, "n": None} if arguments["ideal"] is not None else arguments
