@@ -13,6 +13,7 @@ from derive.model import Model
 from runtime.errors import InputError
 from runtime.files import Shapes, read_arrays
 from runtime.seeds import LARGEST_SEED
+from runtime.simd.products import times_transpose
 from runtime.states import real_number, teacher_overlaps
 from runtime.teacher import Teacher
 
@@ -37,9 +38,10 @@ def random_overlaps(
 ) -> tuple[Array, Array]:
     """Overlaps of random students: weights with independent N(0, q0) entries in N dimensions.
 
-    With a teacher T = LLᵀ of rank k, R0 = G Lᵀ √(q0/N) with standard normal G (p × k), and
-    Q0 = q0 (GGᵀ + Wishart_{N−k}(1))/N with the Wishart matrix drawn by its Bartlett factor
-    (M. S. Bartlett, Proc. R. Soc. Edinburgh 53, 260 (1933)): exact in law from O(p²) numbers.
+    With Cholesky's factor of the teacher, T = LLᵀ of rank k, R0 = G Lᵀ √(q0/N) with standard normal G
+    (p × k), and Q0 = q0 (GGᵀ + Wishart_{N−k}(1))/N with the Wishart matrix drawn by its Bartlett factor
+    (M. S. Bartlett, Proc. R. Soc. Edinburgh 53, 260 (1933)): exact in law from O(p²) numbers, and the
+    same to the last bit on every machine.
 
     Parameters
     ----------
@@ -92,7 +94,7 @@ class OverlapSampler:
         teacher_kind = "orthonormal" if T is None else "general"
         self._model = Model(p, pstar, constraint=constraint, teacher=teacher_kind)
         self._teacher = teacher_overlaps(self._model, T)
-        self._factor = Teacher.from_overlaps(self._teacher).factor
+        self._root = Teacher.from_overlaps(self._teacher).root
         self._variance = real_number("q0", q0, least=0.0, strict=True)
         # The seed is all that enters here, so seeds of two words need no mark.
         streams = np.random.SeedSequence(whole_number("seed", seed, 0, LARGEST_SEED)).spawn(2)
@@ -107,7 +109,7 @@ class OverlapSampler:
         else:
             if scale is not None:
                 raise InputError("scale", "goes with n = None; with n the size of R0 follows from N")
-            self._n = whole_number("n", n, max(self._factor.shape[1], 1), LARGEST_N)
+            self._n = whole_number("n", n, max(self._root.shape[1], 1), LARGEST_N)
 
     def check(self, model: Model, teacher: Array) -> None:
         """Raise InputError unless the starts are of this model, with these teacher overlaps."""
@@ -124,8 +126,8 @@ class OverlapSampler:
         return self._ideal(count) if self._n is None else self._random(count, self._n)
 
     def _ideal(self, count: int) -> tuple[Array, Array]:
-        p, rank = self._model.p, self._factor.shape[1]
-        R = self._scale * self._normal.standard_normal((count, p, rank)) @ self._factor.T
+        p, rank = self._model.p, self._root.shape[1]
+        R = times_transpose(self._scale * self._normal.standard_normal((count, p, rank)), self._root)
         Q = np.broadcast_to(self._variance * np.eye(p), (count, p, p)).copy()
         joint = _joint(Q, R, self._teacher)
         # A singular teacher has eigenvalues of 0, up to rounding.
@@ -138,11 +140,11 @@ class OverlapSampler:
         return Q, R
 
     def _random(self, count: int, n: int) -> tuple[Array, Array]:
-        p, rank, variance = self._model.p, self._factor.shape[1], self._variance
+        p, rank, variance = self._model.p, self._root.shape[1], self._variance
         weights = _random_factor(p, rank, n, count, self._normal, self._gamma)
         weights *= np.sqrt(variance / n)
-        Q = weights @ np.swapaxes(weights, -1, -2)
-        R = weights[..., :rank] @ self._factor.T
+        Q = times_transpose(weights, weights)
+        R = times_transpose(weights[..., :rank], self._root)
         if self._model.constraint == "sphere":
             norms = np.sqrt(np.diagonal(Q, axis1=-2, axis2=-1) / variance)
             Q = Q / (norms[..., :, None] * norms[..., None, :])

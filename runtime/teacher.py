@@ -6,16 +6,23 @@ import dataclasses
 
 import numpy as np
 
+from runtime.factors import orthogonal_columns, pivoted_cholesky, scaled, sizes_of
+from runtime.simd.products import times_transpose
 from runtime.states import Array
 
-# Eigenvalues of T below this part of the largest one are rounding.
+# Of teachers scaled to norm 1: what is left of one beside others, and is rounding.
 _RANK_TOLERANCE = 1e-13
 
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """T = F Fᵀ: `factor` F (p*, k), and `weights` τ (k,) with FᵀF = diag(τ)."""
+    """T = L Lᵀ = F Fᵀ: `root` L and `factor` F (p*, k), and `weights` τ (k,) with FᵀF = diag(τ).
 
+    L is Cholesky's factor, the same however the teachers are scaled, and a continuous function of
+    a regular T. F needs the eigenvectors of T, which are no such thing where eigenvalues are equal.
+    """
+
+    root: Array
     factor: Array
     weights: Array
 
@@ -25,20 +32,16 @@ class Teacher:
 
     @classmethod
     def from_overlaps(cls, T: Array) -> Teacher:
-        if np.array_equal(T, np.eye(len(T))):
-            return cls(np.eye(len(T)), np.ones(len(T)))
-        eigenvalues, vectors = np.linalg.eigh(T)
-        kept = eigenvalues > _RANK_TOLERANCE * max(1.0, float(eigenvalues[-1]))
-        if not kept.any():
-            return cls(np.zeros((len(T), 0)), np.zeros(0))
-        factor = vectors[:, kept] * np.sqrt(eigenvalues[kept])
-        return cls(factor, eigenvalues[kept])
+        sizes = sizes_of(T)
+        factors, (rank,), _ = pivoted_cholesky(scaled(T, sizes)[None], _RANK_TOLERANCE, len(T))
+        root = sizes[:, None] * factors[0, :, :rank]
+        factor = orthogonal_columns(root)
+        return cls(root, factor, np.sum(factor * factor, axis=0))
 
     def along(self, R: Array) -> Array:
         """A (…, p, k) with R = A Fᵀ."""
-        return np.asarray(R @ self.factor / self.weights)
+        return times_transpose(R, self.factor.T) / self.weights
 
     def overlaps(self, A: Array, S: Array) -> tuple[Array, Array]:
         """Q (…, p, p) and R (…, p, p*) of coordinates along the teacher and beyond."""
-        Q = A @ np.swapaxes(A, -1, -2) + S @ np.swapaxes(S, -1, -2)
-        return Q, A @ self.factor.T
+        return times_transpose(A, A) + times_transpose(S, S), times_transpose(A, self.factor)

@@ -21,6 +21,7 @@ from runtime.initial import random_overlaps
 from runtime.readout import readout
 from runtime.seeds import LARGEST_SEED, seed_sequence
 from runtime.sgd.simulation import LARGEST_N, recorded_steps, simulate
+from runtime.simd.products import times_transpose
 from runtime.states import Array
 from runtime.system import System
 from runtime.teacher import Teacher
@@ -290,8 +291,8 @@ def _directions(
 ) -> tuple[Array, Array]:
     """Eigenvectors of Q0 (trajectories, p, p) and R0 (trajectories, p, p*), at every condition."""
     generator = np.random.default_rng(seed_sequence(whole_number("seed", seed, 0, LARGEST_SEED), 1))
-    factor = Teacher.from_overlaps(states.teacher_overlaps(model, T)).factor
-    R0 = scale * generator.standard_normal((trajectories, model.p, factor.shape[1])) @ factor.T
+    root = Teacher.from_overlaps(states.teacher_overlaps(model, T)).root
+    R0 = times_transpose(scale * generator.standard_normal((trajectories, model.p, root.shape[1])), root)
     return np.linalg.qr(generator.standard_normal((trajectories, model.p, model.p)))[0], R0
 
 

@@ -26,6 +26,7 @@ from runtime.analysis.runs import states_of_run
 from runtime.errors import InputError
 from runtime.readout import readout
 from runtime.states import Array, per_trajectory
+from runtime.teacher import Teacher
 
 if TYPE_CHECKING:
     import xarray
@@ -191,9 +192,9 @@ def _monitors(states: _States) -> Iterator[tuple[str, Array, str, bool]]:
 
 def _schur_complement(states: _States) -> tuple[Array, np.ndarray]:
     """S = Q − R T⁻¹ Rᵀ, and where it is known well enough to be inverted."""
-    values, vectors = np.linalg.eigh(states.T)
-    if values[0] <= len(values) * np.finfo(np.float64).eps * values[-1]:
+    if Teacher.from_overlaps(states.T).rank < len(states.T):
         return states.Q, np.zeros(states.there.shape, dtype=bool)
+    values, vectors = np.linalg.eigh(states.T)
     turned = states.R @ vectors
     S = states.Q - (turned / values) @ _transposed(turned)
     known = states.there.copy()

@@ -20,6 +20,7 @@ change the prefactor and not the rate (arXiv:2604.03068).
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,10 +30,13 @@ from runtime import states
 from runtime.analysis.plateau import NORM, STUDENTS, Plateau, plateau
 from runtime.ensemble import integrate_ensemble
 from runtime.errors import InputError
+from runtime.factors import logarithm
 from runtime.integrate import integrate
 from runtime.seeds import LARGEST_SEED, seed_sequence
+from runtime.simd.products import times_transpose
 from runtime.states import Array
 from runtime.system import System
+from runtime.teacher import Teacher
 
 # Shapes of R₀ whose delay is computed: its median is then known to a few hundredths of its spread.
 SHAPES = 256
@@ -82,7 +86,7 @@ class EscapeTheory:
     def leading(self, squared_norm: ArrayLike) -> Array:
         """α at which the linear dynamics from ρ₀² (…) reach the threshold, without the delay."""
         growth = (self.plateau.loss - self.threshold) / (self.curvature * self.gain**2)
-        return np.asarray(np.log(growth / np.asarray(squared_norm)) / (2.0 * self.plateau.rate))
+        return logarithm(growth / np.asarray(squared_norm)) / (2.0 * self.plateau.rate)
 
     def quantiles(self, n: float, probabilities: ArrayLike) -> Array:
         """Escape times α at these probabilities, at N = n; infinite if there is no escape."""
@@ -99,8 +103,10 @@ def leading_eigenvectors(T: Array) -> tuple[float, Array]:
     """The largest eigenvalue of T and orthonormal eigenvectors (p*, m)."""
     if np.array_equal(T, np.eye(len(T))):
         return 1.0, np.eye(len(T))
-    values, vectors = np.linalg.eigh(T)
-    return float(values[-1]), vectors[:, values >= values[-1] * (1.0 - _EQUAL)]
+    teacher = Teacher.from_overlaps(T)
+    leading = teacher.weights >= teacher.weights[-1] * (1.0 - _EQUAL)
+    vectors = teacher.factor[:, leading] / np.sqrt(teacher.weights[leading])
+    return float(teacher.weights[-1]), vectors
 
 
 def escape_theory(
@@ -173,7 +179,7 @@ def escape_theory(
     runs = integrate_ensemble(
         system,
         np.broadcast_to(norm * np.eye(model.p), (count, model.p, model.p)),
-        R @ vectors.T,
+        times_transpose(R, vectors),
         eta=point.eta,
         alpha=float(start) + PATIENCE / point.rate,
         label_noise=point.label_noise,
@@ -232,8 +238,9 @@ def _gain(system: System, point: Plateau, norm: float, vector: Array) -> float:
             f"{norm:g}: students of this norm do not relax to the plateau, whose norm is {point.q:.4g}"
             f" (status {run['status'].item()}); take a norm closer to it, or a smaller eta",
         )
-    growth = np.linalg.norm(run["R"].values[0] / _INFINITESIMAL) / np.sqrt(p)
-    return float(growth * np.exp(-point.rate * end))
+    R = run["R"].values[0].reshape(1, -1) / _INFINITESIMAL
+    growth = np.sqrt(times_transpose(R, R).item()) / np.sqrt(p)
+    return float(growth * math.exp(-point.rate * end))
 
 
 def _curvature(system: System, point: Plateau, vector: Array) -> float:

@@ -15,12 +15,15 @@ window leaves is the change of the result with δ/2.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from runtime.analysis.escape_theory import leading_eigenvectors
 from runtime.analysis.plateau import Plateau
+from runtime.factors import exponential, least_squares, logarithm
+from runtime.simd.products import times_transpose
 from runtime.states import Array
 
 if TYPE_CHECKING:
@@ -57,7 +60,7 @@ def fit_growth(runs: xarray.Dataset, plateau: Plateau, window: float = WINDOW) -
     """Fit the growth to an ensemble with ``Q``, ``R`` and ``loss`` (trajectory, alpha, …) from α = 0."""
     _, vectors = leading_eigenvectors(plateau.T)
     alpha, loss = runs["alpha"].values, runs["loss"].values
-    size = np.linalg.norm(runs["R"].values @ vectors, axis=(2, 3))
+    size = np.linalg.norm(times_transpose(runs["R"].values, vectors.T), axis=(2, 3))
     norm = np.trace(runs["Q"].values, axis1=2, axis2=3) / plateau.model.p
     fits = np.array(
         [
@@ -73,9 +76,9 @@ def fit_growth(runs: xarray.Dataset, plateau: Plateau, window: float = WINDOW) -
     count = int(there.sum())
     if not count:
         return NO_GROWTH
-    values = np.stack([wide[there, 0], np.exp(wide[there, 1]) / size[there, 0]])
+    values = np.stack([wide[there, 0], exponential(wide[there, 1]) / size[there, 0]])
     both = np.isfinite(narrow[:, 0]) & there
-    others = np.stack([narrow[both, 0], np.exp(narrow[both, 1]) / size[both, 0]])
+    others = np.stack([narrow[both, 0], exponential(narrow[both, 1]) / size[both, 0]])
     mean = np.mean(values, axis=1)
     error = np.full(2, np.nan)
     if count > 1 and both.any():
@@ -95,11 +98,11 @@ def _fit(
     later = escaped[escaped > first]
     last = int(later[0]) if later.size else alpha.size
     used = slice(first, last)
-    if last - first < _FEWEST_TIMES or np.log(size[last - 1] / size[first]) < _LEAST_GROWTH:
+    if last - first < _FEWEST_TIMES or not size[last - 1] >= math.exp(_LEAST_GROWTH) * size[first] > 0.0:
         return np.nan, np.nan
     columns = [np.ones(last - first), alpha[used], deviation[used], size[used] ** 2]
     # Why scaled: on the sphere the deviation vanishes, elsewhere it may be tiny beside α.
     scales = np.array([max(float(np.max(np.abs(column))), 1e-300) for column in columns])
     design = np.stack(columns, axis=1) / scales
-    solution = np.linalg.lstsq(design, np.log(size[used]), rcond=1e-12)[0] / scales
+    solution = least_squares(design, logarithm(size[used])) / scales
     return float(solution[1]), float(solution[0])

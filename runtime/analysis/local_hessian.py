@@ -84,7 +84,8 @@ class LocalHessian:
         if n < teacher.rank:
             raise InputError("n", f"{n} is too small: the teachers span {teacher.rank} dimensions")
         A = teacher.along(R)
-        S = beyond(Q, A, n - teacher.rank)[:, : min(model.p, n - teacher.rank)]
+        # States of a trajectory may miss the overlaps of weights as much as its tolerances allow.
+        S = beyond(Q, A, n - teacher.rank, tolerance=np.inf)[:, : min(model.p, n - teacher.rank)]
         if span:
             left, sizes, _ = np.linalg.svd(S, full_matrices=False)
             kept = sizes**2 > _RANK_TOLERANCE * max(float(np.max(np.abs(Q))), np.finfo(np.float64).tiny)

@@ -27,8 +27,10 @@ from runtime import states
 from runtime.analysis.bisection import largest_where
 from runtime.errors import InputError
 from runtime.readout import readout
+from runtime.simd.products import times_transpose
 from runtime.states import Array
 from runtime.system import System, as_system
+from runtime.teacher import Teacher
 
 # Newton steps after the closed root: rounding leaves nothing to do after two.
 _POLISH = 5
@@ -168,7 +170,7 @@ def plateau(
         Q = q * np.eye(model.p)
     R = np.zeros((model.p, model.pstar))
     y = system.pack(Q, R)
-    modes = _modes(system, y, parameters)
+    modes = _modes(system, y, parameters, teacher)
     residual = _residual(system, y, parameters)
     a, _ = readout(model)
     # The size of a single term: κ tr(aQ) Q with κ = 2aη.
@@ -280,7 +282,7 @@ def _residual(system: System, y: Array, parameters: Array) -> float:
     return float(np.max(np.abs(drift)))
 
 
-def _modes(system: System, y: Array, parameters: Array) -> tuple[Mode, ...]:
+def _modes(system: System, y: Array, parameters: Array, T: Array) -> tuple[Mode, ...]:
     """All modes at Q diagonal, R = 0, from p* + 2 tangents."""
     model = system.model
     p, pstar = model.p, model.pstar
@@ -308,9 +310,21 @@ def _modes(system: System, y: Array, parameters: Array) -> tuple[Mode, ...]:
         R = nothing.copy()
         R[:, r] = 1.0
         blocks[:, :, r] = derivative(np.zeros((p, p)), R)[1]
-    found.append((ALIGNMENT, np.linalg.eigvals(blocks).real.astype(np.float64).ravel()))
+    found.append((ALIGNMENT, _along_teacher(blocks, Teacher.from_overlaps(T)).ravel()))
     largest = max(float(np.max(np.abs(values), initial=0.0)) for _, values in found)
     return tuple(mode for name, values in found for mode in _collected(name, values, _EQUAL * largest))
+
+
+def _along_teacher(blocks: Array, teacher: Teacher) -> Array:
+    """Eigenvalues (p, p*) of matrices (p, p*, p*) that are functions of T: those of its eigenvectors,
+    and all alike where it has none."""
+    vectors = teacher.factor / np.sqrt(teacher.weights)
+    values = np.sum(times_transpose(blocks, vectors.T) * vectors, axis=1)
+    without = blocks.shape[1] - teacher.rank
+    if without:
+        rest = (np.trace(blocks, axis1=1, axis2=2) - np.sum(values, axis=1)) / without
+        values = np.hstack([values, np.repeat(rest[:, None], without, axis=1)])
+    return np.asarray(values)
 
 
 def _collected(name: str, values: Array, width: float) -> list[Mode]:

@@ -30,6 +30,7 @@ from runtime.analysis.plateau import NoPlateauError, plateau
 from runtime.errors import InputError
 from runtime.readout import readout
 from runtime.seeds import LARGEST_SEED, seed_sequence
+from runtime.simd.products import times_transpose
 from runtime.states import Array
 from runtime.system import System, as_system
 from runtime.teacher import Teacher
@@ -117,7 +118,8 @@ def zero_loss_solution(
 ) -> tuple[Array, Array]:
     """Overlaps Q (p, p), R (p, p*) of a random solution without loss; on the sphere all Q_ii = 1.
 
-    W = √(b/a) O W* with a random O; with the seed None the first rank T students lie along the
+    W = √(b/a) O W* with a random O, in coordinates in which the teacher is Cholesky's factor of T:
+    a continuous function of a regular T. With the seed None the first rank T students lie along the
     eigenvectors of T, and the others are zero. On the sphere rotations of two students at a time then make
     their norms 1, one after the other (R. B. Bendel and M. R. Mickey, Commun. Stat. B 7, 163 (1978)).
 
@@ -132,11 +134,12 @@ def zero_loss_solution(
     p, k = model.p, teacher.rank
     if p < k:
         raise InputError("p", f"{p} students cannot represent a teacher of rank {k}: no zero-loss solution")
-    orthonormal = np.eye(p, k)
+    students, teachers = np.eye(p, k) * np.sqrt(b / a * teacher.weights), teacher.factor
     if seed is not None:
         rng = np.random.default_rng(seed_sequence(whole_number("seed", seed, 0, LARGEST_SEED)))
         orthonormal, _ = np.linalg.qr(rng.standard_normal((p, k)))
-    students = orthonormal * np.sqrt(b / a * teacher.weights)
+        # MᵀM = (b/a) LᵀL: then W = M E and W* = L E, with any orthonormal E, have no loss.
+        students, teachers = np.sqrt(b / a) * times_transpose(orthonormal, _root(teacher)), teacher.root
     if model.constraint == "sphere":
         total = b / a * float(np.sum(teacher.weights))
         if abs(total - p) > _UNIT * p * max(1.0, total):
@@ -145,8 +148,13 @@ def zero_loss_solution(
                 f"{model.readout!r}: zero-loss solutions have norms of sum {total:g}, not p = {p}",
             )
         _equalise(students)
-    # R = W W*ᵀ with W* = F E: the students' coordinates along the teacher's orthonormal axes E.
-    return students @ students.T, students @ teacher.factor.T
+    return times_transpose(students, students), times_transpose(students, teachers)
+
+
+def _root(teacher: Teacher) -> Array:
+    """The symmetric root (k, k) of LᵀL = V diag(τ) Vᵀ, V = LᵀF/τ: unique whatever the eigenvectors."""
+    vectors = teacher.root.T @ teacher.factor / teacher.weights
+    return np.asarray(vectors * np.sqrt(teacher.weights) @ vectors.T)
 
 
 def _equalise(students: Array) -> None:
@@ -347,7 +355,8 @@ def _is_solution(system: System, Q: Array, R: Array, teacher: Array) -> bool:
 
 def _leaving(model: Model, null: Array, R: Array, teacher: Array) -> int:
     """How many of the null directions (k, n) change Q − R T⁺Rᵀ, to first order."""
-    inverse = np.linalg.pinv(teacher, hermitian=True)
+    directions = Teacher.from_overlaps(teacher)
+    inverse = directions.factor / directions.weights**2 @ directions.factor.T
     size = model.p * (model.p + 1) // 2
     rows, columns = np.triu_indices(model.p)
     changes = null[:, :size].copy()

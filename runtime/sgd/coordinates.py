@@ -10,33 +10,51 @@ from __future__ import annotations
 import numpy as np
 
 from runtime.errors import InputError
+from runtime.factors import EPSILON, lower_triangular, pivoted_cholesky, scaled, sizes_of
+from runtime.simd.products import times_transpose
 from runtime.states import Array
 
+# What needs weights takes a start if some have its overlaps up to this part of the norms. Runs of the
+# ODE with the default tolerances end closer than this to the overlaps of weights.
+SAME = 1e-8
 
-def beyond(Q: Array, A: Array, dimensions: int) -> Array:
+
+def beyond(Q: Array, A: Array, dimensions: int, *, tolerance: float = SAME) -> Array:
     """Lower triangular S (…, p, p) with S Sᵀ = Q − A Aᵀ, of at most `dimensions` columns not zero.
+
+    Each entry is right up to `tolerance` times the norms of its two students, mostly to rounding.
 
     Raises
     ------
     InputError
-        Q − A Aᵀ has more independent directions than that: the weights do not fit into N.
+        No weights have these overlaps up to the tolerance, or Q − A Aᵀ has more independent
+        directions: the weights do not fit into N.
     """
-    rest = Q - A @ np.swapaxes(A, -1, -2)
-    eigenvalues, vectors = np.linalg.eigh(0.5 * (rest + np.swapaxes(rest, -1, -2)))
-    p = Q.shape[-1]
-    scale = np.maximum(np.max(np.abs(Q), axis=(-1, -2)), 1e-300)
-    if dimensions < p:
-        rank = int(np.max(np.sum(eigenvalues > 1e-8 * scale[..., None], axis=-1), initial=0))
+    p, k = A.shape[-2:]
+    rest = (Q - times_transpose(A, A)).reshape(-1, p, p)
+    sizes = sizes_of(Q).reshape(-1, p)
+    rest = scaled(0.5 * (rest + np.swapaxes(rest, -1, -2)), sizes)
+    room = max(min(p, dimensions), 0)
+    factor, _, missed = pivoted_cholesky(rest, 4 * p * EPSILON, room)
+    wrong = np.flatnonzero(missed > SAME)
+    if wrong.size:
+        rank = int(np.max(pivoted_cholesky(rest[wrong], SAME, p)[1]))
         if rank > dimensions:
-            k = A.shape[-1]
             raise InputError(
                 "n",
                 f"{k + dimensions} is less than {k + rank}: these overlaps need {rank} dimensions beyond"
                 f" the {k} of the teacher",
             )
-        eigenvalues[..., : p - dimensions] = 0.0
-    root = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))[..., None, :]
-    # Largest first, so that the columns beyond `dimensions` are zero.
-    _, upper = np.linalg.qr(np.swapaxes(root[..., ::-1], -1, -2))
-    signs = np.where(np.diagonal(upper, axis1=-2, axis2=-1) < 0.0, -1.0, 1.0)
-    return np.asarray(np.swapaxes(upper * signs[..., None], -1, -2))
+        for run in wrong[missed[wrong] > tolerance]:
+            which = f"trajectory {run} belongs" if Q.ndim > 2 else "belongs"
+            raise InputError(
+                "R0",
+                f"{which} to no weights: with Q0 it misses their overlaps by {missed[run]:.1g} of the"
+                f" norms, and at most {tolerance:g} is allowed here; if it ends a run, take a smaller rtol"
+                " there",
+            )
+    turned = np.any(np.triu(factor, 1) != 0.0, axis=(1, 2))
+    factor[turned] = lower_triangular(factor[turned])
+    found = np.zeros((len(factor), p, p))
+    found[:, :, :room] = sizes[:, :, None] * factor
+    return found.reshape(*A.shape[:-2], p, p)

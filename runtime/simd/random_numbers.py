@@ -14,26 +14,48 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from runtime.simd.vector import INT64, VectorFunction, fit, integer
+from runtime.simd.vector import INT64, VectorFunction, integer
 
 # 64-bit words of a stream.
 WORDS = 4
 _MANTISSA_BITS = 52
 _ONE = 0x3FF0000000000000
 _SIGN = 1 << 63
-_LN2 = float(np.log(2.0))
+_LN2 = 0.6931471805599453
 
-
-def _artanh_ratio(z: Any) -> Any:
-    """(artanh(s)/s − 1)/s² at z = s²."""
-    return sum(z**k / (2 * k + 3) for k in range(40))
-
-
-# All to rounding. The angle is y quarter turns with |y| ≤ ½, the argument z = y².
-_SINE = fit(lambda z: np.pi / 2 * np.sinc(np.sqrt(z) / 2), 6, 0.0, 0.25)
-_COSINE = fit(lambda z: np.cos(np.pi / 2 * np.sqrt(z)), 7, 0.0, 0.25)
-# log m = 2 artanh s, s = (m − 1)/(m + 1), for √½ < m ≤ √2.
-_LOG = fit(_artanh_ratio, 8, 0.0, 0.0295)
+# Polynomials in z, right to rounding: interpolated at Chebyshev's points, once and for all, since a
+# fit would depend on the BLAS. sin(πy/2)/y and cos(πy/2) of z = y² from 0 to ¼: |y| ≤ ½ quarter turns.
+_SINE = (
+    1.5707963267948966,
+    -0.6459640975062845,
+    0.07969262624813821,
+    -0.0046817541669627516,
+    0.00016044140647863966,
+    -3.599520173988172e-06,
+    5.747590746198382e-08,
+)
+_COSINE = (
+    0.9999999999999998,
+    -1.2337005501360783,
+    0.2536695078963196,
+    -0.020863480674279344,
+    0.0009192594889100292,
+    -2.519853296689689e-05,
+    4.634493961930275e-07,
+)
+# (artanh(s)/s − 1)/s² of z = s² from 0 to 0.0295: log m = 2 artanh s, s = (m − 1)/(m + 1), for
+# √½ < m ≤ √2.
+_LOG = (
+    0.3333333333333328,
+    0.20000000000141935,
+    0.1428571419812663,
+    0.11111133373428078,
+    0.09088054091797584,
+    0.07893876283051358,
+    -0.01285093357946534,
+    1.7019109212139722,
+    -13.796932767838548,
+)
 
 
 def streams(seed: int, kind: int, first: int, count: int, words: int = WORDS) -> NDArray[np.uint64]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 
 from derive.lower import drift_program
 from derive.program import operation_count
 from runtime.simd import layout as at
 from runtime.simd.emitter import Emitter
-from runtime.simd.vector import INT64, VectorFunction, fit, integer
+from runtime.simd.vector import INT64, VectorFunction, integer
 from runtime.stepper import (
     EPSILON,
     FAR_END,
@@ -31,12 +30,26 @@ _MANTISSA_BITS = 52
 _EXPONENT_BIAS = 1023
 # Of each lane, some hundredths of a second.
 _OPERATIONS_BETWEEN_PAUSES = 20_000_000
-# Degree of the polynomials for log₂ and 2ˣ: 1e-6, more than a step size needs.
-_DEGREE = 6
-
-
-_LOG2 = fit(lambda x: np.log2(1.5 + x), _DEGREE, -0.5, 0.5)
-_EXP2 = fit(lambda x: 2.0 ** (x + 0.5), _DEGREE, -0.5, 0.5)
+# Polynomials for log₂(1.5 + x) and 2^(x + ½), |x| ≤ ½, interpolated at Chebyshev's points: right to
+# 1e-6, more than a step size needs. They are numbers since a fit would depend on the BLAS.
+_LOG2 = (
+    0.5849625007211561,
+    0.9618208211752002,
+    -0.32061303548492204,
+    0.1417247357974217,
+    -0.07079685998119041,
+    0.04390747983075828,
+    -0.024568534745087942,
+)
+_EXP2 = (
+    1.414213562373095,
+    0.9802581804401733,
+    0.33973158738456355,
+    0.07849348039565995,
+    0.013601986198312132,
+    0.0018951067270255148,
+    0.00021865784823863317,
+)
 
 
 class Stepping(Emitter):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 
 DOUBLE = ir.DoubleType()
@@ -20,12 +19,6 @@ ALIGNMENT = 64
 
 def integer(value: int) -> ir.Constant:
     return ir.Constant(INT64, value)
-
-
-def fit(function: Callable[[Any], Any], degree: int, low: float, high: float) -> list[float]:
-    """Coefficients of an interpolating polynomial on [low, high], in increasing powers."""
-    chebyshev = np.polynomial.Chebyshev.interpolate(function, degree, domain=[low, high])
-    return [float(c) for c in chebyshev.convert(kind=np.polynomial.Polynomial).coef]
 
 
 class VectorFunction:

@@ -448,6 +448,17 @@ def test_singular_teacher(system):
     assert spectrum.eigenvalues.size == one.model.state_size - 3
 
 
+@pytest.mark.parametrize("T", [np.eye(3), 0.7 * np.eye(3) + 0.3, np.diag([1.0, 2.0, 1.0])])
+def test_solutions_are_continuous_in_the_teacher(system, T):
+    """Whatever its eigenvectors, which are anything where eigenvalues are equal."""
+    one = system(4, 3, teacher="general")
+    Q, R = zero_loss_solution(one.model, T, seed=2)
+    assert abs(one.loss(Q, R, T)) < 1e-14
+    near = T + 1e-10 * np.cos(np.add.outer(np.arange(3), np.arange(3)))
+    for found, expected in zip(zero_loss_solution(one.model, near, seed=2), (Q, R), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
 @pytest.mark.parametrize(
     ("p", "pstar", "options"),
     [(1, 1, {}), (4, 2, {}), (3, 3, {}), matrix((7, 3, {})), (3, 3, {"readout": "sum"})],

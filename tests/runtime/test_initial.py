@@ -482,3 +482,26 @@ def test_damaged_npz_files_are_closed(tmp_path):
 def test_numbers_of_draws_are_checked(count):
     with pytest.raises(InputError, match=r"^count: .* is not an integer from 0 to 2\^40$"):
         OverlapSampler(2, 1, n=100).draw(count)
+
+
+@pytest.mark.parametrize(("n", "scale"), [(1000, None), (None, 0.05)])
+def test_starts_are_continuous_in_the_teacher(n, scale):
+    """Where eigenvalues of T are equal, or nearly so, the same seed still gives nearly the same start."""
+    Q, R = random_overlaps(3, 4, n, 1, T=np.eye(4), scale=scale)
+    np.testing.assert_array_equal(R, random_overlaps(3, 4, n, 1, scale=scale)[1])
+    for T in (np.eye(4), 0.7 * np.eye(4) + 0.3):
+        Q, R = random_overlaps(3, 4, n, 1, T=T, scale=scale)
+        noise = 1e-10 * np.cos(np.add.outer(np.arange(4), np.arange(4)))
+        near = random_overlaps(3, 4, n, 1, T=T + noise, scale=scale)
+        np.testing.assert_allclose(near[0], Q, atol=1e-9)
+        np.testing.assert_allclose(near[1], R, atol=1e-9)
+
+
+def test_starts_of_an_orthonormal_teacher_are_those_of_all_versions():
+    Q, R = random_overlaps(2, 2, 1000, 3)
+    np.testing.assert_array_equal(
+        Q, [[0.9407349618281253, 0.04845958256963722], [0.04845958256963722, 1.012603092811413]]
+    )
+    np.testing.assert_array_equal(
+        R, [[0.016568402925549973, 0.0015510819016488456], [-0.012257985380262909, 0.047542703152904174]]
+    )

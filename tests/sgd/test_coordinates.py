@@ -139,3 +139,58 @@ def test_rounding_does_not_count_as_a_dimension():
         Q *= 1.0 + 1e-15 * rng.standard_normal(Q.shape)
         S = beyond(Q, np.zeros((50, 4, 1)), 2)
         np.testing.assert_allclose(S @ np.swapaxes(S, 1, 2), Q, atol=1e-13 * np.abs(Q).max())
+
+
+@pytest.mark.parametrize("size", [1e-14, 1e-7, 1.0, 1e14])
+@pytest.mark.parametrize("T", TEACHERS.values(), ids=TEACHERS)
+def test_units_of_a_teacher_do_not_matter(T, size):
+    """One of the teachers in other units: the same rank, and its own accuracy."""
+    sizes = np.ones(len(T))
+    sizes[0] = size
+    usual, other = Teacher.from_overlaps(T), Teacher.from_overlaps(T * np.outer(sizes, sizes))
+    assert other.rank == usual.rank
+    norms = sizes * np.sqrt(np.where(np.diag(T) > 0.0, np.diag(T), 1.0))
+    for part in (other.root, other.factor):
+        apart = part @ part.T - T * np.outer(sizes, sizes)
+        assert np.max(np.abs(apart) / np.outer(norms, norms), initial=0.0) < 1e-13
+
+
+def test_the_root_of_a_teacher_is_continuous_in_it():
+    """Where eigenvalues are equal or nearly so, their vectors are anything; the root is not."""
+    rng = np.random.default_rng(7)
+    for T in (np.eye(3), TEACHERS["correlated"], TEACHERS["general"]):
+        noise = rng.standard_normal(T.shape)
+        near = Teacher.from_overlaps(T + 1e-12 * (noise + noise.T))
+        np.testing.assert_allclose(near.root, Teacher.from_overlaps(T).root, atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [1e-14, 1e-3, 1.0, 1e14])
+def test_small_students_beside_large_ones(size):
+    """Each entry of Q is right relative to its own two students."""
+    sizes = np.array([1.0, size, 1.0, size])
+    for students in ("any", "parallel", "within the teacher", "zero"):
+        Q, R = overlaps_of(np.eye(3), students)
+        Q, R = Q * np.outer(sizes, sizes), R * sizes[:, None]
+        found = beyond(Q, R, ROOM - 3)
+        apart = R @ np.swapaxes(R, 1, 2) + found @ np.swapaxes(found, 1, 2) - Q
+        assert np.max(np.abs(apart) / np.outer(sizes, sizes)) < 1e-12
+
+
+@pytest.mark.parametrize("size", [1e-14, 1.0, 1e14])
+def test_what_weights_do_not_have_is_refused(size):
+    """Q − A Aᵀ may be negative by the error of a run at usual tolerances, not by more."""
+    Q, A = size**2 * np.eye(2), size * np.eye(2, 1)
+    for excess, fine in ((1e-12, True), (1e-9, True), (3e-8, False)):
+        wrong = Q.copy()
+        wrong[0, 0] *= 1.0 - excess
+        if fine:
+            found = A @ A.T + beyond(wrong, A, 5) @ beyond(wrong, A, 5).T
+            np.testing.assert_allclose(found, wrong, atol=2.0 * excess * size**2)
+            continue
+        for many in (False, True):
+            with pytest.raises(InputError, match="misses their overlaps by 3e-08 of the norms") as caught:
+                beyond(*((np.stack([x, y]) for x, y in ((Q, wrong), (A, A))) if many else (wrong, A)), 5)
+            assert caught.value.option == "R0"
+            assert ("trajectory 1 " in str(caught.value)) == many
+        # Where a trajectory is only looked at, it may miss more.
+        assert np.isfinite(beyond(wrong, A, 5, tolerance=np.inf)).all()
