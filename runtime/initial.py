@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from derive.arguments import whole_number
 from derive.model import Model
 from runtime.errors import InputError
+from runtime.factors import EPSILON
 from runtime.files import Shapes, read_arrays
 from runtime.seeds import LARGEST_SEED
 from runtime.simd.products import times_transpose
-from runtime.states import real_number, teacher_overlaps
+from runtime.states import correlations, real_number, teacher_overlaps
 from runtime.teacher import Teacher
 
 Array = NDArray[np.float64]
@@ -129,10 +130,9 @@ class OverlapSampler:
         p, rank = self._model.p, self._root.shape[1]
         R = times_transpose(self._scale * self._normal.standard_normal((count, p, rank)), self._root)
         Q = np.broadcast_to(self._variance * np.eye(p), (count, p, p)).copy()
-        joint = _joint(Q, R, self._teacher)
+        unit, _ = correlations(_joint(Q, R, self._teacher))
         # A singular teacher has eigenvalues of 0, up to rounding.
-        rounding = joint.shape[-1] * np.finfo(np.float64).eps * np.max(np.abs(joint))
-        if np.min(np.linalg.eigvalsh(joint)) < -rounding:
+        if np.min(np.linalg.eigvalsh(unit)) < -2 * unit.shape[-1] * EPSILON:
             raise InputError(
                 "scale",
                 f"{self._scale:g} is too large: no weights have Q0 = {self._variance:g} and this R0",

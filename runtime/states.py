@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derive.model import Model
 from runtime.errors import InputError, shown
+from runtime.factors import scaled, sizes_of
 
 Array = NDArray[np.float64]
 
@@ -19,7 +20,8 @@ DEFAULT_OUTPUTS = 200
 RESOLVED = 100.0
 # Below this a local error is rounding, and no step is small enough.
 SMALLEST_RTOL = 1e-14
-# Overlaps from a file or an earlier run carry rounding and integration errors of this size.
+# Overlaps from a file or an earlier run carry rounding and integration errors up to this part of the
+# norms of the two vectors whose overlap they are; runs at loose tolerances have the larger ones.
 _SYMMETRY_TOLERANCE = 1e-8
 _EIGENVALUE_TOLERANCE = 1e-6
 _CHECKED_TOGETHER = 4096
@@ -126,10 +128,13 @@ def per_trajectory(option: str, value: ArrayLike, count: int, least: float, stri
 
 
 def _asymmetric(matrices: Array) -> NDArray[np.bool_]:
-    """Which of the matrices (..., m, m) differ from their transposes by more than rounding."""
-    apart = np.max(np.abs(matrices - np.swapaxes(matrices, -1, -2)), axis=(-1, -2), initial=0.0)
-    scale = np.maximum(1.0, np.max(np.abs(matrices), axis=(-1, -2), initial=0.0))
-    return np.asarray(apart > _SYMMETRY_TOLERANCE * scale)
+    """Which matrices (…, m, m) differ from their transposes, relative to the norms of rows and columns."""
+    apart = np.abs(matrices - np.swapaxes(matrices, -1, -2))
+    if not apart.any():
+        return np.zeros(matrices.shape[:-2], dtype=np.bool_)
+    sizes = sizes_of(matrices)
+    allowed = _SYMMETRY_TOLERANCE * sizes[..., :, None] * sizes[..., None, :]
+    return np.asarray(np.any(apart > allowed, axis=(-1, -2)))
 
 
 def _symmetric(option: str, matrix: Array, whose: str = "") -> None:
@@ -147,13 +152,34 @@ def symmetric_part(option: str, matrices: Array) -> Array:
     return 0.5 * matrices + 0.5 * np.swapaxes(matrices, -1, -2)
 
 
+def correlations(matrix: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Overlaps (…, n, n) of vectors that are scaled to norm 1, and where these cannot be: a norm is
+    negative, or zero beside overlaps that are not.
+
+    A vector of norm zero becomes one of norm 1 that is orthogonal to the others.
+    """
+    sizes = sizes_of(matrix)
+    none = sizes == 0.0
+    result = scaled(matrix, sizes)
+    if not none.any():
+        return result, np.zeros(matrix.shape[:-2], dtype=np.bool_)
+    diagonal = np.arange(matrix.shape[-1])
+    result[..., diagonal, diagonal] += none
+    return result, np.asarray(np.any((matrix != 0.0) & none[..., :, None], axis=(-1, -2)))
+
+
 def _positive(option: str, matrix: Array, whose: str = "") -> None:
-    """Raise InputError unless the matrix, of `option` or as `whose` says, has no negative eigenvalue."""
-    eigenvalues = np.linalg.eigvalsh(matrix)
-    if eigenvalues[0] < -_EIGENVALUE_TOLERANCE * max(1.0, eigenvalues[-1]):
-        raise InputError(
-            option, f"{whose}is not positive semi-definite: smallest eigenvalue {eigenvalues[0]:.3g}"
-        )
+    """Raise InputError unless the matrix, of `option` or as `whose` says, has no negative eigenvalue
+    when all its vectors are scaled to norm 1."""
+    unit, impossible = correlations(matrix)
+    if impossible:
+        least = float(np.min(np.diag(matrix)))
+        what = f"its diagonal has {least:.3g}" if least < 0.0 else "a norm is 0, but not all its overlaps"
+    else:
+        least = float(np.linalg.eigvalsh(unit)[0])
+        what = f"smallest eigenvalue {least:.3g} when all norms are scaled to 1"
+    if impossible or least < -_EIGENVALUE_TOLERANCE:
+        raise InputError(option, f"{whose}is not positive semi-definite: {what}")
 
 
 def teacher_overlaps(model: Model, T: ArrayLike | None) -> Array:
@@ -177,7 +203,8 @@ def overlaps(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tuple[Array,
     ------
     InputError
         Wrong shapes, entries that are not finite, Q asymmetric, zero norms on the sphere, or
-        [[Q, R], [Rᵀ, T]] not positive semi-definite (within rounding).
+        [[Q, R], [Rᵀ, T]] not positive semi-definite: with all norms scaled to 1 its smallest
+        eigenvalue is below −10⁻⁶, more than the error of a run that may have ended there.
     """
     q = real_array("Q0", Q, (model.p, model.p))
     r = real_array("R0", R, (model.p, model.pstar))
@@ -234,17 +261,16 @@ def _suspects(Q: Array, R: Array, T: Array) -> NDArray[np.bool_]:
     """Which pairs may not be overlaps of weights; a closer look decides."""
     teacher = np.broadcast_to(T, (len(Q), *T.shape))
     joint = np.block([[Q, R], [np.swapaxes(R, 1, 2), teacher]])
-    size = joint.shape[-1]
-    scale = np.maximum(1.0, np.max(np.abs(joint), axis=(1, 2)))
-    asymmetric = _asymmetric(Q)
-    # Why Cholesky of a shifted matrix: it exists if the smallest eigenvalue is above the shift,
+    unit, impossible = correlations(joint)
+    wrong = _asymmetric(Q) | impossible
+    # Cholesky's factor of a shifted matrix exists if the smallest eigenvalue is above the shift,
     # and is many times faster than eigenvalues.
-    shift = 0.5 * _EIGENVALUE_TOLERANCE * scale
+    shift = 0.5 * _EIGENVALUE_TOLERANCE
     try:
-        np.linalg.cholesky(joint + shift[:, None, None] * np.eye(size))
+        np.linalg.cholesky(unit + shift * np.eye(unit.shape[-1]))
     except np.linalg.LinAlgError:
-        asymmetric |= np.linalg.eigvalsh(joint)[:, 0] < -shift
-    return np.asarray(asymmetric)
+        wrong |= np.linalg.eigvalsh(unit)[:, 0] < -shift
+    return np.asarray(wrong)
 
 
 def tolerances(rtol: Any, atol: Any) -> tuple[float, float]:

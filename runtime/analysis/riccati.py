@@ -56,6 +56,8 @@ from numpy.typing import ArrayLike, NDArray
 from derive.model import Model
 from runtime import states
 from runtime.errors import InputError
+from runtime.sgd.coordinates import beyond
+from runtime.teacher import Teacher
 
 Array = NDArray[np.float64]
 
@@ -183,21 +185,21 @@ class _Segment:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Problem:
-    """a, b, η and the teacher: eigenvalues τ > 0 (r,) and eigenvectors (p*, r) of T."""
+    """a, b, η and the teacher's directions, with eigenvalues τ > 0 (r,) of T."""
 
     a: float
     b: float
     eta: float
-    tau: Array
-    vectors: Array
+    teacher: Teacher
 
     @classmethod
     def of(cls, model: Model, T: Array, eta: float) -> _Problem:
         power = {"mean": -1.0, "sum": 0.0, "sqrt": -0.5}[model.readout]
-        tau, vectors = np.linalg.eigh(T)
-        # Directions in which the teacher has no weights, up to rounding.
-        there = tau > tau.size * np.finfo(np.float64).eps * max(float(tau[-1]), 0.0)
-        return cls(float(model.p) ** power, float(model.pstar) ** power, eta, tau[there], vectors[:, there])
+        return cls(float(model.p) ** power, float(model.pstar) ** power, eta, Teacher.from_overlaps(T))
+
+    @property
+    def tau(self) -> Array:
+        return self.teacher.weights
 
     @property
     def growth(self) -> Array:
@@ -206,16 +208,14 @@ class _Problem:
 
     def coordinates(self, Q: Array, R: Array) -> tuple[Array, Array]:
         """Weights along the teacher's directions Y (p, r), and outside of its span F (p, f)."""
-        Y = R @ self.vectors / np.sqrt(self.tau)
-        squares, vectors = np.linalg.eigh(Q - Y @ Y.T)
-        # What is negative or smaller than the rounding of Q is none.
-        there = squares > len(Q) * np.finfo(np.float64).eps * float(np.max(np.abs(Q)))
-        return Y, vectors[:, there] * np.sqrt(squares[there])
+        Y = self.teacher.along(R)
+        F = beyond(Q, Y, len(Q))
+        return Y, F[:, np.any(F != 0.0, axis=0)]
 
     def overlaps(self, Y: Array, F: Array) -> GradientFlow:
         """Q, R and the loss ½s² + tr E² from coordinates (times, p, r) and (times, p, f)."""
         Q = Y @ np.swapaxes(Y, 1, 2) + F @ np.swapaxes(F, 1, 2)
-        R = (Y * np.sqrt(self.tau)) @ self.vectors.T
+        R = Y @ self.teacher.factor.T
         inside = self.a * np.swapaxes(Y, 1, 2) @ Y - self.b * np.diag(self.tau)
         mixed = self.a * np.swapaxes(Y, 1, 2) @ F
         outside = self.a * np.swapaxes(F, 1, 2) @ F

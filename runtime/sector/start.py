@@ -104,9 +104,9 @@ class SectorStart:
             raise InputError("q_perp", "is required where q has a value for each direction")
         if np.min(norms) < 0.0:
             raise InputError("q", f"{np.min(norms):g} is not a finite number of at least 0")
-        excess = overlaps**2 - norms
+        excess = overlaps**2 - (1.0 + _POSITIVE_TOLERANCE) * norms
         worst = int(np.argmax(excess))
-        if excess[worst] > _POSITIVE_TOLERANCE * max(1.0, norms[worst]):
+        if excess[worst] > 0.0:
             raise InputError(
                 "m", f"{overlaps[worst]:g} is too large: no weights have it with q = {norms[worst]:g}"
             )
@@ -131,7 +131,7 @@ class SectorStart:
         q_perp = float(np.trace(Q) - np.sum(q)) / (p - pstar) if p > pstar else 0.0
         rebuilt = (left * (q - q_perp)) @ left.T + q_perp * np.eye(p)
         distance = float(np.max(np.abs(Q - rebuilt)))
-        if distance > _SECTOR_TOLERANCE * max(1.0, float(np.max(np.abs(Q)))):
+        if distance > _SECTOR_TOLERANCE * float(np.max(np.abs(Q))):
             raise InputError(
                 "Q0",
                 f"is not in the algebra of R0 R0' and 1: the nearest such matrix is {distance:.3g} away",

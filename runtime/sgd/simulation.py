@@ -111,8 +111,7 @@ def simulate(
     overlaps = states.teacher_overlaps(model, T)
     teacher = Teacher.from_overlaps(overlaps)
     n = _check_kind(model, method, seed, n, teacher)
-    Q, R = _start(model, n, seed, trajectories, overlaps, Q0, R0)
-    count = len(Q)
+    count, Q, R = _start(model, n, seed, trajectories, overlaps, Q0, R0)
     rates = np.broadcast_to(per_trajectory("eta", eta, count, 0.0, strict=True), count)
     noises = np.broadcast_to(per_trajectory("label_noise", label_noise, count, 0.0, strict=False), count)
     steps = recorded_steps(alpha, n)
@@ -120,6 +119,7 @@ def simulate(
     used = _method(model, method, n, teacher, min(workers, count))
     A = teacher.along(R)
     S = beyond(Q, A, n - teacher.rank)
+    A, S = (np.broadcast_to(part, (count, *part.shape[-2:])) for part in (A, S))
     recorder = Recorder(count, steps, A, S, teacher)
     runs = _Runs(model, teacher, n, seed, rates, noises, steps, recorder)
     tasks = runs.chains() if used == "chain" else runs.weights()
@@ -208,30 +208,24 @@ def _start(
     T: Array,
     Q0: ArrayLike | None,
     R0: ArrayLike | None,
-) -> tuple[Array, Array]:
-    """Overlaps (runs, p, p) and (runs, p, p*) of the start."""
+) -> tuple[int, Array, Array]:
+    """The number of runs, and overlaps of the start, of each run or for all: (…, p, p) and (…, p, p*)."""
     count = None if trajectories is None else whole_number("trajectories", trajectories, 1, LARGEST_RUNS)
     if (Q0 is None) != (R0 is None):
         raise InputError("R0" if R0 is None else "Q0", "is missing: give both overlaps or none")
     general = T if model.teacher == "general" else None
     if Q0 is None or R0 is None:
-        return random_overlaps(
-            model.p,
-            model.pstar,
-            n,
-            seed,
-            DEFAULT_RUNS if count is None else count,
-            constraint=model.constraint,
-            T=general,
+        count = DEFAULT_RUNS if count is None else count
+        return count, *random_overlaps(
+            model.p, model.pstar, n, seed, count, constraint=model.constraint, T=general
         )
     if states.dimensions("Q0", Q0) == 2:
         q, r = states.overlaps(model, Q0, R0, T)
-        count = DEFAULT_RUNS if count is None else count
-        return np.tile(0.5 * (q + q.T), (count, 1, 1)), np.tile(r, (count, 1, 1))
+        return DEFAULT_RUNS if count is None else count, 0.5 * (q + q.T), r
     q, r = states.ensemble_overlaps(model, Q0, R0, T)
     if count not in (None, len(q)):
         raise InputError("trajectories", f"{count} is not the number of starts, {len(q)}")
-    return 0.5 * (q + np.swapaxes(q, -1, -2)), r
+    return len(q), 0.5 * (q + np.swapaxes(q, -1, -2)), r
 
 
 class _Runs:

@@ -174,3 +174,18 @@ def test_wrong_arguments_are_named(option, changed):
     with pytest.raises(InputError) as error:
         gradient_flow(derive.Model(2, 1, flow="gradient"), **(arguments | changed))
     assert error.value.option == option
+
+
+def test_small_students_and_teachers_are_not_lost(system):
+    """Norms far below the rounding of the others': their own digits count."""
+    sizes, T = np.array([1.0, 1e-10]), np.diag([1.0, 1e-20])
+    Q0, R0 = np.diag(sizes**2), np.array([[0.1, 0.3], [0.2, 0.1]]) * np.outer(sizes, sizes)
+    derived = system(2, 2, teacher="general")
+    exact = gradient_flow(derived.model, Q0, R0, T, eta=0.4, alpha=[0.0, 5.0])
+    run = runtime.integrate(derived, Q0, R0, T=T, eta=0.4, alpha=[0.0, 5.0], rtol=1e-13, atol=1e-40)
+    for name in ("Q", "R"):
+        apart = (getattr(exact, name) - run[name].values) / np.outer(sizes, sizes)
+        assert np.max(np.abs(apart[0])) < 1e-15
+        assert np.max(np.abs(apart[1])) < 1e-10 * np.max(
+            np.abs(getattr(exact, name)[1]) / np.outer(sizes, sizes)
+        )

@@ -15,7 +15,7 @@ import pytest
 import runtime
 from derive import Model
 from derive.version import VERSION
-from runtime import InputError, integrate, random_overlaps, simulate
+from runtime import InputError, integrate, random_overlaps, simulate, states
 from runtime.sgd import simulation
 from runtime.sgd.results import Recorder, generalisation_error
 from runtime.sgd.simulation import DEFAULT_RUNS, METHODS
@@ -550,3 +550,65 @@ def test_no_mean_without_a_run():
     runs = short(Model(1, 1), n=10, eta=1e3, alpha=[5.0, 6.0], trajectories=9)
     assert (runs["runs"] == 0).all()
     assert np.isnan(runs["loss_mean"]).all()
+
+
+SIZE = 1e-7
+STARTS = {
+    "random": ({}, *random_overlaps(4, 2, 100, seed=2), None),
+    "small students": ({}, SIZE**2 * np.eye(4), SIZE * np.eye(4, 2, -1) / 3, None),
+    "in the span of the teacher": ({}, R0 @ R0.T, R0, None),
+    "students alike": ({"constraint": "sphere"}, np.ones((4, 4)), np.full((4, 2), 0.3), None),
+    "correlated teacher": ({"teacher": "general"}, np.eye(4), 0.2 * np.eye(4, 2) @ TEACHER, TEACHER),
+    "equal teachers": ({"teacher": "general"}, np.eye(4), np.full((4, 2), 0.4), np.ones((2, 2))),
+    "small teacher": (
+        {"teacher": "general"},
+        np.eye(4),
+        0.5 * np.eye(4, 2) * [1.0, SIZE],
+        np.diag([1.0, SIZE**2]),
+    ),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", STARTS)
+def test_the_first_record_is_the_start_that_was_given(name, method):
+    options, Q, R, T = STARTS[name]
+    model = Model(4, 2, **options)
+    run = simulate(model, n=40, alpha=[0.0, 0.025], method=method, trajectories=2, Q0=Q, R0=R, T=T)
+    students = np.sqrt(np.diag(Q))
+    teachers = np.ones(2) if T is None else np.sqrt(np.diag(T))
+    for k in range(2):
+        apart = (run["Q"].values[k, 0] - Q) / np.outer(students, students)
+        assert np.max(np.abs(apart)) < 1e-14
+        assert np.max(np.abs((run["R"].values[k, 0] - R) / np.outer(students, teachers))) < 1e-14
+
+
+def test_a_start_that_weights_would_change_is_refused():
+    """The ODE may start there, since it does not need weights: SGD does."""
+    R = np.array([[1.0 + 1e-7], [0.0]])
+    states.overlaps(Model(2, 1), np.eye(2), R, np.eye(1))
+    with pytest.raises(InputError, match="misses their overlaps by 2e-07 of the norms") as caught:
+        simulate(Model(2, 1), n=40, alpha=1.0, Q0=np.eye(2), R0=R)
+    assert caught.value.option == "R0"
+    with pytest.raises(InputError, match="R0: trajectory 1 belongs to no weights"):
+        simulate(Model(2, 1), n=40, alpha=1.0, Q0=np.stack([np.eye(2)] * 2), R0=np.stack([0.0 * R, R]))
+
+
+@pytest.mark.parametrize(("constraint", "method"), [("free", "prince8"), ("sphere", "scipy:LSODA")])
+def test_the_end_of_a_run_is_a_start(system_of, constraint, method):
+    """At zero loss C is singular up to the error of the run, of either sign."""
+    model = Model(2, 2, constraint=constraint)
+    Q, R = random_overlaps(2, 2, 100, seed=1, constraint=constraint)
+    run = integrate(
+        system_of(2, 2, constraint=constraint),
+        Q,
+        R,
+        eta=0.3,
+        alpha=[150.0, 200.0, 300.0, 1000.0],
+        method=method,
+    )
+    for k in range(4):
+        Q, R = run["Q"].values[k], run["R"].values[k]
+        sgd = simulate(model, n=100, alpha=[0.0, 0.01], trajectories=1, Q0=Q, R0=R)
+        np.testing.assert_allclose(sgd["Q"].values[0, 0], Q, atol=1e-9)
+        np.testing.assert_allclose(sgd["R"].values[0, 0], R, atol=1e-14)
