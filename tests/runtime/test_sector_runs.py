@@ -308,6 +308,17 @@ def test_other_folders_are_refused(folder, tmp_path, system):
     not_loaded(folder, "can be written by everyone")
 
 
+@pytest.mark.parametrize("size", [1e-14, 1e-7, 1.0, 1e14])
+def test_units_of_the_students_do_not_matter(size):
+    """What is refused at norms of order one is refused at any, and the other way round."""
+    assert SectorStart.from_singular_values(4, 2, m=0.9 * np.sqrt(size), q=size).q_perp == size
+    refused("m", "too large", SectorStart.from_singular_values, 4, 2, 1.01 * np.sqrt(size), size)
+    R0 = np.sqrt(size) * 0.1 * np.eye(3, 2)
+    assert SectorStart.from_overlaps(size * np.eye(3), R0).q_perp == pytest.approx(size, rel=1e-12, abs=0.0)
+    Q0 = size * (np.eye(3) + 1e-6 * (np.eye(3, k=1) + np.eye(3, k=-1)))
+    refused("Q0", "not in the algebra", SectorStart.from_overlaps, Q0, R0)
+
+
 # --- the command ---------------------------------------------------------------------------
 
 
