@@ -18,6 +18,7 @@ from processes import restore_signals
 import cli
 import runtime
 from derive import Model
+from runtime.threads import thread_count
 
 # No deadlines: machines are shared. The same examples each time, unless asked for new ones.
 settings.register_profile("same", deadline=None, derandomize=True, database=None)
@@ -26,6 +27,12 @@ settings.load_profile("new" if os.environ.get("OVERLAP_ODE_FUZZ") else "same")
 
 # Generous: nothing here takes a tenth of it on an idle machine.
 LONGEST_TEST = 600.0
+
+
+def pytest_xdist_auto_num_workers() -> int | None:
+    """One per processor that the tests may use: with psutil, xdist would count cores of the machine."""
+    asked = "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ
+    return None if asked else thread_count(None)
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ MODELS = {
     "gradient": "--p 2 --pstar 1 --flow gradient --alpha 50",
     "general": "--p 2 --pstar 2 --teacher general --teacher-correlation 0.3 --label-noise 0.1 --alpha 50",
     "sum": "--p 2 --pstar 1 --readout sum --eta 0.02 --alpha 50",
-    "large": "--p 16 --pstar 8 --alpha 20",
+    "large": "--p 10 --pstar 4 --alpha 20",
 }
 SECTIONS = (
     *("summary", "model", "equations", "trajectory", "plateau", "hessian", "laws", "checks"),
@@ -72,8 +72,8 @@ def test_numbers_are_those_of_the_analysis(report_of, system_of):
 def test_large_models_name_where_the_components_are(report_of):
     made = report_of(MODELS["large"])
     text = visible(made.text)
-    assert "264 components are left out" in text
-    assert "cli latex --p 16 --pstar 8 --form components" in text
+    assert "95 components are left out" in text
+    assert "cli latex --p 10 --pstar 4 --form components" in text
     assert "random integer points" in text
     assert made.text.count("<mtr>") < 30
     # The document leaves them out as well.
