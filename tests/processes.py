@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 # A shell ignores the first for its background jobs, nohup the third; children inherit that.
@@ -26,6 +28,16 @@ def restore_signals() -> None:
             usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
             signal.signal(number, usual)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _OFTEN_IGNORED)
+
+
+def ended(number: int) -> bool:
+    """Whether no process of this number runs; one that nobody has waited for has ended too."""
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return True
+    status = Path(f"/proc/{number}/stat")
+    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] == "Z"
 
 
 @contextlib.contextmanager

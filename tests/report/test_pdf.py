@@ -14,9 +14,11 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+from matrix import matrix
+from processes import ended
 
 from runtime.errors import InputError
-from runtime.report import pdf
+from runtime.report import command, pdf
 from runtime.report.blocks import Code, Document, Paragraph, Section, Table
 from runtime.report.tex import escaped, tex
 
@@ -146,7 +148,7 @@ def latex(programs):
     (programs / "pdflatex").symlink_to(path)
 
 
-@pytest.mark.parametrize("options", [SMALL, "--p 2 --pstar 3 --constraint sphere --alpha 5"])
+@pytest.mark.parametrize("options", [SMALL, matrix("--p 2 --pstar 3 --constraint sphere --alpha 5")])
 @pytest.mark.usefixtures("latex")
 def test_pdflatex_sets_the_report(call, tmp_path, options):
     line = f"report {options} --trajectories 0 --quiet --pdf report.pdf"
@@ -175,6 +177,26 @@ def test_nothing_in_a_text_is_a_command_to_tex(tmp_path):
 
 
 # --- what goes wrong -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def contents():
+    return []
+
+
+@pytest.fixture
+def computed_once(contents, monkeypatch):
+    """The numbers of all these reports, which are the same, are computed once, and no page is drawn."""
+    gather = command.gather
+
+    def once(*arguments):
+        if not contents:
+            contents.append(gather(*arguments))
+        return contents[0]
+
+    monkeypatch.setattr(command, "gather", once)
+    for module in (command, pdf):
+        monkeypatch.setattr(module, "page", lambda *_, **__: "the page")
 
 
 def refused(call, tmp_path, code):
@@ -206,17 +228,21 @@ def test_without_a_converter_it_says_what_to_install(call, tmp_path, programs):
         ("kill -9 $$", "chromium failed with exit code -9"),
     ],
 )
+@pytest.mark.usefixtures("computed_once")
 def test_a_converter_that_fails_leaves_nothing(call, tmp_path, programs, text, word):
     program(programs, "chromium", text)
     assert word in refused(call, tmp_path, 1)
 
 
+@pytest.mark.usefixtures("computed_once")
 def test_a_converter_that_hangs_is_ended_with_its_children(call, tmp_path, programs, monkeypatch):
     monkeypatch.setattr(pdf, "TIME_LIMIT", 0.5)
-    beat = tmp_path / "beat"
-    program(programs, "google-chrome", f"(while true; do date > {beat}; sleep 0.05; done) & wait")
+    numbers = tmp_path / "numbers"
+    program(programs, "google-chrome", f"(while true; do sleep 0.05; done) & echo $$ $! > {numbers}; wait")
     assert "google-chrome did not end within 0.5 s" in refused(call, tmp_path, 1)
-    beat.unlink(missing_ok=True)
-    time.sleep(0.3)
-    assert not beat.exists()
+    parent, child = map(int, numbers.read_text().split())
+    deadline = time.monotonic() + 60
+    while not (ended(parent) and ended(child)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     assert not list(Path(tempfile.gettempdir()).glob("overlap-ode-*/profile"))
