@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ _OFTEN_IGNORED = (
     signal.SIGCHLD,
     signal.SIGALRM,
 )
+
+
+# Importing the package compiles, so this comes before that: where there is no home folder that can be
+# written, the processes of the tests share a cache all the same.
+if "OVERLAP_ODE_CACHE" not in os.environ and not os.access(Path("~").expanduser(), os.W_OK):
+    os.environ["OVERLAP_ODE_CACHE"] = f"{tempfile.gettempdir()}/overlap-ode-tests-{os.getuid()}"
 
 
 def restore_signals() -> None:
