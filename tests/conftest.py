@@ -110,6 +110,8 @@ def call(
 ) -> Callable[..., tuple[int, str, str]]:
     """Run a command line in an empty folder; returns (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
+    # Help is as wide as this says.
+    monkeypatch.setenv("COLUMNS", "80")
 
     def run(line: str, *more: str) -> tuple[int, str, str]:
         code = cli.run([*shlex.split(line), *more])
