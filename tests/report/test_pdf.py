@@ -9,7 +9,6 @@ import stat
 import subprocess
 import tempfile
 import time
-from pathlib import Path
 
 import matplotlib.image
 import numpy as np
@@ -39,6 +38,14 @@ def programs(tmp_path_factory, monkeypatch):
     """An empty folder: the only one in which converters are looked for."""
     folder = tmp_path_factory.mktemp("bin")
     monkeypatch.setattr(pdf, "which", lambda name: shutil.which(name, path=str(folder)))
+    return folder
+
+
+@pytest.fixture
+def temporary(tmp_path_factory, monkeypatch):
+    """The folder of temporary files, which other programs do not use."""
+    folder = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
 
 
@@ -109,7 +116,7 @@ def test_on_a_telephone_only_boxes_scroll(browse, report_of, tmp_path):
 
 
 @pytest.mark.usefixtures("browser")
-def test_chromium_prints_the_report(call, tmp_path):
+def test_chromium_prints_the_report(call, tmp_path, temporary):
     assert call(LINE) == (0, "report.html\nreport.pdf\n", "")
     first = (tmp_path / "report.pdf").read_bytes()
     assert first.startswith(b"%PDF-")
@@ -122,7 +129,7 @@ def test_chromium_prints_the_report(call, tmp_path):
     assert re.search("[κ𝜅]", text)
     assert b"file://" not in first
     assert sorted(path.name for path in tmp_path.iterdir()) == ["generated", "report.html", "report.pdf"]
-    assert not list(Path(tempfile.gettempdir()).glob("overlap-ode-*/profile"))
+    assert list(temporary.iterdir()) == []
 
 
 def test_programs_in_the_current_folder_are_not_run(tmp_path, monkeypatch):
@@ -235,7 +242,9 @@ def test_a_converter_that_fails_leaves_nothing(call, tmp_path, programs, text, w
 
 
 @pytest.mark.usefixtures("computed_once")
-def test_a_converter_that_hangs_is_ended_with_its_children(call, tmp_path, programs, monkeypatch):
+def test_a_converter_that_hangs_is_ended_with_its_children(
+    call, tmp_path, programs, monkeypatch, temporary
+):
     monkeypatch.setattr(pdf, "TIME_LIMIT", 0.5)
     numbers = tmp_path / "numbers"
     program(programs, "google-chrome", f"(while true; do sleep 0.05; done) & echo $$ $! > {numbers}; wait")
@@ -245,4 +254,4 @@ def test_a_converter_that_hangs_is_ended_with_its_children(call, tmp_path, progr
     while not (ended(parent) and ended(child)):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert not list(Path(tempfile.gettempdir()).glob("overlap-ode-*/profile"))
+    assert list(temporary.iterdir()) == []
