@@ -95,9 +95,7 @@ def interpreted(system_of: Callable[..., runtime.System]) -> Callable[..., runti
         text = (system.folder / "odes.py").read_text()
         names: dict[str, object] = {"njit": lambda **_: lambda function: function}
         exec(text.replace("from numba import njit\n", ""), names)  # noqa: S102
-        plain = runtime.System(
-            system.model, system.folder, SimpleNamespace(**names), system.operations, system.folder
-        )
+        plain = runtime.System(system.model, system.folder, SimpleNamespace(**names), system.operations)
         vars(plain)["compiled_rhs"] = names["rhs"]
         return plain
 
