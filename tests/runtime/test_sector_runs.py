@@ -11,6 +11,7 @@ import pytest
 import runtime
 from derive import Model
 from derive.sector import SectorModel, sector_odes
+from derive.version import VERSION
 from runtime import InputError, LoadError
 from runtime.sector import SectorStart, command, integrate_sector, load_sector, sector_overlaps
 from runtime.sector.load import describe_sector
@@ -275,7 +276,7 @@ def change_manifest(folder, **changes):
     [
         ({"kind": "system"}, "holds no sector"),
         ({"format": 0}, "not of the format"),
-        ({"generator": {"version": "0.1.0", "sha256": ""}}, "another generator"),
+        ({"generator": {"version": VERSION, "sha256": ""}}, "another generator"),
         ({"operations": {"rhs": 1, "loss": 1}}, "was edited"),
         ({"proof": {}}, "was edited"),
         ({"proof": {"method": "\x1b[2Jproved"}}, "was edited"),
