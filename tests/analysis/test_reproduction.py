@@ -58,9 +58,10 @@ def test_table_names_failures():
 
 
 @pytest.mark.parametrize("widths", ["narrow", matrix("all")])
-def test_all_claims_hold(tmp_path, capsys, request, widths):
+def test_all_claims_hold(tmp_path, capsys, request, monkeypatch, widths):
     if widths == "narrow":
         request.getfixturevalue(widths)
+        monkeypatch.setattr(run, "FORMATS", (".png",))
     options = ["--quick", "--quiet", "--generated", str(tmp_path / "generated")]
     code = cli.run(["reproduce", *options, "--out", str(tmp_path / "figures")])
     assert code == 0, capsys.readouterr().out

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from matrix import matrix
 from vector_code import (
     EPSILON,
     GUARD,
@@ -44,7 +45,7 @@ OPTIONS = list(itertools.product(CONSTRAINTS, FLOWS, TEACHERS, READOUTS))
 # Every remainder of tiles of 4, 3 and 2 rows or columns; p > p*, p = p*, p < p*.
 NARROW = [(1, 1), (2, 3), (4, 2), (5, 3), (7, 6)]
 # Straight-line code of these is never used, and takes seconds to compile.
-WIDE = [(3, 8), (4, 4), (9, 5), (12, 6), (16, 4)]
+WIDE, WIDEST = [(3, 8), (4, 4), (9, 5)], [(12, 6), (16, 4)]
 KINDS = [Unrolled, Blocks, Tiled]
 # Units of rounding, relative to the largest terms of the sums.
 ALLOWED = 6.0
@@ -79,7 +80,11 @@ def test_every_option(options, kind):
 
 @pytest.mark.parametrize(
     ("widths", "kind"),
-    [*itertools.product(NARROW, KINDS), *itertools.product(WIDE, (Blocks, Tiled))],
+    [
+        *itertools.product(NARROW, KINDS),
+        *itertools.product(WIDE, (Blocks, Tiled)),
+        *map(matrix, itertools.product(WIDEST, (Blocks, Tiled))),
+    ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "-".join(map(str, value)),
 )
 def test_every_remainder_of_the_tiles(widths, kind):
