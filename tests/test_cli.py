@@ -476,7 +476,7 @@ def test_wrong_overlaps_are_named_once(call, tmp_path):
     np.savez(tmp_path / "q.npz", Q=-np.eye(4), R=np.zeros((4, 2)))
     np.savez(tmp_path / "r.npz", Q=np.eye(4), R=np.full((4, 2), 0.9))
     _, _, err = call("integrate --overlaps q.npz")
-    assert err == "cli: --overlaps: Q0 is not positive semi-definite: smallest eigenvalue -1\n"
+    assert err == "cli: --overlaps: Q0 is not positive semi-definite: its diagonal has -1\n"
     _, _, err = call("integrate --overlaps r.npz")
     words = "R0 belongs to no weights: [[Q0, R0], [R0', T]] is not positive semi-definite"
     assert err.startswith(f"cli: --overlaps: {words}: smallest")

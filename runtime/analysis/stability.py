@@ -327,10 +327,10 @@ def _directions(model: Model, teacher: Array) -> Array:
     size = model.p * (model.p + 1) // 2
     rows, columns = np.triu_indices(model.p)
     overlaps = np.eye(size)[:, rows != columns] if model.constraint == "sphere" else np.eye(size)
-    alignment: Array = np.eye(model.state_size - size)
     factor = Teacher.from_overlaps(teacher).factor
-    if factor.shape[1] < model.pstar:
-        alignment = np.kron(np.eye(model.p), np.linalg.qr(factor)[0])
+    singular = factor.shape[1] < model.pstar
+    span = np.linalg.qr(factor)[0] if singular else np.eye(model.pstar)
+    alignment = np.kron(np.eye(model.p), span)
     directions = np.zeros((model.state_size, overlaps.shape[1] + alignment.shape[1]))
     directions[:size, : overlaps.shape[1]] = overlaps
     directions[size:, overlaps.shape[1] :] = alignment
