@@ -1114,8 +1114,7 @@ def run(arguments: list[str] | None = None) -> int:
             click.echo(err=True)
         return fail("interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:
-        # Why: the reader of the pipe has what it wanted; Python must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of the pipe has what it wanted.
         return EXIT_FAILURE
     except ImportError as error:
         missing = error.name or str(error)
@@ -1157,7 +1156,14 @@ def main() -> None:
             # Help and tables have letters that not every character set has.
             stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = warn
-    sys.exit(run())
+    code = run()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # It was told, or cannot be: Python must not complain again at exit, with a code of its own.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,10 @@ _OFTEN_IGNORED = (
 )
 
 
+# These change what Python's processes print and how they end.
+for name in ("PYTHONUNBUFFERED", "PYTHONIOENCODING", "PYTHONWARNINGS"):
+    os.environ.pop(name, None)
+
 # Importing the package compiles, so this comes before that: where there is no home folder that can be
 # written, the processes of the tests share a cache all the same.
 if "OVERLAP_ODE_CACHE" not in os.environ and not os.access(Path("~").expanduser(), os.W_OK):

@@ -186,7 +186,7 @@ class Storm:
             driver.kill()
             code, err = driver.end()
             # 1: a task may be hit so often that it counts as failed; the next run tries it again.
-            assert code in (0, 1, -signal.SIGKILL), err
+            assert code in (0, 1, -signal.SIGKILL), (code, err)
             self.look()
             if code == 0:
                 self.forget_some()
@@ -222,7 +222,7 @@ class Storm:
                     self.look()
                     if not driver.running:
                         code, err = driver.end()
-                        assert code in (0, 1, -signal.SIGKILL), err
+                        assert code in (0, 1, -signal.SIGKILL), (code, err)
                         if code == 0:
                             self.forget_some()
                         driver = self.start(self.folder, "--scheduler", file)
