@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import xarray
 from kill_storm import children, cluster
+from matrix import matrix
 from small_sweep import SMALL, WORDS
 
 import runtime
@@ -140,7 +141,7 @@ def test_schedulers_that_are_not_there(tmp_path, monkeypatch, sweep, silent, sch
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("engine", ["processes", "dask"])
+@pytest.mark.parametrize("engine", ["processes", matrix("dask")])
 def test_a_task_that_kills_its_worker_fails_and_the_rest_finishes(
     tmp_path, generated, engine, merged, undisturbed, monkeypatch
 ):
