@@ -131,12 +131,12 @@ def test_columns_that_are_orthogonal_stay():
 
 def test_least_squares():
     A, b = RNG.standard_normal((30, 4)), RNG.standard_normal(30)
-    np.testing.assert_allclose(least_squares(A, b), np.linalg.lstsq(A, b)[0], rtol=1e-12)
+    np.testing.assert_allclose(least_squares(A, b), np.linalg.lstsq(A, b, rcond=None)[0], rtol=1e-12)
     # Nearly dependent columns, and one that adds nothing.
     A[:, 2] = A[:, 1] + 1e-6 * A[:, 2]
-    np.testing.assert_allclose(least_squares(A, b), np.linalg.lstsq(A, b)[0], rtol=1e-8)
+    np.testing.assert_allclose(least_squares(A, b), np.linalg.lstsq(A, b, rcond=None)[0], rtol=1e-8)
     A[:, 3] = 0.0
     found = least_squares(A, b)
     assert found[3] == 0.0
-    np.testing.assert_allclose(found[:3], np.linalg.lstsq(A[:, :3], b)[0], rtol=1e-8)
+    np.testing.assert_allclose(found[:3], np.linalg.lstsq(A[:, :3], b, rcond=None)[0], rtol=1e-8)
     assert math.isfinite(found.sum())

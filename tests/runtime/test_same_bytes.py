@@ -59,7 +59,7 @@ note("random numbers", random_numbers._SINE, random_numbers._COSINE, random_numb
 note("step sizes", stepping._LOG2, stepping._EXP2)
 print(json.dumps(found))
 """
-ALL_FEATURES = " ".join(np._core._multiarray_umath.__cpu_dispatch__)
+ALL_FEATURES = " ".join(np.show_config(mode="dicts")["SIMD Extensions"].get("found", []))
 MACHINES = {
     "this": {},
     "AVX2": {
