@@ -260,9 +260,9 @@ quiet_option = click.option("--quiet", is_flag=True, help="Say nothing on stderr
     epilog="`cli COMMAND --help` explains a command, with examples; `cli doctor` checks the installation; "
     "`cli completion bash` (zsh, fish) prints what completes commands and options.",
 )
-@click.version_option(package_name="overlap-ode", prog_name="overlap-ode")
+@click.option("--version", is_flag=True, help="Print the version.")
 @click.pass_context
-def cli(context: click.Context) -> None:
+def cli(context: click.Context, version: bool) -> None:
     """Overlap ODEs of quadratic teacher-student networks: derive, generate, integrate.
 
     \b
@@ -271,6 +271,12 @@ def cli(context: click.Context) -> None:
       cli integrate --plot escape.png          a trajectory that leaves its plateau
       cli latex                                the equations for any p, p*
     """
+    if version:
+        from derive.version import VERSION
+
+        # The metadata of an editable installation may be those of an earlier version.
+        echo(f"overlap-ode, version {VERSION}")
+        context.exit()
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 EPSILON = float(np.finfo(np.float64).eps)
+_LARGEST_EXPONENT = math.log(float(np.finfo(np.float64).max))
 # A pivot is the first entry that is at least this part of the largest: rows keep their order unless
 # they depend on each other, and equal rows do not change places with rounding.
 _FIRST = 0.1
@@ -157,10 +158,18 @@ def least_squares(design: Array, values: Array, rounding: float = 1e-12) -> Arra
 
 
 def logarithm(x: Array) -> Array:
-    """Natural logarithms by the C library; NumPy's own depend on the processor."""
-    return np.array([math.log(value) for value in x.ravel().tolist()]).reshape(x.shape)
+    """Natural logarithms by the C library, −∞ at 0 and NaN below; NumPy's own depend on the processor."""
+
+    def one(value: float) -> float:
+        return -math.inf if value == 0.0 else math.nan if value < 0.0 else math.log(value)
+
+    return np.array([one(value) for value in x.ravel().tolist()]).reshape(x.shape)
 
 
 def exponential(x: Array) -> Array:
-    """Exponentials by the C library; NumPy's own depend on the processor."""
-    return np.array([math.exp(value) for value in x.ravel().tolist()]).reshape(x.shape)
+    """Exponentials by the C library, infinite where they overflow; NumPy's own depend on the processor."""
+
+    def one(value: float) -> float:
+        return math.exp(value) if value < _LARGEST_EXPONENT else value if math.isnan(value) else math.inf
+
+    return np.array([one(value) for value in x.ravel().tolist()]).reshape(x.shape)

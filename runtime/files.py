@@ -33,6 +33,8 @@ NETCDF = Kind("a netCDF file", (b"\x89HDF\r\n\x1a\n", b"CDF\x01", b"CDF\x02", b"
 NPZ = Kind("an .npz file", (b"PK\x03\x04", b"PK\x05\x06"))
 # Text begins with anything.
 TOML = Kind("a TOML file", (b"",))
+# No array that fits into memory has a longer side.
+_LONGEST_SIDE = 2**48
 _LONGEST = max(len(signature) for kind in (NETCDF, NPZ) for signature in kind.signatures)
 
 
@@ -135,6 +137,8 @@ def _header(name: str, file: Any) -> tuple[tuple[int, ...], int]:
         raise UnreadableError(
             _DAMAGED if dtype.hasobject else f"{name} has the type {dtype}, not real numbers"
         )
+    if max(shape, default=0) > _LONGEST_SIDE:
+        raise UnreadableError(_DAMAGED)
     return shape, dtype.itemsize
 
 

@@ -69,7 +69,10 @@ def objection(status: os.stat_result, leads_on: bool = False) -> str | None:
 
 
 def _own_group() -> int | None:
-    """The group that only this user is in, by its name; None for root, or without such a group."""
+    """The group that only this user is in, by its name; None for root, or without such a group.
+
+    Other users whose own group has this number are not looked for: a user database may be large.
+    """
     import grp
     import pwd
 

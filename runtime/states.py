@@ -127,9 +127,16 @@ def per_trajectory(option: str, value: ArrayLike, count: int, least: float, stri
     return array
 
 
+def _apart(matrices: Array) -> Array:
+    """How far the entries of matrices (…, m, m) are from those of their transposes."""
+    # Entries near the largest float differ by more than a float can hold.
+    with np.errstate(over="ignore"):
+        return np.asarray(np.abs(matrices - np.swapaxes(matrices, -1, -2)))
+
+
 def _asymmetric(matrices: Array) -> NDArray[np.bool_]:
     """Which matrices (…, m, m) differ from their transposes, relative to the norms of rows and columns."""
-    apart = np.abs(matrices - np.swapaxes(matrices, -1, -2))
+    apart = _apart(matrices)
     if not apart.any():
         return np.zeros(matrices.shape[:-2], dtype=np.bool_)
     sizes = sizes_of(matrices)
@@ -139,7 +146,7 @@ def _asymmetric(matrices: Array) -> NDArray[np.bool_]:
 
 def _symmetric(option: str, matrix: Array, whose: str = "") -> None:
     if _asymmetric(matrix):
-        asymmetry = float(np.max(np.abs(matrix - matrix.T)))
+        asymmetry = float(np.max(_apart(matrix)))
         raise InputError(option, f"{whose}is not symmetric: entries differ by up to {asymmetry:.3g}")
 
 

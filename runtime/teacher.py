@@ -20,11 +20,13 @@ class Teacher:
 
     L is Cholesky's factor, the same however the teachers are scaled, and a continuous function of
     a regular T. F needs the eigenvectors of T, which are no such thing where eigenvalues are equal.
+    `missed` is how far L Lᵀ is from the given T, in parts of the norms.
     """
 
     root: Array
     factor: Array
     weights: Array
+    missed: float
 
     @property
     def rank(self) -> int:
@@ -33,14 +35,21 @@ class Teacher:
     @classmethod
     def from_overlaps(cls, T: Array) -> Teacher:
         sizes = sizes_of(T)
-        factors, (rank,), _ = pivoted_cholesky(scaled(T, sizes)[None], _RANK_TOLERANCE, len(T))
+        factors, (rank,), (missed,) = pivoted_cholesky(scaled(T, sizes)[None], _RANK_TOLERANCE, len(T))
         root = sizes[:, None] * factors[0, :, :rank]
         factor = orthogonal_columns(root)
-        return cls(root, factor, np.sum(factor * factor, axis=0))
+        return cls(root, factor, np.sum(factor * factor, axis=0), float(missed))
 
     def along(self, R: Array) -> Array:
-        """A (…, p, k) with R = A Fᵀ."""
-        return times_transpose(R, self.factor.T) / self.weights
+        """A (…, p, k) with R = A Fᵀ, or next to it where the teachers do not span R.
+
+        Each entry of R is right to rounding, relative to its two norms, if those of the teachers differ
+        by less than 10¹⁶.
+        """
+        A = times_transpose(R, self.factor.T) / self.weights
+        # The columns of F are orthogonal up to rounding of the longest; R of a small teacher needs more.
+        rest = R - times_transpose(A, self.factor)
+        return A + times_transpose(rest, self.factor.T) / self.weights
 
     def overlaps(self, A: Array, S: Array) -> tuple[Array, Array]:
         """Q (…, p, p) and R (…, p, p*) of coordinates along the teacher and beyond."""

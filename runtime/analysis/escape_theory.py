@@ -104,6 +104,8 @@ def leading_eigenvectors(T: Array) -> tuple[float, Array]:
     if np.array_equal(T, np.eye(len(T))):
         return 1.0, np.eye(len(T))
     teacher = Teacher.from_overlaps(T)
+    if not teacher.rank:
+        return 0.0, np.eye(len(T))
     leading = teacher.weights >= teacher.weights[-1] * (1.0 - _EQUAL)
     vectors = teacher.factor[:, leading] / np.sqrt(teacher.weights[leading])
     return float(teacher.weights[-1]), vectors

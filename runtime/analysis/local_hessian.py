@@ -39,7 +39,7 @@ import numpy as np
 from derive.model import Model
 from runtime.errors import InputError
 from runtime.readout import readout
-from runtime.sgd.coordinates import beyond
+from runtime.sgd.coordinates import coordinates
 from runtime.states import Array
 from runtime.teacher import Teacher
 
@@ -83,9 +83,9 @@ class LocalHessian:
         """
         if n < teacher.rank:
             raise InputError("n", f"{n} is too small: the teachers span {teacher.rank} dimensions")
-        A = teacher.along(R)
         # States of a trajectory may miss the overlaps of weights as much as its tolerances allow.
-        S = beyond(Q, A, n - teacher.rank, tolerance=np.inf)[:, : min(model.p, n - teacher.rank)]
+        A, S = coordinates(Q, R, teacher, n - teacher.rank, tolerance=np.inf)
+        S = S[:, : min(model.p, n - teacher.rank)]
         if span:
             left, sizes, _ = np.linalg.svd(S, full_matrices=False)
             kept = sizes**2 > _RANK_TOLERANCE * max(float(np.max(np.abs(Q))), np.finfo(np.float64).tiny)

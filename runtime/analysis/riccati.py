@@ -56,7 +56,7 @@ from numpy.typing import ArrayLike, NDArray
 from derive.model import Model
 from runtime import states
 from runtime.errors import InputError
-from runtime.sgd.coordinates import beyond
+from runtime.sgd.coordinates import coordinates
 from runtime.teacher import Teacher
 
 Array = NDArray[np.float64]
@@ -208,8 +208,7 @@ class _Problem:
 
     def coordinates(self, Q: Array, R: Array) -> tuple[Array, Array]:
         """Weights along the teacher's directions Y (p, r), and outside of its span F (p, f)."""
-        Y = self.teacher.along(R)
-        F = beyond(Q, Y, len(Q))
+        Y, F = coordinates(Q, R, self.teacher, len(Q))
         return Y, F[:, np.any(F != 0.0, axis=0)]
 
     def overlaps(self, Y: Array, F: Array) -> GradientFlow:

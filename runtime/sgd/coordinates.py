@@ -13,10 +13,45 @@ from runtime.errors import InputError
 from runtime.factors import EPSILON, lower_triangular, pivoted_cholesky, scaled, sizes_of
 from runtime.simd.products import times_transpose
 from runtime.states import Array
+from runtime.teacher import Teacher
 
 # What needs weights takes a start if some have its overlaps up to this part of the norms. Runs of the
 # ODE with the default tolerances end closer than this to the overlaps of weights.
 SAME = 1e-8
+
+
+def coordinates(
+    Q: Array, R: Array, teacher: Teacher, dimensions: int, *, tolerance: float = SAME
+) -> tuple[Array, Array]:
+    """A (…, p, k) along the teacher and S (…, p, p) beyond it, of at most `dimensions` columns not zero.
+
+    Entries of Q, R and T are right up to `tolerance` times the norms of the two weights, mostly to
+    rounding.
+
+    Raises
+    ------
+    InputError
+        No weights have these overlaps up to the tolerance, or they do not fit into N.
+    """
+    if teacher.missed > tolerance:
+        raise InputError("T", _no_weights("", "it misses their overlaps", teacher.missed, tolerance))
+    A = teacher.along(R)
+    students, teachers = sizes_of(Q), np.sqrt(np.sum(teacher.factor**2, axis=1))
+    norms = students[..., :, None] * teachers
+    apart = np.abs(R - times_transpose(A, teacher.factor))
+    missed = np.divide(apart, norms, out=np.zeros_like(apart), where=norms > 0.0)
+    for run, most in enumerate(np.max(missed, axis=(-1, -2)).ravel().tolist()):
+        if most > tolerance:
+            which = f"trajectory {run} " if Q.ndim > 2 else ""
+            raise InputError("R0", _no_weights(which, "with T it misses their overlaps", most, tolerance))
+    return A, beyond(Q, A, dimensions, tolerance=tolerance)
+
+
+def _no_weights(which: str, how: str, missed: float, tolerance: float) -> str:
+    return (
+        f"{which}belongs to no weights: {how} by {missed:.1g} of the norms, and at most {tolerance:g} is"
+        " allowed here; if it ends a run, take a smaller rtol there"
+    )
 
 
 def beyond(Q: Array, A: Array, dimensions: int, *, tolerance: float = SAME) -> Array:
@@ -46,13 +81,9 @@ def beyond(Q: Array, A: Array, dimensions: int, *, tolerance: float = SAME) -> A
                 f" the {k} of the teacher",
             )
         for run in wrong[missed[wrong] > tolerance]:
-            which = f"trajectory {run} belongs" if Q.ndim > 2 else "belongs"
-            raise InputError(
-                "R0",
-                f"{which} to no weights: with Q0 it misses their overlaps by {missed[run]:.1g} of the"
-                f" norms, and at most {tolerance:g} is allowed here; if it ends a run, take a smaller rtol"
-                " there",
-            )
+            which = f"trajectory {run} " if Q.ndim > 2 else ""
+            how = "with Q0 it misses their overlaps"
+            raise InputError("R0", _no_weights(which, how, missed[run], tolerance))
     turned = np.any(np.triu(factor, 1) != 0.0, axis=(1, 2))
     factor[turned] = lower_triangular(factor[turned])
     found = np.zeros((len(factor), p, p))

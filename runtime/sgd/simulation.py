@@ -18,7 +18,7 @@ from runtime.initial import random_overlaps
 from runtime.readout import readout
 from runtime.seeds import LARGEST_SEED
 from runtime.sgd.chain import Chain
-from runtime.sgd.coordinates import beyond
+from runtime.sgd.coordinates import coordinates
 from runtime.sgd.results import Recorder, sgd_dataset
 from runtime.sgd.weights import RUN_WORDS, Weights
 from runtime.simd import jit
@@ -117,8 +117,7 @@ def simulate(
     steps = recorded_steps(alpha, n)
     workers = thread_count(threads)
     used = _method(model, method, n, teacher, min(workers, count))
-    A = teacher.along(R)
-    S = beyond(Q, A, n - teacher.rank)
+    A, S = coordinates(Q, R, teacher, n - teacher.rank)
     A, S = (np.broadcast_to(part, (count, *part.shape[-2:])) for part in (A, S))
     recorder = Recorder(count, steps, A, S, teacher)
     runs = _Runs(model, teacher, n, seed, rates, noises, steps, recorder)
@@ -157,7 +156,7 @@ def check_room(model: Model, n: int, Q0: Array, R0: Array, T: ArrayLike | None) 
     """Raise InputError unless overlaps (…, p, p) and (…, p, p*) that were checked fit into N dimensions."""
     teacher = Teacher.from_overlaps(states.teacher_overlaps(model, T))
     n = whole_number("n", n, max(teacher.rank, 1), LARGEST_N)
-    beyond(Q0, teacher.along(R0), n - teacher.rank)
+    coordinates(Q0, R0, teacher, n - teacher.rank)
 
 
 def _check_kind(model: Model, method: str, seed: int, n: int, teacher: Teacher) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import runtime
+from derive.model import Model
 from runtime.errors import InputError
-from runtime.sgd.coordinates import beyond
+from runtime.sgd.coordinates import beyond, coordinates
 from runtime.teacher import Teacher
 
 ROOM = 12
@@ -194,3 +196,45 @@ def test_what_weights_do_not_have_is_refused(size):
             assert ("trajectory 1 " in str(caught.value)) == many
         # Where a trajectory is only looked at, it may miss more.
         assert np.isfinite(beyond(wrong, A, 5, tolerance=np.inf)).all()
+
+
+@pytest.mark.parametrize("size", [1e-16, 1e-8, 1.0, 1e8, 1e16])
+def test_small_teachers_beside_large_ones(size):
+    """Each entry of R is right relative to the norms of its student and its teacher."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        V = rng.standard_normal((4, 6)) * np.array([1.0, size, 1.0, 1.0])[:, None]
+        W = rng.standard_normal((3, 6))
+        teacher = Teacher.from_overlaps(V @ V.T)
+        R = W @ V.T
+        apart = np.abs(R - teacher.along(R) @ teacher.factor.T)
+        assert np.max(apart / np.linalg.norm(V, axis=1)) < 1e-13
+
+
+@pytest.mark.parametrize(
+    ("T", "R0", "option"),
+    [
+        # Two teachers are one, and a student cannot tell them apart.
+        (np.ones((2, 2)), (0.1, 0.101), "R0"),
+        (np.ones((2, 2)), (0.1, 0.10000003), "R0"),
+        (np.array([[1.0, 1.0 - 1e-15], [1.0 - 1e-15, 1.0]]), (0.1, 0.1001), "R0"),
+        # No teachers have these overlaps.
+        (np.array([[1.0, 1.0 + 4e-7], [1.0 + 4e-7, 1.0]]), (0.1, 0.1), "T"),
+    ],
+)
+def test_a_start_that_no_weights_have_is_refused_and_not_changed(T, R0, option):
+    model = Model(2, 2, teacher="general")
+    starts = {"Q0": np.eye(2), "R0": np.array([R0, (0.0, 0.0)])}
+    for start in (starts, {name: np.tile(value, (2, 1, 1)) for name, value in starts.items()}):
+        with pytest.raises(InputError, match="belongs to no weights") as caught:
+            runtime.simulate(model, n=50, alpha=1.0, trajectories=2, T=T, **start)
+        assert caught.value.option == option
+    with pytest.raises(InputError, match="belongs to no weights"):
+        runtime.gradient_flow(
+            Model(2, 2, teacher="general", flow="gradient"), *starts.values(), eta=0.1, alpha=1.0, T=T
+        )
+    teacher = Teacher.from_overlaps(T)
+    # Where a trajectory is only looked at, it may miss more; what weights have is taken.
+    assert np.isfinite(coordinates(*starts.values(), teacher, 9, tolerance=np.inf)[0]).all()
+    A, _ = coordinates(np.eye(2), np.full((2, 2), 0.1), Teacher.from_overlaps(np.ones((2, 2))), 9)
+    np.testing.assert_allclose(A @ A.T, np.full((2, 2), 0.01), rtol=1e-14)
