@@ -119,7 +119,7 @@ def test_arrays_of_other_types(call, tmp_path, entry):
 
 @pytest.mark.parametrize("shape", [(10**9, 10**9), (10**19, 0)])
 def test_array_that_claims_to_be_huge(call, tmp_path, shape):
-    """A header of 10¹⁸ entries and no data: refused before memory is asked for, without a word of NumPy's."""
+    """A header of 10¹⁸ entries and no data: refused before memory is asked for, without NumPy's words."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": shape})
     with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive:
