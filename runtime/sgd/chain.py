@@ -429,8 +429,9 @@ class ChainEmitter:
 
 
 @lru_cache(maxsize=64)
-def _compile(p: int, k: int, sphere: bool, noise: bool, others: int, target: Target) -> Compiled:
-    return Compiled(ChainEmitter(p, k, sphere, noise, others, target).module, target)
+def _compile(p: int, k: int, sphere: bool, noise: bool, others: int, target: Target) -> Any:
+    compiled = Compiled(ChainEmitter(p, k, sphere, noise, others, target).module, target)
+    return compiled.function("chain", ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
 
 
 class Chain:
@@ -444,9 +445,7 @@ class Chain:
         if others < 0:
             raise ValueError("fewer dimensions than teachers and students")
         self._shape = 0.5 * others - 1.0 / 3.0
-        self._compiled = _compile(p, teacher.rank, sphere, noise, min(others, 2), target)
-        kind = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
-        self._advance = kind(self._compiled.address("chain"))
+        self._advance = _compile(p, teacher.rank, sphere, noise, min(others, 2), target)
         rows, columns = np.tril_indices(p)
         order = np.lexsort((rows, columns))
         self._rows, self._columns = rows[order], columns[order]

@@ -230,11 +230,9 @@ class WeightsEmitter:
 
 
 @lru_cache(maxsize=64)
-def _compile(p: int, k: int, sphere: bool, noise: bool, target: Target) -> tuple[Compiled, Any]:
-    """The code, which must live as long as the function, and the function."""
+def _compile(p: int, k: int, sphere: bool, noise: bool, target: Target) -> Any:
     compiled = Compiled(WeightsEmitter(p, k, sphere, noise, target).module, target)
-    kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 2)
-    return compiled, kind(compiled.address("weights"))
+    return compiled.function("weights", ctypes.c_int64, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 2)
 
 
 class Weights:
@@ -278,7 +276,7 @@ class Weights:
         control[layout.norms : layout.norms + p] = self._norms[:, None]
         control[layout.shrink : layout.shrink + p] = 1.0
         control[layout.teacher :].ravel()[:k] = b * teacher.weights
-        self._compiled, self._advance = _compile(p, k, sphere, noise, target)
+        self._advance = _compile(p, k, sphere, noise, target)
         self._places = [array.ctypes.data for array in (self.W, self._inputs, self._control)]
 
     def advance(self, steps: int) -> None:

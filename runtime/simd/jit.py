@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import os
 from functools import lru_cache
+from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -82,6 +84,12 @@ class Compiled:
 
     def address(self, name: str) -> int:
         return int(self._engine.get_function_address(name))
+
+    def function(self, name: str, result: Any, *arguments: Any) -> Any:
+        """A function of the module with types of ctypes; the machine code lives as long as it does."""
+        found = ctypes.CFUNCTYPE(result, *arguments)(self.address(name))
+        found.code = self  # type: ignore[attr-defined]
+        return found
 
     def assembly(self) -> str:
         """The machine code as text, for tests that look for vector instructions."""

@@ -93,11 +93,11 @@ def _emit() -> ir.Module:
 
 
 @lru_cache(maxsize=1)
-def _compile() -> tuple[Compiled, Any]:
-    """The code, which must live as long as the function, and the function."""
-    compiled = Compiled(_emit(), target())
-    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 5)
-    return compiled, kind(compiled.address("products"))
+def _compile() -> Any:
+    """The function; threads that come at the same time may have one each."""
+    return Compiled(_emit(), target()).function(
+        "products", None, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 5
+    )
 
 
 def times_transpose(X: Array, Y: Array) -> Array:
@@ -110,5 +110,5 @@ def times_transpose(X: Array, Y: Array) -> Array:
     result = np.empty((*front, rows, columns))
     apart = 0 if Y.ndim == 2 else columns * depth
     count = math.prod(front)
-    _compile()[1](X.ctypes.data, Y.ctypes.data, result.ctypes.data, count, apart, rows, columns, depth)
+    _compile()(X.ctypes.data, Y.ctypes.data, result.ctypes.data, count, apart, rows, columns, depth)
     return result

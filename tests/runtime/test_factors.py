@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
@@ -15,6 +18,8 @@ from runtime.factors import (
     orthogonal_columns,
     pivoted_cholesky,
 )
+from runtime.simd import products
+from runtime.simd.jit import Compiled
 from runtime.simd.products import times_transpose
 
 RNG = np.random.default_rng(0)
@@ -140,3 +145,22 @@ def test_least_squares():
     assert found[3] == 0.0
     np.testing.assert_allclose(found[:3], np.linalg.lstsq(A[:, :3], b, rcond=None)[0], rtol=1e-8)
     assert math.isfinite(found.sum())
+
+
+def test_machine_code_lives_as_long_as_its_function():
+    """Threads that compile at the same time have a function each, and only one is kept for later calls."""
+    function = products._compile.__wrapped__()
+    gc.collect()
+    assert isinstance(function.code, Compiled)
+    X, Y = np.ones((50, 200, 200)), np.ones((200, 200))
+    for _ in range(5):
+        products._compile.cache_clear()
+        together = threading.Barrier(4)
+
+        def first(together=together):
+            together.wait()
+            return products.times_transpose(X, Y)
+
+        with ThreadPoolExecutor(4) as pool:
+            for future in [pool.submit(first) for _ in range(4)]:
+                np.testing.assert_array_equal(future.result(), 200.0)
