@@ -35,12 +35,16 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return None if asked else thread_count(None)
 
 
+class TooLongError(BaseException):
+    """No exception that a command would take for its own, and report."""
+
+
 @contextlib.contextmanager
 def within(seconds: float) -> Iterator[None]:
     """Interrupt what runs inside, compiled chunks included, if it does not end by itself."""
 
     def interrupt(*_: object) -> None:
-        raise TimeoutError(f"not finished after {seconds:g} s")
+        raise TooLongError(f"not finished after {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, interrupt)
     # Why again each second: an exception that comes while Numba unpacks arguments is lost.

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 # As a script it may run where the package is not installed.
@@ -118,13 +117,15 @@ class Storm:
         self.arguments = [*SWEEP, "--seed", f"0:{seeds - 1}"]
         self.kills = {"driver": 0, "worker": 0, "scheduler": 0}
         self.seen: dict[str, str] = {}
+        self.drivers: list[Driver] = []
 
     @property
     def count(self) -> int:
         return sum(self.kills.values())
 
     def start(self, folder: Path, *options: str) -> Driver:
-        return Driver(folder, [*self.arguments, *options])
+        self.drivers.append(Driver(folder, [*self.arguments, *options]))
+        return self.drivers[-1]
 
     def undisturbed(self) -> bytes:
         """The merged file of a sweep that nobody kills."""
@@ -305,26 +306,30 @@ class cluster:
             process.wait(PATIENCE)
 
 
-def storms(folder: Path, kills: int, seed: int = 0) -> Iterator[Storm]:
-    """One storm an engine, which share the kills."""
+def storm_of(folder: Path, kills: int, seed: int = 0) -> Storm:
+    """A storm that is over; the engines shared the kills."""
     storm = Storm(folder / "sweep", seed)
     wanted = storm.undisturbed()
     share = kills // 4
-    storm.run(["--engine", "processes", "--workers", "2"], kills - 3 * share)
-    print("processes", storm.kills, flush=True)
-    storm.run(["--engine", "threads", "--workers", "2"], share)
-    print("and threads", storm.kills, flush=True)
-    storm.parts(share)
-    print("and two parts of an array", storm.kills, flush=True)
-    storm.dask(share)
-    print("and Dask", storm.kills, flush=True)
+    try:
+        storm.run(["--engine", "processes", "--workers", "2"], kills - 3 * share)
+        print("processes", storm.kills, flush=True)
+        storm.run(["--engine", "threads", "--workers", "2"], share)
+        print("and threads", storm.kills, flush=True)
+        storm.parts(share)
+        print("and two parts of an array", storm.kills, flush=True)
+        storm.dask(share)
+        print("and Dask", storm.kills, flush=True)
+    finally:
+        for driver in storm.drivers:
+            driver.kill()
     assert storm.finish() == wanted
-    yield storm
+    return storm
 
 
 if __name__ == "__main__":
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
-        for done in storms(Path(temporary), int(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else 0):
-            words = f"{done.count} kills {done.kills}: nothing lost, the merged files are equal"
-            print(f"{words}, {time.monotonic() - begun:.0f} s")
+        done = storm_of(Path(temporary), int(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else 0)
+    words = f"{done.count} kills {done.kills}: nothing lost, the merged files are equal"
+    print(f"{words}, {time.monotonic() - begun:.0f} s")
