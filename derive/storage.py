@@ -93,7 +93,7 @@ def behind_links(path: Path) -> Path:
         possible = False
     if not possible:
         raise OSError(errno.EINVAL, "no name of a file has such characters as NUL", str(path))
-    # Why not Path.resolve: whether it takes links in a circle depends on the version of Python.
+    # Whether Path.resolve takes links in a circle depends on the version of Python.
     path = Path.cwd() / path
     real, names, links = Path(path.anchor), [*reversed(path.parts[1:])], 0
     while names:

@@ -112,7 +112,7 @@ def read_arrays(
 
 
 def _from_npz(path: Path, names: Iterable[str], check: Callable[[Any], None]) -> dict[str, Array]:
-    # Why not np.load: it reads a member before one can ask for its shape.
+    # np.load would read a member before its shape can be asked for.
     with zipfile.ZipFile(path) as archive:
         members = {name: f"{name}.npy" for name in names if f"{name}.npy" in archive.namelist()}
         sizes = {}

@@ -125,7 +125,7 @@ def _from_file(
                 raise InputError(option, f"has the shape {shapes[name]}, not {wanted}")
 
     Q0, R0, T = checked_overlaps(arguments["overlaps"], check)
-    # Why escaped: names of files may be no text, which files of results cannot hold.
+    # Names of files may be no text, which files of results cannot hold.
     origin = {"overlaps": printable(str(arguments["overlaps"]))}
     if T is None:
         return Q0, R0, teacher_of(model, arguments), origin

@@ -10,7 +10,7 @@ from runtime.factors import orthogonal_columns, pivoted_cholesky, scaled, sizes_
 from runtime.simd.products import times_transpose
 from runtime.states import Array
 
-# Of teachers scaled to norm 1: what is left of one beside others, and is rounding.
+# What is left of a teacher beside others is rounding below this, all scaled to norm 1.
 _RANK_TOLERANCE = 1e-13
 
 

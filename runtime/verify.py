@@ -73,7 +73,7 @@ def verified(folder: Path, kind: Kind[AnyModel]) -> tuple[AnyModel, dict[str, An
     complete: dict[str, Any] = json.loads(kind.manifest(model, expected))
     if recorded != complete:
         raise LoadError(f"{folder / MANIFEST} is damaged or was edited; {remedy}")
-    # Why not the recorded one: 1.0 and True are equal to 1.
+    # The recorded one may hold 1.0 or True, which are equal to 1.
     return model, complete
 
 

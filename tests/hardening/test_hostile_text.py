@@ -15,7 +15,7 @@ import cli
 import derive
 from derive.errors import printable
 
-# Of ASCII, C1 and Unicode: clears the screen, the same in one byte, reverses the direction, a new line,
+# These clear the screen (in ASCII and in C1), reverse the direction of writing, begin a new line, and are
 # bytes that are no text.
 COMMANDS = "\x1b[2J \x9b2J \u202e \u2066 \u2028 \r\n" + os.fsdecode(b"\xff")
 EVIL = f"a{COMMANDS}z"

@@ -317,7 +317,7 @@ def test_units_of_the_weights_do_not_matter(name, sizes):
         teacher = teacher_overlaps(model, T)
     except InputError:
         return
-    # Of many the wrong one is named, by the same error.
+    # The wrong one among many is named, by the same error.
     single = refused(None, overlaps, model, Q, R, teacher)
     regular = np.diag(students**2), np.zeros((2, 2))
     several = refused(
