@@ -359,7 +359,7 @@ def latex(
     import derive as derivation
 
     if out is not None:
-        from runtime.results import check_output, replacing
+        from runtime.output.netcdf_files import check_output, replacing
 
         check_output(out, (".tex",))
     if p is None and pstar is None:
@@ -396,10 +396,11 @@ def integrate(**arguments: Any) -> None:
       cli integrate --p 8 --pstar 4 --eta 0.3 --alpha 400 --out run.nc
       cli integrate --ideal 1e-3 --flow gradient --method scipy:LSODA --json
     """
-    from runtime import command, tables
+    from runtime.commands import integrate
+    from runtime.output import text_tables
 
-    run = command.integrate(arguments, talk(arguments), given=given_on(click.get_current_context()))
-    show(arguments["as_json"], run, lambda: tables.as_table(run, _TABLE_ROWS))
+    run = integrate.integrate(arguments, talk(arguments), given=given_on(click.get_current_context()))
+    show(arguments["as_json"], run, lambda: text_tables.as_table(run, _TABLE_ROWS))
 
 
 @cli.command(short_help="Integrate aligned starts at any p: 2p* + 1 numbers.")
@@ -433,10 +434,10 @@ def sector(**arguments: Any) -> None:
       cli sector --p 1000000 --plot wide.png
       cli sector --p 1000 --singular-values 1e-3,5e-4 --flow gradient --json
     """
-    from runtime.sector import command
+    from runtime.commands import sector
 
-    run = command.integrate(arguments, talk(arguments), given_on(click.get_current_context()))
-    show(arguments["as_json"], run, lambda: command.sector_table(run, _TABLE_ROWS))
+    run = sector.integrate(arguments, talk(arguments), given_on(click.get_current_context()))
+    show(arguments["as_json"], run, lambda: sector.sector_table(run, _TABLE_ROWS))
 
 
 @cli.command(short_help="Integrate many random starts at once.")
@@ -467,11 +468,12 @@ def ensemble(**arguments: Any) -> None:
       cli ensemble --trajectories 1000000 --output final --out final.nc
       cli ensemble --stop-loss 0.1 --n 100000 --json
     """
-    from runtime import command, tables
+    from runtime.commands import integrate
+    from runtime.output import text_tables
 
     with progress_bar("trajectories", arguments["quiet"]) as progress:
-        runs = command.ensemble(arguments, talk(arguments), progress)
-    show(arguments["as_json"], runs, lambda: tables.ensemble_table(runs, _TABLE_ROWS))
+        runs = integrate.ensemble(arguments, talk(arguments), progress)
+    show(arguments["as_json"], runs, lambda: text_tables.ensemble_table(runs, _TABLE_ROWS))
 
 
 @cli.command(short_help="Run one-pass SGD at finite N, many times.")
@@ -505,12 +507,14 @@ def simulate(**arguments: Any) -> None:
       cli simulate --n 1000000 --alpha 0,10,20 --trajectories 16 --out runs.nc
       cli simulate --method weights --n 500 --constraint sphere --json
     """
-    from runtime import tables
-    from runtime.sgd import command
+    from runtime.commands import simulate
+    from runtime.output import text_tables
 
     with progress_bar("steps", arguments["quiet"]) as progress:
-        runs = command.simulate(arguments, talk(arguments), progress, given_on(click.get_current_context()))
-    show(arguments["as_json"], runs, lambda: tables.runs_table(runs, _TABLE_ROWS))
+        runs = simulate.simulate(
+            arguments, talk(arguments), progress, given_on(click.get_current_context())
+        )
+    show(arguments["as_json"], runs, lambda: text_tables.runs_table(runs, _TABLE_ROWS))
 
 
 @cli.command(short_help="Compare the ODE with SGD at several N.")
@@ -549,18 +553,18 @@ def compare(context: click.Context, /, **arguments: Any) -> int:
       cli compare --plot compare.png
       cli compare --n 100,400,1600 --trajectories 1000 --alpha 30 --constraint sphere
     """
-    from runtime import tables
-    from runtime.sgd import command
+    from runtime.commands import simulate
+    from runtime.output import text_tables
 
     if arguments["overlaps"] is not None and "ideal" not in given_on(context):
         arguments["ideal"] = None
     with progress_bar("steps", arguments["quiet"]) as progress:
-        result = command.compare(arguments, talk(arguments), progress, given_on(context))
+        result = simulate.compare(arguments, talk(arguments), progress, given_on(context))
     if arguments["as_json"]:
-        echo(json.dumps(tables.as_json(result)))
+        echo(json.dumps(text_tables.as_json(result)))
     else:
-        echo(tables.comparison_table(result, _TABLE_ROWS))
-        echo(command.line_of(result))
+        echo(text_tables.comparison_table(result, _TABLE_ROWS))
+        echo(simulate.line_of(result))
     return 0 if result.attrs["verdict"] == "agree" else EXIT_FAILURE
 
 
@@ -601,17 +605,17 @@ def hessian(context: click.Context, /, **arguments: Any) -> None:
       cli hessian --at solution --n 1000000        a point of the zero-loss manifold
       cli hessian --along run.nc --plot spectrum.png
     """
-    from runtime import tables
-    from runtime.analysis import hessian_command
+    from runtime.commands import hessian
+    from runtime.output import text_tables
 
-    spectrum, result = hessian_command.hessian(arguments, given_on(context), talk(arguments))
+    spectrum, result = hessian.hessian(arguments, given_on(context), talk(arguments))
     if arguments["as_json"]:
-        echo(json.dumps(tables.as_json(result)))
+        echo(json.dumps(text_tables.as_json(result)))
     elif spectrum is None:
-        echo(hessian_command.spectra_table(result, _TABLE_ROWS))
+        echo(hessian.spectra_table(result, _TABLE_ROWS))
     else:
-        echo(hessian_command.spectrum_table(spectrum))
-        echo(hessian_command.verdict_of(spectrum, result))
+        echo(hessian.spectrum_table(spectrum))
+        echo(hessian.verdict_of(spectrum, result))
 
 
 @cli.command(short_help="Is the solution found the closest to the start?")
@@ -655,14 +659,14 @@ def bias(context: click.Context, /, **arguments: Any) -> None:
       cli bias --p 6 --pstar 3 --eta 0.1 --alpha 2000 --n 1000
       cli bias --run runs.nc
     """
-    from runtime.analysis import bias_command
+    from runtime.commands import bias
 
     with progress_bar("steps", arguments["quiet"]) as progress:
-        result = bias_command.bias(arguments, given_on(context), talk(arguments), progress)
+        result = bias.bias(arguments, given_on(context), talk(arguments), progress)
     if arguments["run"] is not None:
-        show(arguments["as_json"], result, lambda: bias_command.run_table(result, _TABLE_ROWS))
+        show(arguments["as_json"], result, lambda: bias.run_table(result, _TABLE_ROWS))
     else:
-        show(arguments["as_json"], result, lambda: bias_command.study_table(result))
+        show(arguments["as_json"], result, lambda: bias.study_table(result))
 
 
 @cli.command(short_help="Escape times from the plateau, beside the theory.")
@@ -714,11 +718,11 @@ def escape(**arguments: Any) -> None:
       cli escape --p 8 --pstar 4 --eta 0.2,0.4,0.8 --plot rates.png
       cli escape --n 1000000 --trajectories 10000 --fraction 0.9 --json
     """
-    from runtime.analysis import escape_command
+    from runtime.commands import escape
 
     with progress_bar("trajectories", arguments["quiet"]) as progress:
-        result = escape_command.escape(arguments, talk(arguments), progress)
-    show(arguments["as_json"], result, lambda: escape_command.escape_table(result))
+        result = escape.escape(arguments, talk(arguments), progress)
+    show(arguments["as_json"], result, lambda: escape.escape_table(result))
 
 
 # Why again: importing runtime here would slow --help; a test keeps them equal to those of the jobs.
@@ -783,24 +787,24 @@ def sweep(status: bool, dry_run: bool, as_json: bool, **arguments: Any) -> int:
       cli sweep sweep.toml --task-index 0 --task-count 4
       cli sweep --out runs --status
     """
-    from runtime.sweep import command
-    from runtime.sweep.errors import SweepInterrupted
+    from runtime.sweep import whole_sweeps
+    from runtime.sweep.sweep_errors import SweepInterrupted
 
     arguments["parameters"] = {name: arguments.pop(name) for name in _SWEPT}
     if status and dry_run:
         raise click.UsageError("--status does not go with --dry-run")
     if status or dry_run:
-        facts = command.status(arguments) if status else command.dry_run(arguments)
-        text = command.status_text if status else command.dry_run_text
+        facts = whole_sweeps.status(arguments) if status else whole_sweeps.dry_run(arguments)
+        text = whole_sweeps.status_text if status else whole_sweeps.dry_run_text
         echo(json.dumps(facts) if as_json else text(facts))
         return 0
     try:
-        result = command.sweep(arguments, talk(arguments))
+        result = whole_sweeps.sweep(arguments, talk(arguments))
     except SweepInterrupted as interrupted:
         return fail(str(interrupted), EXIT_INTERRUPTED)
-    facts = command.summary(result)
+    facts = whole_sweeps.summary(result)
     echo(json.dumps(facts) if as_json else f"{result.folder}: {result.done} of {result.tasks} tasks done")
-    return fail(command.failure(result), EXIT_FAILURE) if result.failed else 0
+    return fail(whole_sweeps.failure(result), EXIT_FAILURE) if result.failed else 0
 
 
 @cli.command(short_help="Make one dataset of a sweep.")
@@ -815,7 +819,7 @@ def merge(folder: Path, out: Path, partial: bool, as_json: bool) -> None:
     Example:
       cli merge runs --out runs.nc
     """
-    from runtime.sweep.command import merge_sweep
+    from runtime.sweep.whole_sweeps import merge_sweep
 
     sizes = merge_sweep(folder, out, partial)
     shape = ", ".join(f"{name} {size}" for name, size in sizes.items())
@@ -842,9 +846,10 @@ def reproduce(**arguments: Any) -> int:
     Example:
       cli reproduce --quick --out figures
     """
-    from runtime.analysis.reproduction import claims, run
+    from runtime.analysis.reproduction import all_claims
+    from runtime.output import claims
 
-    found = run.reproduce(arguments, talk(arguments))
+    found = all_claims.reproduce(arguments, talk(arguments))
     if arguments["as_json"]:
         echo(json.dumps([claim.to_dict() for claim in found]))
     else:
@@ -878,13 +883,14 @@ def invariants(context: click.Context, /, **arguments: Any) -> None:
       cli invariants --p 2 --pstar 2 --degree 4
       cli invariants --monitor run.nc              how well a run keeps what its equations conserve
     """
-    from runtime.analysis import invariants_command, invariants_report
+    from runtime.analysis.conservation import conservation_text
+    from runtime.commands import invariants
 
-    report = invariants_command.invariants(arguments, given_on(context), talk(arguments))
+    report = invariants.invariants(arguments, given_on(context), talk(arguments))
     if arguments["as_json"]:
-        echo(json.dumps(invariants_report.as_json(report)))
+        echo(json.dumps(conservation_text.as_json(report)))
     else:
-        echo(invariants_report.as_text(report, _TABLE_ROWS))
+        echo(conservation_text.as_text(report, _TABLE_ROWS))
 
 
 @cli.command(short_help="One page on a model, to hand on: HTML or PDF.")
@@ -925,12 +931,12 @@ def report(**arguments: Any) -> int:
       cli report --constraint sphere --eta 0.2 --label-noise 0.1 --alpha 400
       cli report --overlaps run.nc --out from_run.html
     """
-    from runtime.report import command
+    from runtime.commands import report
 
-    found = command.report(arguments, talk(arguments), given_on(click.get_current_context()))
+    found = report.report(arguments, talk(arguments), given_on(click.get_current_context()))
     failed = [claim for claim in found.claims if not claim.holds]
     if arguments["as_json"]:
-        echo(json.dumps(command.as_json(found, arguments)))
+        echo(json.dumps(report.as_json(found, arguments)))
     else:
         for path in (arguments["out"], arguments["pdf"]):
             if path is not None:
@@ -950,7 +956,7 @@ def list_systems(generated: Path, as_json: bool) -> None:
     Example:
       cli list --generated generated
     """
-    from runtime import catalogue
+    from runtime.system import catalogue
 
     systems = catalogue.systems(generated)
     if as_json:
@@ -977,7 +983,7 @@ def doctor(generated: Path, trial: bool, as_json: bool) -> int:
     with warnings.catch_warnings():
         # Why: what the cache has to warn of is a line of the report.
         warnings.simplefilter("ignore")
-        from runtime import doctor as examination
+        from runtime.commands import doctor as examination
 
         checks = examination.examine(generated, trial)
     if as_json:
@@ -1047,9 +1053,9 @@ def given_on(context: click.Context) -> frozenset[str]:
 
 def show(as_json: bool, result: Any, table: Callable[[], str]) -> None:
     """A dataset on stdout, for programs or for people."""
-    from runtime import tables
+    from runtime.output import text_tables
 
-    echo(json.dumps(tables.as_json(result)) if as_json else table())
+    echo(json.dumps(text_tables.as_json(result)) if as_json else table())
 
 
 def talk(arguments: dict[str, Any]) -> Callable[[str], None]:
@@ -1144,7 +1150,7 @@ def run(arguments: list[str] | None = None) -> int:
             return fail(
                 "NUMBA_DISABLE_JIT is set, but this runs compiled code only: unset it", EXIT_FAILURE
             )
-        from runtime.errors import LoadError
+        from runtime.system.load_error import LoadError
 
         if isinstance(error, (LoadError, OSError, MemoryError)):
             return fail(str(error) or "out of memory", EXIT_FAILURE)

@@ -35,9 +35,9 @@ from peak import peak, rhs_speed
 from problem import largest_error, reference, task
 
 import derive
-from runtime.plot import COLOURS
-from runtime.simd import jit
-from runtime.simd.kernels import compile_kernels
+from runtime.ensemble.kernels.system_kernels import compile_kernels
+from runtime.output.figures import COLOURS
+from runtime.vector import jit
 
 RESULTS = Path(__file__).parent / "results"
 CASES = {(2, 1): (4096, 200.0), (4, 2): (2048, 200.0), (8, 4): (512, 200.0)}

@@ -11,11 +11,11 @@ from llvmlite import ir
 from derive.lower import drift_program
 from derive.model import Model
 from derive.program import operation_count
-from runtime.simd import jit
-from runtime.simd.emitter import Emitter
-from runtime.simd.memory import aligned
-from runtime.simd.vector import VectorFunction, integer
-from runtime.tableaux import TSIT5
+from runtime.ensemble.kernels.kernel_emitter import Emitter
+from runtime.trajectory.tableaux import TSIT5
+from runtime.vector import jit
+from runtime.vector.builder import VectorFunction, integer
+from runtime.vector.memory import aligned
 
 _CHAINS = 12
 _ROUNDS = 7

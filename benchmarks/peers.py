@@ -12,7 +12,7 @@ from problem import ETA, Task, numpy_rhs
 
 import derive
 import runtime
-from runtime.ensemble import Engine
+from runtime.ensemble.engine import Engine
 
 
 def load(task: Task) -> runtime.System:
@@ -136,7 +136,7 @@ class Heyoka(Solver):
 
 
 def _avx512() -> bool:
-    from runtime.simd import jit
+    from runtime.vector import jit
 
     return jit.target().name == "avx512"
 

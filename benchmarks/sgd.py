@@ -49,14 +49,14 @@ import numpy as np
 from llvmlite import ir
 
 import derive
-from runtime.plot import COLOURS, save_figure
-from runtime.sgd.results import generalisation_error
+from runtime.output.figures import COLOURS, save_figure
+from runtime.sgd.recorder import generalisation_error
 from runtime.sgd.simulation import simulate
-from runtime.sgd.weights import LANES, RUN_WORDS
-from runtime.simd import jit
-from runtime.simd.memory import aligned
-from runtime.simd.random_numbers import WORDS, RandomNumbers, streams
-from runtime.simd.vector import INT64, VectorFunction, integer
+from runtime.sgd.weight_vectors import LANES, RUN_WORDS
+from runtime.vector import jit
+from runtime.vector.builder import INT64, VectorFunction, integer
+from runtime.vector.memory import aligned
+from runtime.vector.random_numbers import WORDS, RandomNumbers, streams
 
 RESULTS = Path(__file__).parent / "results"
 WIDTHS = ((1, 1), (2, 1), (4, 2), (8, 4), (32, 8))

@@ -35,9 +35,9 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 
 import runtime
-from runtime.sweep.folder import SweepFolder
-from runtime.sweep.jobs import JOBS, result_of
-from runtime.sweep.plan import Plan
+from runtime.sweep.sweep_folder import SweepFolder
+from runtime.sweep.task_kinds import JOBS, result_of
+from runtime.sweep.task_plan import Plan
 
 RESULTS = Path(__file__).parent / "results"
 SMALL = ("ode", {"p": 1, "pstar": 1, "alpha": [0.0, 1.0, 2.0]})

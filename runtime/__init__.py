@@ -3,28 +3,29 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import InputError, LoadError
-from runtime.initial import OverlapSampler, overlaps_from_file, random_overlaps
-from runtime.integrate import METHODS, final_state, integrate
-from runtime.load import load
-from runtime.results import save_netcdf
-from runtime.system import System
+from derive.errors import InputError
+from runtime.output.netcdf_files import save_netcdf
+from runtime.start.initial_overlaps import OverlapSampler, overlaps_from_file, random_overlaps
+from runtime.system.compiled_system import System
+from runtime.system.load_error import LoadError
+from runtime.system.loading import load
+from runtime.trajectory.single_run import METHODS, final_state, integrate
 
 if TYPE_CHECKING:
-    from runtime.analysis.bias import closest_solution, implicit_bias
-    from runtime.analysis.closed_form import closed_form
-    from runtime.analysis.escape import escape_times
-    from runtime.analysis.hessian import hessian_spectrum, spectra_along
-    from runtime.analysis.plateau import plateau
+    from runtime.analysis.bias.closest_solutions import closest_solution, implicit_bias
+    from runtime.analysis.escape.measured_escapes import escape_times
+    from runtime.analysis.landscape.hessian_spectra import hessian_spectrum, spectra_along
+    from runtime.analysis.landscape.solution_stability import largest_stable_eta, solution_spectrum
+    from runtime.analysis.plateau.closed_form_path import closed_form
+    from runtime.analysis.plateau.plateau_state import plateau
     from runtime.analysis.riccati import gradient_flow
-    from runtime.analysis.stability import largest_stable_eta, solution_spectrum
-    from runtime.conventions import Convention, readout_free, rescaled_time, saad_solla
-    from runtime.ensemble import integrate_ensemble
+    from runtime.ensemble.engine import integrate_ensemble
+    from runtime.ensemble.streaming_statistics import ensemble_statistics
     from runtime.sector import SectorStart, integrate_sector, load_sector, sector_overlaps
     from runtime.sgd.comparison import compare
     from runtime.sgd.simulation import simulate
-    from runtime.streaming import ensemble_statistics
-    from runtime.sweep.command import merge_sweep, run_sweep
+    from runtime.start.paper_conventions import Convention, readout_free, rescaled_time, saad_solla
+    from runtime.sweep.whole_sweeps import merge_sweep, run_sweep
 
 __all__ = [
     "METHODS",
@@ -67,30 +68,30 @@ __all__ = [
 # Why not imported above: a new installation would compile the ensemble engine, some seconds,
 # for a single trajectory.
 _ON_DEMAND = {
-    "Convention": "runtime.conventions",
+    "Convention": "runtime.start.paper_conventions",
     "SectorStart": "runtime.sector",
-    "closed_form": "runtime.analysis.closed_form",
-    "closest_solution": "runtime.analysis.bias",
+    "closed_form": "runtime.analysis.plateau.closed_form_path",
+    "closest_solution": "runtime.analysis.bias.closest_solutions",
     "compare": "runtime.sgd.comparison",
-    "ensemble_statistics": "runtime.streaming",
-    "escape_times": "runtime.analysis.escape",
+    "ensemble_statistics": "runtime.ensemble.streaming_statistics",
+    "escape_times": "runtime.analysis.escape.measured_escapes",
     "gradient_flow": "runtime.analysis.riccati",
-    "hessian_spectrum": "runtime.analysis.hessian",
-    "implicit_bias": "runtime.analysis.bias",
-    "integrate_ensemble": "runtime.ensemble",
+    "hessian_spectrum": "runtime.analysis.landscape.hessian_spectra",
+    "implicit_bias": "runtime.analysis.bias.closest_solutions",
+    "integrate_ensemble": "runtime.ensemble.engine",
     "integrate_sector": "runtime.sector",
-    "largest_stable_eta": "runtime.analysis.stability",
+    "largest_stable_eta": "runtime.analysis.landscape.solution_stability",
     "load_sector": "runtime.sector",
-    "merge_sweep": "runtime.sweep.command",
-    "plateau": "runtime.analysis.plateau",
-    "readout_free": "runtime.conventions",
-    "rescaled_time": "runtime.conventions",
-    "saad_solla": "runtime.conventions",
-    "run_sweep": "runtime.sweep.command",
+    "merge_sweep": "runtime.sweep.whole_sweeps",
+    "plateau": "runtime.analysis.plateau.plateau_state",
+    "readout_free": "runtime.start.paper_conventions",
+    "rescaled_time": "runtime.start.paper_conventions",
+    "saad_solla": "runtime.start.paper_conventions",
+    "run_sweep": "runtime.sweep.whole_sweeps",
     "sector_overlaps": "runtime.sector",
     "simulate": "runtime.sgd.simulation",
-    "solution_spectrum": "runtime.analysis.stability",
-    "spectra_along": "runtime.analysis.hessian",
+    "solution_spectrum": "runtime.analysis.landscape.solution_stability",
+    "spectra_along": "runtime.analysis.landscape.hessian_spectra",
 }
 
 

@@ -18,7 +18,7 @@ from processes import restore_signals
 import cli
 import runtime
 from derive import Model
-from runtime.threads import thread_count
+from runtime.concurrency.thread_pool import thread_count
 
 # No deadlines: machines are shared. The same examples each time, unless asked for new ones.
 settings.register_profile("same", deadline=None, derandomize=True, database=None)

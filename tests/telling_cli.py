@@ -15,7 +15,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import cli
-from runtime import stepper, threads
+from runtime.concurrency import thread_pool
+from runtime.trajectory import stepper
 
 
 def telling(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,11 +28,11 @@ def telling(function: Callable[..., Any]) -> Callable[..., Any]:
     return told
 
 
-def run_tasks(tasks: Any, *more: Any, _original: Callable[..., None] = threads.run_tasks) -> None:
+def run_tasks(tasks: Any, *more: Any, _original: Callable[..., None] = thread_pool.run_tasks) -> None:
     _original(map(telling, tasks), *more)
 
 
-threads.run_tasks = run_tasks
+thread_pool.run_tasks = run_tasks
 if sys.argv[1] == "integrate":
     stepper.advance = telling(stepper.advance)
 cli.main()

@@ -19,7 +19,7 @@ from processes import started
 import cli
 import derive
 from derive import model as derive_model
-from runtime import options
+from runtime.commands import run_options
 
 ROOT = Path(__file__).parent.parent
 
@@ -270,7 +270,7 @@ def test_starts_that_are_too_large_name_the_option_before_the_work(call, tmp_pat
 )
 def test_starts_drawn_later_name_the_option_too(call, derived, command, monkeypatch):
     """In a very large ensemble only the starts at the front are drawn before the work."""
-    monkeypatch.setattr(options, "_CHECKED", 1)
+    monkeypatch.setattr(run_options, "_CHECKED", 1)
     assert call(f"{command} --ideal 0.33 --alpha 1 --generated {derived}") == (2, "", TOO_LARGE)
 
 

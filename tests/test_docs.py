@@ -17,7 +17,7 @@ import doc_pages
 import pytest
 
 import cli
-from runtime.compile_cache import ENVIRONMENT, cache_root
+from runtime.system.compile_cache import ENVIRONMENT, cache_root
 
 ROOT = doc_pages.ROOT
 PAGES = {page.name: page for page in doc_pages.PAGES}

@@ -21,7 +21,7 @@ import pytest
 from processes import started
 
 import cli
-from runtime.integrate import METHODS
+from runtime.trajectory.single_run import METHODS
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = [name for name in cli.cli.commands if name != "completion"]

@@ -53,11 +53,11 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
 
+from derive.errors import InputError
 from derive.model import Model
-from runtime import states
-from runtime.errors import InputError
 from runtime.sgd.coordinates import coordinates
-from runtime.teacher import Teacher
+from runtime.start import checked_arrays
+from runtime.start.teacher_directions import Teacher
 
 Array = NDArray[np.float64]
 
@@ -121,15 +121,15 @@ def gradient_flow(
     InputError
         An argument is not allowed, or the model is not one of free gradient flow.
     """
-    model = states.as_model(model)
+    model = checked_arrays.as_model(model)
     for option, needed in (("flow", "gradient"), ("constraint", "free")):
         value = getattr(model, option)
         if value != needed:
             raise InputError(option, f"{value!r} has no Riccati equation; only {needed!r} has")
-    teacher = states.teacher_overlaps(model, T)
-    Q, R = states.overlaps(model, Q0, R0, teacher)
-    rate = states.real_number("eta", eta, least=0.0, strict=True)
-    times = states.output_times(alpha)
+    teacher = checked_arrays.teacher_overlaps(model, T)
+    Q, R = checked_arrays.overlaps(model, Q0, R0, teacher)
+    rate = checked_arrays.real_number("eta", eta, least=0.0, strict=True)
+    times = checked_arrays.output_times(alpha)
     problem = _Problem.of(model, teacher, rate)
     Y, F = problem.coordinates(0.5 * Q + 0.5 * Q.T, R)
     outputs = [np.empty((times.size, *x.shape)) for x in (Y, F)]

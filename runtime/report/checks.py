@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from derive.model import Model
-from runtime.analysis.closed_form import closed_form
-from runtime.analysis.critical_points import critical_point, flat_directions
-from runtime.analysis.drift import drift_monitors
-from runtime.analysis.escape_theory import leading_eigenvectors
-from runtime.analysis.hessian import Spectrum
-from runtime.analysis.plateau import Plateau
-from runtime.analysis.reproduction.claims import Claim
-from runtime.integrate import Problem, integrate_problem
-from runtime.readout import readout
-from runtime.states import Array
-from runtime.system import System
+from runtime.analysis.conservation.monitors import drift_monitors
+from runtime.analysis.escape.escape_theory import leading_eigenvectors
+from runtime.analysis.landscape.critical_points import critical_point, flat_directions
+from runtime.analysis.landscape.hessian_spectra import Spectrum
+from runtime.analysis.plateau.closed_form_path import closed_form
+from runtime.analysis.plateau.plateau_state import Plateau
+from runtime.output.claims import Claim
+from runtime.start.checked_arrays import Array
+from runtime.start.readout_weights import readout
+from runtime.system.compiled_system import System
+from runtime.trajectory.single_run import Problem, integrate_problem
 
 if TYPE_CHECKING:
     import xarray

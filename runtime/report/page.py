@@ -8,7 +8,7 @@ from html import escape
 from urllib.parse import quote
 
 from runtime.report import mathml
-from runtime.report.blocks import (
+from runtime.report.page_elements import (
     Block,
     Code,
     Command,

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from runtime.errors import InputError
-from runtime.plot import write_figure
-from runtime.report.blocks import Document
+from derive.errors import InputError
+from runtime.output.figures import write_figure
 from runtime.report.page import page
+from runtime.report.page_elements import Document
 from runtime.report.tex import figures_of, tex
 
 BROWSERS = ("chromium", "google-chrome", "chromium-browser", "google-chrome-stable", "chrome")

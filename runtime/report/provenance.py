@@ -57,7 +57,7 @@ def _value(value: Any) -> str:
 
 def facts(manifest: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(what, value), all of them text to be shown as it is."""
-    from runtime.simd.jit import target
+    from runtime.vector.jit import target
 
     generator = manifest["generator"]
     found = [

@@ -11,8 +11,10 @@ from derive.emit.latex_matrix import Conventions, matrix_form
 from derive.model import Model
 from derive.odes import DOCUMENT
 from derive.version import VERSION
-from runtime.report import tables
-from runtime.report.blocks import (
+from runtime.report import report_tables
+from runtime.report.findings import Content, HessianAt, Unavailable
+from runtime.report.numbers import counted, integer, number
+from runtime.report.page_elements import (
     Block,
     Code,
     Command,
@@ -25,10 +27,8 @@ from runtime.report.blocks import (
     Words,
     words,
 )
-from runtime.report.content import Content, HessianAt, Unavailable
-from runtime.report.figures import figures
-from runtime.report.numbers import counted, integer, number
 from runtime.report.provenance import command_line, facts
+from runtime.report.report_figures import figures
 
 # Order parameters: components of more fill pages, and the file.
 COMPONENTS_SHOWN = 40
@@ -300,7 +300,12 @@ def _trajectory(content: Content) -> Section:
         f" tolerance {number(problem.atol)}: {steps}, status {status}."
     )
     loss, overlaps = figures(content)
-    blocks: list[Block] = [Paragraph(words(facts_of_run)), loss, overlaps, tables.trajectory_table(content)]
+    blocks: list[Block] = [
+        Paragraph(words(facts_of_run)),
+        loss,
+        overlaps,
+        report_tables.trajectory_table(content),
+    ]
     if isinstance(content.ensemble, Unavailable) and content.start.trajectories:
         blocks.append(Paragraph(words(content.ensemble.reason)))
     return Section("trajectory", "Trajectory", blocks)
@@ -323,8 +328,8 @@ def _plateau(content: Content) -> Section:
             )
         else:
             text += " It attracts: with this learning rate $R$ decays, and trajectories do not leave it."
-        blocks = [Paragraph(words(text)), tables.modes_table(point)]
-    return Section("plateau", "Plateau and stability", [*blocks, tables.limits_table(content)])
+        blocks = [Paragraph(words(text)), report_tables.modes_table(point)]
+    return Section("plateau", "Plateau and stability", [*blocks, report_tables.limits_table(content)])
 
 
 def _hessian(content: Content) -> Section:
@@ -366,14 +371,14 @@ def _spectrum(at: HessianAt) -> list[Block]:
     )
     if kind == "not stationary":
         text += " The noise of SGD holds norms there that are not those of a critical point of the loss."
-    return [Paragraph(words(text)), tables.hessian_table(spectrum, place)]
+    return [Paragraph(words(text)), report_tables.hessian_table(spectrum, place)]
 
 
 def _laws(content: Content) -> Section:
     if isinstance(content.laws, Unavailable):
         return Section("laws", "Conservation laws", [Paragraph(words(content.laws.reason))])
     note = words("In the notation of `cli invariants`: ' is the transpose, d the derivative by $\\alpha$.")
-    return Section("laws", "Conservation laws", [Paragraph(note), tables.laws_table(content.laws)])
+    return Section("laws", "Conservation laws", [Paragraph(note), report_tables.laws_table(content.laws)])
 
 
 def _checks(content: Content) -> Section:
@@ -381,7 +386,7 @@ def _checks(content: Content) -> Section:
         "Each claim is a number that theory predicts and this program measured; it holds if they differ by"
         " no more than allowed."
     )
-    return Section("checks", "Checks", [Paragraph(words(text)), tables.claims_table(content.claims)])
+    return Section("checks", "Checks", [Paragraph(words(text)), report_tables.claims_table(content.claims)])
 
 
 def _provenance(content: Content, arguments: Mapping[str, Any]) -> Section:

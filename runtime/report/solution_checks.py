@@ -7,12 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.linalg
 
-from runtime.analysis.reproduction.claims import Claim
-from runtime.analysis.stability import expected_zero_modes, solution_spectrum, zero_loss_solution
-from runtime.integrate import Problem, integrate_problem
-from runtime.readout import readout
-from runtime.states import Array
-from runtime.system import System
+from runtime.analysis.landscape.solution_stability import (
+    expected_zero_modes,
+    solution_spectrum,
+    zero_loss_solution,
+)
+from runtime.output.claims import Claim
+from runtime.start.checked_arrays import Array
+from runtime.start.readout_weights import readout
+from runtime.system.compiled_system import System
+from runtime.trajectory.single_run import Problem, integrate_problem
 
 # Zero modes to the accuracy of dense eigenvalues.
 _ZERO_MODES = 1e-7

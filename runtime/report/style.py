@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runtime.plot import COLOURS
+from runtime.output.figures import COLOURS
 
 # Text on its background has a contrast of 4.5:1 or more, lines and marks of 3:1 (WCAG 2.2); tested.
 LIGHT: Mapping[str, str] = {

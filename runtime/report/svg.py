@@ -6,8 +6,8 @@ import io
 import re
 import xml.etree.ElementTree as ET
 
-from runtime.plot import write_figure
-from runtime.report.blocks import Figure
+from runtime.output.figures import write_figure
+from runtime.report.page_elements import Figure
 from runtime.report.style import DRAWN_COLOURS
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"

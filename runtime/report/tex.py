@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runtime.report.blocks import (
+from runtime.report.page_elements import (
     Block,
     Code,
     Command,

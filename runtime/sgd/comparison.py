@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from derive.arguments import whole_number
+from derive.errors import InputError, shown
 from derive.version import VERSION
-from runtime import states
-from runtime.errors import InputError, shown
-from runtime.integrate import integrate
-from runtime.seeds import LARGEST_SEED, derived_seed
 from runtime.sgd.simulation import LARGEST_N, METHODS, Progress, check_room, recorded_steps, simulate
-from runtime.states import Array
-from runtime.system import System, as_system
+from runtime.start import checked_arrays
+from runtime.start.checked_arrays import Array
+from runtime.start.seeds import LARGEST_SEED, derived_seed
+from runtime.system.compiled_system import System, as_system
+from runtime.trajectory.single_run import integrate
 
 if TYPE_CHECKING:
     import xarray
@@ -89,7 +89,7 @@ def compare(
     sizes, steps, runs, seed = checked(n, alpha, trajectories, seed)
     if not isinstance(weights, (bool, np.bool_)) and weights is not None:
         raise InputError("weights", f"{shown(weights)} is neither True nor False, nor None")
-    q, r = states.overlaps(model, Q0, R0, states.teacher_overlaps(model, T))
+    q, r = checked_arrays.overlaps(model, Q0, R0, checked_arrays.teacher_overlaps(model, T))
     check_room(model, sizes[0], q, r, T)
     times = steps / sizes[0]
     used = times if times[0] == 0.0 else np.concatenate([[0.0], times])
@@ -143,7 +143,7 @@ def checked(
     n: Sequence[int], alpha: ArrayLike, trajectories: int, seed: int
 ) -> tuple[list[int], np.ndarray, int, int]:
     """Sizes, steps of the records at the smallest one, runs and seed; else InputError, as `compare`."""
-    sizes = [whole_number("n", size, 1, LARGEST_N) for size in states.listed("n", n)]
+    sizes = [whole_number("n", size, 1, LARGEST_N) for size in checked_arrays.listed("n", n)]
     if len(sizes) < 2 or np.any(np.diff(sizes) <= 0):
         raise InputError("n", "needs two or more ascending dimensions, such as 1000,2000,4000")
     runs = whole_number("trajectories", trajectories, FEWEST_RUNS, 2**40)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.errors import InputError
-from runtime.factors import EPSILON, lower_triangular, pivoted_cholesky, scaled, sizes_of
-from runtime.simd.products import times_transpose
-from runtime.states import Array
-from runtime.teacher import Teacher
+from derive.errors import InputError
+from runtime.start.checked_arrays import Array
+from runtime.start.matrix_factors import EPSILON, lower_triangular, pivoted_cholesky, scaled, sizes_of
+from runtime.start.teacher_directions import Teacher
+from runtime.vector.matrix_products import times_transpose
 
 # What needs weights takes a start if some have its overlaps up to this part of the norms. Runs of the
 # ODE with the default tolerances end closer than this to the overlaps of weights.

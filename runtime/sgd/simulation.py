@@ -11,21 +11,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from derive.arguments import one_of, whole_number
+from derive.errors import InputError
 from derive.model import Model
-from runtime import states
-from runtime.errors import InputError
-from runtime.initial import random_overlaps
-from runtime.readout import readout
-from runtime.seeds import LARGEST_SEED
-from runtime.sgd.chain import Chain
+from runtime.concurrency.thread_pool import run_tasks, thread_count
 from runtime.sgd.coordinates import coordinates
-from runtime.sgd.results import Recorder, sgd_dataset
-from runtime.sgd.weights import RUN_WORDS, Weights
-from runtime.simd import jit
-from runtime.simd.random_numbers import WORDS, streams
-from runtime.states import Array, per_trajectory
-from runtime.teacher import Teacher
-from runtime.threads import run_tasks, thread_count
+from runtime.sgd.overlap_chain import Chain
+from runtime.sgd.recorder import Recorder, sgd_dataset
+from runtime.sgd.weight_vectors import RUN_WORDS, Weights
+from runtime.start import checked_arrays
+from runtime.start.checked_arrays import Array, per_trajectory
+from runtime.start.initial_overlaps import random_overlaps
+from runtime.start.readout_weights import readout
+from runtime.start.seeds import LARGEST_SEED
+from runtime.start.teacher_directions import Teacher
+from runtime.vector import jit
+from runtime.vector.random_numbers import WORDS, streams
 
 if TYPE_CHECKING:
     import xarray
@@ -107,8 +107,8 @@ def simulate(
     InputError
         A value is not allowed, or the overlaps do not fit into N dimensions.
     """
-    model = states.as_model(model)
-    overlaps = states.teacher_overlaps(model, T)
+    model = checked_arrays.as_model(model)
+    overlaps = checked_arrays.teacher_overlaps(model, T)
     teacher = Teacher.from_overlaps(overlaps)
     n = _check_kind(model, method, seed, n, teacher)
     count, Q, R = _start(model, n, seed, trajectories, overlaps, Q0, R0)
@@ -143,18 +143,18 @@ def check(
     threads: int | None,
 ) -> None:
     """Raise InputError for what `simulate` would refuse, without a start; one η and Δ for all runs."""
-    teacher = Teacher.from_overlaps(states.teacher_overlaps(model, T))
+    teacher = Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T))
     n = _check_kind(model, method, seed, n, teacher)
     count = whole_number("trajectories", trajectories, 1, LARGEST_RUNS)
-    states.real_number("eta", eta, least=0.0, strict=True)
-    states.real_number("label_noise", label_noise, least=0.0)
+    checked_arrays.real_number("eta", eta, least=0.0, strict=True)
+    checked_arrays.real_number("label_noise", label_noise, least=0.0)
     recorded_steps(alpha, n)
     _method(model, method, n, teacher, min(thread_count(threads), count))
 
 
 def check_room(model: Model, n: int, Q0: Array, R0: Array, T: ArrayLike | None) -> None:
     """Raise InputError unless overlaps (…, p, p) and (…, p, p*) that were checked fit into N dimensions."""
-    teacher = Teacher.from_overlaps(states.teacher_overlaps(model, T))
+    teacher = Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T))
     n = whole_number("n", n, max(teacher.rank, 1), LARGEST_N)
     coordinates(Q0, R0, teacher, n - teacher.rank)
 
@@ -182,14 +182,14 @@ def recorded_steps(alpha: ArrayLike, n: int) -> np.ndarray:
     Of the even times up to a single end those that fall on the same step are recorded once. Raises
     InputError if given times do so, if they are beyond what an integer holds, or all at the start.
     """
-    times = states.output_times(alpha)
+    times = checked_arrays.output_times(alpha)
     if times[-1] * n > 2.0**62:
         raise InputError("alpha", f"{times[-1]:g} is too long: at n = {n} more than 2⁶² steps")
     nearest = np.rint(times * n).astype(np.int64)
     if nearest[-1] == 0:
         raise InputError("alpha", f"{times[-1]:g} is less than half a step: a step is 1/n = {1 / n:g}")
     steps = np.unique(nearest)
-    if steps.size < times.size and states.dimensions("alpha", alpha) > 0:
+    if steps.size < times.size and checked_arrays.dimensions("alpha", alpha) > 0:
         k = int(np.flatnonzero(np.diff(nearest) == 0)[0])
         raise InputError(
             "alpha",
@@ -218,10 +218,10 @@ def _start(
         return count, *random_overlaps(
             model.p, model.pstar, n, seed, count, constraint=model.constraint, T=general
         )
-    if states.dimensions("Q0", Q0) == 2:
-        q, r = states.overlaps(model, Q0, R0, T)
+    if checked_arrays.dimensions("Q0", Q0) == 2:
+        q, r = checked_arrays.overlaps(model, Q0, R0, T)
         return DEFAULT_RUNS if count is None else count, 0.5 * (q + q.T), r
-    q, r = states.ensemble_overlaps(model, Q0, R0, T)
+    q, r = checked_arrays.ensemble_overlaps(model, Q0, R0, T)
     if count not in (None, len(q)):
         raise InputError("trajectories", f"{count} is not the number of starts, {len(q)}")
     return len(q), 0.5 * (q + np.swapaxes(q, -1, -2)), r

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.errors import InputError, shown
+from derive.errors import InputError, shown
 
 Value = int | float | str
 

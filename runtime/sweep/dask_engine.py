@@ -17,14 +17,14 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import InputError
+from derive.errors import InputError
 from runtime.sweep.dask_log import silence_loop, silenced
-from runtime.sweep.errors import SweepError
-from runtime.sweep.lock import LOCKS
-from runtime.sweep.plan import Task
-from runtime.sweep.program import PROGRAM
+from runtime.sweep.folder_lock import LOCKS
+from runtime.sweep.program_version import PROGRAM
 from runtime.sweep.run_task import Context, Outcome, run_task
 from runtime.sweep.signals import Stop
+from runtime.sweep.sweep_errors import SweepError
+from runtime.sweep.task_plan import Task
 
 _POLL_SECONDS = 0.1
 _CONNECT_SECONDS = 10.0

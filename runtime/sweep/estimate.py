@@ -7,9 +7,9 @@ import os
 import shutil
 from pathlib import Path
 
-from runtime.errors import InputError
-from runtime.sweep.jobs import SHARD_OVERHEAD
-from runtime.sweep.plan import Plan
+from derive.errors import InputError
+from runtime.sweep.task_kinds import SHARD_OVERHEAD
+from runtime.sweep.task_plan import Plan
 
 # Results, the file made of them, and the copies on the way.
 _COPIES = 4

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from derive.errors import InputError
 from derive.storage import behind_links
-from runtime.errors import InputError
-from runtime.results import check_output, netcdf_errors, replacing
-from runtime.sweep import netcdf
-from runtime.sweep.errors import SweepError
+from runtime.output.netcdf_files import check_output, netcdf_errors, replacing
+from runtime.sweep import shard_netcdf
 from runtime.sweep.estimate import readable
-from runtime.sweep.folder import SweepFolder
-from runtime.sweep.jobs import coordinate_of
-from runtime.sweep.plan import Plan
-from runtime.sweep.program import PROGRAM
+from runtime.sweep.program_version import PROGRAM
 from runtime.sweep.shard import DamagedShardError, verified
+from runtime.sweep.sweep_errors import SweepError
+from runtime.sweep.sweep_folder import SweepFolder
+from runtime.sweep.task_kinds import coordinate_of
+from runtime.sweep.task_plan import Plan
 
 if TYPE_CHECKING:
     import xarray
@@ -146,7 +146,7 @@ def _results(
         except DamagedShardError:
             content = None
         if content is not None:
-            yield number, netcdf.decode(content, outline)
+            yield number, shard_netcdf.decode(content, outline)
         else:
             lost += 1
     if lost and not partial:
@@ -173,7 +173,7 @@ def _fill(like: Any, gaps: bool) -> Any:
     kind = np.asarray(like).dtype
     if kind.kind == "f":
         return np.nan
-    return np.iinfo(netcdf.storable(like).dtype).min if gaps and kind.kind in "iub" else None
+    return np.iinfo(shard_netcdf.storable(like).dtype).min if gaps and kind.kind in "iub" else None
 
 
 def _write(
@@ -183,7 +183,7 @@ def _write(
 
     complete = len(there) == plan.count
     axes = tuple(axis.dimension for axis in plan.axes)
-    with netcdf.hdf5_lock, netCDF4.Dataset(temporary, "w", format="NETCDF4") as file:
+    with shard_netcdf.hdf5_lock, netCDF4.Dataset(temporary, "w", format="NETCDF4") as file:
         for axis in plan.axes:
             file.createDimension(axis.dimension, len(axis))
         for name, size in layout.sizes.items():
@@ -193,7 +193,7 @@ def _write(
         def variable(name: str, like: Any, dims: tuple[str, ...], attributes: dict[str, Any]) -> Any:
             inner = tuple(layout.dimension(dim) for dim in dims)
             gaps = not complete or not layout.uneven.isdisjoint(dims)
-            made = netcdf.create(file, name, like, axes + inner, attributes, _fill(like, gaps))
+            made = shard_netcdf.create(file, name, like, axes + inner, attributes, _fill(like, gaps))
             made.set_auto_maskandscale(False)
             return made
 
@@ -221,14 +221,14 @@ def _write(
                 _put(targets[name], place, write(result))
             if done is not None:
                 done[place if place else ...] = 1
-        netcdf.set_attributes(file, _attributes(plan, layout))
+        shard_netcdf.set_attributes(file, _attributes(plan, layout))
         return {name: len(dimension) for name, dimension in file.dimensions.items()}
 
 
 def _put(target: Any, place: tuple[int, ...], values: Any) -> None:
     if values is None:
         return
-    stored = netcdf.storable(values)
+    stored = shard_netcdf.storable(values)
     where = (*place, *(slice(0, size) for size in stored.shape))
     target[where if where else ...] = stored if stored.ndim else stored[()]
 
@@ -238,13 +238,17 @@ def _write_coordinates(file: Any, plan: Plan, layout: _Layout) -> None:
     for axis in plan.axes:
         for name, column in zip(axis.names, axis.columns, strict=True):
             coordinate, values = coordinate_of(name), np.array(column)
-            netcdf.create(file, coordinate, values[0], (axis.dimension,), {})[...] = netcdf.storable(values)
+            shard_netcdf.create(file, coordinate, values[0], (axis.dimension,), {})[...] = (
+                shard_netcdf.storable(values)
+            )
             if coordinate != axis.dimension:
                 beside.append(coordinate)
     for name, values in layout.coordinates.items():
         if name not in layout.counted:
             attributes = layout.coordinate_attributes[name]
-            netcdf.create(file, name, values, (name,), attributes)[...] = netcdf.storable(values)
+            shard_netcdf.create(file, name, values, (name,), attributes)[...] = shard_netcdf.storable(
+                values
+            )
     if beside:
         # By this xarray knows that they are coordinates.
         file.setncattr("coordinates", " ".join(beside))

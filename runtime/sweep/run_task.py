@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.errors import InputError
-from runtime.sweep import jobs
-from runtime.sweep.folder import SweepFolder
-from runtime.sweep.plan import Task
-from runtime.sweep.program import PROGRAM
+from derive.errors import InputError
+from runtime.sweep import task_kinds
+from runtime.sweep.durable_files import StorageError
+from runtime.sweep.program_version import PROGRAM
 from runtime.sweep.shard import write_shard
-from runtime.sweep.storage import StorageError
+from runtime.sweep.sweep_folder import SweepFolder
+from runtime.sweep.task_plan import Task
 
 _LONGEST_ERROR = 500
 
@@ -52,7 +52,9 @@ def run_task(task: Task, context: Context) -> Outcome:
     if context.version != PROGRAM:
         return Outcome(task.number, f"the worker has {PROGRAM}, the driver {context.version}", fatal=True)
     try:
-        dataset = jobs.result_of(jobs.job_of(task.job), task.parameters, context.generated, context.threads)
+        dataset = task_kinds.result_of(
+            task_kinds.job_of(task.job), task.parameters, context.generated, context.threads
+        )
         write_shard(SweepFolder(context.folder).shard(task.number), dataset, task.digest)
     except StorageError as error:
         return Outcome(task.number, f"{error.filename}: {error.strerror}", fatal=True)

@@ -15,8 +15,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.sweep import netcdf
-from runtime.sweep.storage import read_regular, whole, write
+from runtime.sweep import shard_netcdf
+from runtime.sweep.durable_files import read_regular, whole, write
 
 if TYPE_CHECKING:
     import xarray
@@ -37,7 +37,7 @@ def write_shard(path: Path, dataset: xarray.Dataset, task: str) -> None:
     Raises StorageError if the folder cannot be written.
     """
     with whole(path) as (temporary, descriptor):
-        content = netcdf.encode(dataset, temporary)
+        content = shard_netcdf.encode(dataset, temporary)
         line = _LINE.format(task=task, content=hashlib.sha256(content).hexdigest())
         write(descriptor, line.encode("ascii"))
 

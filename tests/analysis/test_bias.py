@@ -11,10 +11,9 @@ from scipy.optimize import minimize
 import derive
 import runtime
 from runtime import InputError
-from runtime.analysis.bias import bias_of_run, closest_solution, implicit_bias
-from runtime.analysis.bias_plot import plot_bias
-from runtime.analysis.bias_study import bias_at_finite_n, bias_of_norms, mean_of
-from runtime.analysis.bias_theory import (
+from runtime.analysis.bias.bias_figure import plot_bias
+from runtime.analysis.bias.bias_study import bias_at_finite_n, bias_of_norms, mean_of
+from runtime.analysis.bias.bias_theory import (
     diffusion,
     escape_polar,
     expected_bias,
@@ -22,7 +21,8 @@ from runtime.analysis.bias_theory import (
     noise_to_signal,
     norm_drift,
 )
-from runtime.readout import readout
+from runtime.analysis.bias.closest_solutions import bias_of_run, closest_solution, implicit_bias
+from runtime.start.readout_weights import readout
 
 CORRELATED = np.array([[1.0, 0.4], [0.4, 2.0]])
 SINGULAR = np.array([[1.0, 1.0], [1.0, 1.0]])
@@ -67,7 +67,7 @@ def test_closest_solution_is_the_least_distance_of_explicit_weights(p, T):
     np.testing.assert_allclose(closest.R, solution(found.x) @ teachers.T / N, atol=1e-4)
     # It has no loss, and is its own closest solution.
     target = solution(found.x)
-    assert runtime.sgd.results.generalisation_error(
+    assert runtime.sgd.recorder.generalisation_error(
         model, target @ target.T / N, target @ teachers.T / N, teachers @ teachers.T / N
     ) == pytest.approx(0.0, abs=1e-12)
 

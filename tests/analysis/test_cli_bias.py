@@ -10,7 +10,7 @@ import pytest
 import xarray
 
 import cli
-from runtime.analysis.bias_command import run_table
+from runtime.commands.bias import run_table
 
 
 @pytest.fixture(scope="module")

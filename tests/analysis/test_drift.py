@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 import runtime
 from derive import Model
 from runtime import InputError
-from runtime.analysis.drift import drift_monitors
+from runtime.analysis.conservation.monitors import drift_monitors
 
 ALPHA = np.linspace(0.0, 12.0, 13)
 ETA = 0.3

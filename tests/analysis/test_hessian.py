@@ -11,12 +11,12 @@ from dense_hessian import free_hessian, loss, sphere_hessian
 import derive
 import runtime
 from runtime import InputError
-from runtime.analysis import hessian
-from runtime.analysis.critical_points import critical_point, flat_directions, solution
-from runtime.analysis.hessian import BLOCKS, hessian_spectrum, spectra_along
-from runtime.analysis.local_hessian import LocalHessian
-from runtime.readout import readout
-from runtime.teacher import Teacher
+from runtime.analysis.landscape import hessian_spectra
+from runtime.analysis.landscape.critical_points import critical_point, flat_directions, solution
+from runtime.analysis.landscape.hessian_spectra import BLOCKS, hessian_spectrum, spectra_along
+from runtime.analysis.landscape.local_hessian import LocalHessian
+from runtime.start.readout_weights import readout
+from runtime.start.teacher_directions import Teacher
 
 WIDTHS = [(4, 2), (3, 3), (2, 4), (5, 1), (1, 1)]
 SINGULAR = np.array([[1.0, 1.0], [1.0, 1.0]])
@@ -402,7 +402,7 @@ def test_equal_values_of_different_blocks_are_one_whatever_the_rounding():
         rounded[::-1],
         [(-value if count > 3 else value, count, block) for value, count, block in rounded],
     ):
-        united = hessian._united(entries, width=1e-6)
+        united = hessian_spectra._united(entries, width=1e-6)
         assert [(count, block) for _, count, block in united] == [
             (6, "students"),
             (90, "complement"),
@@ -413,4 +413,4 @@ def test_equal_values_of_different_blocks_are_one_whatever_the_rounding():
         assert values[0] == values[1] != values[2] == values[3]
         np.testing.assert_allclose(values, [0.0, 0.0, 1.0, 1.0], atol=1e-15)
     apart = [(0.0, 6, "students"), (1e-3, 4, "complement")]
-    assert hessian._united(apart[::-1], width=1e-6) == apart
+    assert hessian_spectra._united(apart[::-1], width=1e-6) == apart

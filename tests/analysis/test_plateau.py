@@ -10,9 +10,16 @@ from matrix import matrix, thinned
 import derive
 import runtime
 from runtime import InputError
-from runtime.analysis.bisection import largest_where
-from runtime.analysis.closed_form import closed_form
-from runtime.analysis.plateau import (
+from runtime.analysis.landscape.solution_stability import (
+    ZeroModes,
+    expected_zero_modes,
+    largest_stable_eta,
+    solution_spectrum,
+    zero_loss_solution,
+)
+from runtime.analysis.plateau.bisection import largest_where
+from runtime.analysis.plateau.closed_form_path import closed_form
+from runtime.analysis.plateau.plateau_state import (
     ALIGNMENT,
     FIXED_NORMS,
     NORM,
@@ -21,13 +28,6 @@ from runtime.analysis.plateau import (
     NoPlateauError,
     largest_plateau_eta,
     plateau,
-)
-from runtime.analysis.stability import (
-    ZeroModes,
-    expected_zero_modes,
-    largest_stable_eta,
-    solution_spectrum,
-    zero_loss_solution,
 )
 
 WIDTHS = [(1, 1), (4, 2), (2, 3), (7, 3)]

@@ -11,29 +11,29 @@ from matrix import matrix
 
 import cli
 from runtime.analysis.reproduction import (
-    claims,
-    conservation,
-    decay,
-    escape,
-    hessian,
-    plateau,
-    run,
+    all_claims,
+    conservation_claim,
+    decay_claim,
+    escape_claim,
+    hessian_claim,
+    plateau_claim,
 )
-from runtime.analysis.reproduction.claims import Claim, Settings
+from runtime.output import claims
+from runtime.output.claims import Claim, Settings
 
 
 @pytest.fixture
 def narrow(monkeypatch):
     """Widths whose equations compile quickly."""
-    monkeypatch.setattr(plateau, "_WIDTHS", (2, 4))
-    monkeypatch.setattr(escape, "_QUICK_WIDTHS", (2, 4))
-    monkeypatch.setattr(hessian, "_WIDTHS", ((1, 1), (2, 2), (4, 2)))
+    monkeypatch.setattr(plateau_claim, "_WIDTHS", (2, 4))
+    monkeypatch.setattr(escape_claim, "_QUICK_WIDTHS", (2, 4))
+    monkeypatch.setattr(hessian_claim, "_WIDTHS", ((1, 1), (2, 2), (4, 2)))
 
 
 @pytest.fixture
 def two_studies(monkeypatch, narrow):  # noqa: ARG001
     """Those that take seconds."""
-    monkeypatch.setattr(run, "STUDIES", {"decay": decay.study, "hessian": hessian.study})
+    monkeypatch.setattr(all_claims, "STUDIES", {"decay": decay_claim.study, "hessian": hessian_claim.study})
 
 
 def claim(measured: float, allowed: float = 0.5) -> Claim:
@@ -61,18 +61,20 @@ def test_table_names_failures():
 def test_all_claims_hold(tmp_path, capsys, request, monkeypatch, widths):
     if widths == "narrow":
         request.getfixturevalue(widths)
-        monkeypatch.setattr(run, "FORMATS", (".png",))
+        monkeypatch.setattr(all_claims, "FORMATS", (".png",))
     options = ["--quick", "--quiet", "--generated", str(tmp_path / "generated")]
     code = cli.run(["reproduce", *options, "--out", str(tmp_path / "figures")])
     assert code == 0, capsys.readouterr().out
-    assert len(run.STUDIES) >= 6
+    assert len(all_claims.STUDIES) >= 6
     names = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert names == {"claims.json"} | {f"{name}{suffix}" for name in run.STUDIES for suffix in run.FORMATS}
+    assert names == {"claims.json"} | {
+        f"{name}{suffix}" for name in all_claims.STUDIES for suffix in all_claims.FORMATS
+    }
 
 
 def test_a_claim_is_about_what_its_figure_shows(system_of):
     """The largest change that is drawn is the one that is judged."""
-    study = conservation.study(Settings(True, 1, system_of))
+    study = conservation_claim.study(Settings(True, 1, system_of))
     figure = Figure()
     study.draw(figure)
     *curves, allowed = figure.axes[0].lines
@@ -102,11 +104,11 @@ def test_command(tmp_path, capsys):
 
 def test_a_wrong_prediction_fails(monkeypatch, tmp_path, capsys):
     def wrong(settings):
-        study = decay.study(settings)
+        study = decay_claim.study(settings)
         changed = tuple(dataclasses.replace(c, prediction=1.05 * c.prediction) for c in study.claims)
         return dataclasses.replace(study, claims=changed)
 
-    monkeypatch.setattr(run, "STUDIES", {"decay": wrong})
+    monkeypatch.setattr(all_claims, "STUDIES", {"decay": wrong})
     options = ["--quick", "--quiet", "--generated", str(tmp_path / "g"), "--out", str(tmp_path / "out")]
     assert cli.run(["reproduce", *options]) == 1
     assert capsys.readouterr().out.count("FAILS") == 3

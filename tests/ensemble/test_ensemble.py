@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from derive.version import VERSION
-from runtime import InputError, integrate, integrate_ensemble, random_overlaps
-from runtime.simd import jit
-from runtime.tableaux import TABLEAUX
+from runtime import InputError, integrate_ensemble, random_overlaps
+from runtime.trajectory import single_run
+from runtime.trajectory.tableaux import TABLEAUX
+from runtime.vector import jit
 
 METHODS = tuple(TABLEAUX)
 TEACHER = np.array([[1.0, 0.4], [0.4, 0.8]])
@@ -29,7 +30,7 @@ def references(system, Q, R, *, eta, alpha, label_noise=0.0, **settings) -> xarr
     settings = {**TIGHT, **settings}
     rates, noises = (np.broadcast_to(x, len(Q)) for x in (eta, label_noise))
     runs = [
-        integrate(system, Q[k], R[k], eta=rates[k], label_noise=noises[k], alpha=alpha, **settings)
+        single_run(system, Q[k], R[k], eta=rates[k], label_noise=noises[k], alpha=alpha, **settings)
         for k in range(len(Q))
     ]
     return xarray.concat(runs, "trajectory", combine_attrs="override")
@@ -280,10 +281,10 @@ def escapes(system, start) -> tuple[np.ndarray, np.ndarray]:
         settings = {"eta": rates[k], **TIGHT}
 
         def excess(alpha: float) -> float:
-            run = integrate(system, start[0][k], start[1][k], alpha=[alpha], **settings)
+            run = single_run(system, start[0][k], start[1][k], alpha=[alpha], **settings)
             return run["loss"].item() - THRESHOLD
 
-        coarse = integrate(system, start[0][k], start[1][k], alpha=150.0, **settings)
+        coarse = single_run(system, start[0][k], start[1][k], alpha=150.0, **settings)
         below = np.flatnonzero(coarse["loss"].values <= THRESHOLD)
         if not below.size:
             return np.nan

@@ -13,13 +13,13 @@ from vector_code import Programs, compile_function, random_lanes
 
 from derive import Model
 from runtime import InputError
-from runtime.simd import jit
-from runtime.simd.blocks import Blocks
-from runtime.simd.jit import Compiled
-from runtime.simd.kernels import KERNELS, KernelBuilder, compile_kernels
-from runtime.simd.tiles import Tiled
-from runtime.simd.unrolled import Unrolled
-from runtime.tableaux import TABLEAUX
+from runtime.ensemble.kernels.looped_tiles import Tiled
+from runtime.ensemble.kernels.system_kernels import KERNELS, KernelBuilder, compile_kernels
+from runtime.ensemble.kernels.unrolled_entries import Unrolled
+from runtime.ensemble.kernels.written_out_tiles import Blocks
+from runtime.trajectory.tableaux import TABLEAUX
+from runtime.vector import jit
+from runtime.vector.jit import Compiled
 
 FEATURES = {"avx512": "avx512f", "avx2": "avx2", "baseline": None}
 WRITERS = ("write_states", "write_losses", "write_both")

@@ -10,14 +10,14 @@ from vector_code import EPSILON, GUARD, aligned, call, random_lanes, scalar_drif
 
 from derive import Model
 from derive.lower import drift_program
-from runtime.simd import driver, emitter, jit
-from runtime.simd import layout as at
-from runtime.simd.blocks import Blocks
-from runtime.simd.emitter import DOUBLED_STATE, program_kind
-from runtime.simd.kernels import KERNELS, Kernels, compile_kernels
-from runtime.simd.tiles import Tiled
-from runtime.simd.unrolled import Unrolled
-from runtime.stepper import (
+from runtime.ensemble.kernels import kernel_emitter, lane_driver
+from runtime.ensemble.kernels import lane_memory as at
+from runtime.ensemble.kernels.kernel_emitter import DOUBLED_STATE, program_kind
+from runtime.ensemble.kernels.looped_tiles import Tiled
+from runtime.ensemble.kernels.system_kernels import KERNELS, Kernels, compile_kernels
+from runtime.ensemble.kernels.unrolled_entries import Unrolled
+from runtime.ensemble.kernels.written_out_tiles import Blocks
+from runtime.trajectory.stepper import (
     GROW,
     INTEGRAL,
     LOW_SHARE,
@@ -26,7 +26,8 @@ from runtime.stepper import (
     SHRINK,
     SHRINK_NOT_FINITE,
 )
-from runtime.tableaux import TABLEAUX, Tableau
+from runtime.trajectory.tableaux import TABLEAUX, Tableau
+from runtime.vector import jit
 
 RTOL, ATOL = 1e-8, 1e-10
 METHODS = tuple(TABLEAUX)
@@ -500,7 +501,7 @@ def test_events_are_located_to_rounding(lanes, where):
     lanes.memory[at.LIMIT] = np.where(falling, lanes.memory[at.NEW_TIME], -1.0)
     fraction = np.full(count, np.nan)
     kernels = np.array([lanes.kernels.compiled.address(name) for name in KERNELS])
-    driver._locate(kernels, lanes.memory.reshape(-1), lanes.memory.ctypes.data, count, fraction)
+    lane_driver._locate(kernels, lanes.memory.reshape(-1), lanes.memory.ctypes.data, count, fraction)
     # Lanes that are not asked for do not move.
     assert (fraction[~falling] == 1.0).all()
     lanes.memory[at.THETA] = fraction
@@ -545,7 +546,7 @@ def form(monkeypatch):
     compile_kernels.cache_clear()
 
     def set_form(kind):
-        monkeypatch.setattr(emitter, "program_kind", lambda _program: kind)
+        monkeypatch.setattr(kernel_emitter, "program_kind", lambda _program: kind)
         compile_kernels.cache_clear()
 
     yield set_form

@@ -7,7 +7,7 @@ import pytest
 from derive import Model
 from derive.lower import drift_program, loss_program
 from derive.program import Matrix, MatrixStatement, Operand, Program, Term
-from runtime.simd.placement import Part, Placement
+from runtime.ensemble.kernels.matrix_placement import Part, Placement
 
 OPTIONS = list(itertools.product(["free", "sphere"], ["sgd", "gradient"], ["orthonormal", "general"]))
 

@@ -35,11 +35,11 @@ from derive.program import (
     Term,
 )
 from derive.scalars import ScalarPolynomial
-from runtime.simd import jit
-from runtime.simd.blocks import Blocks
-from runtime.simd.emitter import ProgramKind
-from runtime.simd.tiles import Tiled
-from runtime.simd.unrolled import Unrolled
+from runtime.ensemble.kernels.kernel_emitter import ProgramKind
+from runtime.ensemble.kernels.looped_tiles import Tiled
+from runtime.ensemble.kernels.unrolled_entries import Unrolled
+from runtime.ensemble.kernels.written_out_tiles import Blocks
+from runtime.vector import jit
 
 OPTIONS = list(itertools.product(CONSTRAINTS, FLOWS, TEACHERS, READOUTS))
 # Every remainder of tiles of 4, 3 and 2 rows or columns; p > p*, p = p*, p < p*.

@@ -15,9 +15,9 @@ from derive import Model
 from derive.emit.numba_module import numba_module
 from derive.lower import drift_program, loss_program
 from derive.program import Program
-from runtime.simd.emitter import ProgramKind
-from runtime.simd.jit import Compiled, Target
-from runtime.simd.vector import ALIGNMENT, BYTES, VectorFunction, integer
+from runtime.ensemble.kernels.kernel_emitter import ProgramKind
+from runtime.vector.builder import ALIGNMENT, BYTES, VectorFunction, integer
+from runtime.vector.jit import Compiled, Target
 
 EPSILON = np.finfo(np.float64).eps
 # Nobody may overwrite it.

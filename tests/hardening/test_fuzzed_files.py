@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 import runtime
 from derive import Model
-from runtime.errors import InputError, LoadError
-from runtime.initial import overlaps_from_file
+from derive.errors import InputError
+from runtime.start.initial_overlaps import overlaps_from_file
+from runtime.system.load_error import LoadError
 
 FUZZED = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

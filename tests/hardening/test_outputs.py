@@ -67,13 +67,13 @@ def test_every_figure_of_a_reproduction_is_tried_first(call, tmp_path):
 
 
 def test_an_interrupted_reproduction_leaves_no_empty_folder(call, tmp_path, monkeypatch):
-    from runtime.analysis.reproduction import run
+    from runtime.analysis.reproduction import all_claims
 
     def interrupted(_settings):
         assert (tmp_path / "figures").is_dir()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "STUDIES", {"plateau": interrupted})
+    monkeypatch.setattr(all_claims, "STUDIES", {"plateau": interrupted})
     code, _, err = call("reproduce --out figures --quiet")
     assert (code, err) == (130, "cli: interrupted\n")
     assert list(tmp_path.iterdir()) == []

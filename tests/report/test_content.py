@@ -14,14 +14,14 @@ from matrix import thinned
 
 import runtime
 from derive import Model
-from runtime.analysis.plateau import plateau
-from runtime.integrate import Problem
+from runtime.analysis.plateau.plateau_state import plateau
 from runtime.report import checks, solution_checks
-from runtime.report.blocks import Code, Math, words
-from runtime.report.content import Unavailable, first_below
-from runtime.report.figures import _loss_words
+from runtime.report.findings import Unavailable, first_below
 from runtime.report.numbers import counted, integer, number
+from runtime.report.page_elements import Code, Math, words
+from runtime.report.report_figures import _loss_words
 from runtime.report.solution_checks import solution_claims
+from runtime.trajectory.single_run import Problem
 
 MODELS = {
     "smallest": "--p 1 --pstar 1 --eta 0.05 --alpha 60",

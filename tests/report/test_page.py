@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import cli
-from runtime.report.blocks import Code, Document, Facts, Link, Paragraph, Section, Table, words
 from runtime.report.page import page
+from runtime.report.page_elements import Code, Document, Facts, Link, Paragraph, Section, Table, words
 from runtime.report.provenance import command_line
 from runtime.report.style import DARK, LIGHT, LINE_COLOURS, TEXT_PAIRS, style_sheet
 from tests.report.conftest import attributes_of, parse

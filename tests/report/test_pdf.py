@@ -16,9 +16,10 @@ import pytest
 from matrix import matrix
 from processes import ended
 
-from runtime.errors import InputError
-from runtime.report import command, pdf
-from runtime.report.blocks import Code, Document, Paragraph, Section, Table
+from derive.errors import InputError
+from runtime.commands import report
+from runtime.report import pdf
+from runtime.report.page_elements import Code, Document, Paragraph, Section, Table
 from runtime.report.tex import escaped, tex
 
 SMALL = "--p 2 --pstar 1 --alpha 5"
@@ -197,15 +198,15 @@ def contents():
 @pytest.fixture
 def computed_once(contents, monkeypatch):
     """The numbers of all these reports, which are the same, are computed once, and no page is drawn."""
-    gather = command.gather
+    gather = report.gather
 
     def once(*arguments):
         if not contents:
             contents.append(gather(*arguments))
         return contents[0]
 
-    monkeypatch.setattr(command, "gather", once)
-    for module in (command, pdf):
+    monkeypatch.setattr(report, "gather", once)
+    for module in (report, pdf):
         monkeypatch.setattr(module, "page", lambda *_, **__: "the page")
 
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 import runtime
-from runtime import stepper
+from runtime.trajectory import stepper
 
 
 def counts(dispatcher):

@@ -9,13 +9,13 @@ from collections.abc import Callable
 import numba
 import numpy as np
 
-from runtime import stepper
-from runtime.stepper import RIGHT_HAND_SIDE
+from runtime.trajectory import stepper
+from runtime.trajectory.stepper import RIGHT_HAND_SIDE
 
 
 @functools.cache
 def compiled(function):
-    """A right-hand side as `runtime.solver.solve` takes it."""
+    """A right-hand side as `runtime.trajectory.solver.solve` takes it."""
     return numba.njit(RIGHT_HAND_SIDE, error_model="numpy")(function)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import derive
 from runtime import InputError
-from runtime.catalogue import line, systems
+from runtime.system.catalogue import line, systems
 
 
 @pytest.fixture

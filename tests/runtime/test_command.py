@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from derive import Model
-from runtime import InputError, integrate, random_overlaps
-from runtime.command import initial_overlaps
-from runtime.tables import as_json, as_table
+from runtime import InputError, random_overlaps
+from runtime.commands.integrate import initial_overlaps
+from runtime.output.text_tables import as_json, as_table
+from runtime.trajectory import single_run
 
 OPTIONS = {
     "n": None,
@@ -26,7 +27,7 @@ GENERAL = Model(3, 2, teacher="general")
 @pytest.fixture(scope="module")
 def failed(system_of):
     """A run that diverged between its outputs."""
-    return integrate(
+    return single_run(
         system_of(2, 1), np.eye(2), np.full((2, 1), 0.1), eta=100.0, alpha=[0.0, 1e-6, 1.0, 2.0]
     )
 

@@ -22,8 +22,9 @@ import pytest
 from processes import started
 
 import runtime
-from runtime import compile_cache, stepper
-from runtime.compile_cache import ENVIRONMENT, SUFFIX, cache_folder, cache_root, caching_in
+from runtime.system import compile_cache
+from runtime.system.compile_cache import ENVIRONMENT, SUFFIX, cache_folder, cache_root, caching_in
+from runtime.trajectory import stepper
 
 HERE = Path(__file__).parent
 CHILD_LIMIT = 250.0
@@ -189,7 +190,7 @@ def test_edit_of_another_file_of_the_package_is_not_stale(root, tmp_path):
 STEP = 1.2345678
 SOURCE = f"""
 from numba import types
-from runtime.compile_cache import kernel
+from runtime.system.compile_cache import kernel
 
 @kernel(types.float64(types.float64))
 def shifted(x):

@@ -10,8 +10,8 @@ from scipy.integrate import solve_ivp
 
 import runtime
 from derive import Model
-from runtime import conventions
-from runtime.errors import InputError
+from derive.errors import InputError
+from runtime.start import paper_conventions
 
 P, PSTAR, N, STEPS = 3, 2, 40, 300
 ETA, NOISE = 0.3, 0.05
@@ -54,8 +54,8 @@ def _renormalised(moved, before, sphere):
 
 def convention_of(name, model):
     if name == "saad-solla":
-        return conventions.saad_solla(model, activation=ACTIVATION)
-    return conventions.CONVENTIONS[name](model)
+        return paper_conventions.saad_solla(model, activation=ACTIVATION)
+    return paper_conventions.CONVENTIONS[name](model)
 
 
 @pytest.mark.parametrize("readout", ["mean", "sum", "sqrt"])
@@ -185,11 +185,11 @@ def test_odes_in_the_other_convention_give_the_converted_run(system_of, start, n
 # --- the interface -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", conventions.CONVENTIONS)
+@pytest.mark.parametrize("name", paper_conventions.CONVENTIONS)
 def test_from_is_the_inverse_of_to(name):
-    convention = conventions.CONVENTIONS[name](Model(4, 2, readout="sqrt"))
+    convention = paper_conventions.CONVENTIONS[name](Model(4, 2, readout="sqrt"))
     generator = np.random.default_rng(0)
-    ours = {quantity: generator.uniform(0.1, 1.0, (2, 2)) for quantity in conventions.QUANTITIES}
+    ours = {quantity: generator.uniform(0.1, 1.0, (2, 2)) for quantity in paper_conventions.QUANTITIES}
     ours["eta"] = 0.3
     there = convention.to(**ours)
     back = convention.from_(**there)
@@ -199,7 +199,7 @@ def test_from_is_the_inverse_of_to(name):
 
 
 def test_readout_sum_is_the_soft_committee_machine():
-    convention = conventions.saad_solla(Model(3, 2, readout="sum"))
+    convention = paper_conventions.saad_solla(Model(3, 2, readout="sum"))
     values = {"Q": np.eye(3), "R": np.ones((3, 2)), "T": np.eye(2), "eta": 0.2, "time": 5.0, "loss": 1.5}
     for name, value in convention.to(**values).items():
         np.testing.assert_array_equal(value, values[name])
@@ -208,7 +208,7 @@ def test_readout_sum_is_the_soft_committee_machine():
 def test_rates_and_times_of_the_plateau():
     """In the rescaled time the escape rate of gradient flow, 4abη, is 4/p* for any p and η."""
     for p, eta in ((2, 0.1), (7, 0.5)):
-        convention = conventions.rescaled_time(Model(p, 3))
+        convention = paper_conventions.rescaled_time(Model(p, 3))
         assert convention.to(rate=4 * eta / (p * 3), eta=eta)["rate"] == pytest.approx(4 / 3)
         assert convention.to(time=p / eta, eta=eta)["time"] == pytest.approx(1.0)
 
@@ -224,7 +224,7 @@ def test_rates_and_times_of_the_plateau():
     ],
 )
 def test_what_cannot_be_converted_is_named(values, option):
-    convention = conventions.rescaled_time(Model(2, 1))
+    convention = paper_conventions.rescaled_time(Model(2, 1))
     for convert in (convention.to, convention.from_):
         with pytest.raises(InputError) as caught:
             convert(**values)
@@ -233,11 +233,11 @@ def test_what_cannot_be_converted_is_named(values, option):
 
 def test_activations_must_be_positive():
     with pytest.raises(InputError, match="activation"):
-        conventions.saad_solla(Model(2, 1), activation=0.0)
+        paper_conventions.saad_solla(Model(2, 1), activation=0.0)
 
 
 def test_one_trajectory_of_many_is_converted(system_of):
-    system, convention = system_of(2, 1), conventions.rescaled_time(Model(2, 1))
+    system, convention = system_of(2, 1), paper_conventions.rescaled_time(Model(2, 1))
     Q, R = runtime.random_overlaps(2, 1, n=1000, trajectories=3)
     settings = {"eta": [0.1, 0.2, 0.3], "alpha": [0.0, 1.0, 2.0]}
     ensemble = runtime.integrate_ensemble(system, Q, R, output="all", **settings)
@@ -255,7 +255,7 @@ def test_runs_without_overlaps_are_refused(system_of):
     Q, R = runtime.random_overlaps(2, 1, n=1000, trajectories=3)
     losses = runtime.integrate_ensemble(system, Q, R, eta=0.2, alpha=[0.0, 1.0], output="loss")
     with pytest.raises(InputError, match="run: has no Q and no R"):
-        conventions.rescaled_time(Model(2, 1)).dataset(losses.isel(trajectory=0))
+        paper_conventions.rescaled_time(Model(2, 1)).dataset(losses.isel(trajectory=0))
 
 
 def test_runs_of_another_model_or_of_many_are_refused(system_of):
@@ -263,7 +263,7 @@ def test_runs_of_another_model_or_of_many_are_refused(system_of):
     Q, R = runtime.random_overlaps(2, 1, n=1000)
     run = runtime.integrate(system, Q, R, eta=0.4, alpha=[0.0, 1.0])
     with pytest.raises(InputError, match="pstar"):
-        conventions.readout_free(Model(2, 2)).dataset(run)
+        paper_conventions.readout_free(Model(2, 2)).dataset(run)
     runs = run.expand_dims("trajectory")
     with pytest.raises(InputError, match="single trajectory"):
-        conventions.readout_free(Model(2, 1)).dataset(runs)
+        paper_conventions.readout_free(Model(2, 1)).dataset(runs)

@@ -8,8 +8,8 @@ from detest_problems import NAMES, T_END, WITH_TIME, function_of, initial_state,
 from scipy.integrate import solve_ivp
 from smooth_problems import compiled
 
-from runtime.solver import solve
-from runtime.tableaux import TABLEAUX
+from runtime.trajectory.solver import solve
+from runtime.trajectory.tableaux import TABLEAUX
 
 TOLERANCES = (1e-4, 1e-6, 1e-8, 1e-10)
 NO_PARAMETERS = np.zeros(1)

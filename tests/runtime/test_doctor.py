@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import derive
-from runtime import doctor
-from runtime.simd import jit
+from runtime.commands import doctor
+from runtime.vector import jit
 
 ROOT = Path(__file__).parents[2]
 STATUSES = {"ok", "warning", "problem"}

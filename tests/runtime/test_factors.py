@@ -11,16 +11,16 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from runtime.factors import (
+from runtime.start.matrix_factors import (
     EPSILON,
     least_squares,
     lower_triangular,
     orthogonal_columns,
     pivoted_cholesky,
 )
-from runtime.simd import products
-from runtime.simd.jit import Compiled
-from runtime.simd.products import times_transpose
+from runtime.vector import matrix_products
+from runtime.vector.jit import Compiled
+from runtime.vector.matrix_products import times_transpose
 
 RNG = np.random.default_rng(0)
 SHAPES = [(1, 1), (1, 5), (2, 3), (3, 2), (4, 6), (5, 20)]
@@ -149,17 +149,17 @@ def test_least_squares():
 
 def test_machine_code_lives_as_long_as_its_function():
     """Threads that compile at the same time have a function each, and only one is kept for later calls."""
-    function = products._compile.__wrapped__()
+    function = matrix_products._compile.__wrapped__()
     gc.collect()
     assert isinstance(function.code, Compiled)
     X, Y = np.ones((50, 200, 200)), np.ones((200, 200))
     for _ in range(5):
-        products._compile.cache_clear()
+        matrix_products._compile.cache_clear()
         together = threading.Barrier(4)
 
         def first(together=together):
             together.wait()
-            return products.times_transpose(X, Y)
+            return matrix_products.times_transpose(X, Y)
 
         with ThreadPoolExecutor(4) as pool:
             for future in [pool.submit(first) for _ in range(4)]:

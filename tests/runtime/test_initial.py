@@ -14,7 +14,7 @@ from scipy.stats import ks_2samp
 
 import runtime
 from runtime import InputError, overlaps_from_file, random_overlaps
-from runtime.initial import OverlapSampler
+from runtime.start.initial_overlaps import OverlapSampler
 
 DRAWS = 20_000
 # Probability that a correct sampler fails one case; seeds are fixed, so it fails always or never.

@@ -9,9 +9,9 @@ import threading
 import numpy as np
 import pytest
 
-from runtime.interrupt import held_interrupts
-from runtime.solver import solve
-from runtime.tableaux import TABLEAUX
+from runtime.concurrency.interrupts import held_interrupts
+from runtime.trajectory.solver import solve
+from runtime.trajectory.tableaux import TABLEAUX
 
 
 @pytest.fixture(autouse=True)

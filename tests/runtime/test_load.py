@@ -18,13 +18,13 @@ import derive
 import runtime
 from derive.model import Model
 from runtime import LoadError
-from runtime.load import describe, load
+from runtime.system.loading import describe, load
 
 MODEL = Model(2, 1, constraint="sphere")
 COMMAND = "cli derive --p 2 --pstar 1 --constraint sphere"
 # Why so: the function of this name hides the module.
-LOAD = importlib.import_module("runtime.load")
-VERIFY = importlib.import_module("runtime.verify")
+LOAD = importlib.import_module("runtime.system.loading")
+VERIFY = importlib.import_module("runtime.system.verification")
 FILES = ("odes.py", "odes.tex", "manifest.json")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.private_folder import NotPrivateError, objection, private_folder
+from runtime.system.private_folder import NotPrivateError, objection, private_folder
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 import xarray
 from matplotlib.figure import Figure
 
-from runtime import plot, tables
-from runtime.quantiles import QUANTILES, exact_quantiles, quantiles
-from runtime.sgd import plot as sgd_plot
+from runtime.output import figures, text_tables
+from runtime.output.quantiles import QUANTILES, exact_quantiles, quantiles
+from runtime.sgd import comparison_figure as sgd_plot
 
 NEVER = np.nan
 
@@ -72,7 +72,7 @@ def ensemble(losses, escapes, status):
 def test_tables_have_a_dash_for_what_is_not_reached(escapes, failed, line, last):
     losses = np.arange(1.0, 6.0)[:, None] * [1.0, 1.0]
     status = ["ok"] * (5 - failed) + ["diverged"] * failed
-    table = tables.ensemble_table(ensemble(losses, escapes, status), 5).splitlines()
+    table = text_tables.ensemble_table(ensemble(losses, escapes, status), 5).splitlines()
     text = (
         last
         if last == "none"
@@ -94,7 +94,7 @@ def drawn(monkeypatch, module, draw, runs):
 def test_figures_draw_no_median_where_half_have_stopped_or_failed(monkeypatch):
     losses = np.array([[1.0, NEVER], [2.0, NEVER], [3.0, NEVER], [4.0, 0.5], [5.0, 0.6]])
     stopped = ensemble(losses, [1.0, 1.0, 1.0, NEVER, NEVER], ["ok"] * 5)
-    np.testing.assert_array_equal(drawn(monkeypatch, plot, plot.plot_ensemble, stopped), [3.0, NEVER])
+    np.testing.assert_array_equal(drawn(monkeypatch, figures, figures.plot_ensemble, stopped), [3.0, NEVER])
     diverged = ensemble(losses, [NEVER] * 5, ["diverged"] * 3 + ["ok"] * 2)
     diverged["R"] = (("trajectory", "alpha", "i", "r"), np.ones((5, 2, 1, 1)))
     diverged.attrs["n"] = 100

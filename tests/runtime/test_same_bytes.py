@@ -15,8 +15,8 @@ import hashlib, json
 import numpy as np
 from derive import Model
 from runtime import random_overlaps, simulate
-from runtime.analysis.escape_theory import leading_eigenvectors
-from runtime.analysis.growth import least_squares, logarithm
+from runtime.analysis.escape.escape_theory import leading_eigenvectors
+from runtime.analysis.escape.growth import least_squares, logarithm
 from runtime.simd import random_numbers, stepping
 
 found = {}

@@ -13,8 +13,9 @@ from derive import Model
 from derive.sector import SectorModel, sector_odes
 from derive.version import VERSION
 from runtime import InputError, LoadError
-from runtime.sector import SectorStart, command, integrate_sector, load_sector, sector_overlaps
-from runtime.sector.load import describe_sector
+from runtime.commands.sector import integrate, sector_table
+from runtime.sector import SectorStart, integrate_sector, load_sector, sector_overlaps
+from runtime.sector.sector_system import describe_sector
 
 TIGHT = {"rtol": 1e-12, "atol": 1e-14}
 TIMES = np.array([0.0, 3.0, 20.0, 60.0, 150.0])
@@ -335,20 +336,20 @@ def options(generated):
 def test_command_runs_past_the_escape_and_draws(options, tmp_path):
     said = []
     files = {"out": tmp_path / "run.nc", "plot": tmp_path / "run.svg"}
-    run = command.integrate(options | files, said.append)
+    run = integrate(options | files, said.append)
     assert run["alpha"].values[-1] == pytest.approx(40.0 / (4 * 0.4 / (2 * 10**6)))
     assert run["loss"].values[0] > 0.5
     assert run["loss"].values[-1] < 1e-2
     assert all(path.exists() for path in files.values())
     assert len(said) == 2
-    lines = command.sector_table(run, 5).splitlines()
+    lines = sector_table(run, 5).splitlines()
     assert len(lines) == 7
     assert lines[-1].startswith("status ok")
 
 
 def test_command_names_its_own_options(options):
     def refuses(option, **changes):
-        refused(option, ".", command.integrate, options | changes, print)
+        refused(option, ".", integrate, options | changes, print)
 
     refuses("ideal", ideal=1.0)
     refuses("singular_values", singular_values=[0.1, 0.2, 0.3])
@@ -362,8 +363,8 @@ def test_command_names_its_own_options(options):
 
 def test_command_takes_fewer_students_than_teachers(options):
     changes = {"p": 2, "pstar": 3, "flow": "gradient", "readout": "sqrt", "singular_values": [0.2, 0.1]}
-    run = command.integrate(options | changes, print)
-    rows = command.sector_table(run, 3).splitlines()
+    run = integrate(options | changes, print)
+    rows = sector_table(run, 3).splitlines()
     # Two students have no direction outside the teachers' space: no q_perp.
     assert rows[0].split()[-1] == "q_perp"
     assert [row.split()[-1] for row in rows[1:-1]] == ["-"] * 3

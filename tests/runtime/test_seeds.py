@@ -11,9 +11,9 @@ import pytest
 
 import runtime
 from derive import Model
-from runtime.analysis.stability import zero_loss_solution
+from runtime.analysis.landscape.solution_stability import zero_loss_solution
 from runtime.sector import SectorStart
-from runtime.seeds import LARGEST_SEED, derived_seed, seed_sequence
+from runtime.start.seeds import LARGEST_SEED, derived_seed, seed_sequence
 
 SEEDS = [0, 1, 5, 7, 2**32 - 1, 2**32, 2**32 + 5, 2**33 + 5, 7 * 2**32 + 5, 5 + 2**62, LARGEST_SEED]
 NUMBERS = [0, 1, 2, 7, 1 << 30, 2**32 - 1]

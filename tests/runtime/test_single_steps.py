@@ -1,6 +1,6 @@
 """One step of the compiled loop at a time, against its formulas written out in NumPy.
 
-The numbers are those of the literature and of `runtime.stepper`'s comments, not its constants.
+The numbers are those of the literature and of `runtime.trajectory.stepper`'s comments, not its constants.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from smooth_problems import compiled
 
-from runtime.stepper import DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL, advance, first_step
-from runtime.tableaux import TABLEAUX
+from runtime.trajectory.stepper import DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL, advance, first_step
+from runtime.trajectory.tableaux import TABLEAUX
 
 RTOL, ATOL = 1e-6, 1e-8
 EPSILON = 2.0**-52

@@ -10,8 +10,7 @@ import pytest
 from derive import Model
 from derive.arguments import whole_number
 from runtime import InputError
-from runtime.conventions import saad_solla
-from runtime.states import (
+from runtime.start.checked_arrays import (
     ensemble_overlaps,
     output_times,
     overlaps,
@@ -20,6 +19,7 @@ from runtime.states import (
     real_number,
     teacher_overlaps,
 )
+from runtime.start.paper_conventions import saad_solla
 
 
 def refused(option, function, *arguments, **options):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from smooth_problems import SOLVABLE, Problem, compiled, integrate_in_fixed_steps
 
-from runtime import solver
-from runtime.solver import DIVERGENCE_GROWTH, solve
-from runtime.tableaux import TABLEAUX
+from runtime.trajectory import solver
+from runtime.trajectory.solver import DIVERGENCE_GROWTH, solve
+from runtime.trajectory.tableaux import TABLEAUX
 
 TOLERANCES = 10.0 ** np.arange(-4.0, -11.5, -0.5)
 # Errors below this are rounding errors, and of the reference.

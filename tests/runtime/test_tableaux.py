@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from nodepy import rk
 
-from runtime.tableaux import TABLEAUX
+from runtime.trajectory.tableaux import TABLEAUX
 
 ROUNDING = 1e-13
 # Order of the dense output: continuous extensions of order 4 and 7 in the publications.

@@ -10,7 +10,7 @@ import pytest
 import runtime
 from derive.sector import SectorModel
 from runtime.sector import SectorStart, integrate_sector, load_sector
-from runtime.states import RESOLVED
+from runtime.start.checked_arrays import RESOLVED
 
 ATOL = 1e-10
 DIRECTION = np.array([[1.0], [-0.4]])

@@ -5,17 +5,17 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
-from runtime.sgd import chain, simulation, weights
-from runtime.simd import jit
+from runtime.sgd import overlap_chain, simulation, weight_vectors
+from runtime.vector import jit
 
 
 @pytest.fixture
 def recompiled() -> Iterator[None]:
     """For tests that change the emitters: what they compile is for them alone."""
-    for module in (chain, weights):
+    for module in (overlap_chain, weight_vectors):
         module._compile.cache_clear()
     yield
-    for module in (chain, weights):
+    for module in (overlap_chain, weight_vectors):
         module._compile.cache_clear()
 
 

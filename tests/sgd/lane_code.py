@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from runtime.simd.jit import Compiled, Target
-from runtime.simd.memory import aligned
-from runtime.simd.random_numbers import WORDS, RandomNumbers
-from runtime.simd.vector import INT64, VectorFunction, integer
+from runtime.vector.builder import INT64, VectorFunction, integer
+from runtime.vector.jit import Compiled, Target
+from runtime.vector.memory import aligned
+from runtime.vector.random_numbers import WORDS, RandomNumbers
 
 _MASK = 2**64 - 1
 

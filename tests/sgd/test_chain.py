@@ -7,11 +7,11 @@ import functools
 import numpy as np
 import pytest
 
-from runtime.sgd import chain
-from runtime.sgd.chain import Chain, ChainEmitter, ChainLayout
-from runtime.simd import jit
-from runtime.simd.random_numbers import WORDS, streams
-from runtime.teacher import Teacher
+from runtime.sgd import overlap_chain
+from runtime.sgd.overlap_chain import Chain, ChainEmitter, ChainLayout
+from runtime.start.teacher_directions import Teacher
+from runtime.vector import jit
+from runtime.vector.random_numbers import WORDS, streams
 
 EPSILON = np.finfo(np.float64).eps
 # More components than the layout has: g² and ξ, which a step does not store by itself.
@@ -38,7 +38,7 @@ class WatchedEmitter(ChainEmitter):
 def watched(monkeypatch, recompiled):  # noqa: ARG001 (its end empties the caches)
     before = ChainLayout.components.fget
     monkeypatch.setattr(ChainLayout, "components", property(lambda layout: before(layout) + WATCHED))
-    monkeypatch.setattr(chain, "ChainEmitter", WatchedEmitter)
+    monkeypatch.setattr(overlap_chain, "ChainEmitter", WatchedEmitter)
 
 
 def teacher_of_rank(pstar: int, rank: int, rng: np.random.Generator) -> Teacher:
@@ -217,8 +217,8 @@ def test_norms_stay_on_the_sphere(shape):
 def test_loops_do_what_unrolled_code_does(monkeypatch, shape, sphere):
     found = []
     for entries in (0, 10**6):
-        monkeypatch.setattr(chain, "_UNROLLED_ENTRIES", entries)
-        chain._compile.cache_clear()
+        monkeypatch.setattr(overlap_chain, "_UNROLLED_ENTRIES", entries)
+        overlap_chain._compile.cache_clear()
         lanes = Lanes(*shape, sphere=sphere)
         lanes.chain.advance(lanes.work, 25)
         found.append((*lanes.overlaps(), lanes.work[:WORDS].view(np.uint64).copy()))
@@ -230,9 +230,9 @@ def test_loops_do_what_unrolled_code_does(monkeypatch, shape, sphere):
 @pytest.mark.usefixtures("recompiled")
 def test_unrolled_code_does_what_loops_of_many_students_do(monkeypatch):
     found = []
-    for entries in (chain._UNROLLED_ENTRIES, 10**6):
-        monkeypatch.setattr(chain, "_UNROLLED_ENTRIES", entries)
-        chain._compile.cache_clear()
+    for entries in (overlap_chain._UNROLLED_ENTRIES, 10**6):
+        monkeypatch.setattr(overlap_chain, "_UNROLLED_ENTRIES", entries)
+        overlap_chain._compile.cache_clear()
         lanes = Lanes(9, 3, 4, sphere=True)
         lanes.chain.advance(lanes.work, 10)
         found.append(lanes.overlaps())

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import runtime
+from derive.errors import InputError
 from derive.model import Model
-from runtime.errors import InputError
 from runtime.sgd.coordinates import beyond, coordinates
-from runtime.teacher import Teacher
+from runtime.start.teacher_directions import Teacher
 
 ROOM = 12
 

@@ -16,8 +16,8 @@ import pytest
 from matrix import thinned
 
 from derive import Model
-from runtime.sgd import chain
-from runtime.sgd.chain import Chain, ChainEmitter
+from runtime.sgd import overlap_chain
+from runtime.sgd.overlap_chain import Chain, ChainEmitter
 from runtime.sgd.simulation import simulate
 
 RUNS = 10_000
@@ -324,6 +324,6 @@ def right_chain(case: Case) -> np.ndarray:
 @pytest.mark.usefixtures("recompiled")
 def test_wrong_chains_fail(monkeypatch, damage, case):
     right = right_chain(case)
-    chain._compile.cache_clear()
+    overlap_chain._compile.cache_clear()
     damage(monkeypatch)
     assert deviation(simulated(case, "chain", 1), right) > 1.0

@@ -11,8 +11,8 @@ import pytest
 from lane_code import Draws, Xoshiro, elementwise
 from scipy import stats
 
-from runtime.simd import jit
-from runtime.simd.random_numbers import WORDS, streams
+from runtime.vector import jit
+from runtime.vector.random_numbers import WORDS, streams
 
 KINDS = jit.RESTRICTIONS
 EPSILON = np.finfo(np.float64).eps

@@ -15,12 +15,14 @@ import pytest
 import runtime
 from derive import Model
 from derive.version import VERSION
-from runtime import InputError, integrate, random_overlaps, simulate, states
+from runtime import InputError, random_overlaps, simulate
 from runtime.sgd import simulation
-from runtime.sgd.results import Recorder, generalisation_error
+from runtime.sgd.recorder import Recorder, generalisation_error
 from runtime.sgd.simulation import DEFAULT_RUNS, METHODS
-from runtime.simd import jit
-from runtime.teacher import Teacher
+from runtime.start import checked_arrays
+from runtime.start.teacher_directions import Teacher
+from runtime.trajectory import single_run
+from runtime.vector import jit
 
 ROOT = Path(__file__).parents[2]
 MODEL = Model(4, 2)
@@ -294,7 +296,7 @@ def test_large_n_follows_the_ode(system_of, options, eta, T):
     R = np.array([[0.3, 0.1], [-0.2, 0.1], [0.0, 0.2]]) @ (np.eye(2) if T is None else T)
     settings = {"eta": eta, "alpha": [0.0, 1.0, 2.0], "label_noise": 0.2, "T": T}
     runs = simulate(system.model, n=30_000, trajectories=16, Q0=Q, R0=R, seed=2, **settings)
-    theory = integrate(system, Q, R, **settings)
+    theory = single_run(system, Q, R, **settings)
     for name in ("Q", "R", "loss"):
         # Several standard errors at this N.
         np.testing.assert_allclose(runs[name].mean("trajectory"), theory[name], rtol=0, atol=0.015)
@@ -432,7 +434,7 @@ def test_an_error_in_a_run_is_raised(monkeypatch):
     def broken(*_):
         raise MemoryError("out of it")
 
-    monkeypatch.setattr("runtime.sgd.weights.Weights.coordinates", broken)
+    monkeypatch.setattr("runtime.sgd.weight_vectors.Weights.coordinates", broken)
     with pytest.raises(MemoryError, match="out of it"):
         short(method="weights", **START)
 
@@ -586,7 +588,7 @@ def test_the_first_record_is_the_start_that_was_given(name, method):
 def test_a_start_that_weights_would_change_is_refused():
     """The ODE may start there, since it does not need weights: SGD does."""
     R = np.array([[1.0 + 1e-7], [0.0]])
-    states.overlaps(Model(2, 1), np.eye(2), R, np.eye(1))
+    checked_arrays.overlaps(Model(2, 1), np.eye(2), R, np.eye(1))
     with pytest.raises(InputError, match="misses their overlaps by 2e-07 of the norms") as caught:
         simulate(Model(2, 1), n=40, alpha=1.0, Q0=np.eye(2), R0=R)
     assert caught.value.option == "R0"
@@ -599,7 +601,7 @@ def test_the_end_of_a_run_is_a_start(system_of, constraint, method):
     """At zero loss C is singular up to the error of the run, of either sign."""
     model = Model(2, 2, constraint=constraint)
     Q, R = random_overlaps(2, 2, 100, seed=1, constraint=constraint)
-    run = integrate(
+    run = single_run(
         system_of(2, 2, constraint=constraint),
         Q,
         R,

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from runtime import InputError
-from runtime.threads import LARGEST_THREADS, run_tasks, thread_count
+from runtime.concurrency.thread_pool import LARGEST_THREADS, run_tasks, thread_count
 
 
 class Work:

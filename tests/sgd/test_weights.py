@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from lane_code import Xoshiro
 
-from runtime.sgd.weights import LANES, RUN_WORDS, Weights
-from runtime.simd import jit
-from runtime.simd.random_numbers import WORDS, streams
-from runtime.teacher import Teacher
+from runtime.sgd.weight_vectors import LANES, RUN_WORDS, Weights
+from runtime.start.teacher_directions import Teacher
+from runtime.vector import jit
+from runtime.vector.random_numbers import WORDS, streams
 
 
 class Reference:

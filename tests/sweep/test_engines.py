@@ -26,11 +26,11 @@ from small_sweep import SMALL, WORDS
 
 import runtime
 from runtime import InputError
-from runtime.sweep import processes, run_task, threads
-from runtime.sweep.errors import SweepError
-from runtime.sweep.plan import Plan
+from runtime.sweep import process_engine, run_task, thread_engine
 from runtime.sweep.run_task import Context, Outcome
 from runtime.sweep.signals import Stop
+from runtime.sweep.sweep_errors import SweepError
+from runtime.sweep.task_plan import Plan
 
 ROOT = Path(__file__).parents[2]
 # Workers import this before anything else.
@@ -212,7 +212,7 @@ def test_results_that_are_lost_with_their_worker_are_not_waited_for():
 
 def test_workers_that_cannot_start_are_reported(tmp_path, generated):
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\nif 'runtime.sweep.worker' in sys.orig_argv: os._exit(7)"
+        "import os, sys\nif 'runtime.sweep.process_worker' in sys.orig_argv: os._exit(7)"
     )
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     options = ["--engine", "processes", "--generated", str(generated), "--quiet"]
@@ -249,7 +249,7 @@ def context(tmp_path, generated):
     return Context(str(tmp_path), str(generated), 1)
 
 
-@pytest.mark.parametrize("engine", [threads, processes])
+@pytest.mark.parametrize("engine", [thread_engine, process_engine])
 def test_engines_stop_when_they_are_told(engine, tmp_path, generated):
     """Tasks that take hours; none is waited for."""
     plan = Plan.of(
@@ -269,7 +269,7 @@ def test_long_trajectories_stop_too(tmp_path, generated):
     plan = Plan.of("ode", {"p": 2, "pstar": 1, "alpha": 1e12, "seed": "0:1"})
     stop = Stop()
     begun = time.monotonic()
-    for _ in threads.outcomes(plan.tasks(), context(tmp_path, generated), 2, stop):
+    for _ in thread_engine.outcomes(plan.tasks(), context(tmp_path, generated), 2, stop):
         stop.requested = time.monotonic() - begun > 1.0
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("sweep-")]
 
@@ -296,7 +296,7 @@ def test_errors_of_tasks_are_one_line(tmp_path, generated, monkeypatch, error):
     def fails(*_):
         raise error
 
-    monkeypatch.setattr("runtime.sweep.jobs.result_of", fails)
+    monkeypatch.setattr("runtime.sweep.task_kinds.result_of", fails)
     outcome = run_task.run_task(Plan.of("ode", SMALL).task(0), context(tmp_path, generated))
     assert not outcome.fatal
     assert outcome.error.startswith(type(error).__name__)
@@ -308,14 +308,14 @@ def test_an_exception_that_is_no_error_ends_the_threads(tmp_path, generated, mon
     def leaves(*_):
         raise SystemExit(3)
 
-    monkeypatch.setattr("runtime.sweep.threads.run_task", leaves)
+    monkeypatch.setattr("runtime.sweep.thread_engine.run_task", leaves)
     with pytest.raises(SystemExit):
-        list(threads.outcomes(Plan.of("ode", SMALL).tasks(), context(tmp_path, generated), 2, Stop()))
+        list(thread_engine.outcomes(Plan.of("ode", SMALL).tasks(), context(tmp_path, generated), 2, Stop()))
 
 
 def test_workers_print_nothing_between_answers(tmp_path, generated):
     plan = Plan.of("ode", SMALL)
-    outcomes = list(processes.outcomes(plan.tasks(), context(tmp_path, generated), 1, Stop()))
+    outcomes = list(process_engine.outcomes(plan.tasks(), context(tmp_path, generated), 1, Stop()))
     assert [outcome for outcome in outcomes if outcome] == [Outcome(number) for number in range(6)]
     with xarray.open_dataset(tmp_path / "shards/0000/0000005.nc") as file:
         assert np.isfinite(file["loss"]).all()

@@ -8,7 +8,7 @@ import pytest
 from runtime import InputError
 from runtime.sweep import estimate
 from runtime.sweep.estimate import Estimate, readable
-from runtime.sweep.plan import Plan
+from runtime.sweep.task_plan import Plan
 
 usage = namedtuple("usage", "total used free")
 

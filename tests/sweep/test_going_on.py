@@ -22,12 +22,12 @@ from small_sweep import SMALL
 import derive
 from derive import Model
 from runtime import InputError
-from runtime.sweep import driver, jobs, storage
+from runtime.sweep import durable_files, task_execution, task_kinds
 from runtime.sweep import shard as shard_module
-from runtime.sweep.errors import SweepError, SweepInterrupted
-from runtime.sweep.lock import FolderLock, setup
-from runtime.sweep.plan import Plan
-from runtime.sweep.storage import StorageError
+from runtime.sweep.durable_files import StorageError
+from runtime.sweep.folder_lock import FolderLock, setup
+from runtime.sweep.sweep_errors import SweepError, SweepInterrupted
+from runtime.sweep.task_plan import Plan
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,18 +40,18 @@ def shard(folder, number):
 def computed(monkeypatch):
     """The seeds and η of tasks that were computed, in order."""
     found = []
-    real = jobs.result_of
+    real = task_kinds.result_of
 
     def result_of(job, parameters, *more):
         found.append((parameters["eta"], parameters["seed"]))
         return real(job, parameters, *more)
 
-    monkeypatch.setattr(jobs, "result_of", result_of)
+    monkeypatch.setattr(task_kinds, "result_of", result_of)
     return found
 
 
 def test_the_whole_list_is_there_first(sweep, tmp_path, monkeypatch):
-    monkeypatch.setattr(driver, "_engine", lambda *_: (_ for _ in ()))
+    monkeypatch.setattr(task_execution, "_engine", lambda *_: (_ for _ in ()))
     sweep()
     lines = [json.loads(line) for line in (tmp_path / "runs" / "tasks.jsonl").read_text().splitlines()]
     assert [line["task"] for line in lines] == list(range(6))
@@ -94,7 +94,7 @@ def test_another_sweep_needs_another_folder(sweep, tmp_path):
 
 def test_another_version_is_refused(sweep, monkeypatch):
     sweep()
-    monkeypatch.setattr("runtime.sweep.plan.PROGRAM", "overlap-ode 9.9.9")
+    monkeypatch.setattr("runtime.sweep.task_plan.PROGRAM", "overlap-ode 9.9.9")
     with pytest.raises(InputError, match=r"is of overlap-ode 0.*, and this is overlap-ode 9.9.9"):
         sweep()
 
@@ -169,9 +169,9 @@ def test_damaged_shards_are_set_aside_and_computed_again(
     folder = tmp_path / "runs"
     DAMAGE[damage](shard(folder, 4))
     said = []
-    plan = driver.SweepFolder(folder).stored_plan()
-    settings = driver.Settings.of(workers=1, generated=generated)
-    driver.run(folder, plan, settings, said.append, True)
+    plan = task_execution.SweepFolder(folder).stored_plan()
+    settings = task_execution.Settings.of(workers=1, generated=generated)
+    task_execution.run(folder, plan, settings, said.append, True)
     assert computed == [(0.2, 1)]
     assert said[0].startswith("task 4: its shard ")
     assert said[0].endswith("set aside and computed again")
@@ -192,7 +192,7 @@ def test_shards_of_another_model_are_not_taken(sweep, tmp_path, computed, merged
 
 def test_shards_of_another_version_are_not_taken(sweep, computed, merged, undisturbed, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("runtime.sweep.plan.PROGRAM", "overlap-ode 0.0.9")
+        patch.setattr("runtime.sweep.task_plan.PROGRAM", "overlap-ode 0.0.9")
         digests = [task.digest for task in Plan.of("ode", SMALL).tasks()]
     real = shard_module.write_shard
 
@@ -210,7 +210,7 @@ def test_shards_of_another_version_are_not_taken(sweep, computed, merged, undist
 
 
 def test_failures_are_recorded_and_tried_again(sweep, tmp_path, monkeypatch, merged, undisturbed):
-    real = jobs.result_of
+    real = task_kinds.result_of
 
     def fails(job, parameters, *more):
         if parameters["seed"] == 1:
@@ -218,7 +218,7 @@ def test_failures_are_recorded_and_tried_again(sweep, tmp_path, monkeypatch, mer
         return real(job, parameters, *more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(jobs, "result_of", fails)
+        patch.setattr(task_kinds, "result_of", fails)
         summary = sweep()
     assert (summary.done, summary.failed) == (4, dict.fromkeys([1, 4], "FloatingPointError: overflow"))
     record = json.loads((tmp_path / "runs/failed/0000004.json").read_text())
@@ -234,7 +234,7 @@ def test_a_damaged_system_fails_its_tasks_only(sweep, tmp_path):
     for p in (1, 2):
         folder = derive.overlap_odes(Model(p, 1)).write(generated)
     (folder / "odes.py").write_text("edited")
-    jobs._loaded.cache_clear()
+    task_kinds._loaded.cache_clear()
     summary = sweep({"p": "1,2", "pstar": 1, "alpha": 1.0, "seed": "0:1"}, generated=generated)
     assert summary.done == 2
     assert set(summary.failed) == {2, 3}
@@ -286,7 +286,7 @@ def test_a_full_disk_anywhere_says_how_to_go_on(sweep, monkeypatch, merged, undi
         return write(descriptor, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage.os, "write", full)
+        patch.setattr(durable_files.os, "write", full)
         with pytest.raises(SweepError, match=r"No space left on device; . of 6 tasks done; run the same"):
             sweep(workers=1)
     assert sweep().done == 6
@@ -349,7 +349,7 @@ def test_folders_that_cannot_be_written_are_named(sweep, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("runtime.sweep.lock.os", types.SimpleNamespace(**{**vars(os), "open": fails}))
+        patch.setattr("runtime.sweep.folder_lock.os", types.SimpleNamespace(**{**vars(os), "open": fails}))
         with pytest.raises(StorageError, match="Permission denied"):
             sweep()
     with monkeypatch.context() as patch:
@@ -386,7 +386,7 @@ def test_clocks_that_go_back_change_nothing(sweep, monkeypatch, merged, undistur
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_stop_the_sweep_and_say_how_to_go_on(sweep, monkeypatch, number, merged, undisturbed):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    real = driver.Progress.add
+    real = task_execution.Progress.add
 
     def add(self, failed):
         real(self, failed)
@@ -397,7 +397,7 @@ def test_signals_stop_the_sweep_and_say_how_to_go_on(sweep, monkeypatch, number,
 
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(driver.Progress, "add", add)
+            patch.setattr(task_execution.Progress, "add", add)
             with pytest.raises(SweepInterrupted, match="of 6 tasks done; run the same command again"):
                 sweep(workers=1)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

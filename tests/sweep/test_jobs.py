@@ -13,10 +13,10 @@ import cli
 import runtime
 from runtime import InputError
 from runtime.sgd import simulation
-from runtime.sweep import netcdf
-from runtime.sweep.jobs import JOBS, NEVER_AXES, coordinate_of, result_of
-from runtime.sweep.plan import Plan
-from runtime.tableaux import TABLEAUX
+from runtime.sweep import shard_netcdf
+from runtime.sweep.task_kinds import JOBS, NEVER_AXES, coordinate_of, result_of
+from runtime.sweep.task_plan import Plan
+from runtime.trajectory.tableaux import TABLEAUX
 
 COMMANDS = {"ode": cli.integrate, "ensemble": cli.ensemble, "chain": cli.simulate, "escape": cli.escape}
 NOT_IN_SWEEPS = {"overlaps", "out", "plot", "generated", "as_json", "quiet", "threads"}
@@ -101,7 +101,7 @@ def test_results_do_not_clash_with_axes_and_fit_the_estimate(name, generated, tm
     assert axes.isdisjoint({*result.variables, *result.dims})
     values = sum(variable.size for variable in result.variables.values())
     assert values <= JOBS[name].values(task.parameters) + 400
-    again = netcdf.decode(netcdf.encode(result, tmp_path / "result.nc"))
+    again = shard_netcdf.decode(shard_netcdf.encode(result, tmp_path / "result.nc"))
     words = {name: v.astype(object) for name, v in result.variables.items() if v.dtype.kind == "U"}
     xarray.testing.assert_identical(again, result.assign(words))
 
@@ -111,4 +111,4 @@ def test_every_output_of_ensembles_is_stored(output, generated, tmp_path):
     given = {**SMALL["ensemble"], "output": output, "stop_loss": 1e-3}
     task = Plan.of("ensemble", given).task(0)
     result = result_of(JOBS["ensemble"], task.parameters, generated, 1)
-    assert "escape_alpha" in netcdf.decode(netcdf.encode(result, tmp_path / "result.nc"))
+    assert "escape_alpha" in shard_netcdf.decode(shard_netcdf.encode(result, tmp_path / "result.nc"))

@@ -9,8 +9,8 @@ import pytest
 from processes import started
 
 from runtime import InputError
-from runtime.sweep import lock
-from runtime.sweep.lock import FolderLock, setup
+from runtime.sweep import folder_lock
+from runtime.sweep.folder_lock import FolderLock, setup
 
 
 def take(folder, part=None):
@@ -55,7 +55,8 @@ def test_parts_side_by_side_each_once(tmp_path):
 
 def test_a_killed_process_holds_nothing(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from runtime.sweep.lock import FolderLock, setup\n"
+        "import sys, time; from pathlib import Path\n"
+        "from runtime.sweep.folder_lock import FolderLock, setup\n"
         "folder = Path(sys.argv[1]); held = FolderLock(folder)\n"
         "with setup(folder): held.take(None)\n"
         "print('held', flush=True); time.sleep(600)"
@@ -71,14 +72,14 @@ def test_a_killed_process_holds_nothing(tmp_path):
 
 def test_file_systems_without_locks_are_named(tmp_path, monkeypatch):
     def fails(*_):
-        raise OSError(lock.errno.ENOLCK, "No locks available")
+        raise OSError(folder_lock.errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(lock.fcntl, "flock", fails)
+    monkeypatch.setattr(folder_lock.fcntl, "flock", fails)
     with pytest.raises(InputError, match="without locks"):
         take(tmp_path)
 
 
 def test_waiting_for_the_setup_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "_SETUP_SECONDS", 0.1)
+    monkeypatch.setattr(folder_lock, "_SETUP_SECONDS", 0.1)
     with setup(tmp_path), pytest.raises(InputError, match="set up by another"), setup(tmp_path):
         pass

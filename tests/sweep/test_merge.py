@@ -7,7 +7,7 @@ from limits import files_up_to
 
 import runtime
 from runtime import InputError
-from runtime.sweep.errors import SweepError
+from runtime.sweep.sweep_errors import SweepError
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 import runtime
 from runtime import InputError
-from runtime.sweep.plan import Plan
+from runtime.sweep.task_plan import Plan
 
 GIVEN = {"p": "2,4", "constraint": ["free", "sphere"], "eta": "0.1:0.3:3", "seed": "0:1"}
 
@@ -34,7 +34,7 @@ def test_digests_name_job_parameters_and_version(monkeypatch):
     digests = {task.digest for task in tasks}
     assert len(digests) == 48
     before = tasks[0].digest
-    monkeypatch.setattr("runtime.sweep.plan.PROGRAM", "overlap-ode 99")
+    monkeypatch.setattr("runtime.sweep.task_plan.PROGRAM", "overlap-ode 99")
     assert tasks[0].digest != before
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from runtime.sweep.progress import Progress, duration
+from runtime.sweep.sweep_progress import Progress, duration
 
 
 class Terminal(io.StringIO):

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from runtime import InputError
-from runtime.sweep.command import Request
-from runtime.sweep.settings import Settings, groups, read_file
-from runtime.threads import thread_count
+from runtime.concurrency.thread_pool import thread_count
+from runtime.sweep.sweep_settings import Settings, groups, read_file
+from runtime.sweep.whole_sweeps import Request
 
 _NAMES = "file out job zip engine workers threads scheduler generated task_index task_count"
 NONE = dict.fromkeys(_NAMES.split())

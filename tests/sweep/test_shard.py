@@ -13,9 +13,9 @@ import pytest
 import xarray
 from limits import files_up_to
 
-from runtime.sweep import netcdf, storage
+from runtime.sweep import durable_files, shard_netcdf
+from runtime.sweep.durable_files import StorageError, write_whole
 from runtime.sweep.shard import DamagedShardError, verified, write_shard
-from runtime.sweep.storage import StorageError, write_whole
 
 TASK = "a" * 64
 
@@ -36,7 +36,7 @@ def shard(tmp_path, dataset):
 
 
 def test_a_shard_comes_back_bit_for_bit(shard, dataset):
-    result = netcdf.decode(verified(shard, TASK))
+    result = shard_netcdf.decode(verified(shard, TASK))
     np.testing.assert_array_equal(result["x"].values.view(np.int64), dataset["x"].values.view(np.int64))
     assert result["k"].item() == 3
     assert result["word"].item() == "größer"
@@ -125,7 +125,7 @@ def test_what_cannot_be_stored_leaves_the_old_file_and_no_other(shard, dataset, 
     def fails(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(storage.os, call, fails)
+    monkeypatch.setattr(durable_files.os, call, fails)
     with pytest.raises(StorageError) as refused:
         write_shard(shard, dataset, "b" * 64)
     monkeypatch.undo()
@@ -162,7 +162,7 @@ def test_names_of_folders_may_be_any_bytes(tmp_path, dataset, shard):
 
 def test_short_writes_are_continued(tmp_path, monkeypatch):
     write = os.write
-    monkeypatch.setattr(storage.os, "write", lambda file, data: write(file, data[:7]))
+    monkeypatch.setattr(durable_files.os, "write", lambda file, data: write(file, data[:7]))
     write_whole(tmp_path / "file", bytes(range(256)))
     assert (tmp_path / "file").read_bytes() == bytes(range(256))
 
@@ -172,14 +172,16 @@ def test_the_order_is_write_sync_rename_sync(tmp_path, monkeypatch):
     for name in ("write", "fsync", "replace"):
         real = getattr(os, name)
         monkeypatch.setattr(
-            storage.os, name, lambda *given, name=name, real=real: (done.append(name), real(*given))[1]
+            durable_files.os,
+            name,
+            lambda *given, name=name, real=real: (done.append(name), real(*given))[1],
         )
     write_whole(tmp_path / "file", b"x")
     assert done == ["write", "fsync", "replace", "fsync"]
 
 
 def test_temporary_names_are_not_followed(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage.secrets, "token_hex", lambda _: "77")
+    monkeypatch.setattr(durable_files.secrets, "token_hex", lambda _: "77")
     (tmp_path / ".file.77.tmp").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StorageError, match="exists"):
         write_whole(tmp_path / "file", b"x")
@@ -188,4 +190,4 @@ def test_temporary_names_are_not_followed(tmp_path, monkeypatch):
 
 def test_complex_numbers_have_no_place(tmp_path):
     with pytest.raises(TypeError, match="complex128"):
-        netcdf.encode(xarray.Dataset({"z": ((), 1j)}), tmp_path / "z.nc")
+        shard_netcdf.encode(xarray.Dataset({"z": ((), 1j)}), tmp_path / "z.nc")

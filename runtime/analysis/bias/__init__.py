@@ -1,0 +1,1 @@
+"""Implicit bias: which of the zero-loss solutions is reached."""

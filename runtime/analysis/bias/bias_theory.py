@@ -1,0 +1,261 @@
+"""Which solution SGD finds, from what happens on the plateau: theory of the implicit bias for R₀ → 0.
+
+While students hardly know the teachers (R small, free norms) the overlaps obey, with the eigenvalues
+qᵢ of Q, s = aΣqᵢ − b tr T and t = a²Σqᵢ² + b² tr T²,
+
+    dqᵢ/dα = −4aη qᵢ (s + 2aqᵢ) + 4a²η² qᵢ (s² + 2t + Δ + 4saqᵢ + 8a²qᵢ²),
+    dR/dα  = −2aη (s R + 2a Q R − 2b R T),
+
+(in gradient flow without the η² term). Q keeps its eigenvectors, so R leaves the plateau as
+Γ R₀ exp(4abηα T), where Γ has the eigenvalues exp −2aη∫(s + 2aqᵢ)dα and is a function of Q₀. In
+gradient flow d ln qᵢ/dα is twice the exponent's rate: then Γ(Q₀) ∝ Q₀^(−1/2), exactly.
+
+Once all qᵢ are equal and if T = 1, the polar factor of R is conserved (`bias`): for R₀ → 0 the
+solution found has the polar factor of Γ(Q₀) R₀, which is the closest one only if Q₀ ∝ 1. Unequal
+teachers are learned one after another, the largest eigenvalue τ of T first. What R knows of the next
+one along the students' directions in use decays, what is orthogonal to them grows: for R₀ → 0 the
+isometry O comes from the columns of Γ(Q₀) R₀ along the eigenvectors of T by orthogonalisation in
+the order of τ (Gram and Schmidt; polar factors among equal τ).
+
+**Noise.** From random weights R₀ has independent entries of variance q₀/N, and Q₀ = q₀·1 up to 1/√N.
+The noise of one-pass SGD moves R by amounts of the same order 1/√N: however large N is, the solution
+depends on both. One step moves Rᵢᵣ by −2aη e λᵢλ*ᵣ/N; at Q = q·1, R = 0, T = 1 this noise is white in α,
+independent from entry to entry, with the variance D/N per unit of α,
+
+    D = 4a²η² E[e² λ₁² λ*₁²]
+      = 4a²η² [a² q³ (p+2)(p+4) − 2ab q² (p+2)(p*+2) + b² q (p*+2)(p*+4) + Δq],
+
+from the moments p(p+2) and p(p+2)(p+4) of χ²_p. R leaves the plateau as Γ (R₀ + ξ), with ξ Gaussian of
+variance (1/N) ∫ D/Γ² dα an entry: noise over signal is σ² = ∫ D/Γ² dα / q₀, whatever N. Later R is of
+order one, and noise of order 1/√N does not count. So R ends with the polar factor of G₁ + σG₂, two
+independent normal matrices, and the alignment is tr(polar(G₁ + σG₂)ᵀG₁)/‖G₁‖₁. As the rate of ln Γ
+is ∝ η and D ∝ η², σ² is of order η: the closest solution is found at small learning rates.
+
+Derived here from the model of arXiv:2604.03068; tests hold these formulas to the generated drift, to
+ensembles of the ODE and to simulations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from derive.errors import InputError
+from derive.model import Model
+from runtime.start.checked_arrays import Array, real_number
+from runtime.start.readout_weights import readout
+from runtime.start.teacher_directions import Teacher
+
+# Matrices of the average over starts and noise: a standard error of about 0.002.
+SAMPLES = 20_000
+_SEED = 0
+# ln Γ at which what noise still adds, as exp(−2 ln Γ), is beyond rounding.
+_LONGEST_GROWTH = 18.0
+# Spread of the norms, relative to their mean, that no longer counts.
+_EQUAL_NORMS = 1e-9
+# Teachers' eigenvalues closer than this part of the largest are equal.
+_EQUAL = 1e-9
+# Growth of the norms that counts as divergence.
+_LOST = 1e3
+# In units of 1/(aη), far beyond any plateau.
+_LONGEST_TIME = 1e6
+
+
+def norm_drift(model: Model, q: Array, eta: float, label_noise: float, T: Array | None = None) -> Array:
+    """dqᵢ/dα (…, p) of the eigenvalues q (…, p) of Q at R = 0; T (p*, p*) is 1 if None."""
+    a, b = readout(model)
+    teacher = np.eye(model.pstar) if T is None else T
+    aq = a * q
+    s = np.sum(aq, axis=-1, keepdims=True) - b * np.trace(teacher)
+    drift = -(s + 2.0 * aq)
+    if model.flow == "sgd":
+        t = np.sum(aq * aq, axis=-1, keepdims=True) + b * b * np.sum(teacher * teacher)
+        drift += a * eta * (s * s + 2.0 * t + label_noise + 4.0 * s * aq + 8.0 * aq * aq)
+    return np.asarray(4.0 * a * eta * q * drift)
+
+
+def growth_rate(model: Model, q: Array, eta: float, tau: float = 1.0, T: Array | None = None) -> Array:
+    """γ(qᵢ) = −2aη (s + 2aqᵢ − 2bτ) (…, p) of R along eigenvectors of Q and T; T is 1 if None."""
+    a, b = readout(model)
+    trace = model.pstar if T is None else np.trace(T)
+    s = a * np.sum(q, axis=-1, keepdims=True) - b * trace
+    return np.asarray(-2.0 * a * eta * (s + 2.0 * a * q - 2.0 * b * tau))
+
+
+def diffusion(model: Model, q: float, eta: float, label_noise: float) -> float:
+    """D: variance of the noise of an entry of √N R per unit of α, at Q = q·1 and R = 0."""
+    a, b = readout(model)
+    p, pstar = model.p, model.pstar
+    moment = (
+        (a * q) ** 2 * (p + 2) * (p + 4)
+        - 2.0 * a * b * q * (p + 2) * (pstar + 2)
+        + b * b * (pstar + 2) * (pstar + 4)
+        + label_noise
+    )
+    return 4.0 * (a * eta) ** 2 * q * moment
+
+
+def escape_polar(
+    model: Model, Q0: Array, R0: Array, eta: float, label_noise: float = 0.0, T: Array | None = None
+) -> Array:
+    """Isometries O (k, p, p*) of the solutions √(b/a) O W* that the ODEs find from small R0.
+
+    Takes Q0 (k, p, p), R0 (k, p, p*) and T (p*, p*), 1 if None. Exact as R₀ → 0; with unequal teachers
+    the corrections are of order |R₀|^(1 − τ'/τ).
+
+    Raises
+    ------
+    InputError
+        The model has the sphere, or η is so large that norms grow without bound.
+    """
+    _check_free(model)
+    teacher = Teacher.from_overlaps(np.eye(model.pstar) if T is None else T)
+    eigenvalues, vectors = np.linalg.eigh(Q0)
+    rate = real_number("eta", eta, least=0.0, strict=True)
+    growth = _growth(model, eigenvalues, rate, label_noise, T)
+    # Why the largest apart: only ratios matter, and exp must not overflow.
+    factors = np.exp(growth - np.max(growth, axis=-1, keepdims=True))
+    grown = vectors @ (factors[..., None] * (np.swapaxes(vectors, -1, -2) @ R0))
+    axes = teacher.factor / np.sqrt(teacher.weights)
+    isometry = _learned_in_turn(grown @ axes, teacher.weights)
+    return np.asarray(isometry @ axes.T)
+
+
+def _learned_in_turn(R: Array, tau: Array) -> Array:
+    """Orthonormal columns (k, p, m) from those of R along teachers τ (m,), the largest first."""
+    result = np.zeros_like(R)
+    order = np.argsort(-tau, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(tau[order]) < -_EQUAL * np.max(tau, initial=0.0)) + 1)
+    for group in groups:
+        left = R[..., group] - result @ (np.swapaxes(result, -1, -2) @ R[..., group])
+        u, _, v = np.linalg.svd(left, full_matrices=False)
+        result[..., group] = u @ v
+    return result
+
+
+def _growth(model: Model, q0: Array, eta: float, label_noise: float, T: Array | None) -> Array:
+    """ln Γᵢ (k, p) along the eigenvectors of Q₀, up to a constant, when all norms have become equal."""
+
+    def spread(q: Array) -> float:
+        return float(np.max((np.max(q, axis=-1) - np.min(q, axis=-1)) / np.mean(q, axis=-1)))
+
+    if spread(q0) <= _EQUAL_NORMS:
+        return np.zeros_like(q0)
+    size = q0.size
+
+    def drift(_: float, state: Array) -> Array:
+        q = state[:size].reshape(q0.shape)
+        rates = norm_drift(model, q, eta, label_noise, T), growth_rate(model, q, eta, T=T)
+        return np.concatenate([rate.ravel() for rate in rates])
+
+    def unequal(state: Array) -> float:
+        return spread(state[:size].reshape(q0.shape)) - _EQUAL_NORMS
+
+    state = _until(model, drift, np.concatenate([q0.ravel(), np.zeros(size)]), unequal, size, eta)
+    return state[size:].reshape(q0.shape)
+
+
+def noise_to_signal(model: Model, eta: float, label_noise: float = 0.0, q0: float = 1.0) -> float:
+    """σ² of the noise on the plateau over the initial overlaps, from random weights at N → ∞.
+
+    Zero for gradient flow.
+
+    Raises
+    ------
+    InputError
+        The model has the sphere or a general teacher; η is so large that students do not leave the
+        plateau, or norms grow without bound; or a value is not allowed.
+    """
+    _check_free(model)
+    if model.teacher != "orthonormal":
+        raise InputError("teacher", f"{model.teacher!r}: the theory of the noise is for T = 1")
+    eta = real_number("eta", eta, least=0.0, strict=True)
+    noise = real_number("label_noise", label_noise, least=0.0)
+    q0 = real_number("q0", q0, least=0.0, strict=True)
+    if model.flow == "gradient":
+        return 0.0
+
+    def drift(_: float, state: Array) -> Array:
+        q = np.full(model.p, state[0])
+        added = diffusion(model, state[0], eta, noise) * np.exp(-2.0 * state[1])
+        return np.array([norm_drift(model, q, eta, noise)[0], growth_rate(model, q, eta)[0], added])
+
+    def left(state: Array) -> float:
+        return _LONGEST_GROWTH - float(state[1])
+
+    return float(_until(model, drift, np.array([q0, 0.0, 0.0]), left, 1, eta)[2]) / q0
+
+
+def _until(
+    model: Model,
+    drift: Callable[[float, Array], Array],
+    state: Array,
+    remaining: Callable[[Array], float],
+    norms: int,
+    eta: float,
+) -> Array:
+    """The state when `remaining` has come down to zero; its first entries are `norms` norms."""
+    from scipy.integrate import solve_ivp
+
+    a, b = readout(model)
+    bound = _LOST * max(float(np.max(state[:norms])), b / a)
+
+    def done(_: float, now: Array) -> float:
+        return remaining(now)
+
+    def lost(_: float, now: Array) -> float:
+        return bound - float(np.max(now[:norms]))
+
+    for event in (done, lost):
+        event.terminal = True  # type: ignore[attr-defined]
+    end = _LONGEST_TIME / (a * eta)
+    with np.errstate(over="ignore", invalid="ignore"):
+        solution = solve_ivp(
+            drift, (0.0, end), state, "DOP853", rtol=1e-10, atol=1e-13, events=(done, lost)
+        )
+    if not solution.t_events[0].size:
+        what = "norms grow without bound" if solution.t_events[1].size else "students stay on the plateau"
+        raise InputError("eta", f"{eta:g} is too large: {what}")
+    return np.asarray(solution.y[:, -1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """Theory for SGD from random weights as N → ∞: means over starts and noise.
+
+    alignment, error
+        Mean alignment, and its standard error from the finite number of samples.
+    excess
+        √N times the mean excess of the squared distance per N over that of the closest solution.
+    """
+
+    alignment: float
+    error: float
+    excess: float
+
+
+def expected_bias(model: Model, noise: float, q0: float = 1.0, samples: int = SAMPLES) -> Expected:
+    """Means for R ending with polar(G₁ + σG₂), at σ² = `noise`, over pairs from a fixed seed.
+
+    The excess is 2 √(b/a) (‖R₀‖₁ − tr(polar(G₁ + σG₂)ᵀR₀)) with R₀ = √(q₀/N) G₁ (see `bias`).
+    """
+    a, b = readout(model)
+    generator = np.random.default_rng(_SEED)
+    signal = generator.standard_normal((samples, model.p, model.pstar))
+    seen = signal + np.sqrt(noise) * generator.standard_normal(signal.shape)
+    left, _, right = np.linalg.svd(seen, full_matrices=False)
+    largest = np.sum(np.linalg.svd(signal, compute_uv=False), axis=1)
+    found = np.sum(left @ right * signal, axis=(1, 2))
+    alignment = found / largest
+    return Expected(
+        float(np.mean(alignment)),
+        float(np.std(alignment, ddof=1) / np.sqrt(samples)),
+        float(2.0 * np.sqrt(b / a * q0) * np.mean(largest - found)),
+    )
+
+
+def _check_free(model: Model) -> None:
+    if model.constraint != "free":
+        raise InputError("constraint", f"{model.constraint!r}: the theory of the bias is for free norms")

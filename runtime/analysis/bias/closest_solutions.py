@@ -1,0 +1,246 @@
+"""Implicit bias: which of the zero-loss solutions SGD finds, against the one closest to its start.
+
+For p ≥ k = rank T and free norms the loss vanishes where a WᵀW = b W*ᵀW*, that is on the manifold
+
+    W = √(b/a) O W*,    R = √(b/a) O T,
+
+of matrices O (p × p*) that are isometries on the row space of T (OᵀO = 1 if T is regular). The
+squared distance of weights W₀ from such a point, per N, is
+
+    |W₀ − W|²/N = tr Q₀ + (b/a) tr T − 2 √(b/a) tr(OᵀR₀),
+
+since W₀ W*ᵀ/N = R₀. So the closest solution maximises tr(OᵀR₀) over isometries: with the singular value
+decomposition R₀ = U Σ Vᵀ this is at most tr Σ (von Neumann), reached by the polar factor O = U Vᵀ:
+
+    min |W₀ − W|²/N = tr Q₀ + (b/a) tr T − 2 √(b/a) ‖R₀‖₁,    ‖R₀‖₁ the sum of singular values.
+
+From Q₀ ∝ 1 and with T ∝ 1 the overlap ODEs conserve the polar factor of R, with and without the η² noise
+term, and so end in this very solution (arXiv:2604.03068: SGD finds the solution closest to its
+initialisation); `bias_theory` has the other cases.
+
+The excess of the solution that was found, of polar factor O', is
+
+    |W₀ − W'|²/N − min = 2 √(b/a) (‖R₀‖₁ − tr(O'ᵀR₀)) = 2 √(b/a) ‖R₀‖₁ (1 − alignment)
+
+with the alignment tr(O'ᵀR₀)/‖R₀‖₁ between −1 and 1: 1 for the closest solution, 0 for one that knows
+nothing of the start. At the end of a finite run weights are near a solution; O' is then the polar
+factor of the last R.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from derive.errors import InputError
+from derive.model import Model
+from derive.version import VERSION
+from runtime.analysis.landscape.critical_points import solution
+from runtime.analysis.recorded_runs import states_of_run
+from runtime.start import checked_arrays
+from runtime.start.checked_arrays import Array
+from runtime.start.readout_weights import readout
+from runtime.start.teacher_directions import Teacher
+
+if TYPE_CHECKING:
+    import xarray
+
+
+@dataclasses.dataclass(frozen=True)
+class ClosestSolution:
+    """The zero-loss solution W = √(b/a) O W* closest to some weights.
+
+    polar
+        O (…, p, p*), the polar factor of R; not unique where R has not full rank.
+    R
+        Its overlaps √(b/a) O T (…, p, p*) with the teachers; its Q is (b/a) O T Oᵀ.
+    squared_distance
+        |W₀ − W|²/N (…).
+    """
+
+    polar: Array
+    R: Array
+    squared_distance: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class ImplicitBias:
+    """Starts and ends of runs against the manifold of solutions; squared distances per N, all (…).
+
+    closest
+        From the start to the solution closest to it.
+    reached
+        From the start to the solution closest to the end, the one that was found.
+    excess
+        Their difference, not negative.
+    alignment
+        tr(O'ᵀR₀)/‖R₀‖₁, 1 where the closest solution was found.
+    remaining
+        From the end to the manifold of solutions.
+    missed
+        From the end to the solution closest to the start.
+    """
+
+    closest: Array
+    reached: Array
+    excess: Array
+    alignment: Array
+    remaining: Array
+    missed: Array
+
+
+def closest_solution(
+    model: Model, Q: ArrayLike, R: ArrayLike, T: ArrayLike | None = None
+) -> ClosestSolution:
+    """The zero-loss solution closest to weights with overlaps Q (…, p, p) and R (…, p, p*).
+
+    Raises
+    ------
+    InputError
+        On the sphere, whose norms most solutions do not have; if p < rank T: there is no
+        zero-loss solution then, and the message tells the least loss; or on wrong shapes, or
+        overlaps that no weights have.
+    """
+    model = checked_arrays.as_model(model)
+    teacher, ratio = _zero_loss(model, T)
+    return _closest(*checked_arrays.state_overlaps(model, Q, R, teacher), teacher, ratio)
+
+
+def implicit_bias(
+    model: Model, Q0: ArrayLike, R0: ArrayLike, Q: ArrayLike, R: ArrayLike, T: ArrayLike | None = None
+) -> ImplicitBias:
+    """Compare the solution that runs from Q0, R0 found, at their end Q, R, with the closest one.
+
+    Overlaps are (…, p, p) and (…, p, p*); the results of runs that diverged (NaN) are NaN.
+
+    Raises InputError as `closest_solution`.
+    """
+    model = checked_arrays.as_model(model)
+    return _compared(model, Q0, R0, Q, R, T, ends=True)
+
+
+def _compared(
+    model: Model,
+    Q0: ArrayLike,
+    R0: ArrayLike,
+    Q: ArrayLike,
+    R: ArrayLike,
+    T: ArrayLike | None,
+    *,
+    ends: bool,
+) -> ImplicitBias:
+    """As `implicit_bias`; whether weights have the overlaps of the ends is only checked if `ends`."""
+    teacher, ratio = _zero_loss(model, T)
+    first_Q, first_R = checked_arrays.state_overlaps(model, Q0, R0, teacher, "0")
+    last_Q = checked_arrays.real_array("Q", Q, first_Q.shape, finite=False)
+    last_R = checked_arrays.real_array("R", R, first_R.shape, finite=False)
+    lost = ~(np.isfinite(last_Q).all(axis=(-1, -2)) & np.isfinite(last_R).all(axis=(-1, -2)))
+    last_Q[lost], last_R[lost] = 0.0, 0.0
+    if ends:
+        checked_arrays.state_overlaps(model, last_Q, last_R, teacher)
+    start = _closest(first_Q, first_R, teacher, ratio)
+    end = _closest(last_Q, last_R, teacher, ratio)
+    largest = np.sum(start.polar * first_R, axis=(-1, -2))
+    found = np.sum(end.polar * first_R, axis=(-1, -2))
+    # Why clipped: both are rounded sums, and no solution is closer than the closest.
+    excess = np.maximum(2.0 * np.sqrt(ratio) * (largest - found), 0.0)
+    with np.errstate(invalid="ignore"):
+        alignment = np.where(largest > 0.0, found / largest, np.nan)
+    missed = (
+        np.trace(last_Q, axis1=-2, axis2=-1)
+        + ratio * np.trace(teacher)
+        - 2.0 * np.sqrt(ratio) * np.sum(start.polar * last_R, axis=(-1, -2))
+    )
+    results = [
+        start.squared_distance,
+        start.squared_distance + excess,
+        excess,
+        alignment,
+        end.squared_distance,
+        np.maximum(missed, 0.0),
+    ]
+    return ImplicitBias(*(np.where(lost, np.nan, values) for values in results))
+
+
+def bias_of_run(run: xarray.Dataset) -> xarray.Dataset:
+    """Implicit bias of a run, or of each trajectory, from its first and last output.
+
+    Takes the results of `integrate`, of `simulate`, and of `integrate_ensemble` with all outputs.
+    The variables are those of `ImplicitBias`, of shape () or (trajectory,), and the ``loss`` at the end.
+
+    Raises
+    ------
+    InputError
+        As `closest_solution`, or the dataset has no states over time.
+    """
+    import xarray
+
+    found = states_of_run(run)
+    if found.loss is None or len(found.alpha) < 2:
+        raise InputError("run", "has no states over time: both start and end are needed")
+    if not np.isfinite(found.loss[..., 0]).all():
+        raise InputError("run", "has trajectories without a start")
+    # Why the ends as they are: runs at a loose tolerance may miss what weights have by as much.
+    bias = _compared(
+        found.model,
+        found.Q[..., 0, :, :],
+        found.R[..., 0, :, :],
+        found.Q[..., -1, :, :],
+        found.R[..., -1, :, :],
+        found.given_T,
+        ends=False,
+    )
+    variables = {
+        name: (found.front, values, {"long_name": _NAMES[name]})
+        for name, values in dataclasses.asdict(bias).items()
+    }
+    ending = {"long_name": "generalisation error at the end"}
+    variables["loss"] = (found.front, found.loss[..., -1], ending)
+    attributes = {name: value for name, value in run.attrs.items() if name != "title"}
+    attributes |= {"title": f"implicit bias of {found.model.name}", "alpha_end": float(found.alpha[-1])}
+    attributes["version"] = f"overlap-ode {VERSION}"
+    return xarray.Dataset(variables, attrs=attributes)
+
+
+_NAMES = {
+    "closest": "squared distance per N from the start to the closest solution",
+    "reached": "squared distance per N from the start to the solution found",
+    "excess": "excess of the squared distance of the solution found over the closest",
+    "alignment": "alignment of the solution found with the closest, 1 if they are the same",
+    "remaining": "squared distance per N from the end to the manifold of solutions",
+    "missed": "squared distance per N from the end to the solution closest to the start",
+}
+
+
+def _zero_loss(model: Model, T: ArrayLike | None) -> tuple[Array, float]:
+    """T and b/a, if there are solutions without loss."""
+    teacher = checked_arrays.teacher_overlaps(model, T)
+    if model.constraint != "free":
+        raise InputError(
+            "constraint", f"{model.constraint!r}: the closest solution is known for free norms only"
+        )
+    rank = Teacher.from_overlaps(teacher).rank
+    if model.p < rank:
+        least = solution(model, T).loss
+        raise InputError(
+            "p",
+            f"{model.p} is less than the rank {rank} of the teacher: no solution has zero loss,"
+            f" the least is {least:.6g}",
+        )
+    a, b = readout(model)
+    return teacher, b / a
+
+
+def _closest(Q: Array, R: Array, T: Array, ratio: float) -> ClosestSolution:
+    left, sizes, right = np.linalg.svd(R, full_matrices=False)
+    polar = left @ right
+    distance = (
+        np.trace(Q, axis1=-2, axis2=-1)
+        + ratio * np.trace(T)
+        - 2.0 * np.sqrt(ratio) * np.sum(sizes, axis=-1)
+    )
+    # Why clipped: on a solution it is a difference of equal numbers.
+    return ClosestSolution(polar, np.sqrt(ratio) * polar @ T, np.maximum(distance, 0.0))

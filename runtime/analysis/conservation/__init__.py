@@ -1,0 +1,1 @@
+"""How well a run keeps what its equations conserve."""

@@ -1,0 +1,1 @@
+"""How long networks stay on the plateau, measured and predicted."""

@@ -1,0 +1,325 @@
+"""Escape times of random starts at several N, beside the theory of `escape_theory`.
+
+A trajectory has escaped when its loss comes down to a fraction of the plateau's (half of it unless
+said otherwise); the time is located on the interpolant of the step. The plateau is that of the ODE
+at this η and Δ, so the threshold is the same for all starts and N. For p < p* part of the loss is
+never learned, and the fraction must be above it.
+
+Median over starts: ln N / (2r) and a constant. The fitted slope is compared with 1/(2r), the
+growth on the plateau at the largest N with the rate r itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from derive.arguments import whole_number
+from derive.errors import InputError
+from derive.version import VERSION
+from runtime.analysis.escape.escape_theory import PATIENCE, EscapeTheory, escape_theory
+from runtime.analysis.escape.growth import NO_GROWTH, Growth, fit_growth
+from runtime.analysis.plateau.plateau_state import NoPlateauError, plateau
+from runtime.ensemble.engine import integrate_ensemble
+from runtime.output.quantiles import QUANTILES, quantiles
+from runtime.start import checked_arrays
+from runtime.start.checked_arrays import Array
+from runtime.start.initial_overlaps import LARGEST_N, OverlapSampler
+from runtime.start.seeds import LARGEST_SEED, derived_seed
+from runtime.system.compiled_system import System, as_system
+
+if TYPE_CHECKING:
+    import xarray
+
+Progress = Callable[[int, int], None]
+
+DEFAULT_SIZES = (10**3, 10**4, 10**5, 10**6)
+DEFAULT_FRACTION = 0.5
+# Of the law of escape times as N → ∞, for figures.
+PROBABILITIES = np.linspace(0.005, 0.995, 100)
+LARGEST_COUNT = 10**9
+_MEDIAN = QUANTILES.index(0.5)
+# Trajectories integrated together, and those that the growth is fitted to.
+_BATCH = 2**15
+_FITTED, _TIMES = 64, 400
+# η of the curve of rates: their number, and the last one in units of the largest η.
+_CURVE, _BEYOND = 100, 1.25
+# χ² below its quantile at this probability does not occur.
+_RARE = 1e-9
+
+
+def escape_times(
+    system: System,
+    *,
+    n: int | Sequence[int] = DEFAULT_SIZES,
+    eta: ArrayLike = 0.4,
+    trajectories: int = 1000,
+    fraction: float = DEFAULT_FRACTION,
+    label_noise: float = 0.0,
+    T: ArrayLike | None = None,
+    q0: float = 1.0,
+    seed: int = 0,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> xarray.Dataset:
+    """Measure escape times of random starts at each N and η, and compare them with theory.
+
+    Parameters
+    ----------
+    system
+        From `runtime.load`.
+    n
+        Input dimensions N, ascending, or a single one, which gives no slope.
+    eta
+        A learning rate, or several.
+    trajectories
+        Random starts at each N and η, all independent.
+    fraction
+        Threshold in units of the plateau's loss, between 0 and 1.
+    label_noise, T, rtol, atol, threads
+        As for `runtime.integrate_ensemble`.
+    q0
+        Variance of a student's weights at the start.
+    seed
+        Seed.
+    progress
+        Called with (finished, all) trajectories.
+
+    Returns
+    -------
+    Dataset with dims ``eta``, ``n``, ``trajectory``: ``escape_alpha`` (NaN without escape), its
+    ``alpha_quantile``, ``median_error``, and ``theory_quantile``, the law as N → ∞ (see
+    `escape_theory`); ``escaped`` and ``diverged``, their numbers. Per η: ``slope`` of the median per
+    ln N with ``slope_error``, ``slope_theory`` = 1/(2 rate); the plateau's ``rate``, ``plateau_loss``,
+    ``plateau_q``, ``threshold``; ``gain`` and ``curvature`` of the theory, ``fitted_rate`` and
+    ``fitted_gain`` with errors, from the growth at the largest N; ``law`` (eta, probability), the time
+    as N → ∞ less ln N / (2 rate). For several η also ``rate_curve`` over (curve), the escape rate at
+    learning rates up to 5/4 of the largest, NaN where there is no plateau.
+
+    Raises
+    ------
+    InputError
+        A value is not allowed, or there is no plateau or no escape from it at one of the η.
+    """
+    least = as_system(system).model.pstar
+    sizes = [whole_number("n", size, least, LARGEST_N) for size in checked_arrays.listed("n", n)]
+    if not sizes or np.any(np.diff(sizes) <= 0):
+        raise InputError("n", "needs ascending dimensions, such as 1000,10000,100000")
+    single = checked_arrays.dimensions("eta", eta) == 0
+    rates = [
+        checked_arrays.real_number("eta", rate, least=0.0, strict=True)
+        for rate in checked_arrays.listed("eta", eta)
+    ]
+    if not rates or np.any(np.diff(rates) <= 0.0):
+        raise InputError("eta", "needs ascending learning rates: 0.1,0.2,0.4")
+    count = whole_number("trajectories", trajectories, 1, LARGEST_COUNT)
+    seed = whole_number("seed", seed, 0, LARGEST_SEED)
+    settings: dict[str, Any] = {"label_noise": label_noise, "T": T, "rtol": rtol, "atol": atol}
+    settings["threads"] = threads
+    # Why all theories first: what is wrong with one of them should be said before the work.
+    theories = [
+        escape_theory(system, rate, q0=q0, fraction=fraction, seed=seed, **settings) for rate in rates
+    ]
+    times = np.full((len(rates), len(sizes), count), np.nan)
+    diverged = np.zeros(times.shape[:2], dtype=np.int64)
+    growths = []
+    total = times.size
+
+    for i, theory in enumerate(theories):
+        for j, size in enumerate(sizes):
+            sampler = _sampler(system, size, derived_seed(seed, i * len(sizes) + j), T, q0)
+            done = (i * len(sizes) + j) * count
+
+            def report(finished: int, _all: int, done: int = done) -> None:
+                if progress is not None:
+                    progress(done + finished, total)
+
+            times[i, j], diverged[i, j] = _measure(system, theory, sampler, size, count, settings, report)
+        growths.append(
+            _growth(
+                system, theory, times[i, -1], sizes[-1], derived_seed(seed, 2**32 - 1 - i), q0, settings
+            )
+        )
+    result = _dataset(theories, growths, rates, sizes, times)
+    result["diverged"] = (("eta", "n"), diverged, {"long_name": "diverged starts"})
+    if not single:
+        curve = np.linspace(0.0, _BEYOND * rates[-1], _CURVE + 1)[1:]
+        values = [_rate(system, float(rate), label_noise, T, q0) for rate in curve]
+        result = result.assign_coords(curve=curve)
+        result["rate_curve"] = (
+            ("curve",),
+            np.array(values),
+            {"long_name": "escape rate at the eta of curve"},
+        )
+    attributes = {"title": f"escape times of {system.model.name}", **system.model.to_dict()}
+    if single:
+        attributes["eta"] = rates[0]
+    attributes |= {"label_noise": theories[0].plateau.label_noise, "fraction": float(fraction)}
+    attributes |= {"q0": float(q0), "trajectories": count, "seed": seed, "rtol": rtol, "atol": atol}
+    result.attrs = attributes | {"version": f"overlap-ode {VERSION}"}
+    return result
+
+
+def _rate(system: System, eta: float, label_noise: float, T: ArrayLike | None, q0: float) -> float:
+    """The escape rate at one η, NaN without a plateau."""
+    norms = np.full(system.model.p, q0) if system.model.constraint == "sphere" else None
+    try:
+        return plateau(system, eta, label_noise, T, norms=norms).rate
+    except NoPlateauError:
+        return np.nan
+
+
+def _sampler(system: System, n: int, seed: int, T: ArrayLike | None, q0: float) -> OverlapSampler:
+    model = system.model
+    return OverlapSampler(model.p, model.pstar, n, seed, constraint=model.constraint, T=T, q0=q0)
+
+
+def _horizon(theory: EscapeTheory, n: int) -> float:
+    """A time by which what escapes at all has escaped."""
+    from scipy import stats
+
+    rarest = stats.chi2.ppf(_RARE, theory.directions)
+    delays = theory.delays[np.isfinite(theory.delays)]
+    latest = float(theory.leading(theory.weight / n * rarest)) + float(np.max(delays, initial=0.0))
+    return max(latest, 0.0) + PATIENCE / theory.plateau.rate
+
+
+def _measure(
+    system: System,
+    theory: EscapeTheory,
+    sampler: OverlapSampler,
+    n: int,
+    count: int,
+    settings: dict[str, Any],
+    report: Progress,
+) -> tuple[Array, int]:
+    """Escape times (count,) of random starts at N = n, NaN without escape; and how many diverged."""
+    times, diverged = [], 0
+    for first in range(0, count, _BATCH):
+        Q, R = sampler.draw(min(_BATCH, count - first))
+
+        def part(finished: int, _all: int, first: int = first) -> None:
+            report(first + finished, count)
+
+        runs = integrate_ensemble(
+            system,
+            Q,
+            R,
+            eta=theory.plateau.eta,
+            alpha=_horizon(theory, n),
+            output="final",
+            stop_loss=theory.threshold,
+            progress=part,
+            **settings,
+        )
+        times.append(runs["escape_alpha"].values)
+        diverged += int(np.sum(runs["status"].values == "diverged"))
+    return np.concatenate(times), diverged
+
+
+def _growth(
+    system: System,
+    theory: EscapeTheory,
+    times: Array,
+    n: int,
+    seed: int,
+    q0: float,
+    settings: dict[str, Any],
+) -> Growth:
+    """The growth on the plateau, from starts of its own at N = n; NaN if most escape at once."""
+    middle = quantiles(times, [0.5])[0]
+    if middle == 0.0:
+        return NO_GROWTH
+    end = middle if np.isfinite(middle) else _horizon(theory, n)
+    Q, R = _sampler(system, n, seed, settings["T"], q0).draw(_FITTED)
+    runs = integrate_ensemble(
+        system, Q, R, eta=theory.plateau.eta, alpha=np.linspace(0.0, end, _TIMES), **settings
+    )
+    return fit_growth(runs, theory.plateau)
+
+
+def median_error(times: Array) -> Array:
+    """Standard errors of the medians of (…, k) escape times, from order statistics: half the
+    distance of the quantiles at ½ ± ½/√k, whatever the law; NaN for a single time."""
+    if times.shape[-1] < 2:
+        return np.full(times.shape[:-1], np.nan)
+    half = 0.5 / np.sqrt(times.shape[-1])
+    ends = quantiles(times, [max(0.5 - half, 0.0), min(0.5 + half, 1.0)])
+    return np.asarray(0.5 * (ends[..., 1] - ends[..., 0]))
+
+
+def fit_slope(n: ArrayLike, medians: Array, errors: Array) -> tuple[float, float]:
+    """Slope of medians (k,) per ln N and its standard error, by weighted least squares; NaN if fewer
+    than two N have a median."""
+    usable = np.isfinite(medians) & (errors > 0.0)
+    if usable.sum() < 2:
+        return np.nan, np.nan
+    x, y = np.log(np.asarray(n, dtype=np.float64)[usable]), medians[usable]
+    weight = 1.0 / errors[usable] ** 2
+    centred = x - np.sum(weight * x) / np.sum(weight)
+    spread = float(np.sum(weight * centred**2))
+    return float(np.sum(weight * centred * y)) / spread, 1.0 / np.sqrt(spread)
+
+
+def _dataset(
+    theories: Sequence[EscapeTheory],
+    growths: Sequence[Growth],
+    rates: Sequence[float],
+    sizes: Sequence[int],
+    times: Array,
+) -> xarray.Dataset:
+    import xarray
+
+    measured, errors = quantiles(times, QUANTILES), median_error(times)
+    slopes = [fit_slope(sizes, measured[i, :, _MEDIAN], errors[i]) for i in range(len(rates))]
+    predicted = [[theory.quantiles(size, QUANTILES) for size in sizes] for theory in theories]
+    law = np.array([theory.quantiles(1.0, PROBABILITIES) for theory in theories])
+    predicted_times = np.array(predicted)
+    plateaus = [theory.plateau for theory in theories]
+    each: dict[str, tuple[Any, str]] = {
+        "plateau_q": ([point.q for point in plateaus], "norm of a student on the plateau"),
+        "plateau_loss": ([point.loss for point in plateaus], "generalisation error on the plateau"),
+        "rate": ([point.rate for point in plateaus], "escape rate per unit of alpha"),
+        "multiplicity": ([point.multiplicity for point in plateaus], "directions of R with this rate"),
+        "threshold": ([theory.threshold for theory in theories], "loss of an escaped trajectory"),
+        "gain": ([theory.gain for theory in theories], "growth of R while Q relaxes"),
+        "curvature": ([theory.curvature for theory in theories], "fall of the loss per R^2"),
+        "slope": ([slope for slope, _ in slopes], "median escape time per ln N"),
+        "slope_error": ([error for _, error in slopes], "standard error of the slope"),
+        "slope_theory": ([0.5 / point.rate for point in plateaus], "1 / (2 rate)"),
+        "fitted_rate": ([growth.rate for growth in growths], "fitted growth rate of R"),
+        "fitted_rate_error": ([growth.rate_error for growth in growths], "its standard error"),
+        "fitted_gain": ([growth.prefactor for growth in growths], "fitted prefactor of the growth"),
+        "fitted_gain_error": ([growth.prefactor_error for growth in growths], "its standard error"),
+    }
+    variables: dict[str, Any] = {
+        "escape_alpha": (("eta", "n", "trajectory"), times, {"long_name": "escape time"}),
+        "escaped": (("eta", "n"), np.sum(np.isfinite(times), axis=-1), {"long_name": "escaped starts"}),
+        "alpha_quantile": (("eta", "n", "quantile"), measured, {"long_name": "escape time, measured"}),
+        "median_error": (("eta", "n"), errors, {"long_name": "standard error of the median"}),
+        "theory_quantile": (
+            ("eta", "n", "quantile"),
+            np.where(np.isfinite(predicted_times), predicted_times, np.nan),
+            {"long_name": "escape time, N to infinity"},
+        ),
+        "law": (
+            ("eta", "probability"),
+            np.where(np.isfinite(law), law, np.nan),
+            {"long_name": "escape time less ln N / (2 rate), N to infinity"},
+        ),
+    }
+    variables |= {
+        name: (("eta",), np.asarray(values), {"long_name": words}) for name, (values, words) in each.items()
+    }
+    coordinates = {
+        "eta": np.array(rates),
+        "n": np.array(sizes),
+        "quantile": np.array(QUANTILES),
+        "probability": PROBABILITIES,
+    }
+    return xarray.Dataset(variables, coordinates)

@@ -1,0 +1,1 @@
+"""The loss around critical points and solutions: Hessians and stability."""

@@ -1,0 +1,368 @@
+"""Spectra of the linear dynamics at solutions and other states, and the largest stable η.
+
+A solution without loss has a WᵀW = b W*ᵀW*, that is W = √(b/a) O W* with orthonormal columns of O
+in the space of students (arXiv:2604.03068; p ≥ k = rank T). Around it the state can change
+
+- along the manifold of solutions, pk − k(k+1)/2 dimensions with free norms, where nothing drives it;
+- by weight of students beyond both the teachers and O, (p−k)(p−k+1)/2 entries of Q − R T⁺Rᵀ: the
+  loss is of second order in them, so their rate is zero too, and they decay as a power law;
+- in other directions, whose rates are not zero. The η² noise drives the part of Q − R T⁺Rᵀ
+  between learned directions, whose trace has for T = 1 the rate 8abη [2ab(p*+2)η − 1]: SGD is
+  stable up to η = 1/(2ab(p*+2)).
+
+Overlaps of weights form a cone (the joint Gram matrix is positive semi-definite) that the drift
+never leaves, so the linear dynamics around a solution keep a cone of deviations, and the largest
+real part of the spectrum belongs to a deviation that weights can have.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from derive.arguments import one_of, whole_number
+from derive.errors import InputError
+from derive.model import Model
+from runtime.analysis.plateau.bisection import largest_where
+from runtime.analysis.plateau.plateau_state import NoPlateauError, plateau
+from runtime.start import checked_arrays
+from runtime.start.checked_arrays import Array
+from runtime.start.readout_weights import readout
+from runtime.start.seeds import LARGEST_SEED, seed_sequence
+from runtime.start.teacher_directions import Teacher
+from runtime.system.compiled_system import System, as_system
+from runtime.vector.matrix_products import times_transpose
+
+WHERE = ("plateau", "escape", "solution")
+ZERO = 1e-9
+# Loss below which a state counts as a solution, relative to b² tr T².
+_NO_LOSS = 1e-12
+# Norms on the sphere closer than this to 1 need no rotation.
+_UNIT = 1e-13
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Eigenvalues of the Jacobian at one state, from `solution_spectrum`.
+
+    eigenvalues
+        Complex (m,), largest real part first; m is the number of directions in which the state can
+        move: all n of the packed state, on the sphere without the p norms, and for a singular T
+        with p(p* − rank T) fewer of R.
+    zero_modes
+        How many of them are zero.
+    null_directions
+        Dimension of the null space; less than `zero_modes` where deviations grow linearly.
+    manifold_modes, marginal_modes
+        At a solution: null directions along the manifold of solutions, and the others, in which
+        weights move away from the teachers' span and the loss is of second order. None elsewhere.
+    residual
+        Largest entry of the drift: zero, up to rounding, at a fixed point.
+    """
+
+    eigenvalues: np.ndarray
+    zero_modes: int
+    null_directions: int
+    manifold_modes: int | None
+    marginal_modes: int | None
+    residual: float
+    tolerance: float
+
+    @property
+    def stable(self) -> bool:
+        """Whether no deviation grows exponentially."""
+        return bool(np.all(self.eigenvalues.real <= self._width))
+
+    @property
+    def slowest(self) -> float:
+        """The largest real part of the eigenvalues that are not zero; minus infinity if all are."""
+        moving = np.abs(self.eigenvalues) > self._width
+        return float(np.max(self.eigenvalues.real[moving], initial=-np.inf))
+
+    @property
+    def _width(self) -> float:
+        return self.tolerance * float(np.max(np.abs(self.eigenvalues), initial=0.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class ZeroModes:
+    """Number of zero modes at a solution with free norms, as `Spectrum` counts them."""
+
+    manifold: int
+    marginal: int
+
+    @property
+    def count(self) -> int:
+        """All of them."""
+        return self.manifold + self.marginal
+
+
+def expected_zero_modes(model: Model, T: ArrayLike | None = None) -> ZeroModes | None:
+    """The zero modes at a solution: pk − k(k+1)/2 along the manifold, (p−k)(p−k+1)/2 marginal.
+
+    None where they are not known in general: on the sphere, and for p < k = rank T, where there is
+    no solution. Raises InputError if T is missing or not allowed.
+    """
+    model = checked_arrays.as_model(model)
+    k = Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T)).rank
+    if model.constraint != "free" or model.p < k:
+        return None
+    beyond = model.p - k
+    return ZeroModes(model.p * k - k * (k + 1) // 2, beyond * (beyond + 1) // 2)
+
+
+def zero_loss_solution(
+    model: Model, T: ArrayLike | None = None, seed: int | None = 0
+) -> tuple[Array, Array]:
+    """Overlaps Q (p, p), R (p, p*) of a random solution without loss; on the sphere all Q_ii = 1.
+
+    W = √(b/a) O W* with a random O, in coordinates in which the teacher is Cholesky's factor of T:
+    a continuous function of a regular T. With the seed None the first rank T students lie along the
+    eigenvectors of T, and the others are zero. On the sphere rotations of two students at a time then make
+    their norms 1, one after the other (R. B. Bendel and M. R. Mickey, Commun. Stat. B 7, 163 (1978)).
+
+    Raises
+    ------
+    InputError
+        p < rank T; or, on the sphere, b tr T ≠ a p, so that no solution has these norms.
+    """
+    model = checked_arrays.as_model(model)
+    teacher = Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T))
+    a, b = readout(model)
+    p, k = model.p, teacher.rank
+    if p < k:
+        raise InputError("p", f"{p} students cannot represent a teacher of rank {k}: no zero-loss solution")
+    students, teachers = np.eye(p, k) * np.sqrt(b / a * teacher.weights), teacher.factor
+    if seed is not None:
+        rng = np.random.default_rng(seed_sequence(whole_number("seed", seed, 0, LARGEST_SEED)))
+        orthonormal, _ = np.linalg.qr(rng.standard_normal((p, k)))
+        # MᵀM = (b/a) LᵀL: then W = M E and W* = L E, with any orthonormal E, have no loss.
+        students, teachers = np.sqrt(b / a) * times_transpose(orthonormal, _root(teacher)), teacher.root
+    if model.constraint == "sphere":
+        total = b / a * float(np.sum(teacher.weights))
+        if abs(total - p) > _UNIT * p * max(1.0, total):
+            raise InputError(
+                "readout",
+                f"{model.readout!r}: zero-loss solutions have norms of sum {total:g}, not p = {p}",
+            )
+        _equalise(students)
+    return times_transpose(students, students), times_transpose(students, teachers)
+
+
+def _root(teacher: Teacher) -> Array:
+    """The symmetric root (k, k) of LᵀL = V diag(τ) Vᵀ, V = LᵀF/τ: unique whatever the eigenvectors."""
+    vectors = teacher.root.T @ teacher.factor / teacher.weights
+    return np.asarray(vectors * np.sqrt(teacher.weights) @ vectors.T)
+
+
+def _equalise(students: Array) -> None:
+    """Rotate pairs of rows of students (p, k), in place, until each row has norm 1."""
+    for _ in range(len(students) - 1):
+        norms = np.sum(students**2, axis=1)
+        short, long = int(np.argmin(norms)), int(np.argmax(norms))
+        if norms[long] - norms[short] <= _UNIT:
+            return
+        low, high = norms[short] - 1.0, norms[long] - 1.0
+        mixed = float(students[short] @ students[long])
+        # |short − t long|² = 1 + t²: a quadratic equation in t, with real roots as low < 0 < high.
+        root = np.sqrt(mixed * mixed - low * high)
+        t = (mixed + np.copysign(root, mixed)) / high
+        cosine = 1.0 / np.sqrt(1.0 + t * t)
+        first, second = students[short].copy(), students[long].copy()
+        students[short] = cosine * (first - t * second)
+        students[long] = cosine * (t * first + second)
+
+
+def solution_spectrum(
+    system: System,
+    Q: ArrayLike,
+    R: ArrayLike,
+    eta: float,
+    label_noise: float = 0.0,
+    T: ArrayLike | None = None,
+    *,
+    tolerance: float = ZERO,
+) -> Spectrum:
+    """Eigenvalues of the Jacobian at overlaps Q (p, p), R (p, p*), and its zero modes.
+
+    The Jacobian is that of the packed state, so of symmetric Q only, and restricted to directions in
+    which the state can move: not the norms on the sphere, and not R along null vectors of T.
+
+    Parameters
+    ----------
+    Q, R
+        Usually a fixed point, such as a solution; see `Spectrum.residual`.
+    eta, label_noise, T
+        As for `runtime.integrate`.
+    tolerance
+        Eigenvalues and singular values below this part of the largest are zero. At a solution
+        known to 1e-8 only, take 1e-6.
+
+    Raises
+    ------
+    InputError
+        An argument is not allowed.
+    """
+    model = as_system(system).model
+    rate = checked_arrays.real_number("eta", eta, least=0.0, strict=True)
+    width = checked_arrays.real_number("tolerance", tolerance, least=0.0)
+    teacher = checked_arrays.teacher_overlaps(model, T)
+    general = teacher if model.teacher == "general" else None
+    q, r = checked_arrays.overlaps(model, Q, R, teacher)
+    directions = _directions(model, teacher)
+    # The directions are an invariant subspace, so this is the Jacobian on it.
+    jacobian = directions.T @ system.jacobian(q, r, rate, label_noise, general) @ directions
+    eigenvalues = _eigenvalues(jacobian)
+    eigenvalues = eigenvalues[np.lexsort((eigenvalues.imag, -eigenvalues.real))]
+    largest = float(np.max(np.abs(eigenvalues), initial=0.0))
+    _, singular, right = np.linalg.svd(jacobian)
+    null = right[singular <= width * singular[0]] if singular.size else right[:0]
+    along = beyond = None
+    if _is_solution(system, q, r, teacher):
+        beyond = _leaving(model, null @ directions.T, r, teacher)
+        along = len(null) - beyond
+    drift = system.rhs(q, r, rate, label_noise, general)
+    return Spectrum(
+        eigenvalues=eigenvalues,
+        zero_modes=int(np.sum(np.abs(eigenvalues) <= width * largest)),
+        null_directions=len(null),
+        manifold_modes=along,
+        marginal_modes=beyond,
+        residual=max(float(np.max(np.abs(part))) for part in drift),
+        tolerance=width,
+    )
+
+
+def largest_stable_eta(
+    system: System,
+    where: str = "plateau",
+    *,
+    label_noise: float = 0.0,
+    T: ArrayLike | None = None,
+    Q: ArrayLike | None = None,
+    R: ArrayLike | None = None,
+) -> float:
+    """The largest learning rate with which a fixed point exists and is stable; infinity if all are.
+
+    Bisection down to rounding, with the spectra of the generated Jacobian: the error is below
+    1e-10, relative. A loss of stability that is undone at a larger η would not be noticed.
+
+    Parameters
+    ----------
+    where
+        ``"plateau"``: it exists and attracts within R = 0 (norms of 1 on the sphere). With free
+        norms it ends where it meets an unstable fixed point; on the sphere students align.
+        ``"escape"``: it also repels in a direction of R. Above, SGD stays on it for ever.
+        ``"solution"``: no small deviation from a zero-loss solution grows.
+    label_noise, T
+        As for `plateau`.
+    Q, R
+        The solution, on the sphere, where solutions differ (see `zero_loss_solution`). With free
+        norms rotations of the students make them all alike.
+
+    Raises
+    ------
+    InputError
+        An argument is not allowed, or there is no zero-loss solution.
+    """
+    one_of("where", where, WHERE)
+    model = as_system(system).model
+    teacher = checked_arrays.teacher_overlaps(model, T)
+    noise = checked_arrays.real_number("label_noise", label_noise, least=0.0)
+    a, b = readout(model)
+    # Why: the product of κ = 2aη and the teacher's mean output decides.
+    start = 1.0 / (2.0 * a * b * max(float(np.trace(teacher)), np.finfo(np.float64).tiny))
+    if where != "solution":
+        if Q is not None or R is not None:
+            raise InputError("Q" if Q is not None else "R", f"goes with where='solution', not {where!r}")
+
+        def attracts(eta: float) -> bool:
+            try:
+                point = plateau(system, eta, noise, T)
+            except NoPlateauError:
+                return False
+            return point.stable and (where == "plateau" or point.rate > 0.0)
+
+        return largest_where(attracts, start)
+    if noise > 0.0 and model.flow == "sgd":
+        raise InputError("label_noise", f"{noise:g}: with label noise no zero-loss solution is stationary")
+    q, r = _solution(system, teacher, Q, R)
+    general = teacher if model.teacher == "general" else None
+    directions = _directions(model, teacher)
+
+    def stable(eta: float) -> bool:
+        values = _eigenvalues(directions.T @ system.jacobian(q, r, eta, 0.0, general) @ directions)
+        # Zero modes are zero up to rounding.
+        rounding = 4.0 * values.size * np.finfo(np.float64).eps * np.max(np.abs(values))
+        return bool(np.max(values.real) <= rounding)
+
+    return largest_where(stable, start)
+
+
+def _solution(
+    system: System, teacher: Array, Q: ArrayLike | None, R: ArrayLike | None
+) -> tuple[Array, Array]:
+    """The given solution, checked, or with free norms any."""
+    model = system.model
+    if (Q is None) != (R is None):
+        raise InputError("Q" if Q is None else "R", "is missing: give both Q and R")
+    if Q is not None and R is not None:
+        q, r = checked_arrays.overlaps(model, Q, R, teacher)
+        if not _is_solution(system, q, r, teacher):
+            raise InputError("Q", "and R are not a zero-loss solution")
+        return q, r
+    if model.constraint == "sphere":
+        raise InputError("Q", "is required on the sphere, where solutions differ: see zero_loss_solution")
+    # Why this one: without rotations its Jacobian falls into many small blocks.
+    return zero_loss_solution(model, teacher if model.teacher == "general" else None, seed=None)
+
+
+def _directions(model: Model, teacher: Array) -> Array:
+    """Orthonormal directions (n, m) of the packed state in which it can move.
+
+    All, but on the sphere not the norms, and for a singular T only R = A Fᵀ with T = F Fᵀ.
+    """
+    size = model.p * (model.p + 1) // 2
+    rows, columns = np.triu_indices(model.p)
+    overlaps = np.eye(size)[:, rows != columns] if model.constraint == "sphere" else np.eye(size)
+    factor = Teacher.from_overlaps(teacher).factor
+    singular = factor.shape[1] < model.pstar
+    span = np.linalg.qr(factor)[0] if singular else np.eye(model.pstar)
+    alignment = np.kron(np.eye(model.p), span)
+    directions = np.zeros((model.state_size, overlaps.shape[1] + alignment.shape[1]))
+    directions[:size, : overlaps.shape[1]] = overlaps
+    directions[size:, overlaps.shape[1] :] = alignment
+    return directions
+
+
+def _eigenvalues(matrix: Array) -> np.ndarray:
+    """Complex eigenvalues (n,), block by block where rows and columns fall apart."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    count, block = connected_components(csr_array(matrix != 0.0), directed=False)
+    parts = [matrix[np.ix_(block == k, block == k)] for k in range(count)]
+    return np.concatenate([np.linalg.eigvals(part).astype(np.complex128) for part in parts])
+
+
+def _is_solution(system: System, Q: Array, R: Array, teacher: Array) -> bool:
+    general = teacher if system.model.teacher == "general" else None
+    _, b = readout(system.model)
+    return bool(system.loss(Q, R, general) <= _NO_LOSS * b * b * np.sum(teacher**2))
+
+
+def _leaving(model: Model, null: Array, R: Array, teacher: Array) -> int:
+    """How many of the null directions (k, n) change Q − R T⁺Rᵀ, to first order."""
+    directions = Teacher.from_overlaps(teacher)
+    inverse = directions.factor / directions.weights**2 @ directions.factor.T
+    size = model.p * (model.p + 1) // 2
+    rows, columns = np.triu_indices(model.p)
+    changes = null[:, :size].copy()
+    for change, dR in zip(changes, null[:, size:].reshape(-1, *R.shape), strict=True):
+        shared = dR @ inverse @ R.T
+        change -= (shared + shared.T)[rows, columns]
+    if not changes.size:
+        return 0
+    return int(np.linalg.matrix_rank(changes, tol=float(np.sqrt(ZERO))))

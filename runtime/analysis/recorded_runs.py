@@ -1,0 +1,161 @@
+"""Runs from files: what the analysis commands read, with every attribute and state checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derive.errors import InputError, shown
+from derive.model import Model
+from runtime.output.guarded_reading import LARGEST_ARRAYS, NETCDF, UnreadableError, read_file
+from runtime.start import checked_arrays
+from runtime.start.checked_arrays import Array
+
+if TYPE_CHECKING:
+    import xarray
+
+_CONVENTIONS = tuple(field.name for field in dataclasses.fields(Model))
+# Attributes that analysis, tables and figures use as numbers, as whole ones, and as text.
+_NUMBERS = ("eta", "label_noise", "rtol", "atol")
+_COUNTS = ("trajectories",)
+_TEXTS = ("method",)
+# Powers of larger entries overflow; runs that grow have stopped long before.
+_LARGEST = 1e50
+
+
+def read_run(path: str | Path, option: str) -> xarray.Dataset:
+    """The dataset in a ``.nc`` file; InputError, naming the option, if there is none."""
+    run: xarray.Dataset = read_file(path, option, NETCDF, _loaded)
+    return run
+
+
+def _loaded(path: Path) -> xarray.Dataset:
+    import xarray
+
+    with xarray.open_dataset(path) as run:
+        # What was compressed may be thousands of times as large as the file.
+        if run.nbytes > LARGEST_ARRAYS:
+            raise UnreadableError(f"its arrays are larger than {LARGEST_ARRAYS // 2**30} GiB")
+        return run.load()
+
+
+def model_of_run(run: xarray.Dataset) -> Model:
+    """The model in the attributes of a dataset of ours; InputError if they hold none."""
+    missing = [name for name in _CONVENTIONS if name not in run.attrs]
+    if missing:
+        raise InputError("run", f"has no attribute {missing[0]}: it is not a result of overlap-ode")
+    try:
+        return Model.from_dict({name: run.attrs[name] for name in _CONVENTIONS})
+    except InputError as error:
+        raise InputError("run", f"has a wrong attribute {error.option}: {error.problem}") from None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RunStates:
+    """All states of a run, checked; NaN from where a trajectory ended early.
+
+    front
+        Names of the axes before alpha: none, or those of trajectories.
+    Q, R, loss
+        (…, alpha, p, p), (…, alpha, p, p*) and (…, alpha); loss is None where the run has none.
+    T
+        (p*, p*), the identity for an orthonormal teacher.
+    """
+
+    model: Model
+    front: tuple[str, ...]
+    alpha: Array
+    Q: Array
+    R: Array
+    T: Array
+    loss: Array | None
+
+    @cached_property
+    def there(self) -> NDArray[np.bool_]:
+        """Where the run got to: (…, alpha)."""
+        return np.asarray(np.isfinite(self.Q).all(axis=(-1, -2)))
+
+    @property
+    def given_T(self) -> Array | None:
+        """T as functions of a model take it: None for an orthonormal teacher."""
+        return self.T if self.model.teacher == "general" else None
+
+
+def states_of_run(run: xarray.Dataset) -> RunStates:
+    """States, times, teacher and attributes of a result of ours, also one from a file.
+
+    Raises InputError, naming ``run``, for anything that no run has.
+    """
+    model = model_of_run(run)
+    try:
+        return _checked(model, run)
+    except InputError as error:
+        problem = error.problem if error.option == "run" else f"has wrong {error.option}: {error.problem}"
+        raise InputError("run", problem) from None
+
+
+def _checked(model: Model, run: xarray.Dataset) -> RunStates:
+    _check_attributes(run.attrs)
+    if "Q" not in run or "R" not in run:
+        raise InputError("run", "has no Q and R: an ensemble needs --output all")
+    dimensions = tuple(map(str, run["Q"].dims))
+    if "alpha" not in dimensions:
+        raise InputError("run", "has no states over time, only the last ones")
+    if "alpha" not in run.coords:
+        raise InputError("run", "has no times alpha")
+    front = dimensions[: dimensions.index("alpha")]
+    sizes = tuple(run.sizes[name] for name in (*front, "alpha"))
+    Q = _values(run, "Q", (*front, "alpha", "i", "j"), (*sizes, model.p, model.p), model)
+    R = _values(run, "R", (*front, "alpha", "i", "r"), (*sizes, model.p, model.pstar), model)
+    loss = _values(run, "loss", (*front, "alpha"), sizes, model) if "loss" in run else None
+    alpha = checked_arrays.output_times(_values(run, "alpha", ("alpha",), sizes[-1:], model))
+    T = None
+    if model.teacher == "general":
+        if "T" not in run:
+            raise InputError("run", "has no T, which a general teacher needs")
+        T = _values(run, "T", ("r", "s"), (model.pstar, model.pstar), model)
+    checked = RunStates(model, front, alpha, Q, R, checked_arrays.teacher_overlaps(model, T), loss)
+    _check_ends(checked)
+    return checked
+
+
+def _check_attributes(attributes: Any) -> None:
+    for name in (*_NUMBERS, *_COUNTS):
+        if name in attributes:
+            number = checked_arrays.real_number(name, attributes[name], least=0.0)
+            if name in _COUNTS and number != int(number):
+                raise InputError(name, f"{shown(attributes[name])} is not a whole number")
+    for name in _TEXTS:
+        if name in attributes and not isinstance(attributes[name], str):
+            raise InputError(name, f"{shown(attributes[name])} is not text")
+
+
+def _values(
+    run: xarray.Dataset, name: str, dims: tuple[str, ...], shape: tuple[int, ...], model: Model
+) -> Array:
+    """A variable with these axes, its numbers finite and of a bearable size, or NaN."""
+    variable = run[name]
+    if variable.dims != dims or variable.shape != shape:
+        raise InputError("run", f"has Q and R of other shapes than {model.name}, or no such {name}")
+    values = checked_arrays.real_array(name, variable.values, shape, finite=False)
+    if np.any(np.abs(values) > _LARGEST):
+        raise InputError(name, f"has entries above {_LARGEST:g}")
+    return values
+
+
+def _check_ends(run: RunStates) -> None:
+    """Refuse what is NaN in part, or is there again after it ended."""
+    there = run.there
+    lost = np.isnan(run.Q).all(axis=(-1, -2)) & np.isnan(run.R).all(axis=(-1, -2))
+    wrong = (there != np.isfinite(run.R).all(axis=(-1, -2))) | (~there & ~lost)
+    wrong[..., 1:] |= there[..., 1:] & ~there[..., :-1]
+    if run.loss is not None:
+        wrong |= np.isfinite(run.loss) & ~there
+    if wrong.any():
+        first = run.alpha[np.nonzero(wrong)[-1].min()]
+        raise InputError("run", f"has states that are not finite at alpha = {first:g}, before its end")

@@ -1,0 +1,83 @@
+"""Runs all studies, draws their figures and writes the verdicts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import runtime
+from derive.arguments import whole_number
+from derive.errors import InputError
+from derive.model import Model
+from runtime.analysis.reproduction import (
+    bias_claim,
+    conservation_claim,
+    decay_claim,
+    escape_claim,
+    hessian_claim,
+    plateau_claim,
+    simulation_claim,
+)
+from runtime.output.claims import Claim, Settings, save_claims
+from runtime.output.figures import save_figure
+from runtime.output.netcdf_files import check_output
+from runtime.start.seeds import LARGEST_SEED
+from runtime.system.compiled_system import System
+
+STUDIES: dict[str, Callable[[Settings], Any]] = {
+    "plateau": plateau_claim.study,
+    "escape": escape_claim.study,
+    "decay": decay_claim.study,
+    "conservation": conservation_claim.study,
+    "bias": bias_claim.study,
+    "hessian": hessian_claim.study,
+    "simulation": simulation_claim.study,
+}
+FORMATS = (".pdf", ".png")
+CLAIMS = "claims.json"
+
+
+def reproduce(arguments: Mapping[str, Any], say: Callable[[str], None]) -> list[Claim]:
+    """Write a figure for each study (PDF and PNG) and claims.json into a folder; returns the claims.
+
+    Raises InputError if the folder cannot be made, or a value is not allowed.
+    """
+    seed = whole_number("seed", arguments["seed"], 0, LARGEST_SEED // 2)
+
+    def system(p: int, pstar: int, **options: str) -> System:
+        return runtime.load(Model(p, pstar, **options), arguments["generated"])
+
+    settings = Settings(bool(arguments["quick"]), seed, system)
+    claims: list[Claim] = []
+    with _folder(Path(arguments["out"])) as folder:
+        for name, study in STUDIES.items():
+            say(f"{name} …")
+            found = study(settings)
+            for suffix in FORMATS:
+                save_figure(found.draw, found.size, folder / f"{name}{suffix}")
+            claims += found.claims
+        save_claims(claims, settings, folder / CLAIMS)
+    say(f"wrote {len(STUDIES)} figures and {CLAIMS} to {folder}")
+    return claims
+
+
+@contextlib.contextmanager
+def _folder(folder: Path) -> Iterator[Path]:
+    """The folder, made if it is not there, in which each file can be written; not left behind empty."""
+    try:
+        there = folder.is_dir()
+        folder.mkdir(exist_ok=True)
+    except (OSError, ValueError) as error:
+        words = getattr(error, "strerror", None) or str(error)
+        raise InputError("out", f"{folder} cannot be made: {words}") from None
+    try:
+        for name in (CLAIMS, *(f"{study}{suffix}" for study in STUDIES for suffix in FORMATS)):
+            check_output(folder / name, (Path(name).suffix,))
+        yield folder
+    finally:
+        if not there:
+            # It stays if something is in it.
+            with contextlib.suppress(OSError):
+                folder.rmdir()

@@ -1,0 +1,152 @@
+"""Claim: more students change the prefactor of the escape, not its exponent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from runtime.analysis.plateau.plateau_state import plateau
+from runtime.ensemble.engine import integrate_ensemble
+from runtime.output.claims import Claim, Settings, Study
+from runtime.output.figures import COLOURS
+from runtime.start.initial_overlaps import random_overlaps
+from runtime.start.seeds import seed_sequence
+from runtime.trajectory.single_run import integrate
+
+PSTAR = 2
+_WIDTHS, _QUICK_WIDTHS = (2, 3, 4, 6, 8, 12, 16, 24, 32), (2, 4, 8, 16)
+_SIZES = (10**4, 10**5, 10**6, 10**7)
+_RESAMPLED = 400
+
+
+def study(settings: Settings) -> Study:
+    """Rates of escape for many p, and median times of escape for several p and N."""
+    widths = _QUICK_WIDTHS if settings.quick else _WIDTHS
+    rates = np.array([_rate(settings, p, "gradient", 1.0) for p in widths])
+    noisy = np.array([_rate(settings, p, "sgd", 0.2 * p) for p in widths])
+    expected = 4.0 / PSTAR
+    claims = [
+        Claim(
+            "exponent_does_not_depend_on_p",
+            f"in time eta alpha/p the loss leaves the plateau of gradient flow at a rate 4/p* for every"
+            f" p from {widths[0]} to {widths[-1]} (the rate that differs most)",
+            expected,
+            float(rates[np.argmax(np.abs(rates - expected))]),
+            None,
+            1e-6 * expected,
+        )
+    ]
+    times = {p: _times(settings, p) for p in (2, 4, 8)}
+    for p, medians_and_errors in times.items():
+        slope, error = _slope(*medians_and_errors)
+        claims.append(
+            Claim(
+                f"escape_time_grows_as_log_n_p{p}",
+                f"the median time of escape grows with ln N at half the inverse rate, p*/8, at p = {p}",
+                PSTAR / 8.0,
+                slope,
+                error,
+                4.0 * error,
+            )
+        )
+    most, least = times[2][0][-1], times[8][0][-1]
+    claims.append(
+        Claim(
+            "overparameterisation_accelerates_modestly",
+            "at N = 10^7 escape with p = 8 takes between half and all of the time with p = p* = 2"
+            " (ratio of the medians, in units of p/eta)",
+            0.75,
+            float(least / most),
+            float(least / most * np.hypot(times[2][1][-1] / most, times[8][1][-1] / least)),
+            0.25,
+        )
+    )
+    return Study(
+        "escape",
+        tuple(claims),
+        (7.4, 3.2),
+        lambda figure: _draw(figure, settings, widths, rates, noisy, times),
+    )
+
+
+def _rate(settings: Settings, p: int, flow: str, eta: float) -> float:
+    """Rate of growth of R in units of η α/p, from a run that starts next to the plateau."""
+    system = settings.system(p, PSTAR, flow=flow)
+    fixed = plateau(system, eta)
+    start = 1e-9 * np.random.default_rng(seed_sequence(settings.seed)).standard_normal((p, PSTAR))
+    # Five e-foldings.
+    end = 5.0 / fixed.rate
+    run = integrate(system, fixed.Q, start, eta=eta, alpha=[0.0, end], rtol=1e-11, atol=1e-18)
+    size = np.linalg.norm(run["R"].values, axis=(1, 2))
+    return float(np.log(size[1] / size[0])) / end * p / eta
+
+
+def _times(settings: Settings, p: int) -> tuple[np.ndarray, np.ndarray]:
+    """Median times η α/p, of gradient flow down to half the plateau's loss, and their errors."""
+    system = settings.system(p, PSTAR, flow="gradient")
+    threshold = 0.5 * plateau(system, 1.0).loss
+    count = 300 if settings.quick else 2000
+    generator = np.random.default_rng(seed_sequence(settings.seed))
+    medians, errors = [], []
+    for k, n in enumerate(_SIZES):
+        # Why seeds of their own: the starts at different N are independent.
+        Q0, R0 = random_overlaps(p, PSTAR, n, seed=settings.seed + 1000 * k + p, trajectories=count)
+        runs = integrate_ensemble(
+            system,
+            Q0,
+            R0,
+            eta=float(p),
+            alpha=[100.0],
+            stop_loss=threshold,
+            output="final",
+            rtol=1e-7,
+            atol=1e-12,
+        )
+        times = runs["escape_alpha"].values
+        # What does not escape by the end is later than all others.
+        found = np.where(np.isfinite(times), times, np.inf)
+        picks = generator.integers(0, count, (_RESAMPLED, count))
+        medians.append(float(np.median(found)))
+        with np.errstate(invalid="ignore"):
+            errors.append(float(np.std(np.median(found[picks], axis=1))))
+    return np.array(medians), np.array(errors)
+
+
+def _slope(medians: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
+    """Weighted fit of the medians against ln N: slope and its standard error."""
+    x = np.log(_SIZES)
+    weight = 1.0 / errors**2
+    centre = np.sum(weight * x) / np.sum(weight)
+    spread = np.sum(weight * (x - centre) ** 2)
+    return float(np.sum(weight * (x - centre) * medians) / spread), float(1.0 / np.sqrt(spread))
+
+
+def _draw(
+    figure: Any,
+    settings: Settings,
+    widths: tuple[int, ...],
+    rates: np.ndarray,
+    noisy: np.ndarray,
+    times: dict[int, tuple[np.ndarray, np.ndarray]],
+) -> None:
+    left, right = figure.subplots(1, 2)
+    left.axhline(4.0 / PSTAR, color=COLOURS[0], lw=1.0)
+    left.plot(widths, rates, "o", color=COLOURS[0], ms=4, label="gradient flow")
+    theory = [plateau(settings.system(p, PSTAR), 0.2 * p).rate / 0.2 for p in widths]
+    left.plot(widths, theory, color=COLOURS[1], lw=1.0)
+    left.plot(widths, noisy, "s", color=COLOURS[1], ms=4, label=r"SGD, $\eta = 0.2\,p$")
+    left.set_xscale("log", base=2)
+    left.set_ylim(0.0, 1.15 * 4.0 / PSTAR)
+    left.set_xlabel("students $p$")
+    left.set_ylabel(r"escape rate $\times\; p/\eta$")
+    left.legend(loc="lower left", fontsize=8)
+    n = np.array(_SIZES, dtype=float)
+    for colour, (p, (medians, errors)) in zip(COLOURS[2:], times.items(), strict=False):
+        right.errorbar(n, medians, errors, fmt="o", color=colour, ms=4, lw=0.8, label=f"$p = {p}$")
+        line = medians[-1] + PSTAR / 8.0 * np.log(n / n[-1])
+        right.plot(n, line, color=colour, lw=1.0)
+    right.set_xscale("log")
+    right.set_xlabel("input dimension $N$")
+    right.set_ylabel(r"median escape time $\eta\alpha/p$")
+    right.legend(loc="upper left", fontsize=8)

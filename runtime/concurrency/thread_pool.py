@@ -1,0 +1,63 @@
+"""Tasks on a pool of threads, with a main thread that hears Ctrl-C and shows progress."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from derive.arguments import whole_number
+from runtime.concurrency.interrupts import held_interrupts
+
+LARGEST_THREADS = 4096
+# How often the main thread looks at signals.
+_POLL_SECONDS = 0.05
+# Tasks a thread that wait: a million need not all be in memory.
+_WAITING = 4
+
+
+def thread_count(threads: int | None) -> int:
+    """The given number, or one a processor that this process may use."""
+    if threads is None:
+        # Not on every system; it knows of limits that cpu_count does not.
+        affinity = getattr(os, "sched_getaffinity", None)
+        return len(affinity(0)) if affinity else os.cpu_count() or 1
+    return whole_number("threads", threads, 1, LARGEST_THREADS)
+
+
+def run_tasks(
+    tasks: Iterable[Callable[[], None]],
+    threads: int,
+    cancel: Callable[[], None],
+    report: Callable[[], None] | None = None,
+) -> None:
+    """Run all tasks; `report` is called in this thread whenever some have finished, and between.
+
+    An exception of a task, and KeyboardInterrupt, call `cancel`, which must make running tasks
+    return; it is raised again when they have.
+    """
+    with held_interrupts() as deliver:
+        pool = ThreadPoolExecutor(max_workers=threads)
+        waiting: set[Future[None]] = set()
+
+        def take_finished() -> None:
+            nonlocal waiting
+            finished, waiting = wait(waiting, _POLL_SECONDS, FIRST_COMPLETED)
+            for future in finished:
+                future.result()
+            if report is not None:
+                report()
+            deliver()
+
+        try:
+            for task in tasks:
+                waiting.add(pool.submit(task))
+                while len(waiting) >= _WAITING * threads:
+                    take_finished()
+            while waiting:
+                take_finished()
+        except BaseException:
+            cancel()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

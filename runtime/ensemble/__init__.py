@@ -1,0 +1,1 @@
+"""Many trajectories at once, in vector code, and their statistics."""

@@ -1,0 +1,1 @@
+"""The vector code of an ensemble: right-hand side, adaptive step, dense output."""

@@ -1,0 +1,236 @@
+"""Emits the kernels that write: dense output, its evaluation, the loss, rows of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from runtime.ensemble.kernels import lane_memory as at
+from runtime.ensemble.kernels.kernel_emitter import Emitter
+from runtime.vector.builder import BYTES, DOUBLE, INT64, POINTER, VectorFunction, integer
+
+# Doubles of a piece of a row. Why not the whole vector: more shuffles, and pieces that straddle
+# cache lines.
+_PIECE = 4
+
+
+class Outputs(Emitter):
+    """The kernels that turn steps into outputs."""
+
+    def emit_dense(self) -> None:
+        """The slopes of the attempted step that only its interpolant needs."""
+        vector = self.new_function("dense")
+        (work,) = vector.arguments
+        layout = self.layout
+        h = vector.load(work, at.ATTEMPTED)
+        for number, row in enumerate(self.tableau.extra):
+            # Why not where stages are tried: the new state is still needed there.
+            self.move(vector, work, h, row, layout.output)
+            self.call_program(
+                vector, self.rhs, work, layout.output, layout.slope_of(layout.stages + 1 + number)
+            )
+        vector.builder.ret(integer(0))
+        self.dense = vector.function
+
+    def _interpolant(self, vector: VectorFunction, work: Any, theta: Any) -> Callable[[Any], Any]:
+        """y + h Σ_j b_j(θ) k_j as a function of the component, the weights b_j(θ) lane by lane.
+
+        Why not the coefficients of θ, θ², … of each component: they pay from some ten outputs a
+        step on, and need as much memory as the slopes.
+        """
+        weights = {}
+        for stage, row in enumerate(self.tableau.p):
+            if row.any():
+                polynomial = vector.polynomial(np.trim_zeros(row, "b"), theta)
+                weights[stage] = vector.multiply(theta, polynomial)
+        h = vector.load(work, at.ATTEMPTED)
+        old = vector.address(work, self.layout.state)
+
+        def value(index: Any) -> Any:
+            change = self.combine_lanes(vector, work, index, weights)
+            return vector.fma(h, change, vector.load(old, index))
+
+        return value
+
+    def emit_evaluate(self) -> None:
+        """The interpolant at θ; at θ = 0 and 1 the states themselves, to the last bit."""
+        vector = self.new_function("evaluate")
+        (work,) = vector.arguments
+        builder, layout = vector.builder, self.layout
+        theta = vector.load(work, at.THETA)
+        at_end = builder.fcmp_ordered(">=", theta, vector.constant(1.0))
+        at_start = builder.fcmp_ordered("<=", theta, vector.constant(0.0))
+        old = vector.address(work, layout.state)
+        new = vector.address(work, layout.new_state)
+        output = vector.address(work, layout.output)
+        interpolant = self._interpolant(vector, work, theta)
+
+        def body(index: Any, _: list[Any]) -> None:
+            value = vector.select(at_start, vector.load(old, index), interpolant(index))
+            vector.store(vector.select(at_end, vector.load(new, index), value), output, index)
+
+        vector.loop(layout.size, body)
+        builder.ret(integer(0))
+        self.evaluate = vector.function
+
+    def emit_loss(self) -> None:
+        """The loss at what `evaluate` left."""
+        vector = self.new_function("loss")
+        self.call_program(vector, self.loss, vector.arguments[0], self.layout.output, at.LOSS)
+        vector.builder.ret(integer(0))
+        self.output_loss = vector.function
+
+    def emit_scatter(self) -> None:
+        """What `evaluate` left as rows: the bits in PLACE are addresses of n doubles."""
+        vector = self.new_function("scatter")
+        (work,) = vector.arguments
+        output = vector.address(work, self.layout.output)
+        self._rows(vector, work, lambda index: vector.load(output, index))
+        vector.builder.ret(integer(0))
+        self.scatter = vector.function
+
+    def _rows(self, vector: VectorFunction, work: Any, value: Callable[[Any], Any]) -> None:
+        """All components of `value` as rows to PLACE: squares of lanes are turned into their pieces."""
+        builder, size = vector.builder, self.layout.size
+        places = []
+        for lane in range(vector.lanes):
+            slot = vector.element(work, at.PLACE, lane)
+            places.append(builder.inttoptr(builder.load(slot, align=BYTES, typ=INT64), POINTER))
+
+        def block(start: Any, count: int) -> None:
+            columns = [value(builder.add(start, integer(k))) for k in range(count)]
+            for k, row in enumerate(vector.transpose(columns)):
+                for first in range(0, vector.lanes, count):
+                    piece = vector.shuffle(row, row, range(first, first + count))
+                    target = builder.gep(places[first + k], [start], inbounds=True, source_etype=DOUBLE)
+                    builder.store(piece, target, align=BYTES)
+
+        def body(index: Any, _: list[Any]) -> None:
+            block(builder.mul(index, integer(group)), group)
+
+        group = min(_PIECE, 1 << (size.bit_length() - 1))
+        vector.loop(size // group, body)
+        rest = size % group
+        if rest:
+            # The last piece may overlap the one before it: the next power of two.
+            last = 1 << (rest - 1).bit_length()
+            block(integer(size - last), last)
+
+    def emit_write(self) -> None:
+        """Every output up to LIMIT, of the kind in WRITER."""
+        kinds = {
+            at.STATES: self._emit_writer("write_states", states=True, losses=False),
+            at.LOSSES: self._emit_writer("write_losses", states=False, losses=True),
+            at.BOTH: self._emit_writer("write_both", states=True, losses=True),
+        }
+        vector = self.new_function("write")
+        (work,) = vector.arguments
+        builder = vector.builder
+        done = vector.function.append_basic_block("done")
+        writer = builder.load(vector.address(work, at.WRITER), align=vector.alignment, typ=INT64)
+        choice = builder.switch(writer, done)
+        for kind, function in kinds.items():
+            chosen = vector.function.append_basic_block("chosen")
+            choice.add_case(integer(kind), chosen)
+            builder.position_at_end(chosen)
+            builder.call(function, [work])
+            builder.branch(done)
+        builder.position_at_end(done)
+        builder.ret(integer(0))
+        self.write = vector.function
+
+    def _emit_writer(self, name: str, states: bool, losses: bool) -> Any:
+        """Every output up to LIMIT, all lanes at once: the next of each, until none is left.
+
+        POSITION counts outputs of a lane; ROW and LOSS_ROW are where its next ones go.
+        """
+        vector = self.new_function(name, inner=True)
+        (work,) = vector.arguments
+        builder = vector.builder
+        words = ir.VectorType(INT64, vector.lanes)
+
+        def constant(value: int) -> Any:
+            return ir.Constant(words, [value] * vector.lanes)
+
+        def load_words(component: int) -> Any:
+            return builder.load(vector.address(work, component), align=vector.alignment, typ=words)
+
+        def store_words(value: Any, component: int) -> None:
+            builder.store(value, vector.address(work, component), align=vector.alignment)
+
+        def block(label: str) -> Any:
+            return vector.function.append_basic_block(label)
+
+        head, body, done = block("next"), block("body"), block("done")
+        builder.branch(head)
+        builder.position_at_end(head)
+        wanted, time = vector.load(work, at.NEXT_OUTPUT), vector.load(work, at.TIME)
+        due = builder.fcmp_ordered("<=", wanted, vector.load(work, at.LIMIT))
+        builder.cbranch(builder.icmp_unsigned("!=", vector.bits(due), integer(0)), body, done)
+        builder.position_at_end(body)
+        theta = vector.divide(vector.subtract(wanted, time), vector.load(work, at.ATTEMPTED))
+        zero, one = vector.constant(0.0), vector.constant(1.0)
+        at_end = builder.fcmp_ordered("==", wanted, vector.load(work, at.NEW_TIME))
+        at_start = builder.fcmp_ordered("==", wanted, time)
+        theta = vector.select(at_end, one, vector.select(at_start, zero, theta))
+        # A lane without an output is evaluated in mid-step, away from the special ends.
+        theta = vector.select(due, theta, vector.constant(0.5))
+        vector.store(theta, work, at.THETA)
+        if states:
+            rows = load_words(at.ROW)
+            store_words(builder.select(due, rows, load_words(at.DUMMY)), at.PLACE)
+            advanced = builder.add(rows, constant(self.layout.size * BYTES))
+            store_words(builder.select(due, advanced, rows), at.ROW)
+        if states and not losses:
+            # Inside of steps, that is nearly always, rows are written as they are computed.
+            inside, ends, written = block("inside"), block("ends"), block("written")
+            within = builder.and_(
+                builder.fcmp_ordered(">", theta, zero), builder.fcmp_ordered("<", theta, one)
+            )
+            everywhere = integer((1 << vector.lanes) - 1)
+            builder.cbranch(builder.icmp_unsigned("==", vector.bits(within), everywhere), inside, ends)
+            builder.position_at_end(inside)
+            self._rows(vector, work, self._interpolant(vector, work, theta))
+            builder.branch(written)
+            builder.position_at_end(ends)
+            builder.call(self.evaluate, [work])
+            builder.call(self.scatter, [work])
+            builder.branch(written)
+            builder.position_at_end(written)
+        else:
+            builder.call(self.evaluate, [work])
+        if states and losses:
+            builder.call(self.scatter, [work])
+        if losses:
+            builder.call(self.output_loss, [work])
+            rows = load_words(at.LOSS_ROW)
+            self._masked_store(vector, vector.load(work, at.LOSS), rows, due)
+            store_words(builder.select(due, builder.add(rows, constant(BYTES)), rows), at.LOSS_ROW)
+        position = load_words(at.POSITION)
+        position = builder.select(due, builder.add(position, constant(BYTES)), position)
+        store_words(position, at.POSITION)
+        vector.store(self._masked_load(vector, position, due, wanted), work, at.NEXT_OUTPUT)
+        builder.branch(head)
+        builder.position_at_end(done)
+        builder.ret(integer(0))
+        return vector.function
+
+    def _pointers(self, vector: VectorFunction, addresses: Any) -> Any:
+        return vector.builder.inttoptr(addresses, ir.VectorType(POINTER, vector.lanes))
+
+    def _masked_store(self, vector: VectorFunction, value: Any, addresses: Any, mask: Any) -> None:
+        pointers = self._pointers(vector, addresses)
+        kinds = [vector.type, pointers.type, ir.IntType(32), vector.mask_type]
+        name = f"llvm.masked.scatter.v{vector.lanes}f64.v{vector.lanes}p0"
+        function = vector.intrinsic(name, ir.VoidType(), kinds)
+        vector.builder.call(function, [value, pointers, ir.Constant(ir.IntType(32), BYTES), mask])
+
+    def _masked_load(self, vector: VectorFunction, addresses: Any, mask: Any, other: Any) -> Any:
+        pointers = self._pointers(vector, addresses)
+        kinds = [pointers.type, ir.IntType(32), vector.mask_type, vector.type]
+        name = f"llvm.masked.gather.v{vector.lanes}f64.v{vector.lanes}p0"
+        function = vector.intrinsic(name, vector.type, kinds)
+        return vector.builder.call(function, [pointers, ir.Constant(ir.IntType(32), BYTES), mask, other])

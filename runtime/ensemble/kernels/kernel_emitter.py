@@ -1,0 +1,121 @@
+"""What the emitters of all kernels share: the module, the memory's layout, inner functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from llvmlite import ir
+
+from derive.lower import drift_program, loss_program
+from derive.model import Model
+from derive.program import Program, operation_count
+from runtime.ensemble.kernels.lane_memory import Layout
+from runtime.ensemble.kernels.looped_tiles import Tiled
+from runtime.ensemble.kernels.unrolled_entries import Unrolled
+from runtime.ensemble.kernels.written_out_tiles import Blocks
+from runtime.trajectory.tableaux import Tableau
+from runtime.vector.builder import VectorFunction, integer
+from runtime.vector.jit import Target
+
+# Up to this many order parameters two vectors are stepped together.
+DOUBLED_STATE = 8
+# Programs of up to this many operations keep all entries in registers, or let LLVM spill.
+UNROLLED_OPERATIONS = 600
+# Above this many straight-line code takes long to compile, and outgrows the instruction cache.
+BLOCK_OPERATIONS = 4000
+
+ProgramKind = type[Unrolled] | type[Tiled]
+
+
+def program_kind(program: Program) -> ProgramKind:
+    """The form of vector code that is fastest for a program of this size."""
+    operations = operation_count(program)
+    if operations <= UNROLLED_OPERATIONS:
+        return Unrolled
+    return Blocks if operations <= BLOCK_OPERATIONS else Tiled
+
+
+class Emitter:
+    """One LLVM module for a system, a tableau and a processor."""
+
+    # Kernels that other ones call; the builder emits them first.
+    dense: Any
+    write: Any
+
+    def __init__(self, model: Model, tableau: Tableau, target: Target) -> None:
+        self.model, self.tableau, self.target = model, tableau, target
+        # Why more lanes than a vector has: small systems leave the units idle between dependent
+        # operations, and a second vector fills the gaps.
+        self.lanes = target.lanes * (2 if model.state_size <= DOUBLED_STATE else 1)
+        self.module = ir.Module(model.name)
+        drift = drift_program(model)
+        # One kind for both programs, by the larger one: they share the scratch.
+        self.kind = program_kind(drift)
+        self.layout = Layout(
+            model.state_size,
+            len(model.parameters),
+            tableau.b.size,
+            tableau.slopes,
+            2 if tableau.e_low.size else 1,
+            self.kind.scratch_components(drift),
+        )
+        self.rhs = self._emit_program("inner_rhs", drift)
+        self.loss = self._emit_program("inner_loss", loss_program(model))
+
+    def new_function(
+        self, name: str, arguments: int = 1, inner: bool = False, distinct: bool = True
+    ) -> VectorFunction:
+        """A function of addresses; `inner` ones are not seen outside.
+
+        distinct
+            Whether LLVM is told that what they lead to does not overlap.
+        """
+        vector = VectorFunction(self.module, name, self.lanes, self.target.fma, arguments)
+        if distinct:
+            for argument in vector.arguments:
+                argument.add_attribute("noalias")
+        if inner:
+            vector.function.linkage = "internal"
+            vector.function.attributes.add("noinline")
+        return vector
+
+    def _emit_program(self, name: str, program: Program) -> Any:
+        """name(state, parameters, scratch, result): the outputs of a program, in order."""
+        vector = self.new_function(name, 4, inner=True, distinct=self.kind.distinct)
+        state, parameters, scratch, result = vector.arguments
+        self.kind(vector, self.model, program, self.target.tile).emit(state, parameters, scratch, result)
+        vector.builder.ret(integer(0))
+        return vector.function
+
+    def call_program(
+        self, vector: VectorFunction, function: Any, work: Any, state: int, result: int
+    ) -> None:
+        """Call rhs or loss for the state at one component, the result to another."""
+        places = [state, self.layout.parameter, self.layout.scratch_start, result]
+        vector.builder.call(function, [vector.address(work, place) for place in places])
+
+    def combine(self, vector: VectorFunction, work: Any, index: Any, weights: Iterable[float]) -> Any:
+        """Σ weights_j k_j of component `index` of the slopes; None if all weights are zero."""
+        scales = {stage: vector.constant(weight) for stage, weight in enumerate(weights) if weight != 0.0}
+        return self.combine_lanes(vector, work, index, scales)
+
+    def combine_lanes(
+        self, vector: VectorFunction, work: Any, index: Any, scales: Mapping[int, Any]
+    ) -> Any:
+        """The same with weights by stage that are vectors."""
+        total: Any = None
+        for stage, scale in scales.items():
+            slope = vector.load(vector.address(work, self.layout.slope_of(stage)), index)
+            total = vector.multiply(slope, scale) if total is None else vector.fma(slope, scale, total)
+        return total
+
+    def move(self, vector: VectorFunction, work: Any, h: Any, weights: Iterable[float], place: int) -> None:
+        """y + h Σ weights_j k_j to the components from `place` on."""
+        base_y, target = vector.address(work, self.layout.state), vector.address(work, place)
+
+        def body(index: Any, _: list[Any]) -> None:
+            change = self.combine(vector, work, index, weights)
+            vector.store(vector.fma(h, change, vector.load(base_y, index)), target, index)
+
+        vector.loop(self.layout.size, body)

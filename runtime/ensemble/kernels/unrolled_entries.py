@@ -1,0 +1,122 @@
+"""Vector code of small programs: every entry of every matrix is a value in a register.
+
+The same statements that are proved and printed as Numba are emitted for L trajectories at
+once. Parameters are vectors too, so every lane has its own η and Δ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+from derive.model import Model
+from derive.program import Assignment, Program, entry, expand, sources
+from runtime.vector.builder import VectorFunction
+
+# Independent partial sums of a long contraction, to hide the latency of fused multiply-adds.
+_PARTIAL_SUMS = 4
+_PARTIAL_FROM = 8
+
+
+def readout_values(model: Model) -> dict[str, float]:
+    """The constants a and b of a model, to the last bit those of the generated module.
+
+    Why not `runtime.start.readout_weights`: a power of −½ may round otherwise than the quotient there.
+    """
+    if model.readout == "mean":
+        return {"a": 1.0 / model.p, "b": 1.0 / model.pstar}
+    if model.readout == "sum":
+        return {"a": 1.0, "b": 1.0}
+    return {"a": 1.0 / model.p**0.5, "b": 1.0 / model.pstar**0.5}
+
+
+class Unrolled:
+    """Straight-line code of one program; it has no use for tiles."""
+
+    distinct = True
+
+    def __init__(
+        self, vector: VectorFunction, model: Model, program: Program, _tile: tuple[int, int]
+    ) -> None:
+        self.vector, self.model, self.program = vector, model, program
+        self.known: dict[str, Any] = {
+            name: vector.constant(value) for name, value in readout_values(model).items()
+        }
+
+    @staticmethod
+    def scratch_components(_program: Program) -> int:
+        """Vectors of scratch that a program needs: none."""
+        return 0
+
+    def emit(self, state: Any, parameters: Any, _scratch: Any, result: Any) -> None:
+        """Emit the program: from packed state and parameters to the packed outputs."""
+        self._load(state, parameters)
+        for statement in self.program.statements:
+            for assignment in expand(self.program, statement):
+                self.known[assignment.target] = self._value(assignment)
+        for k, value in enumerate(self._outputs()):
+            self.vector.store(value, result, k)
+
+    def _load(self, state: Any, parameters: Any) -> None:
+        """Read the order parameters and run-time parameters that the program uses."""
+        used = {name for statement in self.program.statements for name in sources(statement)}
+        for k, name in enumerate(self.model.state):
+            if name.split("_")[0] in used:
+                self.known[name] = self.vector.load(state, k)
+        for k, name in enumerate(self.model.parameters):
+            if name in used or (name.startswith("T_") and "T" in used):
+                self.known[name] = self.vector.load(parameters, k)
+
+    def _value(self, assignment: Assignment) -> Any:
+        vector = self.vector
+        if assignment.reciprocal:
+            return vector.divide(vector.constant(1.0), self.known[assignment.terms[0][1][0]])
+        # Terms of equal coefficient are summed first, so that most products need no scaling.
+        groups: dict[Fraction, list[tuple[str, ...]]] = {}
+        for coefficient, factors in assignment.terms:
+            groups.setdefault(coefficient, []).append(factors)
+        total: Any = None
+        for coefficient, products in sorted(groups.items(), key=lambda item: abs(item[0]) != 1):
+            if abs(coefficient) == 1:
+                total = self._sum(products, total, negative=coefficient < 0)
+            else:
+                part = self._sum(products, None, negative=False)
+                scale = vector.constant(float(coefficient))
+                total = vector.multiply(scale, part) if total is None else vector.fma(scale, part, total)
+        return vector.constant(0.0) if total is None else total
+
+    def _sum(self, products: list[tuple[str, ...]], total: Any, negative: bool) -> Any:
+        vector = self.vector
+        if len(products) > _PARTIAL_FROM and total is None:
+            parts = [self._sum(products[k::_PARTIAL_SUMS], None, negative) for k in range(_PARTIAL_SUMS)]
+            while len(parts) > 1:
+                parts = [vector.add(x, y) for x, y in zip(parts[::2], parts[1::2], strict=True)]
+            return parts[0]
+        for factors in products:
+            values = [self.known[factor] for factor in factors] or [vector.constant(1.0)]
+            head = values[0]
+            for value in values[1:-1]:
+                head = vector.multiply(head, value)
+            if len(values) == 1:
+                if total is None:
+                    total = vector.negate(head) if negative else head
+                else:
+                    total = vector.subtract(total, head) if negative else vector.add(total, head)
+                continue
+            if negative:
+                head = vector.negate(head)
+            if total is None:
+                total = vector.multiply(head, values[-1])
+            else:
+                total = vector.fma(head, values[-1], total)
+        return total
+
+    def _outputs(self) -> Iterator[Any]:
+        """The entries of the outputs, in the order of the state."""
+        for output in self.program.outputs:
+            if isinstance(output, str):
+                yield self.known[output]
+            else:
+                for i, j in self.program.entries(output):
+                    yield self.known[entry(output, i, j)]

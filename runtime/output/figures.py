@@ -1,0 +1,164 @@
+"""Figures of a trajectory: the loss leaving its plateau, the overlaps with the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from derive.errors import InputError
+from runtime.output.netcdf_files import check_output, replacing
+from runtime.output.quantiles import exact_quantiles
+
+if TYPE_CHECKING:
+    import xarray
+
+SUFFIXES = (".png", ".pdf", ".svg")
+LOSS_LABEL = r"generalisation error $\varepsilon$"
+TIME_LABEL = r"time $\alpha$ = samples / $N$"
+# Okabe and Ito's palette: distinct with any colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.5,
+    "mathtext.fontset": "cm",
+    "legend.frameon": False,
+    # Why: the same run gives the same bytes.
+    "svg.hashsalt": "overlap-ode",
+    "svg.fonttype": "path",
+}
+_NO_DATES = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}
+
+
+def plot_trajectory(run: xarray.Dataset, path: str | Path) -> Path:
+    """Draw generalisation error and student-teacher overlaps against α.
+
+    Raises
+    ------
+    InputError
+        The name does not end in .png, .pdf or .svg, or cannot be written.
+    """
+
+    def draw(figure: Any) -> None:
+        top, bottom = figure.subplots(2, 1, sharex=True)
+        alpha, loss = run["alpha"].values, run["loss"].values
+        top.semilogy(alpha, positive(loss), color=COLOURS[0], lw=1.6)
+        top.set_ylabel(LOSS_LABEL)
+        top.set_title(title(run), fontsize=9)
+        R = run["R"].values
+        for r in range(R.shape[2]):
+            for i in range(R.shape[1]):
+                bottom.plot(
+                    alpha,
+                    R[:, i, r],
+                    color=COLOURS[r % len(COLOURS)],
+                    lw=1.0,
+                    label=rf"$R_{{i{r + 1}}}$" if i == 0 and r < len(COLOURS) else None,
+                )
+        bottom.set_ylabel(r"student-teacher overlaps $R_{ir}$")
+        bottom.set_xlabel(TIME_LABEL)
+        # Why outside: inside, some trajectory always runs below it.
+        bottom.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+
+    return save_figure(draw, (5.6, 4.6), path)
+
+
+def plot_ensemble(runs: xarray.Dataset, path: str | Path) -> Path:
+    """Draw median, quartiles and 5-95 % of the generalisation error over all trajectories.
+
+    They end where they are no longer known: see `exact_quantiles`.
+
+    Raises
+    ------
+    InputError
+        As `plot_trajectory`; or the ensemble has final states only.
+    """
+    if "alpha" not in runs["loss" if "loss" in runs else "loss_mean"].dims:
+        raise InputError("plot", "needs losses over time: --output statistics, loss or all")
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        alpha = runs["alpha"].values
+        if "loss_quantile" in runs:
+            quantiles = runs["loss_quantile"].values
+        else:
+            stopped = np.isfinite(runs["escape_alpha"].values) if "escape_alpha" in runs else None
+            quantiles = exact_quantiles(runs["loss"].values, stopped)
+        low, lower, median, upper, high = (positive(row) for row in quantiles)
+        shade(axes, alpha, low, high, color=COLOURS[0], alpha=0.18, lw=0, label="5-95 %")
+        shade(axes, alpha, lower, upper, color=COLOURS[0], alpha=0.35, lw=0, label="quartiles")
+        axes.plot(alpha, median, color=COLOURS[0], lw=1.6, label="median")
+        axes.set_yscale("log")
+        axes.set_ylabel(LOSS_LABEL)
+        axes.set_xlabel(TIME_LABEL)
+        axes.set_title(title(runs), fontsize=9)
+        axes.legend(loc="upper right", fontsize=8)
+
+    return save_figure(draw, (5.6, 3.6), path)
+
+
+def shade(axes: Any, x: Any, low: Any, high: Any, **style: Any) -> None:
+    """Fill between two curves, where both are known."""
+    # Matplotlib would take infinite limits from a band that is nowhere.
+    if (np.isfinite(low) & np.isfinite(high)).any():
+        axes.fill_between(x, low, high, **style)
+
+
+def positive(loss: Any) -> Any:
+    """NaN where a loss near zero, a difference of rounded numbers, is not positive."""
+    return np.where(loss > 0.0, loss, np.nan)
+
+
+def save_figure(draw: Callable[[Any], None], size: tuple[float, float], path: str | Path) -> Path:
+    """Let `draw` fill a figure of this size in inches, and write it whole or not at all."""
+    target = check_output(path, SUFFIXES, option="plot")
+    with replacing(target) as temporary:
+        write_figure(draw, size, temporary, target.suffix.lower())
+    return target
+
+
+def write_figure(
+    draw: Callable[[Any], None],
+    size: tuple[float, float],
+    file: Any,
+    suffix: str,
+    **style: Any,
+) -> None:
+    """Write a figure to a path or a binary file as one of SUFFIXES; `style` adds to ours."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE | style):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure)
+        figure.savefig(file, format=suffix[1:], dpi=160, metadata=_NO_DATES[suffix])
+
+
+def title(run: xarray.Dataset) -> str:
+    """Widths, learning rate and conventions of a run in a line."""
+    attributes = run.attrs
+    parts = [rf"$p={attributes['p']}$, $p^*={attributes['pstar']}$"]
+    # In an ensemble η may differ from trajectory to trajectory.
+    if "eta" in attributes:
+        parts.append(rf"$\eta={attributes['eta']:g}$")
+    parts += [
+        "free norms" if attributes["constraint"] == "free" else "sphere",
+        "one-pass SGD" if attributes["flow"] == "sgd" else "gradient flow",
+    ]
+    if attributes["flow"] == "sgd" and attributes.get("label_noise", 0.0) > 0.0:
+        parts.append(rf"$\Delta={attributes['label_noise']:g}$")
+    if run.get("status") is not None and run["status"].ndim == 0 and run["status"].item() != "ok":
+        parts.append(f"stopped: {run['status'].item()}".replace("_", " "))
+    if "trajectories" in attributes:
+        count = attributes["trajectories"]
+        number = f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+        parts.append(f"{number} {'trajectory' if count == 1 else 'trajectories'}")
+    return ", ".join(parts)

@@ -1,0 +1,152 @@
+"""Reads files that users name; what is wrong with one is said in one line, in our own words."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import stat
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derive.errors import InputError
+
+Array = NDArray[np.float64]
+# Bytes of the arrays of a file, as of results in memory: 16 GiB.
+LARGEST_ARRAYS = 2**34
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of file: what it is called, and the bytes that one begins with."""
+
+    name: str
+    signatures: tuple[bytes, ...]
+
+
+NETCDF = Kind("a netCDF file", (b"\x89HDF\r\n\x1a\n", b"CDF\x01", b"CDF\x02", b"CDF\x05"))
+NPZ = Kind("an .npz file", (b"PK\x03\x04", b"PK\x05\x06"))
+# Text begins with anything.
+TOML = Kind("a TOML file", (b"",))
+# No array that fits into memory has a longer side.
+_LONGEST_SIDE = 2**48
+_LONGEST = max(len(signature) for kind in (NETCDF, NPZ) for signature in kind.signatures)
+
+
+def read_file(path: str | Path, option: str, kind: Kind, read: Callable[[Path], Any]) -> Any:
+    """What `read` makes of a regular file of this kind; InputError, naming the option, otherwise."""
+    path = Path(path)
+    try:
+        _check(path, kind)
+        return read(path)
+    except FileNotFoundError:
+        raise InputError(option, f"{path} does not exist") from None
+    except InputError:
+        raise
+    except UnreadableError as error:
+        problem = str(error)
+    except OSError as error:
+        # The libraries of netCDF have numbers below zero of their own, without words for users.
+        known = error.errno is not None and error.errno > 0
+        problem = str(error.strerror) if known else _DAMAGED
+    except Exception:  # noqa: BLE001 (readers of damaged files raise anything)
+        problem = "its name has a NUL character" if "\0" in str(path) else _DAMAGED
+    raise InputError(option, f"{path} cannot be read: {problem}")
+
+
+_DAMAGED = "it is damaged, or holds other things than arrays of numbers"
+
+
+class UnreadableError(Exception):
+    """What is wrong with a file, said by those who read it."""
+
+
+def is_unicode(path: Path) -> bool:
+    """Whether a name is text: file systems take any bytes, which Python shows as surrogates."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check(path: Path, kind: Kind) -> None:
+    # Asked first because to open a FIFO is to wait for its writer, perhaps for ever.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise UnreadableError("it is not a regular file")
+    with path.open("rb") as file:
+        start = file.read(_LONGEST)
+    # This is not left to the library, which would tell users of engines that they might install.
+    if not start.startswith(kind.signatures):
+        raise UnreadableError(f"it is not {kind.name}")
+    if kind is NETCDF and not is_unicode(path):
+        raise UnreadableError("the netCDF library needs names in UTF-8")
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def read_arrays(
+    path: Path, option: str, names: Iterable[str], check: Callable[[Shapes], None]
+) -> dict[str, Array]:
+    """The arrays of these names in an ``.npz`` file, or the last states in a ``.nc`` file.
+
+    `check` is called with the shapes of those that there are before any is read: what is compressed in a
+    small file may be larger than the memory.
+    """
+
+    def checked(sizes: Mapping[str, tuple[tuple[int, ...], int]]) -> None:
+        check({name: shape for name, (shape, _) in sizes.items()})
+        if sum(prod(shape) * size for shape, size in sizes.values()) > LARGEST_ARRAYS:
+            raise UnreadableError(f"its arrays are larger than {LARGEST_ARRAYS // 2**30} GiB")
+
+    npz = path.suffix.lower() == ".npz"
+    read = functools.partial(_from_npz if npz else _from_netcdf, names=names, check=checked)
+    arrays: dict[str, Array] = read_file(path, option, NPZ if npz else NETCDF, read)
+    return arrays
+
+
+def _from_npz(path: Path, names: Iterable[str], check: Callable[[Any], None]) -> dict[str, Array]:
+    # np.load would read a member before its shape can be asked for.
+    with zipfile.ZipFile(path) as archive:
+        members = {name: f"{name}.npy" for name in names if f"{name}.npy" in archive.namelist()}
+        sizes = {}
+        for name, member in members.items():
+            with archive.open(member) as file:
+                sizes[name] = _header(name, file)
+        check(sizes)
+        arrays = {}
+        for name, member in members.items():
+            with archive.open(member) as file:
+                arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
+        return arrays
+
+
+def _header(name: str, file: Any) -> tuple[tuple[int, ...], int]:
+    """Shape and bytes of an entry, from the first bytes of an array in a file."""
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    # Versions from 3 on are for names of fields, which no array of numbers has.
+    shape, _, dtype = read[version](file)
+    if dtype.kind not in "iuf":
+        raise UnreadableError(
+            _DAMAGED if dtype.hasobject else f"{name} has the type {dtype}, not real numbers"
+        )
+    if max(shape, default=0) > _LONGEST_SIDE:
+        raise UnreadableError(_DAMAGED)
+    return shape, dtype.itemsize
+
+
+def _from_netcdf(path: Path, names: Iterable[str], check: Callable[[Any], None]) -> dict[str, Array]:
+    import xarray
+
+    with xarray.open_dataset(path) as dataset:
+        last = dataset.isel(alpha=-1) if "alpha" in dataset.dims else dataset
+        there = {name: last[name] for name in names if name in last}
+        check({name: (variable.shape, variable.dtype.itemsize) for name, variable in there.items()})
+        return {name: np.asarray(variable, dtype=np.float64) for name, variable in there.items()}

@@ -1,0 +1,294 @@
+"""Computes everything that a report says; what a model lacks becomes a sentence that says so."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from derive.errors import InputError
+from derive.model import Model
+from runtime.analysis.landscape.critical_points import solution
+from runtime.analysis.landscape.hessian_spectra import Spectrum, hessian_spectrum
+from runtime.analysis.landscape.solution_stability import WHERE, largest_stable_eta
+from runtime.analysis.plateau.plateau_state import NoPlateauError, Plateau, plateau
+from runtime.output.claims import Claim
+from runtime.report import checks
+from runtime.report.solution_checks import LARGEST_JACOBIAN, solution_claims
+from runtime.start.checked_arrays import Array
+from runtime.start.initial_overlaps import OverlapSampler
+from runtime.system.compiled_system import System
+from runtime.system.loading import describe
+from runtime.trajectory.single_run import Problem, integrate_problem
+
+if TYPE_CHECKING:
+    import xarray
+
+    from derive.invariants import Law
+
+# Order parameters: exact proofs of conservation laws with more take minutes.
+LARGEST_LAWS = 30
+# Order parameters: an ensemble of more takes minutes to compile or run.
+LARGEST_ENSEMBLE = 400
+# Students and teachers: a Hessian in the span of more weights is too large to diagonalise in seconds.
+LARGEST_HESSIAN = 40
+# Escaped is a loss below this part of the plateau's.
+ESCAPED = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Unavailable:
+    """Why something is not in the report: a sentence."""
+
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class HessianAt:
+    """A spectrum at one place, or why there is none; the loss there."""
+
+    place: str
+    spectrum: Spectrum | Unavailable
+    loss: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Where the trajectory starts, and how many random starts like it are wanted (0: no ensemble).
+
+    origin
+        Attributes that name the start, from `runtime.commands.run_options.initial_overlaps`.
+    sampler
+        Draws starts like this one; None where there are none.
+    """
+
+    problem: Problem
+    origin: Mapping[str, Any]
+    sampler: OverlapSampler | None
+    trajectories: int
+    n: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Content:
+    """What was found; `limits` are largest learning rates by what they limit."""
+
+    system: System
+    start: Start
+    manifest: Mapping[str, Any]
+    run: xarray.Dataset
+    ensemble: xarray.Dataset | Unavailable
+    plateau: Plateau | Unavailable
+    limits: Mapping[str, float | Unavailable]
+    hessians: tuple[HessianAt, ...]
+    laws: list[Law] | Unavailable
+    claims: tuple[Claim, ...]
+
+    @property
+    def model(self) -> Model:
+        return self.system.model
+
+    @property
+    def general(self) -> Array | None:
+        """T as arguments take it: None if orthonormal."""
+        return self.start.problem.T if self.model.teacher == "general" else None
+
+    @cached_property
+    def escape(self) -> float | None:
+        """α at which the loss comes down to half the plateau's; None if it does not, or starts below."""
+        if isinstance(self.plateau, Unavailable):
+            return None
+        return first_below(self.run["alpha"].values, self.run["loss"].values, ESCAPED * self.plateau.loss)
+
+    @property
+    def last(self) -> tuple[float, float]:
+        """The last output that was reached: α and loss; NaN if there is none."""
+        reached = np.flatnonzero(np.isfinite(self.run["loss"].values))
+        if not reached.size:
+            return np.nan, np.nan
+        return float(self.run["alpha"].values[reached[-1]]), float(self.run["loss"].values[reached[-1]])
+
+
+def first_below(alpha: Array, loss: Array, level: float) -> float | None:
+    """Where a loss that starts above comes down to a level, between outputs by its logarithm."""
+    there = np.isfinite(loss)
+    alpha, loss = alpha[there], loss[there]
+    below = np.flatnonzero(loss <= level)
+    if not below.size or below[0] == 0:
+        return None
+    k = int(below[0])
+    high, low = np.log(loss[k - 1]), np.log(max(loss[k], np.finfo(np.float64).tiny))
+    part = (high - np.log(level)) / (high - low)
+    return float(alpha[k - 1] + part * (alpha[k] - alpha[k - 1]))
+
+
+def gather(system: System, start: Start, say: Callable[[str], None]) -> Content:
+    """Integrate, analyse and check; some seconds for small models."""
+    problem, model = start.problem, system.model
+    general = problem.T if model.teacher == "general" else None
+    _, manifest = describe(system.folder)
+    say("integrating")
+    run = integrate_problem(system, problem)
+    run.attrs.update(start.origin)
+    ensemble = _ensemble(system, start)
+    say("analysing plateau and Hessian")
+    point = _plateau(system, problem, general)
+    limits = {where: _limit(system, where, problem, general) for where in WHERE}
+    hessians = _hessians(system, point, general, start.n)
+    say("checking")
+    return Content(
+        system=system,
+        start=start,
+        manifest=manifest,
+        run=run,
+        ensemble=ensemble,
+        plateau=point,
+        limits=limits,
+        hessians=hessians,
+        laws=_laws(model),
+        claims=tuple(_claims(system, start, manifest, run, point, limits, hessians)),
+    )
+
+
+def no_ensemble(model: Model, start: Start) -> str | None:
+    """Why there is no ensemble, in a sentence; None if there is one."""
+    method = start.problem.method
+    if start.trajectories == 0:
+        return "No ensemble was asked for."
+    if start.sampler is None:
+        return "There is no ensemble: the start comes from a file."
+    if method.startswith("scipy:"):
+        return f"There is no ensemble: it cannot run with {method}."
+    if model.state_size > LARGEST_ENSEMBLE:
+        return (
+            f"There is no ensemble: for more than {LARGEST_ENSEMBLE} order parameters `cli ensemble`"
+            " runs it."
+        )
+    return None
+
+
+def _ensemble(system: System, start: Start) -> xarray.Dataset | Unavailable:
+    problem = start.problem
+    why = no_ensemble(system.model, start)
+    if why is not None or start.sampler is None:
+        return Unavailable(why or "")
+    # Why only here: a new installation compiles its driver, some seconds.
+    from runtime.ensemble.streaming_statistics import ensemble_statistics
+
+    return ensemble_statistics(
+        system,
+        start.sampler,
+        start.trajectories,
+        eta=problem.eta,
+        alpha=problem.times,
+        label_noise=problem.label_noise,
+        T=problem.T if system.model.teacher == "general" else None,
+        rtol=problem.rtol,
+        atol=problem.atol,
+        method=problem.method,
+    )
+
+
+def _plateau(system: System, problem: Problem, general: Array | None) -> Plateau | Unavailable:
+    norms = np.diag(problem.Q0) if system.model.constraint == "sphere" else None
+    try:
+        return plateau(system, problem.eta, problem.label_noise, general, norms=norms)
+    except NoPlateauError as error:
+        if error.option == "eta":
+            why = error.problem.replace(" has no plateau, ", " there is no plateau: ", 1)
+            return Unavailable(rf"With $\eta$ = {why}.")
+        return Unavailable(f"There is no plateau: ${error.option}$ {error.problem.split(':')[0]}.")
+
+
+def _limit(system: System, where: str, problem: Problem, general: Array | None) -> float | Unavailable:
+    model = system.model
+    if where == "solution":
+        if model.constraint == "sphere":
+            return Unavailable("solutions on the sphere differ, and with them the rate")
+        if problem.label_noise > 0.0 and model.flow == "sgd":
+            return Unavailable("with label noise none of them is stationary")
+        if model.state_size > LARGEST_JACOBIAN:
+            return Unavailable(f"not computed for more than {LARGEST_JACOBIAN} order parameters")
+    elif model.constraint == "sphere" and not np.allclose(np.diag(problem.Q0), 1.0):
+        return Unavailable("computed for norms of 1 only")
+    try:
+        return largest_stable_eta(system, where, label_noise=problem.label_noise, T=general)
+    except InputError as error:
+        return Unavailable(error.problem)
+
+
+def _hessians(
+    system: System, point: Plateau | Unavailable, general: Array | None, n: int
+) -> tuple[HessianAt, ...]:
+    model = system.model
+    found = []
+    if isinstance(point, Unavailable):
+        found.append(HessianAt("plateau", Unavailable(point.reason), np.nan))
+    else:
+        found.append(HessianAt("plateau", _spectrum(model, point.Q, point.R, n, general), point.loss))
+    try:
+        best = solution(model, general)
+    except InputError as error:
+        found.append(HessianAt("solution", Unavailable(_sentence(error)), np.nan))
+    else:
+        found.append(HessianAt("solution", _spectrum(model, best.Q, best.R, n, general), best.loss))
+    return tuple(found)
+
+
+def _sentence(error: InputError) -> str:
+    """What an argument of ours was refused for, without the argument."""
+    problem = error.problem.split(": ", 1)[-1].split("; give")[0]
+    return f"{problem[:1].upper()}{problem[1:]}."
+
+
+def _spectrum(model: Model, Q: Array, R: Array, n: int, general: Array | None) -> Spectrum | Unavailable:
+    if model.p + model.pstar > LARGEST_HESSIAN:
+        return Unavailable(
+            f"The Hessian is not computed here for more than {LARGEST_HESSIAN} students and teachers;"
+            " `cli hessian` may."
+        )
+    try:
+        return hessian_spectrum(model, Q, R, n, general)
+    except InputError as error:
+        return Unavailable(_sentence(error))
+
+
+def _laws(model: Model) -> list[Law] | Unavailable:
+    if model.state_size > LARGEST_LAWS:
+        return Unavailable(
+            f"Conservation laws are proved for up to {LARGEST_LAWS} order parameters; this model has"
+            f" {model.state_size}."
+        )
+    from derive.invariants import laws
+
+    return laws(model)
+
+
+def _claims(
+    system: System,
+    start: Start,
+    manifest: Mapping[str, Any],
+    run: xarray.Dataset,
+    point: Plateau | Unavailable,
+    limits: Mapping[str, float | Unavailable],
+    hessians: tuple[HessianAt, ...],
+) -> list[Claim]:
+    model, problem = system.model, start.problem
+    general = problem.T if model.teacher == "general" else None
+    found = [checks.proof_claim(model, manifest["proof"])]
+    # Why on the sphere only with norms of 1: the closed forms are for these.
+    if not isinstance(point, Unavailable) and (
+        model.constraint == "free" or np.allclose(np.diag(point.Q), 1.0)
+    ):
+        found += checks.plateau_claims(system, point)
+    spectra = {h.place: h.spectrum for h in hessians if not isinstance(h.spectrum, Unavailable)}
+    found += checks.hessian_claims(model, general, spectra.get("plateau"), spectra.get("solution"), start.n)
+    if problem.label_noise == 0.0 or model.flow == "gradient":
+        limit = limits["solution"]
+        largest = None if isinstance(limit, Unavailable) else limit
+        found += solution_claims(system, problem.eta, general, largest)
+    found += checks.run_claims(system, problem, run)
+    return found

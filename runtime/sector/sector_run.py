@@ -1,0 +1,162 @@
+"""Integrates the 2p* + 1 numbers of the sector, at a cost that does not depend on p."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from derive.arguments import one_of
+from derive.errors import InputError
+from derive.version import VERSION
+from runtime.sector.aligned_starts import SectorStart
+from runtime.sector.sector_system import SectorSystem
+from runtime.start import checked_arrays
+from runtime.trajectory.solver import DIVERGENCE_GROWTH, Solution, solve
+from runtime.trajectory.tableaux import DEFAULT_METHOD, TABLEAUX
+
+if TYPE_CHECKING:
+    import xarray
+
+Array = NDArray[np.float64]
+
+# Of rebuilt matrices in memory: 16 GiB.
+LARGEST_REBUILT = 2**34
+
+
+def integrate_sector(
+    system: SectorSystem,
+    start: SectorStart,
+    *,
+    eta: float,
+    alpha: ArrayLike = 200.0,
+    label_noise: float = 0.0,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    method: str = DEFAULT_METHOD,
+) -> xarray.Dataset:
+    """Integrate the sector's ODEs from `start` at α = 0, for its number p of students.
+
+    Parameters
+    ----------
+    system
+        From `load_sector`.
+    start
+        From overlaps, from singular values, or random; its p* must be that of the system.
+    eta, alpha, label_noise, rtol, atol
+        As in `runtime.integrate`. The natural time is α ~ 1/(abη), so p/η with the readout "mean".
+    method
+        ``"prince8"``, ``"dop853"`` or ``"tsit5"``.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``q`` and ``m`` (alpha, k), ``q_perp`` (alpha) if p > p*, ``loss`` (alpha); ``left`` (i, k) and
+        ``right`` (r, k) if the start has them; ``status``, ``alpha_end``, ``steps``, ``rejected``
+        and ``evaluations`` as in `runtime.integrate`. Outputs behind the end of a trajectory that
+        failed are NaN.
+
+    Raises
+    ------
+    InputError
+        An argument is not allowed; the message names it.
+    """
+    if not isinstance(system, SectorSystem):
+        raise InputError(
+            "system", f"is of the type {type(system).__name__}, not a SectorSystem of load_sector"
+        )
+    if not isinstance(start, SectorStart):
+        raise InputError("start", f"is of the type {type(start).__name__}, not a SectorStart")
+    model = system.model
+    if start.pstar != model.pstar:
+        raise InputError("start", f"has p* = {start.pstar}, but the system {model.pstar}")
+    one_of("method", method, TABLEAUX)
+    settings = {
+        "eta": checked_arrays.real_number("eta", eta, least=0.0, strict=True),
+        "label_noise": checked_arrays.real_number("label_noise", label_noise, least=0.0),
+        **dict(zip(("rtol", "atol"), checked_arrays.tolerances(rtol, atol), strict=True)),
+    }
+    times = checked_arrays.output_times(alpha)
+    checked_arrays.warn_if_unresolved(start.m[:, None], settings["atol"], stacklevel=2)
+    empty = np.zeros(model.pstar - start.directions)
+    y0 = system.module.pack(
+        np.concatenate([start.q, empty]), np.concatenate([start.m, empty]), start.q_perp
+    )
+    solution = solve(
+        system.compiled_rhs,
+        y0,
+        times,
+        parameters=system.module.pack_parameters(start.p, settings["eta"], settings["label_noise"]),
+        rtol=settings["rtol"],
+        atol=settings["atol"],
+        tableau=TABLEAUX[method],
+        operations=system.operations,
+        bound=DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y0))), _solution_norm(system, start.p)),
+    )
+    return _dataset(system, start, solution, {**settings, "method": method})
+
+
+def _solution_norm(system: SectorSystem, p: int) -> float:
+    """b/a, the eigenvalues of Q at zero loss: with many students these are large by themselves."""
+    ratio = p / system.model.pstar
+    return {"mean": ratio, "sum": 1.0, "sqrt": float(np.sqrt(ratio))}[system.model.readout]
+
+
+def _dataset(
+    system: SectorSystem, start: SectorStart, solution: Solution, settings: dict[str, Any]
+) -> xarray.Dataset:
+    import xarray
+
+    model, count = system.model, start.directions
+    q, m, q_perp = system.module.unpack(solution.states)
+    loss = system.loss_of_states(solution.states, start.p)
+    variables: dict[str, Any] = {
+        "q": (("alpha", "k"), q[:, :count], {"long_name": "student norm along a direction"}),
+        "m": (("alpha", "k"), m[:, :count], {"long_name": "student-teacher overlap along a direction"}),
+        "loss": (("alpha",), loss, {"long_name": "generalisation error"}),
+        "status": ((), solution.status, {"long_name": "ok, diverged or step_too_small"}),
+        "alpha_end": ((), solution.end, {"long_name": "time that was reached"}),
+        "steps": ((), solution.accepted, {"long_name": "accepted steps"}),
+        "rejected": ((), solution.rejected, {"long_name": "rejected steps"}),
+        "evaluations": ((), solution.evaluations, {"long_name": "evaluations of the right-hand side"}),
+    }
+    if start.p > start.pstar:
+        variables["q_perp"] = (("alpha",), q_perp, {"long_name": "student norm outside all directions"})
+    coordinates: dict[str, Any] = {
+        "alpha": ("alpha", solution.times, {"long_name": "time, samples / N"}),
+        "k": np.arange(1, count + 1),
+    }
+    if start.left is not None and start.right is not None:
+        variables["left"] = (("i", "k"), start.left, {"long_name": "left singular vectors of R"})
+        variables["right"] = (("r", "k"), start.right, {"long_name": "right singular vectors of R"})
+        coordinates |= {"i": np.arange(1, start.p + 1), "r": np.arange(1, start.pstar + 1)}
+    attributes = {"title": f"sector trajectory of {model.name}", **model.to_dict(), "p": start.p}
+    attributes |= {**settings, "version": f"overlap-ode {VERSION}"}
+    return xarray.Dataset(variables, coordinates, attributes)
+
+
+def sector_overlaps(run: xarray.Dataset) -> tuple[Array, Array]:
+    """Q (alpha, p, p) and R (alpha, p, p*) of a run, in the frame of its start.
+
+    A start from singular values has no frame; then the directions are unit vectors.
+
+    Raises
+    ------
+    InputError
+        p is so large that the matrices would take more than 16 GiB.
+    """
+    p, pstar = int(run.attrs["p"]), int(run.attrs["pstar"])
+    times, count = run["q"].shape
+    needed = 8 * times * p * (p + pstar)
+    if needed > LARGEST_REBUILT:
+        raise InputError(
+            "p", f"{p} is too large for matrices: {times} times of them take {needed / 2**30:.0f} GiB"
+        )
+    left = run["left"].values if "left" in run else np.eye(p, count)
+    right = run["right"].values if "right" in run else np.eye(pstar, count)
+    perp = run["q_perp"].values if "q_perp" in run else np.zeros(times)
+    q, m = run["q"].values, run["m"].values
+    Q = np.einsum("ik,tk,jk->tij", left, q - perp[:, None], left)
+    Q += perp[:, None, None] * np.eye(p)
+    return Q, np.einsum("ik,tk,rk->tir", left, m, right)

@@ -1,0 +1,143 @@
+"""Records of runs of SGD, and their dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from derive.model import Model
+from derive.version import VERSION
+from runtime.start.checked_arrays import Array
+from runtime.start.readout_weights import readout
+from runtime.start.teacher_directions import Teacher
+from runtime.trajectory.solver import DIVERGENCE_GROWTH
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def generalisation_error(model: Model, Q: Array, R: Array, T: Array) -> Array:
+    """ε = ½ (s² + 2t) of overlaps (…, p, p), (…, p, p*) and (p*, p*).
+
+    s = tr DC and t = tr DCDC with C = [[Q, R], [Rᵀ, T]] and D = diag(a, …, −b, …).
+    """
+    a, b = readout(model)
+    s = a * np.trace(Q, axis1=-2, axis2=-1) - b * np.trace(T)
+    squares = [np.sum(matrix**2, axis=(-2, -1)) for matrix in (Q, R, T)]
+    t = a * a * squares[0] - 2.0 * a * b * squares[1] + b * b * squares[2]
+    return np.asarray(0.5 * (s * s + 2.0 * t))
+
+
+class Recorder:
+    """Overlaps (run, record, …) of runs that write in any order.
+
+    A run that has diverged is NaN from that record on.
+    """
+
+    def __init__(self, count: int, steps: np.ndarray, A: Array, S: Array, teacher: Teacher) -> None:
+        self.steps, self.teacher = steps, teacher
+        self._A, self._S = A, S
+        p, pstar = A.shape[1], len(teacher.factor)
+        self.Q = np.full((count, len(steps), p, p), np.nan)
+        self.R = np.full((count, len(steps), p, pstar), np.nan)
+        self.diverged = np.zeros(count, dtype=bool)
+        # Number of records written.
+        self.reached = np.zeros(count, dtype=np.int64)
+        norms = np.sum(A**2, axis=2) + np.sum(S**2, axis=2)
+        self._bound = DIVERGENCE_GROWTH * np.maximum(1.0, np.max(norms, axis=1))
+
+    def start(self, runs: np.ndarray) -> tuple[Array, Array]:
+        """Coordinates along the teacher and beyond it, of these runs at α = 0."""
+        return self._A[runs], self._S[runs]
+
+    def write(self, record: int, runs: range, A: Array, S: Array) -> bool:
+        """The coordinates of some runs at a record; whether any of them still goes on."""
+        part = slice(runs.start, runs.stop)
+        # Why not an error: a run that diverges is a result.
+        with np.errstate(over="ignore", invalid="ignore"):
+            Q, R = self.teacher.overlaps(A, S)
+            largest = np.max(np.diagonal(Q, axis1=1, axis2=2), axis=1)
+            fine = (largest <= self._bound[part]) & np.isfinite(R).all(axis=(1, 2)) & ~self.diverged[part]
+        self.Q[part, record][fine] = Q[fine]
+        self.R[part, record][fine] = R[fine]
+        self.reached[part][fine] = record + 1
+        self.diverged[part] |= ~fine
+        return bool(fine.any())
+
+
+def statistics(values: Array) -> tuple[Array, Array]:
+    """Mean over the runs (in front) that are not NaN, and its standard error.
+
+    NaN without a run; the error is NaN with a single one.
+    """
+    there = np.isfinite(values)
+    count = np.sum(there, axis=0)
+    filled = np.where(there, values, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.sum(filled, axis=0) / count
+        squares = np.sum(np.where(there, values - mean, 0.0) ** 2, axis=0)
+        error = np.sqrt(squares / (count - 1) / count)
+    return np.where(count > 0, mean, np.nan), np.where(count > 1, error, np.nan)
+
+
+def sgd_dataset(
+    model: Model,
+    recorder: Recorder,
+    T: Array,
+    rates: Array,
+    noises: Array,
+    n: int,
+    settings: Mapping[str, Any],
+) -> xarray.Dataset:
+    """The dataset of `simulate`."""
+    import xarray
+
+    times = recorder.steps / n
+    front = ("trajectory", "alpha")
+    last = np.maximum(recorder.reached - 1, 0)
+
+    def each(values: Any, name: str) -> tuple[tuple[str, ...], Any, dict[str, str]]:
+        return ("trajectory",), values, {"long_name": name}
+
+    variables: dict[str, Any] = {
+        "Q": ((*front, "i", "j"), recorder.Q, {"long_name": "student-student overlap"}),
+        "R": ((*front, "i", "r"), recorder.R, {"long_name": "student-teacher overlap"}),
+        "T": (("r", "s"), T, {"long_name": "teacher-teacher overlap"}),
+        "loss": (
+            front,
+            generalisation_error(model, recorder.Q, recorder.R, T),
+            {"long_name": "generalisation error"},
+        ),
+        "eta": each(np.array(rates), "learning rate"),
+        "label_noise": each(np.array(noises), "variance of the label noise"),
+        "status": each(np.where(recorder.diverged, "diverged", "ok"), "ok or diverged"),
+        "alpha_end": each(np.where(recorder.reached > 0, times[last], 0.0), "last time before divergence"),
+    }
+    for name, what in (("Q", "Q"), ("R", "R"), ("loss", "generalisation error")):
+        dims, values, _ = variables[name]
+        mean, error = statistics(values)
+        variables[f"{name}_mean"] = (dims[1:], mean, {"long_name": f"mean {what} over runs"})
+        variables[f"{name}_error"] = (dims[1:], error, {"long_name": f"standard error of the mean {what}"})
+    going = np.sum(np.isfinite(variables["loss"][1]), axis=0)
+    variables["runs"] = (("alpha",), going, {"long_name": "runs that have not diverged"})
+    students, teachers = np.arange(1, model.p + 1), np.arange(1, model.pstar + 1)
+    coordinates = {
+        "trajectory": np.arange(len(rates)),
+        "alpha": ("alpha", times, {"long_name": "time, samples / N"}),
+        "i": students,
+        "j": students,
+        "r": teachers,
+        "s": teachers,
+    }
+    attributes: dict[str, Any] = {
+        "title": f"SGD of {model.name} at N = {n}",
+        **model.to_dict(),
+        **settings,
+        "version": f"overlap-ode {VERSION}",
+    }
+    for name, values in (("eta", rates), ("label_noise", noises)):
+        if np.all(values == values[0]):
+            attributes[name] = float(values[0])
+    return xarray.Dataset(variables, coordinates, attributes)

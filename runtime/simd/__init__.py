@@ -1,1 +1,0 @@
-"""The ensemble engine: vector code for many trajectories at once, a lane each."""

@@ -1,0 +1,326 @@
+"""Checks of what a user passes: overlaps, teacher, rates, times. One line says what is wrong."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from derive.errors import InputError, shown
+from derive.model import Model
+from runtime.start.matrix_factors import scaled, sizes_of
+
+Array = NDArray[np.float64]
+
+DEFAULT_OUTPUTS = 200
+# From this many atol on escape times are right to 1e-6, on the sphere with the default method.
+RESOLVED = 100.0
+# Below this a local error is rounding, and no step is small enough.
+SMALLEST_RTOL = 1e-14
+# Overlaps from a file or an earlier run carry rounding and integration errors up to this part of the
+# norms of the two vectors whose overlap they are; runs at loose tolerances have the larger ones.
+_SYMMETRY_TOLERANCE = 1e-8
+_EIGENVALUE_TOLERANCE = 1e-6
+_CHECKED_TOGETHER = 4096
+
+
+def as_model(value: Any) -> Model:
+    """A Model, or that of a System; else InputError."""
+    model = getattr(value, "model", value)
+    if not isinstance(model, Model):
+        raise InputError("model", f"is of the type {type(value).__name__}, not a Model or a System")
+    return model
+
+
+def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bool = False) -> float:
+    """A finite float that is at least (or, `strict`, more than) `least`; else InputError."""
+    refuse_masked(option, value)
+    try:
+        # float() would read text, take True for 1, and an array of one number for a number.
+        if isinstance(value, (str, bytes, bool, np.bool_)) or np.ndim(value) or np.iscomplexobj(value):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(option, f"{shown(value)} is not a number") from None
+    too_small = number <= least if strict else number < least
+    if not math.isfinite(number) or too_small:
+        wanted = "a finite number"
+        if least > -math.inf:
+            wanted += f" {'greater than' if strict else 'of at least'} {least:g}"
+        raise InputError(option, f"{shown(value)} is not {wanted}")
+    return number
+
+
+def refuse_masked(option: str, value: Any) -> None:
+    """Raise InputError if a masked array, perhaps in lists, has masked entries: these have no value."""
+    waiting, seen = [value], set()
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, np.ma.MaskedArray):
+            if np.ma.is_masked(item):
+                raise InputError(option, "has masked entries: leave them out, or fill them")
+        # A list that holds itself is looked at once.
+        elif isinstance(item, (list, tuple)) and id(item) not in seen:
+            seen.add(id(item))
+            waiting.extend(x for x in item if isinstance(x, (list, tuple, np.ma.MaskedArray)))
+
+
+def dimensions(option: str, value: ArrayLike) -> int:
+    """Number of axes; InputError for lists of unequal lengths."""
+    refuse_masked(option, value)
+    try:
+        return np.ndim(value)
+    except ValueError:
+        raise InputError(option, "is not an array of numbers") from None
+
+
+def listed(option: str, value: Any) -> list[Any]:
+    """The values of a list, a tuple, a range or an array, one by one; a single value is a list of one.
+
+    The caller checks each. Sets and generators, whose order or length is not known, are single values.
+    """
+    if dimensions(option, value) == 0:
+        return [value]
+    return list(value) if isinstance(value, (list, tuple, range)) else list(np.asanyarray(value))
+
+
+def real_array(option: str, value: ArrayLike, shape: tuple[int, ...], *, finite: bool = True) -> Array:
+    """A new float64 array in C order of exactly this shape, without NaN if `finite`; else InputError."""
+    refuse_masked(option, value)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        raise InputError(option, "is not an array of numbers") from None
+    # Why the kind: strings would convert, and complex numbers lose their imaginary part.
+    if array.dtype.kind not in "iuf":
+        raise InputError(option, f"has the type {array.dtype}, not real numbers")
+    if array.shape != shape:
+        raise InputError(option, f"has the shape {array.shape}, not {shape}")
+    # Why the order: compiled code is for rows in memory, and "K" would keep any other layout.
+    array = array.astype(np.float64, order="C")
+    if finite and not np.isfinite(array).all():
+        first = np.argwhere(~np.isfinite(array))[0].tolist()
+        raise InputError(option, f"has entries that are not finite, the first at {first}")
+    return array
+
+
+def vectors(option: str, value: ArrayLike, size: int) -> Array:
+    """Float64 vectors (..., size), new and in C order, which may hold NaN; else InputError."""
+    if dimensions(option, value) == 0 or np.shape(value)[-1] != size:
+        raise InputError(option, f"has the shape {np.shape(value)}, not (..., {size})")
+    return real_array(option, value, np.shape(value), finite=False)
+
+
+def per_trajectory(option: str, value: ArrayLike, count: int, least: float, strict: bool) -> Array:
+    """A number, or one a trajectory, as an array of length 1 or `count`; else InputError."""
+    if dimensions(option, value) == 0:
+        return np.array([real_number(option, value, least=least, strict=strict)])
+    array = real_array(option, value, (count,), finite=False)
+    right = np.isfinite(array) & (array > least if strict else array >= least)
+    if not right.all():
+        k = int(np.argmin(right))
+        wanted = f"{'greater than' if strict else 'of at least'} {least:g}"
+        raise InputError(option, f"trajectory {k}: {array[k]:g} is not a finite number {wanted}")
+    return array
+
+
+def _apart(matrices: Array) -> Array:
+    """How far the entries of matrices (…, m, m) are from those of their transposes."""
+    # Entries near the largest float differ by more than a float can hold.
+    with np.errstate(over="ignore"):
+        return np.asarray(np.abs(matrices - np.swapaxes(matrices, -1, -2)))
+
+
+def _asymmetric(matrices: Array) -> NDArray[np.bool_]:
+    """Which matrices (…, m, m) differ from their transposes, relative to the norms of rows and columns."""
+    apart = _apart(matrices)
+    if not apart.any():
+        return np.zeros(matrices.shape[:-2], dtype=np.bool_)
+    sizes = sizes_of(matrices)
+    allowed = _SYMMETRY_TOLERANCE * sizes[..., :, None] * sizes[..., None, :]
+    return np.asarray(np.any(apart > allowed, axis=(-1, -2)))
+
+
+def _symmetric(option: str, matrix: Array, whose: str = "") -> None:
+    if _asymmetric(matrix):
+        asymmetry = float(np.max(_apart(matrix)))
+        raise InputError(option, f"{whose}is not symmetric: entries differ by up to {asymmetry:.3g}")
+
+
+def symmetric_part(option: str, matrices: Array) -> Array:
+    """(M + Mᵀ)/2 of matrices (..., m, m); InputError names the first that is not symmetric."""
+    for index in np.argwhere(_asymmetric(matrices))[:1].tolist():
+        whose = f"row {', '.join(map(str, index))} " if index else ""
+        _symmetric(option, matrices[tuple(index)], whose)
+    # Each is halved first: the largest floats must not overflow.
+    return 0.5 * matrices + 0.5 * np.swapaxes(matrices, -1, -2)
+
+
+def correlations(matrix: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Overlaps (…, n, n) of vectors that are scaled to norm 1, and where these cannot be: a norm is
+    negative, or zero beside overlaps that are not.
+
+    A vector of norm zero becomes one of norm 1 that is orthogonal to the others.
+    """
+    sizes = sizes_of(matrix)
+    none = sizes == 0.0
+    result = scaled(matrix, sizes)
+    if not none.any():
+        return result, np.zeros(matrix.shape[:-2], dtype=np.bool_)
+    diagonal = np.arange(matrix.shape[-1])
+    result[..., diagonal, diagonal] += none
+    return result, np.asarray(np.any((matrix != 0.0) & none[..., :, None], axis=(-1, -2)))
+
+
+def _positive(option: str, matrix: Array, whose: str = "") -> None:
+    """Raise InputError unless the matrix, of `option` or as `whose` says, has no negative eigenvalue
+    when all its vectors are scaled to norm 1."""
+    unit, impossible = correlations(matrix)
+    if impossible:
+        least = float(np.min(np.diag(matrix)))
+        what = f"its diagonal has {least:.3g}" if least < 0.0 else "a norm is 0, but not all its overlaps"
+    else:
+        least = float(np.linalg.eigvalsh(unit)[0])
+        what = f"smallest eigenvalue {least:.3g} when all norms are scaled to 1"
+    if impossible or least < -_EIGENVALUE_TOLERANCE:
+        raise InputError(option, f"{whose}is not positive semi-definite: {what}")
+
+
+def teacher_overlaps(model: Model, T: ArrayLike | None) -> Array:
+    """T of shape (p*, p*): the given one for a general teacher, the identity otherwise."""
+    if model.teacher == "orthonormal":
+        if T is not None:
+            raise InputError("T", "is given, but the model has an orthonormal teacher (T = 1)")
+        return np.eye(model.pstar)
+    if T is None:
+        raise InputError("T", "is required: the model has a general teacher")
+    matrix = real_array("T", T, (model.pstar, model.pstar))
+    _symmetric("T", matrix)
+    _positive("T", matrix)
+    return matrix
+
+
+def overlaps(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tuple[Array, Array]:
+    """Q (p, p) and R (p, p*) that are the overlaps of some weights with teacher overlaps T.
+
+    Raises
+    ------
+    InputError
+        Wrong shapes, entries that are not finite, Q asymmetric, zero norms on the sphere, or
+        [[Q, R], [Rᵀ, T]] not positive semi-definite: with all norms scaled to 1 its smallest
+        eigenvalue is below −10⁻⁶, more than the error of a run that may have ended there.
+    """
+    q = real_array("Q0", Q, (model.p, model.p))
+    r = real_array("R0", R, (model.p, model.pstar))
+    _symmetric("Q0", q)
+    _positive("Q0", q)
+    _positive("R0", np.block([[q, r], [r.T, T]]), "belongs to no weights: [[Q0, R0], [R0', T]] ")
+    if model.constraint == "sphere" and np.min(np.diag(q)) <= 0.0:
+        raise InputError("Q0", "has a student of norm zero, which the sphere cannot rescale")
+    return q, r
+
+
+def ensemble_overlaps(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tuple[Array, Array]:
+    """As `overlaps` with a leading axis of trajectories; errors name the first wrong one."""
+    if dimensions("Q0", Q) != 3 or np.shape(Q)[0] == 0:
+        raise InputError("Q0", f"has the shape {np.shape(Q)}, not (trajectories, {model.p}, {model.p})")
+    count = np.shape(Q)[0]
+    q = real_array("Q0", Q, (count, model.p, model.p))
+    r = real_array("R0", R, (count, model.p, model.pstar))
+    for first in range(0, count, _CHECKED_TOGETHER):
+        part = slice(first, first + _CHECKED_TOGETHER)
+        wrong = _suspects(q[part], r[part], T)
+        if model.constraint == "sphere":
+            wrong |= np.min(np.diagonal(q[part], axis1=1, axis2=2), axis=1) <= 0.0
+        for k in np.flatnonzero(wrong).tolist():
+            try:
+                overlaps(model, q[first + k], r[first + k], T)
+            except InputError as error:
+                raise InputError(error.option, f"trajectory {first + k} {error.problem}") from None
+    return q, r
+
+
+def state_overlaps(
+    model: Model, Q: ArrayLike, R: ArrayLike, T: Array, suffix: str = ""
+) -> tuple[Array, Array]:
+    """As `overlaps` with any leading axes, for arguments that are called Q and R, and a suffix."""
+    leading = np.shape(Q)[:-2] if dimensions(f"Q{suffix}", Q) else ()
+    q = real_array(f"Q{suffix}", Q, (*leading, model.p, model.p))
+    r = real_array(f"R{suffix}", R, (*leading, model.p, model.pstar))
+    try:
+        if not leading:
+            overlaps(model, q, r, T)
+        elif q.size:
+            ensemble_overlaps(model, q.reshape(-1, *q.shape[-2:]), r.reshape(-1, *r.shape[-2:]), T)
+    except InputError as error:
+        option, problem = (
+            text.replace("Q0", f"Q{suffix}").replace("R0", f"R{suffix}")
+            for text in (error.option, error.problem)
+        )
+        raise InputError(option, problem) from None
+    return q, r
+
+
+def _suspects(Q: Array, R: Array, T: Array) -> NDArray[np.bool_]:
+    """Which pairs may not be overlaps of weights; a closer look decides."""
+    teacher = np.broadcast_to(T, (len(Q), *T.shape))
+    joint = np.block([[Q, R], [np.swapaxes(R, 1, 2), teacher]])
+    unit, impossible = correlations(joint)
+    wrong = _asymmetric(Q) | impossible
+    # Cholesky's factor of a shifted matrix exists if the smallest eigenvalue is above the shift,
+    # and is many times faster than eigenvalues.
+    shift = 0.5 * _EIGENVALUE_TOLERANCE
+    try:
+        np.linalg.cholesky(unit + shift * np.eye(unit.shape[-1]))
+    except np.linalg.LinAlgError:
+        wrong |= np.linalg.eigvalsh(unit)[:, 0] < -shift
+    return np.asarray(wrong)
+
+
+def tolerances(rtol: Any, atol: Any) -> tuple[float, float]:
+    """Relative tolerance of at least SMALLEST_RTOL, absolute one above 0; else InputError."""
+    relative = real_number("rtol", rtol, least=SMALLEST_RTOL)
+    return relative, real_number("atol", atol, least=0.0, strict=True)
+
+
+def warn_if_unresolved(R: Array, atol: float, stacklevel: int) -> bool:
+    """Warn if overlaps R (..., p, p*) of a start are not zero, but too small for `atol`; whether it did.
+
+    The bound of a step's error, atol + rtol·|y|, does not hold the error of a smaller R down: while R
+    grows it keeps an error that shifts the time of the escape (see docs/known-issues.md).
+    """
+    largest = np.max(np.abs(R), axis=(-2, -1))
+    if not np.any((largest > 0.0) & (largest < RESOLVED * atol)):
+        return False
+    # The text has nothing of R: Python shows the same warning once.
+    warnings.warn(
+        f"R0 is not zero, but smaller than {RESOLVED:g} atol = {RESOLVED * atol:.3g}: the time of escape"
+        " may be wrong by more than 1e-6 of itself; take a smaller atol",
+        stacklevel=stacklevel + 1,
+    )
+    return True
+
+
+def output_times(alpha: ArrayLike) -> Array:
+    """Times of output: a number is the end of 200 even steps from 0, an array is used as it is.
+
+    Raises
+    ------
+    InputError
+        Not positive and finite, or an array that does not ascend from 0 or more.
+    """
+    if dimensions("alpha", alpha) == 0:
+        return np.linspace(0.0, real_number("alpha", alpha, least=0.0, strict=True), DEFAULT_OUTPUTS)
+    count = np.size(alpha)
+    if count == 0:
+        raise InputError("alpha", "has no times")
+    times = real_array("alpha", alpha, (count,))
+    if times[0] < 0.0 or np.any(np.diff(times) <= 0.0):
+        wrong = times[:1] if times[0] < 0.0 else times[1:][np.diff(times) <= 0.0]
+        raise InputError(
+            "alpha", f"{wrong[0]:g} is out of place: times are 0 or more and strictly ascending"
+        )
+    return times

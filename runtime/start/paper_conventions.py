@@ -1,0 +1,179 @@
+"""Converts quantities between the conventions of the README and those of other papers.
+
+Each map follows from one SGD step: weights are rescaled until the outputs f and y are the same,
+and the learning rate until the step is; docs/conventions.md derives all three. Outputs and
+labels are the same numbers in all of them, and so is the variance of the label noise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from derive.errors import InputError, shown
+from derive.model import Model
+from runtime.start.checked_arrays import as_model, real_number, refuse_masked
+from runtime.start.readout_weights import readout
+
+if TYPE_CHECKING:
+    import xarray
+
+QUANTITIES = ("Q", "R", "T", "eta", "label_noise", "time", "rate", "loss")
+# What of a run has a meaning in another convention, and of which quantity it is.
+_OF_A_RUN = {"Q": "Q", "R": "R", "T": "T", "loss": "loss", "alpha_end": "time"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Convention:
+    """How the quantities of another convention follow from ours, for one model.
+
+    name
+        What it is called here.
+    model
+        Whose widths and readout the factors are for.
+    student, teacher
+        Their weights over ours, the norms of x and of the fields being the same.
+    learning_rate, loss
+        Their learning rate over ours, their loss over ours.
+    time, time_eta
+        Their time is time · η^time_eta · α, with our learning rate η.
+    """
+
+    name: str
+    model: Model
+    student: float = 1.0
+    teacher: float = 1.0
+    learning_rate: float = 1.0
+    loss: float = 1.0
+    time: float = 1.0
+    time_eta: int = 0
+
+    def to(self, **ours: Any) -> dict[str, Any]:
+        """Quantities in this convention, by name, of ours.
+
+        Names are Q (…, p, p), R (…, p, p*), T (p*, p*), eta, label_noise (the variance Δ), time
+        (ours is α), rate (anything per unit of time) and loss; numbers or arrays.
+
+        Raises InputError for another name, or for a time or rate without the eta that it needs.
+        """
+        eta = ours.get("eta")
+        return {name: self._factor(name, eta) * _numbers(name, value) for name, value in ours.items()}
+
+    def from_(self, **theirs: Any) -> dict[str, Any]:
+        """Our quantities, by name, of those in this convention: the inverse of `to`, with its errors."""
+        eta = theirs.get("eta")
+        ours = None if eta is None else _numbers("eta", eta) / self.learning_rate
+        return {name: _numbers(name, value) / self._factor(name, ours) for name, value in theirs.items()}
+
+    def dataset(self, run: xarray.Dataset) -> xarray.Dataset:
+        """A trajectory in this convention, against ``time`` instead of ``alpha``.
+
+        Of `integrate`, or one of those of an ensemble with all outputs or of `simulate`. Raises
+        InputError for a run of another model, or one that is not a single trajectory.
+        """
+        import xarray
+
+        for name, value in self.model.to_dict().items():
+            if run.attrs.get(name) != value:
+                there = shown(run.attrs.get(name))
+                raise InputError("run", f"has {name} = {there}, the convention {value!r}")
+        if missing := [name for name in _OF_A_RUN if name not in run]:
+            raise InputError("run", f"has no {' and no '.join(missing)}")
+        if set(run["loss"].dims) != {"alpha"}:
+            raise InputError("run", "is not a single trajectory: select one, or convert arrays with `to`")
+        eta = float(run["eta"] if "eta" in run else run.attrs["eta"])
+        variables = {}
+        for name, quantity in _OF_A_RUN.items():
+            dims = tuple("time" if axis == "alpha" else str(axis) for axis in run[name].dims)
+            values = self._factor(quantity, eta) * run[name].values
+            variables[name.replace("alpha", "time")] = (dims, values, run[name].attrs)
+        variables["status"] = ((), run["status"].values, run["status"].attrs)
+        time = self._factor("time", eta) * run["alpha"].values
+        coordinates: dict[str, Any] = {"time": ("time", time, {"long_name": f"time, {self.name}"})}
+        coordinates |= {str(name): run[name].values for name in run.coords if name != "alpha"}
+        attributes = run.attrs | {"eta": self.learning_rate * eta, "convention": self.name}
+        return xarray.Dataset(variables, coordinates, attributes)
+
+    def _factor(self, name: str, eta: Any) -> Any:
+        """Theirs over ours; `eta` is our learning rate, or None."""
+        match name:
+            case "Q":
+                return self.student**2
+            case "R":
+                return self.student * self.teacher
+            case "T":
+                return self.teacher**2
+            case "eta":
+                return self.learning_rate
+            case "label_noise":
+                return 1.0
+            case "loss":
+                return self.loss
+            case "time" | "rate":
+                if self.time_eta and eta is None:
+                    raise InputError("eta", f"is needed: the {name} of {self.name} depends on it")
+                factor = self.time * (_numbers("eta", eta) ** self.time_eta if self.time_eta else 1.0)
+                return factor if name == "time" else 1.0 / factor
+        raise InputError(name, f"is not one of {', '.join(QUANTITIES)}")
+
+
+def saad_solla(model: Model, activation: float = 1.0) -> Convention:
+    """Soft committee machine with the activation g(x) = activation · x², readouts of one.
+
+    Output Σᵢ g(Jᵢ·ξ), teacher Σₙ g(Bₙ·ξ), error ½(σ − ζ)², J ← J + (η/N) δ ξ, α = samples/N, and
+    overlaps Q = JJᵀ, R = JBᵀ, T = BBᵀ (D. Saad and S. A. Solla, Phys. Rev. E 52, 4225 (1995),
+    for an activation that they do not study). Raises InputError unless activation > 0.
+    """
+    scale = real_number("activation", activation, least=0.0, strict=True)
+    model = as_model(model)
+    a, b = readout(model)
+    return Convention(
+        "saad-solla",
+        model,
+        student=math.sqrt(a / scale),
+        teacher=math.sqrt(b / scale),
+        learning_rate=a / scale,
+    )
+
+
+def readout_free(model: Model) -> Convention:
+    """f = Σᵢ uᵢ², y = Σᵣ u*ᵣ² + √Δ ξ with u = v·x/√N, loss (f − y)² without ½, v ← v − η ∂ℓ/∂v."""
+    model = as_model(model)
+    a, b = readout(model)
+    return Convention(
+        "readout-free",
+        model,
+        student=math.sqrt(a),
+        teacher=math.sqrt(b),
+        learning_rate=a / 2.0,
+        loss=2.0,
+    )
+
+
+def rescaled_time(model: Model) -> Convention:
+    """Everything as in the README, but the time t = αη/p: that of gradient flow, mean readout."""
+    model = as_model(model)
+    return Convention("rescaled-time", model, time=1.0 / model.p, time_eta=1)
+
+
+CONVENTIONS: Mapping[str, Callable[[Model], Convention]] = {
+    "saad-solla": saad_solla,
+    "readout-free": readout_free,
+    "rescaled-time": rescaled_time,
+}
+
+
+def _numbers(name: str, value: Any) -> Any:
+    """A float, or an array of floats; else InputError."""
+    refuse_masked(name, value)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        raise InputError(name, "is not a number or an array of numbers") from None
+    if array.dtype.kind not in "iuf":
+        raise InputError(name, f"has the type {array.dtype}, not real numbers")
+    return float(array) if array.ndim == 0 else array.astype(np.float64)

@@ -1,0 +1,56 @@
+"""The teacher as its independent directions, also where its overlaps are singular."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from runtime.start.checked_arrays import Array
+from runtime.start.matrix_factors import orthogonal_columns, pivoted_cholesky, scaled, sizes_of
+from runtime.vector.matrix_products import times_transpose
+
+# What is left of a teacher beside others is rounding below this, all scaled to norm 1.
+_RANK_TOLERANCE = 1e-13
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+    """T = L Lᵀ = F Fᵀ: `root` L and `factor` F (p*, k), and `weights` τ (k,) with FᵀF = diag(τ).
+
+    L is Cholesky's factor, the same however the teachers are scaled, and a continuous function of
+    a regular T. F needs the eigenvectors of T, which are no such thing where eigenvalues are equal.
+    `missed` is how far L Lᵀ is from the given T, in parts of the norms.
+    """
+
+    root: Array
+    factor: Array
+    weights: Array
+    missed: float
+
+    @property
+    def rank(self) -> int:
+        return len(self.weights)
+
+    @classmethod
+    def from_overlaps(cls, T: Array) -> Teacher:
+        sizes = sizes_of(T)
+        factors, (rank,), (missed,) = pivoted_cholesky(scaled(T, sizes)[None], _RANK_TOLERANCE, len(T))
+        root = sizes[:, None] * factors[0, :, :rank]
+        factor = orthogonal_columns(root)
+        return cls(root, factor, np.sum(factor * factor, axis=0), float(missed))
+
+    def along(self, R: Array) -> Array:
+        """A (…, p, k) with R = A Fᵀ, or next to it where the teachers do not span R.
+
+        Each entry of R is right to rounding, relative to its two norms, if those of the teachers differ
+        by less than 10¹⁶.
+        """
+        A = times_transpose(R, self.factor.T) / self.weights
+        # The columns of F are orthogonal up to rounding of the longest; R of a small teacher needs more.
+        rest = R - times_transpose(A, self.factor)
+        return A + times_transpose(rest, self.factor.T) / self.weights
+
+    def overlaps(self, A: Array, S: Array) -> tuple[Array, Array]:
+        """Q (…, p, p) and R (…, p, p*) of coordinates along the teacher and beyond."""
+        return times_transpose(A, A) + times_transpose(S, S), times_transpose(A, self.factor)

@@ -1,0 +1,101 @@
+"""Who may work in the folder of a sweep: one whole sweep, or the parts of one job array.
+
+flock on files that are never removed: the system releases it when a process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from derive.errors import InputError
+from runtime.sweep.durable_files import StorageError
+
+LOCKS = "locks"
+# Longer than anybody needs to write a plan.
+_SETUP_SECONDS = 120.0
+_POLL_SECONDS = 0.05
+_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except OSError as error:
+        raise StorageError(error.errno, error.strerror or str(error), str(path)) from None
+
+
+def _try(descriptor: int, how: int, folder: Path) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in _UNSUPPORTED:
+            raise InputError("out", f"{folder} is on a file system without locks (flock)") from None
+        raise
+    return True
+
+
+@contextlib.contextmanager
+def setup(folder: Path) -> Iterator[None]:
+    """One process at a time makes or judges the plan, and takes its lock."""
+    descriptor = _open(folder / LOCKS / "setup")
+    try:
+        # Why not the wall clock: it may be set back.
+        end = time.monotonic() + _SETUP_SECONDS
+        while not _try(descriptor, fcntl.LOCK_EX, folder):
+            if time.monotonic() > end:
+                raise InputError("out", f"{folder} is being set up by another process for minutes")
+            time.sleep(_POLL_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class FolderLock:
+    """The right to compute in a folder; hold it as long as anything is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._descriptors: list[int] = []
+
+    def take(self, part: tuple[int, int] | None) -> None:
+        """For a whole sweep (None), or for part (index, count); call it inside of `setup`.
+
+        Raises InputError if that is somebody else's.
+        """
+        main = self._keep("sweep")
+        alone = _try(main, fcntl.LOCK_EX, self._folder)
+        if part is None:
+            if not alone:
+                raise InputError("out", f"{self._folder}: another sweep runs in this folder")
+            os.truncate(main, 0)
+            return
+        index, count = part
+        if alone:
+            os.truncate(main, 0)
+            os.pwrite(main, str(count).encode(), 0)
+        # Why safe: nobody can come between while we are in `setup`.
+        if not _try(main, fcntl.LOCK_SH, self._folder):
+            raise InputError("out", f"{self._folder}: a whole sweep runs in this folder")
+        running = os.pread(main, 32, 0).decode("ascii", "replace")
+        if running != str(count):
+            raise InputError("task_count", f"{count} is not {running}, that of the parts now running")
+        if not _try(self._keep(f"part-{index}-of-{count}"), fcntl.LOCK_EX, self._folder):
+            raise InputError("task_index", f"{index} of {count} runs already")
+
+    def _keep(self, name: str) -> int:
+        descriptor = _open(self._folder / LOCKS / name)
+        self._descriptors.append(descriptor)
+        return descriptor
+
+    def release(self) -> None:
+        while self._descriptors:
+            os.close(self._descriptors.pop())

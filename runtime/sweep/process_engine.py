@@ -1,0 +1,179 @@
+"""Tasks on processes of this machine: one that dies is replaced, and its task tried again.
+
+Why our own supervisor: a pool of the standard library is broken for good when a worker is killed, and
+its workers would import the caller's main module, or outlive a killed driver.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import selectors
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Generator, Iterable
+from pathlib import Path
+from typing import Any
+
+from runtime.sweep.run_task import Context, Outcome
+from runtime.sweep.signals import Stop
+from runtime.sweep.sweep_errors import SweepError
+from runtime.sweep.task_plan import Task
+
+# Times that a task may kill its worker.
+ATTEMPTS = 3
+# Workers that may die one after the other before any is ready.
+_STARTS = 5
+_POLL_SECONDS = 0.1
+_WAIT_SECONDS = 5.0
+_READ_BYTES = 2**16
+_THREADS_OF_LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class _Worker:
+    """A process, what it works at, and what it has said so far."""
+
+    def __init__(self, context: Context) -> None:
+        # Why not a child of our group: Ctrl-C on a terminal is the driver's.
+        self.process = subprocess.Popen(
+            # With -P nothing in the current folder is imported.
+            [sys.executable, "-P", "-m", "runtime.sweep.process_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=_environment(context.threads),
+            start_new_session=True,
+            bufsize=0,
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self._input, self.output = self.process.stdin, self.process.stdout
+        self.task: Task | None = None
+        self.ready = False
+        self._said = b""
+        self._send(dataclasses.asdict(context))
+
+    def _send(self, content: dict[str, Any]) -> None:
+        # Why suppressed: a worker that has died is seen at the end of its output.
+        with contextlib.suppress(BrokenPipeError):
+            self._input.write(json.dumps(content).encode() + b"\n")
+
+    def start(self, task: Task) -> None:
+        self.task = task
+        self._send(task.to_dict())
+
+    def answers(self) -> list[dict[str, Any]] | None:
+        """What it has said since the last call; None when it is dead. Blocks if nothing is there."""
+        read = os.read(self.output.fileno(), _READ_BYTES)
+        if not read:
+            return None
+        *lines, self._said = (self._said + read).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def end(self) -> None:
+        """Stop it at once, and collect it."""
+        with contextlib.suppress(OSError):
+            self._input.close()
+        self.process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(_WAIT_SECONDS)
+        self.output.close()
+
+
+def outcomes(
+    tasks: Iterable[Task], context: Context, workers: int, stop: Stop
+) -> Generator[Outcome | None, None, None]:
+    """How each task ended, as they end; None now and then. Closing it, or `stop`, ends all workers.
+
+    Raises SweepError if workers cannot be started.
+    """
+    waiting = iter(tasks)
+    again: deque[Task] = deque()
+    deaths: dict[int, int] = {}
+    crew: list[_Worker] = []
+    failed_starts = 0
+    selector = selectors.DefaultSelector()
+
+    def hire() -> None:
+        worker = _Worker(context)
+        crew.append(worker)
+        selector.register(worker.output, selectors.EVENT_READ, worker)
+
+    def dismiss(worker: _Worker) -> None:
+        selector.unregister(worker.output)
+        crew.remove(worker)
+        worker.end()
+
+    def following() -> Task | None:
+        return again.popleft() if again else next(waiting, None)
+
+    def bury(worker: _Worker) -> Outcome | None:
+        """Take a dead worker away; its task is tried again, or has failed."""
+        nonlocal failed_starts
+        dismiss(worker)
+        if not worker.ready:
+            failed_starts += 1
+            if failed_starts >= _STARTS:
+                code = worker.process.returncode
+                raise SweepError(f"workers end before they are ready, the last with code {code}")
+        task = worker.task
+        if task is None:
+            return None
+        deaths[task.number] = deaths.get(task.number, 0) + 1
+        if deaths[task.number] < ATTEMPTS:
+            again.append(task)
+            return None
+        return Outcome(task.number, f"killed its worker {ATTEMPTS} times ({_ending(worker)})")
+
+    try:
+        for _ in range(workers):
+            hire()
+        while not stop.requested:
+            idle = False
+            for worker in crew:
+                if worker.ready and worker.task is None:
+                    task = following()
+                    if task is None:
+                        idle = True
+                    else:
+                        worker.start(task)
+            if idle and all(worker.task is None for worker in crew):
+                break
+            events = selector.select(_POLL_SECONDS)
+            if not events:
+                yield None
+            for key, _ in events:
+                worker = key.data
+                said = worker.answers()
+                if said is None:
+                    buried = bury(worker)
+                    hire()
+                    if buried is not None:
+                        yield buried
+                    continue
+                for answer in said:
+                    if "ready" in answer:
+                        worker.ready, failed_starts = True, 0
+                    else:
+                        worker.task = None
+                        yield Outcome(**answer)
+    finally:
+        for worker in crew:
+            worker.end()
+        selector.close()
+
+
+def _ending(worker: _Worker) -> str:
+    code = worker.process.returncode
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """One thread per worker for libraries too; this program where it is, and no relative folders."""
+    root = str(Path(__file__).resolve().parents[2])
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    path = os.pathsep.join([root, *filter(os.path.isabs, others)])
+    given = {name: str(threads) for name in _THREADS_OF_LIBRARIES}
+    return {**given, **os.environ, "PYTHONPATH": path}

@@ -1,0 +1,60 @@
+"""A worker process: reads tasks, a line of JSON each, and answers with a line each.
+
+It ends when its input ends, at once and in the middle of a task: so none outlives a killed driver.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import warnings
+from typing import Any, BinaryIO
+
+
+def main() -> None:
+    """Entry point of `python -m runtime.sweep.process_worker`; the first line is the context."""
+    # Why ignored: on a terminal Ctrl-C reaches every process, and the driver decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    # What some library prints must not come between the answers.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    source = sys.stdin.buffer
+    threading.Thread(target=_read, args=(source, lines), daemon=True).start()
+    warnings.showwarning = _warn
+    # Imported only now: the reader already watches for the driver's death.
+    from runtime.sweep.run_task import Context, run_task, task_from
+
+    context = Context(**json.loads(lines.get()))
+    _answer(answers, {"ready": os.getpid()})
+    while True:
+        outcome = run_task(task_from(json.loads(lines.get())), context)
+        _answer(answers, dataclasses.asdict(outcome))
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning as one line, as the command line has it."""
+    print(f"cli: warning: {message}", file=sys.stderr)
+
+
+def _read(source: BinaryIO, lines: queue.SimpleQueue[bytes]) -> None:
+    for line in source:
+        lines.put(line)
+    os._exit(0)
+
+
+def _answer(answers: Any, content: dict[str, Any]) -> None:
+    try:
+        answers.write(json.dumps(content).encode() + b"\n")
+    except OSError:
+        # The driver is gone.
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

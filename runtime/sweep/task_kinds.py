@@ -1,0 +1,342 @@
+"""The kinds of work in a sweep: their parameters, and a task as the single command does it.
+
+A task gives the data of `cli integrate`, `cli ensemble`, `cli simulate` or `cli escape` with the
+same options, to the last bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from derive.arguments import one_of
+from derive.model import CONSTRAINTS, FLOWS, READOUTS, TEACHERS, Model
+from runtime.commands.run_options import model_of
+from runtime.start.checked_arrays import output_times
+from runtime.trajectory.tableaux import DEFAULT_METHOD
+
+if TYPE_CHECKING:
+    import xarray
+
+    from runtime.system.compiled_system import System
+
+_MODEL = ("p", "pstar", "constraint", "flow", "teacher", "readout")
+# A netCDF-4 file of few numbers: its header and the smallest blocks of each variable.
+SHARD_OVERHEAD = 80_000
+_STATISTICS = 8
+_STATES_OF_CHAIN = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """One parameter of a job.
+
+    kind
+        int, float or str; "times" is a number or a list of numbers, and never an axis.
+    default
+        As the single command has it; None where it decides, a tuple is an axis.
+    choices
+        Words that are allowed; empty where the check of the single command decides.
+    alone
+        Whether a value can be judged without the other parameters.
+    """
+
+    name: str
+    kind: type | str
+    default: Any
+    choices: tuple[str, ...] = ()
+    alone: bool = False
+
+
+class Loader(Protocol):
+    """Loads (and, if need be, derives) the system of a model, as `runtime.load`."""
+
+    def __call__(self, source: Model, generated: str | Path, /) -> System: ...
+
+
+Run = Callable[[dict[str, Any], Loader], "xarray.Dataset"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A kind of task.
+
+    run
+        The dataset of one task, from the arguments of the single command and a loader.
+    check
+        Raises InputError if a task's parameters are not allowed.
+    values
+        Numbers in the result of a task, roughly.
+    loads
+        Whether it needs generated systems.
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    run: Run
+    check: Callable[[dict[str, Any]], None]
+    values: Callable[[Mapping[str, Any]], int]
+    loads: bool = True
+
+    @functools.cached_property
+    def by_name(self) -> dict[str, Parameter]:
+        return {parameter.name: parameter for parameter in self.parameters}
+
+
+def _common(*own: Parameter, alpha: float | None, n: int | tuple[int, ...] | None) -> tuple[Parameter, ...]:
+    """In the order of the axes of results: what takes a new system first, the seed last."""
+    end = (Parameter("alpha", "times", alpha),) if alpha is not None else ()
+    return (
+        Parameter("p", int, 4),
+        Parameter("pstar", int, 2),
+        Parameter("constraint", str, "free", CONSTRAINTS),
+        Parameter("flow", str, "sgd", FLOWS),
+        Parameter("teacher", str, "orthonormal", TEACHERS),
+        Parameter("readout", str, "mean", READOUTS),
+        Parameter("teacher_correlation", float, 0.0),
+        *end,
+        *own,
+        Parameter("n", int, n),
+        Parameter("eta", float, 0.4, alone=True),
+        Parameter("label_noise", float, 0.0, alone=True),
+        Parameter("q0", float, 1.0),
+        Parameter("seed", int, 0, alone=True),
+    )
+
+
+_TOLERANCES = (
+    Parameter("rtol", float, 1e-8, alone=True),
+    Parameter("atol", float, 1e-10, alone=True),
+)
+_IDEAL = Parameter("ideal", float, None)
+
+
+class _CheckedError(Exception):
+    """All checks of a command are passed: it wants to load its system."""
+
+
+def _nothing_to_load(_source: Model, _generated: str | Path, /) -> System:
+    raise _CheckedError
+
+
+def _until_loading(run: Run) -> Callable[[dict[str, Any]], None]:
+    """Run a command up to where it loads a system; by then it has checked its options."""
+
+    def check(arguments: dict[str, Any]) -> None:
+        try:
+            run(arguments, _nothing_to_load)
+        except _CheckedError:
+            return
+
+    return check
+
+
+def _silent(_message: str) -> None:
+    """Tasks say nothing."""
+
+
+def _ode(arguments: dict[str, Any], load: Loader) -> xarray.Dataset:
+    from runtime.commands import integrate
+
+    return integrate.integrate(arguments, _silent, load)
+
+
+def _ensemble(arguments: dict[str, Any], load: Loader) -> xarray.Dataset:
+    from runtime.commands import integrate
+
+    # Why dropped: parameters of the task, repeated for each trajectory.
+    return integrate.ensemble(arguments, _silent, None, load).drop_vars(
+        ["eta", "label_noise"], errors="ignore"
+    )
+
+
+def _chain(arguments: dict[str, Any], _load: Loader) -> xarray.Dataset:
+    from runtime.commands import simulate
+
+    return simulate.simulate(arguments, _silent, None).drop_vars(["eta", "label_noise"])
+
+
+def _check_chain(arguments: dict[str, Any]) -> None:
+    from runtime.commands import simulate
+
+    simulate.check(arguments)
+
+
+def _escape(arguments: dict[str, Any], load: Loader) -> xarray.Dataset:
+    from runtime.commands import escape
+
+    n = arguments["n"]
+    result = escape.escape({**arguments, "n": [n]}, _silent, None, load)
+    # Why dropped: a slope needs several N, and a task has one.
+    return result.isel(eta=0, n=0, drop=True).drop_vars(["slope", "slope_error"])
+
+
+def _matrices(parameters: Mapping[str, Any]) -> int:
+    p, pstar = parameters["p"], parameters["pstar"]
+    return int(p * (p + pstar) + 1)
+
+
+def _ode_values(parameters: Mapping[str, Any]) -> int:
+    return output_times(parameters["alpha"]).size * (_matrices(parameters) + 1)
+
+
+def _ensemble_values(parameters: Mapping[str, Any]) -> int:
+    outputs = output_times(parameters["alpha"]).size
+    runs = int(parameters["trajectories"])
+    each = {
+        "all": outputs * _matrices(parameters),
+        "loss": outputs,
+        "final": _matrices(parameters),
+        "statistics": 0 if parameters["stop_loss"] is None else 1,
+    }
+    return runs * (each[parameters["output"]] + 6) + _STATISTICS * outputs
+
+
+def _chain_values(parameters: Mapping[str, Any]) -> int:
+    outputs = output_times(parameters["alpha"]).size
+    return outputs * _matrices(parameters) * (int(parameters["trajectories"]) + _STATES_OF_CHAIN)
+
+
+def _escape_values(parameters: Mapping[str, Any]) -> int:
+    return int(parameters["trajectories"]) + 500
+
+
+JOBS = {
+    job.name: job
+    for job in (
+        Job(
+            "ode",
+            _common(
+                Parameter("method", str, DEFAULT_METHOD, alone=True),
+                *_TOLERANCES,
+                _IDEAL,
+                alpha=200.0,
+                n=None,
+            ),
+            _ode,
+            _until_loading(_ode),
+            _ode_values,
+        ),
+        Job(
+            "ensemble",
+            _common(
+                Parameter("method", str, DEFAULT_METHOD, alone=True),
+                *_TOLERANCES,
+                Parameter("output", str, "statistics", ("statistics", "final", "loss", "all")),
+                Parameter("trajectories", int, 1000),
+                Parameter("stop_loss", float, None, alone=True),
+                _IDEAL,
+                alpha=200.0,
+                n=None,
+            ),
+            _ensemble,
+            _until_loading(_ensemble),
+            _ensemble_values,
+        ),
+        Job(
+            "chain",
+            _common(
+                Parameter("method", str, "chain"),
+                Parameter("trajectories", int, 64),
+                _IDEAL,
+                alpha=100.0,
+                n=10_000,
+            ),
+            _chain,
+            _check_chain,
+            _chain_values,
+            loads=False,
+        ),
+        Job(
+            "escape",
+            _common(
+                *_TOLERANCES,
+                Parameter("trajectories", int, 1000),
+                Parameter("fraction", float, 0.5, alone=True),
+                alpha=None,
+                n=(10**3, 10**4, 10**5, 10**6),
+            ),
+            _escape,
+            _until_loading(_escape),
+            _escape_values,
+        ),
+    )
+}
+# What changes the shape of results cannot be an axis.
+NEVER_AXES = ("alpha", "output")
+# Coordinates of results: what sel of xarray takes for one of its own arguments has another name.
+_COORDINATES = {"method": "method_name"}
+DEFAULT_JOB = "ode"
+
+
+def coordinate_of(parameter: str) -> str:
+    """The name of an axis in results: that of its parameter, unless xarray could not select by it."""
+    return _COORDINATES.get(parameter, parameter)
+
+
+def job_of(name: Any) -> Job:
+    """The job of this name; else InputError."""
+    return JOBS[one_of("job", name, JOBS)]
+
+
+def arguments_of(
+    parameters: Mapping[str, Any], generated: str | Path, threads: int | None
+) -> dict[str, Any]:
+    """Options of the single command: those of the task, and no files."""
+    files = {"out": None, "plot": None, "overlaps": None}
+    return {**parameters, **files, "generated": generated, "threads": threads}
+
+
+def check(job: Job, parameters: Mapping[str, Any]) -> None:
+    """Raise InputError unless the single command would take these parameters."""
+    job.check(arguments_of(parameters, "generated", 1))
+
+
+def result_of(
+    job: Job, parameters: Mapping[str, Any], generated: str | Path, threads: int
+) -> xarray.Dataset:
+    """The dataset of one task; its attributes hold every parameter of the task."""
+    run = job.run(arguments_of(parameters, generated, threads), load_once)
+    given = {name: value for name, value in parameters.items() if _is_plain(value)}
+    run.attrs = {**given, **{str(k): v for k, v in run.attrs.items()}, "job": job.name}
+    return run
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a netCDF attribute can hold it; times are a coordinate anyway."""
+    return value is not None and not isinstance(value, (list, tuple))
+
+
+_loading = threading.Lock()
+
+
+def load_once(source: Model, generated: str | Path, /) -> System:
+    """As `runtime.load`, once a process: verification would take longer than a small task."""
+    # Why a lock: threads would compile one system several times.
+    with _loading:
+        return _loaded(source, str(generated))
+
+
+# Bounded: large systems take memory, and tasks of one system follow each other.
+@functools.lru_cache(maxsize=64)
+def _loaded(source: Model, generated: str) -> System:
+    import numpy as np
+
+    import runtime
+
+    system = runtime.load(source, generated)
+    # Compiled here, while the lock is held and before other processes start.
+    system.compiled_rhs  # noqa: B018
+    T = np.eye(source.pstar) if source.teacher == "general" else None
+    system.loss(np.eye(source.p), np.zeros((source.p, source.pstar)), T)
+    return system
+
+
+def prepare(job: Job, parameters: Mapping[str, Any], generated: str | Path) -> None:
+    """Derive and compile what the task will load, into the folder and the cache."""
+    if job.loads:
+        load_once(model_of(parameters), generated)

@@ -1,0 +1,303 @@
+"""What a sweep is: a job, fixed parameters and axes; its tasks in order, one at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from derive.errors import InputError
+from runtime.start.checked_arrays import output_times
+from runtime.sweep import task_kinds
+from runtime.sweep.axes import MAX_TASKS, Value, parse_axis, python_value
+from runtime.sweep.program_version import PROGRAM
+from runtime.sweep.task_kinds import Job, Parameter
+
+# Of the folder and its files; another one is refused.
+FORMAT = 1
+_DIGITS_SHOWN = 15
+
+
+def canonical(value: Any) -> str:
+    """JSON with one spelling for one value, to be hashed and compared."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest_of(value: Any) -> str:
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One point of a sweep; `digest` says which job, parameters and version."""
+
+    number: int
+    job: str
+    parameters: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        return digest_of({"job": self.job, "parameters": self.parameters, "version": PROGRAM})
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"task": self.number, "job": self.job, "parameters": dict(self.parameters)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """Parameters that vary together, and their values: one column for each, of equal lengths."""
+
+    names: tuple[str, ...]
+    columns: tuple[tuple[Value, ...], ...]
+
+    @property
+    def dimension(self) -> str:
+        """Its name in results."""
+        return "_".join(map(task_kinds.coordinate_of, self.names))
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A sweep: its tasks are the product of the axes, the last of which varies fastest."""
+
+    job: Job
+    fixed: Mapping[str, Any]
+    axes: tuple[Axis, ...]
+
+    @classmethod
+    def of(cls, job: Any, given: Mapping[str, Any], together: Sequence[Sequence[str]] = ()) -> Plan:
+        """The plan of `given` parameters, as text, numbers, lists or arrays; the others have defaults.
+
+        `together` are groups of axes that vary together. Nothing is allocated for the tasks; raises
+        InputError if a value cannot be read or there are more than MAX_TASKS tasks.
+        """
+        kind = task_kinds.job_of(job)
+        for name in given:
+            if name not in kind.by_name:
+                raise InputError(str(name), f"is not a parameter of --job {kind.name}")
+        fixed: dict[str, Any] = {}
+        columns: dict[str, tuple[Value, ...]] = {}
+        for parameter in kind.parameters:
+            value = _value(parameter, given.get(parameter.name, parameter.default))
+            if isinstance(value, tuple):
+                columns[parameter.name] = value
+            else:
+                fixed[parameter.name] = value
+        plan = cls(kind, fixed, _grouped(columns, together))
+        if plan.count > MAX_TASKS:
+            sizes = " × ".join(f"{len(axis)} {axis.dimension}" for axis in plan.axes)
+            widest = max(plan.axes, key=len).names[0]
+            raise InputError(
+                widest,
+                f"{sizes} = {_large(plan.count)} tasks are more than the {MAX_TASKS} that a sweep may have",
+            )
+        return plan
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(len(axis) for axis in self.axes)
+
+    @property
+    def count(self) -> int:
+        return math.prod(self.shape)
+
+    def task(self, number: int) -> Task:
+        """The task of this number, from 0."""
+        parameters = dict(self.fixed)
+        for axis, place in zip(self.axes, self.place(number), strict=True):
+            for name, column in zip(axis.names, axis.columns, strict=True):
+                parameters[name] = column[place]
+        # In the order of the job, whatever is an axis.
+        ordered = {name: parameters[name] for name in self.job.by_name}
+        return Task(number, self.job.name, ordered)
+
+    def place(self, number: int) -> tuple[int, ...]:
+        """Where a task is along each axis."""
+        places = []
+        for size in reversed(self.shape):
+            number, place = divmod(number, size)
+            places.append(place)
+        return tuple(reversed(places))
+
+    def tasks(self) -> Iterator[Task]:
+        return (self.task(number) for number in range(self.count))
+
+    def check(self) -> None:
+        """Raise InputError if the single command would refuse a task; random starts are not drawn.
+
+        Every combination of what depends on each other is checked; of other numbers the ends, since
+        what is allowed is an interval, and of other words each.
+        """
+        alone = {
+            name: set(values if isinstance(values[0], str) else (min(values), max(values)))
+            for name, values in self._values_alone()
+        }
+        bound = [name for name, parameter in self.job.by_name.items() if not parameter.alone]
+        seen: set[Any] = set()
+        for task in self.tasks():
+            keys: set[Any] = {str([task.parameters[name] for name in bound])}
+            keys |= {
+                (name, task.parameters[name])
+                for name, values in alone.items()
+                if task.parameters[name] in values
+            }
+            if not keys <= seen:
+                task_kinds.check(self.job, task.parameters)
+                seen |= keys
+
+    def _values_alone(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        """Axes of parameters that can be judged alone; the fixed ones are in every task."""
+        for axis in self.axes:
+            for name, column in zip(axis.names, axis.columns, strict=True):
+                if self.job.by_name[name].alone:
+                    yield name, column
+
+    def to_dict(self) -> dict[str, Any]:
+        """As stored; `digest` vouches for the rest."""
+        content = {
+            "format": FORMAT,
+            "version": PROGRAM,
+            "job": self.job.name,
+            "tasks": self.count,
+            "fixed": dict(self.fixed),
+            "axes": [
+                {name: list(c) for name, c in zip(a.names, a.columns, strict=True)} for a in self.axes
+            ],
+        }
+        return {**content, "digest": digest_of(content)}
+
+    @classmethod
+    def from_dict(cls, stored: Any) -> Plan:
+        """The inverse of `to_dict`; raises ValueError with a word if it cannot be trusted."""
+        if not isinstance(stored, dict) or "digest" not in stored:
+            raise ValueError("holds no sweep")
+        content = {name: value for name, value in stored.items() if name != "digest"}
+        if content.get("version") != PROGRAM:
+            raise ValueError(f"is of {content.get('version', 'another version')}, and this is {PROGRAM}")
+        if content.get("format") != FORMAT:
+            raise ValueError(f"is not of the format {FORMAT}, that of this version")
+        if digest_of(content) != stored["digest"]:
+            raise ValueError("was changed or is damaged")
+        given = dict(content["fixed"])
+        for axis in content["axes"]:
+            given |= axis
+        # What is None has its default again, which is None.
+        plan = cls.of(
+            content["job"],
+            {name: value for name, value in given.items() if value is not None},
+            [list(axis) for axis in content["axes"] if len(axis) > 1],
+        )
+        if plan.to_dict() != stored:
+            raise ValueError("was changed or is damaged")
+        return plan
+
+    def difference(self, other: Plan) -> tuple[str, str] | None:
+        """The first parameter in which the other plan differs, and its values there; None if none.
+
+        Those that do not have their default there come first: they were given.
+        """
+        if other.job.name != self.job.name:
+            return "job", other.job.name
+        defaults = {
+            name: _value(parameter, parameter.default) for name, parameter in self.job.by_name.items()
+        }
+        for name in sorted(defaults, key=lambda name: other.values(name) == defaults[name]):
+            if self.values(name) != other.values(name):
+                return name, _shown(other.values(name))
+        if self.to_dict() != other.to_dict():
+            return "zip", ", ".join(axis.dimension for axis in other.axes) or "no axes"
+        return None
+
+    def values(self, name: str) -> Any:
+        """The fixed value of a parameter, or its values as a tuple."""
+        for axis in self.axes:
+            if name in axis.names:
+                return axis.columns[axis.names.index(name)]
+        return self.fixed[name]
+
+
+def _value(parameter: Parameter, given: Any) -> Any:
+    """A fixed value, or a tuple for an axis."""
+    name = parameter.name
+    if given is None:
+        return None
+    if parameter.kind == "times":
+        return _times(name, given)
+    assert isinstance(parameter.kind, type)
+    value = parse_axis(name, given, parameter.kind, parameter.choices)
+    if isinstance(value, tuple) and name in task_kinds.NEVER_AXES:
+        raise InputError(name, "cannot be an axis: give one value")
+    return value
+
+
+def _times(name: str, given: Any) -> float | list[float]:
+    """A number or ascending times, from text, a number, a list or an array."""
+    given = python_value(name, given)
+    items = given.split(",") if isinstance(given, str) else given
+    if not isinstance(items, list):
+        items = [items]
+    times = []
+    for item in items:
+        time = parse_axis(name, item, float)
+        if isinstance(time, tuple):
+            raise InputError(name, "cannot be an axis: give an end, or times separated by commas")
+        times.append(float(time))
+    single = len(times) == 1 and not isinstance(given, list)
+    output_times(times[0] if single else times)
+    return times[0] if single else times
+
+
+def _grouped(
+    columns: Mapping[str, tuple[Value, ...]], together: Sequence[Sequence[str]]
+) -> tuple[Axis, ...]:
+    """The axes in the order of the parameters; a group stands where its first member does."""
+    group_of: dict[str, tuple[str, ...]] = {}
+    for names in together:
+        for name in names:
+            if not columns.keys() >= set(names):
+                absent = min(set(names) - columns.keys())
+                raise InputError("zip", f"{absent!r} has no list of values to vary")
+            if name in group_of or list(names).count(name) > 1:
+                raise InputError("zip", f"{name!r} is there twice")
+            if len(columns[name]) != len(columns[names[0]]):
+                raise InputError(
+                    "zip",
+                    f"{names[0]} has {len(columns[names[0]])} values, and {name} {len(columns[name])}",
+                )
+            group_of[name] = tuple(sorted(names, key=list(columns).index))
+    axes: dict[tuple[str, ...], None] = {}
+    for name in columns:
+        axes[group_of.get(name, (name,))] = None
+    grouped = tuple(Axis(names, tuple(columns[name] for name in names)) for names in axes)
+    for axis in grouped:
+        _check_distinct(axis)
+    return grouped
+
+
+def _check_distinct(axis: Axis) -> None:
+    seen = set()
+    for values in zip(*axis.columns, strict=True):
+        if values in seen and len(values) == 1:
+            raise InputError(axis.names[0], f"{values[0]} is there twice")
+        if values in seen:
+            shown = ", ".join(f"{name} {value}" for name, value in zip(axis.names, values, strict=True))
+            raise InputError("zip", f"{shown} is there twice")
+        seen.add(values)
+
+
+def _shown(values: Any) -> str:
+    if not isinstance(values, tuple):
+        return str(values)
+    shown = ",".join(str(value) for value in itertools.islice(values, 4))
+    return shown + (",…" if len(values) > 4 else "")
+
+
+def _large(count: int) -> str:
+    return str(count) if len(str(count)) <= _DIGITS_SHOWN else f"{float(count):.0e}"

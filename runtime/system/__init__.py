@@ -1,0 +1,1 @@
+"""From a verified folder of generated code to compiled functions."""

@@ -1,0 +1,239 @@
+"""Where compiled machine code is kept between processes: never stale, damaged or from other users.
+
+Numba keys its own disk cache on the source file alone, so a change elsewhere could bring back old
+code, and it unpickles whatever it finds, which runs what an attacker has put there. Here
+
+- each source has a folder, named by a digest of all that its code depends on: its text and the
+  versions of Python, NumPy, Numba and llvmlite; a changed source has another folder, so that nothing
+  has to be invalidated;
+- each compiled function is a file, named by Numba's key (signature, processor and bytecode); it
+  begins with a digest of its place and content, and the very bytes that were compared with it are
+  unpickled;
+- folders and files that another user could have written are not read (`private_folder`).
+
+What cannot be kept or read is compiled anew by each process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pickle
+import stat
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+import numpy
+from numba import core as numba_core
+
+from runtime.system.private_folder import NotPrivateError, objection, private_folder
+
+ENVIRONMENT = "OVERLAP_ODE_CACHE"
+SUFFIX = ".code"
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_NAME_LENGTH = 32
+_lock = threading.RLock()
+_core: Any = numba_core
+_complained: set[Path] = set()
+
+
+def cache_root() -> Path:
+    """The folder of all caches: $OVERLAP_ODE_CACHE, or the user's cache folder."""
+    configured = os.environ.get(ENVIRONMENT)
+    if configured:
+        return Path(configured)
+    import platformdirs
+
+    try:
+        folder = Path(platformdirs.user_cache_dir("overlap-ode", appauthor=False))
+    except RuntimeError:
+        folder = Path("~")
+    # A user whom the system does not know may have no home folder: "~" stays, or is an error.
+    return folder if folder.is_absolute() else Path(tempfile.gettempdir()) / f"overlap-ode-{os.getuid()}"
+
+
+def problem_with(folder: Path) -> str | None:
+    """What keeps compiled code out of `folder`, which is made if it is missing; None if nothing does."""
+    try:
+        with tempfile.TemporaryFile(dir=private_folder(folder, make=True)):
+            return None
+    except NotPrivateError as error:
+        return str(error)
+    except OSError as error:
+        return _unusable(folder, error)
+
+
+def cache_folder(source: str | bytes) -> Path:
+    """The folder for code compiled from `source`; it need not be there yet."""
+    digest = hashlib.sha256(source.encode() if isinstance(source, str) else source)
+    digest.update(f"python {sys.implementation.cache_tag}{getattr(sys, 'abiflags', '')}".encode())
+    for library in (numpy, numba, llvmlite):
+        digest.update(f" {library.__name__} {library.__version__}".encode())
+    return cache_root() / digest.hexdigest()[:_NAME_LENGTH]
+
+
+class _KeptCode(_core.caching.FunctionCache):  # type: ignore[misc]
+    """The machine code of one function in a cache folder, in place of what Numba would use."""
+
+    def __init__(self, folder: Path, function: Callable[..., Any]) -> None:
+        # Numba's own constructor is not called, since it would look for a folder and make one.
+        self._folder = folder
+        self._py_func = function
+
+    @property
+    def cache_path(self) -> str:
+        return str(self._folder)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The function compiled for this signature and processor; None if it is not kept."""
+        target_context.refresh()
+        key = self._index_key(sig, target_context.codegen())
+        with self._complaints():
+            path = private_folder(self._folder) / self._file_name(key)
+            content = _verified(path)
+            if content is None:
+                return None
+            try:
+                kept, reduced = pickle.loads(content)
+                # Types of the same name may still differ.
+                if kept == key:
+                    return _core.compiler.CompileResult._rebuild(target_context, *reduced)
+            except MemoryError:
+                raise
+            except Exception:  # noqa: BLE001 (what cannot be unpickled is compiled again)
+                path.unlink(missing_ok=True)
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep a function that was compiled for this signature, if its code is good elsewhere."""
+        if data.library.has_dynamic_globals or not all(code.can_cache for code in data.lifted):
+            return
+        key = self._index_key(sig, data.codegen)
+        content = _core.serialize.dumps((key, data._reduce()))
+        with self._complaints():
+            path = private_folder(self._folder, make=True) / self._file_name(key)
+            _write(path, _digest(path, content) + content)
+
+    def flush(self) -> None:
+        """Delete what is kept of this function; Numba then compiles it again."""
+        with self._complaints():
+            for path in private_folder(self._folder).glob(f"{self._stem()}.*{SUFFIX}"):
+                path.unlink(missing_ok=True)
+
+    def _stem(self) -> str:
+        name = self._py_func.__qualname__.replace("<", "").replace(">", "")
+        return f"{name}-{self._py_func.__code__.co_firstlineno}"
+
+    def _file_name(self, key: Any) -> str:
+        digest = hashlib.sha256(repr(key).encode()).hexdigest()
+        return f"{self._stem()}.{digest[:_NAME_LENGTH]}{SUFFIX}"
+
+    @contextlib.contextmanager
+    def _complaints(self) -> Iterator[None]:
+        """What keeps the folder from being used becomes a warning, once for each cache."""
+        root = self._folder.parent
+        try:
+            yield
+        except FileNotFoundError:
+            # Nothing is kept yet, or somebody has just emptied the cache.
+            return
+        except NotPrivateError as error:
+            problem = str(error)
+        except OSError as error:
+            problem = _unusable(root, error)
+        else:
+            return
+        if root not in _complained:
+            _complained.add(root)
+            warnings.warn(
+                f"{problem}; compiled code is not kept: set {ENVIRONMENT} to a private folder",
+                stacklevel=2,
+            )
+
+
+def _unusable(folder: Path, error: OSError) -> str:
+    return f"{folder} cannot be used ({error.strerror})"
+
+
+def _digest(path: Path, code: bytes | memoryview) -> bytes:
+    """The digest of a function's code and of its place, so that no file stands in for another."""
+    digest = hashlib.sha256(f"{path.parent.name}/{path.name}\n".encode())
+    digest.update(code)
+    return digest.digest()
+
+
+def _verified(path: Path) -> memoryview | None:
+    """The code in a file of a private folder; None, and the file is deleted, if it is damaged."""
+    status = os.lstat(path)
+    private = stat.S_ISREG(status.st_mode) and objection(status) is None
+    content = memoryview(path.read_bytes() if private else b"")
+    digest, code = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if digest == _digest(path, code):
+        return code
+    path.unlink(missing_ok=True)
+    return None
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A file that appears whole: many processes may write it at once."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def caching_in(folder: Path) -> Iterator[None]:
+    """Functions that this thread decorates with ``njit(cache=True)`` inside keep their code in `folder`."""
+    with _lock:
+        before, thread = _core.dispatcher.FunctionCache, threading.get_ident()
+
+        def cache(function: Callable[..., Any]) -> Any:
+            ours = threading.get_ident() == thread
+            return _KeptCode(folder, function) if ours else before(function)
+
+        _core.dispatcher.FunctionCache = cache
+        try:
+            yield
+        finally:
+            _core.dispatcher.FunctionCache = before
+
+
+@lru_cache(maxsize=1)
+def _package_source() -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
+
+
+def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator: compile a function of this package for the given signatures, cached.
+
+    The cache key is the function's file and this whole package: kernels take constants from
+    other files, and the options below are part of what is compiled.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        source = Path(function.__code__.co_filename).read_bytes() + _package_source()
+        with caching_in(cache_folder(source)):
+            return numba.njit(
+                list(signatures),
+                cache=True,
+                nogil=True,
+                error_model="numpy",
+                fastmath={"contract"},
+            )(function)
+
+    return decorate

@@ -1,0 +1,5 @@
+"""The error of loading a generated folder."""
+
+
+class LoadError(RuntimeError):
+    """A generated folder is missing, damaged, edited or of another version."""

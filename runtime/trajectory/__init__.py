@@ -1,0 +1,1 @@
+"""One trajectory: Runge-Kutta pairs, the compiled stepper, solvers."""

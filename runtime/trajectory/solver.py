@@ -1,0 +1,131 @@
+"""Runs the compiled stepper over one trajectory: arrays, chunks of steps, signals."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.concurrency.interrupts import held_interrupts
+from runtime.trajectory import stepper
+from runtime.trajectory.tableaux import Tableau
+
+Array = NDArray[np.float64]
+
+# Diverged: an order parameter is this many times the largest of the start (at least 1). A
+# solution that blows up in finite time passes this well before steps underflow.
+DIVERGENCE_GROWTH = 1e6
+# Floating-point operations between two looks at signals: about a twentieth of a second.
+_CHUNK_OPERATIONS = 5e7
+
+STATUS = {
+    stepper.FINISHED: "ok",
+    stepper.DIVERGED: "diverged",
+    stepper.STEP_TOO_SMALL: "step_too_small",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Solution:
+    """States at the requested times, NaN behind the end of a trajectory that failed.
+
+    status
+        ``"ok"``, ``"diverged"`` or ``"step_too_small"``.
+    end
+        Time that was reached.
+    accepted, rejected, evaluations
+        Steps, failed steps, calls of the right-hand side.
+    """
+
+    times: Array
+    states: Array
+    status: str
+    end: float
+    accepted: int
+    rejected: int
+    evaluations: int
+
+
+def solve(
+    rhs: Any,
+    y0: Array,
+    times: Array,
+    *,
+    parameters: Array,
+    rtol: float,
+    atol: float,
+    tableau: Tableau,
+    operations: int = 1000,
+    bound: float | None = None,
+) -> Solution:
+    """Integrate dy/dt = rhs from t = 0.
+
+    Parameters
+    ----------
+    rhs
+        Numba function ``rhs(y, parameters, dy)``, compiled for ``stepper.RIGHT_HAND_SIDE``.
+    y0
+        State at t = 0, shape (n,).
+    times
+        Strictly ascending, ≥ 0; the last is where the integration ends.
+    operations
+        Rough cost of one call of `rhs`, to look at signals often enough.
+    bound
+        An entry that grows beyond this has diverged; None is ``DIVERGENCE_GROWTH`` times the
+        largest entry of `y0`, at least 1.
+    """
+    n, stages = y0.size, tableau.b.size
+    y = np.array(y0, dtype=np.float64)
+    times = np.ascontiguousarray(times, dtype=np.float64)
+    outputs = np.full((times.size, n), np.nan)
+    work = np.zeros((tableau.slopes + 2, n))
+    clock = np.array([0.0, 0.0, 1.0])
+    counters = np.zeros(6, dtype=np.int64)
+    if bound is None:
+        bound = DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y))))
+    chunk = max(1, int(_CHUNK_OPERATIONS / (stages * (operations + 20 * n))))
+    with held_interrupts() as deliver:
+        rhs(y, parameters, work[0])
+        counters[stepper.EVALUATIONS] = 1
+        # Why not when the span is zero: one output at t = 0 needs no step.
+        if times[-1] > 0.0:
+            clock[stepper.STEP] = stepper.first_step(
+                rhs, parameters, y, work, tableau.order, rtol, atol, times[-1]
+            )
+            counters[stepper.EVALUATIONS] = 2
+        status = stepper.RUNNING
+        while status == stepper.RUNNING:
+            # Why chunks: Ctrl-C is seen only between calls of compiled code.
+            status = stepper.advance(
+                rhs,
+                parameters,
+                tableau.a,
+                tableau.b,
+                tableau.e,
+                tableau.e_low,
+                tableau.extra,
+                tableau.p,
+                tableau.error_order,
+                rtol,
+                atol,
+                bound,
+                y,
+                times,
+                clock,
+                counters,
+                outputs,
+                work,
+                chunk,
+            )
+            deliver()
+    return Solution(
+        times=times,
+        states=outputs,
+        status=STATUS[status],
+        end=float(clock[stepper.TIME]),
+        accepted=int(counters[stepper.ACCEPTED]),
+        rejected=int(counters[stepper.REJECTED]),
+        evaluations=int(counters[stepper.EVALUATIONS]),
+    )

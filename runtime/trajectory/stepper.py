@@ -1,0 +1,264 @@
+"""The compiled integrator: one adaptive explicit Runge-Kutta loop for any right-hand side.
+
+Everything of a trajectory is in arrays that the caller owns, so the loop can stop after a
+number of steps (for signals, progress) and go on where it was.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+
+from runtime.system.compile_cache import kernel
+
+# What `advance` returns.
+RUNNING, FINISHED, DIVERGED, STEP_TOO_SMALL = 0, 1, 2, 3
+
+# Entries of `clock` and `counters`.
+TIME, STEP, LAST_ERROR = 0, 1, 2
+NEXT_OUTPUT, ACCEPTED, REJECTED, EVALUATIONS, FAILED_BEFORE, NOT_FINITE = 0, 1, 2, 3, 4, 5
+
+EPSILON = np.finfo(np.float64).eps
+# Below this many units of rounding of the time, steps no longer resolve anything.
+SMALLEST_STEP = 16.0
+# Why a bound: the first steps do not get longer because the end is very far.
+FAR_END = 1e10
+# Of the growth that counts as divergence: beyond it steps vanish because the solution blows up.
+BLOW_UP = 1e-3
+SAFETY = 0.9
+SHRINK, GROW = 0.2, 6.0
+SHRINK_NOT_FINITE = 0.1
+# A proportional-integral controller (K. Gustafsson, ACM TOMS 17, 533 (1991)).
+PROPORTIONAL, INTEGRAL = 0.7, 0.4
+SMALLEST_ERROR = 1e-10
+# Of the square of the lower estimate in the denominator of an error (see `tableaux`).
+LOW_SHARE = 0.01
+
+_vector = types.float64[::1]
+_matrix = types.float64[:, ::1]
+RIGHT_HAND_SIDE = types.void(_vector, _vector, _vector)
+_function = types.FunctionType(RIGHT_HAND_SIDE)
+# Tableaux are read-only arrays, which Numba types as such.
+_weights = types.Array(types.float64, 1, "C", readonly=True)
+_coefficients = types.Array(types.float64, 2, "C", readonly=True)
+
+
+@kernel(types.float64(_vector, _vector, _vector, types.float64, types.float64))
+def _scaled_norm(x, y, y_new, rtol, atol):
+    """Root mean square of x in units of the tolerance at y, y_new."""
+    total = 0.0
+    for i in range(x.size):
+        scale = atol + rtol * max(abs(y[i]), abs(y_new[i]))
+        total += (x[i] / scale) ** 2
+    return np.sqrt(total / x.size)
+
+
+@kernel(types.void(types.float64, _weights, _matrix, _vector))
+def _combine(h, weights, slopes, result):
+    """result = h Σ weights_j slopes_j."""
+    result[:] = 0.0
+    for j in range(weights.size):
+        if weights[j] != 0.0:
+            x = h * weights[j]
+            for i in range(result.size):
+                result[i] += x * slopes[j, i]
+
+
+@kernel(
+    types.float64(
+        _function, _vector, _vector, _matrix, types.int64, types.float64, types.float64, types.float64
+    )
+)
+def first_step(rhs, parameters, y, work, order, rtol, atol, span):
+    """A first step size (E. Hairer, S. P. Nørsett, G. Wanner, Solving ODEs I, sec. II.4).
+
+    The slope at y must be in work[0]; work[1], work[2] are overwritten. One evaluation. NaN if
+    the slope is not finite in units of the tolerance: no step is possible.
+    """
+    slope, trial, change = work[0], work[1], work[2]
+    size = _scaled_norm(y, y, y, rtol, atol)
+    speed = _scaled_norm(slope, y, y, rtol, atol)
+    if not np.isfinite(speed):
+        return np.nan
+    h = 1e-6 if size < 1e-5 or speed < 1e-5 else 0.01 * size / speed
+    h = min(h, span)
+    for i in range(y.size):
+        trial[i] = y[i] + h * slope[i]
+    rhs(trial, parameters, change)
+    for i in range(y.size):
+        change[i] -= slope[i]
+    curvature = _scaled_norm(change, y, y, rtol, atol) / h
+    steepest = max(speed, curvature)
+    if not np.isfinite(steepest):
+        return h
+    second = max(1e-6, 1e-3 * h) if steepest <= 1e-15 else (0.01 / steepest) ** (1.0 / (order + 1))
+    return min(100.0 * h, second, span)
+
+
+@kernel(
+    types.int64(
+        _function,
+        _vector,
+        _coefficients,
+        _weights,
+        _weights,
+        _weights,
+        _coefficients,
+        _coefficients,
+        types.int64,
+        types.float64,
+        types.float64,
+        types.float64,
+        _vector,
+        _vector,
+        _vector,
+        types.int64[::1],
+        _matrix,
+        _matrix,
+        types.int64,
+    )
+)
+def advance(
+    rhs,
+    parameters,
+    a,
+    b,
+    e,
+    e_low,
+    extra,
+    p,
+    error_order,
+    rtol,
+    atol,
+    bound,
+    y,
+    times,
+    clock,
+    counters,
+    outputs,
+    work,
+    max_steps,
+):
+    """Take up to `max_steps` steps; returns RUNNING or how the trajectory ended.
+
+    `y`, `clock`, `counters` and `work` carry the state: work[j] is slope k_j, of which work[0]
+    must hold the slope at y; after all slopes come two trial states. Each times[k] that is passed
+    writes outputs[k]; times ascend and the last one is hit exactly.
+    """
+    stages = b.size
+    n = y.size
+    last = times.size - 1
+    t_end = times[last]
+    slopes = p.shape[0]
+    y_new, trial = work[slopes], work[slopes + 1]
+    exponent = 1.0 / (error_order + 1)
+    needs_end_slope = e[stages] != 0.0
+
+    while counters[NEXT_OUTPUT] <= last and times[counters[NEXT_OUTPUT]] <= clock[TIME]:
+        outputs[counters[NEXT_OUTPUT], :] = y
+        counters[NEXT_OUTPUT] += 1
+
+    for _ in range(max_steps):
+        t = clock[TIME]
+        if t >= t_end:
+            return FINISHED
+        h = clock[STEP]
+        # Why negated: a step that is NaN must end here too.
+        if not h > SMALLEST_STEP * EPSILON * max(t, EPSILON * min(t_end, FAR_END)):
+            grown = not np.max(np.abs(y)) <= BLOW_UP * bound
+            return DIVERGED if counters[NOT_FINITE] or np.isnan(h) or grown else STEP_TOO_SMALL
+        # Why the stretch: no sliver of a step remains before the end.
+        final = t + 1.0000001 * h >= t_end
+        if final:
+            h = t_end - t
+
+        for s in range(1, stages):
+            for i in range(n):
+                y_new[i] = y[i]
+            for j in range(s):
+                if a[s, j] != 0.0:
+                    x = h * a[s, j]
+                    for i in range(n):
+                        y_new[i] += x * work[j, i]
+            rhs(y_new, parameters, work[s])
+        for i in range(n):
+            y_new[i] = y[i]
+        for j in range(stages):
+            if b[j] != 0.0:
+                x = h * b[j]
+                for i in range(n):
+                    y_new[i] += x * work[j, i]
+        counters[EVALUATIONS] += stages - 1
+        if needs_end_slope:
+            rhs(y_new, parameters, work[stages])
+            counters[EVALUATIONS] += 1
+
+        _combine(h, e, work, trial)
+        error = _scaled_norm(trial, y, y_new, rtol, atol)
+        if e_low.size > 0 and error > 0.0:
+            _combine(h, e_low, work, trial)
+            low = _scaled_norm(trial, y, y_new, rtol, atol)
+            error /= np.sqrt(1.0 + LOW_SHARE * (low / error) ** 2)
+
+        # Why negated: a NaN must be rejected too.
+        if not error <= 1.0:
+            counters[REJECTED] += 1
+            counters[FAILED_BEFORE] = 1
+            if np.isfinite(error):
+                counters[NOT_FINITE] = 0
+                clock[STEP] = h * max(SHRINK, SAFETY * error**-exponent)
+            else:
+                counters[NOT_FINITE] = 1
+                clock[STEP] = h * SHRINK_NOT_FINITE
+            continue
+
+        if not needs_end_slope:
+            rhs(y_new, parameters, work[stages])
+            counters[EVALUATIONS] += 1
+        t_new = t_end if final else t + h
+        if counters[NEXT_OUTPUT] <= last and times[counters[NEXT_OUTPUT]] < t_new:
+            for m in range(extra.shape[0]):
+                _combine(h, extra[m], work, trial)
+                for i in range(n):
+                    trial[i] += y[i]
+                rhs(trial, parameters, work[stages + 1 + m])
+                counters[EVALUATIONS] += 1
+        while counters[NEXT_OUTPUT] <= last and times[counters[NEXT_OUTPUT]] <= t_new:
+            k = counters[NEXT_OUTPUT]
+            if times[k] == t_new:
+                outputs[k, :] = y_new
+            else:
+                theta = (times[k] - t) / h
+                for i in range(n):
+                    outputs[k, i] = y[i]
+                for j in range(slopes):
+                    weight = 0.0
+                    for m in range(p.shape[1] - 1, -1, -1):
+                        weight = (weight + p[j, m]) * theta
+                    if weight != 0.0:
+                        x = h * weight
+                        for i in range(n):
+                            outputs[k, i] += x * work[j, i]
+            counters[NEXT_OUTPUT] += 1
+
+        largest = 0.0
+        for i in range(n):
+            y[i] = y_new[i]
+            work[0, i] = work[stages, i]
+            largest = max(largest, abs(y[i]))
+        clock[TIME] = t_new
+        counters[ACCEPTED] += 1
+        counters[NOT_FINITE] = 0
+        if not largest <= bound:
+            return DIVERGED
+
+        error = max(error, SMALLEST_ERROR)
+        factor = SAFETY * error ** (-PROPORTIONAL * exponent) * clock[LAST_ERROR] ** (INTEGRAL * exponent)
+        factor = min(GROW, max(SHRINK, factor))
+        if counters[FAILED_BEFORE]:
+            factor = min(factor, 1.0)
+            counters[FAILED_BEFORE] = 0
+        if not final or factor < 1.0:
+            clock[STEP] = h * factor
+        clock[LAST_ERROR] = error
+    return FINISHED if clock[TIME] >= t_end else RUNNING

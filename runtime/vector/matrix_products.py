@@ -1,0 +1,114 @@
+"""Products of small matrices, the same to the last bit on every machine.
+
+What a BLAS adds in which order depends on the processor, and starts of runs must not. Here an entry
+is x₀y₀ + x₁y₁ + …, from the first term on, each one added with one rounding (a fused multiply-add;
+processors without one call the C library's).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from runtime.start.checked_arrays import Array
+from runtime.vector.builder import DOUBLE, INT64, POINTER, integer
+from runtime.vector.jit import Compiled, target
+
+# Entries of a row that are summed at once, as long as there are as many: a single sum would wait for
+# each of its multiply-adds.
+_TOGETHER = (8, 4, 1)
+
+
+def _emit() -> ir.Module:
+    """products(X, Y, Z, count, apart, rows, columns, depth): Z = X Yᵀ of `count` matrices in C order.
+
+    The next Y is `apart` numbers behind the last.
+    """
+    module = ir.Module("products")
+    kind = ir.FunctionType(ir.VoidType(), [POINTER] * 3 + [INT64] * 5)
+    function = ir.Function(module, kind, "products")
+    *bases, count, apart, rows, columns, depth = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+
+    def loop(first: Any, last: Any, step: int, body: Any, carried: list[Any] | None = None) -> list[Any]:
+        """for index in range(first, last, step): carried = body(index, carried)."""
+        before = builder.block
+        head, turn, after = (function.append_basic_block(name) for name in ("head", "turn", "after"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        index = builder.phi(INT64)
+        index.add_incoming(first, before)
+        values = [builder.phi(DOUBLE) for _ in carried or []]
+        for phi, value in zip(values, carried or [], strict=True):
+            phi.add_incoming(value, before)
+        builder.cbranch(builder.icmp_signed("<", index, last), turn, after)
+        builder.position_at_end(turn)
+        results = body(index, values) or []
+        index.add_incoming(builder.add(index, integer(step)), builder.block)
+        for phi, value in zip(values, results, strict=True):
+            phi.add_incoming(value, builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
+        return values
+
+    def place(base: Any, row: Any, width: Any, column: Any = None) -> Any:
+        offset = builder.mul(row, width)
+        if column is not None:
+            offset = builder.add(offset, column)
+        return builder.gep(base, [offset], inbounds=True, source_etype=DOUBLE)
+
+    def matrix(number: Any, _: list[Any]) -> None:
+        sizes = (builder.mul(rows, depth), apart, builder.mul(rows, columns))
+        x, y, z = (place(base, number, size) for base, size in zip(bases, sizes, strict=True))
+
+        def entries(row: Any, column: Any, together: int) -> None:
+            places = [builder.add(column, integer(j)) for j in range(together)]
+
+            def term(k: Any, sums: list[Any]) -> list[Any]:
+                left = builder.load(place(x, row, depth, k), typ=DOUBLE)
+                right = [builder.load(place(y, j, depth, k), typ=DOUBLE) for j in places]
+                return [builder.fma(left, factor, total) for factor, total in zip(right, sums, strict=True)]
+
+            sums = loop(integer(0), depth, 1, term, [ir.Constant(DOUBLE, 0.0)] * together)
+            for j, total in zip(places, sums, strict=True):
+                builder.store(total, place(z, row, columns, j))
+
+        def line(row: Any, _: list[Any]) -> None:
+            first: Any = integer(0)
+            for together in _TOGETHER:
+                last = builder.sub(columns, builder.srem(columns, integer(together)))
+                loop(first, last, together, lambda j, _, together=together: entries(row, j, together))
+                first = last
+
+        loop(integer(0), rows, 1, line)
+
+    loop(integer(0), count, 1, matrix)
+    builder.ret_void()
+    return module
+
+
+@lru_cache(maxsize=1)
+def _compile() -> Any:
+    """The function; threads that come at the same time may have one each."""
+    return Compiled(_emit(), target()).function(
+        "products", None, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 5
+    )
+
+
+def times_transpose(X: Array, Y: Array) -> Array:
+    """X Yᵀ (…, rows, columns) of X (…, rows, depth), and Y (columns, depth) or one for each X."""
+    X, Y = (np.ascontiguousarray(matrix, dtype=np.float64) for matrix in (X, Y))
+    *front, rows, depth = X.shape
+    columns = Y.shape[-2]
+    if Y.shape != (columns, depth) and Y.shape != (*front, columns, depth):
+        raise ValueError(f"shapes {X.shape} and {Y.shape} do not fit")
+    result = np.empty((*front, rows, columns))
+    apart = 0 if Y.ndim == 2 else columns * depth
+    count = math.prod(front)
+    _compile()(X.ctypes.data, Y.ctypes.data, result.ctypes.data, count, apart, rows, columns, depth)
+    return result
