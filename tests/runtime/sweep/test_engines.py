@@ -32,7 +32,7 @@ from runtime.sweep.signals import Stop
 from runtime.sweep.sweep_errors import SweepError
 from runtime.sweep.task_plan import Plan
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # Workers import this before anything else.
 KILLER = """
 import os, signal

@@ -20,7 +20,7 @@ import runtime
 from derive import model as derive_model
 from runtime.sgd import comparison
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 SMALL = "--p 2 --pstar 1 --eta 0.2"
 SIMULATE = f"simulate {SMALL} --n 50 --trajectories 9 --alpha 0,0.5,1 --seed 3"
 COMPARE = f"compare {SMALL} --n 100,200 --trajectories 32 --alpha 0,0.5,1 --no-weights"

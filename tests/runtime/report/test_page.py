@@ -18,9 +18,9 @@ from runtime.report.page import page
 from runtime.report.page_elements import Code, Document, Facts, Link, Paragraph, Section, Table, words
 from runtime.report.provenance import command_line
 from runtime.report.style import DARK, LIGHT, LINE_COLOURS, TEXT_PAIRS, style_sheet
-from tests.report.conftest import attributes_of, parse
+from tests.runtime.report.conftest import attributes_of, parse
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 SMALL = "--p 2 --pstar 1 --alpha 5"
 EVIL = """<script>alert("1")</script> & ' " $x$ `y` \\input{z}"""
 

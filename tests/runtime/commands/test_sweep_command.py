@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import xarray
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SMALL = "--p 2 --pstar 1 --alpha 0,1,2 --eta 0.1,0.2 --seed 0:2"
 FILE = """
 job = "ode"

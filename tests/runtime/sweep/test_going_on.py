@@ -29,7 +29,7 @@ from runtime.sweep.folder_lock import FolderLock, setup
 from runtime.sweep.sweep_errors import SweepError, SweepInterrupted
 from runtime.sweep.task_plan import Plan
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def shard(folder, number):

@@ -1,6 +1,6 @@
 """Kills drivers, workers and schedulers of a sweep at random times until it must be done all the same.
 
-    python tests/sweep/kill_storm.py 60        that many kills, on processes, threads, parts and Dask
+    python tests/runtime/sweep/kill_storm.py 60        that many kills, on processes, threads, parts and Dask
 
 After each kill everything that had appeared as a shard must still be there, byte for byte; in the end
 the merged file must be that of an undisturbed sweep.
@@ -19,11 +19,11 @@ import time
 from pathlib import Path
 
 # As a script it may run where the package is not installed.
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[3]))
 
 import cli
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CLI = [sys.executable, str(ROOT / "cli.py")]
 # Tasks of some hundredths of a second, and too many to finish between two kills.
 _WORDS = "--job chain --p 2 --pstar 1 --n 2000 --alpha 0,20,40 --trajectories 8 --eta 0.1:0.4:4"

@@ -15,7 +15,7 @@ import derive
 from runtime.commands import doctor
 from runtime.vector import jit
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STATUSES = {"ok", "warning", "problem"}
 
 

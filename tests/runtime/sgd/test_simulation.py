@@ -24,7 +24,7 @@ from runtime.start.teacher_directions import Teacher
 from runtime.trajectory import single_run
 from runtime.vector import jit
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MODEL = Model(4, 2)
 Q0, R0 = np.eye(4), np.full((4, 2), 0.1)
 START = {"Q0": Q0, "R0": R0}

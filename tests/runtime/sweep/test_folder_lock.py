@@ -61,7 +61,7 @@ def test_a_killed_process_holds_nothing(tmp_path):
         "with setup(folder): held.take(None)\n"
         "print('held', flush=True); time.sleep(600)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, "-c", code, str(tmp_path)]
     with started(command, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout.readline() == b"held\n"
