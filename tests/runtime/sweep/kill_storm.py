@@ -1,6 +1,6 @@
 """Kills drivers, workers and schedulers of a sweep at random times until it must be done all the same.
 
-    python tests/runtime/sweep/kill_storm.py 60        that many kills, on processes, threads, parts and Dask
+    python tests/runtime/sweep/kill_storm.py 60    kills on processes, threads, parts and Dask
 
 After each kill everything that had appeared as a shard must still be there, byte for byte; in the end
 the merged file must be that of an undisturbed sweep.
