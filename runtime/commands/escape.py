@@ -24,7 +24,7 @@ from runtime.commands.run_options import (
 from runtime.concurrency.thread_pool import thread_count
 from runtime.output.text_tables import cell
 from runtime.start import checked_arrays
-from runtime.start.initial_overlaps import LARGEST_N
+from runtime.start.initial_overlaps import LARGEST_START_N
 from runtime.start.seeds import LARGEST_SEED
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def escape(
 def _check(model: Model, arguments: Mapping[str, Any]) -> None:
     """Refuse single values that are not allowed, before anything is derived."""
     for size in arguments["n"]:
-        whole_number("n", size, model.pstar, LARGEST_N)
+        whole_number("n", size, model.pstar, LARGEST_START_N)
     for rate in np.atleast_1d(arguments["eta"]):
         checked_arrays.real_number("eta", rate, least=0.0, strict=True)
     count = whole_number("trajectories", arguments["trajectories"], 1, LARGEST_COUNT)

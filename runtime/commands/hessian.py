@@ -13,7 +13,7 @@ from derive.errors import InputError
 from derive.model import Model
 from runtime.analysis.landscape.critical_points import critical_point, flat_directions, solution
 from runtime.analysis.landscape.hessian_figure import lowest, plot_spectra
-from runtime.analysis.landscape.hessian_spectra import Spectrum, hessian_spectrum, spectra_along
+from runtime.analysis.landscape.hessian_spectra import HessianSpectrum, hessian_spectrum, spectra_along
 from runtime.analysis.plateau.plateau_state import plateau
 from runtime.analysis.recorded_runs import read_run
 from runtime.commands.run_options import (
@@ -28,7 +28,7 @@ from runtime.output import text_tables
 from runtime.sgd.coordinates import beyond
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
-from runtime.start.initial_overlaps import LARGEST_N
+from runtime.start.initial_overlaps import LARGEST_START_N
 from runtime.start.seeds import LARGEST_SEED
 from runtime.start.teacher_directions import Teacher
 
@@ -46,7 +46,7 @@ _OF_A_STATE = (
 
 def hessian(
     arguments: Mapping[str, Any], given: frozenset[str], say: Callable[[str], None]
-) -> tuple[Spectrum | None, xarray.Dataset]:
+) -> tuple[HessianSpectrum | None, xarray.Dataset]:
     """The spectrum at a state, or None with the spectra along a run; and the dataset, written to files.
 
     `arguments` are the options of the command by name, `given` those on the command line.
@@ -73,7 +73,7 @@ def hessian(
 
 def _check(arguments: Mapping[str, Any]) -> None:
     """Refuse single values that are not allowed, also where the state does not depend on them."""
-    whole_number("n", arguments["n"], 1, LARGEST_N)
+    whole_number("n", arguments["n"], 1, LARGEST_START_N)
     checked_arrays.real_number("eta", arguments["eta"], least=0.0, strict=True)
     checked_arrays.real_number("label_noise", arguments["label_noise"], least=0.0)
     checked_arrays.real_number("q0", arguments["q0"], least=0.0, strict=True)
@@ -134,7 +134,7 @@ def _plateau(model: Model, arguments: Mapping[str, Any], T: Array | None) -> tup
     return fixed.Q, fixed.R
 
 
-def verdict_of(spectrum: Spectrum, result: xarray.Dataset) -> str:
+def verdict_of(spectrum: HessianSpectrum, result: xarray.Dataset) -> str:
     """Classification, gradient and, at a solution, the theory of flat directions, for people."""
     kind = spectrum.classification if spectrum.stationary else "not stationary"
     counts = f"{spectrum.negative} negative, {spectrum.flat} flat, {spectrum.positive} positive"
@@ -150,7 +150,7 @@ def verdict_of(spectrum: Spectrum, result: xarray.Dataset) -> str:
     return "\n".join(lines)
 
 
-def spectrum_table(spectrum: Spectrum) -> str:
+def spectrum_table(spectrum: HessianSpectrum) -> str:
     """Eigenvalue, multiplicity and block, for people."""
     lines = [f"{'eigenvalue':>14} {'multiplicity':>14}  block"]
     # Rounding of the largest eigenvalue is no information.

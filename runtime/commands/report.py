@@ -24,7 +24,7 @@ from runtime.report.findings import Content, Start, gather, no_ensemble
 from runtime.report.page import page
 from runtime.report.pdf import find_printer, print_pdf
 from runtime.report.sections import document
-from runtime.start.initial_overlaps import LARGEST_N, OverlapSampler
+from runtime.start.initial_overlaps import LARGEST_START_N, OverlapSampler
 from runtime.trajectory.single_run import Problem
 
 HTML, PDF = (".html", ".htm"), (".pdf",)
@@ -69,7 +69,7 @@ def _start(model: Model, arguments: Mapping[str, Any], given: frozenset[str]) ->
         if arguments["overlaps"] is None:
             sampler, _ = sampler_of(model, T, arguments)
     # The Hessian needs room for all weights.
-    n = min(max(int(origin.get("n", DEFAULT_N)), model.p + model.pstar), LARGEST_N)
+    n = min(max(int(origin.get("n", DEFAULT_N)), model.p + model.pstar), LARGEST_START_N)
     start = Start(problem, origin, sampler, trajectories, n)
     if no_ensemble(model, start) is None:
         with naming_options():

@@ -10,11 +10,11 @@ import numpy as np
 
 from derive.version import VERSION
 from runtime.ensemble.kernels import lane_driver
-from runtime.output.netcdf_files import coordinates_of
 from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
 from runtime.trajectory.solver import STATUS
 from runtime.trajectory.stepper import FINISHED
+from runtime.trajectory.trajectory_dataset import coordinates_of
 
 if TYPE_CHECKING:
     import xarray

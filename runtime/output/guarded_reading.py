@@ -22,27 +22,27 @@ LARGEST_ARRAYS = 2**34
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
+class FileFormat:
     """A kind of file: what it is called, and the bytes that one begins with."""
 
     name: str
     signatures: tuple[bytes, ...]
 
 
-NETCDF = Kind("a netCDF file", (b"\x89HDF\r\n\x1a\n", b"CDF\x01", b"CDF\x02", b"CDF\x05"))
-NPZ = Kind("an .npz file", (b"PK\x03\x04", b"PK\x05\x06"))
+NETCDF = FileFormat("a netCDF file", (b"\x89HDF\r\n\x1a\n", b"CDF\x01", b"CDF\x02", b"CDF\x05"))
+NPZ = FileFormat("an .npz file", (b"PK\x03\x04", b"PK\x05\x06"))
 # Text begins with anything.
-TOML = Kind("a TOML file", (b"",))
+TOML = FileFormat("a TOML file", (b"",))
 # No array that fits into memory has a longer side.
 _LONGEST_SIDE = 2**48
-_LONGEST = max(len(signature) for kind in (NETCDF, NPZ) for signature in kind.signatures)
+_LONGEST = max(len(signature) for file_format in (NETCDF, NPZ) for signature in file_format.signatures)
 
 
-def read_file(path: str | Path, option: str, kind: Kind, read: Callable[[Path], Any]) -> Any:
+def read_file(path: str | Path, option: str, file_format: FileFormat, read: Callable[[Path], Any]) -> Any:
     """What `read` makes of a regular file of this kind; InputError, naming the option, otherwise."""
     path = Path(path)
     try:
-        _check(path, kind)
+        _check(path, file_format)
         return read(path)
     except FileNotFoundError:
         raise InputError(option, f"{path} does not exist") from None
@@ -75,16 +75,16 @@ def is_unicode(path: Path) -> bool:
     return True
 
 
-def _check(path: Path, kind: Kind) -> None:
+def _check(path: Path, file_format: FileFormat) -> None:
     # Asked first because to open a FIFO is to wait for its writer, perhaps for ever.
     if not stat.S_ISREG(path.stat().st_mode):
         raise UnreadableError("it is not a regular file")
     with path.open("rb") as file:
         start = file.read(_LONGEST)
     # This is not left to the library, which would tell users of engines that they might install.
-    if not start.startswith(kind.signatures):
-        raise UnreadableError(f"it is not {kind.name}")
-    if kind is NETCDF and not is_unicode(path):
+    if not start.startswith(file_format.signatures):
+        raise UnreadableError(f"it is not {file_format.name}")
+    if file_format is NETCDF and not is_unicode(path):
         raise UnreadableError("the netCDF library needs names in UTF-8")
 
 

@@ -7,71 +7,26 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from derive.errors import InputError
 from derive.storage import behind_links, refusal
-from derive.version import VERSION
 from runtime.output.guarded_reading import is_unicode
 
 if TYPE_CHECKING:
     import xarray
 
-    from runtime.system.compiled_system import System
-    from runtime.trajectory.solver import Solution
 
 Array = NDArray[np.float64]
 
 # Bytes that a netCDF file may have beside its data, and that are written at once to try a disk.
 _HEADERS = 2**17
 _BLOCK = 2**17
-
-
-def trajectory_dataset(
-    system: System, solution: Solution, teacher: Array, settings: Mapping[str, Any]
-) -> xarray.Dataset:
-    """The dataset of one trajectory; `settings` become attributes beside model and version."""
-    import xarray
-
-    model = system.model
-    Q, R = system.unpack(solution.states)
-    general = teacher if model.teacher == "general" else None
-    variables: dict[str, Any] = {
-        "Q": (("alpha", "i", "j"), Q, {"long_name": "student-student overlap"}),
-        "R": (("alpha", "i", "r"), R, {"long_name": "student-teacher overlap"}),
-        "T": (("r", "s"), teacher, {"long_name": "teacher-teacher overlap"}),
-        "loss": (
-            ("alpha",),
-            system.loss_of_states(solution.states, general),
-            {"long_name": "generalisation error"},
-        ),
-        "status": ((), solution.status, {"long_name": "ok, diverged or step_too_small"}),
-        "alpha_end": ((), solution.end, {"long_name": "time that was reached"}),
-        "steps": ((), solution.accepted, {"long_name": "accepted steps"}),
-        "rejected": ((), solution.rejected, {"long_name": "rejected steps"}),
-        "evaluations": ((), solution.evaluations, {"long_name": "evaluations of the right-hand side"}),
-    }
-    attributes = {"title": f"overlap trajectory of {model.name}", **model.to_dict(), **settings}
-    attributes["version"] = f"overlap-ode {VERSION}"
-    return xarray.Dataset(variables, coordinates_of(system, solution.times), attributes)
-
-
-def coordinates_of(system: System, times: Array) -> dict[str, Any]:
-    """Times, students and teachers, counted from 1."""
-    students = np.arange(1, system.model.p + 1)
-    teachers = np.arange(1, system.model.pstar + 1)
-    return {
-        "alpha": ("alpha", times, {"long_name": "time, samples / N"}),
-        "i": students,
-        "j": students,
-        "r": teachers,
-        "s": teachers,
-    }
 
 
 def check_outputs(*outputs: tuple[str, str | Path | None, tuple[str, ...]]) -> None:

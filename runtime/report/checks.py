@@ -12,7 +12,7 @@ from derive.model import Model
 from runtime.analysis.conservation.monitors import drift_monitors
 from runtime.analysis.escape.escape_theory import leading_eigenvectors
 from runtime.analysis.landscape.critical_points import critical_point, flat_directions
-from runtime.analysis.landscape.hessian_spectra import Spectrum
+from runtime.analysis.landscape.hessian_spectra import HessianSpectrum
 from runtime.analysis.plateau.closed_form_path import closed_form
 from runtime.analysis.plateau.plateau_state import Plateau
 from runtime.output.claims import Claim
@@ -202,7 +202,7 @@ def _drift_claims(system: System, problem: Problem) -> Iterator[Claim]:
 
 
 def hessian_claims(
-    model: Model, T: Array | None, plateau: Spectrum | None, solution: Spectrum | None, n: int
+    model: Model, T: Array | None, plateau: HessianSpectrum | None, solution: HessianSpectrum | None, n: int
 ) -> Iterator[Claim]:
     """Numbers of directions against their theory, with free norms."""
     if model.constraint != "free":

@@ -12,7 +12,7 @@ import numpy as np
 from derive.errors import InputError
 from derive.model import Model
 from runtime.analysis.landscape.critical_points import solution
-from runtime.analysis.landscape.hessian_spectra import Spectrum, hessian_spectrum
+from runtime.analysis.landscape.hessian_spectra import HessianSpectrum, hessian_spectrum
 from runtime.analysis.landscape.solution_stability import WHERE, largest_stable_eta
 from runtime.analysis.plateau.plateau_state import NoPlateauError, Plateau, plateau
 from runtime.output.claims import Claim
@@ -51,7 +51,7 @@ class HessianAt:
     """A spectrum at one place, or why there is none; the loss there."""
 
     place: str
-    spectrum: Spectrum | Unavailable
+    spectrum: HessianSpectrum | Unavailable
     loss: float
 
 
@@ -244,7 +244,9 @@ def _sentence(error: InputError) -> str:
     return f"{problem[:1].upper()}{problem[1:]}."
 
 
-def _spectrum(model: Model, Q: Array, R: Array, n: int, general: Array | None) -> Spectrum | Unavailable:
+def _spectrum(
+    model: Model, Q: Array, R: Array, n: int, general: Array | None
+) -> HessianSpectrum | Unavailable:
     if model.p + model.pstar > LARGEST_HESSIAN:
         return Unavailable(
             f"The Hessian is not computed here for more than {LARGEST_HESSIAN} students and teachers;"

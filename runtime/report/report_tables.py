@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from derive.invariants import Law
-from runtime.analysis.landscape.hessian_spectra import Spectrum
+from runtime.analysis.landscape.hessian_spectra import HessianSpectrum
 from runtime.analysis.plateau.plateau_state import (
     ALIGNMENT,
     FIXED_NORMS,
@@ -86,7 +86,7 @@ def limits_table(content: Content) -> Table:
     return _table(caption, ["up to it", r"largest $\eta$"], "tn", rows)
 
 
-def hessian_table(spectrum: Spectrum, place: str) -> Table:
+def hessian_table(spectrum: HessianSpectrum, place: str) -> Table:
     values = spectrum.eigenvalues
     rounding = _ROUNDING * float(np.max(np.abs(values), initial=0.0))
     rows = [

@@ -11,7 +11,14 @@ from numpy.typing import ArrayLike
 from derive.arguments import whole_number
 from derive.errors import InputError, shown
 from derive.version import VERSION
-from runtime.sgd.simulation import LARGEST_N, METHODS, Progress, check_room, recorded_steps, simulate
+from runtime.sgd.simulation import (
+    LARGEST_SIMULATED_N,
+    METHODS,
+    Progress,
+    check_room,
+    recorded_steps,
+    simulate,
+)
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.seeds import LARGEST_SEED, derived_seed
@@ -143,7 +150,7 @@ def checked(
     n: Sequence[int], alpha: ArrayLike, trajectories: int, seed: int
 ) -> tuple[list[int], np.ndarray, int, int]:
     """Sizes, steps of the records at the smallest one, runs and seed; else InputError, as `compare`."""
-    sizes = [whole_number("n", size, 1, LARGEST_N) for size in checked_arrays.listed("n", n)]
+    sizes = [whole_number("n", size, 1, LARGEST_SIMULATED_N) for size in checked_arrays.listed("n", n)]
     if len(sizes) < 2 or np.any(np.diff(sizes) <= 0):
         raise InputError("n", "needs two or more ascending dimensions, such as 1000,2000,4000")
     runs = whole_number("trajectories", trajectories, FEWEST_RUNS, 2**40)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import xarray
 
 METHODS = ("chain", "weights")
-LARGEST_N = 10**9
+LARGEST_SIMULATED_N = 10**9
 LARGEST_RUNS = 2**40
 DEFAULT_RUNS = 64
 # Of the weights of all threads together: 16 GiB.
@@ -155,7 +155,7 @@ def check(
 def check_room(model: Model, n: int, Q0: Array, R0: Array, T: ArrayLike | None) -> None:
     """Raise InputError unless overlaps (…, p, p) and (…, p, p*) that were checked fit into N dimensions."""
     teacher = Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T))
-    n = whole_number("n", n, max(teacher.rank, 1), LARGEST_N)
+    n = whole_number("n", n, max(teacher.rank, 1), LARGEST_SIMULATED_N)
     coordinates(Q0, R0, teacher, n - teacher.rank)
 
 
@@ -165,7 +165,7 @@ def _check_kind(model: Model, method: str, seed: int, n: int, teacher: Teacher) 
         raise InputError("flow", f"{model.flow!r} has no finite N: SGD is simulated, flow='sgd'")
     one_of("method", method, METHODS)
     whole_number("seed", seed, 0, LARGEST_SEED)
-    return whole_number("n", n, max(teacher.rank, 1), LARGEST_N)
+    return whole_number("n", n, max(teacher.rank, 1), LARGEST_SIMULATED_N)
 
 
 def _method(model: Model, method: str, n: int, teacher: Teacher, together: int) -> str:

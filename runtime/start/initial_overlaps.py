@@ -20,7 +20,7 @@ from runtime.vector.matrix_products import times_transpose
 
 Array = NDArray[np.float64]
 
-LARGEST_N = 10**18
+LARGEST_START_N = 10**18
 # Starts at once.
 LARGEST_COUNT = 2**40
 
@@ -110,7 +110,7 @@ class OverlapSampler:
         else:
             if scale is not None:
                 raise InputError("scale", "goes with n = None; with n the size of R0 follows from N")
-            self._n = whole_number("n", n, max(self._root.shape[1], 1), LARGEST_N)
+            self._n = whole_number("n", n, max(self._root.shape[1], 1), LARGEST_START_N)
 
     def check(self, model: Model, teacher: Array) -> None:
         """Raise InputError unless the starts are of this model, with these teacher overlaps."""

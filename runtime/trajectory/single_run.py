@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike
 from derive.arguments import one_of
 from derive.errors import InputError
 from derive.model import Model
-from runtime.output.netcdf_files import trajectory_dataset
 from runtime.start import checked_arrays
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.scipy_solvers import SCIPY_METHODS, solve_scipy
 from runtime.trajectory.solver import solve
 from runtime.trajectory.tableaux import DEFAULT_METHOD, TABLEAUX
+from runtime.trajectory.trajectory_dataset import trajectory_dataset
 
 if TYPE_CHECKING:
     import xarray

@@ -10,6 +10,7 @@ import numpy as np
 from numba import types
 
 from runtime.system.compile_cache import kernel
+from runtime.system.compiled_system import RIGHT_HAND_SIDE
 
 # What `advance` returns.
 RUNNING, FINISHED, DIVERGED, STEP_TOO_SMALL = 0, 1, 2, 3
@@ -36,7 +37,6 @@ LOW_SHARE = 0.01
 
 _vector = types.float64[::1]
 _matrix = types.float64[:, ::1]
-RIGHT_HAND_SIDE = types.void(_vector, _vector, _vector)
 _function = types.FunctionType(RIGHT_HAND_SIDE)
 # Tableaux are read-only arrays, which Numba types as such.
 _weights = types.Array(types.float64, 1, "C", readonly=True)

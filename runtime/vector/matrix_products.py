@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from runtime.start.checked_arrays import Array
 from runtime.vector.builder import DOUBLE, INT64, POINTER, integer
 from runtime.vector.jit import Compiled, target
+from runtime.vector.memory import Array
 
 # Entries of a row that are summed at once, as long as there are as many: a single sum would wait for
 # each of its multiply-adds.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from runtime.start.checked_arrays import Array
 from runtime.vector.builder import ALIGNMENT, BYTES
+
+Array = NDArray[np.float64]
 
 
 def aligned(count: int) -> Array:

@@ -16,7 +16,7 @@ from derive.version import VERSION
 from runtime.analysis.bias.bias_theory import escape_polar, expected_bias, noise_to_signal
 from runtime.analysis.bias.closest_solutions import ImplicitBias, closest_solution, implicit_bias
 from runtime.ensemble.engine import Progress, integrate_ensemble
-from runtime.sgd.simulation import LARGEST_N, recorded_steps, simulate
+from runtime.sgd.simulation import LARGEST_SIMULATED_N, recorded_steps, simulate
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.initial_overlaps import random_overlaps
@@ -245,7 +245,7 @@ def check_sizes(model: Model, sizes: Sequence[int], alpha: float) -> None:
     if not sizes:
         raise InputError("n", "has no numbers")
     for n in sizes:
-        whole_number("n", n, model.pstar, LARGEST_N)
+        whole_number("n", n, model.pstar, LARGEST_SIMULATED_N)
         if model.flow == "sgd":
             recorded_steps(np.array([0.0, alpha]), n)
     if np.any(np.diff(sizes) <= 0):

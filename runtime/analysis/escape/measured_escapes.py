@@ -27,7 +27,7 @@ from runtime.ensemble.engine import integrate_ensemble
 from runtime.output.quantiles import QUANTILES, quantiles
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
-from runtime.start.initial_overlaps import LARGEST_N, OverlapSampler
+from runtime.start.initial_overlaps import LARGEST_START_N, OverlapSampler
 from runtime.start.seeds import LARGEST_SEED, derived_seed
 from runtime.system.compiled_system import System, as_system
 
@@ -107,7 +107,7 @@ def escape_times(
         A value is not allowed, or there is no plateau or no escape from it at one of the η.
     """
     least = as_system(system).model.pstar
-    sizes = [whole_number("n", size, least, LARGEST_N) for size in checked_arrays.listed("n", n)]
+    sizes = [whole_number("n", size, least, LARGEST_START_N) for size in checked_arrays.listed("n", n)]
     if not sizes or np.any(np.diff(sizes) <= 0):
         raise InputError("n", "needs ascending dimensions, such as 1000,10000,100000")
     single = checked_arrays.dimensions("eta", eta) == 0

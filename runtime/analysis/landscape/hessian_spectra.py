@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import xarray
 
 # p N must fit into 64 bits.
-LARGEST_N = 10**15
+LARGEST_HESSIAN_N = 10**15
 # Eigenvalues below this, relative to the largest one in size, are zero unless the user says otherwise,
 # and never are those equal that are further apart: what trajectories of the default accuracy can tell.
 TOLERANCE = 1e-6
@@ -48,7 +48,7 @@ Entry = tuple[float, int, str]
 
 
 @dataclasses.dataclass(frozen=True)
-class Spectrum:
+class HessianSpectrum:
     """Eigenvalues of the Hessian at one state, ascending, with multiplicities that sum to its size.
 
     eigenvalues
@@ -161,7 +161,7 @@ def hessian_spectrum(
     T: ArrayLike | None = None,
     *,
     tolerance: float = TOLERANCE,
-) -> Spectrum:
+) -> HessianSpectrum:
     """Spectrum of the Hessian of the population loss in v = w/√N at overlaps Q, R (and T).
 
     On the sphere it is the Riemannian Hessian, in the steps that keep all norms. The flow of the
@@ -188,7 +188,7 @@ def hessian_spectrum(
         many dimensions that the Hessian in their span is too large.
     """
     model, tolerance = checked_arrays.as_model(model), _relative(tolerance)
-    n = whole_number("n", n, 1, LARGEST_N)
+    n = whole_number("n", n, 1, LARGEST_HESSIAN_N)
     teacher = checked_arrays.teacher_overlaps(model, T)
     q, r = checked_arrays.state_overlaps(model, Q, R, teacher)
     if q.ndim != 2:
@@ -208,7 +208,7 @@ def hessian_spectrum(
         entries.append((float(np.mean(outside[group])), count, "complement"))
     entries = _united(entries, width)
     gradient = float(np.linalg.norm(local.gradient))
-    return Spectrum(
+    return HessianSpectrum(
         model=model,
         eigenvalues=np.array([value for value, _, _ in entries]),
         multiplicities=np.array([count for _, count, _ in entries], dtype=np.int64),
@@ -240,7 +240,7 @@ def spectra_along(run: xarray.Dataset, n: int, *, tolerance: float = TOLERANCE) 
     import xarray
 
     tolerance = _relative(tolerance)
-    n = whole_number("n", n, 1, LARGEST_N)
+    n = whole_number("n", n, 1, LARGEST_HESSIAN_N)
     along = states_of_run(run)
     model = along.model
     if along.front or along.loss is None:

@@ -44,7 +44,7 @@ _UNIT = 1e-13
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Spectrum:
+class StabilitySpectrum:
     """Eigenvalues of the Jacobian at one state, from `solution_spectrum`.
 
     eigenvalues
@@ -88,7 +88,7 @@ class Spectrum:
 
 @dataclasses.dataclass(frozen=True)
 class ZeroModes:
-    """Number of zero modes at a solution with free norms, as `Spectrum` counts them."""
+    """Number of zero modes at a solution with free norms, as `StabilitySpectrum` counts them."""
 
     manifold: int
     marginal: int
@@ -184,7 +184,7 @@ def solution_spectrum(
     T: ArrayLike | None = None,
     *,
     tolerance: float = ZERO,
-) -> Spectrum:
+) -> StabilitySpectrum:
     """Eigenvalues of the Jacobian at overlaps Q (p, p), R (p, p*), and its zero modes.
 
     The Jacobian is that of the packed state, so of symmetric Q only, and restricted to directions in
@@ -193,7 +193,7 @@ def solution_spectrum(
     Parameters
     ----------
     Q, R
-        Usually a fixed point, such as a solution; see `Spectrum.residual`.
+        Usually a fixed point, such as a solution; see `StabilitySpectrum.residual`.
     eta, label_noise, T
         As for `runtime.integrate`.
     tolerance
@@ -224,7 +224,7 @@ def solution_spectrum(
         beyond = _leaving(model, null @ directions.T, r, teacher)
         along = len(null) - beyond
     drift = system.rhs(q, r, rate, label_noise, general)
-    return Spectrum(
+    return StabilitySpectrum(
         eigenvalues=eigenvalues,
         zero_modes=int(np.sum(np.abs(eigenvalues) <= width * largest)),
         null_directions=len(null),

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import runtime
 from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
@@ -25,6 +24,7 @@ from runtime.output.figures import save_figure
 from runtime.output.netcdf_files import check_output
 from runtime.start.seeds import LARGEST_SEED
 from runtime.system.compiled_system import System
+from runtime.system.loading import load
 
 STUDIES: dict[str, Callable[[Settings], Any]] = {
     "plateau": plateau_claim.study,
@@ -47,7 +47,7 @@ def reproduce(arguments: Mapping[str, Any], say: Callable[[str], None]) -> list[
     seed = whole_number("seed", arguments["seed"], 0, LARGEST_SEED // 2)
 
     def system(p: int, pstar: int, **options: str) -> System:
-        return runtime.load(Model(p, pstar, **options), arguments["generated"])
+        return load(Model(p, pstar, **options), arguments["generated"])
 
     settings = Settings(bool(arguments["quick"]), seed, system)
     claims: list[Claim] = []

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numba
 import numpy as np
 
+from runtime.system.compiled_system import RIGHT_HAND_SIDE
 from runtime.trajectory import stepper
-from runtime.trajectory.stepper import RIGHT_HAND_SIDE
 
 
 @functools.cache
