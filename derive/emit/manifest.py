@@ -11,7 +11,7 @@ from derive.emit.numba_module import is_unrolled, programs
 from derive.model import Model
 from derive.program import operation_count
 from derive.proof import Proof
-from derive.version import VERSION, generator_digest
+from derive.version import VERSION
 
 FORMAT = 1
 FILE_NAME = "manifest.json"
@@ -28,7 +28,7 @@ def manifest(model: Model, files: Mapping[str, str], proof: Proof) -> str:
         "format": FORMAT,
         "name": model.name,
         "model": model.to_dict(),
-        "generator": {"name": "overlap-ode", "version": VERSION, "sha256": generator_digest()},
+        "generator": {"name": "overlap-ode", "version": VERSION},
         "files": {name: sha256(text) for name, text in sorted(files.items())},
         "operations": {name: operation_count(program) for name, program in functions.items()},
         "code": {

@@ -10,7 +10,7 @@ from derive.emit.manifest import FORMAT, sha256
 from derive.sector.model import SectorModel
 from derive.sector.module import operations
 from derive.sector.proof import SectorProof
-from derive.version import VERSION, generator_digest
+from derive.version import VERSION
 
 KIND = "sector"
 
@@ -22,7 +22,7 @@ def sector_manifest(model: SectorModel, files: Mapping[str, str], proof: SectorP
         "kind": KIND,
         "name": model.name,
         "model": model.to_dict(),
-        "generator": {"name": "overlap-ode", "version": VERSION, "sha256": generator_digest()},
+        "generator": {"name": "overlap-ode", "version": VERSION},
         "files": {name: sha256(text) for name, text in sorted(files.items())},
         "operations": operations(model),
         "proof": proof.to_dict(),

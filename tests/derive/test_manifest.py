@@ -13,7 +13,6 @@ import derive
 from derive import VERSION, Model, overlap_odes, proof
 from derive.emit import numba_module
 from derive.program import expand, operation_count
-from derive.version import generator_digest
 
 ROOT = Path(derive.__file__).parent.parent
 REFERENCE = ROOT / "generated" / "p4_pstar2"
@@ -80,15 +79,9 @@ def test_both_forms_of_code_occur():
     assert "loops" in content(MODELS[-1])["code"].values()
 
 
-def test_generator_is_recorded_with_the_digest_of_its_source():
-    folder = Path(derive.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py"), key=lambda path: path.relative_to(folder).as_posix()):
-        source = path.read_bytes()
-        digest.update(f"{path.relative_to(folder).as_posix()}:{len(source)}\n".encode() + source)
-    generator = content(Model(1, 1))["generator"]
-    assert generator == {"name": "overlap-ode", "version": VERSION, "sha256": digest.hexdigest()}
-    assert generator_digest() == digest.hexdigest()
+def test_the_generator_is_recorded_by_its_version_alone():
+    """A changed comment in its source changes no generated folder."""
+    assert content(Model(1, 1))["generator"] == {"name": "overlap-ode", "version": VERSION}
 
 
 def test_manifest_is_plain_text():
