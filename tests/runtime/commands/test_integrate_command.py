@@ -11,7 +11,7 @@ from derive import Model
 from runtime import InputError, random_overlaps
 from runtime.commands.integrate import initial_overlaps
 from runtime.output.text_tables import as_json, as_table
-from runtime.trajectory import single_run
+from runtime.trajectory.single_run import integrate
 
 OPTIONS = {
     "n": None,
@@ -27,7 +27,7 @@ GENERAL = Model(3, 2, teacher="general")
 @pytest.fixture(scope="module")
 def failed(system_of):
     """A run that diverged between its outputs."""
-    return single_run(
+    return integrate(
         system_of(2, 1), np.eye(2), np.full((2, 1), 0.1), eta=100.0, alpha=[0.0, 1e-6, 1.0, 2.0]
     )
 

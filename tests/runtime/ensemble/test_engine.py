@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 
 from derive.version import VERSION
 from runtime import InputError, integrate_ensemble, random_overlaps
-from runtime.trajectory import single_run
+from runtime.trajectory.single_run import integrate
 from runtime.trajectory.tableaux import TABLEAUX
 from runtime.vector import jit
 
@@ -30,7 +30,7 @@ def references(system, Q, R, *, eta, alpha, label_noise=0.0, **settings) -> xarr
     settings = {**TIGHT, **settings}
     rates, noises = (np.broadcast_to(x, len(Q)) for x in (eta, label_noise))
     runs = [
-        single_run(system, Q[k], R[k], eta=rates[k], label_noise=noises[k], alpha=alpha, **settings)
+        integrate(system, Q[k], R[k], eta=rates[k], label_noise=noises[k], alpha=alpha, **settings)
         for k in range(len(Q))
     ]
     return xarray.concat(runs, "trajectory", combine_attrs="override")
@@ -281,10 +281,10 @@ def escapes(system, start) -> tuple[np.ndarray, np.ndarray]:
         settings = {"eta": rates[k], **TIGHT}
 
         def excess(alpha: float) -> float:
-            run = single_run(system, start[0][k], start[1][k], alpha=[alpha], **settings)
+            run = integrate(system, start[0][k], start[1][k], alpha=[alpha], **settings)
             return run["loss"].item() - THRESHOLD
 
-        coarse = single_run(system, start[0][k], start[1][k], alpha=150.0, **settings)
+        coarse = integrate(system, start[0][k], start[1][k], alpha=150.0, **settings)
         below = np.flatnonzero(coarse["loss"].values <= THRESHOLD)
         if not below.size:
             return np.nan

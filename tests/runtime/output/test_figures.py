@@ -12,7 +12,7 @@ import xarray
 
 from runtime import InputError, save_netcdf
 from runtime.output.figures import SUFFIXES, plot_trajectory, title
-from runtime.trajectory import single_run
+from runtime.trajectory.single_run import integrate
 
 MAGIC = {".png": b"\x89PNG\r\n\x1a\n", ".pdf": b"%PDF-", ".svg": b"<?xml"}
 
@@ -21,7 +21,7 @@ MAGIC = {".png": b"\x89PNG\r\n\x1a\n", ".pdf": b"%PDF-", ".svg": b"<?xml"}
 def failed(system_of):
     """A run that diverged."""
     system, R0 = system_of(2, 1), np.full((2, 1), 0.1)
-    return single_run(system, np.eye(2), R0, eta=100.0, alpha=np.linspace(0.0, 1e-4, 50))
+    return integrate(system, np.eye(2), R0, eta=100.0, alpha=np.linspace(0.0, 1e-4, 50))
 
 
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".PNG"])
@@ -65,19 +65,19 @@ def test_failed_run_can_be_drawn_and_says_so(failed, tmp_path, suffix):
     ("eta", "alpha"), [(0.3, [0.0]), (0.3, [5.0]), (100.0, [0.0, 1.0]), (100.0, [1.0])], ids=str
 )
 def test_runs_with_one_point_or_none_can_be_drawn(system_of, tmp_path, eta, alpha):
-    run = single_run(system_of(2, 1), np.eye(2), np.full((2, 1), 0.1), eta=eta, alpha=alpha)
+    run = integrate(system_of(2, 1), np.eye(2), np.full((2, 1), 0.1), eta=eta, alpha=alpha)
     assert plot_trajectory(run, tmp_path / "a.png").stat().st_size > 5000
 
 
 def test_perfect_student_can_be_drawn(system_of, tmp_path):
     # Its loss is zero, which has no logarithm.
-    run = single_run(system_of(1, 1), [[1.0]], [[1.0]], eta=0.1, alpha=1.0)
+    run = integrate(system_of(1, 1), [[1.0]], [[1.0]], eta=0.1, alpha=1.0)
     assert not run["loss"].values.any()
     assert plot_trajectory(run, tmp_path / "a.png").stat().st_size > 5000
 
 
 def test_more_teachers_than_colours(system_of, tmp_path):
-    run = single_run(system_of(1, 9), np.eye(1), np.full((1, 9), 0.1), eta=0.01, alpha=1.0)
+    run = integrate(system_of(1, 9), np.eye(1), np.full((1, 9), 0.1), eta=0.01, alpha=1.0)
     assert plot_trajectory(run, tmp_path / "a.png").stat().st_size > 5000
 
 
@@ -90,9 +90,9 @@ def test_run_from_a_file_is_drawn_the_same(escape, tmp_path):
 def test_title_says_what_was_integrated(escape, system_of):
     assert title(escape) == r"$p=4$, $p^*=2$, $\eta=0.4$, free norms, one-pass SGD"
     system = system_of(3, 1, constraint="sphere", flow="gradient")
-    run = single_run(system, np.eye(3), np.zeros((3, 1)), eta=0.1, alpha=1.0, label_noise=0.5)
+    run = integrate(system, np.eye(3), np.zeros((3, 1)), eta=0.1, alpha=1.0, label_noise=0.5)
     assert title(run) == r"$p=3$, $p^*=1$, $\eta=0.1$, sphere, gradient flow"
-    noisy = single_run(system_of(2, 1), np.eye(2), np.zeros((2, 1)), eta=0.1, alpha=1.0, label_noise=0.5)
+    noisy = integrate(system_of(2, 1), np.eye(2), np.zeros((2, 1)), eta=0.1, alpha=1.0, label_noise=0.5)
     assert title(noisy).endswith(r"one-pass SGD, $\Delta=0.5$")
 
 

@@ -12,13 +12,13 @@ from limits import files_up_to
 
 from runtime import InputError, save_netcdf
 from runtime.output.netcdf_files import check_output, check_outputs, replacing
-from runtime.trajectory import single_run
+from runtime.trajectory.single_run import integrate
 
 
 @pytest.fixture(scope="module")
 def run(system_of):
     """A short trajectory."""
-    return single_run(system_of(2, 1), np.eye(2), np.full((2, 1), 0.1), eta=0.3, alpha=5.0)
+    return integrate(system_of(2, 1), np.eye(2), np.full((2, 1), 0.1), eta=0.3, alpha=5.0)
 
 
 def refused(path, *words, suffixes=(".nc",)):
@@ -42,7 +42,7 @@ def test_round_trip(run, tmp_path):
 
 
 def test_round_trip_of_a_diverged_run(system_of, tmp_path):
-    run = single_run(system_of(2, 1), np.eye(2), np.full((2, 1), 0.1), eta=100.0, alpha=[0.0, 1.0])
+    run = integrate(system_of(2, 1), np.eye(2), np.full((2, 1), 0.1), eta=100.0, alpha=[0.0, 1.0])
     read = xarray.load_dataset(save_netcdf(run, tmp_path / "run.nc"))
     assert read["status"].item() == "diverged"
     xarray.testing.assert_equal(read, run)

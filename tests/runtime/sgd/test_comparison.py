@@ -11,7 +11,7 @@ from runtime import InputError, compare
 from runtime.sgd import comparison
 from runtime.sgd.comparison import extrapolate, mean_and_error, observables
 from runtime.sgd.overlap_chain import ChainEmitter
-from runtime.trajectory import single_run
+from runtime.trajectory.single_run import integrate
 
 Q0, R0 = np.eye(2), np.array([[0.4], [0.1]])
 QUICK = {"n": (100, 200), "eta": 0.2, "alpha": [0.0, 0.5, 1.0], "trajectories": 64, "weights": False}
@@ -49,7 +49,7 @@ def test_sgd_agrees_with_the_derived_ode(system_of, widths, options, settings):
     # One in a thousand right theories is rejected, whatever the number of comparisons.
     chance = 2.0 * stats.t.sf(result.attrs["allowed"], 199) * result.attrs["comparisons"]
     assert chance == pytest.approx(1e-3)
-    theory = single_run(system, Q, R, alpha=result["alpha"], **settings)
+    theory = integrate(system, Q, R, alpha=result["alpha"], **settings)
     np.testing.assert_allclose(result["loss"], theory["loss"], rtol=0, atol=1e-6)
 
 
@@ -71,7 +71,7 @@ def test_wrong_odes_are_found(system_of, monkeypatch, wrong):
             system = system_of(2, 1, flow="gradient")
         else:
             label_noise = 0.0
-        return single_run(system, Q, R, eta=eta, label_noise=label_noise, **settings)
+        return integrate(system, Q, R, eta=eta, label_noise=label_noise, **settings)
 
     monkeypatch.setattr(comparison, "integrate", other)
     noise = 0.1 if wrong == "no label noise" else 0.0

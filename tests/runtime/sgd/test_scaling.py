@@ -8,7 +8,7 @@ from matrix import matrix
 
 from derive import Model
 from runtime import simulate
-from runtime.trajectory import single_run
+from runtime.trajectory.single_run import integrate
 
 # Standard errors; there are some tens of comparisons, and seeds are fixed.
 LARGEST_DEVIATION = 4.5
@@ -67,7 +67,7 @@ def test_means_approach_the_ode_as_one_over_n(system_of):
     system = system_of(2, 1, constraint="sphere")
     Q0, R0 = np.eye(2), np.full((2, 1), 0.5)
     settings = {"eta": 0.2, "label_noise": 0.3}
-    theory = single_run(system, Q0, R0, alpha=[0.0, 2.0], **settings)
+    theory = integrate(system, Q0, R0, alpha=[0.0, 2.0], **settings)
     # The loss, Q₁₂ and the two entries of R.
     moving = [0, 2, 5, 6]
     expected = values(theory.expand_dims("trajectory"))[0, -1, moving]

@@ -21,7 +21,7 @@ from runtime.sgd.recorder import Recorder, generalisation_error
 from runtime.sgd.simulation import DEFAULT_RUNS, METHODS
 from runtime.start import checked_arrays
 from runtime.start.teacher_directions import Teacher
-from runtime.trajectory import single_run
+from runtime.trajectory.single_run import integrate
 from runtime.vector import jit
 
 ROOT = Path(__file__).parents[3]
@@ -296,7 +296,7 @@ def test_large_n_follows_the_ode(system_of, options, eta, T):
     R = np.array([[0.3, 0.1], [-0.2, 0.1], [0.0, 0.2]]) @ (np.eye(2) if T is None else T)
     settings = {"eta": eta, "alpha": [0.0, 1.0, 2.0], "label_noise": 0.2, "T": T}
     runs = simulate(system.model, n=30_000, trajectories=16, Q0=Q, R0=R, seed=2, **settings)
-    theory = single_run(system, Q, R, **settings)
+    theory = integrate(system, Q, R, **settings)
     for name in ("Q", "R", "loss"):
         # Several standard errors at this N.
         np.testing.assert_allclose(runs[name].mean("trajectory"), theory[name], rtol=0, atol=0.015)
@@ -601,7 +601,7 @@ def test_the_end_of_a_run_is_a_start(system_of, constraint, method):
     """At zero loss C is singular up to the error of the run, of either sign."""
     model = Model(2, 2, constraint=constraint)
     Q, R = random_overlaps(2, 2, 100, seed=1, constraint=constraint)
-    run = single_run(
+    run = integrate(
         system_of(2, 2, constraint=constraint),
         Q,
         R,

@@ -65,7 +65,7 @@ def test_every_source_of_random_numbers_is_of_this_kind():
                 ("default_rng(seed_sequence(", "default_rng(stream)", "default_rng(_SEED)")
             ):
                 found.append((path.name, call.split("(")[0]))
-    assert sorted(found) == [("initial.py", "SeedSequence")] + [("seeds.py", "SeedSequence")] * 2
+    assert sorted(found) == [("initial_overlaps.py", "SeedSequence")] + [("seeds.py", "SeedSequence")] * 2
 
 
 MODEL = Model(3, 2)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from runtime.system.compiled_system import System
-from runtime.trajectory import scipy_solvers, single_run
+from runtime.trajectory import scipy_solvers
 from runtime.trajectory.scipy_solvers import SCIPY_METHODS
+from runtime.trajectory.single_run import integrate
 
 METHODS = [f"scipy:{name}" for name in SCIPY_METHODS]
 TIMES = [0.0, 1.0, 20.0, 60.0]
@@ -26,8 +27,8 @@ def small(system_of):
 
 def test_every_method_agrees_with_ours(small, method):
     settings = {"eta": 0.3, "alpha": TIMES, "rtol": 1e-7, "atol": 1e-9}
-    run = single_run(*small, method=method, **settings)
-    own = single_run(*small, **settings)
+    run = integrate(*small, method=method, **settings)
+    own = integrate(*small, **settings)
     assert run["status"].item() == "ok"
     assert run["alpha_end"].item() == TIMES[-1]
     assert run["evaluations"].item() > 50
@@ -36,14 +37,14 @@ def test_every_method_agrees_with_ours(small, method):
 
 
 def test_start_alone(small, method):
-    run = single_run(*small, eta=0.3, alpha=[0.0], method=method)
+    run = integrate(*small, eta=0.3, alpha=[0.0], method=method)
     assert (run["status"].item(), run["alpha_end"].item()) == ("ok", 0.0)
     np.testing.assert_array_equal(run["R"].values[0], small[2])
 
 
 def test_single_late_time(small, method):
-    run = single_run(*small, eta=0.3, alpha=[5.0], method=method)
-    own = single_run(*small, eta=0.3, alpha=[5.0])
+    run = integrate(*small, eta=0.3, alpha=[5.0], method=method)
+    own = integrate(*small, eta=0.3, alpha=[5.0])
     np.testing.assert_allclose(run["Q"], own["Q"], atol=1e-5)
 
 
@@ -58,11 +59,11 @@ def test_implicit_methods_use_the_generated_jacobian(small, name, monkeypatch):
 
     monkeypatch.setattr(System, "jacobian_of_state", counted)
     settings = {"eta": 0.3, "alpha": 20.0, "method": f"scipy:{name}"}
-    with_jacobian = single_run(*small, **settings)
+    with_jacobian = integrate(*small, **settings)
     used = len(calls)
     assert used > 0
     monkeypatch.setattr(scipy_solvers, "_WITH_JACOBIAN", ())
-    without = single_run(*small, **settings)
+    without = integrate(*small, **settings)
     assert len(calls) == used
     np.testing.assert_allclose(with_jacobian["Q"], without["Q"], atol=1e-6)
 
@@ -72,13 +73,13 @@ def test_explicit_methods_need_no_jacobian(small, monkeypatch):
         raise AssertionError
 
     monkeypatch.setattr(System, "jacobian_of_state", must_not_be_called)
-    assert single_run(*small, eta=0.3, alpha=1.0, method="scipy:DOP853")["status"].item() == "ok"
+    assert integrate(*small, eta=0.3, alpha=1.0, method="scipy:DOP853")["status"].item() == "ok"
 
 
 def test_divergence_is_found_where_ours_finds_it(small, method):
     settings = {"eta": 100.0, "alpha": np.append(np.linspace(0.0, 2e-5, 21), 1.0)}
-    own = single_run(*small, **settings)
-    run = single_run(*small, method=method, **settings)
+    own = integrate(*small, **settings)
+    run = integrate(*small, method=method, **settings)
     assert own["status"].item() == run["status"].item() == "diverged"
     assert run["alpha_end"].item() == pytest.approx(own["alpha_end"].item(), rel=1e-4)
     reached = run["alpha"].values <= run["alpha_end"].item()
@@ -91,7 +92,7 @@ def test_divergence_is_found_where_ours_finds_it(small, method):
 @pytest.mark.parametrize("alpha", [[1.0], [0.0, 1.0]])
 def test_divergence_between_outputs(small, method, alpha):
     """The end is where the solver was, also for BDF, whose steps vanish before the bound is reached."""
-    own, run = (single_run(*small, eta=100.0, alpha=alpha, method=name) for name in ("prince8", method))
+    own, run = (integrate(*small, eta=100.0, alpha=alpha, method=name) for name in ("prince8", method))
     assert own["status"].item() == run["status"].item() == "diverged"
     assert run["alpha_end"].item() == pytest.approx(own["alpha_end"].item(), rel=1e-4)
     assert np.isfinite(run["Q"].values[:-1]).all()
@@ -100,20 +101,20 @@ def test_divergence_between_outputs(small, method, alpha):
 
 def test_steps_that_vanish_without_growth_say_where(small, monkeypatch):
     monkeypatch.setattr(scipy_solvers, "BLOW_UP", np.inf)
-    run = single_run(*small, eta=100.0, alpha=[0.0, 1.0], method="scipy:BDF")
+    run = integrate(*small, eta=100.0, alpha=[0.0, 1.0], method="scipy:BDF")
     assert run["status"].item() == "step_too_small"
     assert run["alpha_end"].item() == pytest.approx(1.044e-5, rel=1e-3)
 
 
 def test_overflow_at_the_start_is_diverged(system_of, method, time_limit):
     with time_limit(60.0):
-        run = single_run(
+        run = integrate(
             system_of(2, 1), 1e200 * np.eye(2), np.zeros((2, 1)), eta=0.3, alpha=[0.0, 1.0], method=method
         )
     assert run["status"].item() == "diverged"
 
 
 def test_tolerances_below_those_of_scipy_are_raised_silently(small):
-    run = single_run(*small, eta=0.3, alpha=1.0, rtol=1e-14, atol=1e-14, method="scipy:DOP853")
+    run = integrate(*small, eta=0.3, alpha=1.0, rtol=1e-14, atol=1e-14, method="scipy:DOP853")
     assert run["status"].item() == "ok"
     assert run.attrs["rtol"] == 1e-14

@@ -12,8 +12,7 @@ import xarray
 import runtime
 from derive.version import VERSION
 from runtime import InputError, final_state, integrate_ensemble, random_overlaps
-from runtime.trajectory import single_run
-from runtime.trajectory.single_run import METHODS
+from runtime.trajectory.single_run import METHODS, integrate
 from runtime.trajectory.tableaux import TABLEAUX
 
 OWN = tuple(TABLEAUX)
@@ -81,7 +80,7 @@ def exact():
 def test_agrees_with_scipy_on_the_closed_form(case, method, exact):
     system, start, settings = case
     tolerances = {"rtol": 1e-9, "atol": 1e-11}
-    run = single_run(system, *start, alpha=TIMES, method=method, **tolerances, **settings)
+    run = integrate(system, *start, alpha=TIMES, method=method, **tolerances, **settings)
     assert run["status"].item() == "ok"
     assert run.attrs["method"] == method
     Q, R = system.unpack(exact(*case))
@@ -144,23 +143,23 @@ def test_number_as_alpha_gives_200_times_with_both_ends(escape, start):
 
 def test_times_as_alpha_are_used_as_they_are(escape, system, start):
     times = [0.25, 10.0, 99.5, 200.0]
-    run = single_run(system, *start, eta=0.4, alpha=times)
+    run = integrate(system, *start, eta=0.4, alpha=times)
     np.testing.assert_array_equal(run["alpha"], times)
     np.testing.assert_array_equal(run["Q"].values[-1], escape["Q"].values[-1])
     # The same in other containers.
     for other in (tuple(times), np.array(times), xarray.DataArray(times)):
-        np.testing.assert_array_equal(single_run(system, *start, eta=0.4, alpha=other)["Q"], run["Q"])
+        np.testing.assert_array_equal(integrate(system, *start, eta=0.4, alpha=other)["Q"], run["Q"])
 
 
 def test_start_alone(system, start):
-    run = single_run(system, *start, eta=0.4, alpha=[0.0])
+    run = integrate(system, *start, eta=0.4, alpha=[0.0])
     assert run["status"].item() == "ok"
     assert run["steps"].item() == 0
     np.testing.assert_array_equal(run["R"].values[0], start[1])
 
 
 def test_start_alone_takes_one_evaluation(system, start):
-    assert single_run(system, *start, eta=0.4, alpha=[0.0])["evaluations"].item() == 1
+    assert integrate(system, *start, eta=0.4, alpha=[0.0])["evaluations"].item() == 1
 
 
 def test_learning_is_seen(escape):
@@ -172,22 +171,22 @@ def test_learning_is_seen(escape):
 
 
 def test_runs_are_reproducible(escape, system, start):
-    again = single_run(system, *start, eta=0.4, alpha=200.0)
+    again = integrate(system, *start, eta=0.4, alpha=200.0)
     xarray.testing.assert_identical(again, escape)
 
 
 def test_arguments_are_not_changed(system, start):
     Q0, R0 = (array.copy() for array in start)
     times = np.array([0.0, 1.0])
-    single_run(system, Q0, R0, eta=0.4, alpha=times)
+    integrate(system, Q0, R0, eta=0.4, alpha=times)
     np.testing.assert_array_equal(Q0, start[0])
     np.testing.assert_array_equal(R0, start[1])
     np.testing.assert_array_equal(times, [0.0, 1.0])
 
 
 def test_split_run_goes_on_from_its_final_state(escape, system, start):
-    half = single_run(system, *start, eta=0.4, alpha=[100.0])
-    rest = single_run(system, *final_state(half), eta=0.4, alpha=[100.0])
+    half = integrate(system, *start, eta=0.4, alpha=[100.0])
+    rest = integrate(system, *final_state(half), eta=0.4, alpha=[100.0])
     np.testing.assert_allclose(rest["R"].values[-1], escape["R"].values[-1], atol=1e-5)
 
 
@@ -198,7 +197,7 @@ def test_split_run_goes_on_from_its_final_state(escape, system, start):
 def test_sphere_keeps_norms_bit_by_bit(system_of, method):
     system = system_of(3, 2, constraint="sphere")
     Q0, R0 = random_overlaps(3, 2, n=50, seed=1, constraint="sphere", q0=0.7)
-    run = single_run(system, Q0, R0, eta=0.3, alpha=100.0, method=method)
+    run = integrate(system, Q0, R0, eta=0.3, alpha=100.0, method=method)
     norms = np.diagonal(run["Q"].values, axis1=1, axis2=2)
     np.testing.assert_array_equal(norms, np.broadcast_to(0.7, norms.shape))
     assert np.abs(run["R"].values[-1] - R0).max() > 0.1
@@ -209,20 +208,20 @@ def test_gradient_flow_ignores_label_noise(system_of, method):
     system = system_of(3, 2, flow="gradient")
     start = random_overlaps(3, 2, n=50, seed=1)
     quiet, noisy = (
-        single_run(system, *start, eta=0.3, alpha=50.0, label_noise=noise, method=method)
+        integrate(system, *start, eta=0.3, alpha=50.0, label_noise=noise, method=method)
         for noise in (0.0, 7.0)
     )
     np.testing.assert_array_equal(quiet["Q"], noisy["Q"])
     np.testing.assert_array_equal(quiet["R"], noisy["R"])
     # In SGD it matters.
-    loud = [single_run(system_of(3, 2), *start, eta=0.3, alpha=50.0, label_noise=x) for x in (0.0, 0.5)]
+    loud = [integrate(system_of(3, 2), *start, eta=0.3, alpha=50.0, label_noise=x) for x in (0.0, 0.5)]
     assert np.abs(loud[0]["Q"].values[-1] - loud[1]["Q"].values[-1]).max() > 1e-3
 
 
 def test_gradient_flow_depends_on_eta_alpha_alone(system_of):
     system = system_of(3, 2, flow="gradient")
     start = random_overlaps(3, 2, n=50, seed=1)
-    slow, fast = (single_run(system, *start, eta=eta, alpha=6.0 / eta) for eta in (1e-3, 10.0))
+    slow, fast = (integrate(system, *start, eta=eta, alpha=6.0 / eta) for eta in (1e-3, 10.0))
     np.testing.assert_allclose(slow["Q"], fast["Q"], atol=1e-7)
 
 
@@ -233,7 +232,7 @@ def test_long_plateau_from_tiny_overlaps(system, method):
     times = np.linspace(0.0, 400.0, 4001)
     direction = random_overlaps(4, 2, None, seed=2, scale=1e-3)[1] / 1e-3
     for size in (1e-6, 1e-12):
-        run = single_run(
+        run = integrate(
             system, np.eye(4), size * direction, eta=0.4, alpha=times, atol=1e-18, method=method
         )
         loss = run["loss"].values
@@ -247,7 +246,7 @@ def test_long_plateau_from_tiny_overlaps(system, method):
 def test_general_teacher_is_given_and_kept(system_of):
     system = system_of(3, 2, teacher="general")
     Q0, R0 = random_overlaps(3, 2, n=50, seed=1, T=T)
-    run = single_run(system, Q0, R0, eta=0.2, alpha=300.0, T=T)
+    run = integrate(system, Q0, R0, eta=0.2, alpha=300.0, T=T)
     np.testing.assert_array_equal(run["T"], T)
     # A student that has learned this teacher: WᵀW/N = (b/a) T on the teacher's space.
     R = run["R"].values[-1]
@@ -260,7 +259,7 @@ def test_general_teacher_is_given_and_kept(system_of):
 @pytest.mark.parametrize("method", [*OWN, "scipy:DOP853", "scipy:LSODA"])
 def test_large_learning_rate_diverges_and_keeps_what_it_had(system, start, method):
     times = np.append(np.linspace(0.0, 1.2e-4, 81), 1.0)
-    run = single_run(system, *start, eta=100.0, alpha=times, method=method)
+    run = integrate(system, *start, eta=100.0, alpha=times, method=method)
     assert run["status"].item() == "diverged"
     end = run["alpha_end"].item()
     reached = times <= end
@@ -270,12 +269,12 @@ def test_large_learning_rate_diverges_and_keeps_what_it_had(system, start, metho
         assert np.isfinite(values[reached]).all()
         assert np.isnan(values[~reached]).all()
     # Earlier outputs are good: on the way to infinity Q_11 grows.
-    reference = single_run(system, *start, eta=100.0, alpha=times[: reached.sum() // 2], rtol=1e-12)
+    reference = integrate(system, *start, eta=100.0, alpha=times[: reached.sum() // 2], rtol=1e-12)
     np.testing.assert_allclose(run["Q"].values[: reached.sum() // 2], reference["Q"], rtol=1e-5)
 
 
 def test_final_state_is_the_last_that_was_reached(system, start, escape):
-    run = single_run(system, *start, eta=100.0, alpha=[0.0, 1e-6, 1.0])
+    run = integrate(system, *start, eta=100.0, alpha=[0.0, 1e-6, 1.0])
     assert run["status"].item() == "diverged"
     Q, R = final_state(run)
     np.testing.assert_array_equal(Q, run["Q"].values[1])
@@ -292,7 +291,7 @@ def test_final_state_of_an_ensemble_has_trajectories_in_front(system, output, al
     Q, R = final_state(runs)
     assert (Q.shape, R.shape) == ((3, 4, 4), (3, 4, 2))
     for k in range(3):
-        single = final_state(single_run(system, Q0[k], R0[k], **settings))
+        single = final_state(integrate(system, Q0[k], R0[k], **settings))
         np.testing.assert_allclose(Q[k], single[0], rtol=0, atol=1e-7)
         np.testing.assert_allclose(R[k], single[1], rtol=0, atol=1e-7)
     # And of one of them, taken out.
@@ -324,13 +323,13 @@ def test_final_state_of_losses_alone_is_refused(system):
 
 
 def test_final_state_of_nothing_is_refused(system, start):
-    run = single_run(system, *start, eta=100.0, alpha=[1.0])
+    run = integrate(system, *start, eta=100.0, alpha=[1.0])
     with pytest.raises((InputError, ValueError), match="no output"):
         final_state(run)
 
 
 def test_nothing_reached_is_all_nan(system, start):
-    run = single_run(system, *start, eta=100.0, alpha=[1.0, 2.0])
+    run = integrate(system, *start, eta=100.0, alpha=[1.0, 2.0])
     assert run["status"].item() == "diverged"
     assert np.isnan(run["Q"].values).all()
     assert np.isnan(run["loss"].values).all()
@@ -340,7 +339,7 @@ def test_nothing_reached_is_all_nan(system, start):
 @pytest.mark.parametrize("eta", [1e10, 1e100])
 def test_enormous_learning_rates_end(system, start, method, eta, time_limit):
     with time_limit(60.0):
-        run = single_run(system, *start, eta=eta, alpha=10.0, method=method)
+        run = integrate(system, *start, eta=eta, alpha=10.0, method=method)
     assert run["status"].item() in ("diverged", "step_too_small")
     assert run["alpha_end"].item() < 1e-9
 
@@ -349,13 +348,13 @@ def test_enormous_learning_rates_end(system, start, method, eta, time_limit):
 @pytest.mark.parametrize(("eta", "norm"), [(1e200, 1.0), (0.4, 1e200)])
 def test_overflow_at_the_start_ends(system, eta, norm, method, time_limit):
     with time_limit(60.0):
-        run = single_run(system, norm * np.eye(4), np.zeros((4, 2)), eta=eta, alpha=10.0, method=method)
+        run = integrate(system, norm * np.eye(4), np.zeros((4, 2)), eta=eta, alpha=10.0, method=method)
     assert run["status"].item() == "diverged"
 
 
 @pytest.mark.parametrize("eta", [1e-300, 1e-12])
 def test_tiny_learning_rates_do_nothing(system, start, eta):
-    run = single_run(system, *start, eta=eta, alpha=1.0)
+    run = integrate(system, *start, eta=eta, alpha=1.0)
     assert run["status"].item() == "ok"
     np.testing.assert_allclose(run["Q"].values[-1], start[0], atol=1e-10)
 
@@ -401,7 +400,7 @@ BAD = [
 @pytest.mark.parametrize(("option", "value"), BAD, ids=lambda value: repr(value).replace("\n", "")[:30])
 def test_bad_arguments_are_named_in_one_line(system_of, option, value):
     with pytest.raises(InputError) as caught:
-        single_run(system_of(2, 1), **{**GOOD, option: value})
+        integrate(system_of(2, 1), **{**GOOD, option: value})
     assert caught.value.option == option
     message = str(caught.value)
     assert message == f"{option}: {caught.value.problem}"
@@ -411,7 +410,7 @@ def test_bad_arguments_are_named_in_one_line(system_of, option, value):
 @pytest.mark.parametrize("value", [None, np.eye(3), -np.eye(2), [[1.0, 0.3], [0.2, 1.0]], "T", np.nan])
 def test_bad_teachers_are_named(system_of, value):
     with pytest.raises(InputError) as caught:
-        single_run(
+        integrate(
             system_of(3, 2, teacher="general"), np.eye(3), np.zeros((3, 2)), eta=0.3, alpha=1.0, T=value
         )
     assert caught.value.option == "T"
@@ -419,31 +418,31 @@ def test_bad_teachers_are_named(system_of, value):
 
 def test_teacher_decides_what_overlaps_there_can_be(system_of):
     system, R0 = system_of(3, 2, teacher="general"), np.full((3, 2), 0.1)
-    single_run(system, np.eye(3), R0, eta=0.3, alpha=1.0, T=np.eye(2))
+    integrate(system, np.eye(3), R0, eta=0.3, alpha=1.0, T=np.eye(2))
     with pytest.raises(InputError) as caught:
-        single_run(system, np.eye(3), R0, eta=0.3, alpha=1.0, T=1e-3 * np.eye(2))
+        integrate(system, np.eye(3), R0, eta=0.3, alpha=1.0, T=1e-3 * np.eye(2))
     assert caught.value.option == "R0"
 
 
 def test_zero_norm_on_the_sphere_is_refused(system_of):
     system = system_of(3, 1, constraint="sphere")
     with pytest.raises(InputError, match="norm zero"):
-        single_run(system, np.diag([1.0, 1.0, 0.0]), np.zeros((3, 1)), eta=0.3, alpha=1.0)
+        integrate(system, np.diag([1.0, 1.0, 0.0]), np.zeros((3, 1)), eta=0.3, alpha=1.0)
 
 
 def test_array_as_method_is_refused(system_of):
     with pytest.raises(InputError):
-        single_run(system_of(2, 1), **GOOD, method=np.array(["prince8", "tsit5"]))
+        integrate(system_of(2, 1), **GOOD, method=np.array(["prince8", "tsit5"]))
 
 
 def test_largest_floats_do_not_overflow_in_the_checks(system_of, time_limit):
     with time_limit(60.0):
-        single_run(system_of(2, 1), **{**GOOD, "Q0": 1e308 * np.eye(2)})
+        integrate(system_of(2, 1), **{**GOOD, "Q0": 1e308 * np.eye(2)})
 
 
 def test_asymmetry_of_rounding_is_mended(system_of):
     Q0 = np.array([[1.0, 0.3 + 1e-10], [0.3, 1.0]])
-    run = single_run(system_of(2, 1), **{**GOOD, "Q0": Q0})
+    run = integrate(system_of(2, 1), **{**GOOD, "Q0": Q0})
     assert run["Q"].values[0, 0, 1] == run["Q"].values[0, 1, 0] == 0.5 * (Q0[0, 1] + Q0[1, 0])
 
 
@@ -455,7 +454,7 @@ def test_methods_are_listed():
 def test_a_late_blow_up_is_divergence(system_of):
     # Above η = 1.2 there is no plateau at (4, 2); the norms grow slowly past it, then blow up.
     system, start = system_of(4, 2), (0.5 * np.eye(4), np.zeros((4, 2)))
-    run = single_run(system, *start, eta=1.21, alpha=3000.0)
+    run = integrate(system, *start, eta=1.21, alpha=3000.0)
     assert run["status"].item() == "diverged"
     assert 10.0 < run["alpha_end"].item() < 3000.0
     runs = runtime.integrate_ensemble(system, *(np.array([x] * 3) for x in start), eta=1.21, alpha=3000.0)

@@ -17,7 +17,8 @@ from derive import Model
 from runtime import random_overlaps, simulate
 from runtime.analysis.escape.escape_theory import leading_eigenvectors
 from runtime.analysis.escape.growth import least_squares, logarithm
-from runtime.simd import random_numbers, stepping
+from runtime.ensemble.kernels import adaptive_step
+from runtime.vector import random_numbers
 
 found = {}
 def note(name, *arrays):
@@ -56,7 +57,7 @@ x = 1.0 + np.arange(300.0) / 100.0
 note("logarithms", logarithm(x))
 note("least squares", least_squares(np.stack([x**0, x, x**2], axis=1), np.sqrt(x)))
 note("random numbers", random_numbers._SINE, random_numbers._COSINE, random_numbers._LOG)
-note("step sizes", stepping._LOG2, stepping._EXP2)
+note("step sizes", adaptive_step._LOG2, adaptive_step._EXP2)
 print(json.dumps(found))
 """
 ALL_FEATURES = " ".join(np.show_config(mode="dicts")["SIMD Extensions"].get("found", []))
