@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -470,6 +470,7 @@ def ensemble(**arguments: Any) -> None:
     """
     from runtime.commands import integrate
     from runtime.output import text_tables
+    from runtime.output.progress import progress_bar
 
     with progress_bar("trajectories", arguments["quiet"]) as progress:
         runs = integrate.ensemble(arguments, talk(arguments), progress)
@@ -509,6 +510,7 @@ def simulate(**arguments: Any) -> None:
     """
     from runtime.commands import simulate
     from runtime.output import text_tables
+    from runtime.output.progress import progress_bar
 
     with progress_bar("steps", arguments["quiet"]) as progress:
         runs = simulate.simulate(
@@ -555,6 +557,7 @@ def compare(context: click.Context, /, **arguments: Any) -> int:
     """
     from runtime.commands import simulate
     from runtime.output import text_tables
+    from runtime.output.progress import progress_bar
 
     if arguments["overlaps"] is not None and "ideal" not in given_on(context):
         arguments["ideal"] = None
@@ -660,6 +663,7 @@ def bias(context: click.Context, /, **arguments: Any) -> None:
       cli bias --run runs.nc
     """
     from runtime.commands import bias
+    from runtime.output.progress import progress_bar
 
     with progress_bar("steps", arguments["quiet"]) as progress:
         result = bias.bias(arguments, given_on(context), talk(arguments), progress)
@@ -719,6 +723,7 @@ def escape(**arguments: Any) -> None:
       cli escape --n 1000000 --trajectories 10000 --fraction 0.9 --json
     """
     from runtime.commands import escape
+    from runtime.output.progress import progress_bar
 
     with progress_bar("trajectories", arguments["quiet"]) as progress:
         result = escape.escape(arguments, talk(arguments), progress)
@@ -1029,20 +1034,6 @@ def coloured(stream: Any) -> bool:
 def colour(text: str, name: str) -> str:
     """Text for stdout, in a colour where that is wanted."""
     return click.style(text, fg=name) if coloured(sys.stdout) else text
-
-
-@contextlib.contextmanager
-def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A function of (finished, all) that draws a bar on stderr, if that is a terminal that can."""
-    # Why not on a dumb terminal: the bar hides the cursor and returns to the start of its line.
-    hidden = quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb"
-    with click.progressbar(length=1, label=label, file=sys.stderr, hidden=hidden) as bar:
-
-        def update(finished: int, total: int) -> None:
-            bar.length = total
-            bar.update(finished - bar.pos)
-
-        yield update
 
 
 def given_on(context: click.Context) -> frozenset[str]:

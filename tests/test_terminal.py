@@ -244,19 +244,6 @@ def test_colours_only_where_they_are_wanted(monkeypatch, variables, wanted):
     assert cli.colour("ok", "green") == "ok"
 
 
-@pytest.mark.parametrize(("kind", "drawn"), [("xterm", True), ("dumb", False)])
-def test_progress_bars_only_where_they_can_be_drawn(monkeypatch, kind, drawn):
-    monkeypatch.setenv("TERM", kind)
-    for quiet in (False, True):
-        shown = Terminal()
-        monkeypatch.setattr(sys, "stderr", shown)
-        with cli.progress_bar("trajectories", quiet) as progress:
-            progress(1, 2)
-        assert ("trajectories" in shown.getvalue()) == (drawn and not quiet)
-        if not drawn:
-            assert shown.getvalue() == ""
-
-
 # --- warnings and hints ----------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from runtime.sweep.run_task import Context, Outcome
 from runtime.sweep.signals import Stop, stopping, terminating
 from runtime.sweep.sweep_errors import SweepError, SweepInterrupted
 from runtime.sweep.sweep_folder import SweepFolder
-from runtime.sweep.sweep_progress import Progress
+from runtime.sweep.sweep_progress import SweepProgress
 from runtime.sweep.sweep_settings import Settings
 from runtime.sweep.task_plan import Plan
 from runtime.system.load_error import LoadError
@@ -124,7 +124,7 @@ def _run_locked(
     estimate.check(folder.path, len(pending))
     if pending:
         _prepare(plan, pending, settings)
-    progress = Progress(len(numbers), done, quiet)
+    progress = SweepProgress(len(numbers), done, quiet)
     with (
         stopping() as stop,
         _cleaned(folder, ours),

@@ -386,7 +386,7 @@ def test_clocks_that_go_back_change_nothing(sweep, monkeypatch, merged, undistur
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_stop_the_sweep_and_say_how_to_go_on(sweep, monkeypatch, number, merged, undisturbed):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    real = task_execution.Progress.add
+    real = task_execution.SweepProgress.add
 
     def add(self, failed):
         real(self, failed)
@@ -397,7 +397,7 @@ def test_signals_stop_the_sweep_and_say_how_to_go_on(sweep, monkeypatch, number,
 
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(task_execution.Progress, "add", add)
+            patch.setattr(task_execution.SweepProgress, "add", add)
             with pytest.raises(SweepInterrupted, match="of 6 tasks done; run the same command again"):
                 sweep(workers=1)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

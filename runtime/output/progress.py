@@ -1,0 +1,80 @@
+"""Progress bars of long work: drawn on a terminal or in a notebook, and nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+_REDRAW_SECONDS = 0.2
+_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+
+
+def can_draw() -> bool:
+    """Whether stderr is a terminal that can overwrite its line, or the output of a notebook."""
+    if type(sys.stderr).__module__.startswith("ipykernel"):
+        return True
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def new_bar(label: str, total: int, finished: int = 0) -> tqdm[Any]:
+    """A bar on stderr, of which so many steps are finished; its time left is by the average rate."""
+    try:
+        # tqdm would draw an empty line on a terminal that does not tell its size.
+        size_unknown = os.get_terminal_size(sys.stderr.fileno()).columns == 0
+    except OSError:
+        size_unknown = False
+    return _bar_class()(
+        desc=label,
+        total=total,
+        initial=finished,
+        file=sys.stderr,
+        bar_format=_FORMAT,
+        **({"ncols": 80, "nrows": 24} if size_unknown else {"dynamic_ncols": True}),
+        mininterval=_REDRAW_SECONDS,
+        miniters=0,
+        smoothing=0.0,
+    )
+
+
+@contextlib.contextmanager
+def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A function of (finished, all) that draws a bar, unless `quiet` or where none can be drawn."""
+    bar: tqdm[Any] | None = None
+
+    def update(finished: int, total: int) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = new_bar(label, total)
+        bar.total = total
+        bar.update(finished - bar.n)
+
+    if quiet or not can_draw():
+        yield lambda _finished, _total: None
+        return
+    try:
+        yield update
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+@functools.cache
+def _bar_class() -> type[tqdm[Any]]:
+    """The class for terminals or for notebooks; importing it takes a tenth of a second."""
+    from tqdm.auto import tqdm
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        # The lock that tqdm would make is one between processes, which Python may start a process for.
+        _lock = threading.RLock()
+        # No thread needs to watch a bar that is updated all the time.
+        monitor_interval = 0
+
+    return Bar

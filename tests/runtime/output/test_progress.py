@@ -1,0 +1,110 @@
+"""Progress bars: where they are drawn, what they show, and that they leave no thread or process."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import sys
+import termios
+import threading
+
+import pytest
+
+from runtime.output.progress import new_bar, progress_bar
+
+
+class Log(io.StringIO):
+    """A stream that is no terminal."""
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+# The class of the stream that a notebook's kernel has in place of stderr.
+Notebook = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})
+
+
+@pytest.fixture
+def stderr(monkeypatch):
+    """``stderr(stream, kind)`` puts a stream in place of stderr, and $TERM."""
+
+    def replace(stream, kind="xterm"):
+        monkeypatch.setenv("TERM", kind)
+        monkeypatch.setattr(sys, "stderr", stream)
+        return stream
+
+    return replace
+
+
+@pytest.mark.parametrize(
+    ("stream", "kind", "quiet", "drawn"),
+    [
+        (Terminal, "xterm", False, True),
+        (Terminal, "xterm", True, False),
+        (Terminal, "dumb", False, False),
+        (Log, "xterm", False, False),
+        (Notebook, "dumb", False, True),
+        (Notebook, "dumb", True, False),
+    ],
+)
+def test_bars_only_where_they_can_be_drawn(stderr, stream, kind, quiet, drawn):
+    shown = stderr(stream(), kind)
+    with progress_bar("trajectories", quiet) as progress:
+        assert shown.getvalue() == ""
+        progress(1, 2)
+        progress(3, 3)
+    assert ("trajectories: 100%" in shown.getvalue()) == drawn
+    assert ("3/3" in shown.getvalue()) == drawn
+    assert drawn or shown.getvalue() == ""
+
+
+def test_a_bar_ends_its_line_also_after_an_error(stderr):
+    shown = stderr(Terminal())
+
+    def work():
+        with progress_bar("steps", False) as progress:
+            progress(1, 2)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
+    assert shown.getvalue().endswith("\n")
+
+
+def test_a_terminal_that_is_gone_does_not_stop_the_work(stderr, monkeypatch):
+    def hang_up(_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(stderr(Terminal()), "write", hang_up, raising=False)
+    with progress_bar("steps", False) as progress:
+        progress(1, 2)
+        progress(2, 2)
+
+
+def test_a_bar_needs_no_thread_and_no_lock_between_processes(stderr):
+    stderr(Terminal())
+    before = threading.active_count()
+    bar = new_bar("tasks", 6, 4)
+    assert threading.active_count() == before
+    assert isinstance(bar.get_lock(), type(threading.RLock()))
+    bar.close()
+
+
+@pytest.mark.parametrize("columns", [60, 0])
+def test_a_bar_fits_on_a_real_terminal_also_on_one_that_tells_no_size(stderr, columns):
+    primary, secondary = pty.openpty()
+    try:
+        with os.fdopen(secondary, "w") as terminal:
+            termios.tcsetwinsize(secondary, (24 if columns else 0, columns))
+            stderr(terminal)
+            with progress_bar("steps", False) as progress:
+                progress(3, 3)
+            shown = os.read(primary, 4096)
+            while b"3/3" not in shown:
+                shown += os.read(primary, 4096)
+    finally:
+        os.close(primary)
+    assert max(map(len, shown.decode().strip().split("\r"))) < (columns or 81)
