@@ -898,7 +898,7 @@ def invariants(context: click.Context, /, **arguments: Any) -> None:
         echo(conservation_text.as_text(report, _TABLE_ROWS))
 
 
-@cli.command(short_help="One page on a model, to hand on: HTML or PDF.")
+@cli.command(short_help="One page on a model, to hand on: HTML.")
 @width_options(4, 2)
 @convention_options
 @start_options
@@ -918,11 +918,6 @@ def invariants(context: click.Context, /, **arguments: Any) -> None:
     show_default=True,
     help="Write to this .html file.",
 )
-@click.option(
-    "--pdf",
-    type=click.Path(path_type=Path),
-    help="Write to this .pdf file as well, by Chromium or pdflatex.",
-)
 @click.option("--date", is_flag=True, help="Put today's date in; without it the same bytes each time.")
 @generated_option
 @json_option
@@ -930,9 +925,11 @@ def invariants(context: click.Context, /, **arguments: Any) -> None:
 def report(**arguments: Any) -> int:
     """One file on a model: equations, a trajectory, plateau, Hessian, checks; exit code 1 if one fails.
 
+    Any browser prints it, or saves it as PDF, in a layout of its own.
+
     \b
     Examples:
-      cli report --p 4 --pstar 2 --out report.html --pdf report.pdf
+      cli report --p 4 --pstar 2 --out report.html
       cli report --constraint sphere --eta 0.2 --label-noise 0.1 --alpha 400
       cli report --overlaps run.nc --out from_run.html
     """
@@ -943,9 +940,7 @@ def report(**arguments: Any) -> int:
     if arguments["as_json"]:
         echo(json.dumps(report.as_json(found, arguments)))
     else:
-        for path in (arguments["out"], arguments["pdf"]):
-            if path is not None:
-                echo(str(path), kept="")
+        echo(str(arguments["out"]), kept="")
     held = len(found.claims) - len(failed)
     say(arguments["quiet"], f"{held} of {len(found.claims)} checks hold")
     return EXIT_FAILURE if failed else 0

@@ -19,15 +19,14 @@ from runtime.commands.run_options import (
     naming_options,
     sampler_of,
 )
-from runtime.output.netcdf_files import check_outputs, replacing
+from runtime.output.netcdf_files import check_output, replacing
 from runtime.report.findings import Content, Start, gather, no_ensemble
 from runtime.report.page import page
-from runtime.report.pdf import find_printer, print_pdf
 from runtime.report.sections import document
 from runtime.start.initial_overlaps import LARGEST_START_N, OverlapSampler
 from runtime.trajectory.single_run import Problem
 
-HTML, PDF = (".html", ".htm"), (".pdf",)
+SUFFIXES = (".html", ".htm")
 _SETTINGS = ("eta", "alpha", "label_noise", "rtol", "atol", "method")
 LARGEST_TRAJECTORIES = 10**6
 
@@ -35,15 +34,13 @@ LARGEST_TRAJECTORIES = 10**6
 def report(
     arguments: Mapping[str, Any], say: Callable[[str], None], given: frozenset[str] = frozenset()
 ) -> Content:
-    """Compute, and write the report to --out and --pdf; returns what was found.
+    """Compute, and write the report to --out; returns what was found.
 
-    `arguments` are the options of the command by name, `given` those on the command line. Outputs are
+    `arguments` are the options of the command by name, `given` those on the command line. The output is
     checked before anything is computed; errors name options.
     """
     model = model_of(arguments)
-    out, pdf = Path(arguments["out"]), arguments["pdf"]
-    check_outputs(("out", out, HTML), ("pdf", pdf, PDF))
-    printer = None if pdf is None else find_printer()
+    out = check_output(arguments["out"], SUFFIXES)
     start = _start(model, arguments, given)
     # Why only now: bad options must not leave a derived system behind.
     system = runtime.load(model, arguments["generated"])
@@ -52,10 +49,6 @@ def report(
     written = document(content, arguments, _near(system.folder / DOCUMENT, out))
     with replacing(out) as temporary:
         temporary.write_text(page(written), encoding="utf-8", errors="backslashreplace", newline="\n")
-    if pdf is not None and printer is not None:
-        say(f"printing by {printer.name}")
-        with replacing(pdf) as temporary:
-            print_pdf(written, printer, temporary)
     return content
 
 
@@ -94,7 +87,6 @@ def as_json(content: Content, arguments: Mapping[str, Any]) -> dict[str, Any]:
     point = content.plateau
     return {
         "out": str(arguments["out"]),
-        "pdf": None if arguments["pdf"] is None else str(arguments["pdf"]),
         "model": content.model.to_dict(),
         "status": content.run["status"].item(),
         "plateau": None

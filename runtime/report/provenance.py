@@ -42,8 +42,6 @@ def command_line(model: Model, arguments: Mapping[str, Any], n: int | None) -> s
         words += ["--seed", _value(arguments["seed"]), "--q0", _value(arguments["q0"])]
     words += ["--date"] if arguments["date"] else []
     words += ["--out", Path(arguments["out"]).name]
-    if arguments["pdf"] is not None:
-        words += ["--pdf", Path(arguments["pdf"]).name]
     return shlex.join(words)
 
 
@@ -59,10 +57,8 @@ def facts(manifest: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[tup
     """(what, value), all of them text to be shown as it is."""
     from runtime.vector.jit import target
 
-    generator = manifest["generator"]
     found = [
         ("Program", f"overlap-ode {VERSION}"),
-        ("Digest of the generator", f"sha256:{generator['sha256']}"),
         ("Digest of the generated code", f"sha256:{manifest['files']['odes.py']}"),
         ("Python", platform.python_version()),
         ("Packages", ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)),

@@ -22,9 +22,7 @@ SINGLE = {
     "latex": ("", ".tex"),
     "merge": ("sweep", ".nc"),
 }
-SECOND = dict.fromkeys(SINGLE, "--plot") | {"report": "--pdf"}
-WITHOUT_SECOND = ("invariants", "latex", "merge")
-SUFFIX = {"--plot": ".png", "--pdf": ".pdf"}
+WITHOUT_PLOT = ("invariants", "latex", "merge", "report")
 
 
 def refused(call, folder: Path, line: str, option: str, words: str) -> None:
@@ -43,20 +41,18 @@ def test_a_link_that_leads_nowhere_is_refused_before_the_work(call, tmp_path, co
     more, suffix = SINGLE[command]
     (tmp_path / f"gone{suffix}").symlink_to(f"nowhere/file{suffix}")
     refused(call, tmp_path, f"{command} {more} --out gone{suffix}", "--out", "not an existing folder")
-    if command not in WITHOUT_SECOND:
-        other = SECOND[command]
-        (tmp_path / f"gone{SUFFIX[other]}").symlink_to(f"gone{SUFFIX[other]}")
-        line = f"{command} {more} --out fine{suffix} {other} gone{SUFFIX[other]}"
-        refused(call, tmp_path, line, other, "leads nowhere")
+    if command not in WITHOUT_PLOT:
+        (tmp_path / "gone.png").symlink_to("gone.png")
+        line = f"{command} {more} --out fine{suffix} --plot gone.png"
+        refused(call, tmp_path, line, "--plot", "leads nowhere")
 
 
-@pytest.mark.parametrize("command", [name for name in SINGLE if name not in WITHOUT_SECOND])
+@pytest.mark.parametrize("command", [name for name in SINGLE if name not in WITHOUT_PLOT])
 def test_two_outputs_that_are_one_file_are_refused(call, tmp_path, command):
     more, suffix = SINGLE[command]
-    option = SECOND[command]
-    (tmp_path / f"link{suffix}").symlink_to(f"file{SUFFIX[option]}")
-    line = f"{command} {more} --out link{suffix} {option} file{SUFFIX[option]}"
-    refused(call, tmp_path, line, option, "is the file of --out as well")
+    (tmp_path / f"link{suffix}").symlink_to("file.png")
+    line = f"{command} {more} --out link{suffix} --plot file.png"
+    refused(call, tmp_path, line, "--plot", "is the file of --out as well")
 
 
 def test_every_figure_of_a_reproduction_is_tried_first(call, tmp_path):

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 
 import cli
-from runtime.report.pdf import BROWSERS
 
+BROWSERS = ("chromium", "google-chrome", "chromium-browser", "google-chrome-stable", "chrome")
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 

@@ -216,7 +216,7 @@ def test_the_command_line_has_every_option():
     from derive import Model
 
     given = {option.name: option.default for option in cli.report.params}
-    given |= {"n": None, "ideal": 0.01, "alpha": [0.0, 0.1, 2.5], "pdf": Path("x/y.pdf"), "overlaps": None}
+    given |= {"n": None, "ideal": 0.01, "alpha": [0.0, 0.1, 2.5], "overlaps": None}
     given |= {"teacher_correlation": 1 / 3, "date": True, "out": Path("/some/where/z.html")}
     model = Model(3, 2, constraint="sphere", flow="gradient", teacher="general", readout="sqrt")
     line = command_line(model, given, None)
@@ -241,8 +241,6 @@ def test_the_command_line_has_every_option():
         ("--out", "."),
         ("--out", ""),
         ("--out", "/dev/null/report.html"),
-        ("--pdf", "report.html"),
-        ("--pdf", "no/folder/report.pdf"),
         ("--trajectories", "-1"),
         ("--trajectories", "1e3"),
         ("--trajectories", "10000000"),
