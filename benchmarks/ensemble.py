@@ -35,7 +35,7 @@ from peak import peak, rhs_speed
 from problem import largest_error, reference, task
 
 import derive
-from runtime.ensemble.kernels.system_kernels import compile_kernels
+from runtime.ensemble.kernels.compiled_kernels import compile_kernels
 from runtime.output.figures import COLOURS
 from runtime.vector import jit
 

@@ -12,7 +12,7 @@ from problem import ETA, Task, numpy_rhs
 
 import derive
 import runtime
-from runtime.ensemble.engine import Engine
+from runtime.ensemble.ensemble_run import Engine
 
 
 def load(task: Task) -> runtime.System:

@@ -13,13 +13,13 @@ from runtime.trajectory.single_run import METHODS, final_state, integrate
 
 if TYPE_CHECKING:
     from runtime.analysis.bias.closest_solutions import closest_solution, implicit_bias
-    from runtime.analysis.escape.measured_escapes import escape_times
+    from runtime.analysis.escape.escape_measurement import escape_times
     from runtime.analysis.landscape.hessian_spectra import hessian_spectrum, spectra_along
     from runtime.analysis.landscape.solution_stability import largest_stable_eta, solution_spectrum
-    from runtime.analysis.plateau.closed_form_path import closed_form
-    from runtime.analysis.plateau.plateau_state import plateau
+    from runtime.analysis.plateau.fixed_point import plateau
+    from runtime.analysis.plateau.plateau_formulas import closed_form
     from runtime.analysis.riccati import gradient_flow
-    from runtime.ensemble.engine import integrate_ensemble
+    from runtime.ensemble.ensemble_run import integrate_ensemble
     from runtime.ensemble.streaming_statistics import ensemble_statistics
     from runtime.sector import SectorStart, integrate_sector, load_sector, sector_overlaps
     from runtime.sgd.comparison import compare
@@ -70,20 +70,20 @@ __all__ = [
 _ON_DEMAND = {
     "Convention": "runtime.start.paper_conventions",
     "SectorStart": "runtime.sector",
-    "closed_form": "runtime.analysis.plateau.closed_form_path",
+    "closed_form": "runtime.analysis.plateau.plateau_formulas",
     "closest_solution": "runtime.analysis.bias.closest_solutions",
     "compare": "runtime.sgd.comparison",
     "ensemble_statistics": "runtime.ensemble.streaming_statistics",
-    "escape_times": "runtime.analysis.escape.measured_escapes",
+    "escape_times": "runtime.analysis.escape.escape_measurement",
     "gradient_flow": "runtime.analysis.riccati",
     "hessian_spectrum": "runtime.analysis.landscape.hessian_spectra",
     "implicit_bias": "runtime.analysis.bias.closest_solutions",
-    "integrate_ensemble": "runtime.ensemble.engine",
+    "integrate_ensemble": "runtime.ensemble.ensemble_run",
     "integrate_sector": "runtime.sector",
     "largest_stable_eta": "runtime.analysis.landscape.solution_stability",
     "load_sector": "runtime.sector",
     "merge_sweep": "runtime.sweep.whole_sweeps",
-    "plateau": "runtime.analysis.plateau.plateau_state",
+    "plateau": "runtime.analysis.plateau.fixed_point",
     "readout_free": "runtime.start.paper_conventions",
     "rescaled_time": "runtime.start.paper_conventions",
     "saad_solla": "runtime.start.paper_conventions",

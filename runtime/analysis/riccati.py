@@ -55,7 +55,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derive.errors import InputError
 from derive.model import Model
-from runtime.sgd.coordinates import coordinates
+from runtime.sgd.weight_coordinates import coordinates
 from runtime.start import checked_arrays
 from runtime.start.teacher_directions import Teacher
 

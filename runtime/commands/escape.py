@@ -12,7 +12,7 @@ from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
 from runtime.analysis.escape.escape_figure import plot_escape
-from runtime.analysis.escape.measured_escapes import LARGEST_COUNT, escape_times
+from runtime.analysis.escape.escape_measurement import LARGEST_COUNT, escape_times
 from runtime.commands.run_options import (
     LARGEST_RESULT,
     check_files,

@@ -14,7 +14,7 @@ from derive.model import Model
 from runtime.analysis.landscape.critical_points import critical_point, flat_directions, solution
 from runtime.analysis.landscape.hessian_figure import lowest, plot_spectra
 from runtime.analysis.landscape.hessian_spectra import HessianSpectrum, hessian_spectrum, spectra_along
-from runtime.analysis.plateau.plateau_state import plateau
+from runtime.analysis.plateau.fixed_point import plateau
 from runtime.analysis.recorded_runs import read_run
 from runtime.commands.run_options import (
     check_files,
@@ -25,7 +25,7 @@ from runtime.commands.run_options import (
     write_files,
 )
 from runtime.output import text_tables
-from runtime.sgd.coordinates import beyond
+from runtime.sgd.weight_coordinates import beyond
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.initial_overlaps import LARGEST_START_N

@@ -11,8 +11,8 @@ from derive.arguments import one_of, whole_number
 from derive.errors import InputError
 from derive.version import VERSION
 from runtime.concurrency.thread_pool import thread_count
-from runtime.ensemble.engine import Engine, Progress, pack_parameters
-from runtime.ensemble.kernels import lane_driver
+from runtime.ensemble.ensemble_run import Engine, Progress, pack_parameters
+from runtime.ensemble.kernels import lane_loop
 from runtime.ensemble.loss_statistics import QUANTILE_ERROR, LossStatistics
 from runtime.output.quantiles import QUANTILES, exact_quantiles
 from runtime.start import checked_arrays
@@ -98,10 +98,10 @@ def ensemble_statistics(
             threads=workers,
             progress=report,
         )
-        crossed = results.counts[:, lane_driver.CROSSED] == 1
+        crossed = results.counts[:, lane_loop.CROSSED] == 1
         statistics.add(results.losses, crossed)
         for code in status_counts:
-            status_counts[code] += int(np.count_nonzero(results.counts[:, lane_driver.STATUS] == code))
+            status_counts[code] += int(np.count_nonzero(results.counts[:, lane_loop.STATUS] == code))
         if threshold is not None:
             escapes.append(np.where(crossed, results.ends, np.nan))
         done += size

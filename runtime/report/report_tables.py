@@ -8,7 +8,7 @@ import numpy as np
 
 from derive.invariants import Law
 from runtime.analysis.landscape.hessian_spectra import HessianSpectrum
-from runtime.analysis.plateau.plateau_state import (
+from runtime.analysis.plateau.fixed_point import (
     ALIGNMENT,
     FIXED_NORMS,
     NORM,

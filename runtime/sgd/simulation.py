@@ -14,9 +14,9 @@ from derive.arguments import one_of, whole_number
 from derive.errors import InputError
 from derive.model import Model
 from runtime.concurrency.thread_pool import run_tasks, thread_count
-from runtime.sgd.coordinates import coordinates
 from runtime.sgd.overlap_chain import Chain
 from runtime.sgd.recorder import Recorder, sgd_dataset
+from runtime.sgd.weight_coordinates import coordinates
 from runtime.sgd.weight_vectors import RUN_WORDS, Weights
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, per_trajectory

@@ -15,7 +15,7 @@ from derive.model import Model
 from derive.version import VERSION
 from runtime.analysis.bias.bias_theory import escape_polar, expected_bias, noise_to_signal
 from runtime.analysis.bias.closest_solutions import ImplicitBias, closest_solution, implicit_bias
-from runtime.ensemble.engine import Progress, integrate_ensemble
+from runtime.ensemble.ensemble_run import Progress, integrate_ensemble
 from runtime.sgd.simulation import LARGEST_SIMULATED_N, recorded_steps, simulate
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array

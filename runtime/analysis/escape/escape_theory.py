@@ -27,8 +27,8 @@ from numpy.typing import ArrayLike
 
 from derive.arguments import whole_number
 from derive.errors import InputError
-from runtime.analysis.plateau.plateau_state import NORM, STUDENTS, Plateau, plateau
-from runtime.ensemble.engine import integrate_ensemble
+from runtime.analysis.plateau.fixed_point import NORM, STUDENTS, Plateau, plateau
+from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.matrix_factors import logarithm

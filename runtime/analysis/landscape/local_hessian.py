@@ -38,7 +38,7 @@ import numpy as np
 
 from derive.errors import InputError
 from derive.model import Model
-from runtime.sgd.coordinates import coordinates
+from runtime.sgd.weight_coordinates import coordinates
 from runtime.start.checked_arrays import Array
 from runtime.start.readout_weights import readout
 from runtime.start.teacher_directions import Teacher

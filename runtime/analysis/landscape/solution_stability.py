@@ -26,7 +26,7 @@ from derive.arguments import one_of, whole_number
 from derive.errors import InputError
 from derive.model import Model
 from runtime.analysis.plateau.bisection import largest_where
-from runtime.analysis.plateau.plateau_state import NoPlateauError, plateau
+from runtime.analysis.plateau.fixed_point import NoPlateauError, plateau
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.readout_weights import readout

@@ -8,7 +8,7 @@ import numpy as np
 
 from runtime.analysis.bias.bias_study import bias_at_finite_n, mean_of
 from runtime.analysis.bias.closest_solutions import bias_of_run
-from runtime.ensemble.engine import integrate_ensemble
+from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.claims import Claim, Settings, Study
 from runtime.output.figures import COLOURS
 from runtime.start.initial_overlaps import random_overlaps

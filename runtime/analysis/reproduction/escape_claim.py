@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from runtime.analysis.plateau.plateau_state import plateau
-from runtime.ensemble.engine import integrate_ensemble
+from runtime.analysis.plateau.fixed_point import plateau
+from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.claims import Claim, Settings, Study
 from runtime.output.figures import COLOURS
 from runtime.start.initial_overlaps import random_overlaps

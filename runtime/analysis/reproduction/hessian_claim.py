@@ -8,7 +8,7 @@ from runtime.analysis.landscape.critical_points import flat_directions
 from runtime.analysis.landscape.hessian_figure import SPECTRA_SIZE, draw_spectra
 from runtime.analysis.landscape.hessian_spectra import hessian_spectrum, spectra_along
 from runtime.analysis.landscape.solution_stability import zero_loss_solution
-from runtime.analysis.plateau.plateau_state import plateau
+from runtime.analysis.plateau.fixed_point import plateau
 from runtime.output.claims import Claim, Settings, Study
 from runtime.start.initial_overlaps import random_overlaps
 from runtime.trajectory.single_run import integrate

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.analysis.plateau.plateau_state import Plateau, plateau
+from runtime.analysis.plateau.fixed_point import Plateau, plateau
 from runtime.output.claims import Claim, Settings, Study
 from runtime.output.figures import COLOURS, LOSS_LABEL, TIME_LABEL
 from runtime.start.seeds import seed_sequence

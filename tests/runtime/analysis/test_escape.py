@@ -9,10 +9,10 @@ from matrix import thinned
 
 import runtime
 from runtime import InputError
+from runtime.analysis.escape.escape_measurement import escape_times, fit_slope, median_error
 from runtime.analysis.escape.escape_theory import escape_theory
-from runtime.analysis.escape.growth import fit_growth
-from runtime.analysis.escape.measured_escapes import escape_times, fit_slope, median_error
-from runtime.analysis.plateau.plateau_state import plateau
+from runtime.analysis.escape.growth_fit import fit_growth
+from runtime.analysis.plateau.fixed_point import plateau
 
 CORRELATED = np.array([[1.0, 0.3], [0.3, 1.0]])
 # Widths, options of the model, other arguments.

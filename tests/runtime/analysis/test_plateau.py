@@ -18,8 +18,7 @@ from runtime.analysis.landscape.solution_stability import (
     zero_loss_solution,
 )
 from runtime.analysis.plateau.bisection import largest_where
-from runtime.analysis.plateau.closed_form_path import closed_form
-from runtime.analysis.plateau.plateau_state import (
+from runtime.analysis.plateau.fixed_point import (
     ALIGNMENT,
     FIXED_NORMS,
     NORM,
@@ -29,6 +28,7 @@ from runtime.analysis.plateau.plateau_state import (
     largest_plateau_eta,
     plateau,
 )
+from runtime.analysis.plateau.plateau_formulas import closed_form
 
 WIDTHS = [(1, 1), (4, 2), (2, 3), (7, 3)]
 GRADIENT_WIDTHS = [(4, 2), (7, 3)]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 import runtime
-from runtime.ensemble.engine import Engine
+from runtime.ensemble.ensemble_run import Engine
 
 
 @pytest.fixture(scope="session")

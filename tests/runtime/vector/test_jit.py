@@ -13,8 +13,8 @@ from vector_code import Programs, compile_function, random_lanes
 
 from derive import Model
 from runtime import InputError
+from runtime.ensemble.kernels.compiled_kernels import KERNELS, KernelBuilder, compile_kernels
 from runtime.ensemble.kernels.looped_tiles import Tiled
-from runtime.ensemble.kernels.system_kernels import KERNELS, KernelBuilder, compile_kernels
 from runtime.ensemble.kernels.unrolled_entries import Unrolled
 from runtime.ensemble.kernels.written_out_tiles import Blocks
 from runtime.trajectory.tableaux import TABLEAUX

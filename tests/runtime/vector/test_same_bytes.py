@@ -16,7 +16,7 @@ import numpy as np
 from derive import Model
 from runtime import random_overlaps, simulate
 from runtime.analysis.escape.escape_theory import leading_eigenvectors
-from runtime.analysis.escape.growth import least_squares, logarithm
+from runtime.analysis.escape.growth_fit import least_squares, logarithm
 from runtime.ensemble.kernels import adaptive_step
 from runtime.vector import random_numbers
 

@@ -21,9 +21,9 @@ from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.version import VERSION
 from runtime.analysis.escape.escape_theory import PATIENCE, EscapeTheory, escape_theory
-from runtime.analysis.escape.growth import NO_GROWTH, Growth, fit_growth
-from runtime.analysis.plateau.plateau_state import NoPlateauError, plateau
-from runtime.ensemble.engine import integrate_ensemble
+from runtime.analysis.escape.growth_fit import NO_GROWTH, Growth, fit_growth
+from runtime.analysis.plateau.fixed_point import NoPlateauError, plateau
+from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.quantiles import QUANTILES, quantiles
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array

@@ -17,9 +17,9 @@ import dataclasses
 from functools import lru_cache
 
 from derive.model import Model
-from runtime.ensemble.kernels.adaptive_step import Stepping
-from runtime.ensemble.kernels.dense_output import Outputs
 from runtime.ensemble.kernels.lane_memory import Layout
+from runtime.ensemble.kernels.output_kernels import Outputs
+from runtime.ensemble.kernels.step_kernels import Stepping
 from runtime.trajectory.tableaux import TABLEAUX, Tableau
 from runtime.vector.jit import Compiled, Target
 

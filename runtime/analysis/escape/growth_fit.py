@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runtime.analysis.escape.escape_theory import leading_eigenvectors
-from runtime.analysis.plateau.plateau_state import Plateau
+from runtime.analysis.plateau.fixed_point import Plateau
 from runtime.start.checked_arrays import Array
 from runtime.start.matrix_factors import exponential, least_squares, logarithm
 from runtime.vector.matrix_products import times_transpose

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 
 from derive.arguments import one_of
 from runtime.concurrency.thread_pool import run_tasks, thread_count
-from runtime.ensemble.engine_results import Results, ensemble_dataset
-from runtime.ensemble.kernels import lane_driver, lane_memory
-from runtime.ensemble.kernels.system_kernels import KERNELS, Kernels, compile_kernels
+from runtime.ensemble.ensemble_results import Results, ensemble_dataset
+from runtime.ensemble.kernels import lane_loop, lane_memory
+from runtime.ensemble.kernels.compiled_kernels import KERNELS, Kernels, compile_kernels
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System, as_system
@@ -123,7 +123,7 @@ class Engine:
         work = aligned(places.components * lanes)
         shape = [lanes, places.size, places.parameters, places.parameter, places.output]
         result = np.empty(len(states))
-        lane_driver.evaluate_losses(
+        lane_loop.evaluate_losses(
             self._addresses,
             work,
             work.ctypes.data,
@@ -149,7 +149,7 @@ class Engine:
         dummy = np.empty(places.size)
         shape = [lanes, places.size, places.parameters, places.parameter, places.state, *options]
         addresses = [array.ctypes.data for array in (results.states, results.losses, times, dummy)]
-        lane_driver.run_chunk(
+        lane_loop.run_chunk(
             self._addresses,
             work,
             work.view(np.int64),

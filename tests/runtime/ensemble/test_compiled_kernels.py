@@ -10,11 +10,11 @@ from vector_code import EPSILON, GUARD, aligned, call, random_lanes, scalar_drif
 
 from derive import Model
 from derive.lower import drift_program
-from runtime.ensemble.kernels import kernel_emitter, lane_driver
+from runtime.ensemble.kernels import kernel_emitter, lane_loop
 from runtime.ensemble.kernels import lane_memory as at
+from runtime.ensemble.kernels.compiled_kernels import KERNELS, Kernels, compile_kernels
 from runtime.ensemble.kernels.kernel_emitter import DOUBLED_STATE, program_kind
 from runtime.ensemble.kernels.looped_tiles import Tiled
-from runtime.ensemble.kernels.system_kernels import KERNELS, Kernels, compile_kernels
 from runtime.ensemble.kernels.unrolled_entries import Unrolled
 from runtime.ensemble.kernels.written_out_tiles import Blocks
 from runtime.trajectory.stepper import (
@@ -501,7 +501,7 @@ def test_events_are_located_to_rounding(lanes, where):
     lanes.memory[at.LIMIT] = np.where(falling, lanes.memory[at.NEW_TIME], -1.0)
     fraction = np.full(count, np.nan)
     kernels = np.array([lanes.kernels.compiled.address(name) for name in KERNELS])
-    lane_driver._locate(kernels, lanes.memory.reshape(-1), lanes.memory.ctypes.data, count, fraction)
+    lane_loop._locate(kernels, lanes.memory.reshape(-1), lanes.memory.ctypes.data, count, fraction)
     # Lanes that are not asked for do not move.
     assert (fraction[~falling] == 1.0).all()
     lanes.memory[at.THETA] = fraction

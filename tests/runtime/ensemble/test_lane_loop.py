@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from processes import started
 
 from runtime import random_overlaps
-from runtime.ensemble.engine import Engine, Results, pack_parameters
-from runtime.ensemble.kernels import lane_driver
+from runtime.ensemble.ensemble_run import Engine, Results, pack_parameters
+from runtime.ensemble.kernels import lane_loop
 from runtime.vector import jit
 
 FIELDS = ("states", "losses", "ends", "counts")
@@ -115,12 +115,12 @@ def test_the_ensemble_has_every_kind_of_trajectory(engine_of):
     results = make_ensemble(engine).run(engine, stop_loss=0.7)
     assert set(results.status) == {"ok", "diverged", "step_too_small"}
     assert results.status[STUCK] == "step_too_small"
-    assert results.counts[HUGE, lane_driver.ACCEPTED] > 10
+    assert results.counts[HUGE, lane_loop.ACCEPTED] > 10
     np.testing.assert_array_equal(np.flatnonzero(results.status == "diverged"), DIVERGING)
-    crossed = results.counts[:, lane_driver.CROSSED] == 1
+    crossed = results.counts[:, lane_loop.CROSSED] == 1
     assert 0 < crossed.sum() < (results.status == "ok").sum()
-    assert results.counts[:, lane_driver.ACCEPTED].max() > 5 * results.counts[:, lane_driver.ACCEPTED].min()
-    assert results.counts[:, lane_driver.REJECTED].max() > 0
+    assert results.counts[:, lane_loop.ACCEPTED].max() > 5 * results.counts[:, lane_loop.ACCEPTED].min()
+    assert results.counts[:, lane_loop.REJECTED].max() > 0
 
 
 def test_order(engine, ensemble, mode, expected):
@@ -279,7 +279,7 @@ def test_outputs_end_at_the_event(engine_of):
         ensemble.run(engine, times=times),
         ensemble.run(engine, times=times, stop_loss=0.7),
     )
-    crossed = stopped.counts[:, lane_driver.CROSSED] == 1
+    crossed = stopped.counts[:, lane_loop.CROSSED] == 1
     reached = stopped.ends[:, None] >= times
     np.testing.assert_array_equal(np.isfinite(stopped.losses), reached)
     np.testing.assert_array_equal(np.isfinite(stopped.states).all(axis=2), reached)
@@ -297,7 +297,7 @@ def test_outputs_end_at_the_event(engine_of):
 def test_state_of_the_event(engine_of):
     engine = engine_of(4, 2)
     results = make_ensemble(engine).run(engine, **MODES["event final"])
-    crossed = results.counts[:, lane_driver.CROSSED] == 1
+    crossed = results.counts[:, lane_loop.CROSSED] == 1
     losses = engine.system.loss_of_states(results.states[:, 0])
     np.testing.assert_allclose(losses[crossed], 0.7, rtol=0, atol=1e-12)
     ok = (results.status == "ok") & ~crossed
@@ -331,10 +331,10 @@ def test_low_loss_at_the_start_is_an_event_at_zero(engine_of, times, output):
         times = times[-1:]
     options = {"times": times, "output": output, "losses": output != "final"}
     results = ensemble.run(engine, **options, stop_loss=threshold)
-    assert (results.counts[at_start, lane_driver.CROSSED] == 1).all()
+    assert (results.counts[at_start, lane_loop.CROSSED] == 1).all()
     assert (results.ends[at_start] == 0.0).all()
     assert (results.ends[~at_start] > 0.0).all()
-    assert (results.counts[at_start, lane_driver.ACCEPTED] == 0).all()
+    assert (results.counts[at_start, lane_loop.ACCEPTED] == 0).all()
     assert (results.status[at_start] == "ok").all()
     now = times == 0.0
     if output == "final":
@@ -387,7 +387,7 @@ PREPARE = """
     import numpy as np
     import runtime
     from derive import Model
-    from runtime.ensemble.engine import Engine
+    from runtime.ensemble.ensemble_run import Engine
     system = runtime.load(Model(2, 1), sys.argv[1])
     Q, R = runtime.random_overlaps(2, 1, seed=1, trajectories=COUNT)
     def interrupt(*_):

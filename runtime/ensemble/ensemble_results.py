@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from derive.version import VERSION
-from runtime.ensemble.kernels import lane_driver
+from runtime.ensemble.kernels import lane_loop
 from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
 from runtime.trajectory.solver import STATUS
@@ -35,7 +35,7 @@ class Results:
         """ "ok", "diverged" or "step_too_small" """
         names = np.array([STATUS[code] for code in sorted(STATUS)])
         codes = np.array(sorted(STATUS))
-        return names[np.searchsorted(codes, self.counts[:, lane_driver.STATUS])]
+        return names[np.searchsorted(codes, self.counts[:, lane_loop.STATUS])]
 
     def clear_missing(self, first: int, last: int, keep_events: bool) -> None:
         """NaN at the outputs that trajectories first … last − 1 did not reach.
@@ -46,8 +46,8 @@ class Results:
         Why afterwards: filled before, all outputs would go through memory twice.
         """
         counts = self.counts[first:last]
-        crossed = counts[:, lane_driver.CROSSED] != 0
-        early = first + np.flatnonzero((counts[:, lane_driver.STATUS] != FINISHED) | crossed)
+        crossed = counts[:, lane_loop.CROSSED] != 0
+        early = first + np.flatnonzero((counts[:, lane_loop.STATUS] != FINISHED) | crossed)
         written = np.searchsorted(self.times, self.ends[early], side="right")
         which, output = np.nonzero(np.arange(self.times.size) >= written[:, None])
         if self.losses.shape[1]:

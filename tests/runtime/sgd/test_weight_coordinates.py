@@ -8,7 +8,7 @@ import pytest
 import runtime
 from derive.errors import InputError
 from derive.model import Model
-from runtime.sgd.coordinates import beyond, coordinates
+from runtime.sgd.weight_coordinates import beyond, coordinates
 from runtime.start.teacher_directions import Teacher
 
 ROOM = 12
