@@ -11,7 +11,7 @@ from llvmlite import ir
 from derive.lower import drift_program
 from derive.model import Model
 from derive.program import operation_count
-from runtime.ensemble.kernels.kernel_emitter import Emitter
+from runtime.ensemble.kernels.kernel_emitter import KernelEmitter
 from runtime.trajectory.tableaux import TSIT5
 from runtime.vector import jit
 from runtime.vector.builder import VectorFunction, integer
@@ -68,19 +68,19 @@ def peak(target: jit.Target) -> float:
 def rhs_speed(p: int, pstar: int, target: jit.Target) -> float:
     """Floating-point operations a second of the vector right-hand side (those of the manifest)."""
     model = Model(p, pstar)
-    emitter = Emitter(model, TSIT5, target)
+    emitter = KernelEmitter(model, TSIT5, target)
     layout = emitter.layout
     vector = VectorFunction(emitter.module, "many", emitter.lanes, target.fma, 2)
     work, turns = vector.arguments
     count = vector.builder.ptrtoint(turns, ir.IntType(64))
 
     def body(_, __):
-        emitter.call_program(vector, emitter.rhs, work, layout.state, layout.slope)
+        emitter.call_program(vector, emitter.rhs, work, layout.state_at, layout.slopes_at)
 
     vector.loop(count, body)
     vector.builder.ret(integer(0))
     compiled = jit.Compiled(emitter.module, target)
-    work = aligned(layout.components * emitter.lanes)
+    work = aligned(layout.component_count * emitter.lanes)
     rng = np.random.default_rng(0)
     work[:] = 0.1 * rng.standard_normal(work.size)
     seconds = _fastest(_callable(compiled, "many", 1), (work.ctypes.data,))

@@ -1,4 +1,4 @@
-"""What the ensemble engine leaves, as arrays and as a dataset."""
+"""The results of an ensemble of trajectories, as arrays and as a dataset."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from derive.version import VERSION
-from runtime.ensemble.kernels import lane_loop
 from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
 from runtime.trajectory.solver import STATUS
@@ -21,34 +20,43 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Results:
-    """What the driver wrote, per trajectory; `states` (k, output, n) or (k, 1, n) or empty."""
+class EnsembleResults:
+    """What the trajectories of an ensemble have left.
+
+    times
+        Output times (output,).
+    states
+        Packed states (k, output, n); with final states alone (k, 1, n), with losses alone (k, 0, n).
+    losses
+        Losses (k, output), or (k, 0).
+    outcomes
+        How each trajectory ended (k,), see `lane_loop.OUTCOME`.
+    """
 
     times: Array
     states: Array
     losses: Array
-    ends: Array
-    counts: np.ndarray
+    outcomes: np.ndarray
 
     @property
     def status(self) -> np.ndarray:
         """ "ok", "diverged" or "step_too_small" """
         names = np.array([STATUS[code] for code in sorted(STATUS)])
         codes = np.array(sorted(STATUS))
-        return names[np.searchsorted(codes, self.counts[:, lane_loop.STATUS])]
+        return names[np.searchsorted(codes, self.outcomes["status"])]
 
     def clear_missing(self, first: int, last: int, keep_events: bool) -> None:
-        """NaN at the outputs that trajectories first … last − 1 did not reach.
+        """Write NaN at the outputs that trajectories first … last − 1 did not reach.
+
+        This is done afterwards, since outputs that were filled before would go through memory twice.
 
         keep_events
             Whether the first row of states is that of the event where there was one.
-
-        Why afterwards: filled before, all outputs would go through memory twice.
         """
-        counts = self.counts[first:last]
-        crossed = counts[:, lane_loop.CROSSED] != 0
-        early = first + np.flatnonzero((counts[:, lane_loop.STATUS] != FINISHED) | crossed)
-        written = np.searchsorted(self.times, self.ends[early], side="right")
+        outcomes = self.outcomes[first:last]
+        crossed = outcomes["crossed"] != 0
+        early = first + np.flatnonzero((outcomes["status"] != FINISHED) | crossed)
+        written = np.searchsorted(self.times, self.outcomes["end"][early], side="right")
         which, output = np.nonzero(np.arange(self.times.size) >= written[:, None])
         if self.losses.shape[1]:
             self.losses[early[which], output] = np.nan
@@ -61,7 +69,7 @@ class Results:
 
 def ensemble_dataset(
     system: System,
-    results: Results,
+    results: EnsembleResults,
     teacher: Array,
     rates: Array,
     noises: Array,
@@ -70,7 +78,7 @@ def ensemble_dataset(
     """The dataset of an ensemble, ``trajectory`` in front; see `integrate_ensemble`."""
     import xarray
 
-    model, count = system.model, len(results.ends)
+    model, count = system.model, len(results.outcomes)
     variables: dict[str, Any] = {}
     # Final states have no time axis: trajectories may have stopped at different times.
     final = settings["output"] == "final"
@@ -90,12 +98,12 @@ def ensemble_dataset(
         "eta": each(np.broadcast_to(rates, count).copy(), "learning rate"),
         "label_noise": each(np.broadcast_to(noises, count).copy(), "variance of the label noise"),
         "status": each(results.status, "ok, diverged or step_too_small"),
-        "alpha_end": each(results.ends, "time that was reached"),
-        "steps": each(results.counts[:, 0], "accepted steps"),
-        "rejected": each(results.counts[:, 1], "rejected steps"),
+        "alpha_end": each(results.outcomes["end"].copy(), "time that was reached"),
+        "steps": each(results.outcomes["accepted"].copy(), "accepted steps"),
+        "rejected": each(results.outcomes["rejected"].copy(), "rejected steps"),
     }
     if "stop_loss" in settings:
-        escaped = np.where(results.counts[:, 3] == 1, results.ends, np.nan)
+        escaped = np.where(results.outcomes["crossed"] == 1, results.outcomes["end"], np.nan)
         variables["escape_alpha"] = each(escaped, "time when the loss came down to stop_loss")
     attributes = {"title": f"overlap ensemble of {model.name}", **model.to_dict(), **settings}
     attributes["version"] = f"overlap-ode {VERSION}"

@@ -1,4 +1,4 @@
-"""Integrates many trajectories at once: lanes of vector code, threads over chunks."""
+"""Integrates an ensemble: many trajectories at once, in vector code and on several threads."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 
 from derive.arguments import one_of
 from runtime.concurrency.thread_pool import run_tasks, thread_count
-from runtime.ensemble.ensemble_results import Results, ensemble_dataset
+from runtime.ensemble.ensemble_results import EnsembleResults, ensemble_dataset
 from runtime.ensemble.kernels import lane_loop, lane_memory
-from runtime.ensemble.kernels.compiled_kernels import KERNELS, Kernels, compile_kernels
+from runtime.ensemble.kernels.compiled_kernels import CompiledKernels, compile_kernels
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System, as_system
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import xarray
 
 OUTPUTS = ("all", "final", "loss")
-# Trajectories of a task: long enough that idle lanes at its end do not count.
+# Trajectories that a thread takes together: so many that lanes which are idle at the end cost little.
 CHUNK = 512
 
 Progress = Callable[[int, int], None]
@@ -39,8 +39,7 @@ class Engine:
 
     def __init__(self, system: System, method: str, simd: str | None = None) -> None:
         self.system = system
-        self.kernels: Kernels = compile_kernels(system.model, method, jit.target(simd))
-        self._addresses = np.array([self.kernels.compiled.address(name) for name in KERNELS])
+        self.kernels: CompiledKernels = compile_kernels(system.model, method, jit.target(simd))
 
     def run(
         self,
@@ -56,46 +55,51 @@ class Engine:
         threads: int = 1,
         chunk: int = CHUNK,
         progress: Progress | None = None,
-    ) -> Results:
-        """Integrate packed states (k, n) with packed parameters (1 or k, m); see Results.
+    ) -> EnsembleResults:
+        """Integrate packed states (k, n) with packed parameters (1 or k, m).
 
         `output` is "all", "final" (then `times` is the end alone) or "loss"; losses are at
         `times`.
 
         KeyboardInterrupt stops all threads within a step and is raised again.
         """
-        count, n = len(initial), self.kernels.layout.size
+        count, layout = len(initial), self.kernels.layout
         rows = {"all": times.size, "final": 1, "loss": 0}[output]
-        results = Results(
+        results = EnsembleResults(
             times=times,
-            states=np.empty((count, rows, n)),
+            states=np.empty((count, rows, layout.size)),
             losses=np.empty((count, times.size if losses else 0)),
-            ends=np.full(count, np.nan),
-            counts=np.zeros((count, 4), dtype=np.int64),
+            outcomes=np.zeros(count, dtype=lane_loop.OUTCOME),
         )
-        settings = np.array([rtol, atol, DIVERGENCE_GROWTH, -np.inf if stop_loss is None else stop_loss])
+        results.outcomes["end"] = np.nan
+        forever = np.append(times, np.inf)
         cancel = np.zeros(1, dtype=np.int64)
         chunk = max(1, min(chunk, -(-count // max(threads, 1))))
-        writer = (lane_memory.STATES if rows else lane_memory.NOTHING) | (
-            lane_memory.LOSSES if losses else lane_memory.NOTHING
-        )
-        watched = stop_loss is not None
-        keep_events = watched and output == "final"
-        options = (rows, writer, int(watched), int(keep_events))
-        forever = np.append(times, np.inf)
-
+        keep_events = stop_loss is not None and output == "final"
+        template = np.zeros((), dtype=lane_loop.CHUNK)
+        template["parameters_at"], template["state_at"] = layout.parameters_at, layout.state_at
+        template["rtol"], template["atol"], template["growth"] = rtol, atol, DIVERGENCE_GROWTH
+        template["watched"], template["keep_events"] = stop_loss is not None, keep_events
+        template["threshold"] = -np.inf if stop_loss is None else stop_loss
+        template["writer"] = lane_memory.STATES * (rows > 0) | lane_memory.LOSSES * losses
+        template["rows"] = rows
+        for name, array in (("states", results.states), ("losses", results.losses), ("times", forever)):
+            template[f"{name}_address"] = array.ctypes.data
         done = 0
 
         def task(first: int) -> None:
             nonlocal done
             last = min(first + chunk, count)
-            self._chunk(
-                (first, last, *options),
+            asked, spare = template.copy(), np.empty(layout.size)
+            asked["first"], asked["last"], asked["spare_address"] = first, last, spare.ctypes.data
+            lane_loop.run_chunk(
+                self.kernels.addresses,
+                self._memory(),
+                asked[()],
                 initial,
                 parameters,
                 forever,
-                settings,
-                results,
+                results.outcomes,
                 cancel,
             )
             results.clear_missing(first, last, keep_events)
@@ -117,53 +121,25 @@ class Engine:
     def losses(self, states: Array, parameters: Array) -> Array:
         """The loss (k,) at packed states (k, n), with packed parameters (1 or k, m).
 
-        Why not System.loss: a new system would have to compile its scalar code first.
+        It does not need the scalar code of the system, which a new system would have to compile first.
         """
-        places, lanes = self.kernels.layout, self.kernels.lanes
-        work = aligned(places.components * lanes)
-        shape = [lanes, places.size, places.parameters, places.parameter, places.output]
+        layout = self.kernels.layout
         result = np.empty(len(states))
         lane_loop.evaluate_losses(
-            self._addresses,
-            work,
-            work.ctypes.data,
-            np.array(shape, dtype=np.int64),
+            self.kernels.addresses,
+            self._memory(),
+            layout.parameters_at,
+            layout.output_at,
             np.ascontiguousarray(states),
             parameters,
             result,
         )
         return result
 
-    def _chunk(
-        self,
-        options: tuple[int, ...],
-        initial: Array,
-        parameters: Array,
-        times: Array,
-        settings: Array,
-        results: Results,
-        cancel: np.ndarray,
-    ) -> None:
-        places, lanes = self.kernels.layout, self.kernels.lanes
-        work = aligned(places.components * lanes)
-        dummy = np.empty(places.size)
-        shape = [lanes, places.size, places.parameters, places.parameter, places.state, *options]
-        addresses = [array.ctypes.data for array in (results.states, results.losses, times, dummy)]
-        lane_loop.run_chunk(
-            self._addresses,
-            work,
-            work.view(np.int64),
-            work.ctypes.data,
-            np.array(shape, dtype=np.int64),
-            initial,
-            parameters,
-            times,
-            settings,
-            np.array(addresses, dtype=np.int64),
-            results.ends,
-            results.counts,
-            cancel,
-        )
+    def _memory(self) -> Array:
+        """New memory of the lanes (component, lane)."""
+        components, lanes = self.kernels.layout.component_count, self.kernels.lanes
+        return aligned(components * lanes).reshape(components, lanes)
 
 
 def integrate_ensemble(
@@ -193,7 +169,7 @@ def integrate_ensemble(
     Q0, R0
         Overlaps (k, p, p) and (k, p, p*).
     eta, label_noise
-        A number, or one a trajectory (k,).
+        A number, or one per trajectory (k,).
     output
         ``"all"``: Q, R and loss at every output time; ``"loss"``: the loss at every time;
         ``"final"``: Q, R and loss at the last time, or where the trajectory stopped.
@@ -201,7 +177,7 @@ def integrate_ensemble(
         A trajectory ends when its loss comes down to this; ``escape_alpha`` is that time,
         located on the interpolant of the step (NaN where it was not reached).
     threads
-        Threads; None is one a processor.
+        Number of threads; None is one per processor.
     progress
         Called with (finished, all) trajectories, now and then, in this thread.
 
@@ -236,7 +212,7 @@ def integrate_ensemble(
         progress=progress,
     )
     if output == "final":
-        # Trajectories may have stopped at different times, which the engine has no losses for.
+        # Trajectories may have stopped between the output times, where the engine writes no losses.
         losses = engine.losses(results.states[:, 0], parameters)
         results = dataclasses.replace(results, losses=losses[:, None])
     settings = {"rtol": relative, "atol": absolute, "method": method, "output": output}

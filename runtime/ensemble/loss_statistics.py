@@ -1,4 +1,4 @@
-"""Mean and quantiles of the loss over trajectories, without keeping the trajectories."""
+"""Running mean and quantiles of the loss, which forget each trajectory once it is counted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from runtime.system.compile_cache import kernel
 
 Array = NDArray[np.float64]
 
-# Bins of equal width in log10 of the loss; what is below (rounding, negative) or above counts
-# in the outermost ones.
+# Bins of equal width in log10 of the loss. Losses below them (rounding, which may be negative) or above
+# them are counted in the outermost bins.
 SMALLEST_LOG, LARGEST_LOG = -20, 12
 BINS_PER_DECADE = 500
 BINS = (LARGEST_LOG - SMALLEST_LOG) * BINS_PER_DECADE

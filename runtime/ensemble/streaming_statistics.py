@@ -1,4 +1,4 @@
-"""Statistics of an ensemble of random starts, in batches: memory does not grow with its size."""
+"""Mean and quantiles of the loss over an ensemble of any size, which is integrated in batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from derive.errors import InputError
 from derive.version import VERSION
 from runtime.concurrency.thread_pool import thread_count
 from runtime.ensemble.ensemble_run import Engine, Progress, pack_parameters
-from runtime.ensemble.kernels import lane_loop
 from runtime.ensemble.loss_statistics import QUANTILE_ERROR, LossStatistics
 from runtime.output.quantiles import QUANTILES, exact_quantiles
 from runtime.start import checked_arrays
@@ -24,7 +23,7 @@ from runtime.trajectory.tableaux import DEFAULT_METHOD, TABLEAUX
 if TYPE_CHECKING:
     import xarray
 
-# Trajectories of a batch: 52 MB of losses at 200 times.
+# Number of trajectories in a batch: their losses at 200 times take 52 MB.
 BATCH = 2**15
 
 
@@ -98,14 +97,14 @@ def ensemble_statistics(
             threads=workers,
             progress=report,
         )
-        crossed = results.counts[:, lane_loop.CROSSED] == 1
+        crossed = results.outcomes["crossed"] == 1
         statistics.add(results.losses, crossed)
         for code in status_counts:
-            status_counts[code] += int(np.count_nonzero(results.counts[:, lane_loop.STATUS] == code))
+            status_counts[code] += int(np.count_nonzero(results.outcomes["status"] == code))
         if threshold is not None:
-            escapes.append(np.where(crossed, results.ends, np.nan))
+            escapes.append(np.where(crossed, results.outcomes["end"], np.nan))
         done += size
-    # One batch is at hand as a whole, and its quantiles are exact.
+    # The losses of a single batch are all in memory, so its quantiles are exact.
     exact = trajectories <= BATCH
     quantiles = exact_quantiles(results.losses, crossed) if exact else statistics.quantiles()
     variables: dict[str, Any] = {

@@ -15,7 +15,7 @@ from derive import Model
 from derive.emit.numba_module import numba_module
 from derive.lower import drift_program, loss_program
 from derive.program import Program
-from runtime.ensemble.kernels.kernel_emitter import ProgramKind
+from runtime.ensemble.kernels.kernel_emitter import ProgramForm
 from runtime.vector.builder import ALIGNMENT, BYTES, VectorFunction, integer
 from runtime.vector.jit import Compiled, Target
 
@@ -54,7 +54,7 @@ class Programs:
         self,
         model: Model,
         target: Target,
-        kind: ProgramKind,
+        kind: ProgramForm,
         programs: Mapping[str, Program] | None = None,
     ) -> None:
         self.model, self.lanes, self.kind = model, target.lanes, kind

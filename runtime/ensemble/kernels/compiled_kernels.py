@@ -1,25 +1,28 @@
-"""The vector kernels of one system and one tableau.
+"""The vector kernels of one system and one tableau, emitted into a module and compiled together.
 
 start      slopes and first steps of fresh lanes
-advance    steps until a lane needs attention; returns the lanes as bits, 0 for a pause
-watch      the same; a loss at or below the threshold needs attention too
+advance    steps until a lane needs attention; returns these lanes as bits, or 0 for a pause
+watch      as `advance`, and a loss at or below the threshold needs attention too
 commit     makes the attempted step the state, lane by lane where it was accepted
 dense      slopes of the attempted step that only its interpolant needs
 evaluate   the interpolant at θ
-loss       the loss there
-scatter    writes it to an address of each lane's own
-write      all outputs that the attempted steps have passed: states, losses, both, as WRITER says
+loss       the loss at what `evaluate` found
+scatter    writes what `evaluate` found to an address of each lane's own
+write      writes all outputs that the attempted steps have passed: states, losses or both, as WRITER says
 """
 
 from __future__ import annotations
 
 import dataclasses
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
 
 from derive.model import Model
-from runtime.ensemble.kernels.lane_memory import Layout
-from runtime.ensemble.kernels.output_kernels import Outputs
-from runtime.ensemble.kernels.step_kernels import Stepping
+from runtime.ensemble.kernels.lane_memory import LaneLayout
+from runtime.ensemble.kernels.output_kernels import OutputEmitter
+from runtime.ensemble.kernels.step_kernels import StepEmitter
 from runtime.trajectory.tableaux import TABLEAUX, Tableau
 from runtime.vector.jit import Compiled, Target
 
@@ -34,18 +37,26 @@ KERNELS = (
     "scatter",
     "write",
 )
+# The addresses of the kernels, by name.
+KERNEL_ADDRESSES = np.dtype([(name, np.int64) for name in KERNELS])
 
 
 @dataclasses.dataclass(frozen=True)
-class Kernels:
+class CompiledKernels:
     """Compiled kernels by the names in KERNELS, and how their memory is laid out."""
 
     compiled: Compiled
-    layout: Layout
+    layout: LaneLayout
     lanes: int
 
+    @cached_property
+    def addresses(self) -> Any:
+        """A record of KERNEL_ADDRESSES."""
+        places = tuple(self.compiled.address(name) for name in KERNELS)
+        return np.array(places, dtype=KERNEL_ADDRESSES)[()]
 
-class KernelBuilder(Stepping, Outputs):
+
+class SystemKernels(StepEmitter, OutputEmitter):
     """Emits all kernels into one module."""
 
     def __init__(self, model: Model, tableau: Tableau, target: Target) -> None:
@@ -62,7 +73,7 @@ class KernelBuilder(Stepping, Outputs):
 
 
 @lru_cache(maxsize=64)
-def compile_kernels(model: Model, method: str, target: Target) -> Kernels:
-    """The kernels of `model` for a tableau by name; compiled once a process."""
-    builder = KernelBuilder(model, TABLEAUX[method], target)
-    return Kernels(Compiled(builder.module, target), builder.layout, builder.lanes)
+def compile_kernels(model: Model, method: str, target: Target) -> CompiledKernels:
+    """The kernels of `model` for a tableau by name; compiled once per process."""
+    builder = SystemKernels(model, TABLEAUX[method], target)
+    return CompiledKernels(Compiled(builder.module, target), builder.layout, builder.lanes)

@@ -10,10 +10,10 @@ from llvmlite import ir
 from derive.lower import drift_program, loss_program
 from derive.model import Model
 from derive.program import Program, operation_count
-from runtime.ensemble.kernels.lane_memory import Layout
-from runtime.ensemble.kernels.looped_tiles import Tiled
-from runtime.ensemble.kernels.unrolled_entries import Unrolled
-from runtime.ensemble.kernels.written_out_tiles import Blocks
+from runtime.ensemble.kernels.lane_memory import LaneLayout
+from runtime.ensemble.kernels.looped_tiles import LoopedTiles
+from runtime.ensemble.kernels.unrolled_entries import UnrolledEntries
+from runtime.ensemble.kernels.written_out_tiles import WrittenOutTiles
 from runtime.trajectory.tableaux import Tableau
 from runtime.vector.builder import VectorFunction, integer
 from runtime.vector.jit import Target
@@ -23,20 +23,20 @@ DOUBLED_STATE = 8
 # Programs of up to this many operations keep all entries in registers, or let LLVM spill.
 UNROLLED_OPERATIONS = 600
 # Above this many straight-line code takes long to compile, and outgrows the instruction cache.
-BLOCK_OPERATIONS = 4000
+WRITTEN_OUT_OPERATIONS = 4000
 
-ProgramKind = type[Unrolled] | type[Tiled]
+ProgramForm = type[UnrolledEntries] | type[LoopedTiles]
 
 
-def program_kind(program: Program) -> ProgramKind:
+def program_form(program: Program) -> ProgramForm:
     """The form of vector code that is fastest for a program of this size."""
     operations = operation_count(program)
     if operations <= UNROLLED_OPERATIONS:
-        return Unrolled
-    return Blocks if operations <= BLOCK_OPERATIONS else Tiled
+        return UnrolledEntries
+    return WrittenOutTiles if operations <= WRITTEN_OUT_OPERATIONS else LoopedTiles
 
 
-class Emitter:
+class KernelEmitter:
     """One LLVM module for a system, a tableau and a processor."""
 
     # Kernels that other ones call; the builder emits them first.
@@ -51,8 +51,8 @@ class Emitter:
         self.module = ir.Module(model.name)
         drift = drift_program(model)
         # One kind for both programs, by the larger one: they share the scratch.
-        self.kind = program_kind(drift)
-        self.layout = Layout(
+        self.kind = program_form(drift)
+        self.layout = LaneLayout(
             model.state_size,
             len(model.parameters),
             tableau.b.size,
@@ -92,7 +92,7 @@ class Emitter:
         self, vector: VectorFunction, function: Any, work: Any, state: int, result: int
     ) -> None:
         """Call rhs or loss for the state at one component, the result to another."""
-        places = [state, self.layout.parameter, self.layout.scratch_start, result]
+        places = [state, self.layout.parameters_at, self.layout.scratch_at, result]
         vector.builder.call(function, [vector.address(work, place) for place in places])
 
     def combine(self, vector: VectorFunction, work: Any, index: Any, weights: Iterable[float]) -> Any:
@@ -106,13 +106,13 @@ class Emitter:
         """The same with weights by stage that are vectors."""
         total: Any = None
         for stage, scale in scales.items():
-            slope = vector.load(vector.address(work, self.layout.slope_of(stage)), index)
+            slope = vector.load(vector.address(work, self.layout.slope_at(stage)), index)
             total = vector.multiply(slope, scale) if total is None else vector.fma(slope, scale, total)
         return total
 
     def move(self, vector: VectorFunction, work: Any, h: Any, weights: Iterable[float], place: int) -> None:
         """y + h Σ weights_j k_j to the components from `place` on."""
-        base_y, target = vector.address(work, self.layout.state), vector.address(work, place)
+        base_y, target = vector.address(work, self.layout.state_at), vector.address(work, place)
 
         def body(index: Any, _: list[Any]) -> None:
             change = self.combine(vector, work, index, weights)

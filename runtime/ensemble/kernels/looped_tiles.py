@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from derive.program import Matrix, MatrixStatement, Operand
-from runtime.ensemble.kernels.matrix_statements import Index, Statements, View
+from runtime.ensemble.kernels.matrix_statements import Index, StatementEmitter, View
 
 # Turns of a product's inner loop that are written out, at most.
 _WRITTEN_TURNS = 4
@@ -21,7 +21,7 @@ _WRITTEN_TURNS = 4
 Coefficient = tuple[int, tuple[str, ...]]
 
 
-class Tiled(Statements):
+class LoopedTiles(StatementEmitter):
     """Emits one program; its matrix products are loops over tiles."""
 
     def _coefficient(self, coefficient: Coefficient) -> Any:

@@ -34,7 +34,7 @@ class Part:
     operands: tuple[Operand, ...]
 
 
-class Placement:
+class MatrixPlacement:
     """Of one program; `packed`: symmetric matrices are kept as their independent entries.
 
     inputs

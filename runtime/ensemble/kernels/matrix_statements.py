@@ -23,7 +23,7 @@ from derive.program import (
     sources,
 )
 from derive.scalars import ScalarPolynomial
-from runtime.ensemble.kernels.matrix_placement import Placement
+from runtime.ensemble.kernels.matrix_placement import MatrixPlacement
 from runtime.ensemble.kernels.unrolled_entries import readout_values
 from runtime.vector.builder import BIT, VectorFunction, integer
 
@@ -36,8 +36,8 @@ Index = Any
 View = Callable[[int, int], Any]
 
 
-class Statements:
-    """Emits one program; scalars are values, matrices lie where `Placement` says.
+class StatementEmitter:
+    """Emits one program; scalars are values, matrices lie where `MatrixPlacement` says.
 
     `tile` is the largest height and width of a tile: its accumulators, a row and one more value
     should fit into the registers.
@@ -52,7 +52,7 @@ class Statements:
         self, vector: VectorFunction, model: Model, program: Program, tile: tuple[int, int]
     ) -> None:
         self.vector, self.model, self.program, self.tile = vector, model, program, tile
-        self.places = Placement(program, self.packed)
+        self.places = MatrixPlacement(program, self.packed)
         self.constants = readout_values(model)
         self.scalars: dict[str, Any] = {
             name: vector.constant(value) for name, value in self.constants.items()
@@ -61,7 +61,7 @@ class Statements:
     @classmethod
     def scratch_components(cls, program: Program) -> int:
         """Vectors of scratch that a program needs."""
-        return Placement(program, cls.packed).components
+        return MatrixPlacement(program, cls.packed).components
 
     def emit(self, state: Any, parameters: Any, scratch: Any, result: Any) -> None:
         """Emit the program: from packed state and parameters to the packed outputs."""

@@ -9,7 +9,7 @@ import numpy as np
 from llvmlite import ir
 
 from runtime.ensemble.kernels import lane_memory as at
-from runtime.ensemble.kernels.kernel_emitter import Emitter
+from runtime.ensemble.kernels.kernel_emitter import KernelEmitter
 from runtime.vector.builder import BYTES, DOUBLE, INT64, POINTER, VectorFunction, integer
 
 # Doubles of a piece of a row. Why not the whole vector: more shuffles, and pieces that straddle
@@ -17,7 +17,7 @@ from runtime.vector.builder import BYTES, DOUBLE, INT64, POINTER, VectorFunction
 _PIECE = 4
 
 
-class Outputs(Emitter):
+class OutputEmitter(KernelEmitter):
     """The kernels that turn steps into outputs."""
 
     def emit_dense(self) -> None:
@@ -28,9 +28,9 @@ class Outputs(Emitter):
         h = vector.load(work, at.ATTEMPTED)
         for number, row in enumerate(self.tableau.extra):
             # Why not where stages are tried: the new state is still needed there.
-            self.move(vector, work, h, row, layout.output)
+            self.move(vector, work, h, row, layout.output_at)
             self.call_program(
-                vector, self.rhs, work, layout.output, layout.slope_of(layout.stages + 1 + number)
+                vector, self.rhs, work, layout.output_at, layout.slope_at(layout.stage_count + 1 + number)
             )
         vector.builder.ret(integer(0))
         self.dense = vector.function
@@ -47,7 +47,7 @@ class Outputs(Emitter):
                 polynomial = vector.polynomial(np.trim_zeros(row, "b"), theta)
                 weights[stage] = vector.multiply(theta, polynomial)
         h = vector.load(work, at.ATTEMPTED)
-        old = vector.address(work, self.layout.state)
+        old = vector.address(work, self.layout.state_at)
 
         def value(index: Any) -> Any:
             change = self.combine_lanes(vector, work, index, weights)
@@ -63,9 +63,9 @@ class Outputs(Emitter):
         theta = vector.load(work, at.THETA)
         at_end = builder.fcmp_ordered(">=", theta, vector.constant(1.0))
         at_start = builder.fcmp_ordered("<=", theta, vector.constant(0.0))
-        old = vector.address(work, layout.state)
-        new = vector.address(work, layout.new_state)
-        output = vector.address(work, layout.output)
+        old = vector.address(work, layout.state_at)
+        new = vector.address(work, layout.new_state_at)
+        output = vector.address(work, layout.output_at)
         interpolant = self._interpolant(vector, work, theta)
 
         def body(index: Any, _: list[Any]) -> None:
@@ -79,7 +79,7 @@ class Outputs(Emitter):
     def emit_loss(self) -> None:
         """The loss at what `evaluate` left."""
         vector = self.new_function("loss")
-        self.call_program(vector, self.loss, vector.arguments[0], self.layout.output, at.LOSS)
+        self.call_program(vector, self.loss, vector.arguments[0], self.layout.output_at, at.LOSS)
         vector.builder.ret(integer(0))
         self.output_loss = vector.function
 
@@ -87,7 +87,7 @@ class Outputs(Emitter):
         """What `evaluate` left as rows: the bits in PLACE are addresses of n doubles."""
         vector = self.new_function("scatter")
         (work,) = vector.arguments
-        output = vector.address(work, self.layout.output)
+        output = vector.address(work, self.layout.output_at)
         self._rows(vector, work, lambda index: vector.load(output, index))
         vector.builder.ret(integer(0))
         self.scatter = vector.function
@@ -181,7 +181,7 @@ class Outputs(Emitter):
         vector.store(theta, work, at.THETA)
         if states:
             rows = load_words(at.ROW)
-            store_words(builder.select(due, rows, load_words(at.DUMMY)), at.PLACE)
+            store_words(builder.select(due, rows, load_words(at.SPARE)), at.PLACE)
             advanced = builder.add(rows, constant(self.layout.size * BYTES))
             store_words(builder.select(due, advanced, rows), at.ROW)
         if states and not losses:

@@ -10,7 +10,7 @@ from llvmlite import ir
 from derive.lower import drift_program
 from derive.program import operation_count
 from runtime.ensemble.kernels import lane_memory as at
-from runtime.ensemble.kernels.kernel_emitter import Emitter
+from runtime.ensemble.kernels.kernel_emitter import KernelEmitter
 from runtime.trajectory.stepper import (
     EPSILON,
     FAR_END,
@@ -52,20 +52,20 @@ _EXP2 = (
 )
 
 
-class Stepping(Emitter):
+class StepEmitter(KernelEmitter):
     """The kernels that advance the lanes."""
 
     def emit_start(self) -> None:
         """K₀ of all lanes, and for fresh ones a first step of a hundredth of |y|/|dy/dα|."""
         vector = self.new_function("start")
         (work,) = vector.arguments
-        self.call_program(vector, self.rhs, work, self.layout.state, self.layout.slope)
+        self.call_program(vector, self.rhs, work, self.layout.state_at, self.layout.slopes_at)
         rtol, atol = vector.load(work, at.RTOL), vector.load(work, at.ATOL)
         zero = vector.constant(0.0)
 
         def norms(index: Any, sums: list[Any]) -> list[Any]:
-            y = vector.load(vector.address(work, self.layout.state), index)
-            slope = vector.load(vector.address(work, self.layout.slope), index)
+            y = vector.load(vector.address(work, self.layout.state_at), index)
+            slope = vector.load(vector.address(work, self.layout.slopes_at), index)
             scale = vector.fma(rtol, vector.unary("fabs", y), atol)
             size, speed = vector.divide(y, scale), vector.divide(slope, scale)
             return [vector.fma(size, size, sums[0]), vector.fma(speed, speed, sums[1])]
@@ -105,7 +105,7 @@ class Stepping(Emitter):
         following = builder.add(count, integer(1))
         count.add_incoming(following, builder.block)
         # Why a pause: only between calls does the driver see that it should stop.
-        cost = self.layout.stages * operation_count(drift_program(self.model))
+        cost = self.layout.stage_count * operation_count(drift_program(self.model))
         attempts = integer(max(1, _OPERATIONS_BETWEEN_PAUSES // cost))
         builder.cbranch(builder.icmp_unsigned("<", following, attempts), attempt, pause)
         builder.position_at_end(pause)
@@ -125,15 +125,15 @@ class Stepping(Emitter):
         final = builder.fcmp_ordered(">=", stretched, rest)
         h = vector.select(live, vector.select(final, rest, step), zero)
         vector.store(h, work, at.ATTEMPTED)
-        base_y, base_new = vector.address(work, layout.state), vector.address(work, layout.new_state)
+        base_y, base_new = vector.address(work, layout.state_at), vector.address(work, layout.new_state_at)
 
-        for stage in range(1, layout.stages):
-            self.move(vector, work, h, tableau.a[stage, :stage], layout.new_state)
-            self.call_program(vector, self.rhs, work, layout.new_state, layout.slope_of(stage))
+        for stage in range(1, layout.stage_count):
+            self.move(vector, work, h, tableau.a[stage, :stage], layout.new_state_at)
+            self.call_program(vector, self.rhs, work, layout.new_state_at, layout.slope_at(stage))
         # Each estimate of the error: its weights, and where all but its last term waits.
-        weights_of = [tableau.e, tableau.e_low][: layout.estimates]
+        weights_of = [tableau.e, tableau.e_low][: layout.estimate_count]
         estimates = [
-            (weights, vector.address(work, layout.estimate_of(k))) for k, weights in enumerate(weights_of)
+            (weights, vector.address(work, layout.estimate_at(k))) for k, weights in enumerate(weights_of)
         ]
 
         def finish(index: Any, _: list[Any]) -> None:
@@ -144,8 +144,8 @@ class Stepping(Emitter):
                 vector.store(self.combine(vector, work, index, weights[:-1]), place, index)
 
         vector.loop(layout.size, finish)
-        self.call_program(vector, self.rhs, work, layout.new_state, layout.slope_of(layout.stages))
-        last_slope = vector.address(work, layout.slope_of(layout.stages))
+        self.call_program(vector, self.rhs, work, layout.new_state_at, layout.slope_at(layout.stage_count))
+        last_slope = vector.address(work, layout.slope_at(layout.stage_count))
 
         rtol, atol = vector.load(work, at.RTOL), vector.load(work, at.ATOL)
 
@@ -203,7 +203,7 @@ class Stepping(Emitter):
         next_step = vector.multiply(h, factor)
 
         vector.store(new_time, work, at.NEW_TIME)
-        vector.store(next_step, work, at.FACTOR)
+        vector.store(next_step, work, at.NEXT_STEP)
         vector.store(vector.select(accepted, one, zero), work, at.ACCEPTED)
         vector.store(largest, work, at.LARGEST)
 
@@ -225,7 +225,7 @@ class Stepping(Emitter):
         due = builder.fcmp_ordered("<=", vector.load(work, at.NEXT_OUTPUT), new_time)
         due = builder.and_(due, accepted)
         if watch:
-            self.call_program(vector, self.loss, work, layout.new_state, at.NEW_LOSS)
+            self.call_program(vector, self.loss, work, layout.new_state_at, at.NEW_LOSS)
             threshold = vector.load(work, at.THRESHOLD)
             crossed = builder.fcmp_ordered("<=", vector.load(work, at.NEW_LOSS), threshold)
             crossed = builder.and_(crossed, accepted)
@@ -320,7 +320,10 @@ class Stepping(Emitter):
         one = vector.constant(1.0)
         taken = vector.load(work, at.ACCEPTED)
         accepted = builder.fcmp_ordered(">", taken, vector.constant(0.5))
-        pairs = [(layout.state, layout.new_state), (layout.slope, layout.slope_of(layout.stages))]
+        pairs = [
+            (layout.state_at, layout.new_state_at),
+            (layout.slopes_at, layout.slope_at(layout.stage_count)),
+        ]
         bases = [(vector.address(work, old), vector.address(work, new)) for old, new in pairs]
 
         def copy(index: Any, _: list[Any]) -> None:
@@ -345,7 +348,7 @@ class Stepping(Emitter):
             builder.branch(done)
         builder.position_at_end(done)
         vector.store(vector.load(work, at.NEW_TIME), work, at.TIME)
-        vector.store(vector.load(work, at.FACTOR), work, at.STEP)
+        vector.store(vector.load(work, at.NEXT_STEP), work, at.STEP)
         vector.store(vector.load(work, at.LOG_ERROR), work, at.LAST_LOG_ERROR)
         rejected = vector.subtract(one, taken)
         vector.store(rejected, work, at.FAILED_BEFORE)

@@ -31,7 +31,7 @@ def readout_values(model: Model) -> dict[str, float]:
     return {"a": 1.0 / model.p**0.5, "b": 1.0 / model.pstar**0.5}
 
 
-class Unrolled:
+class UnrolledEntries:
     """Straight-line code of one program; it has no use for tiles."""
 
     distinct = True

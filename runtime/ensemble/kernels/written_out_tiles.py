@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from derive.program import Matrix, Operand
-from runtime.ensemble.kernels.looped_tiles import Tiled
+from runtime.ensemble.kernels.looped_tiles import LoopedTiles
 from runtime.ensemble.kernels.matrix_statements import Index, View
 
 
-class Blocks(Tiled):
+class WrittenOutTiles(LoopedTiles):
     """Emits one program without loops; indices are numbers."""
 
     packed = True

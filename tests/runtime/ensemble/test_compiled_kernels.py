@@ -12,11 +12,11 @@ from derive import Model
 from derive.lower import drift_program
 from runtime.ensemble.kernels import kernel_emitter, lane_loop
 from runtime.ensemble.kernels import lane_memory as at
-from runtime.ensemble.kernels.compiled_kernels import KERNELS, Kernels, compile_kernels
-from runtime.ensemble.kernels.kernel_emitter import DOUBLED_STATE, program_kind
-from runtime.ensemble.kernels.looped_tiles import Tiled
-from runtime.ensemble.kernels.unrolled_entries import Unrolled
-from runtime.ensemble.kernels.written_out_tiles import Blocks
+from runtime.ensemble.kernels.compiled_kernels import KERNELS, CompiledKernels, compile_kernels
+from runtime.ensemble.kernels.kernel_emitter import DOUBLED_STATE, program_form
+from runtime.ensemble.kernels.looped_tiles import LoopedTiles
+from runtime.ensemble.kernels.unrolled_entries import UnrolledEntries
+from runtime.ensemble.kernels.written_out_tiles import WrittenOutTiles
 from runtime.trajectory.stepper import (
     GROW,
     INTEGRAL,
@@ -43,7 +43,7 @@ class Lanes:
 
     model: Model
     tableau: Tableau
-    kernels: Kernels
+    kernels: CompiledKernels
     memory: np.ndarray
     states: np.ndarray
     parameters: np.ndarray
@@ -85,10 +85,10 @@ def make_lanes(model: Model, method: str, seed: int = 1) -> Lanes:
     kernels = compile_kernels(model, method, jit.target())
     layout, count = kernels.layout, kernels.lanes
     states, parameters = random_lanes(model, count, seed)
-    memory = aligned(layout.components + 1, count)
-    memory[layout.components] = GUARD
-    memory[layout.parameter : layout.state] = parameters.T
-    memory[layout.state : layout.new_state] = states.T
+    memory = aligned(layout.component_count + 1, count)
+    memory[layout.component_count] = GUARD
+    memory[layout.parameters_at : layout.state_at] = parameters.T
+    memory[layout.state_at : layout.new_state_at] = states.T
     memory[at.RTOL], memory[at.ATOL] = RTOL, ATOL
     memory[at.TIME_END] = 1e3
     # Why at once: every step then asks for attention, and advance returns after it.
@@ -114,7 +114,7 @@ def test_start(lanes):
         y = lanes.states[lane]
         slope = scalar_drift(lanes.model, y, lanes.parameters[lane])
         np.testing.assert_allclose(
-            lanes.rows(lanes.kernels.layout.slope)[lane], slope, rtol=0, atol=100 * EPSILON
+            lanes.rows(lanes.kernels.layout.slopes_at)[lane], slope, rtol=0, atol=100 * EPSILON
         )
         size, speed = (np.sqrt(np.mean((x / scale(y, y)) ** 2)) for x in (y, slope))
         np.testing.assert_allclose(lanes.memory[at.STEP, lane], 0.01 * size / speed, rtol=1e-12)
@@ -138,17 +138,17 @@ def test_start_from_a_state_that_does_not_move_or_has_no_size():
     lanes = make_lanes(model, "tsit5")
     layout = lanes.kernels.layout
     # No students at all: no drift either. And the solution, where the drift is zero.
-    lanes.memory[layout.state : layout.new_state, 0] = 0.0
+    lanes.memory[layout.state_at : layout.new_state_at, 0] = 0.0
     Q, R = np.full((2, 2), 1.0), np.full((2, 1), 1.0)
-    lanes.memory[layout.state : layout.new_state, 1] = scalar_module(model).pack(Q, R)
-    lanes.memory[layout.parameter + 1] = 0.0
+    lanes.memory[layout.state_at : layout.new_state_at, 1] = scalar_module(model).pack(Q, R)
+    lanes.memory[layout.parameters_at + 1] = 0.0
     lanes.memory[at.FRESH] = 1.0
     lanes("start")
     assert (lanes.memory[at.STEP] > 0.0).all()
     lanes("advance")
     lanes("commit")
-    assert (lanes.rows(layout.state)[0] == 0.0).all()
-    np.testing.assert_allclose(lanes.rows(layout.state)[1], 1.0, rtol=0, atol=1e-12)
+    assert (lanes.rows(layout.state_at)[0] == 0.0).all()
+    np.testing.assert_allclose(lanes.rows(layout.state_at)[1], 1.0, rtol=0, atol=1e-12)
     assert (lanes.memory[at.ATTEMPTS, :2] == 1.0).all()
     assert (lanes.memory[at.REJECTIONS, :2] == 0.0).all()
 
@@ -173,8 +173,8 @@ def test_one_step_of_the_tableau(lanes):
     for lane, h in enumerate(steps):
         y, slopes = lanes.states[lane], lanes.slopes(lane, h)
         new = y + h * tableau.b @ slopes[: tableau.b.size]
-        np.testing.assert_allclose(lanes.rows(layout.new_state)[lane], new, rtol=1e-12, atol=1e-13)
-        assert lanes.memory[at.LARGEST, lane] == np.max(np.abs(lanes.rows(layout.new_state)[lane]))
+        np.testing.assert_allclose(lanes.rows(layout.new_state_at)[lane], new, rtol=1e-12, atol=1e-13)
+        assert lanes.memory[at.LARGEST, lane] == np.max(np.abs(lanes.rows(layout.new_state_at)[lane]))
         error, *low = (
             np.sqrt(np.mean((h * e @ slopes[: e.size] / scale(y, new)) ** 2))
             for e in (tableau.e, tableau.e_low)
@@ -193,7 +193,7 @@ def test_one_step_of_the_tableau(lanes):
             factor = SAFETY * error**-exponent
             assert lanes.memory[at.LOG_ERROR, lane] == np.log2(last)
         factor = min(max(factor, SHRINK), GROW)
-        np.testing.assert_allclose(lanes.memory[at.FACTOR, lane], h * factor, rtol=1e-3)
+        np.testing.assert_allclose(lanes.memory[at.NEXT_STEP, lane], h * factor, rtol=1e-3)
 
 
 def test_controller_formula():
@@ -209,7 +209,7 @@ def test_controller_formula():
     factor = np.clip(factor, SHRINK, GROW)
     assert (lanes.memory[at.ACCEPTED] == 1.0).all()
     assert np.ptp(factor) > 0.1
-    np.testing.assert_allclose(lanes.memory[at.FACTOR], h * factor, rtol=STEP_ACCURACY)
+    np.testing.assert_allclose(lanes.memory[at.NEXT_STEP], h * factor, rtol=STEP_ACCURACY)
 
 
 def test_no_growth_right_after_a_failure():
@@ -217,8 +217,8 @@ def test_no_growth_right_after_a_failure():
     lanes.memory[at.STEP] = 1e-3
     lanes.memory[at.FAILED_BEFORE, ::2] = 1.0
     lanes("advance")
-    assert (lanes.memory[at.FACTOR, ::2] == 1e-3).all()
-    assert (lanes.memory[at.FACTOR, 1::2] > 1e-3).all()
+    assert (lanes.memory[at.NEXT_STEP, ::2] == 1e-3).all()
+    assert (lanes.memory[at.NEXT_STEP, 1::2] > 1e-3).all()
 
 
 def test_values_that_are_not_finite_are_rejected(lanes):
@@ -228,7 +228,7 @@ def test_values_that_are_not_finite_are_rejected(lanes):
     lanes("advance")
     assert lanes.memory[at.ACCEPTED, 1] == 0.0
     assert lanes.memory[at.NOT_FINITE, 1] == 1.0
-    np.testing.assert_allclose(lanes.memory[at.FACTOR, 1], SHRINK_NOT_FINITE * 1e200)
+    np.testing.assert_allclose(lanes.memory[at.NEXT_STEP, 1], SHRINK_NOT_FINITE * 1e200)
     others = np.delete(lanes.memory, 1, axis=1)
     assert (others[at.ACCEPTED] == 1.0).all()
     assert (others[at.NOT_FINITE] == 0.0).all()
@@ -256,7 +256,7 @@ def test_idle_lanes_never_ask(lanes):
     assert lanes("watch") == 1
     lanes("commit")
     np.testing.assert_array_equal(
-        lanes.memory[layout.state : layout.new_state, 1:], idle[layout.state : layout.new_state]
+        lanes.memory[layout.state_at : layout.new_state_at, 1:], idle[layout.state_at : layout.new_state_at]
     )
 
 
@@ -286,7 +286,7 @@ def test_attention_for_the_loss(lanes):
     assert lanes("watch") == 1 << 1
     assert np.flatnonzero(lanes.memory[at.CROSSED]).tolist() == [1]
     loss = scalar_module(lanes.model).loss
-    for lane, y in enumerate(lanes.rows(lanes.kernels.layout.new_state)):
+    for lane, y in enumerate(lanes.rows(lanes.kernels.layout.new_state_at)):
         expected = loss(np.ascontiguousarray(y), lanes.parameters[lane])
         np.testing.assert_allclose(lanes.memory[at.NEW_LOSS, lane], expected, rtol=1e-12)
 
@@ -299,14 +299,14 @@ def test_commit_takes_accepted_steps_only(lanes):
     lanes.memory[at.STEP] = np.geomspace(1e-3, 3.0, lanes.count)
     lanes("advance")
     accepted = lanes.memory[at.ACCEPTED] > 0.5
-    old, new = lanes.rows(layout.state).copy(), lanes.rows(layout.new_state).copy()
-    first, last = (lanes.rows(layout.slope_of(k)).copy() for k in (0, layout.stages))
+    old, new = lanes.rows(layout.state_at).copy(), lanes.rows(layout.new_state_at).copy()
+    first, last = (lanes.rows(layout.slope_at(k)).copy() for k in (0, layout.stage_count))
     lanes("commit")
     taken = accepted[:, None]
-    np.testing.assert_array_equal(lanes.rows(layout.state), np.where(taken, new, old))
-    np.testing.assert_array_equal(lanes.rows(layout.slope), np.where(taken, last, first))
+    np.testing.assert_array_equal(lanes.rows(layout.state_at), np.where(taken, new, old))
+    np.testing.assert_array_equal(lanes.rows(layout.slopes_at), np.where(taken, last, first))
     np.testing.assert_array_equal(lanes.memory[at.TIME], lanes.memory[at.NEW_TIME])
-    np.testing.assert_array_equal(lanes.memory[at.STEP], lanes.memory[at.FACTOR])
+    np.testing.assert_array_equal(lanes.memory[at.STEP], lanes.memory[at.NEXT_STEP])
     np.testing.assert_array_equal(lanes.memory[at.REJECTIONS], ~accepted)
     np.testing.assert_array_equal(lanes.memory[at.FAILED_BEFORE], ~accepted)
     assert (lanes.memory[at.ATTEMPTS] == 1.0).all()
@@ -321,10 +321,10 @@ def test_dense_output(lanes):
     thetas = np.linspace(0.0, 1.0, lanes.count)
     lanes.memory[at.THETA] = thetas
     lanes("evaluate")
-    output = lanes.rows(layout.output)
+    output = lanes.rows(layout.output_at)
     # The ends are the states themselves, to the last bit.
     np.testing.assert_array_equal(output[0], lanes.states[0])
-    np.testing.assert_array_equal(output[-1], lanes.rows(layout.new_state)[-1])
+    np.testing.assert_array_equal(output[-1], lanes.rows(layout.new_state_at)[-1])
     powers = np.arange(1, tableau.p.shape[1] + 1)
     for lane in range(lanes.count):
         weights = tableau.p @ thetas[lane] ** powers
@@ -379,7 +379,7 @@ def test_write(lanes, kind, ends_too):
     losses = np.full((lanes.count, lanes.count + 1), GUARD)
     unread = np.full((lanes.count, layout.size), GUARD)
     for control, rows in zip(
-        (at.POSITION, at.ROW, at.LOSS_ROW, at.DUMMY), (times, states, losses, unread), strict=True
+        (at.POSITION, at.ROW, at.LOSS_ROW, at.SPARE), (times, states, losses, unread), strict=True
     ):
         lanes.point(control, rows)
     lanes.memory[at.NEXT_OUTPUT] = times[:, 0]
@@ -397,7 +397,7 @@ def test_write(lanes, kind, ends_too):
         for m in range(written):
             lanes.memory[at.THETA] = 1.0 if times[k, m] == ends[k] else (times[k, m] - time) / h[k]
             lanes("evaluate")
-            expected[m] = lanes.rows(layout.output)[k]
+            expected[m] = lanes.rows(layout.output_at)[k]
         if kind == "losses":
             assert (states[k] == GUARD).all()
         else:
@@ -424,7 +424,7 @@ def test_steps_write_what_they_pass(step):
         times = np.concatenate([times, np.full((lanes.count, 1), np.inf)], axis=1)
         unread = np.empty((lanes.count, layout.size))
         for control, rows in zip(
-            (at.POSITION, at.ROW, at.LOSS_ROW, at.DUMMY), (times, states, losses, unread), strict=True
+            (at.POSITION, at.ROW, at.LOSS_ROW, at.SPARE), (times, states, losses, unread), strict=True
         ):
             lanes.point(control, rows)
         lanes.memory[at.NEXT_OUTPUT] = times[:, 0]
@@ -464,7 +464,7 @@ def test_outputs_of_a_step_with_an_event_wait(lanes):
     times = np.full((lanes.count, 3), np.inf)
     times[:, 0] = 1e-3
     unread = np.empty((lanes.count, layout.size))
-    for control, block in ((at.POSITION, times), (at.ROW, rows), (at.DUMMY, unread)):
+    for control, block in ((at.POSITION, times), (at.ROW, rows), (at.SPARE, unread)):
         lanes.point(control, block)
     lanes.memory[at.NEXT_OUTPUT] = times[:, 0]
     lanes.memory[at.STEP] = 2e-3
@@ -500,8 +500,7 @@ def test_events_are_located_to_rounding(lanes, where):
     lanes.memory[at.NEW_LOSS] = losses[1.0]
     lanes.memory[at.LIMIT] = np.where(falling, lanes.memory[at.NEW_TIME], -1.0)
     fraction = np.full(count, np.nan)
-    kernels = np.array([lanes.kernels.compiled.address(name) for name in KERNELS])
-    lane_loop._locate(kernels, lanes.memory.reshape(-1), lanes.memory.ctypes.data, count, fraction)
+    lane_loop._locate(lanes.kernels.addresses, lanes.memory, fraction)
     # Lanes that are not asked for do not move.
     assert (fraction[~falling] == 1.0).all()
     lanes.memory[at.THETA] = fraction
@@ -516,12 +515,12 @@ def test_events_are_located_to_rounding(lanes, where):
 
 def test_kernels_stay_in_their_memory(lanes):
     unread = np.empty((lanes.count, lanes.kernels.layout.size))
-    for control in (at.PLACE, at.ROW, at.LOSS_ROW, at.POSITION, at.DUMMY):
+    for control in (at.PLACE, at.ROW, at.LOSS_ROW, at.POSITION, at.SPARE):
         lanes.point(control, unread)
     lanes.memory[at.STEP] = 1e-3
     for name in KERNELS:
         lanes(name)
-    assert (lanes.memory[lanes.kernels.layout.components] == GUARD).all()
+    assert (lanes.memory[lanes.kernels.layout.component_count] == GUARD).all()
 
 
 # The choice of code.
@@ -535,9 +534,11 @@ def test_small_systems_have_two_vectors():
     assert compile_kernels(large, "tsit5", target).lanes == target.lanes
 
 
-@pytest.mark.parametrize(("widths", "kind"), [((4, 2), Unrolled), ((8, 4), Blocks), ((12, 6), Tiled)])
+@pytest.mark.parametrize(
+    ("widths", "kind"), [((4, 2), UnrolledEntries), ((8, 4), WrittenOutTiles), ((12, 6), LoopedTiles)]
+)
 def test_form_of_code_by_size(widths, kind):
-    assert program_kind(drift_program(Model(*widths))) is kind
+    assert program_form(drift_program(Model(*widths))) is kind
 
 
 @pytest.fixture
@@ -546,25 +547,25 @@ def form(monkeypatch):
     compile_kernels.cache_clear()
 
     def set_form(kind):
-        monkeypatch.setattr(kernel_emitter, "program_kind", lambda _program: kind)
+        monkeypatch.setattr(kernel_emitter, "program_form", lambda _program: kind)
         compile_kernels.cache_clear()
 
     yield set_form
     compile_kernels.cache_clear()
 
 
-@pytest.mark.parametrize("other", [Blocks, Tiled])
+@pytest.mark.parametrize("other", [WrittenOutTiles, LoopedTiles])
 def test_one_step_is_the_same_in_all_forms_of_code(form, other):
     model = Model(5, 3, constraint="sphere", teacher="general")
     ways = []
-    for kind in (other, Unrolled):
+    for kind in (other, UnrolledEntries):
         form(kind)
         lanes = make_lanes(model, "tsit5")
         lanes.memory[at.STEP] = np.linspace(0.01, 0.05, lanes.count)
         lanes("watch")
         ways.append(lanes)
     tiles, lines = ways
-    assert tiles.kernels.layout.scratch > 0 == lines.kernels.layout.scratch
-    place = lines.kernels.layout.new_state
+    assert tiles.kernels.layout.scratch_count > 0 == lines.kernels.layout.scratch_count
+    place = lines.kernels.layout.new_state_at
     np.testing.assert_allclose(tiles.rows(place), lines.rows(place), rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(tiles.memory[at.NEW_LOSS], lines.memory[at.NEW_LOSS], rtol=1e-12)

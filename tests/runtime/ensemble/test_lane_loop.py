@@ -19,11 +19,10 @@ from hypothesis import strategies as st
 from processes import started
 
 from runtime import random_overlaps
-from runtime.ensemble.ensemble_run import Engine, Results, pack_parameters
-from runtime.ensemble.kernels import lane_loop
+from runtime.ensemble.ensemble_run import Engine, EnsembleResults, pack_parameters
 from runtime.vector import jit
 
-FIELDS = ("states", "losses", "ends", "counts")
+FIELDS = ("states", "losses", "outcomes")
 END = 40.0
 # Not even, several in a step and several steps between two.
 TIMES = np.concatenate([np.linspace(0.0, 1.0, 30), [1.5, 7.0, 7.0001, 20.0, END]])
@@ -60,7 +59,7 @@ class Ensemble:
             np.ascontiguousarray(self.initial[picks]), np.ascontiguousarray(self.parameters[picks])
         )
 
-    def run(self, engine: Engine, **options: Any) -> Results:
+    def run(self, engine: Engine, **options: Any) -> EnsembleResults:
         options = {"times": TIMES, "rtol": 1e-6, "atol": 1e-9, **options}
         return engine.run(self.initial, self.parameters, **options)
 
@@ -97,11 +96,11 @@ def mode(request) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def expected(engine, ensemble, mode) -> Results:
+def expected(engine, ensemble, mode) -> EnsembleResults:
     return ensemble.run(engine, **mode)
 
 
-def assert_same(results: Results, expected: Results, picks: Any = slice(None)) -> None:
+def assert_same(results: EnsembleResults, expected: EnsembleResults, picks: Any = slice(None)) -> None:
     """Equal to the last bit."""
     for field in FIELDS:
         assert getattr(results, field).tobytes() == getattr(expected, field)[picks].tobytes()
@@ -115,12 +114,12 @@ def test_the_ensemble_has_every_kind_of_trajectory(engine_of):
     results = make_ensemble(engine).run(engine, stop_loss=0.7)
     assert set(results.status) == {"ok", "diverged", "step_too_small"}
     assert results.status[STUCK] == "step_too_small"
-    assert results.counts[HUGE, lane_loop.ACCEPTED] > 10
+    assert results.outcomes["accepted"][HUGE] > 10
     np.testing.assert_array_equal(np.flatnonzero(results.status == "diverged"), DIVERGING)
-    crossed = results.counts[:, lane_loop.CROSSED] == 1
+    crossed = results.outcomes["crossed"] == 1
     assert 0 < crossed.sum() < (results.status == "ok").sum()
-    assert results.counts[:, lane_loop.ACCEPTED].max() > 5 * results.counts[:, lane_loop.ACCEPTED].min()
-    assert results.counts[:, lane_loop.REJECTED].max() > 0
+    assert results.outcomes["accepted"].max() > 5 * results.outcomes["accepted"].min()
+    assert results.outcomes["rejected"].max() > 0
 
 
 def test_order(engine, ensemble, mode, expected):
@@ -213,15 +212,14 @@ def test_outputs_do_not_depend_on_what_else_is_written(engine, ensemble):
     assert states.losses.size == 0
     assert states.states.tobytes() == everything.states.tobytes()
     for results in (final, losses, states):
-        assert results.ends.tobytes() == everything.ends.tobytes()
-        assert results.counts.tobytes() == everything.counts.tobytes()
+        assert results.outcomes.tobytes() == everything.outcomes.tobytes()
 
 
 def test_no_output_at_all(engine, ensemble):
     results = ensemble.run(engine, output="loss", losses=False, stop_loss=0.7)
     expected = ensemble.run(engine, stop_loss=0.7)
-    assert results.ends.tobytes() == expected.ends.tobytes()
-    assert results.counts.tobytes() == expected.counts.tobytes()
+    assert results.outcomes["end"].tobytes() == expected.outcomes["end"].tobytes()
+    assert results.outcomes.tobytes() == expected.outcomes.tobytes()
 
 
 def test_outputs_do_not_depend_on_other_output_times(engine, ensemble):
@@ -258,12 +256,12 @@ def test_nothing_is_written_after_a_failure(engine, ensemble):
     failed = results.status != "ok"
     assert failed[[*DIVERGING, STUCK]].all()
     assert not failed.all()
-    reached = results.ends[:, None] >= TIMES
+    reached = results.outcomes["end"][:, None] >= TIMES
     np.testing.assert_array_equal(np.isfinite(results.losses), reached)
     np.testing.assert_array_equal(np.isfinite(results.states).all(axis=2), reached)
     assert np.isnan(results.states[~reached]).all()
-    assert (results.ends[~failed] == END).all()
-    assert (results.ends[failed] < END).all()
+    assert (results.outcomes["end"][~failed] == END).all()
+    assert (results.outcomes["end"][failed] < END).all()
     assert np.isnan(ensemble.run(engine, **MODES["final"]).states[failed]).all()
 
 
@@ -279,8 +277,8 @@ def test_outputs_end_at_the_event(engine_of):
         ensemble.run(engine, times=times),
         ensemble.run(engine, times=times, stop_loss=0.7),
     )
-    crossed = stopped.counts[:, lane_loop.CROSSED] == 1
-    reached = stopped.ends[:, None] >= times
+    crossed = stopped.outcomes["crossed"] == 1
+    reached = stopped.outcomes["end"][:, None] >= times
     np.testing.assert_array_equal(np.isfinite(stopped.losses), reached)
     np.testing.assert_array_equal(np.isfinite(stopped.states).all(axis=2), reached)
     # Until then nothing changes, and trajectories without an event are the same.
@@ -297,7 +295,7 @@ def test_outputs_end_at_the_event(engine_of):
 def test_state_of_the_event(engine_of):
     engine = engine_of(4, 2)
     results = make_ensemble(engine).run(engine, **MODES["event final"])
-    crossed = results.counts[:, lane_loop.CROSSED] == 1
+    crossed = results.outcomes["crossed"] == 1
     losses = engine.system.loss_of_states(results.states[:, 0])
     np.testing.assert_allclose(losses[crossed], 0.7, rtol=0, atol=1e-12)
     ok = (results.status == "ok") & ~crossed
@@ -331,10 +329,10 @@ def test_low_loss_at_the_start_is_an_event_at_zero(engine_of, times, output):
         times = times[-1:]
     options = {"times": times, "output": output, "losses": output != "final"}
     results = ensemble.run(engine, **options, stop_loss=threshold)
-    assert (results.counts[at_start, lane_loop.CROSSED] == 1).all()
-    assert (results.ends[at_start] == 0.0).all()
-    assert (results.ends[~at_start] > 0.0).all()
-    assert (results.counts[at_start, lane_loop.ACCEPTED] == 0).all()
+    assert (results.outcomes["crossed"][at_start] == 1).all()
+    assert (results.outcomes["end"][at_start] == 0.0).all()
+    assert (results.outcomes["end"][~at_start] > 0.0).all()
+    assert (results.outcomes["accepted"][at_start] == 0).all()
     assert (results.status[at_start] == "ok").all()
     now = times == 0.0
     if output == "final":

@@ -7,7 +7,7 @@ import pytest
 from derive import Model
 from derive.lower import drift_program, loss_program
 from derive.program import Matrix, MatrixStatement, Operand, Program, Term
-from runtime.ensemble.kernels.matrix_placement import Part, Placement
+from runtime.ensemble.kernels.matrix_placement import MatrixPlacement, Part
 
 OPTIONS = list(itertools.product(["free", "sphere"], ["sgd", "gradient"], ["orthonormal", "general"]))
 
@@ -15,7 +15,7 @@ OPTIONS = list(itertools.product(["free", "sphere"], ["sgd", "gradient"], ["orth
 @pytest.mark.parametrize(("constraint", "flow", "teacher"), OPTIONS)
 def test_every_matrix_has_one_place(constraint, flow, teacher):
     program = drift_program(Model(5, 3, constraint=constraint, flow=flow, teacher=teacher))
-    places = Placement(program)
+    places = MatrixPlacement(program)
     kinds = (places.state, places.result, places.multiples, places.scratch)
     for name in places.matrices:
         assert sum(name in kind for kind in kinds) == 1, name
@@ -26,10 +26,12 @@ def test_every_matrix_has_one_place(constraint, flow, teacher):
 
 def test_inputs_are_read_in_place_where_symmetric_matrices_are_packed():
     program = drift_program(Model(5, 3, teacher="general"))
-    places = Placement(program, packed=True)
+    places = MatrixPlacement(program, packed=True)
     assert places.inputs == {"Q": 0, "R": 15, "T": 2}
     assert (places.state, places.parameters) == ({"Q": 0, "R": 15}, {"T": 2})
-    assert set(places.scratch) == {"X", "Y"} | (set(Placement(program).scratch) - {"Q", "T", "X", "Y"})
+    assert set(places.scratch) == {"X", "Y"} | (
+        set(MatrixPlacement(program).scratch) - {"Q", "T", "X", "Y"}
+    )
     # X is kept as its independent entries.
     order = sorted(places.scratch.items(), key=lambda item: item[1])
     ends = [start for _, start in order[1:]] + [places.components]
@@ -38,7 +40,7 @@ def test_inputs_are_read_in_place_where_symmetric_matrices_are_packed():
 
 
 def test_multiples_of_the_drift():
-    places = Placement(drift_program(Model(4, 2)))
+    places = MatrixPlacement(drift_program(Model(4, 2)))
     assert set(places.multiples) == {"aQ", "bR", "V", "W"}
     assert set(places.scratch) == {"Q", "X", "Y"}
     assert places.components == 16 + 16 + 8
@@ -46,7 +48,7 @@ def test_multiples_of_the_drift():
 
 def test_substitution_multiplies_coefficients():
     program = drift_program(Model(4, 2))
-    places = Placement(program)
+    places = MatrixPlacement(program)
     statement = next(
         s for s in program.statements if isinstance(s, MatrixStatement) and s.target.name == "dQ"
     )
@@ -65,10 +67,12 @@ def test_a_transposed_multiple_transposes_its_base():
     scaled = MatrixStatement(M, (Term(-1, "a", (Operand(A),)),))
     product = MatrixStatement(S, (Term(1, None, (Operand(M), M.T)),))
     program = Program(3, 2, (A,), ("a",), (scaled, product), (S,))
-    assert list(Placement(program).parts(product)) == [Part(1, ("a", "a"), (Operand(A), Operand(A, True)))]
+    assert list(MatrixPlacement(program).parts(product)) == [
+        Part(1, ("a", "a"), (Operand(A), Operand(A, True)))
+    ]
 
 
 def test_what_contractions_read_is_kept():
-    places = Placement(loss_program(Model(3, 2, teacher="general")))
+    places = MatrixPlacement(loss_program(Model(3, 2, teacher="general")))
     assert set(places.scratch) == {"Q", "T"}
     assert places.result == {}

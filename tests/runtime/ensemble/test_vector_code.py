@@ -35,10 +35,10 @@ from derive.program import (
     Term,
 )
 from derive.scalars import ScalarPolynomial
-from runtime.ensemble.kernels.kernel_emitter import ProgramKind
-from runtime.ensemble.kernels.looped_tiles import Tiled
-from runtime.ensemble.kernels.unrolled_entries import Unrolled
-from runtime.ensemble.kernels.written_out_tiles import Blocks
+from runtime.ensemble.kernels.kernel_emitter import ProgramForm
+from runtime.ensemble.kernels.looped_tiles import LoopedTiles
+from runtime.ensemble.kernels.unrolled_entries import UnrolledEntries
+from runtime.ensemble.kernels.written_out_tiles import WrittenOutTiles
 from runtime.vector import jit
 
 OPTIONS = list(itertools.product(CONSTRAINTS, FLOWS, TEACHERS, READOUTS))
@@ -46,12 +46,12 @@ OPTIONS = list(itertools.product(CONSTRAINTS, FLOWS, TEACHERS, READOUTS))
 NARROW = [(1, 1), (2, 3), (4, 2), (5, 3), (7, 6)]
 # Straight-line code of these is never used, and takes seconds to compile.
 WIDE, WIDEST = [(3, 8), (4, 4), (9, 5)], [(12, 6), (16, 4)]
-KINDS = [Unrolled, Blocks, Tiled]
+KINDS = [UnrolledEntries, WrittenOutTiles, LoopedTiles]
 # Units of rounding, relative to the largest terms of the sums.
 ALLOWED = 6.0
 
 
-def assert_equals_scalar_code(model: Model, target: jit.Target, kind: ProgramKind, seed: int) -> None:
+def assert_equals_scalar_code(model: Model, target: jit.Target, kind: ProgramForm, seed: int) -> None:
     states, parameters = random_lanes(model, target.lanes, seed)
     programs = Programs(model, target, kind)
     drifts = programs("rhs", states, parameters)
@@ -82,8 +82,8 @@ def test_every_option(options, kind):
     ("widths", "kind"),
     [
         *itertools.product(NARROW, KINDS),
-        *itertools.product(WIDE, (Blocks, Tiled)),
-        *map(matrix, itertools.product(WIDEST, (Blocks, Tiled))),
+        *itertools.product(WIDE, (WrittenOutTiles, LoopedTiles)),
+        *map(matrix, itertools.product(WIDEST, (WrittenOutTiles, LoopedTiles))),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "-".join(map(str, value)),
 )
@@ -95,7 +95,7 @@ def test_every_remainder_of_the_tiles(widths, kind):
 
 @pytest.mark.parametrize("widths", [(1, 3), (6, 1), (10, 3)], ids=str)
 @pytest.mark.parametrize("flow", FLOWS)
-@pytest.mark.parametrize("kind", [Blocks, Tiled])
+@pytest.mark.parametrize("kind", [WrittenOutTiles, LoopedTiles])
 def test_tiles_of_a_free_model(widths, flow, kind):
     assert_equals_scalar_code(Model(*widths, flow=flow), jit.target(), kind, seed=3)
 
@@ -191,7 +191,7 @@ def term(sign: int, scalar: str | None, *operands: Matrix | Operand) -> Term:
     return Term(sign, scalar, tuple(Operand(x) if isinstance(x, Matrix) else x for x in operands))
 
 
-def assert_equals_numpy(program: Program, kind: ProgramKind, expected: Callable[..., tuple]) -> None:
+def assert_equals_numpy(program: Program, kind: ProgramForm, expected: Callable[..., tuple]) -> None:
     """`expected` of Q, R, η, Δ and a, at random states, for the outputs of a program."""
     model, target = Model(program.p, program.pstar), jit.target()
     states, parameters = random_lanes(model, target.lanes, seed=12)

@@ -25,12 +25,12 @@ class WatchedEmitter(ChainEmitter):
 
     def _other_directions(self, spare):
         other = super()._other_directions(spare)
-        self._store(other, self.layout.components - 2)
+        self._store(other, self.layout.component_count - 2)
         return other
 
     def _error(self, label_noise):
         if label_noise is not None:
-            self._store(label_noise, self.layout.components - 1)
+            self._store(label_noise, self.layout.component_count - 1)
         return super()._error(label_noise)
 
 

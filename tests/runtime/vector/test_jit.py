@@ -13,10 +13,10 @@ from vector_code import Programs, compile_function, random_lanes
 
 from derive import Model
 from runtime import InputError
-from runtime.ensemble.kernels.compiled_kernels import KERNELS, KernelBuilder, compile_kernels
-from runtime.ensemble.kernels.looped_tiles import Tiled
-from runtime.ensemble.kernels.unrolled_entries import Unrolled
-from runtime.ensemble.kernels.written_out_tiles import Blocks
+from runtime.ensemble.kernels.compiled_kernels import KERNELS, SystemKernels, compile_kernels
+from runtime.ensemble.kernels.looped_tiles import LoopedTiles
+from runtime.ensemble.kernels.unrolled_entries import UnrolledEntries
+from runtime.ensemble.kernels.written_out_tiles import WrittenOutTiles
 from runtime.trajectory.tableaux import TABLEAUX
 from runtime.vector import jit
 from runtime.vector.jit import Compiled
@@ -196,7 +196,7 @@ def test_lanes_are_whole_vectors_in_arm_code():
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     target = jit.Target("neon", 4, True, "", "")
-    module = KernelBuilder(Model(4, 2), TABLEAUX["tsit5"], target).module
+    module = SystemKernels(Model(4, 2), TABLEAUX["tsit5"], target).module
     module.triple = "aarch64-unknown-linux-gnu"
     machine = llvm.Target.from_triple(module.triple).create_target_machine(opt=3)
     parsed = llvm.parse_assembly(str(module))
@@ -209,7 +209,7 @@ def test_lanes_are_whole_vectors_in_arm_code():
 # The same numbers.
 
 
-@pytest.mark.parametrize("kind", [Unrolled, Blocks, Tiled])
+@pytest.mark.parametrize("kind", [UnrolledEntries, WrittenOutTiles, LoopedTiles])
 def test_all_fused_vectors_give_the_same_bits(kind):
     wide, narrow = target_of("avx512"), target_of("avx2")
     model = Model(5, 3, constraint="sphere", teacher="general")
