@@ -1,1 +1,1 @@
-"""Many trajectories at once, in vector code, and their statistics."""
+"""Integrates many trajectories at once, in vector code, and takes their statistics."""

@@ -1,1 +1,1 @@
-"""A toolkit that emits and compiles vector code with LLVM; it knows no physics."""
+"""A toolkit without physics that writes vector code with LLVM, compiles it and draws random numbers."""

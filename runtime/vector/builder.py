@@ -1,4 +1,4 @@
-"""A builder of LLVM functions on vectors of lanes: one lane a trajectory, L lanes an operation."""
+"""Builds LLVM functions on vectors: each operation acts on L lanes at once, one trajectory per lane."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INT32 = ir.IntType(32)
 BIT = ir.IntType(1)
 POINTER = ir.PointerType()
 BYTES = 8
-# Of every array of lanes: a cache line, the largest vector.
+# Every array of lanes starts at a multiple of this: a cache line, and the largest vector.
 ALIGNMENT = 64
 
 
@@ -22,7 +22,7 @@ def integer(value: int) -> ir.Constant:
 
 
 class VectorFunction:
-    """A function under construction; values are vectors of `lanes` doubles unless said.
+    """A function under construction; values are vectors of `lanes` doubles unless something else is said.
 
     Arrays are structures of lanes: component k of all lanes starts at double k · lanes. Every
     load and store is a whole vector, aligned to its size.
@@ -31,7 +31,7 @@ class VectorFunction:
     def __init__(self, module: ir.Module, name: str, lanes: int, fma: bool, arguments: int) -> None:
         kind = ir.FunctionType(INT64, [POINTER] * arguments)
         self.function = ir.Function(module, kind, name)
-        # Why: without it spilled vectors straddle cache lines, half the speed.
+        # Without this, spilled vectors straddle cache lines, which halves the speed.
         self.function.attributes.alignstack = ALIGNMENT
         self.lanes = lanes
         self.alignment = min(lanes * BYTES, ALIGNMENT)
@@ -54,7 +54,7 @@ class VectorFunction:
         return ir.Constant(self.type, [float(value)] * self.lanes)
 
     def address(self, base: Any, component: Any) -> Any:
-        """Of component `component` (an int or an INT64 value) of the array at `base`."""
+        """Address of a component (an int or an INT64 value) of the array at `base`."""
         if isinstance(component, int):
             offset = integer(component * self.lanes)
         else:
@@ -73,9 +73,9 @@ class VectorFunction:
         self.builder.store(value, self.address(base, component), align=self.alignment)
 
     def fence(self) -> None:
-        """No load or store moves across; no instruction.
+        """Keep loads and stores from moving across this place; it emits no instruction.
 
-        Why: in long straight-line code LLVM loads far ahead of use, and spills what it has loaded.
+        In long straight-line code LLVM would load values far ahead of their use, and spill them.
         """
         self.builder.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
 
@@ -103,7 +103,7 @@ class VectorFunction:
     def fma(self, x: Any, y: Any, z: Any) -> Any:
         """x y + z; with one rounding where the processor has the instruction."""
         if not self.fused:
-            # Why not llvm.fma: without the instruction it is a library call for each lane.
+            # Without the instruction, llvm.fma is a library call for each lane.
             return self.builder.fadd(self.builder.fmul(x, y), z)
         function = self.intrinsic(f"llvm.fma.v{self.lanes}f64", self.type, [self.type] * 3)
         return self.builder.call(function, [x, y, z])
@@ -142,7 +142,7 @@ class VectorFunction:
         return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT32, len(picks)), list(picks)))
 
     def transpose(self, rows: Sequence[Any]) -> list[Any]:
-        """Rows, a power of two, of a multiple of as many lanes; each square block is transposed."""
+        """Transpose each square block of 2ᵏ rows whose number of lanes is a multiple of 2ᵏ."""
         count = len(rows)
         rows = list(rows)
         stride = 1

@@ -1,4 +1,4 @@
-"""Compiles modules of vector code for this processor, and says what it can do."""
+"""Compiles modules of vector code for this processor, and says which vectors it has."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from llvmlite import ir
 
 from derive.errors import InputError
 
-# Restrict the vector code, for tests and comparisons: "avx512", "avx2", "baseline".
+# This variable restricts the vector code to narrower vectors, for tests and comparisons.
 ENVIRONMENT = "OVERLAP_ODE_SIMD"
 RESTRICTIONS = ("avx512", "avx2", "baseline")
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """Lanes an operation, whether multiply-adds are fused, and LLVM's names of the processor."""
+    """A processor: lanes per operation, whether it fuses multiply-adds, and LLVM's names for it."""
 
     name: str
     lanes: int
@@ -30,7 +30,7 @@ class Target:
 
     @property
     def tile(self) -> tuple[int, int]:
-        """Height and width of the register tiles of matrix products: they, a row and one more fit."""
+        """Height and width of register tiles: a tile, a row and one more value fit into the registers."""
         return {"avx512": (4, 4), "avx2": (4, 3), "neon": (4, 3)}.get(self.name, (2, 2))
 
 
@@ -53,7 +53,7 @@ def target(restrict: str | None = None) -> Target:
     if llvm.get_process_triple().split("-")[0] in ("aarch64", "arm64"):
         return Target("neon", 4, True, cpu, features.flatten())
     if restrict in ("", "avx512") and features.get("avx512f") and features.get("fma"):
-        # Why: on some processors LLVM would halve the vectors.
+        # On some processors LLVM would otherwise halve the vectors.
         return Target("avx512", 8, True, cpu, features.flatten() + ",-prefer-256-bit")
     if restrict in ("", "avx512", "avx2") and features.get("avx2") and features.get("fma"):
         kept = [f for f in features.flatten().split(",") if not f.startswith("+avx512")]
@@ -86,7 +86,7 @@ class Compiled:
         return int(self._engine.get_function_address(name))
 
     def function(self, name: str, result: Any, *arguments: Any) -> Any:
-        """A function of the module with types of ctypes; the machine code lives as long as it does."""
+        """A function of the module, callable with types of ctypes; it keeps the machine code alive."""
         found = ctypes.CFUNCTYPE(result, *arguments)(self.address(name))
         found.code = self  # type: ignore[attr-defined]
         return found

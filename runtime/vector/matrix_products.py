@@ -1,7 +1,7 @@
 """Products of small matrices, the same to the last bit on every machine.
 
-What a BLAS adds in which order depends on the processor, and starts of runs must not. Here an entry
-is x₀y₀ + x₁y₁ + …, from the first term on, each one added with one rounding (a fused multiply-add;
+The order in which a BLAS adds depends on the processor, and starts of runs must not depend on it. Here
+an entry is x₀y₀ + x₁y₁ + …, added from the first term on, each with one rounding (a fused multiply-add;
 processors without one call the C library's).
 """
 
@@ -19,15 +19,15 @@ from runtime.vector.builder import DOUBLE, INT64, POINTER, integer
 from runtime.vector.jit import Compiled, target
 from runtime.vector.memory import Array
 
-# Entries of a row that are summed at once, as long as there are as many: a single sum would wait for
-# each of its multiply-adds.
+# Numbers of entries of a row that are summed at once; a single sum would wait for each of its
+# multiply-adds.
 _TOGETHER = (8, 4, 1)
 
 
 def _emit() -> ir.Module:
     """products(X, Y, Z, count, apart, rows, columns, depth): Z = X Yᵀ of `count` matrices in C order.
 
-    The next Y is `apart` numbers behind the last.
+    Each Y starts `apart` numbers after the one before.
     """
     module = ir.Module("products")
     kind = ir.FunctionType(ir.VoidType(), [POINTER] * 3 + [INT64] * 5)
@@ -94,14 +94,14 @@ def _emit() -> ir.Module:
 
 @lru_cache(maxsize=1)
 def _compile() -> Any:
-    """The function; threads that come at the same time may have one each."""
+    """The compiled function; threads that ask at the same moment may compile it twice."""
     return Compiled(_emit(), target()).function(
         "products", None, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 5
     )
 
 
 def times_transpose(X: Array, Y: Array) -> Array:
-    """X Yᵀ (…, rows, columns) of X (…, rows, depth), and Y (columns, depth) or one for each X."""
+    """X Yᵀ (…, rows, columns) of X (…, rows, depth) and Y (columns, depth), or with one Y for each X."""
     X, Y = (np.ascontiguousarray(matrix, dtype=np.float64) for matrix in (X, Y))
     *front, rows, depth = X.shape
     columns = Y.shape[-2]

@@ -1,4 +1,4 @@
-"""Memory that vector code can read and write."""
+"""Allocates arrays that are aligned for vector code."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Uniform bits come from xoshiro256++ (D. Blackman and S. Vigna, ACM TOMS 47, 36 (2021)), normal
 numbers from G. E. P. Box and M. E. Muller (Ann. Math. Stat. 29, 610 (1958)), χ² from
 G. Marsaglia and W. W. Tsang (ACM TOMS 26, 363 (2000)). Every method is exact but for rounding:
-uniform numbers are the 2⁵² midpoints (k + ½)/2⁵², so normal ones end at 8.6.
+uniform numbers are the 2⁵² midpoints (k + ½)/2⁵², so no normal number is larger than 8.6.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 
 from runtime.vector.builder import INT64, VectorFunction, integer
 
-# 64-bit words of a stream.
+# Number of 64-bit words in the state of a stream.
 WORDS = 4
 _MANTISSA_BITS = 52
 _ONE = 0x3FF0000000000000
 _SIGN = 1 << 63
 _LN2 = 0.6931471805599453
 
-# Polynomials in z, right to rounding: interpolated at Chebyshev's points, once and for all, since a
-# fit would depend on the BLAS. sin(πy/2)/y and cos(πy/2) of z = y² from 0 to ¼: |y| ≤ ½ quarter turns.
+# Polynomials in z that are right to rounding. They were interpolated at Chebyshev's points once and for
+# all, since a fit at run time would depend on the BLAS. These are sin(πy/2)/y and cos(πy/2) as functions
+# of z = y² from 0 to ¼, for angles of |y| ≤ ½ quarter turns.
 _SINE = (
     1.5707963267948966,
     -0.6459640975062845,
@@ -43,8 +44,8 @@ _COSINE = (
     -2.519853296689689e-05,
     4.634493961930275e-07,
 )
-# (artanh(s)/s − 1)/s² of z = s² from 0 to 0.0295: log m = 2 artanh s, s = (m − 1)/(m + 1), for
-# √½ < m ≤ √2.
+# This is (artanh(s)/s − 1)/s² as a function of z = s² from 0 to 0.0295: log m = 2 artanh s with
+# s = (m − 1)/(m + 1), for √½ < m ≤ √2.
 _LOG = (
     0.3333333333333328,
     0.20000000000141935,
@@ -66,7 +67,7 @@ def streams(seed: int, kind: int, first: int, count: int, words: int = WORDS) ->
     """
     key = np.array([seed, kind], dtype=np.uint64)
     generator = np.random.Philox(key=key)
-    # Four words a count of the counter.
+    # Each count of the counter gives four words.
     generator.advance(first * words // 4)
     found: NDArray[np.uint64] = generator.random_raw(count * words).reshape(count, words)
     return found
@@ -103,7 +104,7 @@ class RandomNumbers:
         return self.vector.builder.call(function, [x, x, self._splat(bits)])
 
     def bits(self) -> Any:
-        """64 random bits a lane."""
+        """64 random bits in each lane."""
         builder = self.vector.builder
         s0, s1, s2, s3 = self.state
         result = builder.add(self._rotate(builder.add(s0, s3), 23), s0)
@@ -147,7 +148,7 @@ class RandomNumbers:
         """Natural logarithm of positive normal numbers."""
         vector, builder = self.vector, self.vector.builder
         bits = builder.bitcast(x, self.integers)
-        # Why the shift: numbers from √½ on count as those above 1, and small logarithms stay exact.
+        # Exponents are counted from √½ on, so that small logarithms stay exact on both sides of 1.
         root_half = 0x3FE6A09E667F3BCD
         offset = builder.sub(bits, self._splat(root_half))
         exponent = builder.ashr(offset, self._splat(_MANTISSA_BITS))
@@ -164,10 +165,10 @@ class RandomNumbers:
         return vector.fma(whole, vector.constant(_LN2), part)
 
     def gamma(self, d: Any, normal: Any) -> Any:
-        """Gamma with the shape d + ⅓ ≥ 1; `normal` is a number that nothing else uses.
+        """A gamma-distributed number of shape d + ⅓ ≥ 1; nothing else may use the number `normal`.
 
         With ε = x/√(9d), v = (1 + ε)³ is accepted if log u < x²/2 + d (1 − v + log v). That is
-        sure for u < 1 − ¾ d ε⁴/(1 − |ε|), since x²/2 + d (1 − v + log v) = −3 d Σ_{k≥4} (−ε)ᵏ/k.
+        certain for u < 1 − ¾ d ε⁴/(1 − |ε|), since x²/2 + d (1 − v + log v) = −3 d Σ_{k≥4} (−ε)ᵏ/k.
         Lanes that are not accepted draw again from their own streams.
         """
         vector, builder = self.vector, self.vector.builder
@@ -221,7 +222,7 @@ class RandomNumbers:
         return vector.multiply(d, result)
 
     def _quick(self, d: Any, step: Any, x: Any, u: Any) -> tuple[Any, Any]:
-        """v, and where u accepts it for sure."""
+        """v, and in which lanes u accepts it for certain."""
         vector, builder = self.vector, self.vector.builder
         one = vector.constant(1.0)
         epsilon = vector.multiply(step, x)

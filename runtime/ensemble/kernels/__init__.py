@@ -1,1 +1,1 @@
-"""The vector code of an ensemble: right-hand side, adaptive step, dense output."""
+"""The vector code that integrates an ensemble: right-hand side, adaptive steps, dense output, the loop."""

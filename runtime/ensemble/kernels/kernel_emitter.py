@@ -1,4 +1,4 @@
-"""What the emitters of all kernels share: the module, the memory's layout, inner functions."""
+"""The base of all emitters of kernels: one LLVM module, its memory, and the system's equations in it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from runtime.trajectory.tableaux import Tableau
 from runtime.vector.builder import VectorFunction, integer
 from runtime.vector.jit import Target
 
-# Up to this many order parameters two vectors are stepped together.
+# Systems of up to this many order parameters are stepped two vectors at a time.
 DOUBLED_STATE = 8
-# Programs of up to this many operations keep all entries in registers, or let LLVM spill.
+# Programs of up to this many operations keep all entries in registers, as far as there are enough.
 UNROLLED_OPERATIONS = 600
-# Above this many straight-line code takes long to compile, and outgrows the instruction cache.
+# Above this many operations, straight-line code takes long to compile and outgrows the instruction cache.
 WRITTEN_OUT_OPERATIONS = 4000
 
 ProgramForm = type[UnrolledEntries] | type[LoopedTiles]
@@ -37,20 +37,20 @@ def program_form(program: Program) -> ProgramForm:
 
 
 class KernelEmitter:
-    """One LLVM module for a system, a tableau and a processor."""
+    """Emits kernels into one LLVM module for a system, a tableau and a processor."""
 
-    # Kernels that other ones call; the builder emits them first.
+    # Kernels that others call; they are emitted first.
     dense: Any
     write: Any
 
     def __init__(self, model: Model, tableau: Tableau, target: Target) -> None:
         self.model, self.tableau, self.target = model, tableau, target
-        # Why more lanes than a vector has: small systems leave the units idle between dependent
-        # operations, and a second vector fills the gaps.
+        # Small systems leave the processor's units idle between dependent operations, and a second vector
+        # fills the gaps.
         self.lanes = target.lanes * (2 if model.state_size <= DOUBLED_STATE else 1)
         self.module = ir.Module(model.name)
         drift = drift_program(model)
-        # One kind for both programs, by the larger one: they share the scratch.
+        # Both programs have the form that suits the larger one, since they share their scratch memory.
         self.kind = program_form(drift)
         self.layout = LaneLayout(
             model.state_size,
@@ -66,10 +66,10 @@ class KernelEmitter:
     def new_function(
         self, name: str, arguments: int = 1, inner: bool = False, distinct: bool = True
     ) -> VectorFunction:
-        """A function of addresses; `inner` ones are not seen outside.
+        """A function whose arguments are addresses; an `inner` one is not visible outside the module.
 
         distinct
-            Whether LLVM is told that what they lead to does not overlap.
+            Whether LLVM is told that the arguments' memory does not overlap.
         """
         vector = VectorFunction(self.module, name, self.lanes, self.target.fma, arguments)
         if distinct:
@@ -81,7 +81,7 @@ class KernelEmitter:
         return vector
 
     def _emit_program(self, name: str, program: Program) -> Any:
-        """name(state, parameters, scratch, result): the outputs of a program, in order."""
+        """Emit name(state, parameters, scratch, result), which writes the outputs of a program in order."""
         vector = self.new_function(name, 4, inner=True, distinct=self.kind.distinct)
         state, parameters, scratch, result = vector.arguments
         self.kind(vector, self.model, program, self.target.tile).emit(state, parameters, scratch, result)
@@ -91,19 +91,19 @@ class KernelEmitter:
     def call_program(
         self, vector: VectorFunction, function: Any, work: Any, state: int, result: int
     ) -> None:
-        """Call rhs or loss for the state at one component, the result to another."""
+        """Call rhs or loss for the state that starts at one component, and write the result at another."""
         places = [state, self.layout.parameters_at, self.layout.scratch_at, result]
         vector.builder.call(function, [vector.address(work, place) for place in places])
 
     def combine(self, vector: VectorFunction, work: Any, index: Any, weights: Iterable[float]) -> Any:
-        """Σ weights_j k_j of component `index` of the slopes; None if all weights are zero."""
+        """Σ weights_j k_j for component `index` of the slopes k_j; None if all weights are zero."""
         scales = {stage: vector.constant(weight) for stage, weight in enumerate(weights) if weight != 0.0}
         return self.combine_lanes(vector, work, index, scales)
 
     def combine_lanes(
         self, vector: VectorFunction, work: Any, index: Any, scales: Mapping[int, Any]
     ) -> Any:
-        """The same with weights by stage that are vectors."""
+        """As `combine`, with a vector of weights for each stage."""
         total: Any = None
         for stage, scale in scales.items():
             slope = vector.load(vector.address(work, self.layout.slope_at(stage)), index)
@@ -111,7 +111,7 @@ class KernelEmitter:
         return total
 
     def move(self, vector: VectorFunction, work: Any, h: Any, weights: Iterable[float], place: int) -> None:
-        """y + h Σ weights_j k_j to the components from `place` on."""
+        """Write y + h Σ weights_j k_j to the components from `place` on."""
         base_y, target = vector.address(work, self.layout.state_at), vector.address(work, place)
 
         def body(index: Any, _: list[Any]) -> None:

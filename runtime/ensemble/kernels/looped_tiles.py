@@ -1,8 +1,8 @@
-"""Vector code of large programs: loops over register tiles of the matrix products.
+"""Vector code for large systems of equations: loops over tiles of matrix products.
 
 A tile of accumulators stays in registers while k runs over the inner index. Matrices that
 products read are whole (both halves of a symmetric one) in a scratch array, so that every
-product is the same loop; `placement` says which matrices need no room there.
+product is the same loop; `matrix_placement` says which matrices need no room there.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 from derive.program import Matrix, MatrixStatement, Operand
 from runtime.ensemble.kernels.matrix_statements import Index, StatementEmitter, View
 
-# Turns of a product's inner loop that are written out, at most.
+# At most this many turns of a product's inner loop are written out.
 _WRITTEN_TURNS = 4
 
-# Sign and names of scalars.
+# A coefficient is a sign and the names of scalars that multiply it.
 Coefficient = tuple[int, tuple[str, ...]]
 
 
@@ -25,7 +25,7 @@ class LoopedTiles(StatementEmitter):
     """Emits one program; its matrix products are loops over tiles."""
 
     def _coefficient(self, coefficient: Coefficient) -> Any:
-        """Its value; None for +1."""
+        """The value of a coefficient; None for +1."""
         sign, names = coefficient
         value: Any = None
         for name in names:
@@ -55,9 +55,10 @@ class LoopedTiles(StatementEmitter):
         if not target.symmetric and any(not operands for _, operands in parts):
             raise NotImplementedError(f"{target.name}: the identity as a term of a matrix not symmetric")
         products = [part for part in parts if len(part[1]) == 2]
-        # The longest first: its sums are scaled as a whole, of the others perhaps a factor each turn.
+        # The longest product comes first, since its sums are scaled as a whole. The others may have a
+        # factor scaled in each turn.
         products.sort(key=lambda product: -self._inner(product[1]))
-        # Before the next product the sums are scaled, and one factor of it, by numbers or values.
+        # A step is by what the sums so far are scaled, by what a factor of the product is, and the product.
         steps: list[tuple[Any, Any, tuple[Operand, ...]]] = []
         scale: Coefficient = (1, ())
         for number, (coefficient, operands) in enumerate(products):
@@ -95,7 +96,7 @@ class LoopedTiles(StatementEmitter):
         return self._rows(left.matrix) if left.transposed else self._columns(left.matrix)
 
     def _turns(self, inner: int) -> int:
-        """How many turns of an inner loop are written out; a divisor."""
+        """How many turns of an inner loop are written out: a divisor of their number."""
         return max(turns for turns in range(1, _WRITTEN_TURNS + 1) if inner % turns == 0)
 
     def _add_product(
@@ -107,11 +108,11 @@ class LoopedTiles(StatementEmitter):
         j0: Index,
         indices: Sequence[tuple[int, int]],
     ) -> list[Any]:
-        """totals + factor · left · right; no totals at all are zeros."""
+        """totals + factor · left · right; an empty list of totals stands for zeros."""
         vector = self.vector
         left, right = operands
         if right.matrix.symmetric:
-            # Why: the entries that one tile reads follow each other in memory.
+            # Transposed, the entries that one tile reads follow each other in memory.
             right = Operand(right.matrix, transposed=True)
         rows, columns = sorted({u for u, _ in indices}), sorted({v for _, v in indices})
         inner = self._inner(operands)
@@ -151,7 +152,7 @@ class LoopedTiles(StatementEmitter):
         j0: Index,
         indices: Sequence[tuple[int, int]],
     ) -> list[Any]:
-        """totals + Σ factor · matrix, without one the identity; no totals at all are zeros."""
+        """totals + Σ factor · matrix, where no matrix is the identity; no totals stand for zeros."""
         vector = self.vector
         for factor, operands in linear:
             view = self._view(operands[0], i0, j0) if operands else None
@@ -240,7 +241,7 @@ class LoopedTiles(StatementEmitter):
 
         if bands > 1:
             self._loop(bands - 1, band)
-        # Why apart: a loop has at least one turn, and the last band has no tile beside its own.
+        # The last band has no tile beside its own, and a loop would have at least one turn.
         last = (bands - 1) * side
         corner(last, side)
         if rest:

@@ -1,8 +1,8 @@
-"""Where the matrices of a program live in vector code of tiles, and which never need to.
+"""Decides where in memory vector code keeps each matrix of the equations, and which ones it never writes.
 
-Memory, not arithmetic, limits loops over tiles, so as little as possible is written: inputs
-are read where they are, results written where they belong, and a multiple of another matrix,
-such as V = q₁ 1 + q₂ a Q, is substituted into the products that use it.
+Memory, not arithmetic, limits loops over tiles, so as little as possible is written: inputs are read
+where they are, results are written where they belong, and a multiple of another matrix, such as
+V = q₁ 1 + q₂ a Q, is substituted into the products that use it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from derive.program import (
     targets,
 )
 
-# η and Δ; the entries of a general T come after them.
+# The parameters start with η and Δ; the entries of a general T come after them.
 SCALAR_PARAMETERS = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """sign · (product of scalars) · (product of at most two operands); no operand: identity."""
+    """sign · (product of scalars) · (product of at most two operands, or the identity if there is none)."""
 
     sign: int
     scalars: tuple[str, ...]
@@ -35,18 +35,20 @@ class Part:
 
 
 class MatrixPlacement:
-    """Of one program; `packed`: symmetric matrices are kept as their independent entries.
+    """The places of a program's matrices, by name: the component at which each starts.
+
+    With `packed`, symmetric matrices are kept as their independent entries.
 
     inputs
-        All input matrices, and the component of the state where they start; T: of the parameters.
+        All input matrices; T is counted in the parameters, the others in the state.
     state, parameters
-        Input matrices that are read in place, and the component where they start.
+        Input matrices that are read in place.
     result
-        Output matrices that nothing reads, and the component where their packed entries start.
+        Output matrices that nothing reads, with packed entries.
     scratch
         All other matrices, whole, and rows of norms; `components` vectors in all.
     multiples
-        Matrices that are linear in one other matrix and only factors or terms of others.
+        Matrices that are linear in one other matrix, and occur only as factors or terms of others.
     """
 
     def __init__(self, program: Program, packed: bool = False) -> None:
@@ -106,7 +108,7 @@ class MatrixPlacement:
             offset += self.packed_size(output)
 
     def _read_whole(self) -> set[str]:
-        """Matrices that something else than the terms of a matrix statement reads."""
+        """Matrices that anything but the terms of a matrix statement reads."""
         names: set[str] = set()
         for statement in self.program.statements:
             match statement:

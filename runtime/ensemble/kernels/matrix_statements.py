@@ -1,7 +1,7 @@
-"""Vector code of a program's statements, one after the other; matrices lie in memory.
+"""Vector code for equations whose matrices lie in memory: the base of both kinds of tiles.
 
-What `tiles` and `blocks` share: places and indices, scalars, contractions, the sphere. Products of
-matrices are theirs.
+It has what `looped_tiles` and `written_out_tiles` share: places and indices, scalars, contractions, the
+projection to the sphere. They add the products of matrices.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from runtime.vector.builder import BIT, VectorFunction, integer
 # Independent partial sums of a contraction, to hide the latency of fused multiply-adds.
 _PARTIAL_SUMS = 8
 
-# Numbers known when code is emitted, or values of the code.
+# An index is a number that is known when code is emitted, or a value of the code.
 Index = Any
-# Address of the entry (u, v) of a part of a matrix.
+# Gives the address of the entry (u, v) of a part of a matrix.
 View = Callable[[int, int], Any]
 
 
@@ -102,7 +102,7 @@ class StatementEmitter:
 
     @staticmethod
     def _on_diagonal(i0: Index, u: int, j0: Index, v: int) -> bool:
-        """Whether i0 + u = j0 + v; tiles in loops are either of equal i0 and j0, or off the diagonal."""
+        """Whether i0 + u = j0 + v; tiles in loops either have equal i0 and j0 or are off the diagonal."""
         if isinstance(i0, int) and isinstance(j0, int):
             return i0 + u == j0 + v
         return i0 is j0 and u == v
@@ -160,9 +160,9 @@ class StatementEmitter:
         return self.vector.load(self._base(matrix.name), self._at(matrix, i, j))
 
     def _view(self, operand: Operand, i0: Index, j0: Index) -> View:
-        """Of an operand from its entry (i0, j0) on."""
+        """The view of an operand from its entry (i0, j0) on."""
         matrix, vector = operand.matrix, self.vector
-        # Why: one address for all entries, at distances that are known.
+        # One address is computed for all entries, which are at known distances from it.
         start = (j0, i0) if operand.transposed else (i0, j0)
         origin = vector.address(self._base(matrix.name), self._at(matrix, *start))
         columns = self._columns(matrix)
@@ -201,7 +201,7 @@ class StatementEmitter:
         vector.loop(self._rows(matrix), row, [integer(offset)])
 
     def _store(self, value: Any, matrix: Matrix, i: Index, j: Index) -> None:
-        """A result, which is packed."""
+        """Store an entry of a result, which is packed."""
         self.vector.store(value, self._base(matrix.name), self._packed_at(matrix, i, j))
 
     def _matrix(self, statement: MatrixStatement) -> None:
@@ -241,7 +241,7 @@ class StatementEmitter:
             return vector.fma(self._entry(left, k, k), self._entry(right, k, k), total)
 
         if left == right and left.symmetric and left in self.program.inputs:
-            # Twice the independent entries, less the diagonal.
+            # The sum is twice that over the independent entries, less that over the diagonal.
             memory, start = self._packed_input(left)
 
             def independent(k: Index, total: Any) -> Any:
@@ -257,11 +257,11 @@ class StatementEmitter:
         return self._sum(rows * self._columns(left), product)
 
     def _flat(self, matrix: Matrix, k: Index) -> Any:
-        """Entry k of all of a matrix, row after row."""
+        """Entry k of a whole matrix, counted row by row."""
         return self.vector.load(self._base(matrix.name), k)
 
     def _sum(self, count: int, add: Callable[[Index, Any], Any]) -> Any:
-        """add(k, total) for all k < count, in partial sums that do not wait for each other."""
+        """add(k, total) over all k < count, in partial sums that do not wait for each other."""
         vector = self.vector
         parts = min(count, _PARTIAL_SUMS)
         totals = [vector.constant(0.0)] * parts

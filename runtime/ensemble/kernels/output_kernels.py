@@ -1,4 +1,4 @@
-"""Emits the kernels that write: dense output, its evaluation, the loss, rows of memory."""
+"""Emits the kernels that turn steps into outputs: dense output, its evaluation, the loss, the writing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from runtime.ensemble.kernels import lane_memory as at
 from runtime.ensemble.kernels.kernel_emitter import KernelEmitter
 from runtime.vector.builder import BYTES, DOUBLE, INT64, POINTER, VectorFunction, integer
 
-# Doubles of a piece of a row. Why not the whole vector: more shuffles, and pieces that straddle
-# cache lines.
+# Number of doubles in a piece of a row. Whole vectors would need more shuffles, and straddle cache lines.
 _PIECE = 4
 
 
@@ -27,7 +26,7 @@ class OutputEmitter(KernelEmitter):
         layout = self.layout
         h = vector.load(work, at.ATTEMPTED)
         for number, row in enumerate(self.tableau.extra):
-            # Why not where stages are tried: the new state is still needed there.
+            # The state of the stage goes where outputs go, since the new state is still needed.
             self.move(vector, work, h, row, layout.output_at)
             self.call_program(
                 vector, self.rhs, work, layout.output_at, layout.slope_at(layout.stage_count + 1 + number)
@@ -36,10 +35,10 @@ class OutputEmitter(KernelEmitter):
         self.dense = vector.function
 
     def _interpolant(self, vector: VectorFunction, work: Any, theta: Any) -> Callable[[Any], Any]:
-        """y + h Σ_j b_j(θ) k_j as a function of the component, the weights b_j(θ) lane by lane.
+        """y + h Σ_j b_j(θ) k_j as a function of the component, with weights b_j(θ) of each lane.
 
-        Why not the coefficients of θ, θ², … of each component: they pay from some ten outputs a
-        step on, and need as much memory as the slopes.
+        Coefficients of θ, θ², … for each component would pay only from about ten outputs per step on, and
+        need as much memory as the slopes.
         """
         weights = {}
         for stage, row in enumerate(self.tableau.p):
@@ -56,7 +55,7 @@ class OutputEmitter(KernelEmitter):
         return value
 
     def emit_evaluate(self) -> None:
-        """The interpolant at θ; at θ = 0 and 1 the states themselves, to the last bit."""
+        """The interpolant at θ; at θ = 0 and 1 it is the states themselves, to the last bit."""
         vector = self.new_function("evaluate")
         (work,) = vector.arguments
         builder, layout = vector.builder, self.layout
@@ -84,7 +83,7 @@ class OutputEmitter(KernelEmitter):
         self.output_loss = vector.function
 
     def emit_scatter(self) -> None:
-        """What `evaluate` left as rows: the bits in PLACE are addresses of n doubles."""
+        """Write what `evaluate` left as rows, to the n doubles of each lane whose address is in PLACE."""
         vector = self.new_function("scatter")
         (work,) = vector.arguments
         output = vector.address(work, self.layout.output_at)
@@ -93,7 +92,7 @@ class OutputEmitter(KernelEmitter):
         self.scatter = vector.function
 
     def _rows(self, vector: VectorFunction, work: Any, value: Callable[[Any], Any]) -> None:
-        """All components of `value` as rows to PLACE: squares of lanes are turned into their pieces."""
+        """Write all components of `value` as rows to PLACE: squares of lanes are transposed into pieces."""
         builder, size = vector.builder, self.layout.size
         places = []
         for lane in range(vector.lanes):
@@ -115,12 +114,12 @@ class OutputEmitter(KernelEmitter):
         vector.loop(size // group, body)
         rest = size % group
         if rest:
-            # The last piece may overlap the one before it: the next power of two.
+            # The last piece is as long as the next power of two, and may overlap the one before it.
             last = 1 << (rest - 1).bit_length()
             block(integer(size - last), last)
 
     def emit_write(self) -> None:
-        """Every output up to LIMIT, of the kind in WRITER."""
+        """Write every output up to LIMIT: states, losses or both, as WRITER says."""
         kinds = {
             at.STATES: self._emit_writer("write_states", states=True, losses=False),
             at.LOSSES: self._emit_writer("write_losses", states=False, losses=True),
@@ -143,7 +142,7 @@ class OutputEmitter(KernelEmitter):
         self.write = vector.function
 
     def _emit_writer(self, name: str, states: bool, losses: bool) -> Any:
-        """Every output up to LIMIT, all lanes at once: the next of each, until none is left.
+        """Write every output up to LIMIT: the next one of each lane at once, until none is left.
 
         POSITION counts outputs of a lane; ROW and LOSS_ROW are where its next ones go.
         """
@@ -176,7 +175,7 @@ class OutputEmitter(KernelEmitter):
         at_end = builder.fcmp_ordered("==", wanted, vector.load(work, at.NEW_TIME))
         at_start = builder.fcmp_ordered("==", wanted, time)
         theta = vector.select(at_end, one, vector.select(at_start, zero, theta))
-        # A lane without an output is evaluated in mid-step, away from the special ends.
+        # A lane without an output is evaluated in the middle of its step, away from the special ends.
         theta = vector.select(due, theta, vector.constant(0.5))
         vector.store(theta, work, at.THETA)
         if states:
@@ -185,7 +184,7 @@ class OutputEmitter(KernelEmitter):
             advanced = builder.add(rows, constant(self.layout.size * BYTES))
             store_words(builder.select(due, advanced, rows), at.ROW)
         if states and not losses:
-            # Inside of steps, that is nearly always, rows are written as they are computed.
+            # Outputs inside of steps, which nearly all are, are written as they are computed.
             inside, ends, written = block("inside"), block("ends"), block("written")
             within = builder.and_(
                 builder.fcmp_ordered(">", theta, zero), builder.fcmp_ordered("<", theta, one)

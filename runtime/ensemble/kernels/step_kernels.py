@@ -1,4 +1,4 @@
-"""Emits the kernels that step: start, advance, watch, commit, and the step-size controller."""
+"""Emits the kernels that take steps: start, advance, watch and commit, with the step-size controller."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from runtime.vector.builder import INT64, VectorFunction, integer
 
 _MANTISSA_BITS = 52
 _EXPONENT_BIAS = 1023
-# Of each lane, some hundredths of a second.
+# Operations of each lane: they take some hundredths of a second.
 _OPERATIONS_BETWEEN_PAUSES = 20_000_000
-# Polynomials for log₂(1.5 + x) and 2^(x + ½), |x| ≤ ½, interpolated at Chebyshev's points: right to
-# 1e-6, more than a step size needs. They are numbers since a fit would depend on the BLAS.
+# Polynomials for log₂(1.5 + x) and 2^(x + ½), |x| ≤ ½, interpolated at Chebyshev's points. They are right
+# to 1e-6, more than a step size needs. A fit at run time would depend on the BLAS.
 _LOG2 = (
     0.5849625007211561,
     0.9618208211752002,
@@ -56,7 +56,7 @@ class StepEmitter(KernelEmitter):
     """The kernels that advance the lanes."""
 
     def emit_start(self) -> None:
-        """K₀ of all lanes, and for fresh ones a first step of a hundredth of |y|/|dy/dα|."""
+        """The first slope of all lanes, and for fresh ones a first step of a hundredth of |y|/|dy/dα|."""
         vector = self.new_function("start")
         (work,) = vector.arguments
         self.call_program(vector, self.rhs, work, self.layout.state_at, self.layout.slopes_at)
@@ -74,7 +74,7 @@ class StepEmitter(KernelEmitter):
         tiny = vector.constant(1e-300)
         ratio = vector.unary("sqrt", vector.divide(size, vector.maximum(speed, tiny)))
         first = vector.multiply(vector.constant(0.01), ratio)
-        # Why a floor: a state of zero norm has no scale of its own.
+        # A state of zero norm has no scale of its own, so it starts with a small part of the whole time.
         floor = vector.multiply(vector.constant(1e-6), vector.load(work, at.TIME_END))
         first = vector.select(vector.builder.fcmp_ordered(">", first, zero), first, floor)
         fresh = vector.builder.fcmp_ordered(">", vector.load(work, at.FRESH), vector.constant(0.5))
@@ -104,7 +104,7 @@ class StepEmitter(KernelEmitter):
         self._commit(vector, work)
         following = builder.add(count, integer(1))
         count.add_incoming(following, builder.block)
-        # Why a pause: only between calls does the driver see that it should stop.
+        # The loop that calls this kernel can see only between calls that it should stop.
         cost = self.layout.stage_count * operation_count(drift_program(self.model))
         attempts = integer(max(1, _OPERATIONS_BETWEEN_PAUSES // cost))
         builder.cbranch(builder.icmp_unsigned("<", following, attempts), attempt, pause)
@@ -114,13 +114,13 @@ class StepEmitter(KernelEmitter):
         builder.ret(bits)
 
     def _attempt(self, vector: VectorFunction, work: Any, watch: bool) -> Any:
-        """One step of all lanes, not yet taken; returns the mask of lanes that need attention."""
+        """Try one step of all lanes; returns the mask of lanes that need attention."""
         builder, layout, tableau = vector.builder, self.layout, self.tableau
         zero, one = vector.constant(0.0), vector.constant(1.0)
         time, end = vector.load(work, at.TIME), vector.load(work, at.TIME_END)
         live = builder.fcmp_ordered(">", vector.load(work, at.LIVE), vector.constant(0.5))
         step, rest = vector.load(work, at.STEP), vector.subtract(end, time)
-        # Why the stretch: no sliver of a step remains before the end.
+        # A step that ends just before the end is stretched, so that no sliver of a step remains.
         stretched = vector.multiply(step, vector.constant(1.0000001))
         final = builder.fcmp_ordered(">=", stretched, rest)
         h = vector.select(live, vector.select(final, rest, step), zero)
@@ -130,7 +130,7 @@ class StepEmitter(KernelEmitter):
         for stage in range(1, layout.stage_count):
             self.move(vector, work, h, tableau.a[stage, :stage], layout.new_state_at)
             self.call_program(vector, self.rhs, work, layout.new_state_at, layout.slope_at(stage))
-        # Each estimate of the error: its weights, and where all but its last term waits.
+        # Each estimate of the error has its weights, and a place where all but its last term wait.
         weights_of = [tableau.e, tableau.e_low][: layout.estimate_count]
         estimates = [
             (weights, vector.address(work, layout.estimate_at(k))) for k, weights in enumerate(weights_of)
@@ -139,7 +139,7 @@ class StepEmitter(KernelEmitter):
         def finish(index: Any, _: list[Any]) -> None:
             change = self.combine(vector, work, index, tableau.b)
             vector.store(vector.fma(h, change, vector.load(base_y, index)), base_new, index)
-            # Why here: the slopes are at hand, and a later pass need not load them again.
+            # The slopes are in registers here, and a later pass need not load them again.
             for weights, place in estimates:
                 vector.store(self.combine(vector, work, index, weights[:-1]), place, index)
 
@@ -169,7 +169,7 @@ class StepEmitter(KernelEmitter):
             return vector.loop(layout.size, body, [zero] * (len(estimates) + 1))
 
         *rough, largest = norms(vector.rough_quotient)
-        # Lanes whose scales single precision cannot hold are summed again, in double.
+        # The sums of lanes whose scales single precision cannot hold are taken again, in double.
         outside = builder.fcmp_ordered(">", vector.load(work, at.EXACT), vector.constant(0.5))
         before_exact = builder.block
         exact_block = vector.function.append_basic_block("exact")
@@ -193,7 +193,7 @@ class StepEmitter(KernelEmitter):
             both = vector.fma(vector.constant(LOW_SHARE), totals[1], totals[0])
             share = vector.divide(totals[0], vector.maximum(both, vector.constant(1e-300)))
             mean = vector.multiply(mean, share)
-        # Why h twice: its square overflows where the ends are very far.
+        # The square of h would overflow where the end is very far, so h is multiplied twice.
         square = vector.multiply(vector.multiply(mean, h), h)
         accepted = builder.fcmp_ordered("<=", square, one)
         new_time = vector.select(final, end, vector.add(time, h))
@@ -217,7 +217,7 @@ class StepEmitter(KernelEmitter):
             ),
         )
         stuck = builder.fcmp_unordered("<=", next_step, smallest)
-        # A last step may be as short as it likes.
+        # The last step may be of any length.
         stuck = builder.and_(stuck, builder.not_(builder.and_(accepted, final)))
         vector.store(vector.select(stuck, one, zero), work, at.STUCK)
         attention = builder.or_(unbounded, stuck)
@@ -231,15 +231,15 @@ class StepEmitter(KernelEmitter):
             crossed = builder.and_(crossed, accepted)
             vector.store(vector.select(crossed, one, zero), work, at.CROSSED)
             attention = builder.or_(attention, crossed)
-            # Until when its outputs count is not known yet.
+            # The time of the event is not known yet, and neither is which outputs come before it.
             due = builder.and_(due, builder.not_(crossed))
         attention = builder.or_(attention, self._write_due(vector, work, due, new_time))
         return builder.and_(attention, live)
 
     def _write_due(self, vector: VectorFunction, work: Any, due: Any, new_time: Any) -> Any:
-        """Write what the step has passed, if anything is to be written; else return who asked.
+        """Write the outputs that the step has passed; returns the lanes that are due if nothing is written.
 
-        Why here and not in the driver: on a grid of times nearly every step passes an output.
+        The kernel writes them itself, since on a grid of times nearly every step passes an output.
         """
         builder = vector.builder
         vector.store(vector.select(due, new_time, vector.constant(-1.0)), work, at.LIMIT)
@@ -258,7 +258,7 @@ class StepEmitter(KernelEmitter):
         return builder.select(writes, nobody, due)
 
     def _factor(self, vector: VectorFunction, work: Any, square: Any, accepted: Any) -> Any:
-        """How much larger the next step may be: the controller of `stepper`, for all lanes."""
+        """How much larger the next step may be, by the controller of `stepper`, for all lanes."""
         builder = vector.builder
         exponent = 1.0 / (self.tableau.error_order + 1)
         smallest, largest = vector.constant(SMALLEST_ERROR**2), vector.constant(1e30)
@@ -335,8 +335,8 @@ class StepEmitter(KernelEmitter):
                 value = vector.select(accepted, vector.load(new, index), vector.load(old, index))
                 vector.store(value, old, index)
 
-        # Why two loops: nearly always all lanes are accepted, and LLVM makes masked stores of the
-        # choice, which take some twenty cycles each on processors without AVX-512.
+        # There are two loops, since nearly always all lanes are accepted, and LLVM turns the choice into
+        # masked stores, which take some twenty cycles each on processors without AVX-512.
         all_taken, some_taken, done = (
             vector.function.append_basic_block(name) for name in ("all_taken", "some_taken", "done")
         )

@@ -1,6 +1,6 @@
-"""Vector code of small programs: every entry of every matrix is a value in a register.
+"""Vector code for small systems of equations: every entry of every matrix is a value in a register.
 
-The same statements that are proved and printed as Numba are emitted for L trajectories at
+The statements are those that are proved and printed as Numba code, here emitted for L trajectories at
 once. Parameters are vectors too, so every lane has its own η and Δ.
 """
 
@@ -20,9 +20,9 @@ _PARTIAL_FROM = 8
 
 
 def readout_values(model: Model) -> dict[str, float]:
-    """The constants a and b of a model, to the last bit those of the generated module.
+    """The constants a and b of a model, equal to the last bit to those of the generated module.
 
-    Why not `runtime.start.readout_weights`: a power of −½ may round otherwise than the quotient there.
+    `runtime.start.readout_weights` takes a power of −½, which may round differently from this quotient.
     """
     if model.readout == "mean":
         return {"a": 1.0 / model.p, "b": 1.0 / model.pstar}
@@ -32,7 +32,7 @@ def readout_values(model: Model) -> dict[str, float]:
 
 
 class UnrolledEntries:
-    """Straight-line code of one program; it has no use for tiles."""
+    """Emits one program as straight-line code, without tiles."""
 
     distinct = True
 
@@ -72,7 +72,7 @@ class UnrolledEntries:
         vector = self.vector
         if assignment.reciprocal:
             return vector.divide(vector.constant(1.0), self.known[assignment.terms[0][1][0]])
-        # Terms of equal coefficient are summed first, so that most products need no scaling.
+        # Terms with the same coefficient are summed first, so that most products need no scaling.
         groups: dict[Fraction, list[tuple[str, ...]]] = {}
         for coefficient, factors in assignment.terms:
             groups.setdefault(coefficient, []).append(factors)

@@ -1,8 +1,8 @@
-"""Vector code of programs of middle size: the tiles of `tiles`, written out one after the other.
+"""Vector code for equations of middle size: tiles of matrix products, written out one after the other.
 
-Too many entries for the registers, but few enough that their code fits into the instruction
-cache: without loops every address is known, so symmetric matrices stay packed, and nothing is
-unpacked or mirrored.
+There are too many entries for the registers, but few enough that the code fits into the instruction
+cache. Without loops every address is known, so symmetric matrices stay packed, and nothing is unpacked
+or mirrored.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from runtime.ensemble.kernels.matrix_statements import Index, View
 
 
 class WrittenOutTiles(LoopedTiles):
-    """Emits one program without loops; indices are numbers."""
+    """Emits one program without loops; all indices are numbers."""
 
     packed = True
-    # Why not: what LLVM knows to be unchanged it keeps, that is spills; without, it loads an entry
-    # again where the next turn needs it, which is up to a third faster.
+    # LLVM keeps what it knows to be unchanged, and spills it. If it does not know, it loads an entry again
+    # where the next turn needs it, which is up to a third faster.
     distinct = False
 
     def _loop(
