@@ -7,7 +7,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from runtime.output.quantiles import QUANTILES
-from runtime.system.compile_cache import kernel
+from runtime.system.compilation import kernel
 
 Array = NDArray[np.float64]
 

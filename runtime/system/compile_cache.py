@@ -3,12 +3,12 @@
 Numba keys its own disk cache on the source file alone, so a change elsewhere could bring back old
 code, and it unpickles whatever it finds, which runs what an attacker has put there. Here
 
-- each source has a folder, named by a digest of all that its code depends on: its text and the
-  versions of Python, NumPy, Numba and llvmlite; a changed source has another folder, so that nothing
-  has to be invalidated;
-- each compiled function is a file, named by Numba's key (signature, processor and bytecode); it
-  begins with a digest of its place and content, and the very bytes that were compared with it are
-  unpickled;
+- each source has a folder, named by a digest of all that its code depends on: its text (of our own loops,
+  that of the modules whose code and constants they use) and the versions of Python, NumPy, Numba and
+  llvmlite; a changed source has another folder, so that nothing has to be invalidated;
+- each compiled function is a file, named by Numba's key (signature, processor and bytecode), names and
+  constants; it begins with a digest of its place and content, and the very bytes that were compared with
+  it are unpickled;
 - folders and files that another user could have written are not read (`private_folder`).
 
 What cannot be kept or read is compiled anew by each process.
@@ -26,7 +26,6 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +130,13 @@ class _KeptCode(_core.caching.FunctionCache):  # type: ignore[misc]
                 path.unlink(missing_ok=True)
 
     def _stem(self) -> str:
-        name = self._py_func.__qualname__.replace("<", "").replace(">", "")
-        return f"{name}-{self._py_func.__code__.co_firstlineno}"
+        return self._py_func.__qualname__.replace("<", "").replace(">", "")
 
     def _file_name(self, key: Any) -> str:
-        digest = hashlib.sha256(repr(key).encode()).hexdigest()
+        # Numba's key holds no names and constants; the line of the function would change with a comment.
+        code = self._py_func.__code__
+        constants = [value for value in code.co_consts if isinstance(value, (int, float, tuple))]
+        digest = hashlib.sha256(repr((key, code.co_names, constants)).encode()).hexdigest()
         return f"{self._stem()}.{digest[:_NAME_LENGTH]}{SUFFIX}"
 
     @contextlib.contextmanager
@@ -211,29 +212,3 @@ def caching_in(folder: Path) -> Iterator[None]:
             yield
         finally:
             _core.dispatcher.FunctionCache = before
-
-
-@lru_cache(maxsize=1)
-def _package_source() -> bytes:
-    return b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
-
-
-def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Decorator: compile a function of this package for the given signatures, cached.
-
-    The cache key is the function's file and this whole package: kernels take constants from
-    other files, and the options below are part of what is compiled.
-    """
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        source = Path(function.__code__.co_filename).read_bytes() + _package_source()
-        with caching_in(cache_folder(source)):
-            return numba.njit(
-                list(signatures),
-                cache=True,
-                nogil=True,
-                error_model="numpy",
-                fastmath={"contract"},
-            )(function)
-
-    return decorate

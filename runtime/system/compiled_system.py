@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numba import types
 from numpy.typing import ArrayLike, NDArray
 
 from derive.errors import InputError
@@ -21,11 +20,9 @@ from runtime.start.checked_arrays import (
     teacher_overlaps,
     vectors,
 )
+from runtime.system.compilation import RIGHT_HAND_SIDE
 
 Array = NDArray[np.float64]
-# The type of a generated right-hand side in Numba: rhs(y, parameters, dy).
-_VECTOR = types.float64[::1]
-RIGHT_HAND_SIDE = types.void(_VECTOR, _VECTOR, _VECTOR)
 
 
 class GeneratedCode:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from runtime.system.compile_cache import kernel
-from runtime.system.compiled_system import RIGHT_HAND_SIDE
+from runtime.system.compilation import RIGHT_HAND_SIDE, kernel
 
 # What `advance` returns.
 RUNNING, FINISHED, DIVERGED, STEP_TOO_SMALL = 0, 1, 2, 3

@@ -45,7 +45,7 @@ def root(tmp_path, monkeypatch):
 def results_of(folder, root, count=1, **environment):
     """What so many processes printed that run side by side, and their warnings."""
     command = [sys.executable, str(HERE / "integrate_once.py"), str(folder)]
-    variables = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), ENVIRONMENT: str(root), **environment}
+    variables = {**os.environ, "PYTHONPATH": str(HERE.parents[2]), ENVIRONMENT: str(root), **environment}
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     results = []
     with contextlib.ExitStack() as stack:
@@ -139,50 +139,75 @@ def test_without_a_usable_cache_everything_works(system_of, root, import_kernel,
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-SHARED_CONSTANT = """
-import json, sys
+HELPER = """
 from numba import types
-from runtime import compile_cache, initial
 
-@compile_cache.kernel(types.int64())
-def largest_n():
-    return initial.LARGEST_N
+from runtime.constants import FACTOR
+from runtime.system.compilation import kernel
 
-hits = sum(largest_n.stats.cache_hits.values())
-json.dump({"value": largest_n(), "hits": hits, "package": compile_cache.__file__}, sys.stdout)
+
+@kernel(types.float64(types.float64))
+def scaled(x):
+    return FACTOR * x
+"""
+USER = """
+from numba import types
+
+from runtime.helper import scaled
+from runtime.system.compilation import kernel
+
+
+@kernel(types.float64(types.float64))
+def shifted(x):
+    return scaled(x) + 1.0
+"""
+CALL = """
+from runtime.user import shifted
+
+print(shifted(2.0), sum(shifted.stats.cache_hits.values()))
 """
 
 
-def test_edit_of_another_file_of_the_package_is_not_stale(root, tmp_path):
+def test_kernels_are_compiled_again_if_and_only_if_their_code_changes(root, tmp_path):
     ignored = shutil.ignore_patterns("__pycache__")
     for package in ("derive", "runtime"):
-        shutil.copytree(HERE.parents[1] / package, tmp_path / package, ignore=ignored)
-    # Why emptied: it imports the integrator, whose compilation takes most of the time.
-    (tmp_path / "runtime" / "__init__.py").write_text("")
-    script = tmp_path / "script.py"
-    script.write_text(SHARED_CONSTANT)
+        shutil.copytree(HERE.parents[2] / package, tmp_path / package, ignore=ignored)
+    package = tmp_path / "runtime"
+    files = {"__init__": "", "constants": "FACTOR = 3.0\n", "helper": HELPER, "user": USER}
+    for name, text in files.items():
+        (package / f"{name}.py").write_text(text)
 
-    def run():
-        # Why no bytecode: Python would not notice an edit of the same size within a second.
-        environment = {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1", ENVIRONMENT: str(root)}
+    def called():
+        # Python would read back its own bytecode after an edit of the same size within a second.
+        variables = {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1", ENVIRONMENT: str(root)}
         child = subprocess.run(
-            [sys.executable, str(script)],
-            env={**os.environ, **environment},
+            [sys.executable, "-c", CALL],
+            cwd=tmp_path,
+            env={**os.environ, **variables},
             capture_output=True,
             text=True,
             timeout=CHILD_LIMIT,
             check=True,
         )
-        result = json.loads(child.stdout)
-        assert result["package"] == str(tmp_path / "runtime" / "compile_cache.py")
-        return result["value"], result["hits"]
+        return child.stdout.split()
 
-    assert run() == (10**18, 0)
-    assert run() == (10**18, 1)
-    edited = tmp_path / "runtime" / "initial.py"
-    assert edited.read_text().count("LARGEST_N = 10**18\n") == 1
-    edited.write_text(edited.read_text().replace("LARGEST_N = 10**18\n", "LARGEST_N = 10**17\n"))
-    assert run() == (10**17, 0)
+    def edit(name, old, new):
+        path = package / name
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new, 1))
+
+    assert called() == ["7.0", "0"]
+    # Another room, and words in all modules of the kernel.
+    edit("report/page.py", "\n\n", "\n\nX = 1\n")
+    for name in ("constants.py", "helper.py", "user.py"):
+        (package / name).write_text(f'"""A module."""\n\n# Words.\n{(package / name).read_text()}')
+    assert called() == ["7.0", "1"]
+    edit("constants.py", "3.0", "5.0")
+    assert called() == ["11.0", "0"]
+    edit("helper.py", "FACTOR * x", "FACTOR - x")
+    assert called() == ["4.0", "0"]
+    edit("system/compilation.py", '"error_model": "numpy"', '"error_model": "python"')
+    assert called() == ["4.0", "0"]
 
 
 # Single kernels, in this process: their code is read from disk each time they are decorated.
@@ -190,7 +215,7 @@ def test_edit_of_another_file_of_the_package_is_not_stale(root, tmp_path):
 STEP = 1.2345678
 SOURCE = f"""
 from numba import types
-from runtime.system.compile_cache import kernel
+from runtime.system.compilation import kernel
 
 @kernel(types.float64(types.float64))
 def shifted(x):
@@ -322,15 +347,15 @@ def test_nothing_is_unpickled_before_its_digest_was_compared(root, import_kernel
 
 
 def test_files_that_are_exchanged_do_not_stand_in_for_each_other(root, import_kernel):
-    other = SOURCE.replace(str(STEP), "5.2345678")
-    import_kernel()
+    source = SOURCE.replace("@kernel", f"STEP = {STEP}\n@kernel").replace(f"x + {STEP}", "x + STEP")
+    import_kernel(source)
     (mine,) = files_in(root)
-    import_kernel(other)
+    import_kernel(source.replace(str(STEP), "5.2345678"))
     (theirs,) = set(files_in(root)) - {mine}
     # The same name in another folder, and another name in the same folder.
     assert theirs.name == mine.name
     theirs.replace(mine)
-    assert import_kernel()(2.0) == 2.0 + STEP
+    assert import_kernel(source)(2.0) == 2.0 + STEP
     two = SOURCE + SOURCE[SOURCE.index("@kernel") :].replace("x + ", "x - ").replace(
         "def shifted", "def minus"
     )

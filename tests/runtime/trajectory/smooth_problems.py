@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numba
 import numpy as np
 
-from runtime.system.compiled_system import RIGHT_HAND_SIDE
+from runtime.system.compilation import RIGHT_HAND_SIDE
 from runtime.trajectory import stepper
 
 
