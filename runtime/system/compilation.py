@@ -12,7 +12,7 @@ from numba import types
 from runtime.system.code_digests import code_digest, modules_behind
 from runtime.system.compile_cache import cache_folder, caching_in
 
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 # The type of a generated right-hand side in Numba: rhs(y, parameters, dy).
 _VECTOR = types.float64[::1]
