@@ -1,23 +1,25 @@
-"""Which program computes: its version and its source, so that no dataset mixes the results of two."""
+"""Which program computes: its version and its numerical code, so that no dataset mixes the results of two.
 
-import hashlib
+The numerical code is that of the kinds of tasks and of all that they import, apart from what draws and
+prints. The rest of the program, comments and docstrings may change while a sweep is half done, and so may
+the version of Python.
+"""
+
 from pathlib import Path
 
-import derive
-import runtime
 from derive.version import VERSION
+from runtime.system.code_digests import code_digest, modules_behind
 
 _SHOWN = 12
+_DRAWS_OR_PRINTS = ("*figure*.py", "text_*.py", "*_text.py", "latex_*.py", "document.py")
 
 
-def _digest(package: str | None) -> str:
-    """sha256 over the Python files of a package, names and contents, in sorted order."""
-    assert package is not None
-    folder, digest = Path(package).parent, hashlib.sha256()
-    for path in sorted(folder.rglob("*.py"), key=lambda path: path.relative_to(folder).as_posix()):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(folder).as_posix()}:{len(content)}\n".encode() + content)
-    return digest.hexdigest()[:_SHOWN]
+def numerical_code(root: Path) -> set[Path]:
+    """The source files, in a tree of this project, that can change the numbers of a sweep."""
+    return modules_behind(
+        root / "runtime" / "sweep" / "task_kinds.py",
+        apart_from=lambda path: any(map(path.match, _DRAWS_OR_PRINTS)),
+    )
 
 
-PROGRAM = f"overlap-ode {VERSION} (source {_digest(derive.__file__)} {_digest(runtime.__file__)})"
+PROGRAM = f"overlap-ode {VERSION} (code {code_digest(numerical_code(Path(__file__).parents[2]))[:_SHOWN]})"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,17 @@ def code_digest(modules: Iterable[Path]) -> str:
     ).hexdigest()
 
 
-def modules_behind(start: Path, apart_from: Collection[Path] = ()) -> set[Path]:
+def modules_behind(start: Path, apart_from: Callable[[Path], bool]) -> set[Path]:
     """A source file and those of this project that it imports, at its top or in functions, directly or not.
 
-    Those `apart_from` are left out, with what only they import; so are imports for type checkers.
+    Files for which `apart_from` is true are left out, with what only they import, and so are imports for
+    type checkers.
     """
     found: set[Path] = set()
     pending = [start]
     while pending:
         path = pending.pop()
-        if path not in found and path not in apart_from:
+        if path not in found and not apart_from(path):
             found.add(path)
             pending += filter(None, map(module_path, _code(path.read_bytes())[1]))
     return found

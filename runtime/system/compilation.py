@@ -28,7 +28,7 @@ def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Any]:
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        modules = modules_behind(Path(function.__code__.co_filename), apart_from={Path(__file__)})
+        modules = modules_behind(Path(function.__code__.co_filename), apart_from=Path(__file__).__eq__)
         with caching_in(cache_folder(f"{_OPTIONS} {code_digest(modules)}")):
             return numba.njit(list(signatures), **_OPTIONS)(function)
 
