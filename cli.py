@@ -851,14 +851,14 @@ def reproduce(**arguments: Any) -> int:
     Example:
       cli reproduce --quick --out figures
     """
+    from runtime.analysis.claims import claims_table
     from runtime.analysis.reproduction import all_claims
-    from runtime.output import claims
 
     found = all_claims.reproduce(arguments, talk(arguments))
     if arguments["as_json"]:
         echo(json.dumps([claim.to_dict() for claim in found]))
     else:
-        echo(claims.table(found))
+        echo(claims_table(found).as_text())
     return 0 if all(claim.holds for claim in found) else EXIT_FAILURE
 
 

@@ -11,8 +11,8 @@ import pytest
 import xarray
 
 import cli
+from runtime.analysis.claims import Claim
 from runtime.output import text_tables
-from runtime.output.claims import Claim
 
 ROOT = Path(__file__).parent.parent
 SCHEMAS = {path.stem: json.loads(path.read_text()) for path in (ROOT / "docs" / "schema").glob("*.json")}

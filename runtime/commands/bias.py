@@ -22,7 +22,7 @@ from runtime.analysis.bias.closest_solutions import bias_of_run
 from runtime.analysis.recorded_runs import read_run
 from runtime.commands.run_options import check_files, model_of, teacher_of, write_files
 from runtime.concurrency.thread_pool import thread_count
-from runtime.output.text_tables import cell
+from runtime.output.result_table import cell
 
 if TYPE_CHECKING:
     import xarray

@@ -22,7 +22,7 @@ from runtime.commands.run_options import (
     write_files,
 )
 from runtime.concurrency.thread_pool import thread_count
-from runtime.output.text_tables import cell
+from runtime.output.result_table import cell
 from runtime.start import checked_arrays
 from runtime.start.initial_overlaps import LARGEST_START_N
 from runtime.start.seeds import LARGEST_SEED

@@ -24,7 +24,7 @@ from runtime.commands.run_options import (
     teacher_of,
     write_files,
 )
-from runtime.output import text_tables
+from runtime.output import result_table
 from runtime.sgd.weight_coordinates import beyond
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
@@ -168,12 +168,12 @@ def spectra_table(spectra: xarray.Dataset, rows: int) -> str:
     lines = [f"{'alpha':>12} {'loss':>14} {extremes} {'|gradient|':>12}"]
     least, largest = lowest(spectra), np.max(spectra["inside"].values, axis=1, initial=-np.inf)
     count = spectra.sizes["alpha"]
-    for k in text_tables.evenly(count, rows):
+    for k in result_table.evenly(count, rows):
         loss, gradient = spectra["loss"].values[k], spectra["gradient"].values[k]
-        ends = f"{text_tables.cell(least[k], '12.6f')} {text_tables.cell(largest[k], '12.6f')}"
+        ends = f"{result_table.cell(least[k], '12.6f')} {result_table.cell(largest[k], '12.6f')}"
         counts = f"{spectra['negative'].values[k]:10d} {spectra['flat'].values[k]:12d}"
         lines.append(
-            f"{spectra['alpha'].values[k]:12.6g} {text_tables.cell(loss, '14.6e')} {ends} {counts}"
-            f" {text_tables.cell(gradient, '12.4e')}"
+            f"{spectra['alpha'].values[k]:12.6g} {result_table.cell(loss, '14.6e')} {ends} {counts}"
+            f" {result_table.cell(gradient, '12.4e')}"
         )
     return "\n".join(lines)

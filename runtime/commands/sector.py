@@ -10,7 +10,7 @@ import numpy as np
 from derive.errors import InputError
 from derive.sector import SectorModel
 from runtime.commands.run_options import check_files, write_files
-from runtime.output import text_tables
+from runtime.output import result_table, text_tables
 from runtime.sector.aligned_starts import SectorStart
 from runtime.sector.sector_figure import plot_sector
 from runtime.sector.sector_run import integrate_sector
@@ -81,13 +81,13 @@ def _start(model: SectorModel, arguments: Mapping[str, Any]) -> SectorStart:
 def sector_table(run: xarray.Dataset, rows: int) -> str:
     """A short table of α, loss, overlaps and norms, for people; the last line is the status."""
     count = run.sizes["alpha"]
-    chosen = text_tables.evenly(count, rows)
+    chosen = result_table.evenly(count, rows)
     names = ("max |m_k|", "min |m_k|", "mean q_k", "q_perp")
     lines = [f"{'alpha':>12} {'loss':>14} " + " ".join(f"{name:>12}" for name in names)]
     loss, m, q = run["loss"].values, np.abs(run["m"].values), run["q"].values
     perp = run["q_perp"].values if "q_perp" in run else np.full(count, np.nan)
     for k in chosen:
         numbers = (np.max(m[k]), np.min(m[k]), np.mean(q[k]), perp[k])
-        values = " ".join(text_tables.cell(number, "12.6g") for number in numbers)
-        lines.append(f"{run['alpha'].values[k]:12.6g} {text_tables.cell(loss[k], '14.6e')} {values}")
+        values = " ".join(result_table.cell(number, "12.6g") for number in numbers)
+        lines.append(f"{run['alpha'].values[k]:12.6g} {result_table.cell(loss[k], '14.6e')} {values}")
     return "\n".join([*lines, text_tables.status_line(run)])

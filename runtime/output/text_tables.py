@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.output.quantiles import quantiles
+from runtime.output.result_table import Cell, Column, Table, evenly
 
 if TYPE_CHECKING:
     import xarray
 
 _INDICES = ("i", "j", "r", "s", "k", "trajectory")
+_ALPHA, _NORM = Column("alpha", "12.6g"), Column("mean Q_ii", "12.6f")
+_MEAN_LOSS = Column("mean loss", "14.6e")
 
 
 def as_json(run: xarray.Dataset) -> dict[str, Any]:
@@ -36,20 +39,6 @@ def as_json(run: xarray.Dataset) -> dict[str, Any]:
         str(name): plain(run[name].values.tolist()) for name in run.coords if name not in _INDICES
     }
     return {"attributes": attributes, **coordinates, **variables}
-
-
-def cell(value: Any, form: str) -> str:
-    """The number in a format such as ``12.6f``: a dash for NaN, and an exponent where it is too wide."""
-    width = int(form.split(".")[0])
-    if math.isnan(value):
-        return f"{'-':>{width}}"
-    text = f"{value:{form}}"
-    return text if len(text) <= width else f"{value:{width}.{max(width - 8, 0)}e}"
-
-
-def evenly(count: int, most: int) -> NDArray[np.int64]:
-    """At most so many of `count` indices, evenly spaced, the first and the last among them."""
-    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
 
 
 def status_line(run: xarray.Dataset) -> str:
@@ -76,35 +65,35 @@ def _counted(runs: xarray.Dataset) -> str:
     return ", ".join(f"{count} {name}" for name, count in zip(found, counts, strict=True))
 
 
+def trajectory_rows(run: xarray.Dataset, rows: int) -> list[tuple[Cell, ...]]:
+    """α, loss, mean norm and largest overlap with a teacher at up to so many outputs of a trajectory."""
+    alpha, loss, Q, R = (run[name].values for name in ("alpha", "loss", "Q", "R"))
+    return [
+        (alpha[k], loss[k], np.trace(Q[k]) / Q.shape[1], np.max(np.abs(R[k])))
+        for k in evenly(alpha.size, rows)
+    ]
+
+
 def as_table(run: xarray.Dataset, rows: int) -> str:
     """A short table of α, loss, norms and alignment, for people; the last line is the status."""
-    count = run.sizes["alpha"]
-    chosen = evenly(count, rows)
-    lines = [f"{'alpha':>12} {'loss':>14} {'mean Q_ii':>12} {'max |R_ir|':>12}"]
-    Q, R, loss = run["Q"].values, run["R"].values, run["loss"].values
-    for k in chosen:
-        norm, largest = np.trace(Q[k]) / Q.shape[1], np.max(np.abs(R[k]))
-        lines.append(
-            f"{run['alpha'].values[k]:12.6g} {cell(loss[k], '14.6e')} {cell(norm, '12.6f')}"
-            f" {cell(largest, '12.6f')}"
-        )
-    return "\n".join([*lines, status_line(run)])
+    columns = (_ALPHA, Column("loss", "14.6e"), _NORM, Column("max |R_ir|", "12.6f"))
+    return f"{Table(columns, trajectory_rows(run, rows)).as_text()}\n{status_line(run)}"
 
 
 def ensemble_table(runs: xarray.Dataset, rows: int) -> str:
     """A short table of an ensemble for people: quantiles of the loss, or of the final loss."""
     lines: list[str] = []
     if "loss_quantile" in runs:
-        names = [f"{100 * q:g} %" for q in runs["quantile"].values]
-        header = f"{'alpha':>12} {'mean loss':>14} " + " ".join(f"{name:>12}" for name in names)
         alpha, running = runs["alpha"].values, runs["count"].values
-        # Why: what has stopped no longer counts in the mean, which then is that of slow trajectories.
-        some_stop = "escape_alpha" in runs or np.min(running) < np.max(running)
-        lines.append(header + (f" {'running':>9}" if some_stop else ""))
-        for k in evenly(alpha.size, rows):
-            values = " ".join(cell(x, "12.4e") for x in runs["loss_quantile"].values[:, k])
-            line = f"{alpha[k]:12.6g} {cell(runs['loss_mean'].values[k], '14.6e')} {values}"
-            lines.append(line + (f" {running[k]:9d}" if some_stop else ""))
+        columns = [_ALPHA, _MEAN_LOSS]
+        columns += [Column(f"{100 * q:g} %", "12.4e") for q in runs["quantile"].values]
+        values = np.vstack([alpha, runs["loss_mean"].values, runs["loss_quantile"].values]).T
+        found: list[tuple[Cell, ...]] = [tuple(values[k]) for k in evenly(alpha.size, rows)]
+        # What has stopped no longer counts in the mean, which then is that of slow trajectories.
+        if "escape_alpha" in runs or np.min(running) < np.max(running):
+            columns.append(Column("running", "9d"))
+            found = [(*row, running[k]) for row, k in zip(found, evenly(alpha.size, rows), strict=True)]
+        lines.append(Table(columns, found).as_text())
         if np.isnan(runs["loss_quantile"].values[:, running > 0]).any():
             lines.append("-: this quantile of all is among those that have stopped or failed")
         names_of = zip(runs["status"].values, runs["status_count"].values, strict=True)
@@ -140,35 +129,33 @@ def _last_losses(runs: xarray.Dataset) -> NDArray[np.float64]:
 
 def runs_table(runs: xarray.Dataset, rows: int) -> str:
     """A short table of runs of SGD for people: mean loss, its error, spread, mean norm."""
-    lines = [
-        f"{'alpha':>12} {'mean loss':>14} {'error':>10} {'deviation':>12} {'mean Q_ii':>12} {'runs':>8}"
-    ]
     alpha = runs["alpha"].values
     mean, error, count = (runs[name].values for name in ("loss_mean", "loss_error", "runs"))
     norms = np.trace(runs["Q_mean"].values, axis1=1, axis2=2) / runs.sizes["i"]
-    for k in evenly(alpha.size, rows):
-        spread = error[k] * np.sqrt(count[k])
-        values = (
-            f"{cell(mean[k], '14.6e')} {cell(error[k], '10.2e')} {cell(spread, '12.4e')}"
-            f" {cell(norms[k], '12.6f')} {count[k]:8d}"
-        )
-        lines.append(f"{alpha[k]:12.6g} {values}")
-    counted = _counted(runs)
-    return "\n".join([*lines, f"status: {counted}, {runs.attrs['method']} at n = {runs.attrs['n']}"])
+    columns = (_ALPHA, _MEAN_LOSS, Column("error", "10.2e"), Column("deviation", "12.4e"), _NORM)
+    table = Table(
+        (*columns, Column("runs", "8d")),
+        [
+            (alpha[k], mean[k], error[k], error[k] * np.sqrt(count[k]), norms[k], count[k])
+            for k in evenly(alpha.size, rows)
+        ],
+    )
+    status = f"status: {_counted(runs)}, {runs.attrs['method']} at n = {runs.attrs['n']}"
+    return f"{table.as_text()}\n{status}"
 
 
 def comparison_table(result: xarray.Dataset, rows: int) -> str:
     """ODE and SGD at each N for people, then how bias and fluctuations of the loss scale with N."""
     sizes = result["n"].values
-    header = " ".join(f"{f'N = {n}':>14} {'error':>9}" for n in sizes)
-    lines = [f"{'alpha':>12} {'loss (ODE)':>14} {header}"]
     alpha, theory = result["alpha"].values, result["loss"].values
     mean, error = result["loss_mean"].values, result["loss_error"].values
-    for k in evenly(alpha.size, rows):
-        values = " ".join(
-            f"{cell(mean[j, k], '14.6e')} {cell(error[j, k], '9.1e')}" for j in range(sizes.size)
-        )
-        lines.append(f"{alpha[k]:12.6g} {cell(theory[k], '14.6e')} {values}")
+    columns = [_ALPHA, Column("loss (ODE)", "14.6e")]
+    for n in sizes:
+        columns += [Column(f"N = {n}", "14.6e"), Column("error", "9.1e")]
+    # At each time the mean loss and its error at the first N, then those at the next.
+    pairs = np.stack([mean, error], axis=1).reshape(2 * sizes.size, -1)
+    found = [(alpha[k], theory[k], *pairs[:, k]) for k in evenly(alpha.size, rows)]
+    lines = [Table(columns, found).as_text()]
     spread = result["loss_spread"].values
     for j, n in enumerate(sizes):
         bias = n * _root_mean_square(mean[j] - theory)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from derive.model import Model
+from runtime.analysis.claims import Claim
 from runtime.analysis.conservation.monitors import drift_monitors
 from runtime.analysis.escape.escape_theory import leading_eigenvectors
 from runtime.analysis.landscape.critical_points import critical_point, flat_directions
 from runtime.analysis.landscape.hessian_spectra import HessianSpectrum
 from runtime.analysis.plateau.fixed_point import Plateau
 from runtime.analysis.plateau.plateau_formulas import closed_form
-from runtime.output.claims import Claim
 from runtime.start.checked_arrays import Array
 from runtime.start.readout_weights import readout
 from runtime.system.compiled_system import System

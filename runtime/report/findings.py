@@ -11,11 +11,11 @@ import numpy as np
 
 from derive.errors import InputError
 from derive.model import Model
+from runtime.analysis.claims import Claim
 from runtime.analysis.landscape.critical_points import solution
 from runtime.analysis.landscape.hessian_spectra import HessianSpectrum, hessian_spectrum
 from runtime.analysis.landscape.solution_stability import WHERE, largest_stable_eta
 from runtime.analysis.plateau.fixed_point import NoPlateauError, Plateau, plateau
-from runtime.output.claims import Claim
 from runtime.report import checks
 from runtime.report.solution_checks import LARGEST_JACOBIAN, solution_claims
 from runtime.start.checked_arrays import Array

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from derive.invariants import Law
+from runtime.analysis.claims import Claim
 from runtime.analysis.landscape.hessian_spectra import HessianSpectrum
 from runtime.analysis.plateau.fixed_point import (
     ALIGNMENT,
@@ -16,8 +17,7 @@ from runtime.analysis.plateau.fixed_point import (
     STUDENTS,
     Plateau,
 )
-from runtime.output.claims import Claim
-from runtime.output.text_tables import evenly
+from runtime.output.result_table import evenly
 from runtime.report.findings import Content, Unavailable
 from runtime.report.numbers import integer, number
 from runtime.report.page_elements import Code, Table, Words, words

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.linalg
 
+from runtime.analysis.claims import Claim
 from runtime.analysis.landscape.solution_stability import (
     expected_zero_modes,
     solution_spectrum,
     zero_loss_solution,
 )
-from runtime.output.claims import Claim
 from runtime.start.checked_arrays import Array
 from runtime.start.readout_weights import readout
 from runtime.system.compiled_system import System

@@ -9,7 +9,7 @@ import numpy as np
 
 from runtime.output.figures import COLOURS, LOSS_LABEL, TIME_LABEL, positive, save_figure, shade, title
 from runtime.output.quantiles import exact_quantiles
-from runtime.output.text_tables import evenly
+from runtime.output.result_table import evenly
 
 if TYPE_CHECKING:
     import xarray

@@ -11,6 +11,7 @@ from derive.invariants import Darboux, Findings, Invariant, Law
 from derive.model import Model
 from derive.version import VERSION
 from runtime.output import text_tables
+from runtime.output.result_table import cell, evenly
 
 if TYPE_CHECKING:
     import xarray
@@ -121,8 +122,8 @@ def _drift_lines(monitors: xarray.Dataset, rows: int) -> list[str]:
     lines = ["", "what is conserved, against alpha:"]
     alpha = monitors["alpha"].values
     lines.append(f"{'alpha':>12} " + " ".join(f"{name:>14}" for name in names))
-    for k in text_tables.evenly(alpha.size, rows):
-        values = " ".join(text_tables.cell(monitors[name].values[k], "14.6g") for name in names)
+    for k in evenly(alpha.size, rows):
+        values = " ".join(cell(monitors[name].values[k], "14.6g") for name in names)
         lines.append(f"{alpha[k]:12.6g} {values}")
     return lines
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime.output.figures import COLOURS, save_figure, shade, title
-from runtime.output.text_tables import evenly
+from runtime.output.result_table import evenly
 
 if TYPE_CHECKING:
     import xarray

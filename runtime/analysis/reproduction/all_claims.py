@@ -10,6 +10,7 @@ from typing import Any
 from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
+from runtime.analysis.claims import Claim
 from runtime.analysis.reproduction import (
     bias_claim,
     conservation_claim,
@@ -19,14 +20,14 @@ from runtime.analysis.reproduction import (
     plateau_claim,
     simulation_claim,
 )
-from runtime.output.claims import Claim, Settings, save_claims
+from runtime.analysis.reproduction.studies import StudySettings, save_claims
 from runtime.output.figures import save_figure
 from runtime.output.netcdf_files import check_output
 from runtime.start.seeds import LARGEST_SEED
 from runtime.system.compiled_system import System
 from runtime.system.loading import load
 
-STUDIES: dict[str, Callable[[Settings], Any]] = {
+STUDIES: dict[str, Callable[[StudySettings], Any]] = {
     "plateau": plateau_claim.study,
     "escape": escape_claim.study,
     "decay": decay_claim.study,
@@ -49,7 +50,7 @@ def reproduce(arguments: Mapping[str, Any], say: Callable[[str], None]) -> list[
     def system(p: int, pstar: int, **options: str) -> System:
         return load(Model(p, pstar, **options), arguments["generated"])
 
-    settings = Settings(bool(arguments["quick"]), seed, system)
+    settings = StudySettings(bool(arguments["quick"]), seed, system)
     claims: list[Claim] = []
     with _folder(Path(arguments["out"])) as folder:
         for name, study in STUDIES.items():

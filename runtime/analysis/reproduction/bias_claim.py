@@ -8,15 +8,16 @@ import numpy as np
 
 from runtime.analysis.bias.bias_study import bias_at_finite_n, mean_of
 from runtime.analysis.bias.closest_solutions import bias_of_run
+from runtime.analysis.claims import Claim
+from runtime.analysis.reproduction.studies import Study, StudySettings
 from runtime.ensemble.ensemble_run import integrate_ensemble
-from runtime.output.claims import Claim, Settings, Study
 from runtime.output.figures import COLOURS
 from runtime.start.initial_overlaps import random_overlaps
 
 ETA = 0.4
 
 
-def study(settings: Settings) -> Study:
+def study(settings: StudySettings) -> Study:
     """The ODE from equal norms, exactly; SGD at finite N against the theory of its noise."""
     claims: list[Claim] = []
     count = 50 if settings.quick else 500

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from derive.invariants import laws
+from runtime.analysis.claims import Claim
 from runtime.analysis.conservation.monitors import drift_monitors
-from runtime.output.claims import Claim, Settings, Study
+from runtime.analysis.reproduction.studies import Study, StudySettings
 from runtime.output.figures import COLOURS, TIME_LABEL
 from runtime.start.initial_overlaps import random_overlaps
 from runtime.trajectory.single_run import integrate
@@ -25,7 +26,7 @@ _PROVED = {
 _FLOOR = 1e-16
 
 
-def study(settings: Settings) -> Study:
+def study(settings: StudySettings) -> Study:
     """Exact proofs at small widths; drift along runs of (4, 2) from Q0 = 1, and from random norms."""
     claims: list[Claim] = []
     for flow, names in _PROVED.items():

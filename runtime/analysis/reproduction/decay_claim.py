@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from runtime.analysis.claims import Claim
 from runtime.analysis.landscape.solution_stability import solution_spectrum
-from runtime.output.claims import Claim, Settings, Study
+from runtime.analysis.reproduction.studies import Study, StudySettings
 from runtime.output.figures import COLOURS, LOSS_LABEL, TIME_LABEL
 from runtime.start.initial_overlaps import random_overlaps
 from runtime.trajectory.single_run import integrate
@@ -20,7 +21,7 @@ _LATE = 0.25
 _FLOOR = 1e-13
 
 
-def study(settings: Settings) -> Study:
+def study(settings: StudySettings) -> Study:
     """Gradient flow and SGD at (4, 2), and gradient flow at (2, 2)."""
     end = 2000.0 if settings.quick else 20_000.0
     alpha = np.concatenate([[0.0], np.geomspace(1.0, end, 120)])

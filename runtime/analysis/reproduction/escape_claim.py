@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from runtime.analysis.claims import Claim
 from runtime.analysis.plateau.fixed_point import plateau
+from runtime.analysis.reproduction.studies import Study, StudySettings
 from runtime.ensemble.ensemble_run import integrate_ensemble
-from runtime.output.claims import Claim, Settings, Study
 from runtime.output.figures import COLOURS
 from runtime.start.initial_overlaps import random_overlaps
 from runtime.start.seeds import seed_sequence
@@ -20,7 +21,7 @@ _SIZES = (10**4, 10**5, 10**6, 10**7)
 _RESAMPLED = 400
 
 
-def study(settings: Settings) -> Study:
+def study(settings: StudySettings) -> Study:
     """Rates of escape for many p, and median times of escape for several p and N."""
     widths = _QUICK_WIDTHS if settings.quick else _WIDTHS
     rates = np.array([_rate(settings, p, "gradient", 1.0) for p in widths])
@@ -70,7 +71,7 @@ def study(settings: Settings) -> Study:
     )
 
 
-def _rate(settings: Settings, p: int, flow: str, eta: float) -> float:
+def _rate(settings: StudySettings, p: int, flow: str, eta: float) -> float:
     """Rate of growth of R in units of η α/p, from a run that starts next to the plateau."""
     system = settings.system(p, PSTAR, flow=flow)
     fixed = plateau(system, eta)
@@ -82,7 +83,7 @@ def _rate(settings: Settings, p: int, flow: str, eta: float) -> float:
     return float(np.log(size[1] / size[0])) / end * p / eta
 
 
-def _times(settings: Settings, p: int) -> tuple[np.ndarray, np.ndarray]:
+def _times(settings: StudySettings, p: int) -> tuple[np.ndarray, np.ndarray]:
     """Median times η α/p, of gradient flow down to half the plateau's loss, and their errors."""
     system = settings.system(p, PSTAR, flow="gradient")
     threshold = 0.5 * plateau(system, 1.0).loss
@@ -124,7 +125,7 @@ def _slope(medians: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
 
 def _draw(
     figure: Any,
-    settings: Settings,
+    settings: StudySettings,
     widths: tuple[int, ...],
     rates: np.ndarray,
     noisy: np.ndarray,

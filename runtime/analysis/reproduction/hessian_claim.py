@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from runtime.analysis.claims import Claim
 from runtime.analysis.landscape.critical_points import flat_directions
 from runtime.analysis.landscape.hessian_figure import SPECTRA_SIZE, draw_spectra
 from runtime.analysis.landscape.hessian_spectra import hessian_spectrum, spectra_along
 from runtime.analysis.landscape.solution_stability import zero_loss_solution
 from runtime.analysis.plateau.fixed_point import plateau
-from runtime.output.claims import Claim, Settings, Study
+from runtime.analysis.reproduction.studies import Study, StudySettings
 from runtime.start.initial_overlaps import random_overlaps
 from runtime.trajectory.single_run import integrate
 
@@ -18,7 +19,7 @@ ETA = 0.4
 _WIDTHS = ((1, 1), (2, 2), (4, 2), (7, 3))
 
 
-def study(settings: Settings) -> Study:
+def study(settings: StudySettings) -> Study:
     """Counts of negative and flat directions at N = 1000, and the spectrum along a trajectory."""
     claims: list[Claim] = []
     for p, pstar in _WIDTHS:

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from runtime.analysis.claims import Claim
 from runtime.analysis.plateau.fixed_point import Plateau, plateau
-from runtime.output.claims import Claim, Settings, Study
+from runtime.analysis.reproduction.studies import Study, StudySettings
 from runtime.output.figures import COLOURS, LOSS_LABEL, TIME_LABEL
 from runtime.start.seeds import seed_sequence
 from runtime.trajectory.single_run import integrate
@@ -18,7 +19,7 @@ SMALLEST = 1e-12
 _WIDTHS = (2, 4, 8)
 
 
-def study(settings: Settings) -> Study:
+def study(settings: StudySettings) -> Study:
     """Loss on the plateau and rate of escape of long runs against the fixed point's."""
     claims: list[Claim] = []
     runs: list[tuple[int, Plateau, Any]] = []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from runtime.output.claims import Claim, Settings, Study
+from runtime.analysis.claims import Claim
+from runtime.analysis.reproduction.studies import Study, StudySettings
 from runtime.sgd.comparison import compare
 from runtime.sgd.comparison_figure import COMPARISON_SIZE, draw_comparison
 from runtime.start.initial_overlaps import random_overlaps
 
 
-def study(settings: Settings) -> Study:
+def study(settings: StudySettings) -> Study:
     """(4, 2) at η = 0.4 from a given start, at three N."""
     system = settings.system(4, 2)
     Q0, R0 = random_overlaps(4, 2, n=None, scale=0.1, seed=settings.seed)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matrix import matrix
 
 import cli
+from runtime.analysis.claims import Claim, claims_table
 from runtime.analysis.reproduction import (
     all_claims,
     conservation_claim,
@@ -18,8 +19,7 @@ from runtime.analysis.reproduction import (
     hessian_claim,
     plateau_claim,
 )
-from runtime.output import claims
-from runtime.output.claims import Claim, Settings
+from runtime.analysis.reproduction.studies import StudySettings
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_not_a_number_is_null():
 
 
 def test_table_names_failures():
-    text = claims.table([claim(1.0), claim(3.0)])
+    text = claims_table([claim(1.0), claim(3.0)]).as_text()
     assert text.count("FAILS") == 1
     assert len(text.splitlines()) == 3
 
@@ -74,7 +74,7 @@ def test_all_claims_hold(tmp_path, capsys, request, monkeypatch, widths):
 
 def test_a_claim_is_about_what_its_figure_shows(system_of):
     """The largest change that is drawn is the one that is judged."""
-    study = conservation_claim.study(Settings(True, 1, system_of))
+    study = conservation_claim.study(StudySettings(True, 1, system_of))
     figure = Figure()
     study.draw(figure)
     *curves, allowed = figure.axes[0].lines

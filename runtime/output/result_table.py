@@ -1,0 +1,72 @@
+"""A table as a value: columns and rows, written as text here and as HTML by the templates of reports."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Cell = str | float | np.generic
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """The title of a column, and how its numbers are written.
+
+    form
+        The format of numbers in plain text, such as ``"12.6f"``; None for a column of words. Numbers
+        stand at the right of their column, words at the left.
+    """
+
+    title: str
+    form: str | None = None
+
+    @property
+    def numeric(self) -> bool:
+        return self.form is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows of words and numbers under the titles of columns; the caption is shown in HTML only."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+
+    def as_text(self) -> str:
+        """Lines with the columns side by side, for terminals and pipes."""
+        from tabulate import tabulate
+
+        return tabulate(
+            [[_as_text(value, c) for value, c in zip(row, self.columns, strict=True)] for row in self.rows],
+            [column.title for column in self.columns],
+            tablefmt="plain",
+            disable_numparse=True,
+            colalign=["right" if column.numeric else "left" for column in self.columns],
+        )
+
+
+def _as_text(value: Cell, column: Column) -> str:
+    if isinstance(value, str):
+        return value
+    if column.form is None or isinstance(value, (int, np.integer)):
+        return str(value)
+    return cell(value, column.form).strip()
+
+
+def cell(value: float | np.generic, form: str) -> str:
+    """The number in a format such as ``12.6f``: a dash for NaN, and an exponent where it is too wide."""
+    width = int(form.split(".")[0])
+    if math.isnan(value):
+        return f"{'-':>{width}}"
+    text = f"{value:{form}}"
+    return text if len(text) <= width else f"{value:{width}.{max(width - 8, 0)}e}"
+
+
+def evenly(count: int, most: int) -> NDArray[np.int64]:
+    """At most so many of `count` indices, evenly spaced, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
