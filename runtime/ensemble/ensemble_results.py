@@ -107,7 +107,7 @@ def ensemble_dataset(
         variables["escape_alpha"] = each(escaped, "time when the loss came down to stop_loss")
     attributes = {"title": f"overlap ensemble of {model.name}", **model.to_dict(), **settings}
     attributes["version"] = f"overlap-ode {VERSION}"
-    coordinates = {"trajectory": np.arange(count), **coordinates_of(system, results.times)}
+    coordinates = {"trajectory": np.arange(count), **coordinates_of(model, results.times)}
     if final:
         del coordinates["alpha"]
     return xarray.Dataset(variables, coordinates, attributes)

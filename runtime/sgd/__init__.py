@@ -1,1 +1,1 @@
-"""One-pass SGD at finite N: the exact chain of the overlaps, and actual weights."""
+"""Simulates one-pass SGD at finite N, by the exact chain of the overlaps or on actual weights."""

@@ -1,4 +1,4 @@
-"""Theory against simulation: do the overlaps of SGD approach the ODEs as N grows?"""
+"""Compares SGD with the ODEs: do the overlaps approach the theory as N grows?"""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 DEFAULT_SIZES = (1000, 2000, 4000)
 DEFAULT_RUNS = 256
 FEWEST_RUNS = 16
-# Chance that the verdict is "disagree" though theory and simulation agree.
+# Probability of the verdict "disagree" although theory and simulation agree.
 SIGNIFICANCE = 1e-3
-# Products of weights and inputs that weights may cost unless they are asked for: about a minute.
+# Unless weights are asked for, they may cost this many products of weights and inputs: about a minute.
 AFFORDABLE_WEIGHTS = 4e11
-# Errors of the mean below this part of the largest overlap are rounding, as of norms on the sphere.
+# Errors of the mean below this part of the largest overlap are rounding, as for norms on the sphere.
 _ROUNDING = 1e-12
 
 
@@ -70,7 +70,8 @@ def compare(
         Two or more input dimensions, ascending.
     alpha
         End of 200 even times, or the times; rounded to steps at the smallest N, whose multiples
-        the others should be. Even times on the same step are recorded once, given ones are refused.
+        the others should be. Even times on the same step are recorded once; given times on the same step
+        are rejected.
     trajectories
         Runs at each N, at least 16.
     weights
@@ -149,7 +150,7 @@ def compare(
 def checked(
     n: Sequence[int], alpha: ArrayLike, trajectories: int, seed: int
 ) -> tuple[list[int], np.ndarray, int, int]:
-    """Sizes, steps of the records at the smallest one, runs and seed; else InputError, as `compare`."""
+    """Sizes, steps of the records at the smallest size, runs and seed; raises InputError as `compare`."""
     sizes = [whole_number("n", size, 1, LARGEST_SIMULATED_N) for size in checked_arrays.listed("n", n)]
     if len(sizes) < 2 or np.any(np.diff(sizes) <= 0):
         raise InputError("n", "needs two or more ascending dimensions, such as 1000,2000,4000")
@@ -176,7 +177,7 @@ def observables(runs: xarray.Dataset) -> tuple[list[str], Array]:
 
 
 def mean_and_error(values: Array) -> tuple[Array, Array]:
-    """Mean over runs (in front) and its standard error; NaN where a run is."""
+    """Mean over runs (in front) and its standard error; NaN where a run is NaN."""
     count = len(values)
     return np.mean(values, axis=0), np.std(values, axis=0, ddof=1) / np.sqrt(count)
 
@@ -215,7 +216,7 @@ def extrapolate(deviation: Array, error: Array, n: Array) -> tuple[Array, Array,
 
     Returns limit, its standard error, bias and its standard error.
     """
-    # Where all runs are equal every weight is the same, and nothing is uncertain.
+    # Where all runs are equal, every weight in the fit is the same, and nothing is uncertain.
     exact = np.any(error == 0.0, axis=0)
     weight = np.where(exact, 1.0, 1.0 / np.where(exact, 1.0, error) ** 2)
     x = np.expand_dims(1.0 / n, tuple(range(1, deviation.ndim)))
@@ -230,7 +231,7 @@ def extrapolate(deviation: Array, error: Array, n: Array) -> tuple[Array, Array,
 def _judge(result: xarray.Dataset, runs: int) -> dict[str, Any]:
     limit, error = result["limit"].values, result["limit_error"].values
     scale = max(1.0, float(np.max(np.abs(result["Q"].values))))
-    # Where all runs are equal, as at the start and for norms on the sphere, nothing is tested.
+    # Nothing is tested where all runs are equal, as at the start and for norms on the sphere.
     tested = ~(error <= _ROUNDING * scale)
     comparisons = int(tested.sum())
     allowed = _allowed(comparisons, runs)
@@ -255,7 +256,8 @@ def _judge_weights(chain: Any, weights: Any, runs: int) -> dict[str, Any]:
         mean_and_error(observables(simulation)[1]) for simulation in (chain, weights)
     )
     total = np.hypot(error, other_error)
-    # Why not what is smaller: the means of runs that diverged are NaN, and so is the verdict's number.
+    # The comparison is negated so that the means of runs that diverged, which are NaN, are tested too and
+    # make the deviation NaN.
     tested = ~(total <= _ROUNDING * float(np.max(np.abs(mean), initial=1.0, where=np.isfinite(mean))))
     z = np.abs(mean - other)[tested] / total[tested]
     return {
@@ -265,7 +267,7 @@ def _judge_weights(chain: Any, weights: Any, runs: int) -> dict[str, Any]:
 
 
 def _allowed(comparisons: int, runs: int) -> float:
-    """Standard errors that the largest of so many deviations may have."""
+    """How many standard errors the largest of so many deviations may have."""
     from scipy import stats
 
     return float(stats.t.isf(0.5 * SIGNIFICANCE / max(comparisons, 1), runs - 1))

@@ -1,4 +1,4 @@
-"""Figures of SGD at finite N, alone and beside the ODE."""
+"""Draws figures of SGD at finite N, alone and beside the ODE."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runtime.output.result_table import evenly
 if TYPE_CHECKING:
     import xarray
 
-# Runs drawn one by one; more would hide each other.
+# At most this many runs are drawn one by one; more would hide each other.
 _SHOWN_RUNS = 20
 _MARKERS = 20
 
@@ -77,7 +77,7 @@ def draw_comparison(figure: Any, result: xarray.Dataset) -> None:
         low, high = positive(mean - width), positive(mean + width)
         shade(loss, alpha, low, high, color=colour, alpha=0.2, lw=0)
         loss.plot(alpha[shown], positive(mean)[shown], ".", color=colour, ms=4, label=f"SGD, N = {n}")
-        # Why apart: the points of all N lie on each other.
+        # The points of all N would lie on each other, so they are drawn a little apart.
         apart = 0.012 * (k - 0.5 * (sizes.size - 1)) * alpha[-1]
         bias.errorbar(
             alpha[shown] + apart,

@@ -1,4 +1,4 @@
-"""Records of runs of SGD, and their dataset."""
+"""Records the overlaps of SGD runs as they go, and makes a dataset of them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from runtime.start.checked_arrays import Array
 from runtime.start.readout_weights import readout
 from runtime.start.teacher_directions import Teacher
 from runtime.trajectory.solver import DIVERGENCE_GROWTH
+from runtime.trajectory.trajectory_dataset import coordinates_of
 
 if TYPE_CHECKING:
     import xarray
@@ -30,10 +31,10 @@ def generalisation_error(model: Model, Q: Array, R: Array, T: Array) -> Array:
     return np.asarray(0.5 * (s * s + 2.0 * t))
 
 
-class Recorder:
-    """Overlaps (run, record, …) of runs that write in any order.
+class RunRecorder:
+    """The overlaps (run, record, …) of runs that may write in any order.
 
-    A run that has diverged is NaN from that record on.
+    From the record on at which a run has diverged, its overlaps are NaN.
     """
 
     def __init__(self, count: int, steps: np.ndarray, A: Array, S: Array, teacher: Teacher) -> None:
@@ -43,19 +44,19 @@ class Recorder:
         self.Q = np.full((count, len(steps), p, p), np.nan)
         self.R = np.full((count, len(steps), p, pstar), np.nan)
         self.diverged = np.zeros(count, dtype=bool)
-        # Number of records written.
+        # Number of records that each run has written.
         self.reached = np.zeros(count, dtype=np.int64)
         norms = np.sum(A**2, axis=2) + np.sum(S**2, axis=2)
         self._bound = DIVERGENCE_GROWTH * np.maximum(1.0, np.max(norms, axis=1))
 
     def start(self, runs: np.ndarray) -> tuple[Array, Array]:
-        """Coordinates along the teacher and beyond it, of these runs at α = 0."""
+        """Coordinates of these runs along the teacher and beyond it, at α = 0."""
         return self._A[runs], self._S[runs]
 
     def write(self, record: int, runs: range, A: Array, S: Array) -> bool:
-        """The coordinates of some runs at a record; whether any of them still goes on."""
+        """Write the coordinates of some runs at a record; returns whether any of them still goes on."""
         part = slice(runs.start, runs.stop)
-        # Why not an error: a run that diverges is a result.
+        # A run that diverges is a result and no error.
         with np.errstate(over="ignore", invalid="ignore"):
             Q, R = self.teacher.overlaps(A, S)
             largest = np.max(np.diagonal(Q, axis1=1, axis2=2), axis=1)
@@ -70,7 +71,7 @@ class Recorder:
 def statistics(values: Array) -> tuple[Array, Array]:
     """Mean over the runs (in front) that are not NaN, and its standard error.
 
-    NaN without a run; the error is NaN with a single one.
+    Both are NaN without a run, and the error is NaN with a single one.
     """
     there = np.isfinite(values)
     count = np.sum(there, axis=0)
@@ -84,7 +85,7 @@ def statistics(values: Array) -> tuple[Array, Array]:
 
 def sgd_dataset(
     model: Model,
-    recorder: Recorder,
+    recorder: RunRecorder,
     T: Array,
     rates: Array,
     noises: Array,
@@ -122,15 +123,7 @@ def sgd_dataset(
         variables[f"{name}_error"] = (dims[1:], error, {"long_name": f"standard error of the mean {what}"})
     going = np.sum(np.isfinite(variables["loss"][1]), axis=0)
     variables["runs"] = (("alpha",), going, {"long_name": "runs that have not diverged"})
-    students, teachers = np.arange(1, model.p + 1), np.arange(1, model.pstar + 1)
-    coordinates = {
-        "trajectory": np.arange(len(rates)),
-        "alpha": ("alpha", times, {"long_name": "time, samples / N"}),
-        "i": students,
-        "j": students,
-        "r": teachers,
-        "s": teachers,
-    }
+    coordinates = {"trajectory": np.arange(len(rates)), **coordinates_of(model, times)}
     attributes: dict[str, Any] = {
         "title": f"SGD of {model.name} at N = {n}",
         **model.to_dict(),

@@ -1,4 +1,4 @@
-"""One-pass SGD at finite N: many runs, recorded at the wanted times."""
+"""Simulates one-pass SGD at finite N: many runs, recorded at the requested times."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from derive.arguments import one_of, whole_number
 from derive.errors import InputError
 from derive.model import Model
 from runtime.concurrency.thread_pool import run_tasks, thread_count
-from runtime.sgd.overlap_chain import Chain
-from runtime.sgd.recorder import Recorder, sgd_dataset
+from runtime.sgd.overlap_chain import OverlapChain
+from runtime.sgd.recorder import RunRecorder, sgd_dataset
 from runtime.sgd.weight_coordinates import coordinates
-from runtime.sgd.weight_vectors import RUN_WORDS, Weights
+from runtime.sgd.weight_vectors import RUN_WORDS, WeightVectors
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, per_trajectory
 from runtime.start.initial_overlaps import random_overlaps
@@ -34,13 +34,13 @@ METHODS = ("chain", "weights")
 LARGEST_SIMULATED_N = 10**9
 LARGEST_RUNS = 2**40
 DEFAULT_RUNS = 64
-# Of the weights of all threads together: 16 GiB.
+# Bytes that the weights of all threads may take together: 16 GiB.
 LARGEST_WEIGHTS = 2**34
-# Sets of streams of one seed.
+# Each method has its own set of random streams for a seed.
 _STREAMS = {"chain": 1, "weights": 2}
-# Numbers written between two looks at whether to stop: some hundredths of a second.
+# How many numbers are written between two looks at whether to stop: some hundredths of a second.
 _NUMBERS_BETWEEN_PAUSES = 50_000_000
-# Runs of small weights that a task takes together, and numbers that these may have.
+# A task takes together at most this many runs on small weights, and at most this many weights.
 _RUNS_TOGETHER, _NUMBERS_TOGETHER = 64, 2**17
 
 Progress = Callable[[int, int], None]
@@ -64,7 +64,7 @@ def simulate(
 ) -> xarray.Dataset:
     """Run one-pass SGD in N dimensions, independently from several starts.
 
-    wᵢ ← wᵢ − 2aη e λᵢ x/√N with a fresh x ~ N(0, 1) a step (on the sphere then |wᵢ| is reset),
+    wᵢ ← wᵢ − 2aη e λᵢ x/√N with a fresh x ~ N(0, 1) at each step (on the sphere then |wᵢ| is reset),
     and time α = steps/N. The numbers of a run depend on the seed, its place among the runs and
     whether any run has label noise, not on threads or the number of runs.
 
@@ -75,10 +75,10 @@ def simulate(
     n
         Input dimension N, from rank T to 10⁹ (weights: as memory allows).
     eta, label_noise
-        Learning rate η and variance Δ of the label noise: a number, or one a run.
+        Learning rate η and variance Δ of the label noise: a number, or one per run.
     alpha
         End of 200 even times from 0, or the times; each is rounded to a whole step. Even times on the
-        same step are recorded once, given ones are refused.
+        same step are recorded once; given times on the same step are rejected.
     method
         ``"chain"``: the Markov chain of the overlaps, equal in law at any N and independent of N
         in cost. ``"weights"``: N-dimensional weights. A chain with N < p + rank T is run as
@@ -86,12 +86,12 @@ def simulate(
     trajectories
         Number of runs; 64 unless the start says otherwise.
     Q0, R0
-        Overlaps of the start, (p, p) and (p, p*), or one a run in front; without them each run
+        Overlaps of the start, (p, p) and (p, p*), or with the runs in front; without them each run
         starts from random weights of its own (`random_overlaps`).
     T
         Teacher overlaps (p*, p*) of a general teacher.
     threads
-        Threads; None is one a processor.
+        Number of threads; None is one per processor.
     progress
         Called with (steps done, all steps) of all runs, now and then, in this thread.
 
@@ -119,7 +119,7 @@ def simulate(
     used = _method(model, method, n, teacher, min(workers, count))
     A, S = coordinates(Q, R, teacher, n - teacher.rank)
     A, S = (np.broadcast_to(part, (count, *part.shape[-2:])) for part in (A, S))
-    recorder = Recorder(count, steps, A, S, teacher)
+    recorder = RunRecorder(count, steps, A, S, teacher)
     runs = _Runs(model, teacher, n, seed, rates, noises, steps, recorder)
     tasks = runs.chains() if used == "chain" else runs.weights()
     run_tasks(
@@ -142,7 +142,7 @@ def check(
     T: ArrayLike | None,
     threads: int | None,
 ) -> None:
-    """Raise InputError for what `simulate` would refuse, without a start; one η and Δ for all runs."""
+    """Raise InputError for what `simulate` would reject, without a start; η and Δ are those of all runs."""
     teacher = Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T))
     n = _check_kind(model, method, seed, n, teacher)
     count = whole_number("trajectories", trajectories, 1, LARGEST_RUNS)
@@ -160,7 +160,7 @@ def check_room(model: Model, n: int, Q0: Array, R0: Array, T: ArrayLike | None) 
 
 
 def _check_kind(model: Model, method: str, seed: int, n: int, teacher: Teacher) -> int:
-    """N, if SGD of this kind can be run there."""
+    """N as an int; InputError unless SGD can be run there."""
     if model.flow != "sgd":
         raise InputError("flow", f"{model.flow!r} has no finite N: SGD is simulated, flow='sgd'")
     one_of("method", method, METHODS)
@@ -169,7 +169,7 @@ def _check_kind(model: Model, method: str, seed: int, n: int, teacher: Teacher) 
 
 
 def _method(model: Model, method: str, n: int, teacher: Teacher, together: int) -> str:
-    """What is run when this is asked for, `together` at once."""
+    """The method that is used where `method` is asked for; `together` runs are in memory at once."""
     used = "weights" if n < model.p + teacher.rank else method
     if used == "weights" and 8 * (model.p + 2) * n * together > LARGEST_WEIGHTS:
         raise InputError("n", f"{n} is too large for weights in memory; method='chain' has no such limit")
@@ -177,10 +177,10 @@ def _method(model: Model, method: str, n: int, teacher: Teacher, together: int) 
 
 
 def recorded_steps(alpha: ArrayLike, n: int) -> np.ndarray:
-    """Whole steps nearest to the times of `states.output_times`, ascending.
+    """Whole steps nearest to the times of `checked_arrays.output_times`, ascending.
 
-    Of the even times up to a single end those that fall on the same step are recorded once. Raises
-    InputError if given times do so, if they are beyond what an integer holds, or all at the start.
+    Even times up to a single end that fall on the same step are recorded once. Raises InputError if given
+    times do so, if they are beyond what an integer holds, or if all are at the start.
     """
     times = checked_arrays.output_times(alpha)
     if times[-1] * n > 2.0**62:
@@ -208,7 +208,7 @@ def _start(
     Q0: ArrayLike | None,
     R0: ArrayLike | None,
 ) -> tuple[int, Array, Array]:
-    """The number of runs, and overlaps of the start, of each run or for all: (…, p, p) and (…, p, p*)."""
+    """The number of runs, and the overlaps (…, p, p) and (…, p, p*) that each run, or all, start from."""
     count = None if trajectories is None else whole_number("trajectories", trajectories, 1, LARGEST_RUNS)
     if (Q0 is None) != (R0 is None):
         raise InputError("R0" if R0 is None else "Q0", "is missing: give both overlaps or none")
@@ -228,7 +228,7 @@ def _start(
 
 
 class _Runs:
-    """All runs of one simulation; tasks advance some and write to the recorder."""
+    """All runs of one simulation; each task advances some of them and writes to the recorder."""
 
     def __init__(
         self,
@@ -239,7 +239,7 @@ class _Runs:
         rates: Array,
         noises: Array,
         steps: np.ndarray,
-        recorder: Recorder,
+        recorder: RunRecorder,
     ) -> None:
         self.model, self.teacher, self.n, self.seed = model, teacher, n, seed
         self.rates, self.noises, self.steps, self.recorder = rates, noises, steps, recorder
@@ -251,7 +251,7 @@ class _Runs:
         self._lock = threading.Lock()
 
     def _advance(self, step: Callable[[int], None], steps: int, cost: int, runs: int) -> None:
-        """`steps` steps in pieces that end soon enough to be cancelled; a step costs `cost`."""
+        """Take `steps` steps, in pieces that end soon enough to be cancelled; a step costs `cost`."""
         piece = max(1, _NUMBERS_BETWEEN_PAUSES // cost)
         while steps and not self.cancelled:
             now = min(piece, steps)
@@ -267,23 +267,23 @@ class _Runs:
             self.done += steps
 
     def _intervals(self) -> Iterator[tuple[int, int]]:
-        """Record number, and steps since the record before."""
+        """The number of each record, and the steps since the record before."""
         return enumerate(np.diff(self.steps, prepend=0).tolist())
 
     def chains(self) -> Iterator[Callable[[], None]]:
         machine = jit.target()
-        chain = Chain(self.model.p, self.teacher, self.n, self.sphere, self.noisy, machine)
+        chain = OverlapChain(self.model.p, self.teacher, self.n, self.sphere, self.noisy, machine)
         for first in range(0, len(self.rates), chain.lanes):
             yield partial(self._chain, chain, first)
 
-    def _chain(self, chain: Chain, first: int) -> None:
+    def _chain(self, chain: OverlapChain, first: int) -> None:
         real = range(first, min(first + chain.lanes, len(self.rates)))
-        # Lanes without a run repeat the last one; nobody reads them.
+        # Lanes without a run repeat the last run, and nobody reads them.
         picks = np.minimum(np.arange(first, first + chain.lanes), real[-1])
         words = streams(self.seed, _STREAMS["chain"], first, chain.lanes, WORDS)
         A, S = self.recorder.start(picks)
         work = chain.start(A, S, words, self.rates[picks], self.noises[picks], readout(self.model))
-        cost = chain.lanes * 20 * chain.layout.components
+        cost = chain.lanes * 20 * chain.layout.component_count
         for record, steps in self._intervals():
             self._advance(lambda count: chain.advance(work, count), steps, cost, len(real))
             if self.cancelled:
@@ -295,7 +295,7 @@ class _Runs:
                 return
 
     def weights(self) -> Iterator[Callable[[], None]]:
-        # Why several at once where they are small: then Python's share is what counts.
+        # Small runs are taken several at once, since otherwise the time in Python would dominate.
         together = min(_RUNS_TOGETHER, max(1, _NUMBERS_TOGETHER // (self.model.p * self.n)))
         for first in range(0, len(self.rates), together):
             yield partial(self._weights, range(first, min(first + together, len(self.rates))))
@@ -304,7 +304,7 @@ class _Runs:
         words = streams(self.seed, _STREAMS["weights"], runs[0], len(runs), RUN_WORDS)
         A, S = self.recorder.start(np.array(runs))
         weights = [
-            Weights(
+            WeightVectors(
                 A[k],
                 S[k],
                 self.teacher,
@@ -325,8 +325,8 @@ class _Runs:
                 self._advance(run.advance, steps, cost, 1)
             if self.cancelled:
                 return
-            coordinates = [run.coordinates() for run in weights]
-            A, S = (np.array(part) for part in zip(*coordinates, strict=True))
+            found = [run.coordinates() for run in weights]
+            A, S = (np.array(part) for part in zip(*found, strict=True))
             if not self.recorder.write(record, runs, A, S):
                 self._count(int(self.steps[-1] - self.steps[record]) * len(runs))
                 return

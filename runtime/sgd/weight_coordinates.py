@@ -1,7 +1,7 @@
-"""Weights in coordinates adapted to the teacher: what SGD at finite N needs of the overlaps.
+"""Finds weights that have given overlaps, in coordinates in which the teacher spans the first axes.
 
 Rotations of the inputs do not change one-pass SGD in law, so the teacher may span the first
-k = rank T axes (`teacher`). A student is wᵢ/√N = (Aᵢ, Sᵢ) with Aᵢ along the
+k = rank T axes (`teacher_directions`). A student is wᵢ/√N = (Aᵢ, Sᵢ) with Aᵢ along the
 teacher and Sᵢ beyond; R = A Fᵀ and Q = A Aᵀ + S Sᵀ, with any S of this Gram matrix.
 """
 
@@ -15,15 +15,15 @@ from runtime.start.matrix_factors import EPSILON, lower_triangular, pivoted_chol
 from runtime.start.teacher_directions import Teacher
 from runtime.vector.matrix_products import times_transpose
 
-# What needs weights takes a start if some have its overlaps up to this part of the norms. Runs of the
-# ODE with the default tolerances end closer than this to the overlaps of weights.
+# A start is accepted if some weights have its overlaps up to this part of the norms. Runs of the ODE with
+# the default tolerances end closer than this to the overlaps of weights.
 SAME = 1e-8
 
 
 def coordinates(
     Q: Array, R: Array, teacher: Teacher, dimensions: int, *, tolerance: float = SAME
 ) -> tuple[Array, Array]:
-    """A (…, p, k) along the teacher and S (…, p, p) beyond it, of at most `dimensions` columns not zero.
+    """A (…, p, k) along the teacher and S (…, p, p) beyond it, with at most `dimensions` non-zero columns.
 
     Entries of Q, R and T are right up to `tolerance` times the norms of the two weights, mostly to
     rounding.
@@ -55,7 +55,7 @@ def _no_weights(which: str, how: str, missed: float, tolerance: float) -> str:
 
 
 def beyond(Q: Array, A: Array, dimensions: int, *, tolerance: float = SAME) -> Array:
-    """Lower triangular S (…, p, p) with S Sᵀ = Q − A Aᵀ, of at most `dimensions` columns not zero.
+    """Lower triangular S (…, p, p) with S Sᵀ = Q − A Aᵀ and at most `dimensions` non-zero columns.
 
     Each entry is right up to `tolerance` times the norms of its two students, mostly to rounding.
 

@@ -1,9 +1,9 @@
-"""Vector code of one-pass SGD on N-dimensional weights: a vector is L inputs of one run.
+"""One-pass SGD on N-dimensional weights, in vector code: each vector holds L inputs of one run.
 
-The teacher spans the first k axes (see `coordinates`), so its fields are inputs. The update of
+The teacher spans the first k axes (see `weight_coordinates`), so its fields are inputs. The update of
 a step waits for the next one: a single pass over the weights subtracts the last gradient,
-draws the new input and sums the new fields. On the sphere that pass finds the length too, and the
-next one divides by it.
+draws the new input and sums the new fields. On the sphere that pass finds the lengths too, and the
+next one divides by them.
 """
 
 from __future__ import annotations
@@ -24,62 +24,68 @@ from runtime.vector.jit import Compiled, Target
 from runtime.vector.memory import aligned
 from runtime.vector.random_numbers import WORDS, RandomNumbers
 
-# On every processor, so that the streams are the same.
+# The number of lanes is the same on every processor, so that the streams are.
 LANES = 8
-# 64-bit words of a run's streams.
+# Number of 64-bit words in the streams of a run.
 RUN_WORDS = LANES * WORDS
-# Students of one pass: their sums and rates stay in registers.
+# Number of students in one pass, whose sums and rates stay in registers, by whether norms are kept.
 _GROUP = {False: 8, True: 6}
 
 
 @dataclasses.dataclass(frozen=True)
 class WeightsLayout:
-    """Vectors of the control memory, p students and a teacher of rank k."""
+    """Where the vectors of the control memory start, for p students and a teacher of rank k.
+
+    The words of the random numbers come first, then 2aη, √Δ, the readout a and 1/√N.
+    """
 
     p: int
     k: int
 
-    rate: int = WORDS
-    noise: int = WORDS + 1
-    student: int = WORDS + 2
-    scale: int = WORDS + 3
-    # Of the last two vectors of a row: 1 for inputs, 0 beyond N.
-    mask: int = WORDS + 4
-    kicks: int = WORDS + 6
+    rate_at: int = WORDS
+    noise_at: int = WORDS + 1
+    student_at: int = WORDS + 2
+    scale_at: int = WORDS + 3
+    # Two vectors for the last two of a row: 1 for inputs, 0 beyond N.
+    mask_at: int = WORDS + 4
+    # By what each student's last gradient multiplies the last input.
+    kicks_at: int = WORDS + 6
 
     @property
-    def fields(self) -> int:
-        return self.kicks + self.p
+    def fields_at(self) -> int:
+        return self.kicks_at + self.p
 
     @property
-    def norms(self) -> int:
-        return self.fields + self.p
+    def norms_at(self) -> int:
+        """The norms that the sphere keeps."""
+        return self.fields_at + self.p
 
     @property
-    def lengths(self) -> int:
-        return self.norms + self.p
+    def lengths_at(self) -> int:
+        """|w|² of each student, on the sphere."""
+        return self.norms_at + self.p
 
     @property
-    def shrink(self) -> int:
+    def shrink_at(self) -> int:
         """By how much the next pass shortens the weights, on the sphere."""
-        return self.lengths + self.p
+        return self.lengths_at + self.p
 
     @property
-    def teacher(self) -> int:
+    def teacher_at(self) -> int:
         """b τ, next to each other, then zeros."""
-        return self.shrink + self.p
+        return self.shrink_at + self.p
 
     @property
-    def teacher_vectors(self) -> int:
+    def teacher_vector_count(self) -> int:
         return -(-self.k // LANES)
 
     @property
-    def components(self) -> int:
-        return self.teacher + self.teacher_vectors
+    def component_count(self) -> int:
+        return self.teacher_at + self.teacher_vector_count
 
 
 class WeightsEmitter:
-    """Emits weights(W, inputs, control, steps, pairs): steps of one run.
+    """Emits weights(W, inputs, control, steps, pairs), which takes that many steps of one run.
 
     W is (p, 2 pairs + 1) vectors, `inputs` two rows of the same length.
     """
@@ -92,7 +98,7 @@ class WeightsEmitter:
         builder = self.vector.builder
         self.W, self.inputs, self.control, steps, pairs = self.vector.arguments
         self.pairs = builder.ptrtoint(pairs, INT64)
-        # Why odd: rows a power of two apart would compete for the same lines of the cache.
+        # The stride is odd, since rows a power of two apart would compete for the same lines of the cache.
         self.stride = builder.add(builder.mul(self.pairs, integer(2)), integer(1))
         self.random = RandomNumbers(self.vector)
         self.random.load(self.control, 0)
@@ -118,44 +124,44 @@ class WeightsEmitter:
         for first in range(0, p, size):
             self._pass(range(first, min(first + size, p)), old, new, draw=first == 0)
         error = vector.constant(0.0)
-        root = self._control(self.layout.scale)
+        root = self._control(self.layout.scale_at)
         fields, scales = [], []
         for i in range(p):
             scale = root
             if self.sphere:
                 # √(norm N)/|w| · 1/√N
                 ratio = vector.divide(
-                    self._control(self.layout.norms + i), self._control(self.layout.lengths + i)
+                    self._control(self.layout.norms_at + i), self._control(self.layout.lengths_at + i)
                 )
                 scale = vector.unary("sqrt", ratio)
-            field = vector.multiply(scale, self._control(self.layout.fields + i))
-            error = vector.fma(vector.multiply(self._control(self.layout.student), field), field, error)
+            field = vector.multiply(scale, self._control(self.layout.fields_at + i))
+            error = vector.fma(vector.multiply(self._control(self.layout.student_at), field), field, error)
             fields.append(field)
             scales.append(scale)
         label = vector.constant(0.0)
-        for number in range(self.layout.teacher_vectors):
+        for number in range(self.layout.teacher_vector_count):
             x = vector.load(self.inputs, vector.builder.add(new, integer(number)))
-            weighted = vector.multiply(self._control(self.layout.teacher + number), x)
+            weighted = vector.multiply(self._control(self.layout.teacher_at + number), x)
             label = vector.fma(weighted, x, label)
         error = vector.subtract(error, self._total(label))
         if self.noise:
             x, _ = self.random.normals()
-            # Of one lane: the run has one label.
+            # The run has one label, so the noise is that of one lane.
             first = vector.shuffle(x, x, [0] * LANES)
-            error = vector.fma(vector.negate(self._control(self.layout.noise)), first, error)
-        kick = vector.multiply(self._control(self.layout.rate), error)
+            error = vector.fma(vector.negate(self._control(self.layout.noise_at)), first, error)
+        kick = vector.multiply(self._control(self.layout.rate_at), error)
         for i, (field, scale) in enumerate(zip(fields, scales, strict=True)):
             change = vector.multiply(kick, field)
             if self.sphere:
-                vector.store(vector.divide(scale, root), self.control, self.layout.shrink + i)
-            vector.store(vector.multiply(root, change), self.control, self.layout.kicks + i)
+                vector.store(vector.divide(scale, root), self.control, self.layout.shrink_at + i)
+            vector.store(vector.multiply(root, change), self.control, self.layout.kicks_at + i)
 
     def _pass(self, students: range, old: Any, new: Any, draw: bool) -> None:
         """w ← shrink · w − kick · (last input); stores the sums of w · (new input), and of w²."""
         vector, builder = self.vector, self.vector.builder
-        kicks = [vector.negate(self._control(self.layout.kicks + i)) for i in students]
+        kicks = [vector.negate(self._control(self.layout.kicks_at + i)) for i in students]
         rows = [builder.mul(self.stride, integer(i)) for i in students]
-        shrinks = [self._control(self.layout.shrink + i) for i in students] if self.sphere else []
+        shrinks = [self._control(self.layout.shrink_at + i) for i in students] if self.sphere else []
         kinds = 2 if self.sphere else 1
 
         def turn(pair: Any, carried: list[Any], masks: list[Any] | None = None) -> list[Any]:
@@ -188,19 +194,19 @@ class WeightsEmitter:
         carried = [zero] * (kinds * len(students)) + self.random.state
         last = builder.sub(self.pairs, integer(1))
         carried = self._loop_if_any(last, turn, carried)
-        masks = [self._control(self.layout.mask), self._control(self.layout.mask + 1)]
+        masks = [self._control(self.layout.mask_at), self._control(self.layout.mask_at + 1)]
         carried = turn(last, carried, masks)
         sums, self.random.state = carried[: kinds * len(students)], carried[kinds * len(students) :]
         for number, i in enumerate(students):
-            vector.store(self._total(sums[number]), self.control, self.layout.fields + i)
+            vector.store(self._total(sums[number]), self.control, self.layout.fields_at + i)
             if self.sphere:
                 length = self._total(sums[len(students) + number])
-                vector.store(length, self.control, self.layout.lengths + i)
+                vector.store(length, self.control, self.layout.lengths_at + i)
 
     def _loop_if_any(
         self, count: Any, body: Callable[[Any, list[Any]], list[Any]], carried: list[Any]
     ) -> list[Any]:
-        """A loop of `count` turns, which may be 0."""
+        """A loop of `count` turns, which may be none."""
         vector, builder = self.vector, self.vector.builder
         before = builder.block
         some = vector.function.append_basic_block("some")
@@ -235,8 +241,8 @@ def _compile(p: int, k: int, sphere: bool, noise: bool, target: Target) -> Any:
     return compiled.function("weights", ctypes.c_int64, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 2)
 
 
-class Weights:
-    """The weights of one run."""
+class WeightVectors:
+    """SGD on the weights of one run."""
 
     def __init__(
         self,
@@ -263,35 +269,37 @@ class Weights:
         self.W[:, :k] = np.sqrt(n) * A
         self.W[:, k : k + width] = np.sqrt(n) * S[:, :width]
         self._inputs = aligned(2 * row).reshape(2, row)
-        self._control = control = aligned(layout.components * LANES).reshape(layout.components, LANES)
+        self._control = control = aligned(layout.component_count * LANES).reshape(
+            layout.component_count, LANES
+        )
         control[:WORDS] = words.reshape(LANES, WORDS).T.view(np.float64)
-        control[layout.rate] = 2.0 * a * eta
-        control[layout.noise] = np.sqrt(label_noise)
-        control[layout.student] = a
-        control[layout.scale] = 1.0 / np.sqrt(n)
+        control[layout.rate_at] = 2.0 * a * eta
+        control[layout.noise_at] = np.sqrt(label_noise)
+        control[layout.student_at] = a
+        control[layout.scale_at] = 1.0 / np.sqrt(n)
         inputs = np.zeros(2 * LANES)
         inputs[: n - (self._pairs - 1) * 2 * LANES] = 1.0
-        control[layout.mask : layout.mask + 2] = inputs.reshape(2, LANES)
+        control[layout.mask_at : layout.mask_at + 2] = inputs.reshape(2, LANES)
         self._norms = np.sum(A**2, axis=1) + np.sum(S**2, axis=1)
-        control[layout.norms : layout.norms + p] = self._norms[:, None]
-        control[layout.shrink : layout.shrink + p] = 1.0
-        control[layout.teacher :].ravel()[:k] = b * teacher.weights
+        control[layout.norms_at : layout.norms_at + p] = self._norms[:, None]
+        control[layout.shrink_at : layout.shrink_at + p] = 1.0
+        control[layout.teacher_at :].ravel()[:k] = b * teacher.weights
         self._advance = _compile(p, k, sphere, noise, target)
         self._places = [array.ctypes.data for array in (self.W, self._inputs, self._control)]
 
     def advance(self, steps: int) -> None:
-        """That many steps; other threads go on meanwhile."""
+        """Take that many steps; other threads go on meanwhile."""
         if not steps:
             return
         self._advance(*self._places, steps, self._pairs)
         layout = self.layout
-        # The last gradient; which of the two rows holds the last input depends on the count.
+        # The last gradient still waits. Which of the two rows holds the last input depends on the count.
         last = self._inputs[steps % 2]
-        kicks = self._control[layout.kicks : layout.kicks + self.p]
-        # Why not an error: weights that diverge are a result.
+        kicks = self._control[layout.kicks_at : layout.kicks_at + self.p]
+        # Weights that diverge are a result and no error.
         with np.errstate(over="ignore", invalid="ignore"):
             if self.sphere:
-                shrinks = self._control[layout.shrink : layout.shrink + self.p]
+                shrinks = self._control[layout.shrink_at : layout.shrink_at + self.p]
                 self.W *= shrinks[:, :1]
                 shrinks[:] = 1.0
             self.W -= kicks[:, :1] * last
@@ -302,6 +310,6 @@ class Weights:
         kicks[:] = 0.0
 
     def coordinates(self) -> tuple[Array, Array]:
-        """A (p, k) and all other coordinates (p, N − k) of the weights/√N now."""
+        """A (p, k) and all other coordinates (p, N − k) of the present weights/√N."""
         weights = self.W[:, : self.n] / np.sqrt(self.n)
         return weights[:, : self.k], weights[:, self.k :]

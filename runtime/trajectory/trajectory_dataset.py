@@ -1,4 +1,4 @@
-"""A trajectory as an xarray dataset: overlaps, loss, and what the solver counted."""
+"""Makes an xarray dataset of a trajectory: overlaps, loss, and what the solver counted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from derive.model import Model
 from derive.version import VERSION
 from runtime.system.compiled_system import System
 from runtime.trajectory.solver import Solution
@@ -44,13 +45,13 @@ def trajectory_dataset(
     }
     attributes = {"title": f"overlap trajectory of {model.name}", **model.to_dict(), **settings}
     attributes["version"] = f"overlap-ode {VERSION}"
-    return xarray.Dataset(variables, coordinates_of(system, solution.times), attributes)
+    return xarray.Dataset(variables, coordinates_of(model, solution.times), attributes)
 
 
-def coordinates_of(system: System, times: Array) -> dict[str, Any]:
-    """Times, students and teachers, counted from 1."""
-    students = np.arange(1, system.model.p + 1)
-    teachers = np.arange(1, system.model.pstar + 1)
+def coordinates_of(model: Model, times: Array) -> dict[str, Any]:
+    """Coordinates of a dataset: output times, and students and teachers counted from 1."""
+    students = np.arange(1, model.p + 1)
+    teachers = np.arange(1, model.pstar + 1)
     return {
         "alpha": ("alpha", times, {"long_name": "time, samples / N"}),
         "i": students,

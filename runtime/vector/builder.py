@@ -61,6 +61,16 @@ class VectorFunction:
             offset = self.builder.mul(component, integer(self.lanes))
         return self.builder.gep(base, [offset], inbounds=True, source_etype=DOUBLE)
 
+    def plus(self, x: Any, y: Any) -> Any:
+        """The sum of two indices; a number if both are numbers."""
+        if isinstance(x, int) and isinstance(y, int):
+            return x + y
+        return self.builder.add(*(integer(z) if isinstance(z, int) else z for z in (x, y)))
+
+    def times(self, index: Any, factor: int) -> Any:
+        """An index times a number."""
+        return index * factor if isinstance(index, int) else self.builder.mul(index, integer(factor))
+
     def element(self, base: Any, component: int, lane: int) -> Any:
         """Address of one lane of a component."""
         offset = integer(component * self.lanes + lane)

@@ -134,7 +134,7 @@ class LoopedTiles(StatementEmitter):
             return sums
 
         def turns(index: Index, carried: list[Any]) -> list[Any]:
-            k0 = self._times(index, written)
+            k0 = self.vector.times(index, written)
             view_left, view_right = self._view(left, i0, k0), self._view(right, k0, j0)
             for k in range(written):
                 carried = turn(view_left, view_right, k, carried)
@@ -186,7 +186,7 @@ class LoopedTiles(StatementEmitter):
         vector = self.vector
         if target.name in self.places.result:
             for (u, v), total in zip(indices, totals, strict=True):
-                self._store(total, target, self._plus(i0, u), self._plus(j0, v))
+                self._store(total, target, self.vector.plus(i0, u), self.vector.plus(j0, v))
             return
         view = self._view(Operand(target), i0, j0)
         mirror = self._view(Operand(target, transposed=True), i0, j0) if target.symmetric else None
@@ -211,11 +211,11 @@ class LoopedTiles(StatementEmitter):
             def tile(j0: Index, width: int) -> None:
                 body(i0, j0, [(u, v) for u in range(height) for v in range(width)])
 
-            self._loop(tiles, lambda j, _: tile(self._times(j, width), width))
+            self._loop(tiles, lambda j, _: tile(self.vector.times(j, width), width))
             if columns % width:
                 tile(tiles * width, columns % width)
 
-        self._loop(bands, lambda i, _: band_of(self._times(i, height), height))
+        self._loop(bands, lambda i, _: band_of(self.vector.times(i, height), height))
         if rows % height:
             band_of(bands * height, rows % height)
 
@@ -231,10 +231,12 @@ class LoopedTiles(StatementEmitter):
             body(i0, i0, [(u, v) for u in range(side) for v in range(u, side)])
 
         def band(i: Index, _: list[Any]) -> None:
-            i0 = self._times(i, side)
+            i0 = self.vector.times(i, side)
             corner(i0, side)
             self._loop(
-                bands, lambda j, _: tile(i0, side, self._times(j, side), side), start=self._plus(i, 1)
+                bands,
+                lambda j, _: tile(i0, side, self.vector.times(j, side), side),
+                start=self.vector.plus(i, 1),
             )
             if rest:
                 tile(i0, side, bands * side, rest)

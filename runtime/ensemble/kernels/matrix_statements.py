@@ -92,14 +92,6 @@ class StatementEmitter:
 
     # --- indices and loops ---------------------------------------------------------------
 
-    def _plus(self, x: Index, y: Index) -> Index:
-        if isinstance(x, int) and isinstance(y, int):
-            return x + y
-        return self.vector.builder.add(*(integer(z) if isinstance(z, int) else z for z in (x, y)))
-
-    def _times(self, x: Index, factor: int) -> Index:
-        return x * factor if isinstance(x, int) else self.vector.builder.mul(x, integer(factor))
-
     @staticmethod
     def _on_diagonal(i0: Index, u: int, j0: Index, v: int) -> bool:
         """Whether i0 + u = j0 + v; tiles in loops either have equal i0 and j0 or are off the diagonal."""
@@ -142,7 +134,7 @@ class StatementEmitter:
 
     def _at(self, matrix: Matrix, i: Index, j: Index) -> Index:
         """Component number of entry (i, j) of a matrix, counted from 0."""
-        return self._plus(self._times(i, self._columns(matrix)), j)
+        return self.vector.plus(self.vector.times(i, self._columns(matrix)), j)
 
     def _packed_at(self, matrix: Matrix, i: Index, j: Index) -> Index:
         """Component number of entry i ≤ j among the independent entries."""
@@ -151,10 +143,10 @@ class StatementEmitter:
         # i (2 p − i − 1) / 2 + j
         most = 2 * self._rows(matrix) - 1
         if isinstance(i, int):
-            return self._plus(i * (most - i) // 2, j)
+            return self.vector.plus(i * (most - i) // 2, j)
         builder = self.vector.builder
         twice = builder.mul(i, builder.sub(integer(most), i))
-        return self._plus(builder.ashr(twice, integer(1)), j)
+        return self.vector.plus(builder.ashr(twice, integer(1)), j)
 
     def _entry(self, matrix: Matrix, i: Index, j: Index) -> Any:
         return self.vector.load(self._base(matrix.name), self._at(matrix, i, j))
@@ -245,7 +237,7 @@ class StatementEmitter:
             memory, start = self._packed_input(left)
 
             def independent(k: Index, total: Any) -> Any:
-                value = vector.load(memory, self._plus(k, start))
+                value = vector.load(memory, self.vector.plus(k, start))
                 return vector.fma(value, value, total)
 
             twice = self._sum(self.places.packed_size(left), independent)
@@ -267,8 +259,8 @@ class StatementEmitter:
         totals = [vector.constant(0.0)] * parts
 
         def turn(k: Index, carried: list[Any]) -> list[Any]:
-            first = self._times(k, parts)
-            return [add(self._plus(first, part), total) for part, total in enumerate(carried)]
+            first = self.vector.times(k, parts)
+            return [add(self.vector.plus(first, part), total) for part, total in enumerate(carried)]
 
         totals = self._loop(count // parts, turn, totals)
         for part in range(count % parts):

@@ -9,8 +9,8 @@ from scipy import stats
 import runtime
 from runtime import InputError, compare
 from runtime.sgd import comparison
+from runtime.sgd.chain_step import ChainEmitter
 from runtime.sgd.comparison import extrapolate, mean_and_error, observables
-from runtime.sgd.overlap_chain import ChainEmitter
 from runtime.trajectory.single_run import integrate
 
 Q0, R0 = np.eye(2), np.array([[0.4], [0.1]])

@@ -17,7 +17,8 @@ from matrix import thinned
 
 from derive import Model
 from runtime.sgd import overlap_chain
-from runtime.sgd.overlap_chain import Chain, ChainEmitter
+from runtime.sgd.chain_step import ChainEmitter
+from runtime.sgd.overlap_chain import OverlapChain
 from runtime.sgd.simulation import simulate
 
 RUNS = 10_000
@@ -232,13 +233,13 @@ def no_other_directions(monkeypatch):
 
 
 def other_directions_of_students_too(monkeypatch):
-    start = Chain.__init__
+    start = OverlapChain.__init__
 
     def init(self, p, teacher, n, *more):
         start(self, p, teacher, n, *more)
         self._shape += 0.5 * p
 
-    monkeypatch.setattr(Chain, "__init__", init)
+    monkeypatch.setattr(OverlapChain, "__init__", init)
 
 
 def mean_of_other_directions(monkeypatch):
@@ -246,7 +247,7 @@ def mean_of_other_directions(monkeypatch):
 
     def other(emitter, _):
         vector = emitter.vector
-        shape = vector.add(emitter._load(emitter.layout.shape), vector.constant(1.0 / 3.0))
+        shape = vector.add(emitter._load(emitter.layout.shape_at), vector.constant(1.0 / 3.0))
         return vector.multiply(vector.constant(2.0), shape)
 
     monkeypatch.setattr(ChainEmitter, "_other_directions", other)
@@ -262,18 +263,18 @@ def label_noise_that_is_used_twice(monkeypatch):
     error = ChainEmitter._error
 
     def same(emitter, _):
-        return error(emitter, emitter._load(emitter.layout.inputs))
+        return error(emitter, emitter._load(emitter.layout.inputs_at))
 
     monkeypatch.setattr(ChainEmitter, "_error", same)
 
 
 def deviation_for_variance(monkeypatch):
-    start = Chain.start
+    start = OverlapChain.start
 
     def wrong(self, A, S, words, eta, label_noise, readout):
         return start(self, A, S, words, eta, label_noise**2, readout)
 
-    monkeypatch.setattr(Chain, "start", wrong)
+    monkeypatch.setattr(OverlapChain, "start", wrong)
 
 
 def no_projection(monkeypatch):
@@ -286,12 +287,12 @@ def no_gradient_beyond_the_teacher(monkeypatch):
 
 
 def rate_of_the_next_dimension(monkeypatch):
-    start = Chain.start
+    start = OverlapChain.start
 
     def wrong(self, A, S, words, eta, *more):
         return start(self, A, S, words, eta * self._n / (self._n + 1), *more)
 
-    monkeypatch.setattr(Chain, "start", wrong)
+    monkeypatch.setattr(OverlapChain, "start", wrong)
 
 
 FREE, SPHERE = SMALL[8], ALL_THREE[2]

@@ -7,8 +7,10 @@ import functools
 import numpy as np
 import pytest
 
-from runtime.sgd import overlap_chain
-from runtime.sgd.overlap_chain import Chain, ChainEmitter, ChainLayout
+from runtime.sgd import chain_step, overlap_chain
+from runtime.sgd.chain_memory import ChainLayout
+from runtime.sgd.chain_step import ChainEmitter
+from runtime.sgd.overlap_chain import OverlapChain
 from runtime.start.teacher_directions import Teacher
 from runtime.vector import jit
 from runtime.vector.random_numbers import WORDS, streams
@@ -36,8 +38,8 @@ class WatchedEmitter(ChainEmitter):
 
 @pytest.fixture
 def watched(monkeypatch, recompiled):  # noqa: ARG001 (its end empties the caches)
-    before = ChainLayout.components.fget
-    monkeypatch.setattr(ChainLayout, "components", property(lambda layout: before(layout) + WATCHED))
+    before = ChainLayout.component_count.fget
+    monkeypatch.setattr(ChainLayout, "component_count", property(lambda layout: before(layout) + WATCHED))
     monkeypatch.setattr(overlap_chain, "ChainEmitter", WatchedEmitter)
 
 
@@ -55,7 +57,7 @@ class Lanes:
         rng = np.random.default_rng([seed, p, k, others])
         teacher = teacher_of_rank(pstar or max(k, 1), k, rng)
         self.n = p + k + others
-        self.chain = Chain(p, teacher, self.n, sphere, noise, jit.target(kind))
+        self.chain = OverlapChain(p, teacher, self.n, sphere, noise, jit.target(kind))
         self.teacher, self.sphere, self.layout = teacher, sphere, self.chain.layout
         lanes = self.chain.lanes
         # Numbers of lanes may differ, each lane is the same.
@@ -84,8 +86,8 @@ class Lanes:
     def inputs(self):
         """u (lanes, k), v (lanes, p), g² and ξ (lanes,) of the last step."""
         work, layout = self.work, self.layout
-        u = work[layout.teacher_inputs : layout.inputs].T
-        v = work[layout.inputs : layout.fields].T
+        u = work[layout.teacher_inputs_at : layout.inputs_at].T
+        v = work[layout.inputs_at : layout.fields_at].T
         return u.copy(), v.copy(), work[-2].copy(), work[-1].copy()
 
     def expected(self):
@@ -217,7 +219,7 @@ def test_norms_stay_on_the_sphere(shape):
 def test_loops_do_what_unrolled_code_does(monkeypatch, shape, sphere):
     found = []
     for entries in (0, 10**6):
-        monkeypatch.setattr(overlap_chain, "_UNROLLED_ENTRIES", entries)
+        monkeypatch.setattr(chain_step, "_UNROLLED_ENTRIES", entries)
         overlap_chain._compile.cache_clear()
         lanes = Lanes(*shape, sphere=sphere)
         lanes.chain.advance(lanes.work, 25)
@@ -230,8 +232,8 @@ def test_loops_do_what_unrolled_code_does(monkeypatch, shape, sphere):
 @pytest.mark.usefixtures("recompiled")
 def test_unrolled_code_does_what_loops_of_many_students_do(monkeypatch):
     found = []
-    for entries in (overlap_chain._UNROLLED_ENTRIES, 10**6):
-        monkeypatch.setattr(overlap_chain, "_UNROLLED_ENTRIES", entries)
+    for entries in (chain_step._UNROLLED_ENTRIES, 10**6):
+        monkeypatch.setattr(chain_step, "_UNROLLED_ENTRIES", entries)
         overlap_chain._compile.cache_clear()
         lanes = Lanes(9, 3, 4, sphere=True)
         lanes.chain.advance(lanes.work, 10)
@@ -284,4 +286,4 @@ def test_steps_in_pieces_are_the_same_steps():
 
 def test_too_few_dimensions_are_refused():
     with pytest.raises(ValueError, match="fewer dimensions"):
-        Chain(4, Teacher.from_overlaps(np.eye(2)), 5, False, False, jit.target())
+        OverlapChain(4, Teacher.from_overlaps(np.eye(2)), 5, False, False, jit.target())

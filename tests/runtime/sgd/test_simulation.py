@@ -17,7 +17,7 @@ from derive import Model
 from derive.version import VERSION
 from runtime import InputError, random_overlaps, simulate
 from runtime.sgd import simulation
-from runtime.sgd.recorder import Recorder, generalisation_error
+from runtime.sgd.recorder import RunRecorder, generalisation_error
 from runtime.sgd.simulation import DEFAULT_RUNS, METHODS
 from runtime.start import checked_arrays
 from runtime.start.teacher_directions import Teacher
@@ -224,7 +224,7 @@ def test_diverging_runs_do_not_disturb_their_neighbours(method):
 def test_a_run_that_has_diverged_does_not_come_back():
     teacher = Teacher.from_overlaps(np.eye(1))
     A, S = np.full((2, 1, 1), 0.5), np.full((2, 1, 1), 0.5)
-    recorder = Recorder(2, np.arange(4), A, S, teacher)
+    recorder = RunRecorder(2, np.arange(4), A, S, teacher)
     wild = A * np.array([1.0, 1e4])[:, None, None]
     # Norms may grow a million times.
     assert recorder.write(0, range(2), A, S)
@@ -434,7 +434,7 @@ def test_an_error_in_a_run_is_raised(monkeypatch):
     def broken(*_):
         raise MemoryError("out of it")
 
-    monkeypatch.setattr("runtime.sgd.weight_vectors.Weights.coordinates", broken)
+    monkeypatch.setattr("runtime.sgd.weight_vectors.WeightVectors.coordinates", broken)
     with pytest.raises(MemoryError, match="out of it"):
         short(method="weights", **START)
 

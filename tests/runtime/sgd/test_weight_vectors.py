@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from lane_code import Xoshiro
 
-from runtime.sgd.weight_vectors import LANES, RUN_WORDS, Weights
+from runtime.sgd.weight_vectors import LANES, RUN_WORDS, WeightVectors
 from runtime.start.teacher_directions import Teacher
 from runtime.vector import jit
 from runtime.vector.random_numbers import WORDS, streams
@@ -29,7 +29,7 @@ class Reference:
         words = streams(3, 2, 0, 1, RUN_WORDS)[0]
         target = jit.target(kind)
         rates = (self.eta, self.label_noise, self.readout)
-        self.weights = Weights(A, S, teacher, n, words, *rates, sphere, noise, target)
+        self.weights = WeightVectors(A, S, teacher, n, words, *rates, sphere, noise, target)
         self.W = np.sqrt(n) * np.concatenate([A, S[:, :width], np.zeros((p, n - k - width))], axis=1)
         self.norms = np.sum(self.W**2, axis=1)
         self.labels, self.noise = np.concatenate([teacher.weights, np.zeros(n - k)]), noise
