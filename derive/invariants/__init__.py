@@ -16,7 +16,7 @@ from derive.invariants.conservation import (
 )
 from derive.invariants.laws import laws
 from derive.invariants.lie import Rational, drift_field, lie_derivative
-from derive.invariants.ring import OverlapRing, overlap_ring
+from derive.invariants.ring import OverlapRing, as_expression, overlap_ring
 from derive.invariants.search import Darboux, Findings, Invariant, search
 from derive.invariants.sets import NAMED_SETS, InvariantSet, named_set
 from derive.invariants.workbench import Law
@@ -31,6 +31,7 @@ __all__ = [
     "OverlapRing",
     "Rational",
     "Verdict",
+    "as_expression",
     "cofactor",
     "drift_field",
     "laws",

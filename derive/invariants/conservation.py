@@ -15,10 +15,9 @@ from functools import cached_property
 from typing import Any
 
 from derive.errors import InputError
-from derive.invariants.division import exact_quotient
 from derive.invariants.ideal import Ideal
 from derive.invariants.lie import Rational, VectorField, as_rational, drift_field
-from derive.invariants.ring import OverlapRing, overlap_ring
+from derive.invariants.ring import OverlapRing, exact_quotient, overlap_ring
 from derive.invariants.sets import InvariantSet, Point, anywhere, named_set
 from derive.model import Model
 
@@ -51,7 +50,7 @@ def prove_conserved(candidate: Any, model: Model, on: str | InvariantSet | None 
     Parameters
     ----------
     candidate
-        A polynomial of ``overlap_ring(model).ring``, or a `Rational` of two; where its
+        A polynomial of ``overlap_ring(model)``, or a `Rational` of two; where its
         denominator vanishes nothing is said.
     model
         Whose drift; its readout does not matter.
@@ -66,7 +65,7 @@ def prove_conserved(candidate: Any, model: Model, on: str | InvariantSet | None 
         such set for this model.
     """
     ring = overlap_ring(model)
-    return prove_growth(candidate, ring.ring.zero, model, on)
+    return prove_growth(candidate, ring.zero, model, on)
 
 
 def prove_growth(candidate: Any, rate: Any, model: Model, on: str | InvariantSet | None = None) -> Verdict:
@@ -131,7 +130,7 @@ def _points(domain: InvariantSet, ring: OverlapRing) -> Iterator[Point]:
 
 def _vanishes(polynomial: Any, ring: OverlapRing, domain: InvariantSet, ideal: Ideal) -> bool:
     """Whether a polynomial is zero on all of the set, as far as is known."""
-    if polynomial.is_ground or any(ring.value(polynomial, point) for point in _points(domain, ring)):
+    if polynomial.is_constant() or any(ring.value(polynomial, point) for point in _points(domain, ring)):
         return False
     return bool(ideal.contains(polynomial))
 
@@ -147,7 +146,7 @@ def _identically(excess: _Excess) -> Verdict:
 
 
 def _invariant(domain: InvariantSet, ideal: Ideal, field: VectorField) -> Verdict:
-    one, zero = field.ring.ring.one, field.ring.ring.zero
+    one, zero = field.ring.one, field.ring.zero
     for generator in domain.generators:
         if not field.ring.contains(generator):
             raise InputError("on", f"the set {domain.name!r} has a generator of another ring")
@@ -183,7 +182,7 @@ def cofactor(polynomial: Any, model: Model) -> Rational | None:
     Raises InputError if the polynomial is of another ring, or constant.
     """
     rational = as_rational(polynomial, model)
-    if rational.numerator.is_ground:
+    if rational.numerator.is_constant():
         raise InputError("candidate", "is constant")
     field = drift_field(model)
     quotient = exact_quotient(field.along(rational.numerator), rational.numerator)

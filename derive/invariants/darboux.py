@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from math import gcd, lcm
 from typing import Any
 
+from flint import fmpq
+
 from derive.errors import InputError
-from derive.invariants import modular
-from derive.invariants.monomials import Block, Exponents, NumericField, Terms, times
-from derive.invariants.null_space import Span, null_space, residues
+from derive.invariants.linear_algebra import Span, coefficients, null_space, pencil_eigenvalues, residues
+from derive.invariants.monomials import MonomialBlock, NumericField
+from derive.invariants.ring import number, positive
 
 # The rows and columns of a pencil; its time grows as the cube.
 LARGEST_BLOCK = 160
@@ -33,7 +34,7 @@ class NumericDarboux:
 
     polynomial: Any
     label: str
-    cofactor: tuple[Fraction, Fraction]
+    cofactor: tuple[fmpq, fmpq]
     degree: int
 
 
@@ -43,17 +44,17 @@ class DarbouxSearch:
     field
         The drift with numbers.
     direction
-        c, without a constant part; may be empty.
+        c, without a constant part; may be 0.
     known
         Named polynomials, chosen before others with the same cofactor.
     """
 
-    def __init__(self, field: NumericField, direction: Terms, known: Sequence[tuple[str, Any]]) -> None:
+    def __init__(self, field: NumericField, direction: Any, known: Sequence[tuple[str, Any]]) -> None:
         self.field = field
         self.found: list[NumericDarboux] = []
         self._direction = direction
         self._eigenvalues_at_infinity: set[Fraction] = set()
-        self._known = [(name, polynomial, field.terms(polynomial)) for name, polynomial in known]
+        self._known = known
 
     def extend(self, degree: int) -> None:
         """Look at all polynomials up to `degree`, the next one each time.
@@ -62,7 +63,7 @@ class DarbouxSearch:
         """
         if self._even:
             for block in self.field.blocks(degree, degree):
-                self._eigenvalues_at_infinity |= set(self._pencil(block, Fraction(0), degree))
+                self._eigenvalues_at_infinity |= set(self._pencil(block, fmpq(0), degree))
         for block in self.field.blocks(degree):
             if len(block.monomials) > LARGEST_BLOCK:
                 raise InputError(
@@ -72,26 +73,22 @@ class DarbouxSearch:
                 )
             for k0 in sorted(set(block.rates)):
                 for k1 in self._eigenvalues(block, k0):
-                    if k0 or k1:
-                        self._collect(block, (k0, k1), degree)
+                    if any((k0, k1)):
+                        self._collect(block, (k0, number(k1)), degree)
 
     def conserved(self, degree: int) -> list[Any]:
         """A basis of the polynomials up to `degree` with L f = 0, without constants."""
-        found = []
-        for block in self.field.blocks(degree):
-            for vector in null_space(block.columns):
-                terms = {m: x for m, x in zip(block.monomials, vector, strict=True) if any(m) and x}
-                if terms:
-                    found.append(self._primitive(terms))
-        return found
+        found = (combined(v, b.monomials) for b in self.field.blocks(degree) for v in null_space(b.columns))
+        ring = self.field.ring
+        changing = (polynomial - ring.constant_term(polynomial) for polynomial in found)
+        return [positive(polynomial) for polynomial in changing if polynomial]
 
     @property
     def _even(self) -> bool:
         """Whether L f and c f reach the same degree: then the leading part of f alone fixes k₁."""
-        reached = max((sum(exponents) for exponents in self._direction), default=-1)
-        return reached == self.field.degree - 1
+        return bool(self._direction) and self._direction.total_degree() == self.field.degree - 1
 
-    def _eigenvalues(self, block: Block, k0: Fraction) -> Sequence[Fraction]:
+    def _eigenvalues(self, block: MonomialBlock, k0: fmpq) -> Sequence[Fraction]:
         """The k₁ at which there may be an f in the block."""
         if not self._direction:
             return [Fraction(0)]
@@ -99,62 +96,48 @@ class DarbouxSearch:
             return sorted(self._eigenvalues_at_infinity)
         return self._pencil(block, k0, 0)
 
-    def _pencil(self, block: Block, k0: Fraction, leading: int) -> Sequence[Fraction]:
+    def _pencil(self, block: MonomialBlock, k0: fmpq, leading: int) -> Sequence[Fraction]:
         """Where (L − k₀) − k₁ c loses rank; the leading part alone of monomials of degree `leading`."""
-        shifted = self._columns(block, k0, Fraction(0))
-        multiplied = [times(self._direction, monomial) for monomial in block.monomials]
-        if leading:
-            top = leading + self.field.degree - 1
-            shifted, multiplied = (
-                [{e: x for e, x in column.items() if sum(e) == top} for column in columns]
-                for columns in (shifted, multiplied)
-            )
-        both = residues([*shifted, *multiplied])
-        size = len(block.monomials)
-        return modular.pencil_eigenvalues(both[:, :size], both[:, size:])
+        shifted = self._columns(block, (k0, fmpq(0)))
+        multiplied = [self._direction * monomial for monomial in block.monomials]
+        top = leading + self.field.degree - 1
+        rows = {e for f in (*shifted, *multiplied) for e in f.monoms() if not leading or sum(e) == top}
+        A, B = (residues(coefficients(columns, sorted(rows))) for columns in (shifted, multiplied))
+        return pencil_eigenvalues(A, B)
 
-    def _columns(self, block: Block, k0: Fraction, k1: Fraction) -> list[Terms]:
+    def _columns(self, block: MonomialBlock, cofactor: tuple[fmpq, fmpq]) -> list[Any]:
         """(L − k₀ − k₁ c) on the monomials of the block."""
-        columns = []
-        for monomial, derivative in zip(block.monomials, block.columns, strict=True):
-            column = dict(derivative)
-            column[monomial] = column.get(monomial, Fraction(0)) - k0
-            for exponents, coefficient in times(self._direction, monomial).items():
-                column[exponents] = column.get(exponents, Fraction(0)) - k1 * coefficient
-            columns.append(column)
-        return columns
-
-    def _collect(self, block: Block, cofactor: tuple[Fraction, Fraction], degree: int) -> None:
-        vectors = [
-            dict(zip(block.monomials, vector, strict=True))
-            for vector in null_space(self._columns(block, *cofactor))
+        factor = cofactor[0] + cofactor[1] * self._direction
+        return [
+            derivative - factor * monomial
+            for monomial, derivative in zip(block.monomials, block.columns, strict=True)
         ]
-        every: Span[Exponents] = Span()
+
+    def _collect(self, block: MonomialBlock, cofactor: tuple[fmpq, fmpq], degree: int) -> None:
+        vectors = [combined(v, block.monomials) for v in null_space(self._columns(block, cofactor))]
+        every, there = Span(), Span()
         for vector in vectors:
             every.add(vector)
-        there: Span[Exponents] = Span()
-        inside = set(block.monomials)
         for product in self._products(cofactor, degree):
-            terms = self.field.terms(product)
-            if inside.issuperset(terms):
-                there.add(terms)
-        for label, polynomial, terms in self._known:
-            if inside.issuperset(terms) and not every.remainder(terms) and there.add(terms):
+            if not every.remainder(product):
+                there.add(product)
+        for label, polynomial in self._known:
+            if not every.remainder(polynomial) and there.add(polynomial):
                 self._keep(polynomial, label, cofactor)
         for vector in vectors:
             rest = there.remainder(vector)
             if rest:
                 there.add(rest)
-                self._keep(self._primitive(rest), "", cofactor)
+                self._keep(positive(rest), "", cofactor)
 
-    def _keep(self, polynomial: Any, label: str, cofactor: tuple[Fraction, Fraction]) -> None:
+    def _keep(self, polynomial: Any, label: str, cofactor: tuple[fmpq, fmpq]) -> None:
         degree = self.field.ring.degree(polynomial)
         self.found.append(NumericDarboux(polynomial, label, cofactor, degree))
 
-    def _products(self, cofactor: tuple[Fraction, Fraction], degree: int) -> Iterator[Any]:
+    def _products(self, cofactor: tuple[fmpq, fmpq], degree: int) -> Iterator[Any]:
         """Products of what was found that have this cofactor, up to the degree."""
 
-        def grow(start: int, product: Any, left: int, missing: tuple[Fraction, Fraction]) -> Iterator[Any]:
+        def grow(start: int, product: Any, left: int, missing: tuple[fmpq, fmpq]) -> Iterator[Any]:
             if not any(missing) and left < degree:
                 yield product
             for k in range(start, len(self.found)):
@@ -163,12 +146,9 @@ class DarbouxSearch:
                     rest = (missing[0] - factor.cofactor[0], missing[1] - factor.cofactor[1])
                     yield from grow(k, product * factor.polynomial, left - factor.degree, rest)
 
-        return grow(0, self.field.ring.ring.one, degree, cofactor)
+        return grow(0, self.field.ring.one, degree, cofactor)
 
-    def _primitive(self, terms: Mapping[Exponents, Fraction]) -> Any:
-        """Integer coefficients without a common factor, the first one positive."""
-        scale = Fraction(
-            lcm(*(x.denominator for x in terms.values())), gcd(*(x.numerator for x in terms.values()))
-        )
-        polynomial = self.field.polynomial({key: x * scale for key, x in terms.items()})
-        return polynomial if polynomial.LC > 0 else -polynomial
+
+def combined(vector: Sequence[fmpq], polynomials: Sequence[Any]) -> Any:
+    """Σ vector_k polynomial_k."""
+    return sum(x * f for x, f in zip(vector, polynomials, strict=True) if x != 0)

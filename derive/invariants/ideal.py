@@ -8,67 +8,60 @@ for members.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
+
+from flint import fmpz_mpoly_ctx, fmpz_mpoly_vec
+
+from derive.invariants.ring import primitive
 
 # Bases of nonlinear generators in more variables take minutes and more.
 LARGEST_NONLINEAR = 12
 
 
 class Ideal:
-    """The ideal that some polynomials of one PolyRing generate.
+    """The ideal that some polynomials of one ring generate.
 
     generators
         Not zero; at least one.
     """
 
     def __init__(self, generators: Sequence[Any]) -> None:
-        from sympy.polys.groebnertools import groebner
-
-        ring = generators[0].ring
-        straight = [generator for generator in generators if _degree(generator) <= 1]
-        # Why linear ones first: they eliminate a variable each, also from all others.
-        self._linear: list[Any] = groebner(straight, ring) if straight else []
-        others = (g.rem(self._linear) if straight else g for g in generators if _degree(g) > 1)
-        self._others: list[Any] = [generator.monic() for generator in others if generator]
+        context = generators[0].context()
+        self._context = fmpz_mpoly_ctx.get(context.names(), context.ordering())
+        whole = [self._whole(generator) for generator in generators]
+        linear = [generator for generator in whole if generator.total_degree() <= 1]
+        # Each linear generator eliminates a variable, also from all others.
+        self._linear = self._vector(linear).buchberger_naive().autoreduction()
+        others = (self._remainder(g, self._linear) for g in whole if g.total_degree() > 1)
+        self._others = self._vector([generator for generator in others if generator])
 
     @cached_property
-    def _basis(self) -> list[Any] | None:
-        """The reduced Gröbner basis of the nonlinear part, or None if it would take too long."""
-        from sympy.polys.groebnertools import groebner
-
-        # One generator is a basis as it is.
-        if len(self._others) <= 1:
-            return self._others
-        if len(_variables(self._others)) > LARGEST_NONLINEAR:
+    def _basis(self) -> Any:
+        """A Gröbner basis of the nonlinear part, or None if it would take too long."""
+        unused = [set(generator.unused_gens()) for generator in self._others]
+        variables = len(self._context.names()) - len(set.intersection(*unused)) if unused else 0
+        if len(self._others) > 1 and variables > LARGEST_NONLINEAR:
             return None
-        basis: list[Any] = groebner(self._others, self._others[0].ring)
-        return basis
+        return self._others.buchberger_naive().autoreduction()
 
     def contains(self, polynomial: Any) -> bool | None:
         """Whether the polynomial is a member; None if that was not decided."""
-        rest = self._reduced(polynomial)
-        if not rest or (self._others and not rest.rem(self._others)):
+        rest = self._remainder(self._whole(polynomial), self._linear)
+        if not rest or not self._remainder(rest, self._others):
             return True
-        if self._basis is None:
-            return None
-        return bool(self._basis) and not rest.rem(self._basis)
+        return None if self._basis is None else not self._remainder(rest, self._basis)
 
-    def _reduced(self, polynomial: Any) -> Any:
-        return polynomial.rem(self._linear) if self._linear else polynomial
+    def _whole(self, polynomial: Any) -> Any:
+        """A multiple with integer coefficients."""
+        terms = primitive(polynomial).terms() if polynomial else ()
+        return self._context.from_dict({monomial: int(x.numerator) for monomial, x in terms})
 
+    def _vector(self, polynomials: Sequence[Any]) -> Any:
+        return fmpz_mpoly_vec(polynomials, self._context)
 
-def _degree(polynomial: Any) -> int:
-    return max(int(sum(monomial)) for monomial in polynomial.itermonoms())
-
-
-def _variables(polynomials: Iterable[Any]) -> set[int]:
-    """Positions of the generators of the ring that occur."""
-    return {
-        position
-        for polynomial in polynomials
-        for monomial in polynomial.itermonoms()
-        for position, exponent in enumerate(monomial)
-        if exponent
-    }
+    @staticmethod
+    def _remainder(polynomial: Any, divisors: Any) -> Any:
+        """A multiple of the remainder."""
+        return polynomial.reduction_primitive_part(divisors) if len(divisors) else polynomial

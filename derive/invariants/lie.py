@@ -13,7 +13,7 @@ from math import prod
 from typing import Any
 
 from derive.errors import InputError
-from derive.invariants.ring import OverlapRing, combiner, overlap_ring
+from derive.invariants.ring import OverlapRing, combiner, context_of, overlap_ring
 from derive.lower import DQ, DR, lower
 from derive.model import Model
 from derive.program import evaluate
@@ -43,12 +43,10 @@ class VectorField:
 
     def along(self, polynomial: Any) -> Any:
         """denominator · L(polynomial), a polynomial: the sum of ∂f/∂y_k numerator_k."""
-        total = self.ring.ring.zero
-        for name, numerator in self.numerators.items():
-            slope = polynomial.diff(self.ring[name])
-            if slope:
-                total += slope * numerator
-        return total
+        return sum(
+            (polynomial.derivative(name) * numerator for name, numerator in self.numerators.items()),
+            start=self.ring.zero,
+        )
 
     def with_values(self, values: Mapping[str, Any]) -> VectorField:
         """The field with numbers for some generators; order parameters among them are held."""
@@ -67,36 +65,24 @@ def drift_field(model: Model) -> VectorField:
     It is the program that `derive.proof` compares with the component moments and that is
     generated as code, evaluated in the ring.
     """
-    from sympy.polys.rings import PolyRing
-
     ring = overlap_ring(model)
     norms = [f"Q_{i}_{i}" for i in range(1, model.p + 1)] if model.constraint == "sphere" else []
-    larger = PolyRing(
-        [*ring.names, *(f"inverse_{name}" for name in norms)], ring.ring.domain, ring.ring.order
-    )
-    values = dict(zip(ring.names, larger.gens, strict=False))
-    inverses = {
-        values[name]: inverse for name, inverse in zip(norms, larger.gens[len(values) :], strict=True)
-    }
+    inverses = [f"inverse_{name}" for name in norms]
+    larger = context_of([*ring.names, *inverses])
+    values = dict(zip(larger.names(), larger.gens(), strict=True))
+    pairs = [(values[name], values[inverse]) for name, inverse in zip(norms, inverses, strict=True)]
     program = lower(model).restricted_to((DQ, DR))
-    drift = evaluate(program, values, combiner(larger), inverses.__getitem__)
-    positions = [ring.position[name] for name in norms]
-    numerators = {name: _cleared(ring, drift[f"d{name}"], positions) for name in model.state}
-    return VectorField(ring, numerators, prod((ring[name] for name in norms), start=ring.ring.one))
+    drift = evaluate(program, values, combiner(larger), lambda norm: values[f"inverse_{norm}"])
 
+    def cleared(polynomial: Any) -> Any:
+        """Π Q_ii · polynomial in the ring of the model; each 1/Q_ii occurs at most once in a term."""
+        for norm, inverse in pairs:
+            polynomial = polynomial * norm % (norm * inverse - 1)
+        terms = {monomial[: len(ring.names)]: x for monomial, x in polynomial.terms()}
+        return ring.context.from_dict(terms)
 
-def _cleared(ring: OverlapRing, polynomial: Any, norms: list[int]) -> Any:
-    """Π Q_ii · polynomial, where the last generators of the polynomial are the 1/Q_ii."""
-    size = len(ring.names)
-    collected: dict[tuple[int, ...], Any] = {}
-    for monomial, coefficient in polynomial.terms():
-        exponents = list(monomial[:size])
-        for position, inverse in zip(norms, monomial[size:], strict=True):
-            exponents[position] += 1 - inverse
-        # Q_ii and its inverse may have met in different ways.
-        key = tuple(exponents)
-        collected[key] = collected.get(key, ring.ring.domain.zero) + coefficient
-    return ring.ring.from_dict({key: value for key, value in collected.items() if value})
+    numerators = {name: cleared(drift[f"d{name}"]) for name in model.state}
+    return VectorField(ring, numerators, prod((ring[name] for name in norms), start=ring.one))
 
 
 def as_rational(candidate: Any, model: Model) -> Rational:
@@ -106,7 +92,7 @@ def as_rational(candidate: Any, model: Model) -> Rational:
     two, or if its denominator is zero.
     """
     ring = overlap_ring(model)
-    rational = candidate if isinstance(candidate, Rational) else Rational(candidate, ring.ring.one)
+    rational = candidate if isinstance(candidate, Rational) else Rational(candidate, ring.one)
     if not ring.contains(rational.numerator) or not ring.contains(rational.denominator):
         raise InputError("candidate", f"is not made of polynomials of the ring of {model.name}")
     if not rational.denominator:
@@ -120,7 +106,7 @@ def lie_derivative(candidate: Any, model: Model) -> Rational:
     Parameters
     ----------
     candidate
-        A polynomial of ``overlap_ring(model).ring``, or a `Rational` of two.
+        A polynomial of ``overlap_ring(model)``, or a `Rational` of two.
 
     Returns
     -------

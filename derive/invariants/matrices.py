@@ -82,6 +82,11 @@ def entries(*matrices: Matrix) -> Iterator[Any]:
             yield from row
 
 
+def upper_triangle(A: Matrix) -> list[Any]:
+    """The entries on and above the diagonal, row by row."""
+    return [A[i][j] for i in range(len(A)) for j in range(i, len(A))]
+
+
 def below_diagonal(A: Matrix) -> list[Any]:
     return [A[i][j] for i in range(len(A)) for j in range(i)]
 

@@ -1,11 +1,15 @@
-"""The polynomial ring in which conserved quantities are written and proved."""
+"""The ring of polynomials in which conserved quantities are written and proved."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
+from math import gcd, lcm, prod
 from typing import Any
+
+from flint import Ordering, fmpq, fmpq_mpoly, fmpq_mpoly_ctx
+from flint.utils.flint_exceptions import DomainError
 
 from derive.invariants.matrices import Matrix, matrix
 from derive.model import Model
@@ -18,12 +22,15 @@ class OverlapRing:
 
     The readout weights a and b, η, Δ (``label_noise``) and a general T are generators as the
     order parameters are, so that what is proved in this ring holds for all their values, and
-    for every readout.
+    for every readout. Its elements are polynomials of FLINT (``flint.fmpq_mpoly``), which know
+    + − * ** and the exact / among themselves and with integers and ``flint.fmpq``.
 
     model
         The model; its ``state`` and ``parameters`` name the generators.
-    ring
-        The ``sympy.polys.rings.PolyRing``, graded reverse lexicographic, the state first.
+    context
+        The ``flint.fmpq_mpoly_ctx``, graded reverse lexicographic, the state first.
+    zero, one
+        The constants.
     Q, R, T
         Matrices of generators, tuples of rows: (p, p), (p, p*), (p*, p*); T has the entries
         1 and 0 for an orthonormal teacher.
@@ -32,14 +39,11 @@ class OverlapRing:
     """
 
     def __init__(self, model: Model) -> None:
-        from sympy import QQ, grevlex
-        from sympy.polys.rings import PolyRing
-
         self.model = model
         self.names = (*model.state, *READOUTS, *model.parameters)
-        self.ring = PolyRing(list(self.names), QQ, grevlex)
+        self.context = context_of(self.names)
+        self.zero, self.one = self.context.constant(0), self.context.constant(1)
         self.position = {name: k for k, name in enumerate(self.names)}
-        self._generators = dict(zip(self.names, self.ring.gens, strict=True))
         p, pstar = model.p, model.pstar
         self.Q: Matrix = matrix(p, p, lambda i, j: self[f"Q_{min(i, j) + 1}_{max(i, j) + 1}"])
         self.R: Matrix = matrix(p, pstar, lambda i, r: self[f"R_{i + 1}_{r + 1}"])
@@ -50,66 +54,91 @@ class OverlapRing:
 
     def __getitem__(self, name: str) -> Any:
         """The generator of this name."""
-        return self._generators[name]
+        return self.context.gen(self.position[name])
 
     def _teacher(self, r: int, s: int) -> Any:
         if self.model.teacher == "general":
             return self[f"T_{min(r, s) + 1}_{max(r, s) + 1}"]
-        return self.ring.one if r == s else self.ring.zero
-
-    def number(self, value: Fraction | int) -> Any:
-        """A rational number as an element of the coefficients."""
-        return self.ring.domain(Fraction(value).numerator, Fraction(value).denominator)
+        return self.one if r == s else self.zero
 
     def contains(self, polynomial: Any) -> bool:
         """Whether this is an element of the ring."""
-        return bool(getattr(polynomial, "ring", None) == self.ring)
+        return isinstance(polynomial, fmpq_mpoly) and polynomial.context() == self.context
 
     def degree(self, polynomial: Any) -> int:
         """The largest total degree in the order parameters, whatever the parameters' powers."""
         size = len(self.model.state)
-        return max((sum(monomial[:size]) for monomial in polynomial.itermonoms()), default=0)
+        return max((sum(monomial[:size]) for monomial in polynomial.monoms()), default=0)
+
+    def constant_term(self, polynomial: Any) -> Any:
+        """The coefficient of 1."""
+        return polynomial[(0,) * len(self.names)]
 
     def substitute(self, polynomial: Any, values: Mapping[str, Fraction | int]) -> Any:
         """The polynomial with numbers in place of some generators, in the same ring."""
-        chosen = [(self.position[name], Fraction(value)) for name, value in values.items()]
-        collected: dict[tuple[int, ...], Any] = {}
-        for monomial, coefficient in polynomial.terms():
-            factor, exponents = Fraction(1), list(monomial)
-            for position, value in chosen:
-                if exponents[position]:
-                    factor *= value ** exponents[position]
-                    exponents[position] = 0
-            if factor:
-                key = tuple(exponents)
-                collected[key] = collected.get(key, 0) + coefficient * self.number(factor)
-        return self.ring.from_dict({key: value for key, value in collected.items() if value})
+        return polynomial.subs({name: number(value) for name, value in values.items()})
 
     def value(self, polynomial: Any, values: Mapping[str, Fraction | int]) -> Fraction:
-        """The polynomial where every generator that occurs has a value."""
-        constant = self.substitute(polynomial, values)
-        if not constant.is_ground:
-            raise KeyError("a generator that occurs has no value")
-        number = constant.coeff(1)
-        return Fraction(int(number.numerator), int(number.denominator))
-
-
-def combiner(ring: Any) -> Callable[[Iterable[tuple[Fraction, Sequence[Any]]]], Any]:
-    """Sums of (coefficient, factors) terms in a PolyRing, as `derive.program.evaluate` needs them."""
-
-    def combine(terms: Iterable[tuple[Fraction, Sequence[Any]]]) -> Any:
-        total = ring.zero
-        for coefficient, factors in terms:
-            term = ring.ground_new(ring.domain(coefficient.numerator, coefficient.denominator))
-            for factor in factors:
-                term = term * factor
-            total = total + term
-        return total
-
-    return combine
+        """The polynomial where every generator has a value; KeyError if one has none."""
+        result = polynomial(*(number(values[name]) for name in self.names))
+        return Fraction(int(result.numerator), int(result.denominator))
 
 
 @lru_cache(maxsize=32)
 def overlap_ring(model: Model) -> OverlapRing:
     """The ring of a model; the same object each time."""
     return OverlapRing(model)
+
+
+def context_of(names: Sequence[str]) -> fmpq_mpoly_ctx:
+    """The ring of polynomials in these names, graded reverse lexicographic."""
+    return fmpq_mpoly_ctx.get(list(names), Ordering.degrevlex)
+
+
+def number(value: Fraction | int) -> fmpq:
+    """A rational number as FLINT has it."""
+    return fmpq(int(value.numerator), int(value.denominator))
+
+
+def combiner(context: fmpq_mpoly_ctx) -> Callable[[Iterable[tuple[Fraction, Sequence[Any]]]], Any]:
+    """Sums of (coefficient, factors) terms in a ring, as `derive.program.evaluate` needs them."""
+
+    def combine(terms: Iterable[tuple[Fraction, Sequence[Any]]]) -> Any:
+        zero = context.constant(0)
+        return sum((prod(factors, start=number(coefficient)) for coefficient, factors in terms), start=zero)
+
+    return combine
+
+
+def exact_quotient(dividend: Any, divisor: Any) -> Any | None:
+    """dividend / divisor, or None if the divisor leaves a remainder."""
+    try:
+        return dividend / divisor
+    except DomainError:
+        return None
+
+
+def primitive(polynomial: Any) -> Any:
+    """The positive multiple that has integer coefficients without a common factor; not of 0."""
+    coefficients = polynomial.coeffs()
+    scale = lcm(*(int(x.denominator) for x in coefficients))
+    common = gcd(*(int(x.numerator) for x in coefficients))
+    return polynomial * fmpq(scale, common)
+
+
+def positive(polynomial: Any) -> Any:
+    """The `primitive` multiple, of either sign, with a positive leading coefficient; not of 0."""
+    return primitive(polynomial if polynomial.leading_coefficient() > 0 else -polynomial)
+
+
+def as_expression(polynomial: Any) -> Any:
+    """The polynomial as an expression of SymPy, which prints it."""
+    import sympy
+
+    symbols = sympy.symbols(polynomial.context().names())
+    terms = (
+        sympy.Rational(int(x.numerator), int(x.denominator))
+        * sympy.Mul(*(s**e for s, e in zip(symbols, monomial, strict=True)))
+        for monomial, x in polynomial.terms()
+    )
+    return sympy.Add(*terms)

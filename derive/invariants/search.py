@@ -39,13 +39,12 @@ from typing import Any
 from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.invariants.darboux import DarbouxSearch
-from derive.invariants.division import exact_quotient
 from derive.invariants.integrals import Powers, conserved_products, growing_product
 from derive.invariants.known import known_polynomials
 from derive.invariants.lie import VectorField, drift_field
 from derive.invariants.matrices import trace
 from derive.invariants.monomials import NumericField
-from derive.invariants.ring import OverlapRing
+from derive.invariants.ring import OverlapRing, exact_quotient, number, positive, primitive
 from derive.invariants.workbench import Workbench
 from derive.model import Model
 
@@ -154,16 +153,16 @@ def search(model: Model, degree: int) -> Findings:
     direction = _direction(model, values)
     known = known_polynomials(model, held)
     numeric = [(name, field.ring.substitute(polynomial, numbers)) for name, polynomial in known]
-    finder = DarbouxSearch(field, field.terms(direction), numeric)
+    finder = DarbouxSearch(field, direction, numeric)
     for order in range(1, degree + 1):
         finder.extend(order)
     found = [(f.polynomial, f.label) for f in finder.found]
     found += _outside_the_ansatz(drift, known, direction, values, degree)
     darboux = [_symbolic(drift, polynomial, label, numbers) for polynomial, label in found]
-    cofactors = [field.terms(field.ring.substitute(f.cofactor, numbers)) for f in darboux]
+    cofactors = [field.ring.substitute(f.cofactor, numbers) for f in darboux]
     at_numbers = [field.ring.substitute(f.polynomial, numbers) for f in darboux]
     integrals = conserved_products(at_numbers, cofactors)
-    growing = growing_product(cofactors)
+    growing = growing_product(field.ring, cofactors)
     return Findings(
         model=model,
         degree=degree,
@@ -198,9 +197,8 @@ def _outside_the_ansatz(
         if quotient is None:
             continue
         cofactor = ring.substitute(quotient, values)
-        changing = cofactor - cofactor.coeff(1)
-        # Proportional to c if the leading terms cancel everything.
-        if changing and not (direction and changing * direction.LC == direction * changing.LC):
+        changing = cofactor - ring.constant_term(cofactor)
+        if changing and not (direction and positive(changing) == positive(direction)):
             more.append((polynomial, label))
     return more
 
@@ -211,8 +209,7 @@ def _symbolic(drift: VectorField, polynomial: Any, label: str, numbers: Mapping[
         quotient = exact_quotient(drift.along(candidate), candidate)
         if quotient is not None:
             return Darboux(candidate, label, quotient, True)
-    quotients, _ = drift.with_values(numbers).along(polynomial).div([polynomial])
-    return Darboux(polynomial, label, quotients[0], False)
+    return Darboux(polynomial, label, drift.with_values(numbers).along(polynomial) / polynomial, False)
 
 
 def _rescaled(ring: OverlapRing, polynomial: Any, numbers: Mapping[str, Fraction]) -> Any:
@@ -221,10 +218,10 @@ def _rescaled(ring: OverlapRing, polynomial: Any, numbers: Mapping[str, Fraction
     With free norms the drift depends on a and b in these units alone, but for the unit of time
     and, with the η² term, the size of η and Δ. The power of b/a that all terms share is left out.
     """
-    ratio = numbers["a"] / numbers["b"]
+    ratio = number(numbers["a"] / numbers["b"])
     a, b = (ring.position[name] for name in ("a", "b"))
     orders = {}
-    for monomial in polynomial.itermonoms():
+    for monomial in polynomial.monoms():
         of_q, of_r = (
             sum(monomial[ring.position[name]] for name in ring.model.state if name.startswith(kind))
             for kind in ("Q", "R")
@@ -238,9 +235,8 @@ def _rescaled(ring: OverlapRing, polynomial: Any, numbers: Mapping[str, Fraction
         exponents = list(monomial)
         exponents[a] += power
         exponents[b] += (most - least) // 2 - power
-        collected[tuple(exponents)] = coefficient * ring.number(ratio**-power)
-    scaled = ring.ring.from_dict(collected)
-    return scaled.clear_denoms()[1].primitive()[1]
+        collected[tuple(exponents)] = coefficient * ratio**-power
+    return primitive(ring.context.from_dict(collected))
 
 
 def _held(model: Model) -> dict[str, Fraction]:
@@ -272,11 +268,8 @@ def _direction(model: Model, values: Mapping[str, Fraction]) -> Any:
     """c: the part of tr(A + D) in the order parameters, its coefficients without a common factor."""
     bench = Workbench(model)
     whole = bench.ring.substitute(trace(bench.step), values)
-    changing = whole - whole.coeff(1)
-    if not changing:
-        return changing
-    _, primitive = changing.clear_denoms()[1].primitive()
-    return primitive if primitive.LC > 0 else -primitive
+    changing = whole - bench.ring.constant_term(whole)
+    return positive(changing) if changing else changing
 
 
 def _invariant(
@@ -284,9 +277,9 @@ def _invariant(
 ) -> Invariant:
     """The product with its rate: with symbols if the order parameters cancel that way too."""
     used = tuple((i, n) for i, n in enumerate(powers) if n)
-    rate = sum((n * darboux[i].cofactor for i, n in used), start=ring.ring.zero)
+    rate = sum((n * darboux[i].cofactor for i, n in used), start=ring.zero)
     state = {ring.position[name] for name in ring.model.state}
-    constant = not any(monomial[k] for monomial in rate.itermonoms() for k in state)
+    constant = not any(monomial[k] for monomial in rate.monoms() for k in state)
     if constant and all(darboux[i].symbolic for i, _ in used):
         return Invariant(used, rate, True)
     return Invariant(used, ring.substitute(rate, numbers), False)

@@ -25,6 +25,7 @@ from derive.invariants.matrices import (
     product,
     trace,
     transposed,
+    upper_triangle,
 )
 from derive.invariants.ring import OverlapRing, overlap_ring
 from derive.model import Model
@@ -113,11 +114,12 @@ def plateau(model: Model) -> InvariantSet:
     different = [ring.Q[i][i] - q for i in range(1, model.p)]
     flat = [*entries(ring.R), *below_diagonal(ring.Q), *different]
     diagonal = {f"Q_{i}_{i}" for i in range(1, model.p + 1)}
-    here = [(ring[name], q if name in diagonal else ring.ring.zero) for name in model.state]
-    # Divided by q, since Q = 0 is another stationary state. On the sphere nothing is left.
-    rate = drift_field(model).numerators["Q_1_1"].compose(here).quo(q)
-    # The rate is linear in Δ with the η² term, and in b without: solved for there.
-    solved = ring.label_noise if model.flow == "sgd" else ring.b
+    here = {name: q if name in diagonal else ring.zero for name in model.state}
+    drift = drift_field(model).numerators["Q_1_1"]
+    # It is divided by q, since Q = 0 is another stationary state. On the sphere nothing is left.
+    rate = drift.compose(*(here.get(name, ring[name]) for name in ring.names)) / q
+    # With the η² term the rate is linear in Δ, without it in b: the point is found by solving for it.
+    solved = "label_noise" if model.flow == "sgd" else "b"
 
     def point(generator: random.Random) -> Point:
         while True:
@@ -126,10 +128,10 @@ def plateau(model: Model) -> InvariantSet:
             values = _with_matrices(ring, values, Q, matrix(model.p, model.pstar, lambda *_: 0))
             if not rate:
                 return values
-            slope = ring.value(rate.diff(solved), values)
+            slope = ring.value(rate.derivative(solved), values)
             if slope:
-                offset = ring.value(rate, {**values, str(solved): Fraction(0)})
-                values[str(solved)] = -offset / slope
+                offset = ring.value(rate, {**values, solved: Fraction(0)})
+                values[solved] = -offset / slope
                 return values
 
     generators = (*flat, rate) if rate else tuple(flat)
@@ -196,13 +198,13 @@ def solutions(model: Model) -> InvariantSet:
     ring = overlap_ring(model)
     a, b, Q, R, T = ring.a, ring.b, ring.Q, ring.R, ring.T
     blocks = (
-        combination((a, product(Q, Q)), (-b, product(R, transposed(R)))),
-        combination((a, product(Q, R)), (-b, product(R, T))),
-        combination((a, product(transposed(R), R)), (-b, product(T, T))),
+        *upper_triangle(combination((a, product(Q, Q)), (-b, product(R, transposed(R))))),
+        *entries(combination((a, product(Q, R)), (-b, product(R, T)))),
+        *upper_triangle(combination((a, product(transposed(R), R)), (-b, product(T, T)))),
     )
     s = a * trace(Q) - b * trace(T)
     noise = [ring.label_noise] if model.flow == "sgd" else []
-    generators = tuple(dict.fromkeys(x for x in (*entries(*blocks), s, *noise) if x))
+    generators = tuple(x for x in (*blocks, s, *noise) if x)
 
     def point(generator: random.Random) -> Point:
         values = anywhere(ring, generator)
@@ -233,7 +235,7 @@ def teacher_space(model: Model) -> InvariantSet:
     _orthonormal_only(model, "teacher-space")
     ring = overlap_ring(model)
     S = combination((1, ring.Q), (-1, product(ring.R, transposed(ring.R))))
-    generators = tuple(dict.fromkeys(entries(S)))
+    generators = tuple(upper_triangle(S))
 
     def point(generator: random.Random) -> Point:
         values = anywhere(ring, generator)

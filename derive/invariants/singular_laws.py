@@ -110,7 +110,7 @@ def _brackets(bench: Workbench, J: Matrix, students: bool) -> Verdict:
     Q, R = rotated(bench.Q, bench.R)
     numerators = {f"Q_{i + 1}_{j + 1}": Q[i][j] for i in range(p) for j in range(i, p)}
     numerators |= {f"R_{i + 1}_{r + 1}": R[i][r] for i in range(p) for r in range(pstar)}
-    rotation = VectorField(bench.ring, numerators, bench.ring.ring.one)
+    rotation = VectorField(bench.ring, numerators, bench.ring.one)
     # Why with `whole`: the drift is numerator / whole, and the rotation acts on both.
     slope = rotation.along(bench.whole)
     equations = []
@@ -184,7 +184,7 @@ def _drift_of_W(bench: Workbench) -> Matrix:
     a, b = ring.a, ring.b
     w0 = 4 * kappa * (b - bench.s)
     w1 = -6 * a * kappa
-    terms = [(1, _anticommutator(ring.ring.one, Q, W))]
+    terms = [(1, _anticommutator(ring.one, Q, W))]
     if bench.model.flow == "sgd":
         squares_q, squares_r = (sum(x * x for x in entries(A)) for A in (Q, bench.R))
         t = a**2 * squares_q - 2 * a * b * squares_r + bench.model.pstar * b**2
@@ -193,9 +193,9 @@ def _drift_of_W(bench: Workbench) -> Matrix:
         w2, w3 = 8 * (a * kappa) ** 2, -8 * a * b * kappa**2
         terms = [
             *terms,
-            (w2, _anticommutator(ring.ring.one, product(Q, Q), W)),
+            (w2, _anticommutator(ring.one, product(Q, Q), W)),
             (w2, product(Q, W, Q)),
-            (w3, _anticommutator(ring.ring.one, M, W)),
+            (w3, _anticommutator(ring.one, M, W)),
         ]
     return combination((w0, W), (w1, terms[0][1]), *terms[1:])
 

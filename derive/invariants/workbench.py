@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +24,6 @@ from derive.invariants.matrices import (
 from derive.invariants.ring import OverlapRing, overlap_ring
 from derive.model import Model
 
-HALF = Fraction(1, 2)
 EVERYWHERE = "every state"
 
 
@@ -98,7 +96,7 @@ class Workbench:
             value = self.kappa * self.whole * (2 * self.ring.a * self.Q[i][j] + (self.s if i == j else 0))
             if i == j and self.sphere:
                 drift = self.free_field.numerators[f"Q_{i + 1}_{i + 1}"]
-                value += drift * self.whole.quo(self.Q[i][i]) * self.ring.number(HALF)
+                value += drift * self.whole / self.Q[i][i] / 2
             return value
 
         return matrix(self.model.p, self.model.p, entry)
@@ -123,7 +121,7 @@ class Workbench:
         """det(T) (Q − R T⁻¹ Rᵀ)."""
         if not self.general:
             return combination((1, self.Q), (-1, self.M))
-        inside = product(self.R, adjugate(self.T, self.ring.ring.one), transposed(self.R))
+        inside = product(self.R, adjugate(self.T, self.ring.one), transposed(self.R))
         return combination((determinant(self.T), self.Q), (-1, inside))
 
     @cached_property
@@ -133,7 +131,7 @@ class Workbench:
     @cached_property
     def K(self) -> Matrix:
         """Rᵀ adj(S) R: the numerator of K = Rᵀ (Q − R T⁻¹ Rᵀ)⁻¹ R over det(S), up to det(T)."""
-        return product(transposed(self.R), adjugate(self.S, self.ring.ring.one), self.R)
+        return product(transposed(self.R), adjugate(self.S, self.ring.one), self.R)
 
 
 def identity(*equations: tuple[Matrix, Matrix]) -> Verdict:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from fractions import Fraction
 
-import numpy as np
 import pytest
 from closed_form import OPTION_SETS, drift, flatten, named, random_point
 
@@ -18,7 +17,6 @@ from derive.invariants import (
     drift_field,
     laws,
     lie_derivative,
-    modular,
     named_set,
     overlap_ring,
     prove_conserved,
@@ -27,7 +25,6 @@ from derive.invariants import (
     search,
 )
 from derive.invariants.darboux import DarbouxSearch
-from derive.invariants.division import exact_quotient
 from derive.invariants.ideal import Ideal
 from derive.invariants.lie import VectorField
 from derive.invariants.matrices import (
@@ -40,7 +37,7 @@ from derive.invariants.matrices import (
     transposed,
 )
 from derive.invariants.monomials import NumericField
-from derive.invariants.null_space import Span, null_space
+from derive.invariants.ring import exact_quotient
 
 GRADIENT = {"flow": "gradient"}
 
@@ -48,7 +45,7 @@ GRADIENT = {"flow": "gradient"}
 def schur(ring):
     """S = Q − RRᵀ and N = Rᵀ adj(S) R, so that K = N / det S."""
     S = combination((1, ring.Q), (-1, product(ring.R, transposed(ring.R))))
-    return S, product(transposed(ring.R), adjugate(S, ring.ring.one), ring.R)
+    return S, product(transposed(ring.R), adjugate(S, ring.one), ring.R)
 
 
 def statuses(model):
@@ -69,7 +66,7 @@ def test_lie_derivative_is_the_slope_along_the_closed_form(widths, options):
     g = 1 + ring.R[-1][-1] ** 2
     expected = 0.0
     for name, slope in zip(model.state, slopes, strict=True):
-        up, down = (float(ring.value(h, values)) for h in (f.diff(ring[name]), g.diff(ring[name])))
+        up, down = (float(ring.value(h, values)) for h in (f.derivative(name), g.derivative(name)))
         top, bottom = float(ring.value(f, values)), float(ring.value(g, values))
         expected += slope * (up * bottom - top * down) / bottom**2
     found = lie_derivative(Rational(f, g), model)
@@ -84,12 +81,12 @@ def test_lie_derivative_is_linear_and_obeys_the_product_rule():
 
     def rate(candidate):
         found = lie_derivative(candidate, model)
-        assert found.denominator == ring.ring.one
+        assert found.denominator == ring.one
         return found.numerator
 
     assert rate(f + 3 * g) == rate(f) + 3 * rate(g)
     assert rate(f * g) == rate(f) * g + f * rate(g)
-    assert rate(ring.ring.one) == rate(ring.eta) == 0
+    assert rate(ring.one) == rate(ring.eta) == 0
 
 
 def test_candidates_of_another_ring_are_refused():
@@ -99,7 +96,7 @@ def test_candidates_of_another_ring_are_refused():
             InputError, match="candidate: is not made of polynomials of the ring of p2_pstar1"
         ):
             lie_derivative(candidate, model)
-    ring = overlap_ring(model).ring
+    ring = overlap_ring(model)
     with pytest.raises(InputError, match="denominator 0"):
         prove_conserved(Rational(ring.one, ring.zero), model)
     with pytest.raises(InputError, match="constant"):
@@ -324,7 +321,7 @@ def test_exact_division_of_long_polynomials():
     factor = ring.Q[0][0] * ring.a / 3 + ring.R[2][1]
     assert exact_quotient(long * factor, long) == factor
     assert exact_quotient(long * factor + ring.b, long) is None
-    assert exact_quotient(ring.ring.zero, long) == 0
+    assert exact_quotient(ring.zero, long) == 0
     assert exact_quotient(ring.a * ring.b, ring.a) == ring.b
     assert exact_quotient(ring.a, ring.b) is None
 
@@ -343,8 +340,10 @@ def test_ideal_membership():
     assert linear.contains(4 * z**2 - z)
     assert linear.contains(z) is False
     many = overlap_ring(Model(4, 2))
-    large = Ideal([q * r - 1 for q, r in zip(many.ring.gens[:8], many.ring.gens[8:16], strict=True)])
-    assert large.contains(many.ring.gens[0]) is None
+    large = Ideal(
+        [q * r - 1 for q, r in zip(many.context.gens()[:8], many.context.gens()[8:16], strict=True)]
+    )
+    assert large.contains(many.context.gen(0)) is None
 
 
 # --- search -------------------------------------------------------------------------------------
@@ -364,8 +363,7 @@ def test_search_finds_the_integral_of_two_students():
     assert dict(integral.powers) in ({0: -2, 1: -3, 2: 4}, {0: 2, 1: 3, 2: -4})
     assert (integral.rate, integral.symbolic) == (0, True)
     ring = overlap_ring(found.model)
-    assert abs(found.growing.rate.LC) == 8
-    assert found.growing.rate.monic() == ring.a * ring.b * ring.eta
+    assert found.growing.rate in [sign * 8 * ring.a * ring.b * ring.eta for sign in (1, -1)]
 
 
 @pytest.mark.parametrize(
@@ -436,71 +434,23 @@ def test_search_on_a_field_with_known_invariants():
     """dQ = 2Q + Q², dR = R + QR: Q, Q + 2 and R are Darboux polynomials; (Q + 2) Q / R² is conserved."""
     ring = overlap_ring(Model(1, 1))
     Q, R = ring.Q[0][0], ring.R[0][0]
-    field = NumericField(VectorField(ring, {"Q_1_1": 2 * Q + Q**2, "R_1_1": R + Q * R}, ring.ring.one))
-    finder = DarbouxSearch(field, field.terms(Q), [])
+    field = NumericField(VectorField(ring, {"Q_1_1": 2 * Q + Q**2, "R_1_1": R + Q * R}, ring.one))
+    finder = DarbouxSearch(field, Q, [])
     for degree in (1, 2):
         finder.extend(degree)
     # Q(Q + 2) and R² have the same cofactor, but both are products of the three.
-    assert {(f.polynomial, f.cofactor) for f in finder.found} == {
-        (Q, (2, 1)),
-        (Q + 2, (0, 1)),
-        (R, (1, 1)),
-    }
+    expected = [(Q, (2, 1)), (R, (1, 1)), (Q + 2, (0, 1))]
+    assert len(finder.found) == len(expected)
+    assert all((f.polynomial, f.cofactor) in expected for f in finder.found)
     assert finder.conserved(2) == []
-    rotation = VectorField(ring, {"Q_1_1": R**2, "R_1_1": -Q * R}, ring.ring.one)
-    assert DarbouxSearch(NumericField(rotation), {}, []).conserved(2) == [Q**2 + R**2]
+    rotation = VectorField(ring, {"Q_1_1": R**2, "R_1_1": -Q * R}, ring.one)
+    assert DarbouxSearch(NumericField(rotation), ring.zero, []).conserved(2) == [Q**2 + R**2]
 
 
 def test_a_linear_part_that_is_not_diagonal_is_refused():
     ring = overlap_ring(Model(1, 1))
     Q, R = ring.Q[0][0], ring.R[0][0]
     for drift_of_q in (R, Q + 1):
-        field = NumericField(VectorField(ring, {"Q_1_1": drift_of_q, "R_1_1": R}, ring.ring.one))
+        field = NumericField(VectorField(ring, {"Q_1_1": drift_of_q, "R_1_1": R}, ring.one))
         with pytest.raises(NotImplementedError, match="not diagonal"):
             field.blocks(1)
-
-
-# --- exact linear algebra -----------------------------------------------------------------------
-
-
-def test_modular_arithmetic():
-    generator = np.random.default_rng(0)
-    assert modular.fraction(modular.residue(Fraction(-123, 457))) == Fraction(-123, 457)
-    assert modular.fraction(modular.residue(Fraction(10**6 + 3, 7**7))) != Fraction(10**6 + 3, 7**7)
-    A = generator.integers(-9, 9, size=(5, 6, 6))
-    assert modular.determinants(A) == [round(np.linalg.det(a)) % modular.PRIME for a in A]
-    low = generator.integers(-9, 9, size=(8, 3)) @ generator.integers(-9, 9, size=(3, 7))
-    assert modular.rank(low) == 3
-    null = modular.null_space(low)
-    assert null.shape == (4, 7)
-    assert not modular.product(low % modular.PRIME, null.T).any()
-
-
-def test_eigenvalues_of_a_rectangular_pencil():
-    generator = np.random.default_rng(1)
-    values = [Fraction(-7, 3), Fraction(0), Fraction(5)]
-    size = 6
-    A = generator.integers(0, modular.PRIME, size=(9, size))
-    B = generator.integers(0, modular.PRIME, size=(9, size))
-    for column, value in enumerate(values):
-        A[:, column] = B[:, column] * modular.residue(value) % modular.PRIME
-    assert modular.pencil_eigenvalues(A, B) == values
-    assert modular.pencil_eigenvalues(B, generator.integers(0, modular.PRIME, size=(9, size))) == []
-    assert modular.pencil_eigenvalues(A[:3], B[:3]) == []
-
-
-def test_null_space_is_exact_also_with_large_numbers():
-    huge = Fraction(10**12 + 39, 10**9 + 7)
-    columns = [{"x": Fraction(1), "y": Fraction(2)}, {"x": huge, "y": 2 * huge}, {"y": Fraction(1)}]
-    (vector,) = null_space(columns)
-    assert [v / vector[1] for v in vector] == [-huge, 1, 0]
-    assert null_space(columns[1:]) == []
-
-
-def test_span():
-    span = Span()
-    assert span.add({"x": Fraction(1), "y": Fraction(2)})
-    assert span.add({"y": Fraction(1), "z": Fraction(1)})
-    assert not span.add({"x": Fraction(2), "z": Fraction(-4)})
-    assert span.remainder({"x": Fraction(1)})
-    assert span.remainder({"x": Fraction(3), "y": Fraction(7), "z": Fraction(1)}) == {}

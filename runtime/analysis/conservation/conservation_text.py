@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from derive.invariants import Darboux, Findings, Invariant, Law
+from derive.invariants import Darboux, Findings, Invariant, Law, as_expression
 from derive.model import Model
 from derive.version import VERSION
 from runtime.output import text_tables
@@ -79,7 +79,7 @@ def _scope(integral: Invariant) -> str:
 def _text(polynomial: Any) -> str:
     if len(polynomial) > _LONGEST:
         return f"polynomial of {len(polynomial)} terms"
-    return str(polynomial.as_expr()).replace("label_noise", "Delta")
+    return str(as_expression(polynomial)).replace("label_noise", "Delta")
 
 
 def _product(integral: Invariant) -> str:
@@ -157,7 +157,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def _full(polynomial: Any) -> str:
-    return str(polynomial.as_expr()).replace("label_noise", "Delta")
+    return str(as_expression(polynomial)).replace("label_noise", "Delta")
 
 
 def _darboux(found: Darboux) -> dict[str, Any]:
