@@ -1,17 +1,21 @@
-"""Trajectories a second of the ensemble engine and of its peers, at matched achieved error.
+"""Measures trajectories per second of the ensemble engine and of its peers, at equal achieved error.
 
     python benchmarks/ensemble.py            all cases, some minutes
     python benchmarks/ensemble.py --quick    (2, 1) and (4, 2) only
 
-Every solver integrates the same starts to the same time on one thread, all in one run, round
-by round in turn, so that a busy machine disturbs all alike; of each round the better of two runs
-in a row counts, of the rounds their median. Errors are the largest over trajectories, times and
-order parameters against references by DOP853 at 3e-14. Ratios compare each of our settings with
-the best peer at the same error, and our best with it at round errors; between settings speeds are
-interpolated (log-log). Freed memory is kept, and every solver runs untimed first, so that no timing
-counts the page faults of fresh results. Peers that cannot be imported are skipped: install the
-extra `bench`, and numbalsoda by hand where there is a Fortran compiler. Results go to
-benchmarks/results/.
+Every solver integrates the same starts to the same time on one thread. All solvers run in one
+process, round by round in turn, so that a busy machine disturbs all of them alike. In each round a
+solver runs twice and the faster run counts; the median over the rounds is its speed. An error is
+the largest one over trajectories, times and order parameters, against references by DOP853 at
+3e-14.
+
+Two kinds of ratios are printed: each of our settings with the best peer at the same error, and our
+best setting with the best peer at round errors. Speeds between two settings are interpolated
+(log-log).
+
+Freed memory is kept, and every solver runs untimed first, so that no timing includes the page
+faults of fresh results. Peers that cannot be imported are skipped. Install the extra `bench` for
+them, and numbalsoda by hand where there is a Fortran compiler. Results go to benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -54,9 +58,9 @@ TOLERANCES = {
     "scipy DOP853 + numpy": (1e-8,),
 }
 MODES = ("final", "grid")
-# Where our best method is compared with the best peer.
+# Errors at which our best method is compared with the best peer.
 ERRORS = (1e-9, 1e-8, 1e-7, 1e-6)
-# The figures of runs need fewer colours.
+# One colour per solver; figures of the package need fewer.
 SOLVER_COLOURS = (*COLOURS, "#999999", "#8c510a")
 GOALS = {(2, 1): 3.0, (4, 2): 3.0, (8, 4): 5.0, (12, 6): 8.0, (32, 8): 10.0}
 
@@ -65,11 +69,11 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> None:
-    """Make glibc's malloc use freed memory again rather than return it to the kernel.
+    """Make glibc's malloc reuse freed memory instead of returning it to the kernel.
 
-    Why: a result of 200 outputs takes some 60 MB. By default malloc maps every such array afresh
-    and unmaps it when freed, so each run pays page faults and zeroed pages for all of it, which
-    can cost more than the integration and varies much. On other systems this does nothing.
+    A result of 200 outputs takes some 60 MB. By default malloc maps every such array anew and unmaps it
+    when it is freed. Each run then pays page faults and zeroed pages for all of it, which can cost more
+    than the integration and varies much. On systems without glibc this function does nothing.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
@@ -78,7 +82,7 @@ def keep_freed_memory() -> None:
 
 
 def measure(widths: tuple[int, int], trajectories: int, end: float, rounds: int) -> list[dict]:
-    """One row a solver, tolerance and mode: error, trajectories a second, preparation."""
+    """One row per solver, tolerance and mode: error, trajectories per second, seconds of preparation."""
     work = task(*widths, trajectories, end)
     expected = reference(work)
     entries = []
@@ -101,15 +105,15 @@ def measure(widths: tuple[int, int], trajectories: int, end: float, rounds: int)
                         "speeds": [],
                     }
                 )
-    # Untimed, at full size, and twice: first runs leave lasting allocations in the freed memory,
-    # so that the next large result does not fit there and takes fresh pages once more.
+    # These untimed runs have full size and are done twice: a first run leaves lasting allocations in the
+    # freed memory, so that the next large result does not fit there and takes fresh pages once more.
     for entry in 2 * entries:
         function, initial = entry["run"]
         entry["error"] = largest_error(function(initial), expected)
     for _ in range(rounds):
         for entry in entries:
             function, initial = entry["run"]
-            # Twice: what another solver has left of the freed memory can be too small for the first.
+            # The solver runs twice, since the freed memory that another one left can be too small at first.
             best = math.inf
             for _ in range(2):
                 start = time.perf_counter()
@@ -124,14 +128,17 @@ def measure(widths: tuple[int, int], trajectories: int, end: float, rounds: int)
 
 
 def fastest(entries: list[dict], mode: str, error: float, ours: bool) -> tuple[float, str]:
-    """The greatest speed at this error, ours or a peer's: settings at least this good, or between two."""
+    """The greatest speed at this error and the solver that has it, among ours or among the peers.
+
+    Speeds are interpolated between settings; faster settings of smaller error count as well.
+    """
     best, name = 0.0, "none"
     for solver in {e["solver"] for e in entries if e["solver"].startswith("overlap-ode") == ours}:
         points = sorted(
             (e["error"], e["speed"]) for e in entries if e["solver"] == solver and e["mode"] == mode
         )
         errors, speeds = np.array(points).T
-        # Only faster settings of larger error count: a slow and bad one is nobody's choice.
+        # A setting that is slower and less accurate than another is replaced by that other one.
         speeds = np.maximum.accumulate(speeds)
         if error < errors[0]:
             continue
@@ -142,7 +149,7 @@ def fastest(entries: list[dict], mode: str, error: float, ours: bool) -> tuple[f
 
 
 def report(widths: tuple[int, int], entries: list[dict]) -> list[dict]:
-    """Print the table and the ratios; returns the ratios."""
+    """Print the table and the ratios, and return the ratios."""
     print(
         f"  {'solver':24} {'tolerance':>9} {'mode':>6} {'error':>9}"
         + f" {'traj/s':>10} {'least-best':>19} {'prepare s':>9}"
@@ -171,7 +178,7 @@ def report(widths: tuple[int, int], entries: list[dict]) -> list[dict]:
 
 
 def summary(entries: list[dict]) -> list[dict]:
-    """Print and return our best method against the best peer at round errors that both reach."""
+    """Compare our best method with the best peer at round errors that both reach; print and return this."""
     rows = []
     for mode in MODES:
         for error in ERRORS:
@@ -186,7 +193,7 @@ def summary(entries: list[dict]) -> list[dict]:
 
 
 def scaling(widths: tuple[int, int]) -> dict:
-    """Trajectories a second against their number, and against threads."""
+    """Trajectories per second for several numbers of trajectories, and for one and two threads."""
     work = task(*widths, 2**14)
     solver = peers.Tsit5(work, 1e-7)
     solver.final(work.initial[:64])
@@ -214,7 +221,7 @@ def scaling(widths: tuple[int, int]) -> dict:
 
 
 def plot(results: dict, path: Path) -> None:
-    """Work-precision: trajectories a second against achieved error."""
+    """Draw the work-precision figure: trajectories per second against achieved error."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""How fast this processor can go, and how much of that a right-hand side reaches."""
+"""Measures the floating-point peak of this processor, and the speed of a vector right-hand side."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ROUNDS = 7
 
 
 def _fastest(function, arguments, seconds: float = 0.05) -> float:
-    """Least seconds of one turn of a kernel that takes its number of turns last."""
+    """Least seconds per turn of a kernel whose last argument is the number of turns."""
     turns = 1000
     while True:
         start = time.perf_counter()
@@ -44,7 +44,7 @@ def _callable(compiled: jit.Compiled, name: str, arguments: int):
 
 
 def peak(target: jit.Target) -> float:
-    """Floating-point operations a second of independent fused multiply-adds in registers."""
+    """Floating-point operations per second of independent fused multiply-adds in registers."""
     module = ir.Module("peak")
     vector = VectorFunction(module, "peak", target.lanes, target.fma, 2)
     memory, turns = vector.arguments
@@ -66,7 +66,7 @@ def peak(target: jit.Target) -> float:
 
 
 def rhs_speed(p: int, pstar: int, target: jit.Target) -> float:
-    """Floating-point operations a second of the vector right-hand side (those of the manifest)."""
+    """Floating-point operations per second of the vector right-hand side, counted as in the manifest."""
     model = Model(p, pstar)
     emitter = KernelEmitter(model, TSIT5, target)
     layout = emitter.layout

@@ -1,4 +1,4 @@
-"""Solvers under one interface: prepare once, then run to the end, or with 200 outputs."""
+"""Our solver and its peers under one interface: prepare once, then run to the end or with 200 outputs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from runtime.ensemble.ensemble_run import Engine
 
 
 def load(task: Task) -> runtime.System:
-    """The system of a task, derived anew: a folder of an older version must not stop a benchmark."""
+    """The system of a task, derived anew, since a folder of an older version would stop the benchmark."""
     return runtime.load(derive.overlap_odes(derive.Model(task.p, task.pstar)).write("generated"))
 
 
 class Solver:
-    """A solver with a tolerance; `final` returns (k, 1, n), `grid` (k, outputs, n)."""
+    """A solver at one tolerance; `final` returns states (k, 1, n), and `grid` returns (k, outputs, n)."""
 
     name = ""
     package = ""
-    # Peers that need this much longer run on a part of the trajectories.
+    # Slow peers run on this part of the trajectories only.
     share = 1.0
 
     def __init__(self, task: Task, tolerance: float) -> None:
@@ -37,13 +37,13 @@ class Solver:
         if cls.package:
             try:
                 importlib.import_module(cls.package)
-            except (ImportError, OSError):  # OSError: a shared library that it loads is missing.
+            except (ImportError, OSError):  # A missing shared library raises OSError.
                 return True
         return False
 
     @property
     def count(self) -> int:
-        """Trajectories that it runs, a multiple of eight."""
+        """Number of trajectories that this solver runs, a multiple of eight."""
         return max(8, int(len(self.task.initial) * self.share) // 8 * 8)
 
     def prepare(self) -> None: ...
@@ -56,7 +56,7 @@ class Solver:
 
 
 class Ours(Solver):
-    """The ensemble engine, one thread, η and Δ at run time; states only, as the peers."""
+    """The ensemble engine on one thread, with η and Δ at run time. It returns only states, as peers do."""
 
     method = ""
 
@@ -97,7 +97,7 @@ class Dop853(Ours):
 
 
 class Heyoka(Solver):
-    """heyoka's batch Taylor integrator driven directly, eight lanes, fast_math."""
+    """heyoka's batch Taylor integrator, called directly, with eight lanes and fast_math."""
 
     name, package = "heyoka batch 8", "heyoka"
     lanes = 8
@@ -106,7 +106,7 @@ class Heyoka(Solver):
         import heyoka
 
         equations = _heyoka_equations(self.task.p, self.task.pstar)
-        # Above this its unrolled code takes minutes to compile.
+        # The unrolled code of larger systems takes minutes to compile.
         compact = self.task.size > 40
         options = {"force_avx512": True, "fast_math": True} if _avx512() else {"fast_math": True}
         start = np.ascontiguousarray(self.task.initial[: self.lanes].T)
@@ -182,7 +182,7 @@ def _heyoka_equations(p: int, pstar: int):
 
 
 class SciPyNumba(Solver):
-    """scipy's LSODA on the generated Numba right-hand side."""
+    """SciPy's LSODA on the generated Numba right-hand side."""
 
     name, share, method = "scipy LSODA + numba", 0.02, "LSODA"
 
@@ -223,7 +223,7 @@ class SciPyNumba(Solver):
 
 
 class SciPyNumPy(SciPyNumba):
-    """scipy's DOP853 on a hand-written NumPy right-hand side."""
+    """SciPy's DOP853 on a hand-written NumPy right-hand side."""
 
     name, share, method = "scipy DOP853 + numpy", 0.005, "DOP853"
 
@@ -275,7 +275,7 @@ class CyRK(Solver):
 
 
 class NumbaLSODA(Solver):
-    """numbalsoda: LSODA in C++ on a Numba right-hand side, the loop over trajectories compiled too."""
+    """numbalsoda's LSODA in C++ on a Numba right-hand side. The loop over trajectories is compiled too."""
 
     name, package, share = "numbalsoda LSODA", "numbalsoda", 0.1
 
@@ -290,7 +290,7 @@ class NumbaLSODA(Solver):
         def f(_t, y, dy, _data):
             rhs(carray(y, (size,)), parameters, carray(dy, (size,)))
 
-        # The integrator holds only its address.
+        # The integrator holds only the address of f, so f must live as long as this solver.
         self.f, address = f, f.address
 
         @njit
@@ -308,7 +308,7 @@ class NumbaLSODA(Solver):
         solve(self.task.initial[:1], self.task.times, self.tolerance)
 
     def final(self, initial: np.ndarray) -> np.ndarray:
-        # Its first time is the one it starts from.
+        # The first time that lsoda takes is that of the start.
         return self.solve(initial, self.task.times[[0, -1]], self.tolerance)[:, 1:]
 
     def grid(self, initial: np.ndarray) -> np.ndarray:
@@ -322,8 +322,8 @@ class Diffrax(Solver):
     batch = 128
 
     def prepare(self) -> None:
-        # One thread; handing these small products to Eigen's pool makes them slower even so. XLA
-        # reads both when JAX makes its first array.
+        # Both variables keep XLA to one thread: handing these small products to Eigen's pool makes them
+        # slower even so. XLA reads the variables when JAX makes its first array.
         os.environ["NPROC"] = "1"
         os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
         import diffrax
@@ -355,7 +355,7 @@ class Diffrax(Solver):
 
     @property
     def count(self) -> int:
-        # A whole batch where there are as many: smaller ones are slower by up to a fifth.
+        # A whole batch is used if there are enough trajectories; smaller ones are slower by up to a fifth.
         return max(super().count, min(self.batch, len(self.task.initial) // 8 * 8))
 
     @property
@@ -374,7 +374,7 @@ class Diffrax(Solver):
 
 
 def _jax_rhs(p: int, pstar: int):
-    """`numpy_rhs` for JAX: matrix products, which XLA runs faster here than sums written out."""
+    """`numpy_rhs` for JAX, with matrix products, which XLA runs faster here than sums written out."""
     import jax.numpy as jnp
 
     a, b, kappa = 1.0 / p, 1.0 / pstar, 2.0 * ETA / p

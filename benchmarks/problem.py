@@ -1,4 +1,4 @@
-"""The common task of the benchmarks: start, times, a NumPy right-hand side, tight references."""
+"""The task that all ensemble benchmarks share: starts, times, a NumPy right-hand side, exact references."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ REFERENCES = 8
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Trajectories of one system: packed states (k, n), all integrated to the last time."""
+    """Trajectories of one system.
+
+    initial
+        Packed states (k, n), all integrated from time 0 to `end`.
+    """
 
     p: int
     pstar: int
@@ -31,7 +35,10 @@ class Task:
 
 
 def task(p: int, pstar: int, trajectories: int, end: float = 200.0, seed: int = 1) -> Task:
-    """Q0 = 1 + 0.01 symmetric noise, R0 = 0.01 normal; orthonormal teacher, mean readout, η² term."""
+    """Random starts: Q0 is 1 plus symmetric noise of size 0.01, and R0 is normal of size 0.01.
+
+    The model has an orthonormal teacher, the mean readout and the η² term.
+    """
     rng = np.random.default_rng(seed)
     noise = 0.01 * rng.standard_normal((trajectories, p, p))
     Q = np.eye(p) + 0.5 * (noise + noise.transpose(0, 2, 1))
@@ -42,7 +49,7 @@ def task(p: int, pstar: int, trajectories: int, end: float = 200.0, seed: int = 
 
 
 def numpy_rhs(p: int, pstar: int):
-    """f(t, y) written by hand from the closed form: what a user of SciPy would write."""
+    """f(t, y) from the closed form, as a user of SciPy would write it by hand."""
     a, b, kappa = 1.0 / p, 1.0 / pstar, 2.0 * ETA / p
     upper = np.triu_indices(p)
     head = upper[0].size
@@ -64,7 +71,7 @@ def numpy_rhs(p: int, pstar: int):
 
 
 def reference(work: Task) -> np.ndarray:
-    """(REFERENCES, OUTPUTS, n): the first trajectories by DOP853 at 3e-14, a peer of nobody here."""
+    """The first trajectories by DOP853 at 3e-14, shape (REFERENCES, OUTPUTS, n)."""
     f = numpy_rhs(work.p, work.pstar)
     return np.array(
         [
@@ -75,5 +82,8 @@ def reference(work: Task) -> np.ndarray:
 
 
 def largest_error(states: np.ndarray, expected: np.ndarray) -> float:
-    """Over trajectories, times and order parameters; `states` as `reference`, or its last times."""
+    """Largest error over trajectories, times and order parameters.
+
+    `states` (k, times, n) is at the times of `reference`, or at the last of them.
+    """
     return float(np.max(np.abs(states[: len(expected)] - expected[:, -states.shape[1] :])))

@@ -1,30 +1,32 @@
-"""Steps a second of SGD at finite N: chain, weights, their peers, and the cost of random numbers.
+"""Measures steps per second of SGD at finite N: chain, weights, their peers, and random numbers alone.
 
     python benchmarks/sgd.py            all cases, two minutes
     python benchmarks/sgd.py --quick    (2, 1) and (4, 2) only, fewer N and rounds
 
-A step is one sample shown to one run. Ours go through `simulate`, from the start to the dataset.
-Peers in NumPy, on one thread, as a user would write them with the teacher along the first axes:
+A step is one sample shown to one run. Our solvers go through `simulate`, from the start to the
+dataset. The peers are written in NumPy as a user would write them, on one thread, with the teacher
+along the first axes:
 
-    NumPy loop     weights (p, N) of one run, a step at a time
-    NumPy batch    the same with many runs an operation, by einsum
-    NumPy chain    the chain of the overlaps with a Cholesky factor a step, many runs an operation
+    NumPy loop     weights (p, N) of one run, one step at a time
+    NumPy batch    the same with many runs per operation, by einsum
+    NumPy chain    the chain of the overlaps with a Cholesky factor per step, many runs per operation
 
-The number of runs an operation of the last two is the fastest of some on our machine. `draws`
-are the weights' random numbers alone: rows of N normal numbers, by a kernel that draws and stores
-them just as the weights do (up to a multiple of 16), and by NumPy.
+The last two use the number of runs per operation that was the fastest of several on our machine.
+`draws` are the random numbers of the weights alone: rows of N normal numbers, by NumPy and by a
+kernel that draws and stores them just as the weights do (up to a multiple of 16).
 
-All run in turn, round by round, so that a busy machine disturbs all alike; the median of the
-rounds counts, and the spread is their least and best. Speeds are steps a second of processor
-time of all threads: steps a second and core, whatever else runs on it. `wall` is the same by the
-clock, of all threads together. The share of draws is the median of the rounds' shares, in which
-weights and draws follow each other. Each runs untimed first, which compiles, and finds out how many
-steps take long enough; every timing starts anew from Q = 1, R_ir = 0.1 for r = i mod p*, else 0.
-Before that all methods must give the same mean loss at (4, 2) and N = 100, within its error.
+All solvers run in turn, round by round, so that a busy machine disturbs all of them alike. The
+median over the rounds counts, and the spread is the least and the best round. Speeds are steps per
+second of processor time of all threads, that is per second and core, whatever else runs on it.
+`wall` is the same by the clock, of all threads together. The share of draws is the median of the
+rounds' shares, in which weights and draws follow each other. Each solver runs untimed first. This
+compiles it, and finds how many steps take long enough. Every timing starts anew from Q = 1, with
+R_ir = 0.1 for r = i mod p* and 0 elsewhere. Before all this, every method must give the same mean
+loss at (4, 2) and N = 100, within its error.
 
-`ratio` compares with the best peer of the same kind (chain, weights, draws), `any` with the best
-of all that simulate SGD, at the same widths and N; peers have free norms and no label noise.
-Results go to benchmarks/results/.
+`ratio` compares with the best peer of the same kind (chain, weights, draws). `any` compares with
+the best of all peers that simulate SGD at the same widths and N. Peers have free norms and no label
+noise. Results go to benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-# Before NumPy loads its linear algebra.
+# These must be set before NumPy loads its linear algebra.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
@@ -62,7 +64,7 @@ RESULTS = Path(__file__).parent / "results"
 WIDTHS = ((1, 1), (2, 1), (4, 2), (8, 4), (32, 8))
 SWEEPS = ((4, 2), (8, 4))
 SIZES = (100, 1000, 10_000, 100_000)
-# Of the chain where N is not varied.
+# N of the chain where N is not varied.
 CHAIN_SIZE = 10_000
 CHAIN_RUNS = 64
 ETA = 0.1
@@ -71,7 +73,7 @@ SECONDS = 0.15
 GOAL_WIDTHS = (4, 2)
 GOAL_SPEED = 8e6
 GOAL_SHARE = 0.60
-# Runs an operation: by N, and by p.
+# Runs per NumPy operation, by N and by p.
 BATCH_RUNS = {100: 256, 1000: 16, 10_000: 4, 100_000: 2}
 NUMPY_CHAIN_RUNS = {1: 1024, 2: 1024, 4: 256, 8: 256, 32: 64}
 CHECK_SIZE, CHECK_STEPS, CHECK_RUNS = 100, 500, 256
@@ -80,7 +82,7 @@ LARGEST_DEVIATION = 5.0
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """Widths (0, 0 of draws alone), N, and what only ours vary."""
+    """What a solver is timed on: widths (0 and 0 for draws alone), N, and what only our solvers vary."""
 
     p: int
     pstar: int
@@ -107,7 +109,7 @@ class Case:
         return np.eye(self.p), 0.1 * aligned_with
 
     def weights(self) -> np.ndarray:
-        """Weights (p, N) of these overlaps, the teacher along the first axes."""
+        """Weights (p, N) with these overlaps, with the teacher along the first axes."""
         Q, R = self.start()
         weights = np.zeros((self.p, self.n))
         weights[:, : self.pstar] = R
@@ -152,7 +154,7 @@ class Simulated(Solver):
             R0=R,
             threads=case.threads,
         )
-        # Why: a run that diverges stops early.
+        # A run that diverges stops early, and its speed would mean nothing.
         if result.attrs["method"] != self.kind or np.any(result["status"] != "ok"):
             raise SystemExit(f"{self.name} at {case} did not run to the end")
         return result["Q"].values[:, -1], result["R"].values[:, -1]
@@ -229,7 +231,7 @@ class NumpyChain(Solver):
 
 
 class Draws(Solver):
-    """A kernel of the weights' loop over inputs, with nothing but the random numbers."""
+    """A kernel with the weights' loop over inputs and nothing but the random numbers in it."""
 
     name = "overlap-ode normals"
     kind = "draws"
@@ -282,14 +284,14 @@ class NumpyDraws(Solver):
 
 
 SIMULATORS = (Chain, Weights, NumpyLoop, NumpyBatch, NumpyChain)
-# Of one N in a round: next to each other those whose times are divided by each other.
+# Order within a round at one N. Solvers whose times are divided by each other are neighbours.
 ORDER = (Weights, Draws, NumpyDraws, NumpyLoop, NumpyBatch, NumpyChain, Chain)
 
 
 def solvers(
     all_widths: tuple[tuple[int, int], ...], sizes: tuple[int, ...]
 ) -> Iterator[tuple[type[Solver], Case]]:
-    """Everything to time."""
+    """All pairs of a solver and a case to time."""
     sweeps = [widths for widths in SWEEPS if widths in all_widths]
     for widths in all_widths:
         for n in sizes if widths in sweeps else (CHAIN_SIZE,):
@@ -306,7 +308,7 @@ def solvers(
 def check() -> dict[str, float]:
     """Deviation of each solver's mean loss from the chain's, in standard errors.
 
-    Exits if one is larger than can be.
+    Ends the program if a deviation is larger than chance allows.
     """
     case = Case(*GOAL_WIDTHS, CHECK_SIZE)
     model = derive.Model(*case.widths)
@@ -336,14 +338,14 @@ def check() -> dict[str, float]:
 
 
 def timed(solver: Solver, steps: int) -> tuple[float, float]:
-    """Seconds of processor time, and by the clock."""
+    """Seconds that these steps take: of processor time, and by the clock."""
     clock, processor = time.perf_counter(), time.process_time()
     solver.run(steps)
     return time.process_time() - processor, time.perf_counter() - clock
 
 
 def enough_steps(solver: Solver) -> int:
-    """Steps that take about SECONDS of each thread."""
+    """Number of steps that takes about SECONDS on each thread."""
     solver.run(1)
     steps, wanted = 1, SECONDS * solver.case.threads
     while True:
@@ -354,7 +356,7 @@ def enough_steps(solver: Solver) -> int:
 
 
 def measure(work: list[tuple[type[Solver], Case]], rounds: int) -> list[dict]:
-    """One row a solver and case."""
+    """One row per solver and case."""
     prepared = [kind(case) for kind, case in work]
     counts = [enough_steps(solver) for solver in prepared]
     speeds: list[list[tuple[float, float]]] = [[] for _ in prepared]
@@ -389,7 +391,7 @@ def measure(work: list[tuple[type[Solver], Case]], rounds: int) -> list[dict]:
 
 
 def ratios(rows: list[dict], row: dict) -> dict:
-    """To the best peer of the same kind, and of all that simulate the same."""
+    """Speed of a row over that of the best peer of its kind, and of all peers that simulate the same."""
     same = [r for r in rows if not r["ours"] and all(r[key] == row[key] for key in ("p", "pstar", "n"))]
     found = {}
     groups = {"ratio": [r for r in same if r["kind"] == row["kind"]]}
@@ -403,7 +405,7 @@ def ratios(rows: list[dict], row: dict) -> dict:
 
 def report(rows: list[dict]) -> None:
     print(
-        f"  {'solver':20} {'widths':>8} {'N':>6} {'threads':>7} {'norms':13} {'steps/s a core':>14}"
+        f"  {'solver':20} {'widths':>8} {'N':>6} {'threads':>7} {'norms':13} {'steps/s, core':>14}"
         + f" {'least-best':>23} {'wall':>11} {'ratio':>6} {'any':>6}  best of any"
     )
     ordered = sorted(rows, key=lambda r: (r["kind"], not r["ours"], r["p"], not r["plain"], r["threads"]))
@@ -423,7 +425,7 @@ def report(rows: list[dict]) -> None:
 
 
 def shares(rows: list[dict]) -> list[dict]:
-    """What the weights' random numbers cost, and nanoseconds an input; prints them."""
+    """Share of the random numbers in the cost of the weights, and nanoseconds per input; prints them."""
     of = {(r["solver"], r["p"], r["pstar"], r["n"]): r for r in rows if r["threads"] == 1}
     found = []
     for r in sorted(rows, key=lambda r: (r["p"], r["n"])):
@@ -440,7 +442,7 @@ def shares(rows: list[dict]) -> list[dict]:
         entry |= {"share": float(np.median(parts)), "numpy_share": float(np.median(numpy_parts))}
         found.append({**entry, "share_least": float(min(parts)), "share_best": float(max(parts))})
     print(
-        f"  weights: ns an input\n  {'widths':>8} {'N':>6} {'total':>7} {'draws':>7} {'share':>6}"
+        f"  weights: ns per input\n  {'widths':>8} {'N':>6} {'total':>7} {'draws':>7} {'share':>6}"
         + f" {'least-best':>10} {'NumPy loop':>11} {'its draws':>9} {'share':>6}"
     )
     for f in found:
@@ -455,7 +457,7 @@ def shares(rows: list[dict]) -> list[dict]:
 
 
 def plot(rows: list[dict], path: Path) -> None:
-    """Steps a second and core against N."""
+    """Draw steps per second and core against N."""
     sweeps = [widths for widths in SWEEPS if any((r["p"], r["pstar"]) == widths for r in rows)]
 
     def draw(figure) -> None:
@@ -505,7 +507,7 @@ def main() -> None:
         for r in rows
         if (r["solver"], r["p"], r["pstar"], r["n"]) == (Chain.name, *GOAL_WIDTHS, CHAIN_SIZE)
     )
-    print(f"  chain at {GOAL_WIDTHS}: {speed * 1e-6:.2f} M steps/s a core (goal {GOAL_SPEED * 1e-6:g} M)")
+    print(f"  chain at {GOAL_WIDTHS}: {speed * 1e-6:.2f} M steps/s per core (goal {GOAL_SPEED * 1e-6:g} M)")
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "sgd.json").write_text(json.dumps(results, indent=1) + "\n")
     plot(rows, RESULTS / "sgd.png")

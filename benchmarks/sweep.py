@@ -1,19 +1,22 @@
-"""Sweeps: what a task costs beside its work on each engine, and how two workers scale.
+"""Measures what a task of a sweep costs beside its work on each engine, and how two workers scale.
 
     python benchmarks/sweep.py            some minutes
     python benchmarks/sweep.py --quick    fewer tasks and rounds, about a minute
 
-`overhead`: sweeps of many and of few tasks of the smallest kind, (1, 1) at three times, on one worker;
-the difference of their times a task, less the time of the same integration without a sweep, is what a
-task costs: its place in the queue, the shard with its two syncs, and the way back. What is left of
-the smaller sweep is the start: plan, imports of workers, their systems. `look` is reading and
-verifying a shard when a sweep goes on, `merge` is its share of the merged file.
+`overhead` is the cost of a task beside the integration: its place in the queue, the shard with its
+two syncs, and the way back. It is measured with sweeps of many and of few tasks of the smallest
+kind, (1, 1) at three times, on one worker. The difference of their times per task, less the time of
+the same integration without a sweep, is the overhead. What is left of the smaller sweep is the
+start: the plan, the imports of the workers and their systems. `look` is the time to read and verify
+a shard when a sweep is continued. `merge` is the time per shard of writing the merged file.
 
-`scaling`: sweeps of tasks of a tenth of a second or so, on one and on two workers, in turn; the ratio
-of their times with the start, and without it, from sweeps of two lengths.
+`scaling` compares sweeps on one and on two workers, in turn, with tasks of about a tenth of a
+second. One ratio of their times includes the start. The other leaves it out, by means of sweeps of
+two lengths.
 
-Medians of the rounds; every sweep starts in a new folder, with compiled code in the cache. The disk
-counts: run it where your sweeps will be (--folder). Results go to benchmarks/results/.
+All figures are medians over the rounds. Every sweep starts in a new folder, with compiled code in
+the cache. The disk counts, so run it where your sweeps will be (--folder). Results go to
+benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Before NumPy loads its linear algebra.
+# These must be set before NumPy loads its linear algebra.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
@@ -55,13 +58,13 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 class Sweeps:
-    """Sweeps in new folders."""
+    """Runs sweeps, each in a new folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.count = folder, 0
 
     def time(self, kind: tuple[str, dict[str, Any]], tasks: int, engine: str, workers: int) -> float:
-        """Seconds of a sweep of so many tasks, from the call to its return."""
+        """Seconds of a sweep with this number of tasks, from the call to its return."""
         self.count += 1
         self.last = self.folder / f"sweep{self.count}"
         job, fixed = kind
@@ -71,7 +74,7 @@ class Sweeps:
 
 
 def bare(kind: tuple[str, dict[str, Any]], folder: Path, tasks: int) -> float:
-    """Seconds of a task without a sweep."""
+    """Seconds per task without a sweep."""
     job, fixed = kind
     listed = list(Plan.of(job, {**fixed, "seed": f"0:{tasks - 1}"}).tasks())
     parameters = [task.parameters for task in listed]
@@ -102,7 +105,7 @@ def overheads(sweeps: Sweeps, rounds: int, many: int) -> list[dict[str, Any]]:
         rows.append({"engine": engine, "task_ms": 1e3 * each, "overhead_ms": 1e3 * (each - work)})
         rows[-1] |= {"start_s": start, "work_ms": 1e3 * work}
         print(
-            f"  {engine:<10} {1e3 * each:8.2f} ms a task, {1e3 * (each - work):6.2f} ms of it overhead;"
+            f"  {engine:<10} {1e3 * each:8.2f} ms per task, {1e3 * (each - work):6.2f} ms of it overhead;"
             f" start {start:.2f} s",
             flush=True,
         )

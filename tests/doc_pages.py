@@ -1,4 +1,4 @@
-"""Reads the pages of the documentation: fenced blocks, headings, links; and compares outputs."""
+"""Reads fenced blocks, headings and links of the documentation, and compares shown with printed output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-# Languages of fences: what is run, what it must print, and what is only shown.
+# Languages of blocks that are run, of blocks that show their output, and of blocks that are only shown.
 EXECUTED, EXPECTED, SHOWN = ("sh", "python"), ("text",), ("math", "json", "tex", "ini", "toml")
 
 _FENCE = re.compile(r"^```(.*)$")
@@ -16,16 +16,22 @@ _MARK = re.compile(r"^<!-- slow: (.*?)(?:; instead: (.*?))? -->$")
 _HEADING = re.compile(r"^(#{1,6}) +(.*?) *$")
 _LINK = re.compile(r"!?\[(?:[^\]\[]|\[[^\]]*\])*\]\(([^)\s]+)\)")
 _NUMBER = re.compile(r"[-+−]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?")
-# Of what is shown: one unit of its last digit, this part of the number, or this much.
+# Numbers agree to one unit of the last digit that is shown, or to one of these tolerances.
 RELATIVE, ABSOLUTE = 1e-3, 1e-8
 
 
 @dataclasses.dataclass
 class Block:
-    """A fenced block; `output` is the text block that follows, `slow` says why it is not run.
+    """A fenced block of a page.
 
+    line
+        Number of the first line of its text.
+    slow
+        The reason why the block is not run as it stands; None if it is run.
     instead
         A command line that is run in place of a slow block; None to run nothing.
+    output
+        The text block that follows and shows the output; None if there is none.
     """
 
     page: Path
@@ -72,7 +78,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def without_code(text: str) -> str:
-    """A page without fenced blocks and code spans, in which nothing is a link."""
+    """The text without fenced blocks and code spans, which hold no links."""
     kept, inside = [], False
     for line in text.splitlines():
         if _FENCE.match(line):
@@ -83,13 +89,13 @@ def without_code(text: str) -> str:
 
 
 def links_of(page: Path) -> list[str]:
-    """Targets of the links and images of a page, but those to the web."""
+    """Targets of the links and images of a page, without those to the web."""
     targets = _LINK.findall(without_code(page.read_text(encoding="utf-8")))
     return [target for target in targets if not re.match(r"[a-z]+:", target)]
 
 
 def anchors_of(page: Path) -> set[str]:
-    """Names of the headings of a page, as GitHub makes them."""
+    """Anchors of the headings of a page, named as GitHub names them."""
     anchors: set[str] = set()
     inside = False
     for line in page.read_text(encoding="utf-8").splitlines():
@@ -106,11 +112,11 @@ def anchors_of(page: Path) -> set[str]:
 
 
 def difference(shown: str, printed: str) -> str | None:
-    """What is printed against what a page shows; None if they agree.
+    """The first difference between what a page shows and what was printed; None if they agree.
 
-    Words must be equal and white space is ignored; "…" stands for any text, alone on a line for
-    any lines. Integers must be equal, other numbers agree to one unit of the last digit shown, or
-    to RELATIVE, or to ABSOLUTE.
+    Words must be equal, and white space is ignored. "…" stands for any text, and alone on a line it
+    stands for any lines. Integers must be equal. Other numbers agree to one unit of the last digit
+    that is shown, or to RELATIVE, or to ABSOLUTE.
     """
     wanted = [line.split() for line in shown.strip().splitlines() if line.split()]
     found = [line.split() for line in printed.strip().splitlines() if line.split()]

@@ -1,10 +1,11 @@
-"""Everything that README and docs tell a reader to run is run, and prints what they show."""
+"""Runs every command and code block of README and docs, and compares what is printed with what is shown."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
+import pkgutil
 import re
 import shlex
 import stat
@@ -23,16 +24,16 @@ ROOT = doc_pages.ROOT
 PAGES = {page.name: page for page in doc_pages.PAGES}
 BLOCKS = {name: doc_pages.blocks_of(page) for name, page in PAGES.items()}
 RUNNING = [name for name, blocks in BLOCKS.items() if any(b.language in doc_pages.EXECUTED for b in blocks)]
-# Blocks that take minutes, need another machine or another shell; all others run as they stand.
+# Number of blocks that take minutes, or need another machine or shell. All others run as they stand.
 SLOW = 6
-# What needs a shell: all but commands with && between them.
+# A line that matches needs a shell. Commands with nothing but && between them do not.
 _SHELL = re.compile(r"[|<>;$`(){}*?~]|^for |^export ")
 LONGEST_COMMAND = 120
 CACHE = str(cache_root())
 
 
 class Page:
-    """Runs the blocks of a page in order: one folder, one namespace."""
+    """Runs the blocks of one page in order, in one folder and one namespace."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
@@ -40,20 +41,20 @@ class Page:
         programs = folder / ".programs"
         programs.mkdir()
         ours = f'"{sys.executable}" "{ROOT / "cli.py"}"'
-        # Why scripts and no links: a link to Python would leave its virtual environment.
+        # These are scripts, because a link to Python would leave its virtual environment.
         for name, command in (("cli", ours), ("overlap-ode", ours), ("python", f'"{sys.executable}"')):
             program = programs / name
             program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
             program.chmod(program.stat().st_mode | stat.S_IXUSR)
         monkeypatch.chdir(folder)
         monkeypatch.setenv("HOME", str(folder))
-        # Why set: another HOME would move the cache, and everything would be compiled anew.
+        # Without this the new HOME would move the cache, and everything would be compiled again.
         monkeypatch.setenv(ENVIRONMENT, CACHE)
         monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
     def run(self, block: doc_pages.Block) -> str:
-        """What the block prints to stdout."""
+        """Run the block and return what it prints to stdout."""
         shown = io.StringIO()
         if block.language == "python":
             code = compile("\n" * (block.line - 1) + block.text, str(block.page), "exec")
@@ -70,7 +71,7 @@ class Page:
         return shown.getvalue()
 
     def command(self, line: str) -> str:
-        """A command of ours in this process, which has imported everything; any other in a shell."""
+        """Run a command of ours in this process, where everything is imported, and any other in a shell."""
         program, *arguments = shlex.split(line)
         if program not in ("cli", "overlap-ode"):
             return self.script(line)
@@ -109,7 +110,7 @@ def test_what_a_page_says_is_so(name, tmp_path, monkeypatch):
 
 
 def _comments(block: doc_pages.Block, printed: str) -> list[tuple[str, str]]:
-    """What `print(…)  # → shown` promises, against the lines that were printed."""
+    """Pairs of what `print(…)  # → shown` promises and the line that was printed."""
     prints = [line for line in block.text.splitlines() if line.startswith("print(")]
     promises = [line.partition("# → ")[2] for line in prints]
     if block.language != "python" or not any(promises):
@@ -125,7 +126,7 @@ def test_slow_blocks_are_counted_and_have_a_reduced_form():
     assert len(slow) == SLOW
     assert all(block.instead for block in slow), "something must be run in the place of each"
     setup, tests = (block for block in slow if block.page.name == "README.md")
-    # Of the set-up all is run but the making of the environment.
+    # The reduced form of the set-up leaves out only the making of the environment.
     assert setup.instead == setup.text.strip().split(" && ", 2)[2].replace(".venv/bin/", "")
     assert tests.text.rstrip().endswith("-m pytest")
 
@@ -147,6 +148,24 @@ def test_links_and_anchors_lead_somewhere(name):
         assert ROOT in (target, *target.parents), f"{name}: {link} leaves the repository"
         if anchor:
             assert anchor in doc_pages.anchors_of(target), f"{name}: {link} has no such heading"
+
+
+# Paths and dotted names of this project in code spans. The change log names those of its time, and
+# tests/test_architecture.py looks after the page on architecture.
+_PATH = re.compile(r"`((?:derive|runtime|tests|docs)/[\w./-]+|benchmarks/\w+\.py)`")
+_DOTTED = re.compile(r"`((?:derive|runtime)(?:\.\w+)+)[`(]")
+
+
+@pytest.mark.parametrize("name", sorted(PAGES.keys() - {"CHANGELOG.md", "architecture.md"}))
+def test_paths_and_modules_that_a_page_names_exist(name):
+    text = PAGES[name].read_text()
+    missing = [path for path in _PATH.findall(text) if not (ROOT / path).exists()]
+    for dotted in _DOTTED.findall(text):
+        try:
+            pkgutil.resolve_name(dotted)
+        except (ImportError, AttributeError):
+            missing.append(dotted)
+    assert not missing, f"{name} names {', '.join(missing)}"
 
 
 def test_every_page_is_on_the_index_and_leads_back_from_the_readme():
