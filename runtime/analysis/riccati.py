@@ -51,15 +51,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.polynomial import chebyshev
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from derive.errors import InputError
 from derive.model import Model
 from runtime.sgd.weight_coordinates import coordinates
 from runtime.start import checked_arrays
+from runtime.start.checked_arrays import Array
+from runtime.start.readout_weights import readout
 from runtime.start.teacher_directions import Teacher
-
-Array = NDArray[np.float64]
 
 # Degree of the interpolants; with exponents up to LONGEST_EXPONENT their last coefficients are
 # below 1e-17 of the first.
@@ -194,8 +194,7 @@ class _Problem:
 
     @classmethod
     def of(cls, model: Model, T: Array, eta: float) -> _Problem:
-        power = {"mean": -1.0, "sum": 0.0, "sqrt": -0.5}[model.readout]
-        return cls(float(model.p) ** power, float(model.pstar) ** power, eta, Teacher.from_overlaps(T))
+        return cls(*readout(model), eta, Teacher.from_overlaps(T))
 
     @property
     def tau(self) -> Array:

@@ -7,9 +7,8 @@ from numba import types
 from numpy.typing import NDArray
 
 from runtime.output.quantiles import QUANTILES
+from runtime.start.checked_arrays import Array
 from runtime.system.compilation import kernel
-
-Array = NDArray[np.float64]
 
 # Bins of equal width in log10 of the loss. Losses below them (rounding, which may be negative) or above
 # them are counted in the outermost bins.

@@ -1,1 +1,1 @@
-"""Initial overlaps and teachers, and the checks of arrays and numbers that a user passes."""
+"""Makes initial overlaps and teachers, and checks the arrays and numbers that a user passes."""

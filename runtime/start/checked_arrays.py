@@ -1,4 +1,4 @@
-"""Checks of what a user passes: overlaps, teacher, rates, times. One line says what is wrong."""
+"""Checks the overlaps, teachers, rates and times that a user passes; one line says what is wrong."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from runtime.start.matrix_factors import scaled, sizes_of
 Array = NDArray[np.float64]
 
 DEFAULT_OUTPUTS = 200
-# From this many atol on escape times are right to 1e-6, on the sphere with the default method.
+# Escape times are right to 1e-6 where R0 is at least this many atol (on the sphere, by the default method).
 RESOLVED = 100.0
-# Below this a local error is rounding, and no step is small enough.
+# A smaller local error would be rounding, and no step would be small enough.
 SMALLEST_RTOL = 1e-14
-# Overlaps from a file or an earlier run carry rounding and integration errors up to this part of the
-# norms of the two vectors whose overlap they are; runs at loose tolerances have the larger ones.
+# Overlaps from a file or an earlier run carry rounding and integration errors up to these parts of the
+# norms of the two vectors whose overlap they are; the errors of runs at loose tolerances are the larger.
 _SYMMETRY_TOLERANCE = 1e-8
 _EIGENVALUE_TOLERANCE = 1e-6
 _CHECKED_TOGETHER = 4096
 
 
 def as_model(value: Any) -> Model:
-    """A Model, or that of a System; else InputError."""
+    """The value if it is a Model, or the model of a System; else InputError."""
     model = getattr(value, "model", value)
     if not isinstance(model, Model):
         raise InputError("model", f"is of the type {type(value).__name__}, not a Model or a System")
@@ -36,7 +36,7 @@ def as_model(value: Any) -> Model:
 
 
 def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bool = False) -> float:
-    """A finite float that is at least (or, `strict`, more than) `least`; else InputError."""
+    """A finite float that is at least `least`, or with `strict` greater than it; else InputError."""
     refuse_masked(option, value)
     try:
         # float() would read text, take True for 1, and an array of one number for a number.
@@ -55,14 +55,14 @@ def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bo
 
 
 def refuse_masked(option: str, value: Any) -> None:
-    """Raise InputError if a masked array, perhaps in lists, has masked entries: these have no value."""
+    """Raise InputError for a masked array, perhaps in lists, with masked entries, which have no value."""
     waiting, seen = [value], set()
     while waiting:
         item = waiting.pop()
         if isinstance(item, np.ma.MaskedArray):
             if np.ma.is_masked(item):
                 raise InputError(option, "has masked entries: leave them out, or fill them")
-        # A list that holds itself is looked at once.
+        # A list that contains itself is looked at only once.
         elif isinstance(item, (list, tuple)) and id(item) not in seen:
             seen.add(id(item))
             waiting.extend(x for x in item if isinstance(x, (list, tuple, np.ma.MaskedArray)))
@@ -80,7 +80,8 @@ def dimensions(option: str, value: ArrayLike) -> int:
 def listed(option: str, value: Any) -> list[Any]:
     """The values of a list, a tuple, a range or an array, one by one; a single value is a list of one.
 
-    The caller checks each. Sets and generators, whose order or length is not known, are single values.
+    The caller checks each value. Sets and generators, whose order or length is not known, count as single
+    values.
     """
     if dimensions(option, value) == 0:
         return [value]
@@ -94,12 +95,12 @@ def real_array(option: str, value: ArrayLike, shape: tuple[int, ...], *, finite:
         array = np.asarray(value)
     except (TypeError, ValueError):
         raise InputError(option, "is not an array of numbers") from None
-    # Why the kind: strings would convert, and complex numbers lose their imaginary part.
+    # Other types are rejected, since strings would convert, and complex numbers lose their imaginary part.
     if array.dtype.kind not in "iuf":
         raise InputError(option, f"has the type {array.dtype}, not real numbers")
     if array.shape != shape:
         raise InputError(option, f"has the shape {array.shape}, not {shape}")
-    # Why the order: compiled code is for rows in memory, and "K" would keep any other layout.
+    # Compiled code expects rows in C order; NumPy's default would keep any other layout.
     array = array.astype(np.float64, order="C")
     if finite and not np.isfinite(array).all():
         first = np.argwhere(~np.isfinite(array))[0].tolist()
@@ -115,7 +116,7 @@ def vectors(option: str, value: ArrayLike, size: int) -> Array:
 
 
 def per_trajectory(option: str, value: ArrayLike, count: int, least: float, strict: bool) -> Array:
-    """A number, or one a trajectory, as an array of length 1 or `count`; else InputError."""
+    """A number, or one per trajectory, as an array of length 1 or `count`; else InputError."""
     if dimensions(option, value) == 0:
         return np.array([real_number(option, value, least=least, strict=strict)])
     array = real_array(option, value, (count,), finite=False)
@@ -160,10 +161,10 @@ def symmetric_part(option: str, matrices: Array) -> Array:
 
 
 def correlations(matrix: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """Overlaps (…, n, n) of vectors that are scaled to norm 1, and where these cannot be: a norm is
-    negative, or zero beside overlaps that are not.
+    """Overlaps (…, n, n) of vectors that are scaled to norm 1, and which matrices cannot be overlaps.
 
-    A vector of norm zero becomes one of norm 1 that is orthogonal to the others.
+    These have a negative norm, or a norm of zero beside overlaps that are not zero. A vector of norm zero
+    becomes one of norm 1 that is orthogonal to the others.
     """
     sizes = sizes_of(matrix)
     none = sizes == 0.0
@@ -176,8 +177,7 @@ def correlations(matrix: Array) -> tuple[Array, NDArray[np.bool_]]:
 
 
 def _positive(option: str, matrix: Array, whose: str = "") -> None:
-    """Raise InputError unless the matrix, of `option` or as `whose` says, has no negative eigenvalue
-    when all its vectors are scaled to norm 1."""
+    """Raise InputError if a matrix has a negative eigenvalue when all its vectors are scaled to norm 1."""
     unit, impossible = correlations(matrix)
     if impossible:
         least = float(np.min(np.diag(matrix)))
@@ -265,7 +265,7 @@ def state_overlaps(
 
 
 def _suspects(Q: Array, R: Array, T: Array) -> NDArray[np.bool_]:
-    """Which pairs may not be overlaps of weights; a closer look decides."""
+    """Which pairs may fail to be overlaps of weights, by a quick test; `overlaps` then decides."""
     teacher = np.broadcast_to(T, (len(Q), *T.shape))
     joint = np.block([[Q, R], [np.swapaxes(R, 1, 2), teacher]])
     unit, impossible = correlations(joint)
@@ -281,21 +281,21 @@ def _suspects(Q: Array, R: Array, T: Array) -> NDArray[np.bool_]:
 
 
 def tolerances(rtol: Any, atol: Any) -> tuple[float, float]:
-    """Relative tolerance of at least SMALLEST_RTOL, absolute one above 0; else InputError."""
+    """rtol, at least SMALLEST_RTOL, and atol, greater than 0; else InputError."""
     relative = real_number("rtol", rtol, least=SMALLEST_RTOL)
     return relative, real_number("atol", atol, least=0.0, strict=True)
 
 
 def warn_if_unresolved(R: Array, atol: float, stacklevel: int) -> bool:
-    """Warn if overlaps R (..., p, p*) of a start are not zero, but too small for `atol`; whether it did.
+    """Warn if overlaps R (..., p, p*) of a start are not zero, but too small for `atol`; returns if it did.
 
-    The bound of a step's error, atol + rtol·|y|, does not hold the error of a smaller R down: while R
-    grows it keeps an error that shifts the time of the escape (see docs/known-issues.md).
+    The bound of a step's error, atol + rtol·|y|, does not limit the error of a smaller R: while R grows
+    it keeps an error that shifts the time of the escape (see docs/known-issues.md).
     """
     largest = np.max(np.abs(R), axis=(-2, -1))
     if not np.any((largest > 0.0) & (largest < RESOLVED * atol)):
         return False
-    # The text has nothing of R: Python shows the same warning once.
+    # The text does not name R, so that Python shows the warning only once.
     warnings.warn(
         f"R0 is not zero, but smaller than {RESOLVED:g} atol = {RESOLVED * atol:.3g}: the time of escape"
         " may be wrong by more than 1e-6 of itself; take a smaller atol",

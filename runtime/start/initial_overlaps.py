@@ -1,4 +1,4 @@
-"""Initial overlaps: random weights exactly in law at any N, ideal ones, or from a file."""
+"""Makes initial overlaps: of random weights, exactly in law at any N; ideal ones; or those in a file."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
 from runtime.output.guarded_reading import Shapes, read_arrays
-from runtime.start.checked_arrays import correlations, real_number, teacher_overlaps
+from runtime.start.checked_arrays import Array, correlations, real_number, teacher_overlaps
 from runtime.start.matrix_factors import EPSILON
 from runtime.start.seeds import LARGEST_SEED
 from runtime.start.teacher_directions import Teacher
 from runtime.vector.matrix_products import times_transpose
 
-Array = NDArray[np.float64]
-
 LARGEST_START_N = 10**18
-# Starts at once.
+# The largest number of starts that can be asked for at once.
 LARGEST_COUNT = 2**40
 
 
@@ -97,7 +95,7 @@ class OverlapSampler:
         self._teacher = teacher_overlaps(self._model, T)
         self._root = Teacher.from_overlaps(self._teacher).root
         self._variance = real_number("q0", q0, least=0.0, strict=True)
-        # The seed is all that enters here, so seeds of two words need no mark.
+        # Nothing but the seed enters here, so seeds of two words need no mark (see `seeds`).
         streams = np.random.SeedSequence(whole_number("seed", seed, 0, LARGEST_SEED)).spawn(2)
         # There are two streams, each drawn trajectory by trajectory, so that the first K of any
         # larger number of trajectories are the same.
@@ -131,7 +129,7 @@ class OverlapSampler:
         R = times_transpose(self._scale * self._normal.standard_normal((count, p, rank)), self._root)
         Q = np.broadcast_to(self._variance * np.eye(p), (count, p, p)).copy()
         unit, _ = correlations(_joint(Q, R, self._teacher))
-        # A singular teacher has eigenvalues of 0, up to rounding.
+        # The eigenvalues 0 of a singular teacher are so only up to rounding.
         if np.min(np.linalg.eigvalsh(unit)) < -2 * unit.shape[-1] * EPSILON:
             raise InputError(
                 "scale",
@@ -167,8 +165,11 @@ def _random_factor(
     normal: np.random.Generator,
     gamma: np.random.Generator,
 ) -> Array:
-    """(count, p, rank + m): standard normal students in coordinates along the teacher and, for the
-    rest of space, along a basis adapted to the students (Bartlett), m = min(p, N − rank T)."""
+    """Standard normal students (count, p, rank + m), with m = min(p, N − rank T).
+
+    The coordinates are along the teacher, and in the rest of space along a basis that is adapted to the
+    students (Bartlett).
+    """
     rest = n - rank
     if rest <= p:
         # Fewer dimensions than students: the coordinates themselves.
@@ -180,16 +181,16 @@ def _random_factor(
     factor[:, :, :rank] = draws[:, : p * rank].reshape(count, p, rank)
     rows, cols = np.tril_indices(p, -1)
     factor[:, rows, rank + cols] = draws[:, p * rank :]
-    # Why gamma of half the degrees of freedom: χ²_k = 2 Γ(k/2).
+    # A χ² number of k degrees of freedom is twice a gamma-distributed one of shape k/2.
     squares = 2.0 * gamma.standard_gamma((rest - columns) / 2.0, size=(count, p))
     factor[:, columns, rank + columns] = np.sqrt(squares)
     return factor
 
 
 def overlaps_from_file(path: str | Path) -> tuple[Array, Array, Array | None]:
-    """Q, R and, if there, T from a ``.npz`` file, or the last state of a ``.nc`` run.
+    """Q, R and, if present, T from a ``.npz`` file, or the last state of a ``.nc`` run.
 
-    Capitals in the suffix do not matter.
+    The suffix may have capitals.
 
     Raises
     ------

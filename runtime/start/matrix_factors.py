@@ -1,8 +1,8 @@
-"""Factors of small matrices, the same to the last bit on every machine.
+"""Factorises small matrices, with results that are the same to the last bit on every machine.
 
-A LAPACK's eigenvectors depend on the processor: by rounding, and altogether where eigenvalues are
-equal. These factors are elementwise operations in a fixed order, and continuous in the matrix
-where it is regular.
+Eigenvectors from LAPACK depend on the processor: by rounding, and altogether where eigenvalues are
+equal. These factors are computed by elementwise operations in a fixed order, and are continuous in the
+matrix where it is regular.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def pivoted_cholesky(matrix: Array, rounding: float, most: int) -> tuple[Array, 
     for k in range(most):
         diagonal = np.diagonal(left, axis1=1, axis2=2)
         largest = np.max(diagonal, axis=1, initial=0.0)
-        # What is larger beside the diagonal than on it is no product: rounding, or what is not positive.
+        # Entries beside the diagonal that exceed those on it are rounding, or the matrix is not positive.
         going = (largest > rounding) & (2.0 * largest >= np.max(np.abs(left), axis=(1, 2)))
         if not going.any():
             break
@@ -68,7 +68,7 @@ def pivoted_cholesky(matrix: Array, rounding: float, most: int) -> tuple[Array, 
 def lower_triangular(factor: Array) -> Array:
     """Lower triangular S (k, n, m), without negative numbers on the diagonal, with S Sᵀ = F Fᵀ.
 
-    By rotations of two columns at a time, where there is something to turn.
+    Two columns at a time are rotated, where there is something to rotate.
     """
     factor = factor.copy()
     for i in range(min(factor.shape[1:])):
@@ -91,7 +91,7 @@ def lower_triangular(factor: Array) -> Array:
 def orthogonal_columns(factor: Array) -> Array:
     """G (n, k) with orthogonal columns, the shortest first, and G Gᵀ = F Fᵀ.
 
-    The Jacobi method on columns (M. R. Hestenes, J. SIAM 6, 51 (1958)), pairs at a time that
+    This is the Jacobi method on columns (M. R. Hestenes, J. SIAM 6, 51 (1958)), on all pairs at once that
     have no column in common. Columns that are orthogonal stay as they are.
     """
     factor = factor.copy()
@@ -117,7 +117,7 @@ def orthogonal_columns(factor: Array) -> Array:
 
 
 def _rounds(count: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """All pairs of columns as rounds in which each column occurs once, as in a tournament."""
+    """All pairs of columns, in rounds in which each column occurs once, as in a tournament."""
     players = list(range(count + count % 2))
     half = len(players) // 2
     rounds = []
@@ -134,7 +134,7 @@ def _rounds(count: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
 def least_squares(design: Array, values: Array, rounding: float = 1e-12) -> Array:
     """x (k,) that minimises |A x − b| for A (n, k) and b (n,); 0 for columns that add nothing.
 
-    By Gram and Schmidt's method as modified, on A and b together, which is as stable as reflections
+    This is the modified Gram-Schmidt method on A and b together, which is as stable as reflections
     (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, ch. 20.3).
     """
     columns, rest = design.T.copy(), values.copy()

@@ -1,4 +1,4 @@
-"""Converts quantities between the conventions of the README and those of other papers.
+"""Converts overlaps, rates and times between the conventions of the README and those of other papers.
 
 Each map follows from one SGD step: weights are rescaled until the outputs f and y are the same,
 and the learning rate until the step is; docs/conventions.md derives all three. Outputs and
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import xarray
 
 QUANTITIES = ("Q", "R", "T", "eta", "label_noise", "time", "rate", "loss")
-# What of a run has a meaning in another convention, and of which quantity it is.
+# Variables of a run that have a meaning in another convention, and the quantity that each one is.
 _OF_A_RUN = {"Q": "Q", "R": "R", "T": "T", "loss": "loss", "alpha_end": "time"}
 
 
@@ -32,11 +32,11 @@ class Convention:
     """How the quantities of another convention follow from ours, for one model.
 
     name
-        What it is called here.
+        The convention's name here.
     model
-        Whose widths and readout the factors are for.
+        The model whose widths and readout the factors are for.
     student, teacher
-        Their weights over ours, the norms of x and of the fields being the same.
+        Their weights over ours, with the norms of x and of the fields the same.
     learning_rate, loss
         Their learning rate over ours, their loss over ours.
     time, time_eta
@@ -53,7 +53,7 @@ class Convention:
     time_eta: int = 0
 
     def to(self, **ours: Any) -> dict[str, Any]:
-        """Quantities in this convention, by name, of ours.
+        """Convert our quantities, given by name, to this convention.
 
         Names are Q (…, p, p), R (…, p, p*), T (p*, p*), eta, label_noise (the variance Δ), time
         (ours is α), rate (anything per unit of time) and loss; numbers or arrays.
@@ -64,7 +64,7 @@ class Convention:
         return {name: self._factor(name, eta) * _numbers(name, value) for name, value in ours.items()}
 
     def from_(self, **theirs: Any) -> dict[str, Any]:
-        """Our quantities, by name, of those in this convention: the inverse of `to`, with its errors."""
+        """Convert quantities of this convention, given by name, to ours: the inverse of `to`."""
         eta = theirs.get("eta")
         ours = None if eta is None else _numbers("eta", eta) / self.learning_rate
         return {name: _numbers(name, value) / self._factor(name, ours) for name, value in theirs.items()}
@@ -72,8 +72,8 @@ class Convention:
     def dataset(self, run: xarray.Dataset) -> xarray.Dataset:
         """A trajectory in this convention, against ``time`` instead of ``alpha``.
 
-        Of `integrate`, or one of those of an ensemble with all outputs or of `simulate`. Raises
-        InputError for a run of another model, or one that is not a single trajectory.
+        The run is a result of `integrate`, or one trajectory of `simulate` or of an ensemble with all
+        outputs. Raises InputError for a run of another model, or one that is not a single trajectory.
         """
         import xarray
 
@@ -99,7 +99,7 @@ class Convention:
         return xarray.Dataset(variables, coordinates, attributes)
 
     def _factor(self, name: str, eta: Any) -> Any:
-        """Theirs over ours; `eta` is our learning rate, or None."""
+        """By what a quantity of ours is multiplied; `eta` is our learning rate, or None."""
         match name:
             case "Q":
                 return self.student**2
@@ -155,7 +155,7 @@ def readout_free(model: Model) -> Convention:
 
 
 def rescaled_time(model: Model) -> Convention:
-    """Everything as in the README, but the time t = αη/p: that of gradient flow, mean readout."""
+    """The convention of the README, but with the time t = αη/p of gradient flow with a mean readout."""
     model = as_model(model)
     return Convention("rescaled-time", model, time=1.0 / model.p, time_eta=1)
 

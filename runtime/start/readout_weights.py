@@ -1,4 +1,4 @@
-"""Readout weights of a model as numbers."""
+"""The readout weights a and b of a model, as numbers."""
 
 from __future__ import annotations
 

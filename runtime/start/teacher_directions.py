@@ -1,4 +1,4 @@
-"""The teacher as its independent directions, also where its overlaps are singular."""
+"""Splits the teacher into independent directions, also where its overlaps T are singular."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runtime.start.checked_arrays import Array
 from runtime.start.matrix_factors import orthogonal_columns, pivoted_cholesky, scaled, sizes_of
 from runtime.vector.matrix_products import times_transpose
 
-# What is left of a teacher beside others is rounding below this, all scaled to norm 1.
+# The part of a teacher that others do not span is rounding below this, when all are scaled to norm 1.
 _RANK_TOLERANCE = 1e-13
 
 
@@ -18,9 +18,9 @@ _RANK_TOLERANCE = 1e-13
 class Teacher:
     """T = L Lᵀ = F Fᵀ: `root` L and `factor` F (p*, k), and `weights` τ (k,) with FᵀF = diag(τ).
 
-    L is Cholesky's factor, the same however the teachers are scaled, and a continuous function of
-    a regular T. F needs the eigenvectors of T, which are no such thing where eigenvalues are equal.
-    `missed` is how far L Lᵀ is from the given T, in parts of the norms.
+    L is Cholesky's factor, whose rows scale with the teachers, and a continuous function of a regular T.
+    F needs the eigenvectors of T, which are not continuous where eigenvalues are equal. `missed` is how
+    far L Lᵀ is from the given T, in parts of the norms.
     """
 
     root: Array
@@ -41,13 +41,14 @@ class Teacher:
         return cls(root, factor, np.sum(factor * factor, axis=0), float(missed))
 
     def along(self, R: Array) -> Array:
-        """A (…, p, k) with R = A Fᵀ, or next to it where the teachers do not span R.
+        """A (…, p, k) with R = A Fᵀ, or close to it where the teachers do not span R.
 
         Each entry of R is right to rounding, relative to its two norms, if those of the teachers differ
         by less than 10¹⁶.
         """
         A = times_transpose(R, self.factor.T) / self.weights
-        # The columns of F are orthogonal up to rounding of the longest; R of a small teacher needs more.
+        # The columns of F are orthogonal only up to rounding of the longest one, which is not enough for
+        # the R of a small teacher; a second step corrects it.
         rest = R - times_transpose(A, self.factor)
         return A + times_transpose(rest, self.factor.T) / self.weights
 

@@ -1,1 +1,1 @@
-"""One trajectory: Runge-Kutta pairs, the compiled stepper, solvers."""
+"""Integrates one trajectory: Runge-Kutta methods, the compiled stepper, solvers, the dataset."""

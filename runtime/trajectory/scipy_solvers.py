@@ -1,21 +1,19 @@
-"""SciPy's solvers on the generated right-hand side: an outside check of our stepper."""
+"""Integrates the generated right-hand side with SciPy's solvers, to check our stepper from outside."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
 from runtime.trajectory.solver import DIVERGENCE_GROWTH, Solution
 from runtime.trajectory.stepper import BLOW_UP
 
-Array = NDArray[np.float64]
-
 SCIPY_METHODS = ("LSODA", "DOP853", "RK45", "RK23", "Radau", "BDF")
 _WITH_JACOBIAN = ("LSODA", "Radau", "BDF")
-# SciPy's own lower limit of rtol; below it, it warns and uses this.
+# SciPy's own lower limit of rtol; it warns about smaller ones, and uses this.
 _SMALLEST_RTOL = 100 * np.finfo(np.float64).eps
 
 
@@ -28,13 +26,14 @@ def solve_scipy(
     rtol: float,
     atol: float,
 ) -> Solution:
-    """Integrate with `scipy.integrate.solve_ivp`; same result type as our own stepper."""
+    """Integrate with `scipy.integrate.solve_ivp`; the result has the type of our own stepper's."""
     from scipy.integrate import solve_ivp
 
     rhs = system.compiled_rhs
     start = float(np.max(np.abs(y0)))
     bound = DIVERGENCE_GROWTH * max(1.0, start)
-    # Where the solver was, and the largest order parameter there; whether its last slope was finite.
+    # These are where the solver was, the largest order parameter there, and whether its last slope was
+    # finite.
     reached, size, finite = 0.0, start, True
 
     def slope(_: float, y: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Integrates one trajectory of the overlaps, with our stepper or with SciPy's as a cross-check."""
+"""Integrates the overlap ODEs along one trajectory, with our stepper or one of SciPy's to check it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ METHODS = (*TABLEAUX, *(SCIPY_PREFIX + name for name in SCIPY_METHODS))
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """One trajectory to integrate, every value checked; see `integrate` for the meaning."""
+    """One trajectory to integrate, with checked values; `integrate` says what they mean."""
 
     Q0: checked_arrays.Array
     R0: checked_arrays.Array
@@ -54,7 +54,7 @@ class Problem:
         atol: float,
         method: str,
     ) -> Problem:
-        """The problem; raises InputError that names the first argument that is not allowed."""
+        """The problem with these values; the InputError names the first argument that is not allowed."""
         one_of("method", method, METHODS)
         teacher = checked_arrays.teacher_overlaps(model, T)
         Q, R = checked_arrays.overlaps(model, Q0, R0, teacher)
@@ -117,7 +117,7 @@ def integrate(
         ``Q`` (alpha, i, j), ``R`` (alpha, i, r), ``loss`` (alpha), ``T`` (r, s); ``status``:
         "ok", "diverged" (an order parameter grew a million-fold or was not finite) or
         "step_too_small"; ``alpha_end`` reached, ``steps``, ``rejected``, ``evaluations``.
-        Outputs behind the end of a trajectory that failed are NaN.
+        Outputs after the end of a trajectory that failed are NaN.
 
     Raises
     ------
@@ -166,8 +166,8 @@ def integrate_problem(system: System, problem: Problem) -> xarray.Dataset:
 def final_state(run: xarray.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Q and R at the last output time that was reached, or where an ensemble's trajectory stopped.
 
-    Shapes are (p, p) and (p, p*), with the trajectories of an ensemble, or of `simulate`, in front; of
-    trajectories without any output they are NaN.
+    Shapes are (p, p) and (p, p*), with the trajectories of an ensemble, or of `simulate`, in front. They
+    are NaN for trajectories without any output.
 
     Raises InputError if there is no output at all, or the dataset holds no states.
     """

@@ -1,4 +1,4 @@
-"""Runs the compiled stepper over one trajectory: arrays, chunks of steps, signals."""
+"""Runs the compiled stepper along one trajectory, in chunks of steps between which Ctrl-C is seen."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runtime.concurrency.interrupts import held_interrupts
+from runtime.start.checked_arrays import Array
 from runtime.trajectory import stepper
 from runtime.trajectory.tableaux import Tableau
 
-Array = NDArray[np.float64]
-
-# Diverged: an order parameter is this many times the largest of the start (at least 1). A
-# solution that blows up in finite time passes this well before steps underflow.
+# A run has diverged when an order parameter is this many times the largest one of the start (at least 1).
+# A solution that blows up in finite time passes this well before its steps underflow.
 DIVERGENCE_GROWTH = 1e6
 # Floating-point operations between two looks at signals: about a twentieth of a second.
 _CHUNK_OPERATIONS = 5e7
@@ -29,14 +27,14 @@ STATUS = {
 
 @dataclasses.dataclass(frozen=True)
 class Solution:
-    """States at the requested times, NaN behind the end of a trajectory that failed.
+    """States at the requested times, NaN after the end of a trajectory that failed.
 
     status
         ``"ok"``, ``"diverged"`` or ``"step_too_small"``.
     end
-        Time that was reached.
+        The time that was reached.
     accepted, rejected, evaluations
-        Steps, failed steps, calls of the right-hand side.
+        Numbers of steps, of failed steps, and of calls of the right-hand side.
     """
 
     times: Array
@@ -73,8 +71,8 @@ def solve(
     operations
         Rough cost of one call of `rhs`, to look at signals often enough.
     bound
-        An entry that grows beyond this has diverged; None is ``DIVERGENCE_GROWTH`` times the
-        largest entry of `y0`, at least 1.
+        The run has diverged when an entry grows beyond this; None is ``DIVERGENCE_GROWTH`` times the
+        largest entry of `y0`, or times 1 if that is more.
     """
     n, stages = y0.size, tableau.b.size
     y = np.array(y0, dtype=np.float64)
@@ -89,7 +87,7 @@ def solve(
     with held_interrupts() as deliver:
         rhs(y, parameters, work[0])
         counters[stepper.EVALUATIONS] = 1
-        # Why not when the span is zero: one output at t = 0 needs no step.
+        # A single output at t = 0 needs no step.
         if times[-1] > 0.0:
             clock[stepper.STEP] = stepper.first_step(
                 rhs, parameters, y, work, tableau.order, rtol, atol, times[-1]
@@ -97,7 +95,7 @@ def solve(
             counters[stepper.EVALUATIONS] = 2
         status = stepper.RUNNING
         while status == stepper.RUNNING:
-            # Why chunks: Ctrl-C is seen only between calls of compiled code.
+            # Ctrl-C can be seen only between calls of compiled code.
             status = stepper.advance(
                 rhs,
                 parameters,

@@ -1,7 +1,7 @@
-"""The compiled integrator: one adaptive explicit Runge-Kutta loop for any right-hand side.
+"""The compiled stepper: adaptive steps of any explicit Runge-Kutta method for any right-hand side.
 
-Everything of a trajectory is in arrays that the caller owns, so the loop can stop after a
-number of steps (for signals, progress) and go on where it was.
+The whole state of a trajectory is in arrays that the caller owns, so the loop can stop after a number of
+steps (to look at signals) and be resumed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from numba import types
 
 from runtime.system.compilation import RIGHT_HAND_SIDE, kernel
 
-# What `advance` returns.
+# Whether and how a trajectory has ended: what `advance` returns.
 RUNNING, FINISHED, DIVERGED, STEP_TOO_SMALL = 0, 1, 2, 3
 
 # Entries of `clock` and `counters`.
@@ -19,11 +19,11 @@ TIME, STEP, LAST_ERROR = 0, 1, 2
 NEXT_OUTPUT, ACCEPTED, REJECTED, EVALUATIONS, FAILED_BEFORE, NOT_FINITE = 0, 1, 2, 3, 4, 5
 
 EPSILON = np.finfo(np.float64).eps
-# Below this many units of rounding of the time, steps no longer resolve anything.
+# Steps below this many units of rounding of the time no longer resolve anything.
 SMALLEST_STEP = 16.0
-# Why a bound: the first steps do not get longer because the end is very far.
+# An end beyond this time counts as this time, so that it does not make the smallest first steps longer.
 FAR_END = 1e10
-# Of the growth that counts as divergence: beyond it steps vanish because the solution blows up.
+# Where a state has grown to this part of what counts as divergence and steps vanish, the solution blows up.
 BLOW_UP = 1e-3
 SAFETY = 0.9
 SHRINK, GROW = 0.2, 6.0
@@ -31,7 +31,7 @@ SHRINK_NOT_FINITE = 0.1
 # A proportional-integral controller (K. Gustafsson, ACM TOMS 17, 533 (1991)).
 PROPORTIONAL, INTEGRAL = 0.7, 0.4
 SMALLEST_ERROR = 1e-10
-# Of the square of the lower estimate in the denominator of an error (see `tableaux`).
+# The weight of the squared lower estimate in the denominator of an error (see `tableau`).
 LOW_SHARE = 0.01
 
 _vector = types.float64[::1]
@@ -44,7 +44,7 @@ _coefficients = types.Array(types.float64, 2, "C", readonly=True)
 
 @kernel(types.float64(_vector, _vector, _vector, types.float64, types.float64))
 def _scaled_norm(x, y, y_new, rtol, atol):
-    """Root mean square of x in units of the tolerance at y, y_new."""
+    """Root mean square of x in units of the tolerance at y and y_new."""
     total = 0.0
     for i in range(x.size):
         scale = atol + rtol * max(abs(y[i]), abs(y_new[i]))
@@ -71,8 +71,8 @@ def _combine(h, weights, slopes, result):
 def first_step(rhs, parameters, y, work, order, rtol, atol, span):
     """A first step size (E. Hairer, S. P. Nørsett, G. Wanner, Solving ODEs I, sec. II.4).
 
-    The slope at y must be in work[0]; work[1], work[2] are overwritten. One evaluation. NaN if
-    the slope is not finite in units of the tolerance: no step is possible.
+    The slope at y must be in work[0]; work[1] and work[2] are overwritten. It takes one evaluation. The
+    result is NaN if the slope is not finite in units of the tolerance, since no step is possible then.
     """
     slope, trial, change = work[0], work[1], work[2]
     size = _scaled_norm(y, y, y, rtol, atol)
@@ -140,9 +140,9 @@ def advance(
 ):
     """Take up to `max_steps` steps; returns RUNNING or how the trajectory ended.
 
-    `y`, `clock`, `counters` and `work` carry the state: work[j] is slope k_j, of which work[0]
-    must hold the slope at y; after all slopes come two trial states. Each times[k] that is passed
-    writes outputs[k]; times ascend and the last one is hit exactly.
+    `y`, `clock`, `counters` and `work` carry the state: work[j] is the slope k_j, and work[0] must hold
+    the slope at y; after all slopes come two trial states. For each times[k] that is passed, outputs[k] is
+    written; times ascend, and the last one is hit exactly.
     """
     stages = b.size
     n = y.size
@@ -162,11 +162,11 @@ def advance(
         if t >= t_end:
             return FINISHED
         h = clock[STEP]
-        # Why negated: a step that is NaN must end here too.
+        # The comparison is negated so that a step that is NaN ends here too.
         if not h > SMALLEST_STEP * EPSILON * max(t, EPSILON * min(t_end, FAR_END)):
             grown = not np.max(np.abs(y)) <= BLOW_UP * bound
             return DIVERGED if counters[NOT_FINITE] or np.isnan(h) or grown else STEP_TOO_SMALL
-        # Why the stretch: no sliver of a step remains before the end.
+        # A step that ends just before the end is stretched, so that no sliver of a step remains.
         final = t + 1.0000001 * h >= t_end
         if final:
             h = t_end - t
@@ -199,7 +199,7 @@ def advance(
             low = _scaled_norm(trial, y, y_new, rtol, atol)
             error /= np.sqrt(1.0 + LOW_SHARE * (low / error) ** 2)
 
-        # Why negated: a NaN must be rejected too.
+        # The comparison is negated so that NaN is rejected too.
         if not error <= 1.0:
             counters[REJECTED] += 1
             counters[FAILED_BEFORE] = 1

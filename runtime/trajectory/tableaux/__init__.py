@@ -1,4 +1,4 @@
-"""Explicit Runge-Kutta pairs as data, by name."""
+"""The Runge-Kutta methods that there are, by name."""
 
 from runtime.trajectory.tableaux.dop853 import DOP853
 from runtime.trajectory.tableaux.prince8 import PRINCE8
@@ -8,7 +8,6 @@ from runtime.trajectory.tableaux.tsit5 import TSIT5
 __all__ = ["DEFAULT_METHOD", "TABLEAUX", "Tableau"]
 
 TABLEAUX = {tableau.name: tableau for tableau in (PRINCE8, DOP853, TSIT5)}
-# At equal error its outputs need the fewest evaluations below errors of about 1e-8. Why not
-# DOP853: its final states need fewer still, but its dense output is a hundred times less
-# accurate than its steps.
+# Below errors of about 1e-8, outputs of this method need the fewest evaluations at equal error. Final
+# states of DOP853 need fewer still, but its dense output is a hundred times less accurate than its steps.
 DEFAULT_METHOD = PRINCE8.name

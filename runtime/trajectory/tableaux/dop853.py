@@ -1,4 +1,4 @@
-"""Hairer, Nørsett and Wanner 8(5,3): fewest evaluations to a final state."""
+"""The coefficients of DOP853, 8(5,3), by Hairer, Nørsett and Wanner: the cheapest way to a final state."""
 
 from runtime.trajectory.tableaux.tableau import Tableau, array, lower_rows, lower_triangular
 

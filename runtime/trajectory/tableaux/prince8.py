@@ -1,4 +1,4 @@
-"""Prince 8(6): dense output of order 7 from the stages alone."""
+"""The coefficients of the 8(6) pair by Prince: dense output of order 7 from the stages alone."""
 
 from runtime.trajectory.tableaux.tableau import Tableau, array, lower_rows, lower_triangular
 

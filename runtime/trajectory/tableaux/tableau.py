@@ -1,4 +1,4 @@
-"""Explicit Runge-Kutta pairs as data: coefficients, error weights and dense output.
+"""An explicit Runge-Kutta method as data: coefficients, error weights and dense output.
 
 A step from y with stages k_0 … k_{s−1}, and k_s the slope at its end, is y + h Σ b_j k_j; k_s is
 the next step's k_0. Its error estimate is E = h Σ e_j k_j over all s + 1 slopes; a second
@@ -12,14 +12,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from runtime.start.checked_arrays import Array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tableau:
-    """One pair.
+    """One method: a pair of a step and an estimate of its error.
 
     order, error_order
         Order of the step; the error estimate scales as h to the power error_order + 1.

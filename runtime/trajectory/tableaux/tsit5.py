@@ -1,4 +1,4 @@
-"""Tsitouras 5(4): fewest evaluations at loose tolerances."""
+"""The coefficients of the 5(4) pair by Tsitouras: the fewest evaluations at loose tolerances."""
 
 from runtime.trajectory.tableaux.tableau import Tableau, array, lower_rows, lower_triangular
 
