@@ -56,7 +56,7 @@ def test_the_wheel_holds_the_program_and_nothing_else(wheel):
     about = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
     expected = files("derive", "runtime") | modules | {f"{NAME}.dist-info/{name}" for name in about}
     assert sorted(wheel.namelist()) == sorted(expected)
-    assert {"derive/py.typed", "runtime/py.typed"} <= expected
+    assert {"derive/py.typed", "runtime/py.typed", "runtime/report/report.css"} <= expected
 
 
 def test_the_metadata_tell_what_is_supported(wheel):

@@ -22,7 +22,6 @@ from runtime.commands.run_options import (
 from runtime.output.netcdf_files import check_output, replacing
 from runtime.report.findings import Content, Start, gather, no_ensemble
 from runtime.report.page import page
-from runtime.report.sections import document
 from runtime.start.initial_overlaps import LARGEST_START_N, OverlapSampler
 from runtime.trajectory.single_run import Problem
 
@@ -46,9 +45,9 @@ def report(
     system = runtime.load(model, arguments["generated"])
     with naming_options():
         content = gather(system, start, say)
-    written = document(content, arguments, _near(system.folder / DOCUMENT, out))
+    written = page(content, arguments, _near(system.folder / DOCUMENT, out))
     with replacing(out) as temporary:
-        temporary.write_text(page(written), encoding="utf-8", errors="backslashreplace", newline="\n")
+        temporary.write_text(written, encoding="utf-8", errors="backslashreplace", newline="\n")
     return content
 
 

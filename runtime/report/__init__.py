@@ -1,5 +1,5 @@
-"""A report on one model: equations, a trajectory, plateau, Hessian and checks in one file.
+"""A report on one model: equations, a trajectory, plateau, Hessian and checks in one HTML file.
 
-In order: `content` computes, `sections` says it in words, tables, equations and figures (`blocks`),
-`page` writes these as HTML and `tex` as LaTeX, `pdf` prints either; `command` does all of it.
+`findings` computes what the report says, `checks` and `solution_checks` judge it, `report_tables` and
+`report_figures` arrange it, and `page` fills the templates of this folder (`*.html.j2`, `report.css`).
 """

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 DIGITS = 5
 # Outside these a power of ten reads better.
 _SMALL, _LARGE = 1e-3, 1e5
@@ -13,7 +16,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value: float, digits: int = DIGITS) -> str:
-    """So many significant digits, with a power of ten where that reads better."""
+    """The value with so many significant digits, with a power of ten where that reads better."""
     if math.isnan(value):
         return _NONE
     if value < 0.0:
@@ -22,7 +25,7 @@ def number(value: float, digits: int = DIGITS) -> str:
         return "∞"
     if value == 0.0 or _SMALL <= value < _LARGE:
         text = f"{value:.{digits}g}"
-        # Why: 12345.6 with five digits is 12346, but 99999.6 is 1e+05.
+        # With five digits 12345.6 is 12346, but 99999.6 is 1e+05.
         if "e" not in text:
             return text
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
@@ -35,6 +38,12 @@ def integer(value: int) -> str:
     """Digits in groups of three where there are more than four."""
     text = f"{abs(value):,}".replace(",", _NARROW_SPACE) if abs(value) >= 10_000 else str(abs(value))
     return f"−{text}" if value < 0 else text
+
+
+def spread(values: NDArray[np.float64]) -> str:
+    """The least and the largest of several numbers, or the number that all of them are."""
+    low, high = float(values.min()), float(values.max())
+    return number(low) if low == high else f"{number(low)} to {number(high)}"
 
 
 def plain(value: float) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from runtime.output.figures import COLOURS, LOSS_LABEL, TIME_LABEL, positive, shade
 from runtime.report.findings import Content, Unavailable
 from runtime.report.numbers import counted, number, plain
-from runtime.report.page_elements import Figure, words
+from runtime.report.svg import Figure
 
 # With more entries of R (or students) singular values and eigenvalues are drawn instead.
 MOST_ENTRIES = 16
@@ -53,7 +53,7 @@ def loss_figure(content: Content) -> Figure:
         "loss",
         "Generalisation error against time",
         _loss_words(content, quantiles),
-        words(f"{caption}."),
+        f"{caption}.",
         (6.4, 3.4),
         draw,
     )
@@ -126,7 +126,7 @@ def overlap_figure(content: Content) -> Figure:
         "overlaps",
         "Overlaps against time",
         _overlap_words(alpha, Q, R),
-        words(f"{of_r} (above) and {of_q} (below)."),
+        f"{of_r} (above) and {of_q} (below).",
         (6.4, 4.6),
         draw,
     )

@@ -1,8 +1,9 @@
-"""The tables of a report."""
+"""The tables of a report; words in them may hold $math$ and `code`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,12 +18,17 @@ from runtime.analysis.plateau.fixed_point import (
     STUDENTS,
     Plateau,
 )
-from runtime.output.result_table import evenly
-from runtime.report.findings import Content, Unavailable
+from runtime.output.result_table import Column, Table
+from runtime.output.text_tables import trajectory_rows
+from runtime.report.findings import Unavailable
 from runtime.report.numbers import integer, number
-from runtime.report.page_elements import Code, Table, Words, words
+
+if TYPE_CHECKING:
+    import xarray
 
 ROWS = 11
+# Numbers in plain text; on the page they are written by `numbers.number`.
+_FORM = "12.6g"
 # Eigenvalues below this part of the largest are rounding.
 _ROUNDING = 1e-13
 _MODES = {
@@ -45,85 +51,76 @@ _BLOCKS = {
 }
 
 
-def _table(caption: str, columns: Sequence[str], numeric: str, rows: Sequence[Sequence[str]]) -> Table:
-    """Cells as in `words`; `numeric` has an "n" for a column of numbers."""
-    return Table(
-        words(caption),
-        [words(column) for column in columns],
-        [[words(cell) for cell in row] for row in rows],
-        [kind == "n" for kind in numeric],
-    )
-
-
-def trajectory_table(content: Content) -> Table:
-    run = content.run
-    alpha, loss, Q, R = (run[name].values for name in ("alpha", "loss", "Q", "R"))
-    rows = [
-        [
-            number(alpha[k]),
-            number(loss[k]),
-            number(float(np.trace(Q[k])) / Q.shape[1]),
-            number(float(np.max(np.abs(R[k])))),
-        ]
-        for k in evenly(alpha.size, ROWS)
-    ]
-    columns = [r"time $\alpha$", r"loss $\varepsilon$", "mean norm $Q_{ii}$", "largest $|R_{ir}|$"]
-    return _table("The trajectory at some of its outputs.", columns, "nnnn", rows)
+def trajectory_table(run: xarray.Dataset) -> Table:
+    """Some outputs of the trajectory."""
+    titles = (r"time $\alpha$", r"loss $\varepsilon$", "mean norm $Q_{ii}$", "largest $|R_{ir}|$")
+    columns = [Column(title, _FORM) for title in titles]
+    return Table(columns, trajectory_rows(run, ROWS), "The trajectory at some of its outputs.")
 
 
 def modes_table(point: Plateau) -> Table:
-    rows = [[_MODES[mode.name], number(mode.rate), integer(mode.multiplicity)] for mode in point.modes]
+    """The rates of small deviations from the plateau."""
+    columns = (Column("deviation"), Column("rate", _FORM), Column("directions", _FORM))
+    rows = [(_MODES[mode.name], mode.rate, mode.multiplicity) for mode in point.modes]
     caption = r"Linear dynamics at the plateau: small deviations grow as $e^{\text{rate}\cdot\alpha}$."
-    return _table(caption, ["deviation", "rate", "directions"], "tnn", rows)
+    return Table(columns, rows, caption)
 
 
-def limits_table(content: Content) -> Table:
+def limits_table(limits: Mapping[str, float | Unavailable]) -> Table:
+    """The largest learning rates, or why there is none."""
     rows = [
-        [_LIMITS[where], limit.reason if isinstance(limit, Unavailable) else number(limit)]
-        for where, limit in content.limits.items()
+        (_LIMITS[where], limit.reason if isinstance(limit, Unavailable) else limit)
+        for where, limit in limits.items()
     ]
-    caption = r"Largest learning rates $\eta$, all else as here."
-    return _table(caption, ["up to it", r"largest $\eta$"], "tn", rows)
+    columns = (Column("up to it"), Column(r"largest $\eta$", _FORM))
+    return Table(columns, rows, r"Largest learning rates $\eta$, all else as here.")
 
 
 def hessian_table(spectrum: HessianSpectrum, place: str) -> Table:
+    """The eigenvalues of a Hessian; what is rounding is shown as zero."""
     values = spectrum.eigenvalues
     rounding = _ROUNDING * float(np.max(np.abs(values), initial=0.0))
     rows = [
-        [number(0.0 if abs(value) <= rounding else float(value)), integer(int(count)), _BLOCKS[block]]
+        (0.0 if abs(value) <= rounding else value, count, _BLOCKS[block])
         for value, count, block in zip(values, spectrum.multiplicities, spectrum.blocks, strict=True)
     ]
+    columns = (
+        Column("eigenvalue", _FORM),
+        Column("multiplicity", _FORM),
+        Column("directions of the students"),
+    )
     caption = f"Hessian at {place}, $N$ = {integer(spectrum.n)}: {integer(spectrum.size)} eigenvalues."
-    return _table(caption, ["eigenvalue", "multiplicity", "directions of the students"], "nnt", rows)
+    return Table(columns, rows, caption)
 
 
 def laws_table(laws: Sequence[Law]) -> Table:
-    """Statements are text of ours in the notation of `cli invariants`."""
-    rows: list[list[Words]] = [
-        [words(law.name), (Code(law.statement),), (Code(law.on),), words(law.verdict.status)]
-        for law in laws
-    ]
-    return Table(
-        words("Conservation laws, proved or refuted exactly for this model and any $\\eta$ and $\\Delta$."),
-        [words(column) for column in ("name", "statement", "on", "verdict")],
-        rows,
-        [False] * 4,
+    """The conservation laws in the notation of `cli invariants`, with verdicts."""
+    columns = [Column(title) for title in ("name", "statement", "on", "verdict")]
+    rows = [(law.name, f"`{law.statement}`", f"`{law.on}`", law.verdict.status) for law in laws]
+    caption = r"Conservation laws, proved or refuted exactly for this model and any $\eta$ and $\Delta$."
+    return Table(columns, rows, caption)
+
+
+def checks_table(claims: Sequence[Claim]) -> Table:
+    """The claims that were checked for this report, with verdicts."""
+    columns = (
+        Column("claim"),
+        Column("prediction", _FORM),
+        Column("measured", _FORM),
+        Column("allowed difference", _FORM),
+        Column("verdict"),
     )
-
-
-def claims_table(claims: Sequence[Claim]) -> Table:
     rows = [
-        [
+        (
             claim.claim,
             _value(claim, claim.prediction),
             _value(claim, claim.measured),
             number(claim.allowed, 2),
             "holds" if claim.holds else "fails",
-        ]
+        )
         for claim in claims
     ]
-    columns = ["claim", "prediction", "measured", "allowed difference", "verdict"]
-    return _table("Checks of this very model, computed for this report.", columns, "tnnnt", rows)
+    return Table(columns, rows, "Checks of this very model, computed for this report.")
 
 
 def _value(claim: Claim, value: float) -> str:

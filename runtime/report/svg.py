@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from runtime.output.figures import write_figure
-from runtime.report.page_elements import Figure
-from runtime.report.style import DRAWN_COLOURS
+from runtime.output.figures import COLOURS, write_figure
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _HREF = f"{{{_XLINK}}}href"
+# What matplotlib draws with, and the variable of report.css that stands for it.
+DRAWN_COLOURS: Mapping[str, str] = {
+    **{colour.lower(): f"line-{k + 1}" for k, colour in enumerate(COLOURS[:6])},
+    COLOURS[6].lower(): "ink",
+    "#b0b0b0": "rule",
+    "#cccccc": "rule",
+}
 # Transparent, so that the page's background is theirs.
 _TRANSPARENT = {"figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """What `draw` puts into a matplotlib figure of this size in inches.
+
+    name
+        Of letters and hyphens; unique in the document.
+    title, alt
+        In plain text: what it is; what is seen in it, with numbers.
+    """
+
+    name: str
+    title: str
+    alt: str
+    caption: str
+    size: tuple[float, float]
+    draw: Callable[[Any], None]
 
 
 def svg(figure: Figure) -> str:

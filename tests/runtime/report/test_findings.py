@@ -18,7 +18,6 @@ from runtime.analysis.plateau.fixed_point import plateau
 from runtime.report import checks, solution_checks
 from runtime.report.findings import Unavailable, first_below
 from runtime.report.numbers import counted, integer, number
-from runtime.report.page_elements import Code, Math, words
 from runtime.report.report_figures import _loss_words
 from runtime.report.solution_checks import solution_claims
 from runtime.trajectory.single_run import Problem
@@ -238,10 +237,9 @@ def test_numbers_as_text(value, text):
     assert number(value) == text
 
 
-def test_integers_and_words():
+def test_integers_and_counts():
     assert integer(1234567) == "1\N{NARROW NO-BREAK SPACE}234\N{NARROW NO-BREAK SPACE}567"
     assert (integer(-5), counted(1, "run"), counted(2, "run")) == ("−5", "1 run", "2 runs")
-    assert words("at $x^2$ by `f`.") == ("at ", Math("x^2"), " by ", Code("f"), ".")
 
 
 def test_the_escape_is_between_outputs():

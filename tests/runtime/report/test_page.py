@@ -14,15 +14,20 @@ import numpy as np
 import pytest
 
 import cli
-from runtime.report.page import page
-from runtime.report.page_elements import Code, Document, Facts, Link, Paragraph, Section, Table, words
+from runtime.output.result_table import Column, Table
+from runtime.report.page import environment, words
 from runtime.report.provenance import command_line
-from runtime.report.style import DARK, LIGHT, LINE_COLOURS, TEXT_PAIRS, style_sheet
 from tests.runtime.report.conftest import attributes_of, parse
 
 ROOT = Path(__file__).parents[3]
 SMALL = "--p 2 --pstar 1 --alpha 5"
-EVIL = """<script>alert("1")</script> & ' " $x$ `y` \\input{z}"""
+EVIL = """<script>alert("1")</script> & ' " {{ x }} {% y %}"""
+SHEET = (ROOT / "runtime" / "report" / "report.css").read_text()
+# The colours by name, in light and in dark.
+LIGHT, DARK = (
+    dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6});", rules))
+    for rules in re.findall(r":root \{([^}]*)\}", SHEET)
+)
 
 
 @pytest.fixture
@@ -122,48 +127,50 @@ def contrast(one, other):
 
 @pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
 def test_contrast_is_enough(colours):
-    for text, behind in TEXT_PAIRS:
+    for text, behind in itertools.product(("ink", "faint", "link", "good", "bad"), ("paper", "panel")):
         assert contrast(colours[text], colours[behind]) >= 4.5, (text, behind)
-    for line in (*LINE_COLOURS, "focus"):
+    for line in [name for name in colours if name.startswith("line-")] + ["focus"]:
         assert contrast(colours[line], colours["paper"]) >= 3.0, line
 
 
-def test_the_colours_tested_are_those_of_the_page(made):
+def test_every_colour_is_a_variable_of_the_style_sheet_those_of_figures_too(made):
     assert set(LIGHT) == set(DARK)
-    sheet = style_sheet()
-    light, dark = re.findall(r":root \{([^}]*)\}", sheet)
-    for colours, rules in ((LIGHT, light), (DARK, dark)):
-        found = dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", rules))
-        assert found == dict(colours)
-    # Every colour is a variable, those of figures too.
-    assert not re.search("#[0-9a-fA-F]{6}", sheet.split("}", 3)[3])
-    used = set(re.findall(r"var\(--([a-z0-9-]+)\)", made.text))
-    assert used <= set(LIGHT)
+    assert len([name for name in LIGHT if name.startswith("line-")]) == 6
+    assert SHEET.strip() in made.text
+    assert not re.search("#[0-9a-fA-F]{6}", SHEET.split("}", 3)[3])
+    assert set(re.findall(r"var\(--([a-z0-9-]+)\)", made.text)) <= set(LIGHT)
     for style in attributes_of(made.elements, "style"):
         assert not re.search("#[0-9a-fA-F]{3}", style), style
-    assert "@media print" in sheet
-    assert "screen and (prefers-color-scheme: dark)" in sheet
+    themes = [e.attributes["content"] for e in made.elements if e.attributes.get("name") == "theme-color"]
+    assert themes == [LIGHT["paper"], DARK["paper"]]
+    assert "@media print" in SHEET
+    assert "screen and (prefers-color-scheme: dark)" in SHEET
 
 
 # --- escaping ----------------------------------------------------------------------------
 
 
 def test_every_text_is_escaped_wherever_it_stands():
-    table = Table((EVIL,), [(EVIL,), (Code(EVIL),)], [[(EVIL,), (Code(EVIL),)]], [False, False])
-    link = Link(EVIL, f"generated/{EVIL}", local=True)
-    facts = Facts(EVIL, [((EVIL,), (Code(EVIL),))])
-    blocks = [Paragraph((EVIL, Code(EVIL), link)), facts, table]
-    text = page(Document(EVIL, (EVIL,), [Section("one", EVIL, blocks)], EVIL))
-    elements = parse(text)
-    assert "script" not in {e.tag for e in elements}
-    texts = [e.text for e in elements if e.tag in ("h1", "h2", "code", "dt", "td", "caption", "title")]
-    assert texts
-    assert set(texts) == {EVIL}
-    assert [e.attributes["aria-label"] for e in elements if e.tag == "dl"] == [EVIL]
-    (address,) = (
-        e.attributes["href"] for e in elements if e.tag == "a" and "generated" in e.attributes["href"]
+    table = Table([Column(EVIL), Column(EVIL, "8.3f")], [(EVIL, EVIL)], EVIL)
+    template = environment().from_string(
+        """{% import "elements.html.j2" as show %}{{ show.table(evil_table) }}{{ show.said(evil) }}
+        {{ show.command(evil) }}{% call show.fact(evil) %}{{ evil }}{% endcall %}
+        {% call show.section("one", evil) %}{% call show.paragraph() %}{{ evil }}{% endcall %}
+        {% endcall %}"""
     )
-    assert not re.search("[<>\"' ]", address)
+    elements = parse(template.render(evil=EVIL, evil_table=table))
+    assert "script" not in {e.tag for e in elements}
+    texts = [e.text for e in elements if e.tag in ("h2", "code", "dt", "dd", "td", "th", "caption", "p")]
+    assert len(texts) == 11
+    assert set(texts) == {EVIL}
+    assert attributes_of(elements, "aria-label") == [re.sub("[{}]", "", EVIL)]
+
+
+def test_marks_in_texts_of_ours_become_mathematics_and_code():
+    text = words("at $x < y^2$ by `f<T>` & <b>")
+    assert re.fullmatch("at <math>.*</math> by <code>f&lt;T&gt;</code> &amp; &lt;b&gt;", text)
+    assert "<mo>&lt;</mo>" in text
+    assert words("no marks") == "no marks"
 
 
 def test_files_with_any_name(call, tmp_path):
@@ -260,7 +267,3 @@ def test_bad_values_name_the_option_in_one_line_and_write_nothing(call, tmp_path
     assert err.startswith(f"cli: {option}: ")
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def test_words_are_not_made_of_users_texts():
-    assert words(r"no marks") == ("no marks",)
