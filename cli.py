@@ -300,7 +300,7 @@ def derive(
       cli derive --sector --pstar 2
     """
     import derive as derivation
-    from derive.storage import check_target
+    from derive.generated_folder import check_target
 
     if sector:
         if "p" in given_on(context):
@@ -359,7 +359,7 @@ def latex(
     import derive as derivation
 
     if out is not None:
-        from runtime.output.netcdf_files import check_output, replacing
+        from runtime.output.netcdf_files import check_output
 
         check_output(out, (".tex",))
     if p is None and pstar is None:

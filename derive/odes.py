@@ -15,11 +15,11 @@ from derive.emit.latex_matrix import Conventions, matrix_form
 from derive.emit.manifest import FILE_NAME as MANIFEST
 from derive.emit.manifest import manifest
 from derive.emit.numba_module import numba_module
+from derive.generated_folder import write_files
 from derive.lower import DQ, DR, LOSS, lower
 from derive.model import Model
 from derive.program import evaluate
 from derive.proof import Proof, prove
-from derive.storage import write_files
 
 if TYPE_CHECKING:
     import sympy

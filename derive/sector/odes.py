@@ -6,13 +6,13 @@ from pathlib import Path
 
 from derive.arguments import one_of
 from derive.emit.manifest import FILE_NAME as MANIFEST
+from derive.generated_folder import write_files
 from derive.sector.document import sector_document, sector_equations
 from derive.sector.manifest import sector_manifest
 from derive.sector.model import SectorModel
 from derive.sector.module import sector_module
 from derive.sector.proof import SectorProof, prove_sector
 from derive.sector.reduce import reduce
-from derive.storage import write_files
 
 MODULE = "odes.py"
 DOCUMENT = "odes.tex"

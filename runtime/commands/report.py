@@ -19,7 +19,7 @@ from runtime.commands.run_options import (
     naming_options,
     sampler_of,
 )
-from runtime.output.netcdf_files import check_output, replacing
+from runtime.output.netcdf_files import check_output
 from runtime.report.findings import Content, Start, gather, no_ensemble
 from runtime.report.page import page
 from runtime.start.initial_overlaps import LARGEST_START_N, OverlapSampler

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from derive.atomic_files import replacing
 from derive.errors import InputError
-from derive.storage import behind_links
-from runtime.output.netcdf_files import check_output, netcdf_errors, replacing
+from derive.symbolic_links import behind_links
+from runtime.output.netcdf_files import check_output, netcdf_errors
 from runtime.sweep import shard_netcdf
 from runtime.sweep.estimate import readable
 from runtime.sweep.program_version import PROGRAM
@@ -128,12 +129,8 @@ def merge(path: Path, out: Path, partial: bool) -> dict[str, int]:
     if not there:
         raise SweepError(f"{path}: no task is done yet")
     needed = _check_space(target, plan, layout)
-    with replacing(target) as temporary:
-        with netcdf_errors(temporary, needed):
-            sizes = _write(temporary, folder, plan, layout, there)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-    return sizes
+    with replacing(target, durable=True) as temporary, netcdf_errors(temporary, needed):
+        return _write(temporary, folder, plan, layout, there)
 
 
 def _results(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.sweep import shard_netcdf
-from runtime.sweep.durable_files import read_regular, whole, write
+from runtime.sweep.durable_files import read_regular, storing
 
 if TYPE_CHECKING:
     import xarray
@@ -36,10 +36,11 @@ def write_shard(path: Path, dataset: xarray.Dataset, task: str) -> None:
 
     Raises StorageError if the folder cannot be written.
     """
-    with whole(path) as (temporary, descriptor):
+    with storing(path) as temporary:
         content = shard_netcdf.encode(dataset, temporary)
         line = _LINE.format(task=task, content=hashlib.sha256(content).hexdigest())
-        write(descriptor, line.encode("ascii"))
+        with temporary.open("ab") as file:
+            file.write(line.encode("ascii"))
 
 
 def verified(path: Path, task: str) -> bytes | None:

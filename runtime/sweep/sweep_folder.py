@@ -18,8 +18,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from derive.atomic_files import refusal
 from derive.errors import InputError
-from derive.storage import behind_links, refusal
+from derive.symbolic_links import behind_links
 from runtime.sweep.durable_files import StorageError, read_regular, remove_temporaries, write_whole
 from runtime.sweep.folder_lock import LOCKS
 from runtime.sweep.shard import DamagedShardError, verified

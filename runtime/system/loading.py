@@ -13,7 +13,7 @@ from derive.errors import InputError
 from derive.model import Model
 from derive.odes import overlap_odes
 from derive.proof import record_of
-from derive.storage import check_target
+from derive.generated_folder import check_target
 from runtime.system.compiled_system import System
 from runtime.system.load_error import LoadError
 from runtime.system.verification import Kind, module_of, verified
