@@ -359,6 +359,7 @@ def latex(
     import derive as derivation
 
     if out is not None:
+        from derive.atomic_files import replacing
         from runtime.output.netcdf_files import check_output
 
         check_output(out, (".tex",))

@@ -26,9 +26,9 @@ def temporary_beside(target: Path, mode: int = 0o666) -> Iterator[Path]:
 
     It is removed in the end, unless it was renamed. Raises OSError if none can be made.
     """
-    # The name is random, since two machines may write one file; nothing that is there is opened.
-    name = f".{target.stem[:_SHOWN]}.{secrets.token_hex(8)}{TEMPORARY}{target.suffix}"
-    temporary = target.with_name(name)
+    # Libraries take only names in UTF-8. Two machines may write one file, so the name is random.
+    shown = target.stem[:_SHOWN] if target.stem.isascii() else "file"
+    temporary = target.with_name(f".{shown}.{secrets.token_hex(8)}{TEMPORARY}{target.suffix}")
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
     try:
         yield temporary
@@ -58,17 +58,17 @@ def replacing(
         with temporary_beside(target, mode) as temporary:
             yield temporary
             if durable:
-                _sync(temporary)
+                sync(temporary)
             os.replace(temporary, target)
             if durable:
-                _sync(target.parent)
+                sync(target.parent)
     except OSError as error:
         if error.strerror is None or error.filename not in (None, str(temporary), temporary):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Put a file, or the names in a folder, on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

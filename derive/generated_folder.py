@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from derive.atomic_files import refusal, replacing
+from derive.atomic_files import refusal, replacing, sync
 from derive.errors import InputError
 from derive.symbolic_links import behind_links
 
@@ -54,12 +54,14 @@ def write_files(target: Path, files: Mapping[str, str]) -> None:
 
 
 def _fill(folder: Path, files: Mapping[str, str]) -> None:
-    """Write all files, then rename them to their names in the order given."""
+    """Write all files to the disk, then rename them to their names in the order given."""
     with contextlib.ExitStack() as renames:
-        # The last entered is left first.
-        for name, text in reversed(files.items()):
-            file = replacing(folder / name, mode=_FILE_MODE, durable=True, through_links=False)
-            renames.enter_context(file).write_text(text, encoding="utf-8", newline="\n")
+        # The context that was entered last is left first.
+        for name in reversed(list(files)):
+            file = replacing(folder / name, mode=_FILE_MODE, through_links=False)
+            temporary = renames.enter_context(file)
+            temporary.write_text(files[name], encoding="utf-8", newline="\n")
+            sync(temporary)
 
 
 def check_target(target: Path) -> None:

@@ -44,7 +44,7 @@ def steps(path: Path) -> Iterator[tuple[Path, os.stat_result | None, bool]]:
         if links > _MOST_LINKS:
             raise OSError(errno.ELOOP, "it is a symbolic link that leads nowhere", str(path))
         target = Path(os.readlink(here))
-        names += reversed(target.parts)
+        names += reversed(target.parts or (os.curdir,))
         if target.is_absolute():
             place = Path(names.pop())
             yield place, _status(place), bool(names)

@@ -9,6 +9,7 @@ from typing import Any
 
 import runtime
 from derive.arguments import whole_number
+from derive.atomic_files import replacing
 from derive.model import Model
 from derive.odes import DOCUMENT
 from runtime.commands.run_options import (

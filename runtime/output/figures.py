@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from derive.atomic_files import replacing
 from derive.errors import InputError
 from runtime.output.netcdf_files import check_output
 from runtime.output.quantiles import exact_quantiles

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from derive.atomic_files import refusal, replacing, temporary_beside
 from derive.errors import InputError
-from derive.storage import behind_links, refusal
+from derive.symbolic_links import behind_links
 from runtime.output.guarded_reading import is_unicode
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def check_output(path: str | Path, suffixes: tuple[str, ...], option: str = "out
         target = behind_links(path)
         problem = _unwritable(path, target)
         if problem is None:
-            with _sibling(target):
+            with temporary_beside(target):
                 pass
     except OSError as error:
         raise refusal(option, path, error) from None
@@ -86,40 +86,6 @@ def _unwritable(path: Path, target: Path) -> str | None:
     if around.st_mode & stat.S_ISVTX and os.geteuid() not in (0, status.st_uid, around.st_uid):
         return f"{path} belongs to another user, and its folder lets nobody else replace it"
     return None
-
-
-@contextlib.contextmanager
-def _sibling(target: Path) -> Iterator[Path]:
-    """A new file of the same type beside `target`; removed in the end unless it was renamed."""
-    handle, name = tempfile.mkstemp(prefix=".", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path of the same type beside the file, renamed to it if all went well.
-
-    Through a symbolic link its file is replaced, the link stays. An OSError names `path`.
-    """
-    temporary: Path | None = None
-    try:
-        target = behind_links(path)
-        with _sibling(target) as temporary:
-            yield temporary
-            # mkstemp makes files private; give this one the permissions of any new file.
-            mask = os.umask(0)
-            os.umask(mask)
-            temporary.chmod(0o666 & ~mask)
-            temporary.replace(target)
-    except OSError as error:
-        if error.strerror is None or error.filename not in (None, str(temporary), temporary):
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextlib.contextmanager

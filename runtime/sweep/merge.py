@@ -8,7 +8,6 @@ times of SGD do with N, become variables over the axes and a counted dimension, 
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path

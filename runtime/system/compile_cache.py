@@ -34,6 +34,7 @@ import numba
 import numpy
 from numba import core as numba_core
 
+from derive.atomic_files import replacing, temporary_beside
 from runtime.system.private_folder import NotPrivateError, objection, private_folder
 
 ENVIRONMENT = "OVERLAP_ODE_CACHE"
@@ -64,7 +65,7 @@ def cache_root() -> Path:
 def problem_with(folder: Path) -> str | None:
     """What keeps compiled code out of `folder`, which is made if it is missing; None if nothing does."""
     try:
-        with tempfile.TemporaryFile(dir=private_folder(folder, make=True)):
+        with temporary_beside(private_folder(folder, make=True) / "trial"):
             return None
     except NotPrivateError as error:
         return str(error)
@@ -121,7 +122,9 @@ class _KeptCode(_core.caching.FunctionCache):  # type: ignore[misc]
         content = _core.serialize.dumps((key, data._reduce()))
         with self._complaints():
             path = private_folder(self._folder, make=True) / self._file_name(key)
-            _write(path, _digest(path, content) + content)
+            # Many processes may write it at once.
+            with replacing(path, mode=0o600, through_links=False) as temporary:
+                temporary.write_bytes(_digest(path, content) + content)
 
     def flush(self) -> None:
         """Delete what is kept of this function; Numba then compiles it again."""
@@ -183,18 +186,6 @@ def _verified(path: Path) -> memoryview | None:
         return code
     path.unlink(missing_ok=True)
     return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """A file that appears whole: many processes may write it at once."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

@@ -10,10 +10,10 @@ from derive.emit.header import derive_command
 from derive.emit.manifest import manifest
 from derive.emit.numba_module import numba_module
 from derive.errors import InputError
+from derive.generated_folder import check_target
 from derive.model import Model
 from derive.odes import overlap_odes
 from derive.proof import record_of
-from derive.generated_folder import check_target
 from runtime.system.compiled_system import System
 from runtime.system.load_error import LoadError
 from runtime.system.verification import Kind, module_of, verified

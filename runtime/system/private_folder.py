@@ -8,8 +8,7 @@ import os
 import stat
 from pathlib import Path
 
-# As many symbolic links as Linux follows.
-_MOST_LINKS = 40
+from derive.symbolic_links import steps
 
 
 class NotPrivateError(Exception):
@@ -32,24 +31,17 @@ def private_folder(folder: Path, make: bool = False) -> Path:
     OSError
         It is missing, cannot be made, or is not a folder.
     """
-    parts = list(reversed(folder.absolute().parts))
-    place, links = parts.pop(), 0
-    _check(place, os.lstat(place), leads_on=bool(parts))
-    while parts:
-        here = os.path.join(place, parts.pop())
-        status = _status(here, make)
-        _check(here, status, leads_on=bool(parts))
-        if not stat.S_ISLNK(status.st_mode):
-            place = here
-            continue
-        links += 1
-        if links > _MOST_LINKS:
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), here)
-        target = Path(os.readlink(here))
-        parts.extend(reversed(target.parts))
-        if target.is_absolute():
-            place = parts.pop()
-    return Path(place)
+    place = folder
+    for place, status, leads_on in steps(folder):
+        if status is not None:
+            _check(place, status, leads_on)
+        elif make:
+            # Another process may be faster; what it has made is the next step.
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(place, 0o700)
+        else:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(place))
+    return place
 
 
 def objection(status: os.stat_result, leads_on: bool = False) -> str | None:
@@ -85,21 +77,9 @@ def _own_group() -> int | None:
     return group.gr_gid if alone and user.pw_uid != 0 else None
 
 
-def _status(place: str, make: bool) -> os.stat_result:
-    try:
-        return os.lstat(place)
-    except FileNotFoundError:
-        if not make:
-            raise
-    # Another process may be faster.
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(place, 0o700)
-    return os.lstat(place)
-
-
-def _check(place: str, status: os.stat_result, leads_on: bool) -> None:
+def _check(place: Path, status: os.stat_result, leads_on: bool) -> None:
     problem = objection(status, leads_on)
     if problem is not None:
         raise NotPrivateError(f"{place} {problem}")
     if not (stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode)):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), place)
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))

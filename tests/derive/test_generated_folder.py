@@ -8,7 +8,7 @@ import tempfile
 import pytest
 
 from derive import InputError, Model, overlap_odes
-from derive.storage import check_target, write_files
+from derive.generated_folder import check_target, write_files
 
 FILES = {"odes.py": "new code\n", "odes.tex": "new é text\n", "manifest.json": "{}\n"}
 OLD = {"odes.py": "old code\n", "odes.tex": "old text\n", "manifest.json": "old\n"}

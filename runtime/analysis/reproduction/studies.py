@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from derive.atomic_files import replacing
 from derive.version import VERSION
 from runtime.analysis.claims import Claim
-from runtime.output.netcdf_files import replacing
 from runtime.system.compiled_system import System
 
 

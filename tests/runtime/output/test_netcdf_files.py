@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import tempfile
 
 import numpy as np
 import pytest
 import xarray
 from limits import files_up_to
 
+from derive.atomic_files import replacing
 from runtime import InputError, save_netcdf
-from runtime.output.netcdf_files import check_output, check_outputs, replacing
+from runtime.output.netcdf_files import check_output, check_outputs
 from runtime.trajectory.single_run import integrate
 
 
@@ -140,18 +140,18 @@ def test_folder_or_file_without_permission(tmp_path, monkeypatch):
         patch.setattr(os, "access", lambda *_: False)
         refused(tmp_path / "run.nc", "cannot be written")
 
-    def forbidden(**_):
+    def forbidden(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(tempfile, "mkstemp", forbidden)
+    monkeypatch.setattr(os, "open", forbidden)
     refused(tmp_path / "run.nc", "cannot be written: Permission denied")
 
 
 def test_a_full_disk_is_no_fault_of_the_name(tmp_path, monkeypatch):
-    def full(**_):
+    def full(*_):
         raise OSError(28, "No space left on device", "/somewhere/.temporary")
 
-    monkeypatch.setattr(tempfile, "mkstemp", full)
+    monkeypatch.setattr(os, "open", full)
     with pytest.raises(OSError, match=r"No space left on device: '.*run\.nc'$"):
         check_output(tmp_path / "run.nc", (".nc",))
 
@@ -212,28 +212,20 @@ def test_link_to_a_file_that_is_not_there_yet(tmp_path):
     assert (tmp_path / "folder" / "new.nc").read_text() == "new"
 
 
-def owned_by_another(link):
-    """Give a link to another user, which only root can."""
-    try:
-        os.lchown(link, 12345, 12345)
-    except OSError:
-        pytest.skip("needs root")
-
-
 @pytest.mark.parametrize("link", ["run.nc", "folder"])
-def test_links_of_others_are_not_followed_where_everyone_can_put_them(tmp_path, link):
+def test_links_of_others_are_not_followed_where_everyone_can_put_them(tmp_path, owned, link):
     """As Linux's protected_symlinks: a link in /tmp could lead to any file of the user."""
     (tmp_path / "real").mkdir()
     (tmp_path / link).symlink_to("real/run.nc" if link == "run.nc" else "real")
     path = tmp_path / ("run.nc" if link == "run.nc" else "folder/run.nc")
-    owned_by_another(tmp_path / link)
-    check_output(path, (".nc",))
-    tmp_path.chmod(0o1777)
-    refused(path, "is a symbolic link of another user")
-    with pytest.raises(PermissionError), replacing(path) as temporary:
-        temporary.write_text("new")
-    os.chown(tmp_path, 12345, -1)
-    check_output(path, (".nc",))
+    with owned(tmp_path / link):
+        check_output(path, (".nc",))
+        tmp_path.chmod(0o1777)
+        refused(path, "is a symbolic link of another user")
+        with pytest.raises(PermissionError), replacing(path) as temporary:
+            temporary.write_text("new")
+        with owned(tmp_path):
+            check_output(path, (".nc",))
 
 
 def test_two_outputs_are_two_files(tmp_path):

@@ -22,6 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
 import cli
+from derive.atomic_files import TEMPORARY
 
 ROOT = Path(__file__).parents[3]
 CLI = [sys.executable, str(ROOT / "cli.py")]
@@ -256,7 +257,7 @@ class Storm:
         """Let it finish; the merged file."""
         self.here("sweep", *self.arguments, "--out", str(self.folder))
         self.look()
-        left = [path for path in self.folder.rglob("*") if path.name.endswith(".tmp")]
+        left = [path for path in self.folder.rglob("*") if TEMPORARY in path.name]
         assert not left, left
         return self.merged(self.folder)
 

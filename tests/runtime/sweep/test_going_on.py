@@ -22,8 +22,8 @@ from small_sweep import SMALL
 import derive
 from derive import Model
 from runtime import InputError
-from runtime.sweep import durable_files, task_execution, task_kinds
 from runtime.sweep import shard as shard_module
+from runtime.sweep import task_execution, task_kinds
 from runtime.sweep.durable_files import StorageError
 from runtime.sweep.folder_lock import FolderLock, setup
 from runtime.sweep.sweep_errors import SweepError, SweepInterrupted
@@ -131,18 +131,18 @@ def test_a_start_that_was_killed_is_taken_up(sweep, tmp_path, merged, undisturbe
     folder = tmp_path / "runs"
     (folder / "sweep.json").unlink()
     (folder / "tasks.jsonl").write_text("half")
-    (folder / ".sweep.json.99.tmp").write_text("half")
-    (folder / "shards" / "0000" / ".0000003.nc.99.tmp").write_text("half")
+    (folder / ".sweep.99.tmp.json").write_text("half")
+    (folder / "shards" / "0000" / ".0000003.99.tmp.nc").write_text("half")
     assert sweep().done == 6
-    assert not list(folder.rglob("*.tmp"))
+    assert not list(folder.rglob("*.tmp*"))
     assert len((folder / "tasks.jsonl").read_text().splitlines()) == 6
     assert merged() == undisturbed
 
 
 def test_parts_leave_the_files_of_others_alone(sweep, tmp_path):
     sweep(task_index=0, task_count=2)
-    others = tmp_path / "runs/shards/0000/.0000001.nc.99.tmp"
-    ours = others.with_name(".0000002.nc.99.tmp")
+    others = tmp_path / "runs/shards/0000/.0000001.99.tmp.nc"
+    ours = others.with_name(".0000002.99.tmp.nc")
     for path in (others, ours):
         path.write_text("half")
     sweep(task_index=0, task_count=2)
@@ -255,7 +255,7 @@ try:
                       engine="{engine}", workers=2, generated="{generated}")
 except OSError as error:
     print(error)
-print(*pathlib.Path("runs").rglob("*.tmp"))
+print(*pathlib.Path("runs").rglob("*.tmp*"))
 cli.run(["sweep", "--out", "runs", "--status"])
 END
 """
@@ -277,16 +277,17 @@ END
 
 
 def test_a_full_disk_anywhere_says_how_to_go_on(sweep, monkeypatch, merged, undisturbed):
-    write, written = os.write, []
+    sync, synced = os.fsync, []
 
-    def full(descriptor, data):
-        written.append(len(data))
-        if len(written) > 6:
+    def full(descriptor):
+        synced.append(descriptor)
+        # Each file is synced and its folder; the first two files are those of the plan.
+        if len(synced) > 8:
             raise OSError(28, "No space left on device")
-        return write(descriptor, data)
+        sync(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr(durable_files.os, "write", full)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(SweepError, match=r"No space left on device; . of 6 tasks done; run the same"):
             sweep(workers=1)
     assert sweep().done == 6
@@ -300,7 +301,7 @@ def test_links_inside_are_not_followed(sweep, merged, tmp_path, name, lead):
     sweep(task_index=0, task_count=6)
     elsewhere, folder = tmp_path / "elsewhere", tmp_path / "runs" / name
     elsewhere.mkdir()
-    (elsewhere / ".0000001.nc.00.tmp").write_text("kept")
+    (elsewhere / ".0000001.00.tmp.nc").write_text("kept")
     if folder.exists():
         shutil.rmtree(folder)
     folder.symlink_to(tmp_path / lead)
@@ -309,7 +310,7 @@ def test_links_inside_are_not_followed(sweep, merged, tmp_path, name, lead):
         sweep()
     with pytest.raises(InputError, match=f"^folder: {problem}$"):
         merged(partial=True)
-    assert [path.name for path in elsewhere.iterdir()] == [".0000001.nc.00.tmp"]
+    assert [path.name for path in elsewhere.iterdir()] == [".0000001.00.tmp.nc"]
     assert not (tmp_path / "nowhere").exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import tempfile
 import time
 
@@ -13,7 +14,7 @@ import pytest
 import xarray
 from limits import files_up_to
 
-from runtime.sweep import durable_files, shard_netcdf
+from runtime.sweep import shard_netcdf
 from runtime.sweep.durable_files import StorageError, write_whole
 from runtime.sweep.shard import DamagedShardError, verified, write_shard
 
@@ -117,7 +118,7 @@ def test_links_pipes_and_folders_are_no_shards(shard, tmp_path):
             verified(tmp_path / f"{name}.nc", TASK)
 
 
-@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+@pytest.mark.parametrize("call", ["open", "fsync", "replace"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
 def test_what_cannot_be_stored_leaves_the_old_file_and_no_other(shard, dataset, monkeypatch, call, number):
     before = shard.read_bytes()
@@ -125,7 +126,7 @@ def test_what_cannot_be_stored_leaves_the_old_file_and_no_other(shard, dataset, 
     def fails(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(durable_files.os, call, fails)
+    monkeypatch.setattr(os, call, fails)
     with pytest.raises(StorageError) as refused:
         write_shard(shard, dataset, "b" * 64)
     monkeypatch.undo()
@@ -160,28 +161,27 @@ def test_names_of_folders_may_be_any_bytes(tmp_path, dataset, shard):
     assert (folder / shard.name).read_bytes() == shard.read_bytes()
 
 
-def test_short_writes_are_continued(tmp_path, monkeypatch):
-    write = os.write
-    monkeypatch.setattr(durable_files.os, "write", lambda file, data: write(file, data[:7]))
-    write_whole(tmp_path / "file", bytes(range(256)))
-    assert (tmp_path / "file").read_bytes() == bytes(range(256))
+def test_the_order_is_sync_rename_sync(tmp_path, monkeypatch):
+    """The whole file is synced before it has its name, and then the folder that holds the name."""
+    target, done = tmp_path / "file", []
+    sync, replace = os.fsync, os.replace
 
+    def noting_sync(descriptor):
+        done.append(target.exists() or os.fstat(descriptor).st_size)
+        sync(descriptor)
 
-def test_the_order_is_write_sync_rename_sync(tmp_path, monkeypatch):
-    done = []
-    for name in ("write", "fsync", "replace"):
-        real = getattr(os, name)
-        monkeypatch.setattr(
-            durable_files.os,
-            name,
-            lambda *given, name=name, real=real: (done.append(name), real(*given))[1],
-        )
-    write_whole(tmp_path / "file", b"x")
-    assert done == ["write", "fsync", "replace", "fsync"]
+    def noting_replace(*names):
+        done.append("rename")
+        replace(*names)
+
+    monkeypatch.setattr(os, "fsync", noting_sync)
+    monkeypatch.setattr(os, "replace", noting_replace)
+    write_whole(target, b"content")
+    assert done == [len(b"content"), "rename", True]
 
 
 def test_temporary_names_are_not_followed(tmp_path, monkeypatch):
-    monkeypatch.setattr(durable_files.secrets, "token_hex", lambda _: "77")
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "77")
     (tmp_path / ".file.77.tmp").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StorageError, match="exists"):
         write_whole(tmp_path / "file", b"x")

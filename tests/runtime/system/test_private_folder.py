@@ -23,7 +23,7 @@ def folder(tmp_path):
 
 def test_a_private_folder_is_itself(folder):
     assert private_folder(folder) == folder
-    assert private_folder(folder / ".." / "folder") == folder.parent / "folder" / ".." / "folder"
+    assert private_folder(folder / ".." / "folder") == folder
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_links_of_others_and_to_places_of_others_are_refused(folder, owned):
 def test_links_in_circles_end(folder):
     (folder / "a").symlink_to("b")
     (folder / "b").symlink_to("a")
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(OSError, match="leads nowhere"):
         private_folder(folder / "a")
 
 
