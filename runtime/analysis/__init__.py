@@ -1,1 +1,1 @@
-"""What the overlaps say about the landscape and the dynamics: analysis of states and runs."""
+"""Analyses states and runs: plateau and escape, landscape, implicit bias, conserved quantities."""

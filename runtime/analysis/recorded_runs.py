@@ -1,4 +1,4 @@
-"""Runs from files: what the analysis commands read, with every attribute and state checked."""
+"""Reads runs for the analysis, also from files, and checks every attribute and state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import xarray
 
 _CONVENTIONS = tuple(field.name for field in dataclasses.fields(Model))
-# Attributes that analysis, tables and figures use as numbers, as whole ones, and as text.
+# Attributes that analysis, tables and figures use as numbers, as whole numbers, and as text.
 _NUMBERS = ("eta", "label_noise", "rtol", "atol")
 _COUNTS = ("trajectories",)
 _TEXTS = ("method",)
@@ -57,10 +57,10 @@ def model_of_run(run: xarray.Dataset) -> Model:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RunStates:
-    """All states of a run, checked; NaN from where a trajectory ended early.
+    """All states of a run, checked; they are NaN after the end of a trajectory that ended early.
 
     front
-        Names of the axes before alpha: none, or those of trajectories.
+        Names of the axes in front of alpha: none, or those of trajectories.
     Q, R, loss
         (…, alpha, p, p), (…, alpha, p, p*) and (…, alpha); loss is None where the run has none.
     T
@@ -82,7 +82,7 @@ class RunStates:
 
     @property
     def given_T(self) -> Array | None:
-        """T as functions of a model take it: None for an orthonormal teacher."""
+        """T as an argument of functions that take a model: None for an orthonormal teacher."""
         return self.T if self.model.teacher == "general" else None
 
 
@@ -138,7 +138,7 @@ def _check_attributes(attributes: Any) -> None:
 def _values(
     run: xarray.Dataset, name: str, dims: tuple[str, ...], shape: tuple[int, ...], model: Model
 ) -> Array:
-    """A variable with these axes, its numbers finite and of a bearable size, or NaN."""
+    """A variable with these axes, whose numbers are NaN, or finite and not too large to compute with."""
     variable = run[name]
     if variable.dims != dims or variable.shape != shape:
         raise InputError("run", f"has Q and R of other shapes than {model.name}, or no such {name}")
@@ -149,7 +149,7 @@ def _values(
 
 
 def _check_ends(run: RunStates) -> None:
-    """Refuse what is NaN in part, or is there again after it ended."""
+    """Reject states that are NaN in part, or that come back after the end of a trajectory."""
     there = run.there
     lost = np.isnan(run.Q).all(axis=(-1, -2)) & np.isnan(run.R).all(axis=(-1, -2))
     wrong = (there != np.isfinite(run.R).all(axis=(-1, -2))) | (~there & ~lost)

@@ -1,4 +1,4 @@
-"""Gradient flow solved by its matrix Riccati equation: an oracle for the integrators.
+"""Solves gradient flow by its matrix Riccati equation, to check the integrators.
 
 With V = W/√N (p × N) and V* likewise, the overlap ODEs without the η² term are those of
 (arXiv:2604.03068; conventions in the README)
@@ -70,9 +70,9 @@ _ITERATIONS = 60
 _CONVERGED = 4e-16
 # Changes below this that no longer decrease are rounding.
 _ROUNDING = 1e-11
-# Of SASᵀ = 1, times p.
+# SASᵀ = 1 must hold up to this times p.
 _RESOLVED = 2e-14
-# Shorter than this part of the time that has passed, a segment no longer moves it.
+# A segment shorter than this part of the time that has passed no longer moves it.
 _SHORTEST = 1e-15
 
 
@@ -114,7 +114,7 @@ def gradient_flow(
         Learning rate η > 0.
     alpha
         End of 200 even output times from 0, or the ascending times themselves. The cost grows
-        with abηα: about a millisecond a unit of 8abηα.
+        with abηα: about a millisecond per unit of 8abηα.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def gradient_flow(
     while done < times.size:
         segment = problem.segment(Y, F, times[-1] - reached)
         end = reached + segment.length
-        # Why the last one by name: rounding of the sum must not leave an output behind.
+        # The final segment reaches all outputs, since rounding of the sum must not leave one behind.
         last = times.size if segment.final else int(np.searchsorted(times, end, side="right"))
         if last > done:
             inside = np.minimum(times[done:last] - reached, segment.length)
@@ -153,7 +153,7 @@ def gradient_flow(
 
 @lru_cache(maxsize=1)
 def _grid() -> tuple[Array, Array, Array]:
-    """Points of [0, 1], the matrix of ∫₀ˣ on values there, and that of Chebyshev coefficients."""
+    """Points of [0, 1], the matrix of ∫₀ˣ for values there, and the matrix of Chebyshev coefficients."""
     points = np.sort(chebyshev.chebpts2(_DEGREE + 1))
     coefficients = np.linalg.inv(chebyshev.chebvander(points, _DEGREE)).astype(np.float64)
     integrals = chebyshev.chebint(np.eye(_DEGREE + 1), lbnd=-1.0, axis=0)
@@ -174,7 +174,7 @@ class _Segment:
     frame: Array
 
     def at(self, x: Array) -> tuple[Array, Array]:
-        """Coordinates Y (x, p, r) and F (x, p, f) at times x after the beginning."""
+        """Coordinates Y (times, p, r) and F (times, p, f) at times x (times,) after the beginning."""
         _, _, coefficients = _grid()
         values = chebyshev.chebvander(2.0 * x / self.length - 1.0, _DEGREE) @ coefficients
         scale = np.exp(0.5 * values @ self.log_scale)
@@ -227,12 +227,12 @@ class _Problem:
         s = self.a * float(np.trace(Q)) - self.b * float(np.sum(self.tau))
         fastest = self.a * float(np.linalg.norm(Q, 2)) + self.b * float(np.max(self.tau, initial=0.0))
         rate = 8.0 * self.a * self.eta * (fastest + 0.5 * abs(s))
-        # An even division: no sliver is left at the end.
+        # The time is divided evenly, so that no sliver is left at the end.
         pieces = np.ceil(rate * remaining / _LONGEST_EXPONENT)
         pieces = max(1.0, float(pieces))
         while True:
             length = remaining / pieces
-            # Why: a piece that is too long may overflow before it is refused.
+            # A piece that is too long may overflow before it is rejected.
             with np.errstate(over="ignore", invalid="ignore"):
                 found = self._solve(Y, F, s, length)
             if found is not None:

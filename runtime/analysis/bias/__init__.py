@@ -1,1 +1,1 @@
-"""Implicit bias: which of the zero-loss solutions is reached."""
+"""Studies the implicit bias: which of the zero-loss solutions a run reaches."""

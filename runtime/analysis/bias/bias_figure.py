@@ -1,4 +1,4 @@
-"""Figure of the implicit bias: what noise at finite N, and unequal norms at the start, leave of it."""
+"""Draws what noise at finite N, and unequal norms at the start, leave of the implicit bias."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import xarray
 
 _SERIES = (("ode", "ODE, the same starts", COLOURS[0], "s"), ("sgd", "SGD at finite N", COLOURS[1], "o"))
-# Below this a misalignment is rounding.
+# A misalignment below this is rounding.
 _ROUNDING = 1e-14
 
 
@@ -73,5 +73,5 @@ def _points(axes: Any, study: xarray.Dataset, prefix: str, what: str, style: tup
 
 
 def _drawn(values: Any) -> Any:
-    """NaN where a value is rounding, which a logarithm would show as if it were not."""
+    """NaN where a value is rounding, which a logarithmic axis would show as if it were not."""
     return np.where(values > _ROUNDING, values, np.nan)

@@ -1,4 +1,4 @@
-"""How much of the implicit bias is left at finite N, and from starts with unequal norms."""
+"""Measures how much of the implicit bias is left at finite N, and from starts with unequal norms."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ LARGEST_CONDITION = 1e12
 # solutions' squared norm; with p > p* the rest decays as 1/α only.
 SOLVED = 0.1
 _STUDIED = ("closest", "reached", "excess", "alignment", "remaining")
-# Of the ODE, relative to the size of R0: its polar factor must be exact long before R is of order one.
+# Tolerances of the ODE, atol relative to the size of R0: the polar factor of R must be exact long before R
+# is of order one.
 _RTOL, _ATOL = 1e-10, 1e-9
 
 
@@ -73,7 +74,7 @@ def bias_at_finite_n(
     q0
         Expected norm |w|²/N of the students at the start.
     seed
-        Of starts and inputs.
+        Seed of starts and inputs.
     progress
         Called with (done, all), in units of N · trajectories.
 
@@ -107,7 +108,7 @@ def bias_at_finite_n(
     total, done = sum(n * trajectories for n in sizes), 0
     rows: dict[str, list[NDArray[Any]]] = {}
     for k, n in enumerate(sizes):
-        # Why seeds of their own: runs at different N must not share their random numbers.
+        # Runs at different N have seeds of their own, since they must not share random numbers.
         starts, inputs = (int(word) for word in seed_sequence(seed, k).generate_state(2))
         Q0, R0 = random_overlaps(model.p, model.pstar, n, starts, trajectories, T=T, q0=q0)
         ends = {"ode": _ode(system, Q0, R0, eta, alpha, label_noise, T, threads)}
@@ -162,7 +163,7 @@ def bias_of_norms(
 
     Q₀ has the eigenvalues q₀, …, q₀/condition, evenly spaced in their logarithm, and random
     eigenvectors; R₀ has independent normal entries of standard deviation `scale` (times the factor of
-    T). The same for every condition but for the eigenvalues.
+    T). Only the eigenvalues depend on the condition.
 
     Parameters
     ----------
@@ -179,7 +180,7 @@ def bias_of_norms(
     scale
         Standard deviation of the entries of R₀.
     seed
-        Of eigenvectors and R₀.
+        Seed of eigenvectors and R₀.
 
     Returns
     -------
@@ -231,7 +232,7 @@ def check_study(
     q0: float,
     T: Array | None,
 ) -> None:
-    """Raise InputError for what the studies do not allow."""
+    """Raise InputError for values that the studies do not allow."""
     closest_solution(model, np.eye(model.p), np.zeros((model.p, model.pstar)), T)
     checked_arrays.real_number("eta", eta, least=0.0, strict=True)
     checked_arrays.real_number("alpha", alpha, least=0.0, strict=True)
@@ -241,7 +242,7 @@ def check_study(
 
 
 def check_sizes(model: Model, sizes: Sequence[int], alpha: float) -> None:
-    """Raise InputError for input dimensions, or ends of SGD there, that `bias_at_finite_n` refuses."""
+    """Raise InputError for input dimensions, or ends of SGD there, that `bias_at_finite_n` rejects."""
     if not sizes:
         raise InputError("n", "has no numbers")
     for n in sizes:
@@ -274,7 +275,7 @@ def check_norms(
         raise InputError("conditions", "needs ascending condition numbers, such as 1,10,100")
     checked_arrays.real_number("scale", scale, least=0.0, strict=True)
     vectors, R0 = _directions(model, scale, trajectories, seed, T)
-    # Why the largest: its Q0 has the least room for R0.
+    # The Q0 of the largest condition number has the least room for R0.
     Q0 = _unequal(vectors, q0, conditions[-1])
     try:
         checked_arrays.ensemble_overlaps(model, Q0, R0, checked_arrays.teacher_overlaps(model, T))
@@ -289,7 +290,7 @@ def check_norms(
 def _directions(
     model: Model, scale: float, trajectories: int, seed: int, T: Array | None
 ) -> tuple[Array, Array]:
-    """Eigenvectors of Q0 (trajectories, p, p) and R0 (trajectories, p, p*), at every condition."""
+    """Eigenvectors of Q0 (trajectories, p, p), and R0 (trajectories, p, p*), for all conditions."""
     generator = np.random.default_rng(seed_sequence(whole_number("seed", seed, 0, LARGEST_SEED), 1))
     root = Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T)).root
     R0 = times_transpose(scale * generator.standard_normal((trajectories, model.p, root.shape[1])), root)
@@ -304,7 +305,7 @@ def _unequal(vectors: Array, q0: float, condition: float) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class Mean:
-    """Mean over the runs that found a solution, its standard error, and how many these are."""
+    """Mean over the runs that found a solution, its standard error, and the number of these runs."""
 
     value: float
     error: float

@@ -1,4 +1,4 @@
-"""Which solution SGD finds, from what happens on the plateau: theory of the implicit bias for R₀ → 0.
+"""Predicts which solution SGD finds, from what happens on the plateau, for R₀ → 0.
 
 While students hardly know the teachers (R small, free norms) the overlaps obey, with the eigenvalues
 qᵢ of Q, s = aΣqᵢ − b tr T and t = a²Σqᵢ² + b² tr T²,
@@ -10,7 +10,7 @@ qᵢ of Q, s = aΣqᵢ − b tr T and t = a²Σqᵢ² + b² tr T²,
 Γ R₀ exp(4abηα T), where Γ has the eigenvalues exp −2aη∫(s + 2aqᵢ)dα and is a function of Q₀. In
 gradient flow d ln qᵢ/dα is twice the exponent's rate: then Γ(Q₀) ∝ Q₀^(−1/2), exactly.
 
-Once all qᵢ are equal and if T = 1, the polar factor of R is conserved (`bias`): for R₀ → 0 the
+Once all qᵢ are equal and if T = 1, the polar factor of R is conserved (`closest_solutions`): for R₀ → 0 the
 solution found has the polar factor of Γ(Q₀) R₀, which is the closest one only if Q₀ ∝ 1. Unequal
 teachers are learned one after another, the largest eigenvalue τ of T first. What R knows of the next
 one along the students' directions in use decays, what is orthogonal to them grows: for R₀ → 0 the
@@ -48,18 +48,18 @@ from runtime.start.checked_arrays import Array, real_number
 from runtime.start.readout_weights import readout
 from runtime.start.teacher_directions import Teacher
 
-# Matrices of the average over starts and noise: a standard error of about 0.002.
+# Number of matrices in averages over starts and noise, for a standard error of about 0.002.
 SAMPLES = 20_000
 _SEED = 0
-# ln Γ at which what noise still adds, as exp(−2 ln Γ), is beyond rounding.
+# ln Γ at which noise adds, as exp(−2 ln Γ), no more than rounding.
 _LONGEST_GROWTH = 18.0
-# Spread of the norms, relative to their mean, that no longer counts.
+# Norms are equal if their spread is less than this part of their mean.
 _EQUAL_NORMS = 1e-9
 # Teachers' eigenvalues closer than this part of the largest are equal.
 _EQUAL = 1e-9
 # Growth of the norms that counts as divergence.
 _LOST = 1e3
-# In units of 1/(aη), far beyond any plateau.
+# A time far beyond any plateau, in units of 1/(aη).
 _LONGEST_TIME = 1e6
 
 
@@ -115,7 +115,7 @@ def escape_polar(
     eigenvalues, vectors = np.linalg.eigh(Q0)
     rate = real_number("eta", eta, least=0.0, strict=True)
     growth = _growth(model, eigenvalues, rate, label_noise, T)
-    # Why the largest apart: only ratios matter, and exp must not overflow.
+    # Only ratios matter, so the largest is subtracted, lest exp overflows.
     factors = np.exp(growth - np.max(growth, axis=-1, keepdims=True))
     grown = vectors @ (factors[..., None] * (np.swapaxes(vectors, -1, -2) @ R0))
     axes = teacher.factor / np.sqrt(teacher.weights)
@@ -196,7 +196,7 @@ def _until(
     norms: int,
     eta: float,
 ) -> Array:
-    """The state when `remaining` has come down to zero; its first entries are `norms` norms."""
+    """The state when `remaining` has come down to zero; the first `norms` of its entries are norms."""
     from scipy.integrate import solve_ivp
 
     a, b = readout(model)
@@ -237,9 +237,9 @@ class Expected:
 
 
 def expected_bias(model: Model, noise: float, q0: float = 1.0, samples: int = SAMPLES) -> Expected:
-    """Means for R ending with polar(G₁ + σG₂), at σ² = `noise`, over pairs from a fixed seed.
+    """Means where R ends with polar(G₁ + σG₂), at σ² = `noise`, over pairs from a fixed seed.
 
-    The excess is 2 √(b/a) (‖R₀‖₁ − tr(polar(G₁ + σG₂)ᵀR₀)) with R₀ = √(q₀/N) G₁ (see `bias`).
+    The excess is 2 √(b/a) (‖R₀‖₁ − tr(polar(G₁ + σG₂)ᵀR₀)) with R₀ = √(q₀/N) G₁ (`closest_solutions`).
     """
     a, b = readout(model)
     generator = np.random.default_rng(_SEED)

@@ -1,4 +1,4 @@
-"""Implicit bias: which of the zero-loss solutions SGD finds, against the one closest to its start.
+"""Compares the zero-loss solution that a run finds with the one closest to its start: the implicit bias.
 
 For p ≥ k = rank T and free norms the loss vanishes where a WᵀW = b W*ᵀW*, that is on the manifold
 
@@ -100,9 +100,9 @@ def closest_solution(
     Raises
     ------
     InputError
-        On the sphere, whose norms most solutions do not have; if p < rank T: there is no
-        zero-loss solution then, and the message tells the least loss; or on wrong shapes, or
-        overlaps that no weights have.
+        The model has the sphere, whose norms most solutions do not have; or p < rank T, so that there is
+        no zero-loss solution, and the message tells the least loss; or shapes are wrong, or no weights
+        have these overlaps.
     """
     model = checked_arrays.as_model(model)
     teacher, ratio = _zero_loss(model, T)
@@ -132,7 +132,7 @@ def _compared(
     *,
     ends: bool,
 ) -> ImplicitBias:
-    """As `implicit_bias`; whether weights have the overlaps of the ends is only checked if `ends`."""
+    """As `implicit_bias`; with `ends`, it checks that some weights have the overlaps of the ends."""
     teacher, ratio = _zero_loss(model, T)
     first_Q, first_R = checked_arrays.state_overlaps(model, Q0, R0, teacher, "0")
     last_Q = checked_arrays.real_array("Q", Q, first_Q.shape, finite=False)
@@ -145,7 +145,7 @@ def _compared(
     end = _closest(last_Q, last_R, teacher, ratio)
     largest = np.sum(start.polar * first_R, axis=(-1, -2))
     found = np.sum(end.polar * first_R, axis=(-1, -2))
-    # Why clipped: both are rounded sums, and no solution is closer than the closest.
+    # Both sums are rounded, but no solution is closer than the closest, so the excess is clipped.
     excess = np.maximum(2.0 * np.sqrt(ratio) * (largest - found), 0.0)
     with np.errstate(invalid="ignore"):
         alignment = np.where(largest > 0.0, found / largest, np.nan)
@@ -183,7 +183,7 @@ def bias_of_run(run: xarray.Dataset) -> xarray.Dataset:
         raise InputError("run", "has no states over time: both start and end are needed")
     if not np.isfinite(found.loss[..., 0]).all():
         raise InputError("run", "has trajectories without a start")
-    # Why the ends as they are: runs at a loose tolerance may miss what weights have by as much.
+    # The ends are not checked, since runs at a loose tolerance may miss the overlaps of weights by as much.
     bias = _compared(
         found.model,
         found.Q[..., 0, :, :],
@@ -216,7 +216,7 @@ _NAMES = {
 
 
 def _zero_loss(model: Model, T: ArrayLike | None) -> tuple[Array, float]:
-    """T and b/a, if there are solutions without loss."""
+    """T and b/a; InputError if there is no solution without loss."""
     teacher = checked_arrays.teacher_overlaps(model, T)
     if model.constraint != "free":
         raise InputError(
@@ -242,5 +242,5 @@ def _closest(Q: Array, R: Array, T: Array, ratio: float) -> ClosestSolution:
         + ratio * np.trace(T)
         - 2.0 * np.sqrt(ratio) * np.sum(sizes, axis=-1)
     )
-    # Why clipped: on a solution it is a difference of equal numbers.
+    # On a solution the distance is a difference of equal numbers, so it is clipped.
     return ClosestSolution(polar, np.sqrt(ratio) * polar @ T, np.maximum(distance, 0.0))

@@ -1,1 +1,1 @@
-"""How well a run keeps what its equations conserve."""
+"""Measures how well a run keeps what its equations conserve."""

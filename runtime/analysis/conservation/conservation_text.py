@@ -1,4 +1,4 @@
-"""Conservation laws, findings of a search and drift monitors as text, and as plain values."""
+"""Writes conservation laws, findings of a search and drift monitors as text, and as plain values."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from runtime.output.result_table import cell, evenly
 if TYPE_CHECKING:
     import xarray
 
-# Longer polynomials are counted, not printed.
+# The terms of longer polynomials are counted, not printed.
 _LONGEST = 10
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Report:
-    """Claims about a model, what a search found (None: none was made), and monitors of a run."""
+    """Laws of a model, the findings of a search and the monitors of a run, or None where there are none."""
 
     model: Model
     laws: list[Law]
@@ -31,7 +31,7 @@ class Report:
 
 
 def as_text(report: Report, rows: int) -> str:
-    """The claims with their verdicts, what the search found, and the monitors, for people."""
+    """The laws with their verdicts, the findings of the search, and the monitors, for people."""
     title = f"{report.model.name}, for all a, b, eta, Delta (' = transpose, d = d/dalpha):"
     width = max((len(law.on) for law in report.laws), default=0)
     lines = [title] if report.laws else []
@@ -87,7 +87,7 @@ def _product(integral: Invariant) -> str:
 
 
 def _monitor_lines(monitors: xarray.Dataset) -> list[str]:
-    """For each monitor the largest value, and up to which α it is determined."""
+    """For each monitor the largest value, the last one, and up to which α it is determined."""
     lines = [f"{'monitor':16} {'conserved':>9} {'largest':>12} {'last':>12} {'until alpha':>12}"]
     alpha = monitors["alpha"].values
     for name, variable in monitors.data_vars.items():

@@ -1,4 +1,4 @@
-"""Drift monitors: how well a run keeps what its equations conserve, against α.
+"""Measures, against α, how well a run keeps what its equations conserve: the drift monitors.
 
 The laws are those of `derive.invariants` (model of arXiv:2604.03068): in gradient flow K = Rᵀ S⁻¹ R
 with S = Q − R T⁻¹ Rᵀ obeys dK/dα = 4abη (TK + KT), so that K̃ = E K E with E = exp(−4abηα T) is
@@ -31,11 +31,11 @@ from runtime.start.teacher_directions import Teacher
 if TYPE_CHECKING:
     import xarray
 
-# Errors of Q that are this many times the tolerance of a step are common.
+# Errors of Q of this many times the tolerance of a step are common.
 _ERRORS = 10.0
-# S⁻¹ is taken where S is this many times its error: K is then good to a percent.
+# S⁻¹ is taken where S is at least this many times its error, so that K is right to a percent.
 _RESOLVED = 100.0
-# Commutators below this, relative to their factors, count as zero.
+# Commutators below this part of their factors count as zero.
 COMMUTES = 1e-8
 
 
@@ -44,7 +44,7 @@ class _States:
     """All states of a run as (trajectory, output, …), with what belongs to them.
 
     error
-        Of the entries of Q and R: (trajectory, output).
+        Errors of the entries of Q and R: (trajectory, output).
     there
         Where the run got to: (trajectory, output).
     """
@@ -154,11 +154,11 @@ def _states_of(run: xarray.Dataset) -> _States:
 
 
 def _monitors(states: _States) -> Iterator[tuple[str, Array, str, bool]]:
-    """(name, values (trajectory, output), meaning, whether it is conserved)."""
+    """For each monitor its name, values (trajectory, output), meaning, and whether it is conserved."""
     model, exact = states.model, not states.stochastic
     orthonormal, free = model.teacher == "orthonormal", model.constraint == "free"
     flow = exact and model.flow == "gradient"
-    # One student's R keeps its direction, in every model.
+    # The R of a single student keeps its direction, in every model.
     alone = exact and orthonormal and model.p == 1
     shape, growth, rate = _growth_of_K(states)
     yield "K_shape", shape, "largest change of an entry of K / tr K, its growth taken out", flow or alone
@@ -211,7 +211,7 @@ def _growth_of_K(states: _States) -> tuple[Array, Array, Array]:
     R = states.R @ vectors
     K = np.full((*known.shape, len(values), len(values)), np.nan)
     K[known] = _transposed(R[known]) @ np.linalg.solve(S[known], R[known])
-    # Why relative to the smallest eigenvalue: the exponentials are at most 1.
+    # Relative to the smallest eigenvalue, the exponentials are at most 1.
     exponent = 4.0 * a * b * states.eta[:, None] * states.alpha
     lag = values[:, None] + values[None, :] - 2.0 * values[0]
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -303,7 +303,7 @@ def _first_integral(states: _States) -> Array:
             M = states.M
             w = (Q @ M - M @ Q)[..., 0, 1]
             largest_q, largest_m = (np.max(np.abs(A), axis=(2, 3)) for A in (Q, M))
-            # What errors of Q and of R make of w.
+            # The error of w that errors of Q and of R make.
             blur = states.error * (largest_m + largest_q * np.sqrt(largest_m))
             known &= np.abs(w) > _RESOLVED * blur
             K = np.full(known.shape, np.nan)

@@ -1,1 +1,1 @@
-"""How long networks stay on the plateau, measured and predicted."""
+"""Measures and predicts how long networks stay on the plateau."""

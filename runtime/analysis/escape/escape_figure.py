@@ -1,4 +1,4 @@
-"""Figure of escape times: medians against N beside the theory, and their law or the rates."""
+"""Draws escape times: medians against N beside the theory, and their distribution or the rates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import xarray
 
 TIME = r"escape time $\alpha$ = samples / $N$"
-# Points of a distribution that are drawn; more would be a line.
+# Number of points of a distribution that are drawn; more would look like a line.
 _POINTS = 40
 
 
@@ -36,7 +36,7 @@ def plot_escape(result: xarray.Dataset, path: str | Path) -> Path:
             _draw_rates(other, result)
         else:
             _draw_law(other, result)
-        # Why below: inside, some line always runs through it.
+        # The legends are below, since inside some line would always run through them.
         figure.legend(*times.get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=8)
         figure.legend(*other.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8)
         figure.suptitle(title(result), fontsize=9)
@@ -47,7 +47,7 @@ def plot_escape(result: xarray.Dataset, path: str | Path) -> Path:
 def _draw_times(axes: Any, result: xarray.Dataset) -> None:
     n, eta = result["n"].values, result["eta"].values
     low, middle, high = 0, result.sizes["quantile"] // 2, -1
-    # A line also for a single N.
+    # A single N gets a line too.
     line = np.geomspace(n[0] / 1.5, n[-1] * 1.5, 50)
     labels = {"line": "theory, median", "band": "theory, 5-95 %", "bar": "measured, 5-95 %"}
     for k, rate in enumerate(eta):
@@ -55,7 +55,7 @@ def _draw_times(axes: Any, result: xarray.Dataset) -> None:
         if not np.isfinite(measured).any():
             continue
         colour = COLOURS[k % len(COLOURS)]
-        # The law moves with ln N as it is.
+        # The distribution moves with ln N without changing its shape.
         shift = np.log(line / n[0]) * result["slope_theory"].values[k]
         band = [theory[0, place] + shift for place in (low, high)]
         shade(axes, line, *band, color=colour, alpha=0.15, lw=0, label=labels.pop("band", None))

@@ -1,11 +1,11 @@
-"""Escape times of random starts at several N, beside the theory of `escape_theory`.
+"""Measures escape times of random starts at several N, and compares them with `escape_theory`.
 
 A trajectory has escaped when its loss comes down to a fraction of the plateau's (half of it unless
 said otherwise); the time is located on the interpolant of the step. The plateau is that of the ODE
 at this η and Δ, so the threshold is the same for all starts and N. For p < p* part of the loss is
 never learned, and the fraction must be above it.
 
-Median over starts: ln N / (2r) and a constant. The fitted slope is compared with 1/(2r), the
+The median over starts is ln N / (2r) and a constant. The fitted slope is compared with 1/(2r), the
 growth on the plateau at the largest N with the rate r itself.
 """
 
@@ -38,14 +38,15 @@ Progress = Callable[[int, int], None]
 
 DEFAULT_SIZES = (10**3, 10**4, 10**5, 10**6)
 DEFAULT_FRACTION = 0.5
-# Of the law of escape times as N → ∞, for figures.
+# Probabilities at which figures show the law of escape times as N → ∞.
 PROBABILITIES = np.linspace(0.005, 0.995, 100)
 LARGEST_COUNT = 10**9
 _MEDIAN = QUANTILES.index(0.5)
-# Trajectories integrated together, and those that the growth is fitted to.
+# Numbers of trajectories that are integrated together, and that the growth is fitted to; output times of
+# the latter.
 _BATCH = 2**15
 _FITTED, _TIMES = 64, 400
-# η of the curve of rates: their number, and the last one in units of the largest η.
+# The number of η of the curve of rates, and the last one in units of the largest given η.
 _CURVE, _BEYOND = 100, 1.25
 # χ² below its quantile at this probability does not occur.
 _RARE = 1e-9
@@ -121,7 +122,7 @@ def escape_times(
     seed = whole_number("seed", seed, 0, LARGEST_SEED)
     settings: dict[str, Any] = {"label_noise": label_noise, "T": T, "rtol": rtol, "atol": atol}
     settings["threads"] = threads
-    # Why all theories first: what is wrong with one of them should be said before the work.
+    # All theories come first, so that an error in one of them is raised before the work.
     theories = [
         escape_theory(system, rate, q0=q0, fraction=fraction, seed=seed, **settings) for rate in rates
     ]
@@ -244,8 +245,10 @@ def _growth(
 
 
 def median_error(times: Array) -> Array:
-    """Standard errors of the medians of (…, k) escape times, from order statistics: half the
-    distance of the quantiles at ½ ± ½/√k, whatever the law; NaN for a single time."""
+    """Standard errors of the medians of escape times (…, k), from order statistics.
+
+    They are half the distance of the quantiles at ½ ± ½/√k, whatever the law; NaN for a single time.
+    """
     if times.shape[-1] < 2:
         return np.full(times.shape[:-1], np.nan)
     half = 0.5 / np.sqrt(times.shape[-1])
@@ -254,8 +257,10 @@ def median_error(times: Array) -> Array:
 
 
 def fit_slope(n: ArrayLike, medians: Array, errors: Array) -> tuple[float, float]:
-    """Slope of medians (k,) per ln N and its standard error, by weighted least squares; NaN if fewer
-    than two N have a median."""
+    """Slope of medians (k,) per ln N and its standard error, by weighted least squares.
+
+    Both are NaN if fewer than two N have a median.
+    """
     usable = np.isfinite(medians) & (errors > 0.0)
     if usable.sum() < 2:
         return np.nan, np.nan

@@ -1,4 +1,4 @@
-"""Escape times from the linear dynamics at the plateau, and the delay that saturation adds.
+"""Predicts escape times from the linear dynamics at the plateau and the delay that saturation adds.
 
 From random weights R₀ has entries of variance q₀τ/N along an eigenvector of T with eigenvalue τ,
 and Q₀ = q₀ 1 up to 1/√N. While Q relaxes to the plateau R grows by a factor G (the gain) more
@@ -38,13 +38,14 @@ from runtime.system.compiled_system import System
 from runtime.trajectory.single_run import integrate
 from runtime.vector.matrix_products import times_transpose
 
-# Shapes of R₀ whose delay is computed: its median is then known to a few hundredths of its spread.
+# Number of shapes of R₀ whose delay is computed; its median is then known to a few hundredths of its
+# spread.
 SHAPES = 256
-# Steps of the probability of χ² that are combined with each delay.
+# Number of steps of the probability of χ² that are combined with each delay.
 _STEPS = 1000
-# Amplitudes: of R where only the linear dynamics matter, and to second order.
+# Amplitudes of R at which only the linear dynamics matter, and at which the second order is measured.
 _INFINITESIMAL, _SMALL = 1e-100, 1e-4
-# ρ₀² q₀⁻¹ τ⁻¹ of the delays: Q has long relaxed when this has grown to order one.
+# ρ₀²/(q₀τ) at the start of the delays; Q has long relaxed when it has grown to order one.
 _SEED_SIZE = 1e-12
 # Times, in units of one over a rate, after which a deviation is gone, and R is still infinitesimal.
 _RELAXED, _STILL_SMALL = 40.0, 150.0
@@ -138,7 +139,7 @@ def escape_theory(
     shapes, seed
         Number of sampled shapes of R₀, and the seed.
     rtol, atol, threads
-        Of the integration of the delays, as for `runtime.integrate_ensemble`; atol applies to R₀
+        Those of the integration of the delays, as for `runtime.integrate_ensemble`; atol applies to R₀
         of 10⁻⁶ and is lowered with it.
 
     Raises
@@ -197,7 +198,7 @@ def escape_theory(
 
 
 def _check_approach(system: System, point: Plateau, norm: float, threshold: float) -> None:
-    """Refuse a threshold that the loss passes at R = 0, on the way from Q = q₀ 1 to the plateau."""
+    """Reject a threshold that the loss passes at R = 0, on the way from Q = q₀ 1 to the plateau."""
     general = point.T if system.model.teacher == "general" else None
 
     def loss(q: float) -> float:
@@ -246,8 +247,11 @@ def _gain(system: System, point: Plateau, norm: float, vector: Array) -> float:
 
 
 def _curvature(system: System, point: Plateau, vector: Array) -> float:
-    """K, from the unstable manifold to second order: Q follows R as the solution of
-    (2r − λ) δQ = the part of dQ/dα that is quadratic in R, with λ the rates of Q."""
+    """K, from the unstable manifold to second order.
+
+    Q follows R as the solution of (2r − λ) δQ = the part of dQ/dα that is quadratic in R, where λ are the
+    rates of Q.
+    """
     p = system.model.p
     general = point.T if system.model.teacher == "general" else None
     R = _SMALL * np.outer(np.full(p, 1.0 / np.sqrt(p)), vector)

@@ -1,4 +1,4 @@
-"""Growth of the alignment on the plateau, fitted to trajectories: rate and prefactor.
+"""Fits the growth of the alignment on the plateau to trajectories: its rate and prefactor.
 
 ρ(α), the norm of R along the teacher's largest eigenvalue, grows on the plateau as
 
@@ -42,7 +42,7 @@ class Growth:
     rate_error, prefactor_error
         Standard errors, the error of the window included.
     trajectories
-        How many had a window; with less than two there are no errors, with none all is NaN.
+        How many trajectories had a window; errors are NaN for less than two, and everything for none.
     """
 
     rate: float
@@ -52,7 +52,7 @@ class Growth:
     trajectories: int
 
 
-# Of runs without a window.
+# The result for runs without a window.
 NO_GROWTH = Growth(np.nan, np.nan, np.nan, np.nan, 0)
 
 
@@ -94,14 +94,14 @@ def _fit(
     relaxed = np.flatnonzero(np.abs(deviation) <= width * plateau.q)
     escaped = np.flatnonzero(~(loss > (1.0 - width) * plateau.loss))
     first = int(relaxed[0]) if relaxed.size else alpha.size
-    # Why behind `first`: at the start the loss may be anywhere.
+    # Only times after `first` count, since at the start the loss may be anywhere.
     later = escaped[escaped > first]
     last = int(later[0]) if later.size else alpha.size
     used = slice(first, last)
     if last - first < _FEWEST_TIMES or not size[last - 1] >= math.exp(_LEAST_GROWTH) * size[first] > 0.0:
         return np.nan, np.nan
     columns = [np.ones(last - first), alpha[used], deviation[used], size[used] ** 2]
-    # Why scaled: on the sphere the deviation vanishes, elsewhere it may be tiny beside α.
+    # Columns are scaled, since the deviation vanishes on the sphere and elsewhere may be tiny beside α.
     scales = np.array([max(float(np.max(np.abs(column))), 1e-300) for column in columns])
     design = np.stack(columns, axis=1) / scales
     solution = least_squares(design, logarithm(size[used])) / scales

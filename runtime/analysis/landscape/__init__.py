@@ -1,1 +1,1 @@
-"""The loss around critical points and solutions: Hessians and stability."""
+"""Describes the loss around critical points and solutions: Hessians and stability."""

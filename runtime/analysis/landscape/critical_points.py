@@ -1,4 +1,4 @@
-"""All critical points of the population loss with free norms, and their Hessians in closed form.
+"""Finds all critical points of the population loss with free norms, and their Hessians in closed form.
 
 With V (p × N) the students v = w/√N, M = V*ᵀV*, E = a VᵀV − b M and s = tr E, the gradient
 2as V + 4a V E vanishes where V E = −(s/2) V. Then b V M = (aQ + s/2) V, so VᵀV M is symmetric: VᵀV and
@@ -105,9 +105,9 @@ class FlatDirections:
     """Directions without curvature at the minima of the loss.
 
     tangent
-        Along the manifold of minima: its dimension, the loss does not change at all.
+        The dimension of the manifold of minima, along which the loss does not change at all.
     quartic
-        The others: the loss grows as their fourth power, and decays as α⁻² in gradient flow.
+        The others, along which the loss grows as the fourth power; it decays as α⁻² in gradient flow.
     """
 
     tangent: int
@@ -127,7 +127,7 @@ def critical_point(model: Model, teachers: int, beyond: int, T: ArrayLike | None
     Raises
     ------
     InputError
-        On the sphere; or there are not as many directions, or students.
+        The model has the sphere; or there are fewer directions, or students.
     """
     model = checked_arrays.as_model(model)
     if model.constraint != "free":
@@ -136,7 +136,7 @@ def critical_point(model: Model, teachers: int, beyond: int, T: ArrayLike | None
         )
     overlaps = checked_arrays.teacher_overlaps(model, T)
     teacher = Teacher.from_overlaps(overlaps)
-    # Why ascending: the others are eigenvalues of numpy, and the largest are wanted first.
+    # The weights come in ascending order, and the largest are wanted first.
     order = np.argsort(teacher.weights, kind="stable")[::-1]
     tau, factor = teacher.weights[order], teacher.factor[:, order]
     m = whole_number("teachers", teachers, 0, min(model.p, tau.size))

@@ -1,4 +1,4 @@
-"""Figure of the Hessian's spectrum along a trajectory, under its loss."""
+"""Draws the spectrum of the Hessian along a trajectory, under its loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runtime.start.readout_weights import readout
 if TYPE_CHECKING:
     import xarray
 
-# Inches.
+# Width and height in inches.
 SPECTRA_SIZE = (5.9, 5.2)
 
 
@@ -54,7 +54,7 @@ def draw_spectra(figure: Any, spectra: xarray.Dataset) -> None:
 
 
 def _levels(spectra: xarray.Dataset) -> list[tuple[str, float]]:
-    """Theory: curvatures of the plateau of gradient flow and of the solutions, for T = 1 and free norms."""
+    """Curvatures, in theory, of the plateau of gradient flow and of solutions, for T = 1 and free norms."""
     model = model_of_run(spectra)
     if model.teacher != "orthonormal" or model.constraint != "free" or model.p < model.pstar:
         return []

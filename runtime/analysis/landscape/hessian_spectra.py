@@ -1,4 +1,4 @@
-"""Spectrum of the Hessian of the population loss, at a state or along a trajectory, for any N.
+"""Finds the spectrum of the Hessian of the population loss, at a state or along a trajectory, for any N.
 
 The Hessian in v = w/√N has pN eigenvalues (on the sphere p(N − 1), of the steps that keep norms).
 `LocalHessian` derives it and splits inputs into the span U of all weights and its orthogonal
@@ -37,13 +37,14 @@ if TYPE_CHECKING:
 
 # p N must fit into 64 bits.
 LARGEST_HESSIAN_N = 10**15
-# Eigenvalues below this, relative to the largest one in size, are zero unless the user says otherwise,
-# and never are those equal that are further apart: what trajectories of the default accuracy can tell.
+# Unless the user says otherwise, eigenvalues below this are zero, relative to the largest one in size.
+# Eigenvalues further apart than this are never taken as equal. Trajectories of the default accuracy can
+# tell so much.
 TOLERANCE = 1e-6
 BLOCKS = ("teachers", "students", "mixed", "complement")
 # An eigenvector belongs to a block if that holds this part of its squared length.
 _PURE = 0.99
-# An eigenvalue, its multiplicity, and the block of its eigenvectors.
+# An entry is an eigenvalue, its multiplicity, and the block of its eigenvectors.
 Entry = tuple[float, int, str]
 
 
@@ -102,8 +103,8 @@ class HessianSpectrum:
     def classification(self) -> str:
         """``"saddle"``, ``"marginal minimum"`` (flat directions, none down) or ``"minimum"``.
 
-        Second order only: along a flat direction the loss may still change in third or fourth order.
-        Of a state that is not stationary it describes the curvature.
+        It is of second order only: along a flat direction the loss may still change in third or fourth
+        order. For a state that is not stationary it describes the curvature.
         """
         if self.negative:
             return "saddle"
@@ -293,9 +294,9 @@ def _relative(tolerance: float) -> float:
 
 
 def _equal(tolerance: float) -> float:
-    """The relative distance up to which eigenvalues are one.
+    """The relative distance up to which eigenvalues are taken as equal.
 
-    Why not the tolerance itself: means of different eigenvalues are no eigenvalues.
+    A large tolerance is not used, since means of different eigenvalues are no eigenvalues.
     """
     return min(tolerance, TOLERANCE)
 
@@ -316,7 +317,7 @@ def _signs(values: Array, zero: float) -> NDArray[np.int64]:
 
 
 def _groups(values: Array, width: float) -> list[slice]:
-    """Runs of ascending values in which each is within `width` of the one before."""
+    """Groups of ascending values in which each value is within `width` of the one before."""
     if values.size == 0:
         return []
     ends = np.flatnonzero(np.diff(values) > width) + 1
@@ -325,9 +326,9 @@ def _groups(values: Array, width: float) -> list[slice]:
 
 
 def _united(entries: list[Entry], width: float) -> list[Entry]:
-    """Ascending; values that are one in different blocks too: their mean, in the order of BLOCKS.
+    """Sort entries, and give values that are equal in different blocks their mean, in the order of BLOCKS.
 
-    Why: else rounding would decide which block comes first.
+    Otherwise rounding would decide which block comes first.
     """
     entries = sorted(entries)
     united: list[Entry] = []
@@ -341,9 +342,9 @@ def _united(entries: list[Entry], width: float) -> list[Entry]:
 
 
 def _by_block(local: LocalHessian, vectors: Array) -> dict[str, int]:
-    """How many eigenvectors of a degenerate eigenvalue, well chosen, lie in each block."""
+    """How many eigenvectors of a degenerate eigenvalue, suitably combined, lie in each block."""
     along = local.along_teachers(vectors)
-    # Why these: their eigenvectors are the combinations that are as pure as can be.
+    # The eigenvectors of this matrix are the combinations that are as pure as possible.
     parts = np.linalg.eigvalsh(along.T @ along)
     teachers, students = int(np.sum(parts >= _PURE)), int(np.sum(parts <= 1.0 - _PURE))
     counts = {"teachers": teachers, "students": students, "mixed": parts.size - teachers - students}

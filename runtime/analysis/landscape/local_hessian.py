@@ -1,4 +1,4 @@
-"""Second derivatives of the population loss in v = w/√N, in a basis that holds all weights.
+"""The Hessian of the population loss at one state, in a small basis that holds all weights.
 
 Write V for the p × N matrix of the students v = w/√N, V* for the teachers, and
 
@@ -43,7 +43,7 @@ from runtime.start.checked_arrays import Array
 from runtime.start.readout_weights import readout
 from runtime.start.teacher_directions import Teacher
 
-# Size of the dense matrix of the steps in U: 128 MiB, and about a minute for its eigenvectors.
+# Largest size of the dense matrix of the steps in U, of 128 MiB; its eigenvectors take about a minute.
 LARGEST_MATRIX = 4096
 # Below this part of the largest overlap, a direction of the students beyond the teachers is rounding.
 _RANK_TOLERANCE = 1e-12
@@ -83,7 +83,7 @@ class LocalHessian:
         """
         if n < teacher.rank:
             raise InputError("n", f"{n} is too small: the teachers span {teacher.rank} dimensions")
-        # States of a trajectory may miss the overlaps of weights as much as its tolerances allow.
+        # States of a trajectory may miss the overlaps of weights by as much as its tolerances allow.
         A, S = coordinates(Q, R, teacher, n - teacher.rank, tolerance=np.inf)
         S = S[:, : min(model.p, n - teacher.rank)]
         if span:
@@ -157,7 +157,7 @@ class LocalHessian:
         result = np.einsum("im,jn->imjn", V, V) + np.einsum("in,jm->imjn", V, V)
         result *= 4.0 * a * a
         axes, rows = np.arange(m), np.arange(p)
-        # Why by index: advanced ones come first in the shape, here the axis that both steps share.
+        # The axis that both steps share is indexed by an array, which puts it first in the shape.
         result[:, axes, :, axes] += self.complement()
         result[rows, :, rows, :] += 4.0 * a * self.error
         if self.sphere:
@@ -168,7 +168,7 @@ class LocalHessian:
 
     @cached_property
     def _tangents(self) -> Array:
-        """Orthonormal bases (p, m, m − 1) of what is orthogonal to each student."""
+        """Orthonormal bases (p, m, m − 1) of the directions orthogonal to each student."""
         orthogonal, _ = np.linalg.qr(self.students[:, :, None], mode="complete")
         return np.asarray(orthogonal[:, :, 1:])
 

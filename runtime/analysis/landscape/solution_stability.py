@@ -1,4 +1,4 @@
-"""Spectra of the linear dynamics at solutions and other states, and the largest stable η.
+"""Finds the spectrum of the linear dynamics at a solution or other state, and the largest stable η.
 
 A solution without loss has a WᵀW = b W*ᵀW*, that is W = √(b/a) O W* with orthonormal columns of O
 in the space of students (arXiv:2604.03068; p ≥ k = rank T). Around it the state can change
@@ -39,7 +39,7 @@ WHERE = ("plateau", "escape", "solution")
 ZERO = 1e-9
 # Loss below which a state counts as a solution, relative to b² tr T².
 _NO_LOSS = 1e-12
-# Norms on the sphere closer than this to 1 need no rotation.
+# Norms closer than this to 1 need no rotation.
 _UNIT = 1e-13
 
 
@@ -52,7 +52,7 @@ class StabilitySpectrum:
         move: all n of the packed state, on the sphere without the p norms, and for a singular T
         with p(p* − rank T) fewer of R.
     zero_modes
-        How many of them are zero.
+        How many eigenvalues are zero.
     null_directions
         Dimension of the null space; less than `zero_modes` where deviations grow linearly.
     manifold_modes, marginal_modes
@@ -77,7 +77,7 @@ class StabilitySpectrum:
 
     @property
     def slowest(self) -> float:
-        """The largest real part of the eigenvalues that are not zero; minus infinity if all are."""
+        """The largest real part of the eigenvalues that are not zero; minus infinity if all are zero."""
         moving = np.abs(self.eigenvalues) > self._width
         return float(np.max(self.eigenvalues.real[moving], initial=-np.inf))
 
@@ -272,7 +272,7 @@ def largest_stable_eta(
     teacher = checked_arrays.teacher_overlaps(model, T)
     noise = checked_arrays.real_number("label_noise", label_noise, least=0.0)
     a, b = readout(model)
-    # Why: the product of κ = 2aη and the teacher's mean output decides.
+    # The product of κ = 2aη and the teacher's mean output decides on stability.
     start = 1.0 / (2.0 * a * b * max(float(np.trace(teacher)), np.finfo(np.float64).tiny))
     if where != "solution":
         if Q is not None or R is not None:
@@ -304,7 +304,7 @@ def largest_stable_eta(
 def _solution(
     system: System, teacher: Array, Q: ArrayLike | None, R: ArrayLike | None
 ) -> tuple[Array, Array]:
-    """The given solution, checked, or with free norms any."""
+    """The given solution, checked; with free norms any solution if none is given."""
     model = system.model
     if (Q is None) != (R is None):
         raise InputError("Q" if Q is None else "R", "is missing: give both Q and R")
@@ -315,14 +315,15 @@ def _solution(
         return q, r
     if model.constraint == "sphere":
         raise InputError("Q", "is required on the sphere, where solutions differ: see zero_loss_solution")
-    # Why this one: without rotations its Jacobian falls into many small blocks.
+    # The Jacobian of the solution without rotations falls into many small blocks.
     return zero_loss_solution(model, teacher if model.teacher == "general" else None, seed=None)
 
 
 def _directions(model: Model, teacher: Array) -> Array:
     """Orthonormal directions (n, m) of the packed state in which it can move.
 
-    All, but on the sphere not the norms, and for a singular T only R = A Fᵀ with T = F Fᵀ.
+    These are all directions, but on the sphere not the norms, and for a singular T only R = A Fᵀ with
+    T = F Fᵀ.
     """
     size = model.p * (model.p + 1) // 2
     rows, columns = np.triu_indices(model.p)
@@ -338,7 +339,7 @@ def _directions(model: Model, teacher: Array) -> Array:
 
 
 def _eigenvalues(matrix: Array) -> np.ndarray:
-    """Complex eigenvalues (n,), block by block where rows and columns fall apart."""
+    """Complex eigenvalues (n,), found block by block where the matrix falls into blocks."""
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
 
@@ -354,7 +355,7 @@ def _is_solution(system: System, Q: Array, R: Array, teacher: Array) -> bool:
 
 
 def _leaving(model: Model, null: Array, R: Array, teacher: Array) -> int:
-    """How many of the null directions (k, n) change Q − R T⁺Rᵀ, to first order."""
+    """How many of the null directions (k, n) change Q − R T⁺Rᵀ to first order."""
     directions = Teacher.from_overlaps(teacher)
     inverse = directions.factor / directions.weights**2 @ directions.factor.T
     size = model.p * (model.p + 1) // 2

@@ -1,1 +1,1 @@
-"""The plateau: the symmetric state in which learning gets stuck, and how it is left."""
+"""Finds the plateau, the state without alignment, with numbers and in closed form."""

@@ -1,13 +1,13 @@
-"""The edge of a property of the learning rate, by bisection."""
+"""Finds by bisection up to which value, such as a learning rate, a property holds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
-# Beyond 2⁴⁰ times the natural scale a property is taken to hold for ever (or never).
+# A property that holds up to 2⁴⁰ times the start is taken to hold everywhere; or nowhere, at the inverse.
 _DOUBLINGS = 40
-# Width of the last bracket, relative: a few units in the last place.
+# Relative width of the last bracket: a few units in the last place.
 _WIDTH = 1e-15
 
 

@@ -1,4 +1,4 @@
-"""The plateau: the fixed point without alignment, and the rate at which trajectories leave it.
+"""Finds the plateau, the fixed point without alignment, and the rate at which trajectories leave it.
 
 At R = 0 the drift of R vanishes, and with free norms Q = q 1 stays of this form. The norm q is
 where the generated drift vanishes: d ln q / dα along Q = q 1 is a polynomial of second degree in
@@ -32,11 +32,11 @@ from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System, as_system
 from runtime.vector.matrix_products import times_transpose
 
-# Newton steps after the closed root: rounding leaves nothing to do after two.
+# At most this many Newton steps follow the closed root; rounding leaves nothing to do after two.
 _POLISH = 5
-# Rates that differ by less than this part of the largest are one.
+# Rates that differ by less than this part of the largest are equal.
 _EQUAL = 1e-9
-# Drift at the fixed point, relative to its single terms.
+# The drift at the fixed point is zero up to this part of its single terms.
 _STATIONARY = 1e-11
 
 NORM = "norm"
@@ -219,7 +219,7 @@ def largest_plateau_eta(system: System, label_noise: float = 0.0, T: ArrayLike |
 
 
 def _scale(model: Model, teacher: Array, noise: float) -> float:
-    """The size of q: the norm at which the student's mean output is the teacher's, or the noise."""
+    """A scale of q: the norm at which the student's mean output is that of the teacher, or the noise."""
     a, b = readout(model)
     output = b * float(np.trace(teacher))
     if model.flow == "sgd":
@@ -301,10 +301,10 @@ def _modes(system: System, y: Array, parameters: Array, T: Array) -> tuple[Mode,
         alpha = column[0] - beta
         found.append((NORM, np.array([alpha + p * beta])))
         found.append((NORM_DIFFERENCES, np.full(p - 1, alpha)))
-    # Each overlap of two students is on its own: one tangent along all of them.
+    # The overlap of two students is coupled to nothing else, so one tangent along all of them is enough.
     pairs = derivative(np.ones((p, p)) - np.eye(p), nothing)[0]
     found.append((STUDENTS, pairs[np.triu_indices(p, 1)]))
-    # Each student's overlaps with the teachers: a tangent a teacher, along all students.
+    # A student's overlaps with the teachers are coupled: one tangent per teacher, along all students.
     blocks = np.empty((p, pstar, pstar))
     for r in range(pstar):
         R = nothing.copy()
@@ -316,8 +316,10 @@ def _modes(system: System, y: Array, parameters: Array, T: Array) -> tuple[Mode,
 
 
 def _along_teacher(blocks: Array, teacher: Teacher) -> Array:
-    """Eigenvalues (p, p*) of matrices (p, p*, p*) that are functions of T: those of its eigenvectors,
-    and all alike where it has none."""
+    """Eigenvalues (p, p*) of matrices (p, p*, p*) that are functions of T.
+
+    They belong to the eigenvectors of T, and are all alike in its null space.
+    """
     vectors = teacher.factor / np.sqrt(teacher.weights)
     values = np.sum(times_transpose(blocks, vectors.T) * vectors, axis=1)
     without = blocks.shape[1] - teacher.rank
@@ -328,7 +330,7 @@ def _along_teacher(blocks: Array, teacher: Teacher) -> Array:
 
 
 def _collected(name: str, values: Array, width: float) -> list[Mode]:
-    """Equal rates together, the largest first."""
+    """Modes of equal rates together, the largest rate first."""
     modes: list[Mode] = []
     rest = np.sort(values)[::-1]
     while rest.size:

@@ -1,4 +1,4 @@
-"""The plateau in closed form: q, loss and rates as SymPy expressions with symbolic widths.
+"""Formulas for the plateau: q, loss and rates as SymPy expressions with symbolic widths.
 
 The derived equations are sums of chains C(DC)ᵐ with coefficients in the loops s = tr DC and
 t = tr DCDC (`derive.equations`). At R = 0, Q = q 1 and to first order around it a chain is
@@ -38,11 +38,11 @@ class ClosedForm:
     loss
         Generalisation error ε.
     rate
-        Of R along the eigenvector of T with eigenvalue tau (T = 1: of all R): the escape rate.
+        The escape rate: that of R along the eigenvector of T with eigenvalue tau (for T = 1, of all R).
     norm_rate
-        Of the trace of Q; 0 on the sphere, where it does not move.
+        The rate of the trace of Q; 0 on the sphere, where it does not move.
     overlap_rate
-        Of traceless deviations of Q.
+        The rate of traceless deviations of Q.
     largest_eta
         The largest η with a plateau that is stable within R = 0; infinity in gradient flow. On the
         sphere a negative value means that there is no such limit.

@@ -1,1 +1,1 @@
-"""Regenerates the claims of arXiv:2604.03068 as figures and verdicts, one module a claim."""
+"""Regenerates the claims of arXiv:2604.03068 as figures and verdicts, with one module per claim."""

@@ -1,4 +1,4 @@
-"""Runs all studies, draws their figures and writes the verdicts."""
+"""Runs the studies of all claims, draws their figures and writes the verdicts."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def reproduce(arguments: Mapping[str, Any], say: Callable[[str], None]) -> list[
 
 @contextlib.contextmanager
 def _folder(folder: Path) -> Iterator[Path]:
-    """The folder, made if it is not there, in which each file can be written; not left behind empty."""
+    """The folder, made if missing, in which every file can be written; it is not left behind empty."""
     try:
         there = folder.is_dir()
         folder.mkdir(exist_ok=True)
@@ -79,6 +79,6 @@ def _folder(folder: Path) -> Iterator[Path]:
         yield folder
     finally:
         if not there:
-            # It stays if something is in it.
+            # A folder with something in it stays.
             with contextlib.suppress(OSError):
                 folder.rmdir()

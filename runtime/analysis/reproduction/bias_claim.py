@@ -1,4 +1,4 @@
-"""Claim: of the manifold of solutions the dynamics selects the one closest to the start."""
+"""Claim: among all solutions the dynamics selects the one closest to the start."""
 
 from __future__ import annotations
 

@@ -17,12 +17,12 @@ from runtime.trajectory.single_run import integrate
 ETA = 0.4
 _END = 60.0
 _ALLOWED = 1e-8
-# Laws that say why the solution found is the one closest to the start.
+# Laws from which it follows that the solution found is the one closest to the start.
 _PROVED = {
     "gradient": ("growth of K", "polar factor", "singular vectors", "solutions"),
     "sgd": ("polar factor", "singular vectors", "solutions"),
 }
-# Below the floor that double precision sets; a curve there is rounding.
+# Curves below this are rounding of double precision.
 _FLOOR = 1e-16
 
 
@@ -59,7 +59,7 @@ def study(settings: StudySettings) -> Study:
             atol=1e-15,
         )
         drift = drift_monitors(run)[name].values
-        # What is drawn is what is measured.
+        # The same times are drawn and measured.
         shown = np.isfinite(drift) & (run["alpha"].values <= end)
         drawn.append((label, run["alpha"].values[shown], drift[shown]))
         claims.append(

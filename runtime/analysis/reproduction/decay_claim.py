@@ -17,7 +17,7 @@ ETA = 0.4
 _EXPONENT = -2.0
 # The power law is fitted, and its line drawn, from this part of the time on.
 _LATE = 0.25
-# Losses below are rounding.
+# Losses below this are rounding.
 _FLOOR = 1e-13
 
 
@@ -56,7 +56,7 @@ def study(settings: StudySettings) -> Study:
     run = integrate(system, Q0, R0, eta=ETA, alpha=times, rtol=1e-12, atol=1e-15)
     drawn["$p = 2$, gradient flow"] = run
     loss = run["loss"].values
-    # Where the slowest mode is alone, and the loss not yet rounding.
+    # In this window the slowest mode is alone, and the loss not yet rounding.
     window = (loss < 1e-8) & (loss > _FLOOR)
     rate = float(np.polyfit(times[window], np.log(loss[window]), 1)[0])
     spectrum = solution_spectrum(system, run["Q"].values[-1], run["R"].values[-1], ETA)

@@ -76,7 +76,7 @@ def _rate(settings: StudySettings, p: int, flow: str, eta: float) -> float:
     system = settings.system(p, PSTAR, flow=flow)
     fixed = plateau(system, eta)
     start = 1e-9 * np.random.default_rng(seed_sequence(settings.seed)).standard_normal((p, PSTAR))
-    # Five e-foldings.
+    # R grows by e⁵.
     end = 5.0 / fixed.rate
     run = integrate(system, fixed.Q, start, eta=eta, alpha=[0.0, end], rtol=1e-11, atol=1e-18)
     size = np.linalg.norm(run["R"].values, axis=(1, 2))
@@ -91,7 +91,7 @@ def _times(settings: StudySettings, p: int) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed_sequence(settings.seed))
     medians, errors = [], []
     for k, n in enumerate(_SIZES):
-        # Why seeds of their own: the starts at different N are independent.
+        # Starts at different N have seeds of their own, since they must be independent.
         Q0, R0 = random_overlaps(p, PSTAR, n, seed=settings.seed + 1000 * k + p, trajectories=count)
         runs = integrate_ensemble(
             system,
@@ -105,7 +105,7 @@ def _times(settings: StudySettings, p: int) -> tuple[np.ndarray, np.ndarray]:
             atol=1e-12,
         )
         times = runs["escape_alpha"].values
-        # What does not escape by the end is later than all others.
+        # Starts that do not escape by the end are later than all others.
         found = np.where(np.isfinite(times), times, np.inf)
         picks = generator.integers(0, count, (_RESAMPLED, count))
         medians.append(float(np.median(found)))

@@ -10,7 +10,7 @@ from runtime.start.initial_overlaps import random_overlaps
 
 
 def study(settings: StudySettings) -> Study:
-    """(4, 2) at η = 0.4 from a given start, at three N."""
+    """The means of SGD at (4, 2), η = 0.4, from a given start at three N, against the ODE."""
     system = settings.system(4, 2)
     Q0, R0 = random_overlaps(4, 2, n=None, scale=0.1, seed=settings.seed)
     sizes, runs = ((200, 400, 800), 128) if settings.quick else ((500, 1000, 2000), 512)
