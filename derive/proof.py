@@ -84,11 +84,9 @@ def prove(model: Model, program: Program, seed: int = 0) -> Proof:
     """Compare both routes; raises ProofError naming the first entry that differs."""
     record = record_of(model)
     if not record.points:
-        from sympy.polys.polyerrors import CoercionFailed
-
         try:
             _prove_polynomials(model, program)
-        except (KeyError, CoercionFailed, NotImplementedError) as error:
+        except (KeyError, NotImplementedError) as error:
             # A program that reads or divides by something else than it should.
             raise ProofError(f"{model.name}: the program cannot be compared: {error!r}") from error
         return record
@@ -102,24 +100,21 @@ def prove(model: Model, program: Program, seed: int = 0) -> Proof:
 
 
 class _Polynomials:
-    """A polynomial ring, with fast sums of products in it."""
+    """A ring of polynomials, and products of its generators as route 1 forms them."""
 
-    def __init__(self, names: Sequence[str], domain: Any) -> None:
-        from sympy.polys.rings import PolyRing
+    def __init__(self, names: Sequence[str]) -> None:
+        from derive.polynomials import combiner, context_of, number
 
-        self.ring = PolyRing(list(names), domain)
+        self.context = context_of(names)
+        self.combine, self.number = combiner(self.context), number
         self.position = {name: k for k, name in enumerate(names)}
-        self.values = dict(zip(names, self.ring.gens, strict=True))
-        self._zero = (0,) * len(names)
-
-    def number(self, value: Fraction) -> Any:
-        return self.ring.domain.convert(value.numerator if value.denominator == 1 else value)
+        self.values = dict(zip(names, self.context.gens(), strict=True))
 
     # Route 1 multiplies generators only: a factor is a sign and the positions of generators.
 
     def product(self, factors: list[tuple[int, tuple[int, ...]]]) -> tuple[int, tuple[int, ...]]:
         sign = 1
-        monomial = list(self._zero)
+        monomial = [0] * len(self.position)
         for factor_sign, generators in factors:
             sign *= factor_sign
             for position in generators:
@@ -130,34 +125,14 @@ class _Polynomials:
         collected: dict[tuple[int, ...], int] = {}
         for multiplicity, (sign, monomial) in terms:
             collected[monomial] = collected.get(monomial, 0) + sign * multiplicity
-        return self._polynomial(collected)
-
-    def combine(self, terms: Iterable[tuple[Fraction, Sequence[Any]]]) -> Any:
-        """Σ coefficient · Π values, accumulated in one dictionary."""
-        collected: dict[tuple[int, ...], Any] = {}
-        for coefficient, values in terms:
-            value = self.number(coefficient)
-            product = prod(values[1:], start=values[0]) if values else self.ring.one
-            for monomial, c in product.items():
-                collected[monomial] = collected.get(monomial, 0) + value * c
-        return self._polynomial(collected)
-
-    def _polynomial(self, collected: Mapping[tuple[int, ...], Any]) -> Any:
-        return self.ring.from_dict({m: self.ring.domain(c) for m, c in collected.items() if c})
+        return self.context.from_dict(collected)
 
 
 def _prove_polynomials(model: Model, program: Program) -> None:
-    from sympy import QQ, ZZ
-
-    names = ["a", "b", *model.parameters, *model.state]
-    # Why the integers where they suffice: their arithmetic is several times faster.
-    for domain, outputs, expected in (
-        (ZZ, _free_outputs(model), _component_drift),
-        (QQ, (LOSS,), _component_loss),
-    ):
-        ring = _Polynomials(names, domain)
-        derived = evaluate(program.restricted_to(outputs), ring.values, ring.combine, _no_reciprocal)
-        _compare(model, derived, expected(model, ring))
+    ring = _Polynomials(["a", "b", *model.parameters, *model.state])
+    outputs = (*_free_outputs(model), LOSS)
+    derived = evaluate(program.restricted_to(outputs), ring.values, ring.combine, _no_reciprocal)
+    _compare(model, derived, _component_drift(model, ring) | _component_loss(model, ring))
     if model.constraint == "sphere":
         _prove_sphere(model, program)
 
@@ -237,19 +212,20 @@ def _component_loss(model: Model, ring: _Polynomials) -> dict[str, Any]:
 
 
 def _sphere_slopes() -> tuple[Fraction, Fraction]:
-    """How rescaling to fixed norms n enters the drift of Q_ij (i ≠ j) and R_ir, by SymPy.
+    """How rescaling to fixed norms n enters the drift of Q_ij (i ≠ j) and R_ir.
 
-    After rescaling the overlaps are Q_ij √(n_i n_j / (Q_ii Q_jj)) and R_ir √(n_i / Q_ii);
-    differentiated at Q_ii = n_i, the drift of Q_ii enters with slope · overlap / Q_ii.
+    After rescaling the overlaps x are Q_ij √(n_i n_j / (Q_ii Q_jj)) and R_ir √(n_i / Q_ii);
+    differentiated at Q_ii = n_i, the drift of Q_ii enters with slope · x / Q_ii. The slope is
+    half the logarithmic derivative by Q_ii of the square, which is a quotient of polynomials.
     """
-    import sympy as sp
+    from derive.polynomials import context_of
 
-    x, qi, qj, ni, nj = sp.symbols("x q_i q_j n_i n_j", positive=True)
+    x, q, other, n, n_other = context_of(["x", "Q_ii", "Q_jj", "n_i", "n_j"]).gens()
     slopes = []
-    for rescaled in (x * sp.sqrt(ni * nj / (qi * qj)), x * sp.sqrt(ni / qi)):
-        assert sp.simplify(rescaled.diff(x).subs({ni: qi, nj: qj})) == 1
-        slope = sp.simplify(rescaled.diff(qi).subs({ni: qi, nj: qj}) * qi / x)
-        slopes.append(Fraction(int(slope.p), int(slope.q)))
+    for above, below in ((x**2 * n * n_other, q * other), (x**2 * n, q)):
+        assert above.derivative("x") * x == 2 * above
+        slope = (-q * below.derivative("Q_ii") / (2 * below)).leading_coefficient()
+        slopes.append(Fraction(int(slope.numerator), int(slope.denominator)))
     return slopes[0], slopes[1]
 
 
@@ -273,17 +249,15 @@ def _rescaled_drift(
 
 def _prove_sphere(model: Model, program: Program) -> None:
     """The last statements of the program, with the free drift and 1/Q_ii as free variables."""
-    from sympy import QQ
-
     dimensions = range(1, model.p + 1)
     drift = [name.replace("Q_", "fQ_").replace("R_", "fR_") for name in model.state]
-    ring = _Polynomials([*model.state, *drift, *(f"inverse_{i}" for i in dimensions)], QQ)
+    ring = _Polynomials([*model.state, *drift, *(f"inverse_{i}" for i in dimensions)])
     inverse = {i: ring.values[f"inverse_{i}"] for i in dimensions}
-    of_norm = {ring.values[f"Q_{i}_{i}"]: inverse[i] for i in dimensions}
+    of_norm = {f"Q_{i}_{i}": inverse[i] for i in dimensions}
     given = {FREE_DQ.name, FREE_DR.name}
     kept = [s for s in program.restricted_to((DQ, DR)).statements if sources(s) & given]
     sphere = dataclasses.replace(program, statements=tuple(kept), outputs=(DQ, DR))
-    derived = evaluate(sphere, ring.values, ring.combine, of_norm.__getitem__)
+    derived = evaluate(sphere, ring.values, ring.combine, lambda norm: of_norm[str(norm)])
     _compare(model, derived, _rescaled_drift(model, ring.values, inverse, ring.number))
 
 

@@ -12,7 +12,8 @@ from flint import fmpq
 from derive.errors import InputError
 from derive.invariants.linear_algebra import Span, coefficients, null_space, pencil_eigenvalues, residues
 from derive.invariants.monomials import MonomialBlock, NumericField
-from derive.invariants.ring import number, positive
+from derive.invariants.ring import positive
+from derive.polynomials import number
 
 # The rows and columns of a pencil; its time grows as the cube.
 LARGEST_BLOCK = 160

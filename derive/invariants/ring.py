@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from fractions import Fraction
 from functools import lru_cache
-from math import gcd, lcm, prod
+from math import gcd, lcm
 from typing import Any
 
-from flint import Ordering, fmpq, fmpq_mpoly, fmpq_mpoly_ctx
+from flint import fmpq, fmpq_mpoly
 from flint.utils.flint_exceptions import DomainError
 
 from derive.invariants.matrices import Matrix, matrix
 from derive.model import Model
+from derive.polynomials import context_of, number
 
 READOUTS = ("a", "b")
 
@@ -88,26 +89,6 @@ class OverlapRing:
 def overlap_ring(model: Model) -> OverlapRing:
     """The ring of a model; the same object each time."""
     return OverlapRing(model)
-
-
-def context_of(names: Sequence[str]) -> fmpq_mpoly_ctx:
-    """The ring of polynomials in these names, graded reverse lexicographic."""
-    return fmpq_mpoly_ctx.get(list(names), Ordering.degrevlex)
-
-
-def number(value: Fraction | int) -> fmpq:
-    """A rational number as FLINT has it."""
-    return fmpq(int(value.numerator), int(value.denominator))
-
-
-def combiner(context: fmpq_mpoly_ctx) -> Callable[[Iterable[tuple[Fraction, Sequence[Any]]]], Any]:
-    """Sums of (coefficient, factors) terms in a ring, as `derive.program.evaluate` needs them."""
-
-    def combine(terms: Iterable[tuple[Fraction, Sequence[Any]]]) -> Any:
-        zero = context.constant(0)
-        return sum((prod(factors, start=number(coefficient)) for coefficient, factors in terms), start=zero)
-
-    return combine
 
 
 def exact_quotient(dividend: Any, divisor: Any) -> Any | None:

@@ -44,9 +44,10 @@ from derive.invariants.known import known_polynomials
 from derive.invariants.lie import VectorField, drift_field
 from derive.invariants.matrices import trace
 from derive.invariants.monomials import NumericField
-from derive.invariants.ring import OverlapRing, exact_quotient, number, positive, primitive
+from derive.invariants.ring import OverlapRing, exact_quotient, positive, primitive
 from derive.invariants.workbench import Workbench
 from derive.model import Model
+from derive.polynomials import number
 
 # Numbers for what the model leaves open, in no simple ratio to each other.
 ETA, LABEL_NOISE = Fraction(3, 7), Fraction(2, 11)

@@ -39,9 +39,9 @@ from derive.invariants.matrices import (
     trace,
     transposed,
 )
-from derive.invariants.ring import number
 from derive.invariants.sets import anywhere
 from derive.invariants.workbench import EVERYWHERE, Law, Workbench, all_of, divides, follows, identity
+from derive.polynomials import number
 
 # Determinants of more rows are long polynomials; the claims then follow from (1) and (2).
 LARGEST_DETERMINANT = 3

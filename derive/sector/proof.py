@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from fractions import Fraction
-from math import prod
 from typing import Any
 
 from derive.equations import NOISE
@@ -97,20 +96,10 @@ def _identity(size: int) -> _Matrix:
 
 
 def _compare_polynomials(model: SectorModel, full: Program, reduced: Program) -> None:
-    from sympy import QQ
-    from sympy.polys.rings import PolyRing
+    from derive.polynomials import combiner, context_of
 
-    names = [name for name in reduced.scalars if name != REST]
-    ring = PolyRing(names, QQ)
-    values = dict(zip(names, ring.gens, strict=True))
-
-    def combine(terms: Iterable[tuple[Fraction, Sequence[Any]]]) -> Any:
-        total = ring.zero
-        for coefficient, factors in terms:
-            if all(factors):
-                total += prod(factors, start=ring(QQ(coefficient.numerator, coefficient.denominator)))
-        return total
-
+    context = context_of([name for name in reduced.scalars if name != REST])
+    values, combine = dict(zip(context.names(), context.gens(), strict=True)), combiner(context)
     frames = _identity(full.p), _identity(full.pstar)
     _compare(model, full, reduced, values, frames, lambda p, v: evaluate(p, v, combine, _refuse))
 

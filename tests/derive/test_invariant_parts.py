@@ -21,8 +21,9 @@ from derive.invariants.linear_algebra import (
     small_fraction,
 )
 from derive.invariants.monomials import exponents_up_to, parity
-from derive.invariants.ring import context_of, exact_quotient, number, positive, primitive
+from derive.invariants.ring import exact_quotient, positive, primitive
 from derive.invariants.search import _rescaled
+from derive.polynomials import context_of, number
 
 CONTEXT = context_of(["x", "y", "z"])
 X, Y, Z = CONTEXT.gens()
