@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from derive.errors import InputError, shown
 from derive.model import Model
-from runtime.output.guarded_reading import LARGEST_ARRAYS, NETCDF, UnreadableError, read_file
+from runtime.output.guarded_reading import NETCDF, UnreadableError, read_file
+from runtime.output.memory_limit import LARGEST_ARRAYS
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 

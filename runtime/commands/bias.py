@@ -1,89 +1,147 @@
-"""What `cli bias` does with its options."""
+"""`cli bias`: is the solution that is found the one closest to the start?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-import runtime
-from derive.errors import InputError
-from runtime.analysis.bias.bias_figure import plot_bias
-from runtime.analysis.bias.bias_study import (
-    bias_at_finite_n,
-    bias_of_norms,
-    check_norms,
-    check_sizes,
-    check_study,
-    mean_of,
+from runtime.commands.grouped_help import command, given_options, option
+from runtime.commands.printing import TABLE_ROWS, Talk, show
+from runtime.commands.shared_options import (
+    A_PATH,
+    OutputFiles,
+    eta_option,
+    generated_option,
+    json_option,
+    model_options,
+    noise_option,
+    output_options,
+    quiet_option,
+    start_options,
+    threads_option,
 )
-from runtime.analysis.bias.closest_solutions import bias_of_run
-from runtime.analysis.recorded_runs import read_run
-from runtime.commands.run_options import check_files, model_of, teacher_of, write_files
-from runtime.concurrency.thread_pool import thread_count
-from runtime.output.result_table import cell
+from runtime.commands.value_types import Integer, Integers, Real, Times
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import xarray
 
-Progress = Callable[[int, int], None]
+    from derive.model import Model
+    from runtime.start.chosen_start import ChosenStart
 
 # Options that go with a run from a file.
-_OF_A_RUN = ("run", "out", "as_json", "quiet")
+_OF_A_RUN = {"run", "out", "as_json", "quiet"}
 
 
+@command()
+@model_options(4, 2)
+@eta_option
+@noise_option
+@option("Training", "--alpha", type=Real(), default=200.0, help="End of the runs.")
+@option("Start", "--n", type=Integers(), default="100,1000,10000", help="Input dimensions N.")
+@option("Start", "--trajectories", type=Integer(), default=128, help="Number of starts of each kind.")
+@start_options()
+@option(
+    "Analysis",
+    "--conditions",
+    type=Times(),
+    default="1,3,10,30,100",
+    help="Condition numbers of Q0, of starts with unequal norms.",
+)
+@option(
+    "Analysis", "--scale", type=Real(), default=1e-6, help="Size of R0 in the starts with unequal norms."
+)
+@option("Analysis", "--run", type=A_PATH, help="Judge the runs in this .nc file instead.")
+@threads_option
+@output_options
+@generated_option
+@json_option
+@quiet_option
 def bias(
-    arguments: Mapping[str, Any],
-    given: frozenset[str],
-    say: Callable[[str], None],
-    progress: Progress | None,
-) -> xarray.Dataset:
-    """Study the implicit bias, or judge the run of a file; write files.
+    model: Model,
+    eta: float,
+    label_noise: float,
+    alpha: float,
+    n: list[int],
+    trajectories: int,
+    start: ChosenStart,
+    conditions: float | list[float],
+    scale: float,
+    run: Path | None,
+    threads: int | None,
+    files: OutputFiles,
+    generated: Path,
+    as_json: bool,
+    talk: Talk,
+) -> None:
+    """Implicit bias: is the solution that is found the one closest to the start?
 
-    `arguments` are the options of the command by name, `given` those on the command line.
+    \b
+    Examples:
+      cli bias --plot bias.png
+      cli bias --p 6 --pstar 3 --eta 0.1 --alpha 2000 --n 1000
+      cli bias --run runs.nc
     """
-    check_files(arguments)
-    if arguments["run"] is not None:
-        return _of_run(arguments, given, say)
-    model = model_of(arguments)
-    T = teacher_of(model, arguments)
-    settings = {name: arguments[name] for name in ("eta", "alpha", "trajectories", "label_noise", "q0")}
-    # Why before the system: bad options must not leave a derived one behind.
-    check_study(model, T=T, **settings)
-    check_sizes(model, arguments["n"], arguments["alpha"])
-    thread_count(arguments["threads"])
-    conditions = np.atleast_1d(arguments["conditions"]).tolist()
-    starts = {name: arguments[name] for name in ("scale", "trajectories", "q0", "seed")}
-    check_norms(model, conditions, T=T, **starts)
-    settings |= {"T": T, "seed": arguments["seed"], "threads": arguments["threads"]}
-    system = runtime.load(model, arguments["generated"])
-    sizes = bias_at_finite_n(system, arguments["n"], progress=progress, **settings)
-    norms = bias_of_norms(system, conditions, scale=arguments["scale"], **settings)
-    result = sizes.assign_coords(norms.coords).assign(norms.data_vars)
-    result.attrs["scale"] = norms.attrs["scale"]
-    write_files(result, arguments, say, plot_bias)
-    return result
+    from runtime.analysis.bias import bias_study
+    from runtime.analysis.bias.bias_figure import plot_bias
+    from runtime.concurrency.thread_pool import thread_count
+    from runtime.system.loading import load
+
+    if run is not None:
+        result, table = _of_run(run), run_table
+    else:
+        T = start.teacher(model)
+        study = {
+            "T": T,
+            "eta": eta,
+            "alpha": alpha,
+            "trajectories": trajectories,
+            "label_noise": label_noise,
+            "q0": start.q0,
+        }
+        numbers = conditions if isinstance(conditions, list) else [conditions]
+        # All is checked before the system, so that wrong options leave no derived system behind.
+        bias_study.check_study(model, **study)
+        bias_study.check_sizes(model, n, alpha)
+        thread_count(threads)
+        bias_study.check_norms(
+            model, numbers, T=T, scale=scale, trajectories=trajectories, q0=start.q0, seed=start.seed
+        )
+        study |= {"seed": start.seed, "threads": threads}
+        system = load(model, generated)
+        with talk.progress("steps") as progress:
+            sizes = bias_study.bias_at_finite_n(system, n, progress=progress, **study)
+            norms = bias_study.bias_of_norms(system, numbers, scale=scale, **study)
+        result = sizes.assign_coords(norms.coords).assign(norms.data_vars)
+        result.attrs["scale"] = norms.attrs["scale"]
+        table = study_table
+    files.write(result, plot_bias, talk)
+    show(as_json, result, lambda: table(result))
 
 
-def _of_run(
-    arguments: Mapping[str, Any], given: frozenset[str], say: Callable[[str], None]
-) -> xarray.Dataset:
-    superfluous = sorted(given - set(_OF_A_RUN))
+def _of_run(path: Path) -> xarray.Dataset:
+    from derive.errors import InputError
+    from runtime.analysis.bias.closest_solutions import bias_of_run
+    from runtime.analysis.recorded_runs import read_run
+
+    superfluous = sorted(given_options() - _OF_A_RUN)
     if superfluous:
         raise InputError(superfluous[0], "does not go with --run: the file says what it is a run of")
-    run = read_run(arguments["run"], "run")
+    run = read_run(path, "run")
     try:
-        result = bias_of_run(run)
+        return bias_of_run(run)
     except InputError as error:
         problem = error.problem if error.option == "run" else f"{error.option} {error.problem}"
-        raise InputError("run", f"{arguments['run']}: {problem}") from None
-    write_files(result, arguments, say, plot_bias)
-    return result
+        raise InputError("run", f"{path}: {problem}") from None
 
 
 def study_table(study: xarray.Dataset) -> str:
     """Excess distance and alignment at each N and each condition number, for people."""
+    import numpy as np
+
+    from runtime.output.result_table import cell
+
     columns = f"{'closest':>10} {'excess':>11} {'error':>9} {'alignment':>11} {'error':>9} {'solved':>9}"
     lines = [f"{'N':>12} {'':>5} {columns}"]
     for k, n in enumerate(study["n"].values):
@@ -106,6 +164,9 @@ def study_table(study: xarray.Dataset) -> str:
 
 
 def _row(study: xarray.Dataset, prefix: str, k: int) -> str:
+    from runtime.analysis.bias.bias_study import mean_of
+    from runtime.output.result_table import cell
+
     solved = study[f"{prefix}_solved"].values[k]
     excess, alignment = (
         mean_of(study[f"{prefix}_{name}"].values[k], solved) for name in ("excess", "alignment")
@@ -118,8 +179,12 @@ def _row(study: xarray.Dataset, prefix: str, k: int) -> str:
     )
 
 
-def run_table(result: xarray.Dataset, rows: int) -> str:
+def run_table(result: xarray.Dataset, rows: int = TABLE_ROWS) -> str:
     """Distances and alignment of runs from a file, for people."""
+    import numpy as np
+
+    from runtime.output.result_table import cell
+
     names = ("closest", "reached", "excess", "alignment", "remaining", "missed", "loss")
     lines = [f"{'run':>8} " + " ".join(f"{name:>12}" for name in names)]
     table = np.array([np.atleast_1d(result[name].values) for name in names])

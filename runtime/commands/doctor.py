@@ -1,361 +1,42 @@
-"""Looks at the installation and its surroundings: what is fine, what is not, what to do next."""
+"""`cli doctor`: print what is fine about the installation, what is not, and what to do."""
 
 from __future__ import annotations
 
-import dataclasses
-import locale
-import os
-import platform
-import re
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from importlib import metadata
+import json
+import warnings
 from pathlib import Path
-from typing import Any
 
-import llvmlite.binding as llvm
+from runtime.commands.grouped_help import command, option
+from runtime.commands.printing import EXIT_FAILURE, colour, echo, naming_program
+from runtime.commands.shared_options import generated_option, json_option
 
-from derive.errors import InputError
-from derive.version import VERSION
-from runtime.concurrency.thread_pool import thread_count
-from runtime.system import compile_cache
-from runtime.vector import jit
-
-DISTRIBUTION = "overlap-ode"
-OLDEST_PYTHON = (3, 11)
-# A full development cache has some hundred megabytes.
-LARGE_CACHE = 2**30
-LEAST_FREE = 2**28
-# Of the trial run, whose two solvers keep a relative tolerance of 1e-8.
-_ACCURACY = 1e-6
-# Of the processor, those that decide how wide and how exact vector code is, by LLVM's names.
-FEATURES = ("sse4.2", "avx", "fma", "avx2", "avx512f", "avx512dq", "avx512vl", "neon", "sve")
-# Where Linux says how much processor time a container may use: quota and period.
-_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-_REQUIREMENT = re.compile(
-    r"([A-Za-z0-9._-]+)\s*(?:>=\s*([0-9.]+))?[^;]*(?:;.*extra\s*==\s*['\"](\w+)['\"])?"
-)
+_COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """One line of the report.
+@command()
+@generated_option
+@option("Analysis", "--trial", is_flag=True, help="Also integrate a small system, alone and in vector code.")
+@json_option
+def doctor(generated: Path, trial: bool, as_json: bool) -> int:
+    """Check versions, processor, threads, folders and terminal; exit code 1 if there is a problem.
 
-    status
-        ``"ok"``, ``"warning"`` (works, but slower or not everywhere) or ``"problem"``.
-    found
-        What there is; `next` says what to do about it, "" where there is nothing to do.
+    \b
+    Examples:
+      cli doctor
+      cli doctor --trial --json                    for a report of a problem
     """
+    with warnings.catch_warnings():
+        # What the cache has to warn of is a line of the report.
+        warnings.simplefilter("ignore")
+        from runtime.commands import installation_checks
 
-    name: str
-    status: str
-    found: str
-    next: str = ""
-
-    def to_dict(self) -> dict[str, str]:
-        return dataclasses.asdict(self)
-
-
-def examine(generated: Path, trial: bool = False) -> list[Check]:
-    """All checks in order; `generated` is the folder of systems, `trial` also integrates one."""
-    checks = [
-        *versions(),
-        *processor(),
-        *threads(),
-        cache(),
-        *generated_systems(generated),
-        writable(
-            "temporary files", Path(tempfile.gettempdir()), "set TMPDIR to a folder that can be written"
-        ),
-        writable(
-            "results", Path.cwd(), "change to a folder that can be written, or give --out a full path"
-        ),
-        *terminal(),
-    ]
-    return [*checks, trial_run()] if trial else checks
-
-
-def as_json(checks: list[Check]) -> dict[str, Any]:
-    """The report as plain values."""
-    return {"version": VERSION, "status": worst(checks), "checks": [check.to_dict() for check in checks]}
-
-
-def worst(checks: list[Check]) -> str:
-    """The worst status among the checks."""
-    order = ("ok", "warning", "problem")
-    return max((check.status for check in checks), key=order.index)
-
-
-# --- versions --------------------------------------------------------------------------------
-
-
-def versions() -> Iterator[Check]:
-    """This package, Python, what is required, what is optional."""
-    yield _package()
-    running = ".".join(map(str, sys.version_info[:3]))
-    wanted = ".".join(map(str, OLDEST_PYTHON))
-    if sys.version_info[:2] < OLDEST_PYTHON:
-        yield Check("Python", "problem", running, f"use Python {wanted} or newer")
+        checks = installation_checks.examine(generated, trial)
+    if as_json:
+        echo(json.dumps(installation_checks.as_json(checks), indent=1))
     else:
-        yield Check("Python", "ok", f"{running}, {platform.python_implementation()}, {sys.executable}")
-    optional: dict[str, list[str]] = {}
-    for name, oldest, extra in requirements():
-        if extra is None:
-            yield _dependency(name, oldest)
-        else:
-            optional.setdefault(extra, []).append(name)
-    for extra, names in optional.items():
-        yield _extra(extra, names)
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
-        yield Check(
-            "NUMBA_DISABLE_JIT", "problem", "is set: nothing is compiled", "unset NUMBA_DISABLE_JIT"
-        )
-
-
-def requirements() -> list[tuple[str, str, str | None]]:
-    """(name, oldest version, extra or None) of what the installed package asks for, by name."""
-    try:
-        lines = metadata.requires(DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:
-        return []
-    found = []
-    for line in lines:
-        match = _REQUIREMENT.match(line)
-        if match:
-            found.append((match[1], match[2] or "", match[3]))
-    return sorted(found, key=lambda entry: entry[0].lower())
-
-
-def _package() -> Check:
-    where = Path(__file__).resolve().parent.parent
-    try:
-        installed = metadata.version(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        return Check(
-            DISTRIBUTION, "warning", f"{VERSION} in {where}, not installed", f"pip install {where}"
-        )
-    if installed != VERSION:
-        found = f"{VERSION} in {where}, but {installed} is what pip installed"
-        return Check(DISTRIBUTION, "warning", found, f"pip install {where}, or leave that folder")
-    return Check(DISTRIBUTION, "ok", f"{VERSION} in {where}")
-
-
-def _dependency(name: str, oldest: str) -> Check:
-    try:
-        version = metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return Check(name, "problem", "is not installed", f"pip install '{name}>={oldest}'")
-    if _numbers(version) < _numbers(oldest):
-        return Check(name, "problem", f"{version}, older than {oldest}", f"pip install '{name}>={oldest}'")
-    return Check(name, "ok", version)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"[0-9]+", version.split("+")[0])[:3])
-
-
-def _extra(extra: str, names: list[str]) -> Check:
-    absent = [name for name in names if not _installed(name)]
-    found = f"all of {', '.join(names)}" if not absent else f"without {', '.join(absent)}"
-    hint = f"only if you need it: pip install '{DISTRIBUTION}[{extra}]'" if absent else ""
-    return Check(f"optional [{extra}]", "ok", found, hint)
-
-
-def _installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-# --- processor -------------------------------------------------------------------------------
-
-
-def processor() -> Iterator[Check]:
-    """The processor, and how wide the vector code of ensembles and simulations is, and why."""
-    features = llvm.get_host_cpu_features()
-    there = [name for name in FEATURES if features.get(name)]
-    found = f"{_model_name()}, {platform.machine()}, {platform.system()}; LLVM calls it"
-    found += f" {llvm.get_host_cpu_name()}, with {', '.join(there) or 'no vector features'}"
-    yield Check("processor", "ok", found)
-    restriction = os.environ.get(jit.ENVIRONMENT, "")
-    name = "vector code"
-    try:
-        chosen, widest = jit.target(), jit.target(restrict="")
-    except InputError as error:
-        yield Check(name, "problem", f"{error.option} {error.problem}", f"unset {jit.ENVIRONMENT}")
-        return
-    found = f"{chosen.name}: {chosen.lanes} trajectories an operation"
-    found += ", fused multiply-adds" if chosen.fma else ", no fused multiply-adds"
-    if restriction and chosen != widest:
-        reason = f"; {jit.ENVIRONMENT}={restriction} keeps it from {widest.name}"
-        yield Check(name, "warning", found + reason, f"unset {jit.ENVIRONMENT} for full speed")
-    elif restriction:
-        yield Check(name, "ok", f"{found}; {jit.ENVIRONMENT}={restriction} changes nothing")
-    elif not chosen.fma:
-        hint = "results differ in the last bits from those of processors that have them; nothing to do"
-        yield Check(name, "warning", f"{found}: this processor has no AVX2 with FMA", hint)
-    else:
-        yield Check(name, "ok", f"{found}; the widest of this processor")
-
-
-def _model_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    # platform.processor() would run a program.
-    return names[0] if names else "unknown processor"
-
-
-def threads() -> Iterator[Check]:
-    """How many threads a command starts, against what the machine and a container allow."""
-    usable, there = thread_count(None), os.cpu_count() or 1
-    found = f"{usable} by default, on {there} processors"
-    quota = _quota()
-    if quota is not None and quota < usable:
-        whole = max(1, int(quota))
-        yield Check(
-            "threads",
-            "warning",
-            f"{found}, with time for {quota:g}: the container is limited",
-            f"--threads {whole}",
-        )
-    else:
-        yield Check("threads", "ok", found)
-
-
-def _quota() -> float | None:
-    """Processors' worth of time that a container may use; None without a limit."""
-    try:
-        quota, period = _CGROUP_QUOTA.read_text().split()
-        return float(quota) / float(period)
-    except (OSError, ValueError):
-        return None
-
-
-# --- folders ---------------------------------------------------------------------------------
-
-
-def cache() -> Check:
-    """The folder of compiled code."""
-    root = compile_cache.cache_root()
-    name = "cache of compiled code"
-    origin = (
-        f"{compile_cache.ENVIRONMENT} names it"
-        if os.environ.get(compile_cache.ENVIRONMENT)
-        else "the default"
-    )
-    problem = compile_cache.problem_with(root)
-    if problem is not None:
-        hint = (
-            f"set {compile_cache.ENVIRONMENT} to a private folder; until then every process compiles anew"
-        )
-        return Check(name, "warning", f"{root} ({origin}) is not used: {problem}", hint)
-    files = [path for path in root.rglob("*") if path.is_file()]
-    size = sum(path.stat().st_size for path in files)
-    entries = sorted(path for path in root.iterdir() if path.is_dir())
-    found = f"{root} ({origin}): {len(entries)} entries, {size / 2**20:.1f} MiB"
-    problems = {entry: problem for entry in entries if (problem := compile_cache.problem_with(entry))}
-    if problems:
-        first, reason = next(iter(problems.items()))
-        found += f"; {len(problems)} of them cannot be used: {reason}"
-        return Check(name, "warning", found, f"delete {first}: what is needed is compiled again")
-    if size > LARGE_CACHE:
-        return Check(name, "warning", found, f"delete {root}: what is needed is compiled again")
-    return Check(name, "ok", found)
-
-
-def generated_systems(folder: Path) -> Iterator[Check]:
-    """The folder of derived systems, and whether each can be loaded."""
-    from runtime.system import catalogue
-
-    name = "derived systems"
-    try:
-        systems = catalogue.systems(folder)
-        there = folder.exists()
-    except (InputError, OSError) as error:
-        problem = error.problem if isinstance(error, InputError) else str(error)
-        yield Check(name, "problem", problem, "give --generated a folder that can be read")
-        return
-    if not there:
-        parent = writable(name, folder.absolute().parent, "give --generated a folder that can be written")
-        if parent.status == "ok":
-            yield Check(name, "ok", f"{folder} is not there yet; the first command that needs it makes it")
-        else:
-            yield parent
-        return
-    yield writable(name, folder, "give --generated a folder that can be written")
-    loadable = [system for system in systems if "problem" not in system]
-    yield Check(name, "ok", f"{len(loadable)} of {len(systems)} in {folder} can be loaded")
-    for system in systems:
-        if "problem" in system:
-            # Why split: the message ends with its own remedy.
-            problem, _, remedy = system["problem"].rpartition("; ")
-            yield Check(f"system {system['name']}", "warning", problem or remedy, remedy if problem else "")
-
-
-def writable(name: str, folder: Path, hint: str) -> Check:
-    """Whether files can be made in a folder, and whether there is room."""
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        return Check(name, "problem", f"{folder} cannot be written ({error.strerror})", hint)
-    if free < LEAST_FREE:
-        return Check(name, "warning", f"{folder} has {free / 2**20:.0f} MiB left", f"free space, or {hint}")
-    return Check(name, "ok", f"{folder} can be written, {free / 2**30:.1f} GiB free")
-
-
-# --- terminal --------------------------------------------------------------------------------
-
-
-def terminal() -> Iterator[Check]:
-    """Character set and colours of the output."""
-    encoding = getattr(sys.stdout, "encoding", None) or locale.getpreferredencoding(False)
-    if encoding.lower().replace("-", "") == "utf8":
-        yield Check("character set", "ok", encoding)
-    else:
-        yield Check("character set", "warning", f"{encoding} lacks Greek letters", "set PYTHONUTF8=1")
-    yield Check("colours", "ok", colour_reason(os.environ, sys.stdout.isatty()))
-
-
-def colour_reason(environment: Mapping[str, str], is_terminal: bool) -> str:
-    """Whether output is coloured, and why."""
-    if environment.get("NO_COLOR"):
-        return "none: NO_COLOR is set"
-    if environment.get("TERM") == "dumb":
-        return "none, and no progress bars: TERM=dumb"
-    return "as the terminal has them" if is_terminal else "none: the output is no terminal"
-
-
-# --- a trial ---------------------------------------------------------------------------------
-
-
-def trial_run() -> Check:
-    """Derive, compile and integrate (1, 1), alone and as an ensemble in vector code."""
-    import numpy as np
-
-    import runtime
-    from derive.model import Model
-
-    name = "trial run"
-    hint = "report it with the output of `cli doctor --json`"
-    try:
-        with tempfile.TemporaryDirectory(prefix="overlap-ode-") as folder:
-            system = runtime.load(Model(1, 1), folder)
-            Q, R = runtime.random_overlaps(1, 1, n=1000, trajectories=3)
-            single = runtime.integrate(system, Q[0], R[0], eta=0.1, alpha=10.0)
-            runs = runtime.integrate_ensemble(system, Q, R, eta=0.1, alpha=10.0, output="final")
-    except Exception as error:  # noqa: BLE001 (whatever is wrong here is what doctor is for)
-        return Check(name, "problem", f"{type(error).__name__}: {' '.join(str(error).split())}", hint)
-    difference = float(np.max(np.abs(runs["Q"].values[0] - single["Q"].values[-1])))
-    found = f"(1, 1) to alpha = 10; alone and in vector code differ by {difference:.1e}"
-    if difference < _ACCURACY:
-        return Check(name, "ok", found)
-    return Check(name, "problem", found, hint)
+        for check in checks:
+            status = colour(f"{check.status:<8}", _COLOURS[check.status])
+            echo(f" {check.name}: {check.found}", lead=status, kept="")
+            if check.next:
+                echo(f"{'':8}   next: {naming_program(check.next)}", kept="")
+    return EXIT_FAILURE if installation_checks.worst(checks) == "problem" else 0

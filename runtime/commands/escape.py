@@ -1,99 +1,114 @@
-"""What `cli escape` does with its options."""
+"""`cli escape`: measure escape times from the plateau, beside the theory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-import runtime
-from derive.arguments import whole_number
-from derive.errors import InputError
-from derive.model import Model
-from runtime.analysis.escape.escape_figure import plot_escape
-from runtime.analysis.escape.escape_measurement import LARGEST_COUNT, escape_times
-from runtime.commands.run_options import (
-    LARGEST_RESULT,
-    check_files,
-    model_of,
-    naming_options,
-    teacher_of,
-    write_files,
+from runtime.commands.grouped_help import collected, command, option
+from runtime.commands.printing import Talk, show
+from runtime.commands.shared_options import (
+    OutputFiles,
+    generated_option,
+    json_option,
+    model_options,
+    noise_option,
+    output_options,
+    quiet_option,
+    start_options,
+    threads_option,
+    tolerance_options,
 )
-from runtime.concurrency.thread_pool import thread_count
-from runtime.output.result_table import cell
-from runtime.start import checked_arrays
-from runtime.start.initial_overlaps import LARGEST_START_N
-from runtime.start.seeds import LARGEST_SEED
+from runtime.commands.value_types import Integer, Integers, Real, Times
 
 if TYPE_CHECKING:
     import xarray
 
-    from runtime.system.compiled_system import System
-
-Progress = Callable[[int, int], None]
-
-_SETTINGS = ("n", "eta", "trajectories", "fraction", "label_noise", "q0", "seed", "rtol", "atol", "threads")
+    from derive.model import Model
+    from runtime.start.chosen_start import ChosenStart
 
 
+@command()
+@model_options(4, 2)
+@start_options()
+@collected(
+    "study",
+    dict,
+    option(
+        "Training", "--eta", type=Times(), default=0.4, help="Learning rate η, or several: 0.1,0.2,0.4."
+    ),
+    noise_option,
+    option(
+        "Start",
+        "--n",
+        type=Integers(),
+        default="1000,10000,100000,1000000",
+        help="Input dimensions N of the random starts.",
+    ),
+    option("Start", "--trajectories", type=Integer(), default=1000, help="Number of starts at each N."),
+    option(
+        "Analysis",
+        "--fraction",
+        type=Real(),
+        default=0.5,
+        help="Escaped is a loss below this part of the plateau's.",
+    ),
+    tolerance_options,
+    threads_option,
+)
+@output_options
+@generated_option
+@json_option
+@quiet_option
 def escape(
-    arguments: Mapping[str, Any],
-    say: Callable[[str], None],
-    progress: Progress | None,
-    load: Callable[..., System] = runtime.load,
-) -> xarray.Dataset:
-    """Measure escape times, compare with theory, write files.
+    model: Model,
+    start: ChosenStart,
+    study: dict[str, Any],
+    files: OutputFiles,
+    generated: Path,
+    as_json: bool,
+    talk: Talk,
+) -> None:
+    """Escape times from the plateau over random starts, against N, beside the theory.
 
-    `arguments` are the options of the command by name; `load` is called when all is checked.
+    \b
+    Examples:
+      cli escape --plot escape_times.png
+      cli escape --p 8 --pstar 4 --eta 0.2,0.4,0.8 --plot rates.png
+      cli escape --n 1000000 --trajectories 10000 --fraction 0.9 --json
     """
-    model = model_of(arguments)
-    check_files(arguments)
-    T = teacher_of(model, arguments)
-    _check(model, arguments)
-    # Why only now: bad options must not leave a derived system behind.
-    system = load(model, arguments["generated"])
-    settings = {name: arguments[name] for name in _SETTINGS}
-    with naming_options():
-        result = escape_times(system, T=T, progress=progress, **settings)
-    write_files(result, arguments, say, plot_escape)
+    from runtime.analysis.escape.escape_figure import plot_escape
+    from runtime.analysis.escape.escape_measurement import check_escapes, escape_times
+    from runtime.output.memory_limit import check_memory
+    from runtime.system.loading import load
+
+    T = start.teacher(model)
+    study |= {"q0": start.q0, "seed": start.seed}
+    sizes, rates, count, _ = check_escapes(model, **study)
+    check_memory(count, len(sizes) * len(rates))
+    with talk.progress("trajectories") as progress:
+        result = escape_times(load(model, generated), T=T, progress=progress, **study)
+        files.write(result, plot_escape, talk)
     diverged = int(result["diverged"].sum())
     missing = result["escape_alpha"].size - int(result["escaped"].sum()) - diverged
     at_once = int((result["escape_alpha"] == 0.0).sum())
     if at_once:
-        say(f"{at_once} trajectories start below the threshold: raise --n, or lower --fraction")
+        talk(f"{at_once} trajectories start below the threshold: raise --n, or lower --fraction")
     if diverged:
-        say(f"{diverged} trajectories diverged")
+        talk(f"{diverged} trajectories diverged")
     if missing:
         # p < p* learns a part only, and at large η no solution is stable: see largest_stable_eta.
-        say(f"{missing} trajectories stay at a loss above the threshold: raise --fraction, or lower --eta")
-    return result
-
-
-def _check(model: Model, arguments: Mapping[str, Any]) -> None:
-    """Refuse single values that are not allowed, before anything is derived."""
-    for size in arguments["n"]:
-        whole_number("n", size, model.pstar, LARGEST_START_N)
-    for rate in np.atleast_1d(arguments["eta"]):
-        checked_arrays.real_number("eta", rate, least=0.0, strict=True)
-    count = whole_number("trajectories", arguments["trajectories"], 1, LARGEST_COUNT)
-    whole_number("seed", arguments["seed"], 0, LARGEST_SEED)
-    checked_arrays.real_number("label_noise", arguments["label_noise"], least=0.0)
-    checked_arrays.real_number("q0", arguments["q0"], least=0.0, strict=True)
-    checked_arrays.tolerances(arguments["rtol"], arguments["atol"])
-    thread_count(arguments["threads"])
-    if not 0.0 < arguments["fraction"] < 1.0:
-        raise InputError("fraction", f"{arguments['fraction']:g} is not between 0 and 1")
-    needed = 8 * count * len(arguments["n"]) * np.size(arguments["eta"])
-    if needed > LARGEST_RESULT:
-        raise InputError(
-            "trajectories",
-            f"{count} need {needed / 2**30:.0f} GiB, more than {LARGEST_RESULT / 2**30:.0f}",
-        )
+        talk(f"{missing} trajectories stay at a loss above the threshold: raise --fraction, or lower --eta")
+    show(as_json, result, lambda: escape_table(result))
 
 
 def escape_table(result: xarray.Dataset) -> str:
     """Quantiles of the escape time at each η and N beside the theory, then rate and slope, for people."""
+    import numpy as np
+
+    from runtime.output.result_table import cell
+
     probabilities = result["quantile"].values
     middle = probabilities.size // 2
     names = " ".join(f"{f'{100 * q:g} %':>9}" for q in probabilities)
@@ -135,7 +150,7 @@ def _summary(one: xarray.Dataset, eta: float) -> list[str]:
         f"  escape rate {value['rate']:.6g} ({int(value['multiplicity'])} directions),"
         f" fitted growth {rate}; prefactor {value['gain']:.5g}, fitted {gain}"
     )
-    if not np.isfinite(value["slope"]):
+    if not math.isfinite(value["slope"]):
         return [plateau, growth]
     apart = (value["slope"] - value["slope_theory"]) / value["slope_error"]
     slope = (
@@ -147,7 +162,7 @@ def _summary(one: xarray.Dataset, eta: float) -> list[str]:
 
 def _fitted(value: float, error: float, digits: int) -> str:
     """A fitted number and its error, or why there is none."""
-    if not np.isfinite(value):
+    if not math.isfinite(value):
         return "unknown (too few points)"
-    uncertain = f"+- {error:.1g}" if np.isfinite(error) else "(error unknown: too few points)"
+    uncertain = f"+- {error:.1g}" if math.isfinite(error) else "(error unknown: too few points)"
     return f"{value:.{digits}g} {uncertain}"

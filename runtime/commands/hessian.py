@@ -1,136 +1,193 @@
-"""What `cli hessian` does with its options."""
+"""`cli hessian`: the spectrum of the Hessian at a state, or along a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import click
 
-import runtime
-from derive.arguments import whole_number
-from derive.errors import InputError
-from derive.model import Model
-from runtime.analysis.landscape.critical_points import critical_point, flat_directions, solution
-from runtime.analysis.landscape.hessian_figure import lowest, plot_spectra
-from runtime.analysis.landscape.hessian_spectra import HessianSpectrum, hessian_spectrum, spectra_along
-from runtime.analysis.plateau.fixed_point import plateau
-from runtime.analysis.recorded_runs import read_run
-from runtime.commands.run_options import (
-    check_files,
-    initial_overlaps,
-    model_of,
-    naming_options,
-    teacher_of,
-    write_files,
+from runtime.commands.grouped_help import command, given_options, option
+from runtime.commands.printing import TABLE_ROWS, Talk, show
+from runtime.commands.shared_options import (
+    A_PATH,
+    OutputFiles,
+    eta_option,
+    generated_option,
+    json_option,
+    model_options,
+    noise_option,
+    output_options,
+    overlaps_option,
+    quiet_option,
+    start_options,
 )
-from runtime.output import result_table
-from runtime.sgd.weight_coordinates import beyond
-from runtime.start import checked_arrays
-from runtime.start.checked_arrays import Array
-from runtime.start.initial_overlaps import LARGEST_START_N
-from runtime.start.seeds import LARGEST_SEED
-from runtime.start.teacher_directions import Teacher
+from runtime.commands.value_types import Integer, Real
 
 if TYPE_CHECKING:
     import xarray
 
+    from derive.model import Model
+    from runtime.analysis.landscape.hessian_spectra import HessianSpectrum
+    from runtime.start.checked_arrays import Array
+    from runtime.start.chosen_start import ChosenStart
+
 _ROUNDING = 1e-13
 PLACES = ("plateau", "solution", "start")
-# Options that a trajectory in a file already answers.
+# Options that the trajectory in a file already answers.
 _OF_A_STATE = (
     *("p", "pstar", "constraint", "flow", "teacher", "readout"),
     *("at", "overlaps", "eta", "label_noise", "teacher_correlation", "seed", "q0", "generated"),
 )
 
 
+@command()
+@model_options(4, 2)
+@eta_option
+@noise_option
+@option("Start", "--n", type=Integer(), default=1000, help="Input dimension N.")
+@start_options(overlaps_option)
+@option(
+    "Analysis",
+    "--at",
+    type=click.Choice(PLACES),
+    help="The plateau at R = 0, a global minimum, or random weights.  [default: plateau]",
+)
+@option("Analysis", "--along", type=A_PATH, help="All states of the trajectory in this .nc file.")
+@option(
+    "Analysis",
+    "--tolerance",
+    type=Real(),
+    default=1e-6,
+    help="Eigenvalues below this part of the largest are flat.",
+)
+@output_options
+@generated_option
+@json_option
+@quiet_option
 def hessian(
-    arguments: Mapping[str, Any], given: frozenset[str], say: Callable[[str], None]
-) -> tuple[HessianSpectrum | None, xarray.Dataset]:
-    """The spectrum at a state, or None with the spectra along a run; and the dataset, written to files.
+    model: Model,
+    eta: float,
+    label_noise: float,
+    n: int,
+    start: ChosenStart,
+    at: str | None,
+    along: Path | None,
+    tolerance: float,
+    files: OutputFiles,
+    generated: Path,
+    as_json: bool,
+    talk: Talk,
+) -> None:
+    """Spectrum of the Hessian of the population loss in w/√N: saddle or minimum, flat directions.
 
-    `arguments` are the options of the command by name, `given` those on the command line.
+    \b
+    Examples:
+      cli hessian --flow gradient                  the plateau of gradient flow
+      cli hessian --at solution --n 1000000        a point of the zero-loss manifold
+      cli hessian --along run.nc --plot spectrum.png
     """
-    check_files(arguments)
-    if arguments["along"] is not None:
-        return None, _along(arguments, given, say)
-    if arguments["plot"] is not None:
+    from derive.arguments import whole_number
+    from derive.errors import InputError
+    from runtime.analysis.landscape.critical_points import flat_directions
+    from runtime.analysis.landscape.hessian_figure import plot_spectra
+    from runtime.analysis.landscape.hessian_spectra import hessian_spectrum
+    from runtime.start import checked_arrays
+    from runtime.start.chosen_start import naming_choices
+    from runtime.start.initial_overlaps import LARGEST_START_N
+    from runtime.start.seeds import LARGEST_SEED
+
+    if along is not None:
+        result = _along(along, n, tolerance)
+        files.write(result, plot_spectra, talk)
+        show(as_json, result, lambda: spectra_table(result, TABLE_ROWS))
+        return
+    if files.plot is not None:
         raise InputError("plot", "draws spectra over time: it needs --along FILE.nc")
-    model = model_of(arguments)
-    _check(arguments)
-    Q, R, T, origin = _state(model, arguments, given)
-    with naming_options():
+    # Values are checked where the state does not depend on them, too.
+    whole_number("n", n, 1, LARGEST_START_N)
+    checked_arrays.real_number("eta", eta, least=0.0, strict=True)
+    checked_arrays.real_number("label_noise", label_noise, least=0.0)
+    checked_arrays.real_number("q0", start.q0, least=0.0, strict=True)
+    whole_number("seed", start.seed, 0, LARGEST_SEED)
+    checked_arrays.real_number("tolerance", tolerance, least=0.0)
+    with naming_choices():
+        Q, R, T, origin = _state(model, start, at, n, (eta, label_noise), generated)
         checked_arrays.overlaps(model, Q, R, checked_arrays.teacher_overlaps(model, T))
-    spectrum = hessian_spectrum(model, Q, R, arguments["n"], T, tolerance=arguments["tolerance"])
+    spectrum = hessian_spectrum(model, Q, R, n, T, tolerance=tolerance)
     result = spectrum.to_dataset()
     result.attrs.update(origin)
-    if arguments["at"] == "solution" and model.constraint == "free":
-        flat = flat_directions(model, arguments["n"], T)
+    if at == "solution" and model.constraint == "free":
+        flat = flat_directions(model, n, T)
         result.attrs.update(flat_tangent=flat.tangent, flat_quartic=flat.quartic)
-    write_files(result, arguments, say, plot_spectra)
-    return spectrum, result
+    files.write(result, plot_spectra, talk)
+    show(as_json, result, lambda: f"{spectrum_table(spectrum)}\n{verdict_of(spectrum, result)}")
 
 
-def _check(arguments: Mapping[str, Any]) -> None:
-    """Refuse single values that are not allowed, also where the state does not depend on them."""
-    whole_number("n", arguments["n"], 1, LARGEST_START_N)
-    checked_arrays.real_number("eta", arguments["eta"], least=0.0, strict=True)
-    checked_arrays.real_number("label_noise", arguments["label_noise"], least=0.0)
-    checked_arrays.real_number("q0", arguments["q0"], least=0.0, strict=True)
-    whole_number("seed", arguments["seed"], 0, LARGEST_SEED)
-    checked_arrays.real_number("tolerance", arguments["tolerance"], least=0.0)
+def _along(path: Path, n: int, tolerance: float) -> xarray.Dataset:
+    """The spectra along the run of a file."""
+    from derive.errors import InputError
+    from runtime.analysis.landscape.hessian_spectra import spectra_along
+    from runtime.analysis.recorded_runs import read_run
 
-
-def _along(
-    arguments: Mapping[str, Any], given: frozenset[str], say: Callable[[str], None]
-) -> xarray.Dataset:
+    given = given_options()
     superfluous = [name for name in _OF_A_STATE if name in given]
     if superfluous:
         raise InputError(superfluous[0], "does not go with --along: the file says what it is a run of")
-    run = read_run(arguments["along"], "along")
+    run = read_run(path, "along")
     try:
-        result = spectra_along(run, arguments["n"], tolerance=arguments["tolerance"])
+        return spectra_along(run, n, tolerance=tolerance)
     except InputError as error:
         if error.option != "run":
             raise
-        raise InputError("along", f"{arguments['along']} {error.problem}") from None
-    write_files(result, arguments, say, plot_spectra)
-    return result
+        raise InputError("along", f"{path} {error.problem}") from None
 
 
 def _state(
-    model: Model, arguments: Mapping[str, Any], given: frozenset[str]
+    model: Model, start: ChosenStart, at: str | None, n: int, training: tuple[float, float], generated: Path
 ) -> tuple[Array, Array, Array | None, dict[str, Any]]:
     """Q, R and T of the wanted state, and the attributes that name it."""
-    if arguments["overlaps"] is not None:
-        if arguments["at"] is not None:
+    from derive.errors import InputError
+    from runtime.analysis.landscape.critical_points import solution
+
+    if start.overlaps is not None:
+        if at is not None:
             raise InputError("at", "does not go with --overlaps")
-        with naming_options():
-            return initial_overlaps(model, {**arguments, "n": None, "ideal": None}, given)
-    place = arguments["at"] or PLACES[0]
+        return start.overlaps_of(model)
+    place = at or PLACES[0]
     if place == "start":
-        with naming_options():
-            Q, R, T, origin = initial_overlaps(model, {**arguments, "ideal": None})
+        Q, R, T, origin = dataclasses.replace(start, n=n).overlaps_of(model)
         return Q, R, T, origin | {"at": place}
-    T = teacher_of(model, arguments)
+    T = start.teacher(model)
     if place == "solution":
         point = solution(model, T)
         return point.Q, point.R, T, {"at": place, "loss": point.loss}
-    return *_plateau(model, arguments, T), T, {"at": place}
+    return *_plateau(model, start.q0, T, n, training, generated), T, {"at": place}
 
 
-def _plateau(model: Model, arguments: Mapping[str, Any], T: Array | None) -> tuple[Array, Array]:
+def _plateau(
+    model: Model, q0: float, T: Array | None, n: int, training: tuple[float, float], generated: Path
+) -> tuple[Array, Array]:
     """Q and R = 0 where the drift vanishes without any overlap with the teachers."""
+    import numpy as np
+
+    from runtime.analysis.landscape.critical_points import critical_point
+    from runtime.analysis.plateau.fixed_point import plateau
+    from runtime.sgd.weight_coordinates import beyond
+    from runtime.start.checked_arrays import teacher_overlaps
+    from runtime.start.teacher_directions import Teacher
+    from runtime.system.loading import load
+
     if model.constraint == "free" and model.flow == "gradient":
         point = critical_point(model, 0, model.p, T)
         return point.Q, point.R
     if model.constraint == "sphere":
-        return arguments["q0"] * np.eye(model.p), np.zeros((model.p, model.pstar))
-    teacher = Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T))
-    beyond(np.eye(model.p), np.zeros((model.p, teacher.rank)), arguments["n"] - teacher.rank)
-    # Why only now: bad options must not leave a derived system behind.
-    system = runtime.load(model, arguments["generated"])
-    fixed = plateau(system, arguments["eta"], arguments["label_noise"], T)
+        return q0 * np.eye(model.p), np.zeros((model.p, model.pstar))
+    teacher = Teacher.from_overlaps(teacher_overlaps(model, T))
+    # Whether the weights fit into N dimensions is known before the system is derived.
+    beyond(np.eye(model.p), np.zeros((model.p, teacher.rank)), n - teacher.rank)
+    fixed = plateau(load(model, generated), *training, T)
     return fixed.Q, fixed.R
 
 
@@ -152,6 +209,8 @@ def verdict_of(spectrum: HessianSpectrum, result: xarray.Dataset) -> str:
 
 def spectrum_table(spectrum: HessianSpectrum) -> str:
     """Eigenvalue, multiplicity and block, for people."""
+    import numpy as np
+
     lines = [f"{'eigenvalue':>14} {'multiplicity':>14}  block"]
     # Rounding of the largest eigenvalue is no information.
     rounding = _ROUNDING * float(np.max(np.abs(spectrum.eigenvalues), initial=0.0))
@@ -164,6 +223,11 @@ def spectrum_table(spectrum: HessianSpectrum) -> str:
 
 def spectra_table(spectra: xarray.Dataset, rows: int) -> str:
     """Loss, extreme eigenvalues and numbers of directions along a trajectory, for people."""
+    import numpy as np
+
+    from runtime.analysis.landscape.hessian_figure import lowest
+    from runtime.output import result_table
+
     extremes = f"{'lowest':>12} {'highest':>12} {'negative':>10} {'flat':>12}"
     lines = [f"{'alpha':>12} {'loss':>14} {extremes} {'|gradient|':>12}"]
     least, largest = lowest(spectra), np.max(spectra["inside"].values, axis=1, initial=-np.inf)

@@ -1,23 +1,21 @@
-"""What `cli invariants` does with its options; `invariants_report` prints it."""
+"""`cli invariants`: conserved quantities, proved, searched for and monitored."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
 from math import comb
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from derive.errors import InputError
-from derive.invariants import laws, search
-from derive.invariants.search import LARGEST_DEGREE, LARGEST_SPACE
-from derive.model import Model
-from runtime.analysis.conservation.conservation_text import Report
-from runtime.analysis.conservation.monitors import drift_monitors
-from runtime.analysis.recorded_runs import model_of_run, read_run
-from runtime.commands.run_options import model_of
-from runtime.output.netcdf_files import check_output, save_netcdf
+from runtime.commands.grouped_help import command, given_options, option
+from runtime.commands.printing import TABLE_ROWS, Talk, echo
+from runtime.commands.shared_options import A_PATH, json_option, model_options, quiet_option
+from runtime.commands.value_types import Integer
 
 if TYPE_CHECKING:
     import xarray
+
+    from derive.model import Model
 
 DEFAULT_DEGREE = 3
 # Order parameters: the polynomials of more take minutes.
@@ -26,42 +24,76 @@ LARGEST_STATE = 30
 _OF_A_MODEL = ("p", "pstar", "constraint", "flow", "teacher", "readout")
 
 
-def invariants(arguments: Mapping[str, Any], given: frozenset[str], say: Callable[[str], None]) -> Report:
-    """Prove what is known, search for more, monitor a run; write its monitors to --out.
+@command()
+@model_options(2, 1)
+@option(
+    "Analysis",
+    "--degree",
+    type=Integer(),
+    help="Search polynomials up to this degree; 0 for none.  [default: 3, or what is quick]",
+)
+@option(
+    "Analysis",
+    "--monitor",
+    type=A_PATH,
+    help="Measure the drift along the run in this .nc file, and prove for its model.",
+)
+@option("Output", "--out", type=A_PATH, help="Write the monitors to this .nc file.")
+@json_option
+@quiet_option
+def invariants(
+    model: Model, degree: int | None, monitor: Path | None, out: Path | None, as_json: bool, talk: Talk
+) -> None:
+    """Conserved quantities: exact proofs, a search for polynomial ones, and their drift along a run.
 
-    `arguments` are the options of the command by name, `given` those on the command line.
+    \b
+    Examples:
+      cli invariants --flow gradient               K, the commutator's integral, Darboux polynomials
+      cli invariants --p 2 --pstar 2 --degree 4
+      cli invariants --monitor run.nc              how well a run keeps what its equations conserve
     """
-    monitors = None
-    if arguments["out"] is not None:
-        if arguments["monitor"] is None:
+    from derive.errors import InputError
+    from derive.invariants import laws, search
+    from runtime.analysis.conservation import conservation_text
+    from runtime.output.netcdf_files import check_output, save_netcdf
+
+    if out is not None:
+        if monitor is None:
             raise InputError("out", "needs the monitors of a run: --monitor RUN.nc")
-        check_output(arguments["out"], (".nc",), option="out")
-    if arguments["monitor"] is None:
-        model = model_of(arguments)
-    else:
-        superfluous = sorted(given.intersection(_OF_A_MODEL))
+        check_output(out, (".nc",), option="out")
+    monitors = None
+    if monitor is not None:
+        superfluous = sorted(given_options().intersection(_OF_A_MODEL))
         if superfluous:
             raise InputError(
                 superfluous[0], "does not go with --monitor: the file says what it is a run of"
             )
-        model, monitors = _monitored(arguments["monitor"])
+        model, monitors = _monitored(monitor)
     provable = model.state_size <= LARGEST_STATE
     if not provable:
         problem = f"{model.name} has {model.state_size} order parameters, more than {LARGEST_STATE}"
         if monitors is None:
             raise InputError("p", problem)
-        say(f"{problem}: nothing is proved, the run is measured")
-    degree = _degree(model, arguments["degree"], say) if provable else 0
-    # Why the search first: it refuses degrees that take too long.
-    findings = search(model, degree) if degree else None
-    report = Report(model, laws(model) if provable else [], findings, monitors)
-    if arguments["out"] is not None and monitors is not None:
-        save_netcdf(monitors, arguments["out"])
-        say(f"wrote {arguments['out']}")
-    return report
+        talk(f"{problem}: nothing is proved, the run is measured")
+    searched = _degree(model, degree, talk) if provable else 0
+    # The search comes first since it rejects degrees that take too long.
+    findings = search(model, searched) if searched else None
+    report = conservation_text.Report(model, laws(model) if provable else [], findings, monitors)
+    if out is not None and monitors is not None:
+        save_netcdf(monitors, out)
+        talk(f"wrote {out}")
+    if as_json:
+        echo(json.dumps(conservation_text.as_json(report)))
+    else:
+        echo(conservation_text.as_text(report, TABLE_ROWS))
 
 
-def _monitored(path: Any) -> tuple[Model, xarray.Dataset]:
+def _monitored(path: Path) -> tuple[Model, xarray.Dataset]:
+    """The model and the monitors of the run in a file."""
+    from derive.errors import InputError
+    from runtime.analysis.conservation.monitors import drift_monitors
+    from runtime.analysis.recorded_runs import model_of_run, read_run
+
     run = read_run(path, "monitor")
     try:
         return model_of_run(run), drift_monitors(run)
@@ -70,8 +102,11 @@ def _monitored(path: Any) -> tuple[Model, xarray.Dataset]:
         raise InputError("monitor", f"{path}: {problem}") from None
 
 
-def _degree(model: Model, asked: int | None, say: Callable[[str], None]) -> int:
+def _degree(model: Model, asked: int | None, talk: Talk) -> int:
     """The degree of the search; by default the largest up to 3 that is quick, 0 for none."""
+    from derive.errors import InputError
+    from derive.invariants.search import LARGEST_DEGREE, LARGEST_SPACE
+
     if asked is not None:
         if not 0 <= asked <= LARGEST_DEGREE:
             raise InputError("degree", f"{asked} is not an integer from 0 (no search) to {LARGEST_DEGREE}")
@@ -80,5 +115,5 @@ def _degree(model: Model, asked: int | None, say: Callable[[str], None]) -> int:
     while degree and comb(model.state_size + degree, degree) > LARGEST_SPACE // 2:
         degree -= 1
     if degree < DEFAULT_DEGREE:
-        say(f"{model.state_size} order parameters: searched up to degree {degree} (--degree)")
+        talk(f"{model.state_size} order parameters: searched up to degree {degree} (--degree)")
     return degree

@@ -1,92 +1,143 @@
-"""What `cli report` does with its options."""
+"""`cli report`: one page on a model, to hand on."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import runtime
-from derive.arguments import whole_number
-from derive.atomic_files import replacing
-from derive.model import Model
-from derive.odes import DOCUMENT
-from runtime.commands.run_options import (
-    DEFAULT_N,
-    check_starts,
-    initial_overlaps,
-    model_of,
-    naming_options,
-    sampler_of,
+from runtime.commands.grouped_help import command, option
+from runtime.commands.printing import EXIT_FAILURE, Talk, echo
+from runtime.commands.shared_options import (
+    A_PATH,
+    any_start_options,
+    generated_option,
+    json_option,
+    model_options,
+    quiet_option,
+    single_method_option,
+    solver_options,
+    training_options,
 )
-from runtime.output.netcdf_files import check_output
-from runtime.report.findings import Content, Start, gather, no_ensemble
-from runtime.report.page import page
-from runtime.start.initial_overlaps import LARGEST_START_N, OverlapSampler
-from runtime.trajectory.single_run import Problem
+from runtime.commands.value_types import Integer
+
+if TYPE_CHECKING:
+    from derive.model import Model
+    from runtime.report.findings import Content, Start
+    from runtime.start.chosen_start import ChosenStart
+    from runtime.trajectory.prepared_run import PreparedRun
 
 SUFFIXES = (".html", ".htm")
-_SETTINGS = ("eta", "alpha", "label_noise", "rtol", "atol", "method")
 LARGEST_TRAJECTORIES = 10**6
 
 
+@command()
+@model_options(4, 2)
+@training_options(200.0)
+@option(
+    "Start",
+    "--trajectories",
+    type=Integer(),
+    default=200,
+    help="Random starts whose losses are shown beside the trajectory; 0 for none.",
+)
+@any_start_options
+@solver_options(single_method_option)
+@option("Output", "--out", type=A_PATH, default="report.html", help="Write to this .html file.")
+@option("Output", "--date", is_flag=True, help="Put today's date in; without it the same bytes each time.")
+@generated_option
+@json_option
+@quiet_option
 def report(
-    arguments: Mapping[str, Any], say: Callable[[str], None], given: frozenset[str] = frozenset()
-) -> Content:
-    """Compute, and write the report to --out; returns what was found.
+    model: Model,
+    training: dict[str, Any],
+    trajectories: int,
+    start: ChosenStart,
+    solver: dict[str, Any],
+    out: Path,
+    date: bool,
+    generated: Path,
+    as_json: bool,
+    talk: Talk,
+) -> int:
+    """One file on a model: equations, a trajectory, plateau, Hessian, checks; exit code 1 if one fails.
 
-    `arguments` are the options of the command by name, `given` those on the command line. The output is
-    checked before anything is computed; errors name options.
+    Any browser prints it, or saves it as PDF, in a layout of its own.
+
+    \b
+    Examples:
+      cli report --p 4 --pstar 2 --out report.html
+      cli report --constraint sphere --eta 0.2 --label-noise 0.1 --alpha 400
+      cli report --overlaps run.nc --out from_run.html
     """
-    model = model_of(arguments)
-    out = check_output(arguments["out"], SUFFIXES)
-    start = _start(model, arguments, given)
-    # Why only now: bad options must not leave a derived system behind.
-    system = runtime.load(model, arguments["generated"])
-    with naming_options():
-        content = gather(system, start, say)
+    from derive.arguments import whole_number
+    from derive.atomic_files import replacing
+    from derive.odes import DOCUMENT
+    from runtime.output.netcdf_files import check_output
+    from runtime.report.findings import gather
+    from runtime.report.page import page
+    from runtime.start.chosen_start import naming_choices
+    from runtime.system.loading import load
+    from runtime.trajectory.prepared_run import PreparedRun
+
+    check_output(out, SUFFIXES)
+    whole_number("trajectories", trajectories, 0, LARGEST_TRAJECTORIES)
+    # All is checked before the system, so that wrong options leave no derived system behind.
+    prepared = PreparedRun.of(model, start, **training, **solver)
+    with naming_choices():
+        beginning = _beginning(model, start, prepared, trajectories)
+        system = load(model, generated)
+        content = gather(system, beginning, talk)
+    arguments = {**dataclasses.asdict(start), **training, **solver}
+    arguments |= {"trajectories": trajectories, "out": out, "date": date}
     written = page(content, arguments, _near(system.folder / DOCUMENT, out))
     with replacing(out) as temporary:
         temporary.write_text(written, encoding="utf-8", errors="backslashreplace", newline="\n")
-    return content
+    if as_json:
+        echo(json.dumps(facts(content, out)))
+    else:
+        echo(str(out), kept="")
+    failed = [claim for claim in content.claims if not claim.holds]
+    talk(f"{len(content.claims) - len(failed)} of {len(content.claims)} checks hold")
+    return EXIT_FAILURE if failed else 0
 
 
-def _start(model: Model, arguments: Mapping[str, Any], given: frozenset[str]) -> Start:
-    trajectories = whole_number("trajectories", arguments["trajectories"], 0, LARGEST_TRAJECTORIES)
-    with naming_options():
-        Q0, R0, T, origin = initial_overlaps(model, arguments, given)
-        settings = {name: arguments[name] for name in _SETTINGS}
-        problem = Problem.checked(model, Q0, R0, T=T, **settings)
-        sampler: OverlapSampler | None = None
-        if arguments["overlaps"] is None:
-            sampler, _ = sampler_of(model, T, arguments)
+def _beginning(model: Model, start: ChosenStart, prepared: PreparedRun, trajectories: int) -> Start:
+    """The start of the report's trajectory and the source of its ensemble; raises InputError."""
+    from runtime.report.findings import Start, no_ensemble
+    from runtime.start.chosen_start import DEFAULT_N
+    from runtime.start.initial_overlaps import LARGEST_START_N
+
+    problem, origin = prepared.problem, prepared.origin
+    T = problem.T if model.teacher == "general" else None
+    sampler = None if start.overlaps is not None else start.sampler(model, T)[0]
     # The Hessian needs room for all weights.
     n = min(max(int(origin.get("n", DEFAULT_N)), model.p + model.pstar), LARGEST_START_N)
-    start = Start(problem, origin, sampler, trajectories, n)
-    if no_ensemble(model, start) is None:
-        with naming_options():
-            check_starts(model, T, arguments, trajectories)
-    return start
+    beginning = Start(problem, origin, sampler, trajectories, n)
+    if no_ensemble(model, beginning) is None:
+        start.check_draws(model, T, trajectories)
+    return beginning
 
 
 def _near(source: Path, out: Path) -> str | None:
     """The address of a file from the report, if it is beside it or one folder up; else None.
 
-    Why not farther: the address would tell of folders that are nobody's business, and lead nowhere
+    An address of a file farther away would tell of folders that are nobody's business, and lead nowhere
     once the report is sent.
     """
     relative = Path(os.path.relpath(source.resolve(), out.resolve().parent))
     return relative.as_posix() if list(relative.parts).count(os.pardir) <= 1 else None
 
 
-def as_json(content: Content, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Files, key numbers and claims as plain values."""
+def facts(content: Content, out: Path) -> dict[str, Any]:
+    """File, key numbers and claims as plain values."""
     from runtime.report.findings import Unavailable
 
     point = content.plateau
     return {
-        "out": str(arguments["out"]),
+        "out": str(out),
         "model": content.model.to_dict(),
         "status": content.run["status"].item(),
         "plateau": None

@@ -1,78 +1,148 @@
-"""What `cli sector` does with its options."""
+"""`cli sector`: integrate aligned starts at any p by 2p* + 1 numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from derive.errors import InputError
-from derive.sector import SectorModel
-from runtime.commands.run_options import check_files, write_files
-from runtime.output import result_table, text_tables
-from runtime.sector.aligned_starts import SectorStart
-from runtime.sector.sector_figure import plot_sector
-from runtime.sector.sector_run import integrate_sector
-from runtime.sector.sector_system import load_sector
-from runtime.start.checked_arrays import real_number
+from runtime.commands.grouped_help import collected, command, given_options, option
+from runtime.commands.printing import TABLE_ROWS, Talk, show
+from runtime.commands.shared_options import (
+    OutputFiles,
+    convention_options,
+    eta_option,
+    generated_option,
+    ideal_option,
+    json_option,
+    method_option,
+    noise_option,
+    norm_option,
+    output_options,
+    quiet_option,
+    seed_option,
+    solver_options,
+    width_options,
+)
+from runtime.commands.value_types import Times
 
 if TYPE_CHECKING:
     import xarray
 
-_CONVENTIONS = ("pstar", "constraint", "flow", "teacher", "readout")
-_SETTINGS = ("eta", "label_noise", "rtol", "atol", "method")
-_OF_RANDOM_STARTS = ("ideal", "seed")
+    from derive.sector import SectorModel
+    from runtime.sector.aligned_starts import SectorStart
+
 # Default end of the time axis: growth by e⁴⁰ at the plateau's rate 4abη; α = 200 at (4, 2), η = 0.4.
 _EXPONENT = 40.0
 
 
-def integrate(
-    arguments: Mapping[str, Any], say: Callable[[str], None], given: frozenset[str] = frozenset()
-) -> xarray.Dataset:
-    """Load or derive the sector, make the start, integrate, write files; errors name options.
+@command()
+@width_options(1_000_000, 2)
+@collected("conventions", dict, convention_options)
+@collected("training", dict, eta_option, noise_option)
+@option(
+    "Training",
+    "--alpha",
+    type=Times(),
+    help="Times α: the end of 200 even ones, or the times.  [default: 10/(abη)]",
+)
+@option(
+    "Start",
+    "--singular-values",
+    type=Times(),
+    help="Singular values of R0: one for all, or all min(p, p*).",
+)
+@ideal_option(1e-6, ", random")
+@seed_option
+@norm_option
+@solver_options(method_option)
+@output_options
+@generated_option
+@json_option
+@quiet_option
+def sector(
+    p: int,
+    pstar: int,
+    conventions: dict[str, str],
+    training: dict[str, float],
+    alpha: float | list[float] | None,
+    singular_values: float | list[float] | None,
+    ideal: float,
+    seed: int,
+    q0: float,
+    solver: dict[str, Any],
+    files: OutputFiles,
+    generated: Path,
+    as_json: bool,
+    talk: Talk,
+) -> None:
+    """Integrate 2p* + 1 numbers that are the whole state if Q0 = q0·1: any p costs the same.
 
-    `arguments` are the options of the command by name, `given` those on the command line.
+    \b
+    Examples:
+      cli sector --p 1000000 --plot wide.png
+      cli sector --p 1000 --singular-values 1e-3,5e-4 --flow gradient --json
     """
-    model = SectorModel(**{name: arguments[name] for name in _CONVENTIONS})
-    check_files(arguments)
-    superfluous = [name for name in _OF_RANDOM_STARTS if name in given]
-    if superfluous and arguments["singular_values"] is not None:
+    from derive.errors import InputError
+    from derive.sector import SectorModel
+    from runtime.output import text_tables
+    from runtime.sector.sector_figure import plot_sector
+    from runtime.sector.sector_run import integrate_sector
+    from runtime.sector.sector_system import load_sector
+
+    model = SectorModel(pstar=pstar, **conventions)
+    superfluous = sorted(given_options() & {"ideal", "seed"})
+    if superfluous and singular_values is not None:
         raise InputError(superfluous[0], "does not go with --singular-values")
-    start = _start(model, arguments)
-    alpha = arguments["alpha"]
-    if alpha is None:
-        power = {"mean": 1.0, "sum": 0.0, "sqrt": 0.5}[model.readout]
-        rate = real_number("eta", arguments["eta"], least=0.0, strict=True)
-        alpha = _EXPONENT * (float(start.p) * model.pstar) ** power / (4.0 * rate)
-    system = load_sector(model, arguments["generated"])
-    settings = {name: arguments[name] for name in _SETTINGS}
-    run = integrate_sector(system, start, alpha=alpha, **settings)
-    run.attrs["q0"] = float(arguments["q0"])
-    if arguments["singular_values"] is None:
-        run.attrs |= {"seed": arguments["seed"], "ideal": float(arguments["ideal"])}
+    if singular_values is None:
+        start = _random(p, model, ideal, seed, q0)
+        origin: dict[str, Any] = {"seed": seed, "ideal": float(ideal)}
     else:
-        run.attrs["singular_values"] = arguments["singular_values"]
-    write_files(run, arguments, say, plot_sector)
+        start = _aligned(p, model, singular_values, q0)
+        origin = {"singular_values": singular_values}
+    if alpha is None:
+        alpha = _end(model, start.p, training["eta"])
+    system = load_sector(model, generated)
+    run = integrate_sector(system, start, alpha=alpha, **training, **solver)
+    run.attrs |= {"q0": float(q0), **origin}
+    files.write(run, plot_sector, talk)
     if run["status"].item() != "ok":
-        say(text_tables.stopped_line(run))
-    return run
+        talk(text_tables.stopped_line(run))
+    show(as_json, run, lambda: sector_table(run, TABLE_ROWS))
 
 
-def _start(model: SectorModel, arguments: Mapping[str, Any]) -> SectorStart:
-    """--singular-values, or R0 with random entries of the size --ideal."""
-    p, values, q0 = arguments["p"], arguments["singular_values"], arguments["q0"]
-    if values is None:
-        try:
-            return SectorStart.random(p, model.pstar, arguments["ideal"], arguments["seed"], q0)
-        except InputError as error:
-            raise InputError("ideal" if error.option == "scale" else error.option, error.problem) from None
-    m = np.asarray(values) if isinstance(values, list) else values
-    directions = min(p, model.pstar)
-    if np.ndim(m) == 1 and len(m) != directions:
-        raise InputError("singular_values", f"are {len(m)}, not one for all or {directions} = min(p, p*)")
+def _end(model: SectorModel, p: int, eta: float) -> float:
+    """The time after which aligned students have escaped, unless their R0 is very small."""
+    from runtime.start.checked_arrays import real_number
+
+    power = {"mean": 1.0, "sum": 0.0, "sqrt": 0.5}[model.readout]
+    rate = real_number("eta", eta, least=0.0, strict=True)
+    return _EXPONENT * (float(p) * model.pstar) ** power / (4.0 * rate)
+
+
+def _random(p: int, model: SectorModel, ideal: float, seed: int, q0: float) -> SectorStart:
+    """R0 with random entries of the size `ideal`."""
+    from derive.errors import InputError
+    from runtime.sector.aligned_starts import SectorStart
+
     try:
-        return SectorStart.from_singular_values(p, model.pstar, m, real_number("q0", q0))
+        return SectorStart.random(p, model.pstar, ideal, seed, q0)
+    except InputError as error:
+        raise InputError("ideal" if error.option == "scale" else error.option, error.problem) from None
+
+
+def _aligned(p: int, model: SectorModel, values: float | list[float], q0: float) -> SectorStart:
+    """R0 with these singular values."""
+    from derive.errors import InputError
+    from runtime.sector.aligned_starts import SectorStart
+    from runtime.start.checked_arrays import real_number
+
+    directions = min(p, model.pstar)
+    if isinstance(values, list) and len(values) != directions:
+        raise InputError(
+            "singular_values", f"are {len(values)}, not one for all or {directions} = min(p, p*)"
+        )
+    try:
+        return SectorStart.from_singular_values(p, model.pstar, values, real_number("q0", q0))
     except InputError as error:
         option = {"m": "singular_values", "q": "q0"}.get(error.option, error.option)
         raise InputError(option, error.problem) from None
@@ -80,6 +150,10 @@ def _start(model: SectorModel, arguments: Mapping[str, Any]) -> SectorStart:
 
 def sector_table(run: xarray.Dataset, rows: int) -> str:
     """A short table of α, loss, overlaps and norms, for people; the last line is the status."""
+    import numpy as np
+
+    from runtime.output import result_table, text_tables
+
     count = run.sizes["alpha"]
     chosen = result_table.evenly(count, rows)
     names = ("max |m_k|", "min |m_k|", "mean q_k", "q_perp")

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derive.errors import InputError
+from runtime.output.memory_limit import LARGEST_ARRAYS
 
 Array = NDArray[np.float64]
-# Bytes of the arrays of a file, as of results in memory: 16 GiB.
-LARGEST_ARRAYS = 2**34
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from derive.errors import InputError
-from runtime.commands.run_options import model_of
 from runtime.sweep import task_kinds
 from runtime.sweep.durable_files import StorageError
 from runtime.sweep.estimate import Estimate
@@ -35,6 +34,11 @@ class Summary:
     tasks: int
     done: int
     failed: dict[int, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain values."""
+        errors = [{"task": number, "error": error} for number, error in sorted(self.failed.items())]
+        return {"folder": str(self.folder), "tasks": self.tasks, "done": self.done, "failed": errors}
 
 
 def run(path: Path, given: Plan | None, settings: Settings, say: Say, quiet: bool) -> Summary:
@@ -169,7 +173,7 @@ def _prepare(plan: Plan, pending: list[int], settings: Settings) -> None:
     seen = set()
     for number in pending:
         parameters = plan.task(number).parameters
-        model = model_of(parameters)
+        model = task_kinds.model_of(parameters)
         if model not in seen:
             seen.add(model)
             # Why suppressed: the tasks of a damaged system fail, and say why; the others run.

@@ -11,19 +11,19 @@ import functools
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from derive.arguments import one_of
 from derive.model import CONSTRAINTS, FLOWS, READOUTS, TEACHERS, Model
-from runtime.commands.run_options import model_of
 from runtime.start.checked_arrays import output_times
+from runtime.start.chosen_start import ChosenStart
+from runtime.system.compiled_system import System
 from runtime.trajectory.tableaux import DEFAULT_METHOD
 
 if TYPE_CHECKING:
     import xarray
 
-    from runtime.system.compiled_system import System
-
+_INTEGRATED = ("eta", "alpha", "label_noise", "rtol", "atol", "method")
 _MODEL = ("p", "pstar", "constraint", "flow", "teacher", "readout")
 # A netCDF-4 file of few numbers: its header and the smallest blocks of each variable.
 SHARD_OVERHEAD = 80_000
@@ -52,23 +52,18 @@ class Parameter:
     alone: bool = False
 
 
-class Loader(Protocol):
-    """Loads (and, if need be, derives) the system of a model, as `runtime.load`."""
-
-    def __call__(self, source: Model, generated: str | Path, /) -> System: ...
-
-
-Run = Callable[[dict[str, Any], Loader], "xarray.Dataset"]
+# Runs a prepared task with a function that loads its system.
+Run = Callable[[Callable[[], System]], "xarray.Dataset"]
+Prepare = Callable[[Model, Mapping[str, Any], int], Run]
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
     """A kind of task.
 
-    run
-        The dataset of one task, from the arguments of the single command and a loader.
-    check
-        Raises InputError if a task's parameters are not allowed.
+    prepare
+        Checks the parameters of one task, of a model and for a number of threads, as the single command
+        does: raises InputError that names the first which is not allowed.
     values
         Numbers in the result of a task, roughly.
     loads
@@ -77,8 +72,7 @@ class Job:
 
     name: str
     parameters: tuple[Parameter, ...]
-    run: Run
-    check: Callable[[dict[str, Any]], None]
+    prepare: Prepare
     values: Callable[[Mapping[str, Any]], int]
     loads: bool = True
 
@@ -115,64 +109,52 @@ _TOLERANCES = (
 _IDEAL = Parameter("ideal", float, None)
 
 
-class _CheckedError(Exception):
-    """All checks of a command are passed: it wants to load its system."""
+def _start_of(parameters: Mapping[str, Any]) -> ChosenStart:
+    names = {field.name for field in dataclasses.fields(ChosenStart)}
+    return ChosenStart(**{name: value for name, value in parameters.items() if name in names})
 
 
-def _nothing_to_load(_source: Model, _generated: str | Path, /) -> System:
-    raise _CheckedError
+def _picked(parameters: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: parameters[name] for name in names}
 
 
-def _until_loading(run: Run) -> Callable[[dict[str, Any]], None]:
-    """Run a command up to where it loads a system; by then it has checked its options."""
+def _prepare_ode(model: Model, parameters: Mapping[str, Any], _threads: int) -> Run:
+    from runtime.trajectory.prepared_run import PreparedRun
 
-    def check(arguments: dict[str, Any]) -> None:
-        try:
-            run(arguments, _nothing_to_load)
-        except _CheckedError:
-            return
-
-    return check
+    prepared = PreparedRun.of(model, _start_of(parameters), **_picked(parameters, *_INTEGRATED))
+    return lambda load: prepared.run(load())
 
 
-def _silent(_message: str) -> None:
-    """Tasks say nothing."""
+def _prepare_ensemble(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
+    from runtime.ensemble.prepared_ensemble import PreparedEnsemble
+
+    own = _picked(parameters, "trajectories", "output", "stop_loss", *_INTEGRATED)
+    prepared = PreparedEnsemble.of(model, _start_of(parameters), threads=threads, **own)
+    # Each trajectory would repeat what is a parameter of the task.
+    return lambda load: prepared.run(load()).drop_vars(["eta", "label_noise"], errors="ignore")
 
 
-def _ode(arguments: dict[str, Any], load: Loader) -> xarray.Dataset:
-    from runtime.commands import integrate
+def _prepare_chain(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
+    from runtime.sgd.prepared_simulation import PreparedSimulation
 
-    return integrate.integrate(arguments, _silent, load)
-
-
-def _ensemble(arguments: dict[str, Any], load: Loader) -> xarray.Dataset:
-    from runtime.commands import integrate
-
-    # Why dropped: parameters of the task, repeated for each trajectory.
-    return integrate.ensemble(arguments, _silent, None, load).drop_vars(
-        ["eta", "label_noise"], errors="ignore"
-    )
+    own = _picked(parameters, "n", "eta", "alpha", "method", "trajectories", "label_noise")
+    prepared = PreparedSimulation.of(model, _start_of(parameters), threads=threads, **own)
+    return lambda _load: prepared.run().drop_vars(["eta", "label_noise"])
 
 
-def _chain(arguments: dict[str, Any], _load: Loader) -> xarray.Dataset:
-    from runtime.commands import simulate
+def _prepare_escape(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
+    from runtime.analysis.escape.escape_measurement import check_escapes, escape_times
 
-    return simulate.simulate(arguments, _silent, None).drop_vars(["eta", "label_noise"])
+    own = _picked(parameters, "eta", "trajectories", "fraction", "label_noise", "q0", "seed", "rtol", "atol")
+    own |= {"n": [parameters["n"]], "threads": threads}
+    T = _start_of(parameters).teacher(model)
+    check_escapes(model, **own)
 
+    def run(load: Callable[[], System]) -> xarray.Dataset:
+        # A slope needs several N, and a task has one.
+        return escape_times(load(), T=T, **own).isel(eta=0, n=0, drop=True).drop_vars(["slope", "slope_error"])
 
-def _check_chain(arguments: dict[str, Any]) -> None:
-    from runtime.commands import simulate
-
-    simulate.check(arguments)
-
-
-def _escape(arguments: dict[str, Any], load: Loader) -> xarray.Dataset:
-    from runtime.commands import escape
-
-    n = arguments["n"]
-    result = escape.escape({**arguments, "n": [n]}, _silent, None, load)
-    # Why dropped: a slope needs several N, and a task has one.
-    return result.isel(eta=0, n=0, drop=True).drop_vars(["slope", "slope_error"])
+    return run
 
 
 def _matrices(parameters: Mapping[str, Any]) -> int:
@@ -217,8 +199,7 @@ JOBS = {
                 alpha=200.0,
                 n=None,
             ),
-            _ode,
-            _until_loading(_ode),
+            _prepare_ode,
             _ode_values,
         ),
         Job(
@@ -233,8 +214,7 @@ JOBS = {
                 alpha=200.0,
                 n=None,
             ),
-            _ensemble,
-            _until_loading(_ensemble),
+            _prepare_ensemble,
             _ensemble_values,
         ),
         Job(
@@ -246,8 +226,7 @@ JOBS = {
                 alpha=100.0,
                 n=10_000,
             ),
-            _chain,
-            _check_chain,
+            _prepare_chain,
             _chain_values,
             loads=False,
         ),
@@ -260,8 +239,7 @@ JOBS = {
                 alpha=None,
                 n=(10**3, 10**4, 10**5, 10**6),
             ),
-            _escape,
-            _until_loading(_escape),
+            _prepare_escape,
             _escape_values,
         ),
     )
@@ -283,24 +261,22 @@ def job_of(name: Any) -> Job:
     return JOBS[one_of("job", name, JOBS)]
 
 
-def arguments_of(
-    parameters: Mapping[str, Any], generated: str | Path, threads: int | None
-) -> dict[str, Any]:
-    """Options of the single command: those of the task, and no files."""
-    files = {"out": None, "plot": None, "overlaps": None}
-    return {**parameters, **files, "generated": generated, "threads": threads}
+def model_of(parameters: Mapping[str, Any]) -> Model:
+    """The model of a task."""
+    return Model(**_picked(parameters, *_MODEL))
 
 
 def check(job: Job, parameters: Mapping[str, Any]) -> None:
     """Raise InputError unless the single command would take these parameters."""
-    job.check(arguments_of(parameters, "generated", 1))
+    job.prepare(model_of(parameters), parameters, 1)
 
 
 def result_of(
     job: Job, parameters: Mapping[str, Any], generated: str | Path, threads: int
 ) -> xarray.Dataset:
     """The dataset of one task; its attributes hold every parameter of the task."""
-    run = job.run(arguments_of(parameters, generated, threads), load_once)
+    model = model_of(parameters)
+    run = job.prepare(model, parameters, threads)(lambda: load_once(model, generated))
     given = {name: value for name, value in parameters.items() if _is_plain(value)}
     run.attrs = {**given, **{str(k): v for k, v in run.attrs.items()}, "job": job.name}
     return run

@@ -19,10 +19,12 @@ from numpy.typing import ArrayLike
 
 from derive.arguments import whole_number
 from derive.errors import InputError
+from derive.model import Model
 from derive.version import VERSION
-from runtime.analysis.escape.escape_theory import PATIENCE, EscapeTheory, escape_theory
+from runtime.analysis.escape.escape_theory import PATIENCE, EscapeTheory, checked_fraction, escape_theory
 from runtime.analysis.escape.growth_fit import NO_GROWTH, Growth, fit_growth
 from runtime.analysis.plateau.fixed_point import NoPlateauError, plateau
+from runtime.concurrency.thread_pool import thread_count
 from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.quantiles import QUANTILES, quantiles
 from runtime.start import checked_arrays
@@ -107,19 +109,20 @@ def escape_times(
     InputError
         A value is not allowed, or there is no plateau or no escape from it at one of the η.
     """
-    least = as_system(system).model.pstar
-    sizes = [whole_number("n", size, least, LARGEST_START_N) for size in checked_arrays.listed("n", n)]
-    if not sizes or np.any(np.diff(sizes) <= 0):
-        raise InputError("n", "needs ascending dimensions, such as 1000,10000,100000")
+    sizes, rates, count, seed = check_escapes(
+        as_system(system).model,
+        n=n,
+        eta=eta,
+        trajectories=trajectories,
+        fraction=fraction,
+        label_noise=label_noise,
+        q0=q0,
+        seed=seed,
+        rtol=rtol,
+        atol=atol,
+        threads=threads,
+    )
     single = checked_arrays.dimensions("eta", eta) == 0
-    rates = [
-        checked_arrays.real_number("eta", rate, least=0.0, strict=True)
-        for rate in checked_arrays.listed("eta", eta)
-    ]
-    if not rates or np.any(np.diff(rates) <= 0.0):
-        raise InputError("eta", "needs ascending learning rates: 0.1,0.2,0.4")
-    count = whole_number("trajectories", trajectories, 1, LARGEST_COUNT)
-    seed = whole_number("seed", seed, 0, LARGEST_SEED)
     settings: dict[str, Any] = {"label_noise": label_noise, "T": T, "rtol": rtol, "atol": atol}
     settings["threads"] = threads
     # All theories come first, so that an error in one of them is raised before the work.
@@ -164,6 +167,43 @@ def escape_times(
     attributes |= {"q0": float(q0), "trajectories": count, "seed": seed, "rtol": rtol, "atol": atol}
     result.attrs = attributes | {"version": f"overlap-ode {VERSION}"}
     return result
+
+
+def check_escapes(
+    model: Model,
+    *,
+    n: int | Sequence[int],
+    eta: ArrayLike,
+    trajectories: int,
+    fraction: float,
+    label_noise: float,
+    q0: float,
+    seed: int,
+    rtol: float,
+    atol: float,
+    threads: int | None,
+) -> tuple[list[int], list[float], int, int]:
+    """Sizes N, learning rates, number of starts and seed of `escape_times`; raises its InputError.
+
+    Whether there is a plateau and an escape from it is seen only when the system is loaded.
+    """
+    sizes = [whole_number("n", size, model.pstar, LARGEST_START_N) for size in checked_arrays.listed("n", n)]
+    if not sizes or np.any(np.diff(sizes) <= 0):
+        raise InputError("n", "needs ascending dimensions, such as 1000,10000,100000")
+    rates = [
+        checked_arrays.real_number("eta", rate, least=0.0, strict=True)
+        for rate in checked_arrays.listed("eta", eta)
+    ]
+    if not rates or np.any(np.diff(rates) <= 0.0):
+        raise InputError("eta", "needs ascending learning rates: 0.1,0.2,0.4")
+    count = whole_number("trajectories", trajectories, 1, LARGEST_COUNT)
+    seed = whole_number("seed", seed, 0, LARGEST_SEED)
+    checked_arrays.real_number("label_noise", label_noise, least=0.0)
+    checked_arrays.real_number("q0", q0, least=0.0, strict=True)
+    checked_arrays.tolerances(rtol, atol)
+    thread_count(threads)
+    checked_fraction(fraction)
+    return sizes, rates, count, seed
 
 
 def _rate(system: System, eta: float, label_noise: float, T: ArrayLike | None, q0: float) -> float:

@@ -150,9 +150,7 @@ def escape_theory(
     """
     model = system.model
     norm = checked_arrays.real_number("q0", q0, least=0.0, strict=True)
-    part = checked_arrays.real_number("fraction", fraction, least=0.0, strict=True)
-    if part >= 1.0:
-        raise InputError("fraction", f"{part:g} is not less than 1")
+    part = checked_fraction(fraction)
     count = whole_number("shapes", shapes, 1, 2**20)
     on_sphere = model.constraint == "sphere"
     point = plateau(system, eta, label_noise, T, norms=np.full(model.p, norm) if on_sphere else None)
@@ -195,6 +193,14 @@ def escape_theory(
     )
     times = runs["escape_alpha"].values
     return dataclasses.replace(theory, delays=np.where(np.isfinite(times), times - start, np.inf))
+
+
+def checked_fraction(fraction: float) -> float:
+    """The threshold of an escape in units of the plateau's loss; raises InputError unless in (0, 1)."""
+    part = checked_arrays.real_number("fraction", fraction, least=0.0, strict=True)
+    if part >= 1.0:
+        raise InputError("fraction", f"{part:g} is not less than 1")
+    return part
 
 
 def _check_approach(system: System, point: Plateau, norm: float, threshold: float) -> None:

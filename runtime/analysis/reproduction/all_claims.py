@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +40,23 @@ FORMATS = (".pdf", ".png")
 CLAIMS = "claims.json"
 
 
-def reproduce(arguments: Mapping[str, Any], say: Callable[[str], None]) -> list[Claim]:
-    """Write a figure for each study (PDF and PNG) and claims.json into a folder; returns the claims.
+def reproduce(
+    out: Path, generated: Path, *, quick: bool, seed: int, say: Callable[[str], None]
+) -> list[Claim]:
+    """Write a figure for each study (PDF and PNG) and claims.json into the folder `out`; returns the claims.
+
+    Systems are derived into `generated`; `say` is told which study runs.
 
     Raises InputError if the folder cannot be made, or a value is not allowed.
     """
-    seed = whole_number("seed", arguments["seed"], 0, LARGEST_SEED // 2)
+    seed = whole_number("seed", seed, 0, LARGEST_SEED // 2)
 
     def system(p: int, pstar: int, **options: str) -> System:
-        return load(Model(p, pstar, **options), arguments["generated"])
+        return load(Model(p, pstar, **options), generated)
 
-    settings = StudySettings(bool(arguments["quick"]), seed, system)
+    settings = StudySettings(quick, seed, system)
     claims: list[Claim] = []
-    with _folder(Path(arguments["out"])) as folder:
+    with _folder(out) as folder:
         for name, study in STUDIES.items():
             say(f"{name} …")
             found = study(settings)

@@ -1,0 +1,143 @@
+"""`cli compare`: compare the ODE with SGD at several N."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.commands.grouped_help import command, option
+from runtime.commands.printing import EXIT_FAILURE, TABLE_ROWS, Talk, show
+from runtime.commands.shared_options import (
+    OutputFiles,
+    generated_option,
+    ideal_option,
+    json_option,
+    model_options,
+    output_options,
+    overlaps_option,
+    quiet_option,
+    start_options,
+    threads_option,
+    training_options,
+)
+from runtime.commands.value_types import Integer, Integers
+
+if TYPE_CHECKING:
+    import xarray
+
+    from derive.model import Model
+    from runtime.start.chosen_start import ChosenStart
+
+
+@command()
+@model_options(4, 2)
+@training_options(20.0)
+@option(
+    "Start",
+    "--n",
+    type=Integers(),
+    default="1000,2000,4000",
+    help="Input dimensions N: multiples of the first, ascending.",
+)
+@option("Start", "--trajectories", type=Integer(), default=256, help="Number of runs at each N.")
+@start_options(ideal_option(0.1, ""), overlaps_option)
+@option(
+    "Analysis",
+    "--weights/--no-weights",
+    default=None,
+    help="Also run weights at the smallest N.  [default: if it takes less than a minute or so]",
+)
+@threads_option
+@output_options
+@generated_option
+@json_option
+@quiet_option
+def compare(
+    model: Model,
+    training: dict[str, Any],
+    n: list[int],
+    trajectories: int,
+    start: ChosenStart,
+    weights: bool | None,
+    threads: int | None,
+    files: OutputFiles,
+    generated: Path,
+    as_json: bool,
+    talk: Talk,
+) -> int:
+    """Compare the ODE with SGD at several N, from the same start; exit code 1 unless they agree.
+
+    \b
+    Examples:
+      cli compare --plot compare.png
+      cli compare --n 100,400,1600 --trajectories 1000 --alpha 30 --constraint sphere
+    """
+    from derive.errors import InputError
+    from runtime.concurrency.thread_pool import thread_count
+    from runtime.output import text_tables
+    from runtime.sgd import comparison
+    from runtime.sgd.comparison_figure import plot_comparison
+    from runtime.sgd.prepared_simulation import NEEDED_ANYWAY, check_results
+    from runtime.sgd.simulation import check_room
+    from runtime.start.chosen_start import naming_choices
+    from runtime.system.loading import load
+    from runtime.trajectory.single_run import Problem
+    from runtime.trajectory.tableaux import DEFAULT_METHOD
+
+    if start.overlaps is not None and "ideal" not in start.given:
+        start = dataclasses.replace(start, ideal=None)
+    start = dataclasses.replace(start, given=start.given - NEEDED_ANYWAY)
+    if model.flow != "sgd":
+        raise InputError("flow", f"{model.flow!r} has no finite N to compare with: --flow sgd")
+    sizes, _, runs, _ = comparison.checked(n, training["alpha"], trajectories, start.seed)
+    thread_count(threads)
+    check_results(model, runs, training["alpha"])
+    with naming_choices(), talk.progress("steps") as progress:
+        Q0, R0, T, origin = start.overlaps_of(model)
+        # All is checked before the system, so that wrong options leave no derived system behind.
+        Problem.checked(model, Q0, R0, T=T, rtol=1e-8, atol=1e-10, method=DEFAULT_METHOD, **training)
+        check_room(model, sizes[0], Q0, R0, T)
+        result = comparison.compare(
+            load(model, generated),
+            Q0,
+            R0,
+            n=sizes,
+            T=T,
+            trajectories=runs,
+            weights=weights,
+            seed=start.seed,
+            threads=threads,
+            progress=progress,
+            **training,
+        )
+        result.attrs.update(origin)
+        files.write(result, plot_comparison, talk)
+
+    def text() -> str:
+        return f"{text_tables.comparison_table(result, TABLE_ROWS)}\n{verdict_line(result)}"
+
+    show(as_json, result, text)
+    return 0 if result.attrs["verdict"] == "agree" else EXIT_FAILURE
+
+
+def verdict_line(result: xarray.Dataset) -> str:
+    """The verdict of a comparison in a line."""
+    attributes = result.attrs
+    if attributes["verdict"] == "undecided":
+        diverged = int(result["diverged"].sum())
+        which = f"{diverged} runs" if diverged else "runs on weights"
+        return f"undecided: {which} diverged, and the mean of the others is biased"
+    agrees = attributes["deviation"] <= attributes["allowed"]
+    words = "agrees with" if agrees else "differs from"
+    text = (
+        f"SGD {words} the ODE as N grows: largest deviation {attributes['deviation']:.2f} standard errors"
+        f" ({attributes['where']}), {attributes['allowed']:.2f} allowed"
+        f" for {attributes['comparisons']} comparisons"
+    )
+    if "weights_deviation" in attributes:
+        text += (
+            f"; chain and weights differ by at most {attributes['weights_deviation']:.2f},"
+            f" {attributes['weights_allowed']:.2f} allowed"
+        )
+    return text

@@ -1,0 +1,62 @@
+"""`cli derive`: derive a system by two routes, prove it, write its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runtime.commands.grouped_help import command, given_options, option
+from runtime.commands.printing import Talk, echo
+from runtime.commands.shared_options import (
+    convention_options,
+    generated_option,
+    json_option,
+    quiet_option,
+    width_options,
+)
+
+
+@command()
+@width_options(4, 2)
+@convention_options
+@option("Model", "--sector", is_flag=True, help="The invariant sector of aligned starts, for any p, instead.")
+@generated_option
+@json_option
+@quiet_option
+def derive(sector: bool, generated: Path, as_json: bool, talk: Talk, **conventions: Any) -> None:
+    """Derive the ODEs by two routes, prove them equal and generate code and LaTeX.
+
+    \b
+    Examples:
+      cli derive --p 4 --pstar 2 --constraint sphere
+      cli derive --sector --pstar 2
+    """
+    import derive as derivation
+    from derive.generated_folder import check_target
+
+    if sector:
+        if "p" in given_options():
+            raise click.UsageError("--p does not go with --sector: a sector holds for any p")
+        del conventions["p"]
+        model: Any = derivation.SectorModel(**conventions)
+        by_proof: Any = derivation.sector_odes
+        proved = "equal to the full system"
+    else:
+        model, by_proof = derivation.Model(**conventions), derivation.overlap_odes
+        proved = "two derivations agree"
+    check_target(generated / model.name)
+    odes = by_proof(model)
+    folder = odes.write(generated)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    if as_json:
+        echo(json.dumps({"folder": str(folder), **manifest}, indent=1))
+        return
+    echo(str(folder), kept="")
+    size = " for any p" if sector else f", {manifest['operations']['rhs']} operations"
+    talk(
+        f"{odes.model.name}: {odes.model.state_size} order parameters{size}; "
+        f"{proved} in {odes.proof.compared} entries ({odes.proof.method})"
+    )

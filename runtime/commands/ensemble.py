@@ -1,0 +1,94 @@
+"""`cli ensemble`: integrate many random starts at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runtime.commands.grouped_help import command, option
+from runtime.commands.printing import TABLE_ROWS, Talk, show
+from runtime.commands.shared_options import (
+    OutputFiles,
+    generated_option,
+    json_option,
+    method_option,
+    model_options,
+    output_options,
+    quiet_option,
+    random_start_options,
+    solver_options,
+    threads_option,
+    training_options,
+)
+from runtime.commands.value_types import Integer, Real
+
+if TYPE_CHECKING:
+    from derive.model import Model
+    from runtime.start.chosen_start import ChosenStart
+
+
+@command()
+@model_options(4, 2)
+@training_options(200.0)
+@option("Start", "--trajectories", type=Integer(), default=1000, help="Number of random starts.")
+@random_start_options
+@solver_options(method_option)
+@option("Solver", "--stop-loss", type=Real(), help="Stop each trajectory when its loss comes down to this.")
+@threads_option
+@option(
+    "Output",
+    "--output",
+    type=click.Choice(["statistics", "final", "loss", "all"]),
+    default="statistics",
+    help="Mean and quantiles of the loss; or of each trajectory the last state, losses, or all states.",
+)
+@output_options
+@generated_option
+@json_option
+@quiet_option
+def ensemble(
+    model: Model,
+    training: dict[str, Any],
+    trajectories: int,
+    start: ChosenStart,
+    solver: dict[str, Any],
+    stop_loss: float | None,
+    threads: int | None,
+    output: str,
+    files: OutputFiles,
+    generated: Path,
+    as_json: bool,
+    talk: Talk,
+) -> None:
+    """Integrate many random starts at once, on all processors.
+
+    \b
+    Examples:
+      cli ensemble --trajectories 10000 --plot losses.png
+      cli ensemble --trajectories 1000000 --output final --out final.nc
+      cli ensemble --stop-loss 0.1 --n 100000 --json
+    """
+    from derive.errors import InputError
+    from runtime.ensemble.prepared_ensemble import PreparedEnsemble
+    from runtime.output import text_tables
+    from runtime.output.figures import plot_ensemble
+    from runtime.system.loading import load
+
+    if files.plot is not None and output == "final":
+        raise InputError("plot", "needs losses over time: --output statistics, loss or all")
+    prepared = PreparedEnsemble.of(
+        model,
+        start,
+        trajectories=trajectories,
+        output=output,
+        stop_loss=stop_loss,
+        threads=threads,
+        **training,
+        **solver,
+    )
+    with talk.progress("trajectories") as progress:
+        runs = prepared.run(load(model, generated), progress)
+        files.write(runs, plot_ensemble, talk)
+    show(as_json, runs, lambda: text_tables.ensemble_table(runs, TABLE_ROWS))

@@ -1,0 +1,58 @@
+"""`cli latex`: print the equations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runtime.commands.grouped_help import command, option
+from runtime.commands.printing import echo
+from runtime.commands.shared_options import A_PATH, convention_options, width_options
+
+
+@command()
+@width_options(None, None)
+@convention_options
+@option(
+    "Output",
+    "--form",
+    type=click.Choice(["matrix", "components"]),
+    default="matrix",
+    help="Matrices, or every entry, which needs widths.",
+)
+@option(
+    "Output", "--what", type=click.Choice(["odes", "loss", "jacobian"]), default="odes", help="Which equations."
+)
+@option("Output", "--out", type=A_PATH, help="Write to this .tex file, not to stdout.")
+def latex(
+    p: int | None, pstar: int | None, form: str, what: str, out: Path | None, **conventions: Any
+) -> None:
+    """Print the equations as LaTeX (amsmath); with symbolic p and p* when no widths are given.
+
+    \b
+    Examples:
+      cli latex
+      cli latex --p 4 --pstar 2 --form components --what loss --out loss.tex
+    """
+    import derive as derivation
+
+    if out is not None:
+        from derive.atomic_files import replacing
+        from runtime.output.netcdf_files import check_output
+
+        check_output(out, (".tex",))
+    if p is None and pstar is None:
+        if form == "components":
+            raise click.UsageError("--form components needs --p and --pstar")
+        text = derivation.latex_for_any_widths(what, **conventions)
+    elif p is None or pstar is None:
+        raise click.UsageError(f"--{'p' if p is None else 'pstar'} is missing: give both widths or none")
+    else:
+        text = derivation.latex(derivation.Model(p, pstar, **conventions), form, what)
+    if out is None:
+        echo(text.removesuffix("\n"))
+        return
+    with replacing(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")

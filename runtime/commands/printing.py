@@ -1,0 +1,107 @@
+"""What commands print: results to stdout, talk and progress to stderr, both safe for a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import xarray
+
+PROGRAM, OTHER_PROGRAM = "cli", "overlap-ode"
+EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+# Rows of a table that people read.
+TABLE_ROWS = 11
+
+
+def program() -> str:
+    """The name under which the program was started."""
+    return OTHER_PROGRAM if Path(sys.argv[0]).stem == OTHER_PROGRAM else PROGRAM
+
+
+def naming_program(text: str) -> str:
+    """The text with commands such as `cli list` as the user has to type them."""
+    return text.replace(f"`{PROGRAM} ", f"`{program()} ")
+
+
+@dataclasses.dataclass(frozen=True)
+class Talk:
+    """Says lines, and draws progress, on stderr unless `quiet`."""
+
+    quiet: bool
+
+    def __call__(self, message: str) -> None:
+        if not self.quiet:
+            say(message)
+
+    @contextlib.contextmanager
+    def progress(self, label: str) -> Iterator[Callable[[int, int], None]]:
+        """A function of (finished, all) that draws a bar, if stderr is a terminal that can."""
+        # A bar hides the cursor and returns to the start of its line, which a dumb terminal cannot do.
+        hidden = self.quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb"
+        with click.progressbar(length=1, label=label, file=sys.stderr, hidden=hidden) as bar:
+
+            def update(finished: int, total: int) -> None:
+                bar.length = total
+                bar.update(finished - bar.pos)
+
+            yield update
+
+
+def show(as_json: bool, result: xarray.Dataset, table: Callable[[], str]) -> None:
+    """A dataset on stdout, for programs or for people."""
+    from runtime.output import text_tables
+
+    echo(json.dumps(text_tables.as_json(result)) if as_json else table())
+
+
+def echo(text: str, lead: str = "", kept: str = "\n") -> None:
+    """Print lines on stdout, with escapes in all but `lead` for what cannot be printed.
+
+    Files, names and arguments may hold commands for the terminal; only the characters `kept` stay. An
+    OSError has the name "standard output".
+    """
+    from derive.errors import printable
+
+    try:
+        click.echo(lead + printable(text, kept))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+def say(message: str) -> None:
+    """Print one line on stderr."""
+    from derive.errors import one_line
+
+    # Where nobody can listen, the work matters more.
+    with contextlib.suppress(OSError):
+        click.echo(one_line(naming_program(message)), err=True)
+
+
+def fail(message: str, code: int) -> int:
+    """Say what failed, and return the exit code."""
+    say(f"{program()}: {message}")
+    return code
+
+
+def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning as one line on stderr, without its place in the source."""
+    say(f"{program()}: warning: {message}")
+
+
+def coloured(stream: Any) -> bool:
+    """Whether a stream takes colours: a terminal, without NO_COLOR (no-color.org) or TERM=dumb."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def colour(text: str, name: str) -> str:
+    """Text for stdout, in a colour where that is wanted."""
+    return click.style(text, fg=name) if coloured(sys.stdout) else text

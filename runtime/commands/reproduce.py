@@ -1,0 +1,41 @@
+"""`cli reproduce`: regenerate the claims of the paper."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from runtime.commands.grouped_help import command, option
+from runtime.commands.printing import EXIT_FAILURE, Talk, echo
+from runtime.commands.shared_options import A_PATH, generated_option, json_option, quiet_option, seed_option
+
+
+@command()
+@option("Analysis", "--quick", is_flag=True, help="Fewer runs and widths: about a minute.")
+@seed_option
+@option(
+    "Output",
+    "--out",
+    type=A_PATH,
+    default="reproduction",
+    help="Folder of the figures (PDF and PNG) and claims.json.",
+)
+@generated_option
+@json_option
+@quiet_option
+def reproduce(quick: bool, seed: int, out: Path, generated: Path, as_json: bool, talk: Talk) -> int:
+    """Regenerate the claims of arXiv:2604.03068 as figures and verdicts; exit code 1 if any fails.
+
+    \b
+    Example:
+      cli reproduce --quick --out figures
+    """
+    from runtime.analysis.claims import claims_table
+    from runtime.analysis.reproduction import all_claims
+
+    found = all_claims.reproduce(out, generated, quick=quick, seed=seed, say=talk)
+    if as_json:
+        echo(json.dumps([claim.to_dict() for claim in found]))
+    else:
+        echo(claims_table(found).as_text())
+    return 0 if all(claim.holds for claim in found) else EXIT_FAILURE

@@ -1,0 +1,210 @@
+"""Options that several commands share, and the values that commands receive of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runtime.commands.grouped_help import Decorator, collected, completing, given_options, option, options
+from runtime.commands.printing import Talk
+from runtime.commands.value_types import Integer, Real, Times
+
+if TYPE_CHECKING:
+    import xarray
+
+    from derive.model import Model
+    from runtime.start.chosen_start import ChosenStart
+
+# These methods, and the choices below, are repeated since importing the library would slow down --help
+# and completion; tests keep them equal.
+METHODS = ("prince8", "dop853", "tsit5")
+SCIPY_METHODS = ("LSODA", "DOP853", "RK45", "RK23", "Radau", "BDF")
+A_PATH = click.Path(path_type=Path)
+
+
+# --- model -----------------------------------------------------------------------------------
+
+
+def width_options(p: int | None, pstar: int | None) -> Decorator:
+    return options(
+        option("Model", "--p", type=Integer(), default=p, help="Width p of the student."),
+        option("Model", "--pstar", type=Integer(), default=pstar, help="Width p* of the teacher."),
+    )
+
+
+def _choice(name: str, choices: list[str], words: str) -> Decorator:
+    return option("Model", name, type=click.Choice(choices), default=choices[0], help=words)
+
+
+convention_options = options(
+    _choice(
+        "--constraint", ["free", "sphere"], "Norms of the students: free, or each kept at its first value."
+    ),
+    _choice("--flow", ["sgd", "gradient"], "One-pass SGD with its η² noise, or gradient flow without it."),
+    _choice("--teacher", ["orthonormal", "general"], "Teacher overlaps T = 1, or any T, given at run time."),
+    _choice(
+        "--readout", ["mean", "sum", "sqrt"], "Readout weights (a, b): (1/p, 1/p*), (1, 1) or (1/√p, 1/√p*)."
+    ),
+)
+
+
+def _model(**choices: Any) -> Model:
+    from derive.model import Model
+
+    return Model(**choices)
+
+
+def model_options(p: int, pstar: int) -> Decorator:
+    """Widths and conventions; the command receives a `model`."""
+    return collected("model", _model, width_options(p, pstar), convention_options)
+
+
+# --- training --------------------------------------------------------------------------------
+
+eta_option = option("Training", "--eta", type=Real(), default=0.4, help="Learning rate η.")
+noise_option = option(
+    "Training", "--label-noise", type=Real(), default=0.0, help="Variance Δ of the label noise."
+)
+
+
+def alpha_option(default: float) -> Decorator:
+    return option(
+        "Training",
+        "--alpha",
+        type=Times(),
+        default=default,
+        help="Times α = samples/N: the end of 200 even ones, or the times themselves: 0,50,100.",
+    )
+
+
+def training_options(alpha: float) -> Decorator:
+    """The command receives eta, label_noise and alpha together as `training`."""
+    return collected("training", dict, eta_option, noise_option, alpha_option(alpha))
+
+
+# --- start -----------------------------------------------------------------------------------
+
+correlation_option = option(
+    "Start",
+    "--teacher-correlation",
+    type=Real(),
+    default=0.0,
+    help="Off-diagonal entries of T, with --teacher general.",
+)
+random_n_option = option(
+    "Start", "--n", type=Integer(), help="Input dimension N of the random start.  [default: 1000000]"
+)
+seed_option = option("Start", "--seed", type=Integer(), default=0, help="Random seed.")
+norm_option = option(
+    "Start", "--q0", type=Real(), default=1.0, help="Norm |w|²/N of each student at the start."
+)
+overlaps_option = option(
+    "Start",
+    "--overlaps",
+    type=A_PATH,
+    help="Start from Q, R (and T) of this .npz file, or the last state of this .nc file.",
+)
+
+
+def ideal_option(default: float | None, instead: str) -> Decorator:
+    return option(
+        "Start",
+        "--ideal",
+        type=Real(),
+        metavar="SIZE",
+        default=default,
+        help=f"Start at Q0 = q0·1 with R0 of this size{instead}.",
+    )
+
+
+def _start(**choices: Any) -> ChosenStart:
+    from runtime.start.chosen_start import ChosenStart
+
+    return ChosenStart(**choices, given=given_options())
+
+
+def start_options(*decorators: Decorator) -> Decorator:
+    """These options, a seed, a norm and a correlation of the teachers; the command receives a `start`."""
+    return collected("start", _start, *decorators, seed_option, norm_option, correlation_option)
+
+
+any_start_options = start_options(random_n_option, ideal_option(None, ", instead of --n"), overlaps_option)
+random_start_options = start_options(random_n_option, ideal_option(None, ", instead of --n"))
+
+# --- solver ----------------------------------------------------------------------------------
+
+tolerance_options = options(
+    option("Solver", "--rtol", type=Real(), default=1e-8, help="Relative tolerance of a step."),
+    option("Solver", "--atol", type=Real(), default=1e-10, help="Absolute tolerance of a step."),
+)
+single_method_option = option(
+    "Solver",
+    "--method",
+    default=METHODS[0],
+    shell_complete=completing(*METHODS, *(f"scipy:{name}" for name in SCIPY_METHODS)),
+    help="prince8, dop853 (fastest to a final state), tsit5, or scipy:LSODA and the like.",
+)
+method_option = option(
+    "Solver",
+    "--method",
+    default=METHODS[0],
+    shell_complete=completing(*METHODS),
+    help="prince8, dop853 (fastest to a final state) or tsit5 (for loose tolerances).",
+)
+
+
+def solver_options(method: Decorator) -> Decorator:
+    """The command receives rtol, atol and method together as `solver`."""
+    return collected("solver", dict, tolerance_options, method)
+
+
+threads_option = option(
+    "Solver", "--threads", type=Integer(), help="Number of threads.  [default: one per processor]"
+)
+
+# --- output ----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputFiles:
+    """Files of a result: --out is netCDF, --plot a figure. InputError unless both can be written."""
+
+    out: Path | None
+    plot: Path | None
+
+    def __post_init__(self) -> None:
+        from runtime.output.figures import SUFFIXES
+        from runtime.output.netcdf_files import check_outputs
+
+        check_outputs(("out", self.out, (".nc",)), ("plot", self.plot, SUFFIXES))
+
+    def write(self, result: xarray.Dataset, draw: Callable[[xarray.Dataset, Path], Path], talk: Talk) -> None:
+        """Write those that are wanted; `draw` makes the figure."""
+        from runtime.output.netcdf_files import save_netcdf
+
+        if self.out is not None:
+            save_netcdf(result, self.out)
+            talk(f"wrote {self.out}")
+        if self.plot is not None:
+            draw(result, self.plot)
+            talk(f"wrote {self.plot}")
+
+
+output_options = collected(
+    "files",
+    OutputFiles,
+    option("Output", "--out", type=A_PATH, help="Write the results to this .nc file."),
+    option("Output", "--plot", type=A_PATH, help="Draw to this .png, .pdf or .svg file."),
+)
+generated_option = option(
+    "Output", "--generated", type=A_PATH, default="generated", help="Folder of the derived systems."
+)
+json_option = option("Output", "--json", "as_json", is_flag=True, help="Print JSON to stdout.")
+# The command receives a `talk`, which says nothing where this was given.
+quiet_option = collected(
+    "talk", Talk, option("Output", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
+)

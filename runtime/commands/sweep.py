@@ -1,0 +1,193 @@
+"""`cli sweep`: compute every combination of parameters, go on with it, or look at what is done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runtime.commands.grouped_help import collected, command, option, options
+from runtime.commands.printing import EXIT_FAILURE, EXIT_INTERRUPTED, Talk, echo, fail
+from runtime.commands.shared_options import A_PATH, json_option, quiet_option
+from runtime.commands.value_types import Integer
+
+if TYPE_CHECKING:
+    from runtime.sweep.sweep_settings import Settings
+    from runtime.sweep.task_execution import Summary
+    from runtime.sweep.task_plan import Plan
+
+# The parameters of tasks by the groups of the help; a test keeps them equal to those of the jobs.
+SWEPT = {
+    "Model": {
+        "p": "Widths of the student.",
+        "pstar": "Widths of the teacher.",
+        "constraint": "free, sphere.",
+        "flow": "sgd, gradient.",
+        "teacher": "orthonormal, general.",
+        "readout": "mean, sum, sqrt.",
+    },
+    "Training": {
+        "eta": "Learning rates η.",
+        "label_noise": "Variances Δ.",
+        "alpha": "End of 200 even times, or the times; never varied.",
+    },
+    "Start": {
+        "n": "Input dimensions N.",
+        "ideal": "Sizes of R0 at Q0 = q0·1, instead of --n.",
+        "seed": "Random seeds.",
+        "q0": "Norms of the start.",
+        "teacher_correlation": "Off-diagonal entries of T.",
+        "trajectories": "Starts or runs of a task.",
+    },
+    "Solver": {
+        "rtol": "Relative tolerances.",
+        "atol": "Absolute tolerances.",
+        "method": "Methods of the single command.",
+        "stop_loss": "Losses at which trajectories of ensemble stop.",
+        "fraction": "Thresholds of escape, in units of the plateau's loss.",
+        "output": "Output of ensemble: statistics, final, loss, all; never varied.",
+    },
+}
+swept_options = options(
+    *(
+        option(group, f"--{name.replace('_', '-')}", metavar="VALUES", help=words)
+        for group, parameters in SWEPT.items()
+        for name, words in parameters.items()
+    )
+)
+_ROWS = 10
+
+
+@command()
+@click.argument("file", required=False, type=A_PATH)
+@option("Sweep", "--out", type=A_PATH, help="Folder of the sweep.")
+@option("Sweep", "--job", help="ode, ensemble, chain or escape.  [default: ode]")
+@option("Sweep", "--zip", metavar="NAMES", help="Vary these together: --zip p,pstar.")
+@collected("parameters", dict, swept_options)
+@collected(
+    "execution",
+    dict,
+    option("Sweep", "--engine", help="threads, processes or dask.  [default: threads]"),
+    option("Sweep", "--workers", type=Integer(), help="Tasks at once.  [default: one per processor]"),
+    option("Sweep", "--threads", type=Integer(), help="Threads of a task.  [default: 1]"),
+    option("Sweep", "--scheduler", metavar="FILE|ADDRESS", help="Scheduler of Dask, which you must trust."),
+    option("Sweep", "--task-index", type=Integer(), help="Part of a job array, from 0."),
+    option("Sweep", "--task-count", type=Integer(), help="Number of parts of the job array."),
+    option("Output", "--generated", type=A_PATH, help="Folder of the derived systems.  [default: generated]"),
+)
+@option("Sweep", "--status", is_flag=True, help="Say what is done, failed and missing; compute nothing.")
+@option(
+    "Sweep", "--dry-run", is_flag=True, help="Count the tasks, estimate disk and memory; write nothing."
+)
+@json_option
+@quiet_option
+def sweep(
+    file: Path | None,
+    out: Path | None,
+    job: str | None,
+    zip: str | None,
+    parameters: Mapping[str, str | None],
+    execution: Mapping[str, Any],
+    status: bool,
+    dry_run: bool,
+    as_json: bool,
+    talk: Talk,
+) -> int:
+    """Vary parameters: every task a file in a folder, on threads, processes, Dask or a job array.
+
+    Values are 0.4 (fixed), 0.1,0.2,0.4 or 0:9 (integers, both ends) or 0.1:0.5:5 (start:end:count)
+    or log:1e3:1e6:4. The same command again computes what is missing; with --out alone, too.
+
+    \b
+    Examples:
+      cli sweep --eta 0.1:0.5:5 --seed 0:9 --out runs
+      cli sweep --job escape --n log:1e3:1e6:4 --seed 0:3 --engine processes --out escapes
+      cli sweep sweep.toml --task-index 0 --task-count 4
+      cli sweep --out runs --status
+    """
+    from runtime.sweep import task_execution, whole_sweeps
+    from runtime.sweep.sweep_errors import SweepInterrupted
+
+    if status and dry_run:
+        raise click.UsageError("--status does not go with --dry-run")
+    folder, plan, settings = request(file, {"out": out, "job": job, "zip": zip, **execution}, parameters)
+    if status:
+        facts = whole_sweeps.status(folder, plan)
+        echo(json.dumps(facts) if as_json else status_text(facts))
+        return 0
+    if dry_run:
+        facts = whole_sweeps.dry_run(folder, plan, settings)
+        echo(json.dumps(facts) if as_json else dry_run_text(facts))
+        return 0
+    try:
+        result = task_execution.run(folder, plan, settings, talk, talk.quiet)
+    except SweepInterrupted as interrupted:
+        return fail(str(interrupted), EXIT_INTERRUPTED)
+    done = f"{result.folder}: {result.done} of {result.tasks} tasks done"
+    echo(json.dumps(result.to_dict()) if as_json else done)
+    return fail(failure(result), EXIT_FAILURE) if result.failed else 0
+
+
+def request(
+    file: Path | None, options: Mapping[str, Any], parameters: Mapping[str, Any]
+) -> tuple[Path, Plan | None, Settings]:
+    """Folder, plan and settings of a sweep, from options above those of a TOML file; raises InputError."""
+    from derive.errors import InputError, shown
+    from runtime.sweep import sweep_settings, task_kinds, whole_sweeps
+
+    stored = {} if file is None else sweep_settings.read_file(file)
+    chosen = sweep_settings.merged(stored, options)
+    out = chosen.pop("out", "")
+    if not isinstance(out, (str, Path)):
+        raise InputError("out", f"{shown(out)} is not the name of a folder")
+    if not str(out):
+        raise InputError("out", "is missing: the folder of the sweep")
+    values = {name.replace("-", "_"): value for name, value in chosen.pop("parameters", {}).items()}
+    values |= {name: value for name, value in parameters.items() if value is not None}
+    job, together = chosen.pop("job", None if file is None else task_kinds.DEFAULT_JOB), chosen.pop("zip", None)
+    plan = whole_sweeps.plan_of(job, values, together)
+    return Path(out), plan, sweep_settings.Settings.of(**chosen)
+
+
+def dry_run_text(facts: Mapping[str, Any]) -> str:
+    """The size of a sweep, for people."""
+    from runtime.sweep.estimate import readable
+
+    shape = " × ".join(f"{size} {name}" for name, size in facts["shape"].items())
+    return (
+        f"{facts['folder']}: {facts['tasks']} tasks of {facts['job']}{f' = {shape}' if shape else ''}\n"
+        f"at most about {readable(facts['disk_bytes'])} on disk,"
+        f" {readable(facts['memory_bytes'])} of memory"
+    )
+
+
+def failure(result: Summary) -> str:
+    """How many tasks failed and where to look, in a line."""
+    number, error = min(result.failed.items())
+    return (
+        f"{len(result.failed)} of {result.tasks} tasks failed, the first is task {number}: {error};"
+        f" `cli sweep --out {result.folder} --status` lists them"
+    )
+
+
+def status_text(facts: Mapping[str, Any]) -> str:
+    """The status, for people."""
+    from derive.errors import one_line
+
+    failed, damaged, missing = facts["failed"], facts["damaged"], facts["missing"]
+    counts = f"{len(failed)} failed, {len(damaged)} damaged, {len(missing)} missing"
+    tasks = f"{facts['tasks']} tasks of {facts['job']}"
+    lines = [f"{facts['folder']}: {tasks}, {facts['done']} done, {counts}"]
+    for word, entries in (("failed", failed), ("damaged", damaged)):
+        for entry in entries[:_ROWS]:
+            place = " ".join(f"{name}={value}" for name, value in entry["parameters"].items())
+            lines.append(f"{word} {entry['task']} ({place}): {one_line(entry['error'])}")
+        if len(entries) > _ROWS:
+            lines.append(f"… and {len(entries) - _ROWS} more: --json lists all")
+    if missing:
+        shown = " ".join(str(number) for number in missing[:_ROWS])
+        lines.append(f"missing {shown}{' …' if len(missing) > _ROWS else ''}")
+    return "\n".join(lines)
