@@ -183,7 +183,8 @@ def _usage_problem(error: click.ClickException) -> str:
         return f"{name}: is missing{choice}"
     if isinstance(error, click.BadParameter):
         return f"{name}: {(error.message or error.format_message()).rstrip('.')}"
-    hint = f"; see `{error.ctx.command_path} --help`" if isinstance(error, click.UsageError) and error.ctx else ""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f"; see `{context.command_path} --help`" if context else ""
     return error.format_message().rstrip(".") + hint
 
 

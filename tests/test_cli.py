@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray
+from all_commands import COMMANDS
 from processes import started
 
 import cli
 import derive
 from derive import model as derive_model
-from runtime.commands import run_options
+from runtime.start import chosen_start
 
 ROOT = Path(__file__).parent.parent
 
@@ -270,7 +271,7 @@ def test_starts_that_are_too_large_name_the_option_before_the_work(call, tmp_pat
 )
 def test_starts_drawn_later_name_the_option_too(call, derived, command, monkeypatch):
     """In a very large ensemble only the starts at the front are drawn before the work."""
-    monkeypatch.setattr(run_options, "_CHECKED", 1)
+    monkeypatch.setattr(chosen_start, "_CHECKED", 1)
     assert call(f"{command} --ideal 0.33 --alpha 1 --generated {derived}") == (2, "", TOO_LARGE)
 
 
@@ -324,8 +325,8 @@ def test_list_shows_systems_and_problems(call, tmp_path):
 
 
 def test_help_and_version(call):
-    assert "Commands:" in call("--help")[1]
-    assert "Commands:" in call("")[1]
+    assert "\nAnalyse:\n" in call("--help")[1]
+    assert "\nAnalyse:\n" in call("")[1]
     for command in ("derive", "latex", "integrate", "ensemble", "report", "list"):
         code, out, _ = call(f"{command} --help")
         assert code == 0
@@ -334,11 +335,11 @@ def test_help_and_version(call):
 
 
 def test_choices_are_those_of_the_model():
-    """cli.py repeats them so that --help need not import derive."""
-    for command in (cli.derive, cli.latex, cli.integrate, cli.ensemble, cli.report):
+    """The options repeat them so that --help need not import derive."""
+    for name in ("derive", "latex", "integrate", "sector", "ensemble", "report"):
         choices = {
             option.name: tuple(option.type.choices)
-            for option in command.params
+            for option in COMMANDS[name].params
             if option.name in ("constraint", "flow", "teacher", "readout")
         }
         assert choices == {

@@ -9,6 +9,7 @@ import jsonschema
 import numpy as np
 import pytest
 import xarray
+from all_commands import COMMANDS
 
 import cli
 from runtime.analysis.claims import Claim
@@ -16,9 +17,7 @@ from runtime.output import text_tables
 
 ROOT = Path(__file__).parent.parent
 SCHEMAS = {path.stem: json.loads(path.read_text()) for path in (ROOT / "docs" / "schema").glob("*.json")}
-SPEAKING = [
-    name for name, command in cli.cli.commands.items() if any(p.name == "as_json" for p in command.params)
-]
+SPEAKING = [name for name, command in COMMANDS.items() if any(p.name == "as_json" for p in command.params)]
 SMALL = "--p 2 --pstar 1 --quiet"
 
 LINES = [

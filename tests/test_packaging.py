@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from derive.version import VERSION
-from runtime.commands.doctor import OLDEST_PYTHON
+from runtime.commands.installation_checks import OLDEST_PYTHON
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

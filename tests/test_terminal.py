@@ -18,13 +18,15 @@ from pathlib import Path
 
 import click
 import pytest
+from all_commands import COMMANDS
 from processes import started
 
 import cli
+from runtime.commands import printing, shared_options
+from runtime.commands.completion import SHELLS, VARIABLE
 from runtime.trajectory.single_run import METHODS
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = [name for name in cli.cli.commands if name != "completion"]
 
 
 def in_a_terminal(line: str, folder: Path, **environment: str) -> str:
@@ -56,7 +58,7 @@ def in_a_terminal(line: str, folder: Path, **environment: str) -> str:
 # --- help ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", cli.cli.commands)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_a_short_line_and_examples_that_parse(call, command):
     code, out, _ = call(f"{command} --help")
     assert code == 0
@@ -64,12 +66,12 @@ def test_every_command_has_a_short_line_and_examples_that_parse(call, command):
     assert examples
     for name, arguments in examples:
         assert name == command
-        cli.cli.commands[name].make_context(name, shlex.split(arguments))
+        COMMANDS[name].make_context(name, shlex.split(arguments))
 
 
-@pytest.mark.parametrize("command", cli.cli.commands)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_explained_in_a_sentence(command):
-    for option in cli.cli.commands[command].params:
+    for option in COMMANDS[command].params:
         if isinstance(option, click.Option):
             sentence = (option.help or "").split("  [default")[0]
             assert sentence.endswith("."), (option.name, option.help)
@@ -87,7 +89,7 @@ def test_the_list_of_commands_is_in_order_and_not_cut_short(call):
 
 
 def completed(words: str, count: int) -> list[str]:
-    variables = {"COMP_WORDS": words, "COMP_CWORD": str(count), cli.COMPLETION_VARIABLE: "bash_complete"}
+    variables = {"COMP_WORDS": words, "COMP_CWORD": str(count), VARIABLE: "bash_complete"}
     result = subprocess.run(
         [sys.executable, str(ROOT / "cli.py")],
         env=os.environ | variables,
@@ -114,7 +116,7 @@ def test_commands_options_and_values_are_completed(words, count, expected):
 
 
 def test_methods_offered_are_those_there_are():
-    assert (*cli.METHODS, *(f"scipy:{name}" for name in cli.SCIPY_METHODS)) == METHODS
+    assert (*shared_options.METHODS, *(f"scipy:{name}" for name in shared_options.SCIPY_METHODS)) == METHODS
 
 
 def offered_by_bash(line: str, folder: Path, environment: dict[str, str]) -> str:
@@ -171,7 +173,7 @@ def read_until(descriptor: int, end: bytes) -> bytes:
 OFFERED_BY = {"bash": offered_by_bash, "fish": offered_by_fish, "zsh": offered_by_zsh}
 
 
-@pytest.mark.parametrize("shell", cli.SHELLS)
+@pytest.mark.parametrize("shell", SHELLS)
 def test_the_scripts_work_in_their_shells(call, shell, tmp_path):
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell}")
@@ -193,11 +195,11 @@ def test_the_scripts_work_in_their_shells(call, shell, tmp_path):
     assert "integrate" not in offered("cli ensem")
 
 
-@pytest.mark.parametrize("shell", cli.SHELLS)
+@pytest.mark.parametrize("shell", SHELLS)
 def test_scripts_serve_both_names_of_the_program(call, shell):
     code, out, err = call(f"completion {shell}")
     assert (code, err) == (0, "")
-    assert out.count(cli.COMPLETION_VARIABLE) == 2
+    assert out.count(VARIABLE) == 2
     assert "overlap-ode" in out
     program = shutil.which(shell)
     if program and shell != "fish":
@@ -239,16 +241,16 @@ def test_colours_only_where_they_are_wanted(monkeypatch, variables, wanted):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "stdout", Terminal())
-    assert cli.colour("ok", "green") == ("\x1b[32mok\x1b[0m" if wanted else "ok")
+    assert printing.colour("ok", "green") == ("\x1b[32mok\x1b[0m" if wanted else "ok")
     monkeypatch.setattr(sys, "stdout", io.StringIO())
-    assert cli.colour("ok", "green") == "ok"
+    assert printing.colour("ok", "green") == "ok"
 
 
 # --- warnings and hints ----------------------------------------------------------------------
 
 
 def test_warnings_are_one_line_without_source(capsys):
-    cli.warn(UserWarning("the cache\nis gone"), UserWarning, "file.py", 3)
+    printing.warn(UserWarning("the cache\nis gone"), UserWarning, "file.py", 3)
     assert capsys.readouterr().err == "cli: warning: the cache is gone\n"
 
 
@@ -258,7 +260,7 @@ def test_main_installs_them(monkeypatch):
     try:
         with pytest.raises(SystemExit):
             cli.main()
-        assert warnings.showwarning is cli.warn
+        assert warnings.showwarning is printing.warn
     finally:
         warnings.showwarning = before
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runtime.commands.grouped_help import command, given_options, option
 from runtime.commands.printing import TABLE_ROWS, Talk, show
@@ -23,8 +23,6 @@ from runtime.commands.shared_options import (
 from runtime.commands.value_types import Integer, Integers, Real, Times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import xarray
 
     from derive.model import Model
@@ -89,10 +87,10 @@ def bias(
     from runtime.system.loading import load
 
     if run is not None:
-        result, table = _of_run(run), run_table
+        result = _of_run(run)
     else:
         T = start.teacher(model)
-        study = {
+        study: dict[str, Any] = {
             "T": T,
             "eta": eta,
             "alpha": alpha,
@@ -115,9 +113,8 @@ def bias(
             norms = bias_study.bias_of_norms(system, numbers, scale=scale, **study)
         result = sizes.assign_coords(norms.coords).assign(norms.data_vars)
         result.attrs["scale"] = norms.attrs["scale"]
-        table = study_table
     files.write(result, plot_bias, talk)
-    show(as_json, result, lambda: table(result))
+    show(as_json, result, lambda: study_table(result) if run is None else run_table(result, TABLE_ROWS))
 
 
 def _of_run(path: Path) -> xarray.Dataset:
@@ -179,7 +176,7 @@ def _row(study: xarray.Dataset, prefix: str, k: int) -> str:
     )
 
 
-def run_table(result: xarray.Dataset, rows: int = TABLE_ROWS) -> str:
+def run_table(result: xarray.Dataset, rows: int) -> str:
     """Distances and alignment of runs from a file, for people."""
     import numpy as np
 

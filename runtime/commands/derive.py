@@ -22,7 +22,7 @@ from runtime.commands.shared_options import (
 @command()
 @width_options(4, 2)
 @convention_options
-@option("Model", "--sector", is_flag=True, help="The invariant sector of aligned starts, for any p, instead.")
+@option("Model", "--sector", is_flag=True, help="Derive the sector of aligned starts, for any p.")
 @generated_option
 @json_option
 @quiet_option

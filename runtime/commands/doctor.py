@@ -15,7 +15,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 @command()
 @generated_option
-@option("Analysis", "--trial", is_flag=True, help="Also integrate a small system, alone and in vector code.")
+@option("Analysis", "--trial", is_flag=True, help="Also integrate a small system by both solvers.")
 @json_option
 def doctor(generated: Path, trial: bool, as_json: bool) -> int:
     """Check versions, processor, threads, folders and terminal; exit code 1 if there is a problem.

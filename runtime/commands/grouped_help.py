@@ -33,7 +33,7 @@ class Command(click.Command):
         groups: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and not isinstance(parameter, click.Argument):
                 groups[getattr(parameter, "group", GROUPS[-1])].append(record)
         names = [name for records in groups.values() for name, _ in records]
         # Names of equal width make the columns of all groups begin at the same place.

@@ -1,4 +1,4 @@
-"""Looks at the installation and its surroundings: what is fine, what is not, what to do next."""
+"""What `cli doctor` looks at: the installation and its surroundings; what is fine, and what to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import locale
 import os
 import platform
-import re
 import shutil
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
+from packaging.requirements import Requirement
 
 from derive.errors import InputError
 from derive.version import VERSION
@@ -28,15 +28,12 @@ OLDEST_PYTHON = (3, 11)
 # A full development cache has some hundred megabytes.
 LARGE_CACHE = 2**30
 LEAST_FREE = 2**28
-# Of the trial run, whose two solvers keep a relative tolerance of 1e-8.
+# Both solvers of the trial run keep a relative tolerance of 1e-8.
 _ACCURACY = 1e-6
-# Of the processor, those that decide how wide and how exact vector code is, by LLVM's names.
+# Features of the processor that decide how wide and how exact vector code is, by LLVM's names.
 FEATURES = ("sse4.2", "avx", "fma", "avx2", "avx512f", "avx512dq", "avx512vl", "neon", "sve")
-# Where Linux says how much processor time a container may use: quota and period.
+# Here Linux says how much processor time a container may use: quota and period.
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-_REQUIREMENT = re.compile(
-    r"([A-Za-z0-9._-]+)\s*(?:>=\s*([0-9.]+))?[^;]*(?:;.*extra\s*==\s*['\"](\w+)['\"])?"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,36 +97,36 @@ def versions() -> Iterator[Check]:
         yield Check("Python", "problem", running, f"use Python {wanted} or newer")
     else:
         yield Check("Python", "ok", f"{running}, {platform.python_implementation()}, {sys.executable}")
-    optional: dict[str, list[str]] = {}
-    for name, oldest, extra in requirements():
-        if extra is None:
-            yield _dependency(name, oldest)
+    for extra, wanted_packages in requirements().items():
+        if extra:
+            yield _extra(extra, wanted_packages)
         else:
-            optional.setdefault(extra, []).append(name)
-    for extra, names in optional.items():
-        yield _extra(extra, names)
+            yield from map(_dependency, wanted_packages)
     if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
         yield Check(
             "NUMBA_DISABLE_JIT", "problem", "is set: nothing is compiled", "unset NUMBA_DISABLE_JIT"
         )
 
 
-def requirements() -> list[tuple[str, str, str | None]]:
-    """(name, oldest version, extra or None) of what the installed package asks for, by name."""
+def requirements() -> dict[str, list[Requirement]]:
+    """What the installed package requires, by extra, "" being what it always needs; sorted by name."""
     try:
-        lines = metadata.requires(DISTRIBUTION) or []
+        about = metadata.metadata(DISTRIBUTION)
     except metadata.PackageNotFoundError:
-        return []
-    found = []
-    for line in lines:
-        match = _REQUIREMENT.match(line)
-        if match:
-            found.append((match[1], match[2] or "", match[3]))
-    return sorted(found, key=lambda entry: entry[0].lower())
+        return {}
+    listed = sorted(map(Requirement, about.get_all("Requires-Dist") or []), key=lambda r: r.name.lower())
+    found = {"": [r for r in listed if _applies(r, "")]}
+    for extra in about.get_all("Provides-Extra") or []:
+        found[extra] = [r for r in listed if _applies(r, extra) and r not in found[""]]
+    return found
+
+
+def _applies(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
 def _package() -> Check:
-    where = Path(__file__).resolve().parent.parent
+    where = Path(__file__).resolve().parents[2]
     try:
         installed = metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
@@ -142,40 +139,37 @@ def _package() -> Check:
     return Check(DISTRIBUTION, "ok", f"{VERSION} in {where}")
 
 
-def _dependency(name: str, oldest: str) -> Check:
+def _installed(requirement: Requirement) -> str | None:
+    """The version of a package, None if it is not installed."""
     try:
-        version = metadata.version(name)
+        return metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
-        return Check(name, "problem", "is not installed", f"pip install '{name}>={oldest}'")
-    if _numbers(version) < _numbers(oldest):
-        return Check(name, "problem", f"{version}, older than {oldest}", f"pip install '{name}>={oldest}'")
+        return None
+
+
+def _dependency(requirement: Requirement) -> Check:
+    name, version = requirement.name, _installed(requirement)
+    hint = f"pip install '{name}{requirement.specifier}'"
+    if version is None:
+        return Check(name, "problem", "is not installed", hint)
+    if not requirement.specifier.contains(version, prereleases=True):
+        return Check(name, "problem", f"{version}, and {requirement.specifier} is needed", hint)
     return Check(name, "ok", version)
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"[0-9]+", version.split("+")[0])[:3])
-
-
-def _extra(extra: str, names: list[str]) -> Check:
-    absent = [name for name in names if not _installed(name)]
-    found = f"all of {', '.join(names)}" if not absent else f"without {', '.join(absent)}"
+def _extra(extra: str, wanted: list[Requirement]) -> Check:
+    absent = [requirement.name for requirement in wanted if _installed(requirement) is None]
+    everything = f"all of {', '.join(requirement.name for requirement in wanted)}"
+    found = f"without {', '.join(absent)}" if absent else everything
     hint = f"only if you need it: pip install '{DISTRIBUTION}[{extra}]'" if absent else ""
     return Check(f"optional [{extra}]", "ok", found, hint)
-
-
-def _installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 # --- processor -------------------------------------------------------------------------------
 
 
 def processor() -> Iterator[Check]:
-    """The processor, and how wide the vector code of ensembles and simulations is, and why."""
+    """The processor, and how wide the vector code of ensembles and simulations is, with the reason."""
     features = llvm.get_host_cpu_features()
     there = [name for name in FEATURES if features.get(name)]
     found = f"{_model_name()}, {platform.machine()}, {platform.system()}; LLVM calls it"
@@ -188,7 +182,7 @@ def processor() -> Iterator[Check]:
     except InputError as error:
         yield Check(name, "problem", f"{error.option} {error.problem}", f"unset {jit.ENVIRONMENT}")
         return
-    found = f"{chosen.name}: {chosen.lanes} trajectories an operation"
+    found = f"{chosen.name}: {chosen.lanes} trajectories per operation"
     found += ", fused multiply-adds" if chosen.fma else ", no fused multiply-adds"
     if restriction and chosen != widest:
         reason = f"; {jit.ENVIRONMENT}={restriction} keeps it from {widest.name}"
@@ -294,7 +288,7 @@ def generated_systems(folder: Path) -> Iterator[Check]:
     yield Check(name, "ok", f"{len(loadable)} of {len(systems)} in {folder} can be loaded")
     for system in systems:
         if "problem" in system:
-            # Why split: the message ends with its own remedy.
+            # The message ends with its own remedy.
             problem, _, remedy = system["problem"].rpartition("; ")
             yield Check(f"system {system['name']}", "warning", problem or remedy, remedy if problem else "")
 

@@ -23,7 +23,11 @@ from runtime.commands.shared_options import A_PATH, convention_options, width_op
     help="Matrices, or every entry, which needs widths.",
 )
 @option(
-    "Output", "--what", type=click.Choice(["odes", "loss", "jacobian"]), default="odes", help="Which equations."
+    "Output",
+    "--what",
+    type=click.Choice(["odes", "loss", "jacobian"]),
+    default="odes",
+    help="Which equations.",
 )
 @option("Output", "--out", type=A_PATH, help="Write to this .tex file, not to stdout.")
 def latex(

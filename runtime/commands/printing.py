@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,18 +42,11 @@ class Talk:
         if not self.quiet:
             say(message)
 
-    @contextlib.contextmanager
-    def progress(self, label: str) -> Iterator[Callable[[int, int], None]]:
-        """A function of (finished, all) that draws a bar, if stderr is a terminal that can."""
-        # A bar hides the cursor and returns to the start of its line, which a dumb terminal cannot do.
-        hidden = self.quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb"
-        with click.progressbar(length=1, label=label, file=sys.stderr, hidden=hidden) as bar:
+    def progress(self, label: str) -> contextlib.AbstractContextManager[Callable[[int, int], None]]:
+        """A function of (finished, all) that draws a bar where one can be drawn."""
+        from runtime.output.progress import progress_bar
 
-            def update(finished: int, total: int) -> None:
-                bar.length = total
-                bar.update(finished - bar.pos)
-
-            yield update
+        return progress_bar(label, self.quiet)
 
 
 def show(as_json: bool, result: xarray.Dataset, table: Callable[[], str]) -> None:

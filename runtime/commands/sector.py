@@ -63,7 +63,7 @@ def sector(
     p: int,
     pstar: int,
     conventions: dict[str, str],
-    training: dict[str, float],
+    training: dict[str, Any],
     alpha: float | list[float] | None,
     singular_values: float | list[float] | None,
     ideal: float,
@@ -114,9 +114,9 @@ def _end(model: SectorModel, p: int, eta: float) -> float:
     """The time after which aligned students have escaped, unless their R0 is very small."""
     from runtime.start.checked_arrays import real_number
 
-    power = {"mean": 1.0, "sum": 0.0, "sqrt": 0.5}[model.readout]
+    exponent = {"mean": 1.0, "sum": 0.0, "sqrt": 0.5}[model.readout]
     rate = real_number("eta", eta, least=0.0, strict=True)
-    return _EXPONENT * (float(p) * model.pstar) ** power / (4.0 * rate)
+    return float(_EXPONENT * (float(p) * model.pstar) ** exponent / (4.0 * rate))
 
 
 def _random(p: int, model: SectorModel, ideal: float, seed: int, q0: float) -> SectorStart:

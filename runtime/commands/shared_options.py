@@ -45,9 +45,11 @@ convention_options = options(
         "--constraint", ["free", "sphere"], "Norms of the students: free, or each kept at its first value."
     ),
     _choice("--flow", ["sgd", "gradient"], "One-pass SGD with its η² noise, or gradient flow without it."),
-    _choice("--teacher", ["orthonormal", "general"], "Teacher overlaps T = 1, or any T, given at run time."),
+    _choice("--teacher", ["orthonormal", "general"], "Teacher overlaps T: 1, or any, given at run time."),
     _choice(
-        "--readout", ["mean", "sum", "sqrt"], "Readout weights (a, b): (1/p, 1/p*), (1, 1) or (1/√p, 1/√p*)."
+        "--readout",
+        ["mean", "sum", "sqrt"],
+        "Weights (a, b) of the readout: (1/p, 1/p*), (1, 1) or (1/√p, 1/√p*).",
     ),
 )
 
@@ -89,7 +91,7 @@ def training_options(alpha: float) -> Decorator:
 # --- start -----------------------------------------------------------------------------------
 
 correlation_option = option(
-    "Start",
+    "Model",
     "--teacher-correlation",
     type=Real(),
     default=0.0,
@@ -182,7 +184,9 @@ class OutputFiles:
 
         check_outputs(("out", self.out, (".nc",)), ("plot", self.plot, SUFFIXES))
 
-    def write(self, result: xarray.Dataset, draw: Callable[[xarray.Dataset, Path], Path], talk: Talk) -> None:
+    def write(
+        self, result: xarray.Dataset, draw: Callable[[xarray.Dataset, Path], Path], talk: Talk
+    ) -> None:
         """Write those that are wanted; `draw` makes the figure."""
         from runtime.output.netcdf_files import save_netcdf
 

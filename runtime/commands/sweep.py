@@ -28,6 +28,7 @@ SWEPT = {
         "flow": "sgd, gradient.",
         "teacher": "orthonormal, general.",
         "readout": "mean, sum, sqrt.",
+        "teacher_correlation": "Off-diagonal entries of T.",
     },
     "Training": {
         "eta": "Learning rates η.",
@@ -39,7 +40,6 @@ SWEPT = {
         "ideal": "Sizes of R0 at Q0 = q0·1, instead of --n.",
         "seed": "Random seeds.",
         "q0": "Norms of the start.",
-        "teacher_correlation": "Off-diagonal entries of T.",
         "trajectories": "Starts or runs of a task.",
     },
     "Solver": {
@@ -76,7 +76,9 @@ _ROWS = 10
     option("Sweep", "--scheduler", metavar="FILE|ADDRESS", help="Scheduler of Dask, which you must trust."),
     option("Sweep", "--task-index", type=Integer(), help="Part of a job array, from 0."),
     option("Sweep", "--task-count", type=Integer(), help="Number of parts of the job array."),
-    option("Output", "--generated", type=A_PATH, help="Folder of the derived systems.  [default: generated]"),
+    option(
+        "Output", "--generated", type=A_PATH, help="Folder of the derived systems.  [default: generated]"
+    ),
 )
 @option("Sweep", "--status", is_flag=True, help="Say what is done, failed and missing; compute nothing.")
 @option(
@@ -147,8 +149,8 @@ def request(
         raise InputError("out", "is missing: the folder of the sweep")
     values = {name.replace("-", "_"): value for name, value in chosen.pop("parameters", {}).items()}
     values |= {name: value for name, value in parameters.items() if value is not None}
-    job, together = chosen.pop("job", None if file is None else task_kinds.DEFAULT_JOB), chosen.pop("zip", None)
-    plan = whole_sweeps.plan_of(job, values, together)
+    job = chosen.pop("job", None if file is None else task_kinds.DEFAULT_JOB)
+    plan = whole_sweeps.plan_of(job, values, chosen.pop("zip", None))
     return Path(out), plan, sweep_settings.Settings.of(**chosen)
 
 

@@ -58,9 +58,7 @@ class PreparedSimulation:
         """As `runtime.simulate` returns it, with the attributes of the start."""
         with naming_choices():
             Q0, R0, T, origin = self._starts(self.parameters["trajectories"])
-            runs = simulation.simulate(
-                self.model, Q0=Q0, R0=R0, T=T, progress=progress, **self.parameters
-            )
+            runs = simulation.simulate(self.model, Q0=Q0, R0=R0, T=T, progress=progress, **self.parameters)
         runs.attrs.update(origin)
         return runs
 

@@ -32,7 +32,7 @@ _CHOICES = {"Q0": "overlaps", "R0": "overlaps", "T": "overlaps", "file": "overla
 
 @contextlib.contextmanager
 def naming_choices() -> Iterator[None]:
-    """Errors inside name the choice that a value comes from instead of the argument: `ideal` for `scale`."""
+    """Errors inside name the choice that a value comes from, as `ideal`, not the argument, as `scale`."""
     try:
         yield
     except InputError as error:

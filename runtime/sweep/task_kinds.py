@@ -145,14 +145,15 @@ def _prepare_chain(model: Model, parameters: Mapping[str, Any], threads: int) ->
 def _prepare_escape(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
     from runtime.analysis.escape.escape_measurement import check_escapes, escape_times
 
-    own = _picked(parameters, "eta", "trajectories", "fraction", "label_noise", "q0", "seed", "rtol", "atol")
-    own |= {"n": [parameters["n"]], "threads": threads}
+    names = ("eta", "trajectories", "fraction", "label_noise", "q0", "seed", "rtol", "atol")
+    own = {**_picked(parameters, *names), "n": [parameters["n"]], "threads": threads}
     T = _start_of(parameters).teacher(model)
     check_escapes(model, **own)
 
     def run(load: Callable[[], System]) -> xarray.Dataset:
+        result = escape_times(load(), T=T, **own)
         # A slope needs several N, and a task has one.
-        return escape_times(load(), T=T, **own).isel(eta=0, n=0, drop=True).drop_vars(["slope", "slope_error"])
+        return result.isel(eta=0, n=0, drop=True).drop_vars(["slope", "slope_error"])
 
     return run
 

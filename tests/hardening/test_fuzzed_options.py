@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from all_commands import COMMANDS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ PIECES = st.sampled_from(
     [*"10-+e.,:１٣²_ \t\n;'\"`|/~{}\\é中a", "nan", "inf", "\x1b[31m", "$(touch x)", "../", "%s", "\u202e"]
 )
 TEXT = st.one_of(st.text(max_size=30), st.lists(PIECES, max_size=8).map("".join))
-NAMES = sorted(cli.cli.commands)
+NAMES = sorted(COMMANDS)
 
 
 def options_of(command: click.Command) -> list[click.Option]:
@@ -56,7 +57,7 @@ def folder(tmp_path, monkeypatch):
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_text_that_is_no_value_is_one_line(folder, name, data):
-    candidates = [o for o in options_of(cli.cli.commands[name]) if not isinstance(o.type, click.Path)]
+    candidates = [o for o in options_of(COMMANDS[name]) if not isinstance(o.type, click.Path)]
     typed = [o for o in candidates if not isinstance(o.type, click.types.StringParamType)]
     if not typed:
         return
@@ -77,7 +78,7 @@ def test_text_that_is_no_value_is_one_line(folder, name, data):
 @given(data=st.data())
 def test_names_of_no_file_are_one_line(folder, name, data):
     """Files to read that do not exist, files to write of another type: nothing is computed."""
-    paths = [o for o in options_of(cli.cli.commands[name]) if isinstance(o.type, click.Path)]
+    paths = [o for o in options_of(COMMANDS[name]) if isinstance(o.type, click.Path)]
     readable = [o for o in paths if o.opts[-1] in ("--overlaps", "--along", "--monitor", "--run")]
     writable = [o for o in paths if o.opts[-1] in ("--out", "--plot")]
     writable = [o for o in writable if name != "reproduce"]
@@ -92,7 +93,7 @@ def test_names_of_no_file_are_one_line(folder, name, data):
             return
     else:
         file += data.draw(st.sampled_from(["", ".npz", ".nc", "/x.npz"]))
-    required = [p for p in cli.cli.commands[name].params if isinstance(p, click.Argument) and p.required]
+    required = [p for p in COMMANDS[name].params if isinstance(p, click.Argument) and p.required]
     code, out, err = run(name, *("missing" for _ in required), option.opts[-1] + "=" + file)
     assert (code, out) == (2, "")
     names = [option.opts[-1], *(str(p.name).upper() for p in required)]

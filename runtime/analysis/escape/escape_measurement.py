@@ -187,7 +187,9 @@ def check_escapes(
 
     Whether there is a plateau and an escape from it is seen only when the system is loaded.
     """
-    sizes = [whole_number("n", size, model.pstar, LARGEST_START_N) for size in checked_arrays.listed("n", n)]
+    sizes = [
+        whole_number("n", size, model.pstar, LARGEST_START_N) for size in checked_arrays.listed("n", n)
+    ]
     if not sizes or np.any(np.diff(sizes) <= 0):
         raise InputError("n", "needs ascending dimensions, such as 1000,10000,100000")
     rates = [

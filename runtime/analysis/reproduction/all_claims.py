@@ -43,7 +43,7 @@ CLAIMS = "claims.json"
 def reproduce(
     out: Path, generated: Path, *, quick: bool, seed: int, say: Callable[[str], None]
 ) -> list[Claim]:
-    """Write a figure for each study (PDF and PNG) and claims.json into the folder `out`; returns the claims.
+    """Write a figure for each study (PDF and PNG) and claims.json into `out`; returns the claims.
 
     Systems are derived into `generated`; `say` is told which study runs.
 

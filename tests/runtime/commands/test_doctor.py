@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import derive
-from runtime.commands import doctor
+from runtime.commands import installation_checks
 from runtime.vector import jit
 
 ROOT = Path(__file__).parents[3]
@@ -34,10 +34,10 @@ def apart(tmp_path, monkeypatch):
 
 
 def test_everything_has_a_status_and_what_is_not_ok_says_what_to_do(apart):
-    checks = doctor.examine(apart / "generated")
+    checks = installation_checks.examine(apart / "generated")
     assert {check.status for check in checks} <= STATUSES
     assert all(check.next for check in checks if check.status != "ok")
-    assert doctor.worst(checks) in ("ok", "warning")
+    assert installation_checks.worst(checks) in ("ok", "warning")
     names = [check.name for check in checks]
     for name in (
         "Python",
@@ -75,7 +75,9 @@ def test_problems_are_exit_code_1(call, monkeypatch):
 
 def required(name):
     """The line by which the installed package asks for another."""
-    return next(line for line in metadata.requires(doctor.DISTRIBUTION) if line.startswith(f"{name}>="))
+    return next(
+        line for line in metadata.requires(installation_checks.DISTRIBUTION) if line.startswith(f"{name}>=")
+    )
 
 
 def test_absent_and_old_packages(monkeypatch):
@@ -87,8 +89,8 @@ def test_absent_and_old_packages(monkeypatch):
             raise metadata.PackageNotFoundError(name)
         return told.get(name) or real(name)
 
-    monkeypatch.setattr(doctor.metadata, "version", version)
-    checks = list(doctor.versions())
+    monkeypatch.setattr(installation_checks.metadata, "version", version)
+    checks = list(installation_checks.versions())
     old, absent, extra = (named(checks, name) for name in ("scipy", "xarray", "optional [bench]"))
     assert (old.status, old.next) == ("problem", f"pip install '{required('scipy')}'")
     assert (absent.status, absent.found) == ("problem", "is not installed")
@@ -98,17 +100,19 @@ def test_absent_and_old_packages(monkeypatch):
 
 
 def test_requirements_are_those_of_the_package():
-    oldest = {name: version for name, version, extra in doctor.requirements() if extra is None}
+    by_extra = installation_checks.requirements()
+    always = {requirement.name: str(requirement) for requirement in by_extra[""]}
     for name in ("numba", "platformdirs"):
-        assert f"{name}>={oldest[name]}" == required(name)
-    assert {extra for _, _, extra in doctor.requirements()} == {None, "bench", "cluster", "test"}
+        assert always[name] == required(name)
+    assert set(by_extra) == {"", "bench", "cluster", "test"}
+    assert "heyoka" in [requirement.name for requirement in by_extra["bench"]]
 
 
 @pytest.mark.parametrize("restriction", jit.RESTRICTIONS)
 def test_restricted_vector_code_says_so(monkeypatch, restriction):
     widest = jit.target(restrict="")
     monkeypatch.setenv(jit.ENVIRONMENT, restriction)
-    check = named(doctor.processor(), "vector code")
+    check = named(installation_checks.processor(), "vector code")
     chosen = jit.target()
     assert check.found.startswith(f"{chosen.name}: {chosen.lanes} trajectories")
     if chosen == widest:
@@ -120,7 +124,7 @@ def test_restricted_vector_code_says_so(monkeypatch, restriction):
 
 def test_an_unknown_restriction_is_a_problem(monkeypatch):
     monkeypatch.setenv(jit.ENVIRONMENT, "avx9")
-    check = named(doctor.processor(), "vector code")
+    check = named(installation_checks.processor(), "vector code")
     assert check.status == "problem"
     assert "avx9" in check.found
 
@@ -128,11 +132,11 @@ def test_an_unknown_restriction_is_a_problem(monkeypatch):
 def test_limits_of_a_container(apart, monkeypatch):
     quota = apart / "cpu.max"
     quota.write_text("50000 100000\n")
-    monkeypatch.setattr(doctor, "_CGROUP_QUOTA", quota)
-    (check,) = doctor.threads()
+    monkeypatch.setattr(installation_checks, "_CGROUP_QUOTA", quota)
+    (check,) = installation_checks.threads()
     assert (check.status, check.next) == ("warning", "--threads 1")
     quota.write_text("max 100000\n")
-    (check,) = doctor.threads()
+    (check,) = installation_checks.threads()
     assert check.status == "ok"
 
 
@@ -142,7 +146,7 @@ def test_the_cache_is_counted(apart, monkeypatch):
     entry.mkdir(parents=True, mode=0o700)
     (apart / "cache").chmod(0o700)
     (entry / "code").write_bytes(b"x" * 2**20)
-    check = doctor.cache()
+    check = installation_checks.cache()
     assert check.status == "ok"
     assert "1 entries, 1.0 MiB" in check.found
 
@@ -153,31 +157,31 @@ def test_parts_of_the_cache_that_others_can_write_are_named(apart, monkeypatch):
         (apart / "cache" / name).mkdir(parents=True)
         (apart / "cache" / name).chmod(0o700)
     (apart / "cache").chmod(0o700)
-    assert doctor.cache().status == "ok"
+    assert installation_checks.cache().status == "ok"
     (apart / "cache" / "two").chmod(0o770)
-    check = doctor.cache()
+    check = installation_checks.cache()
     assert check.status == "warning"
     problem = f"{apart / 'cache' / 'two'} can be written by other users (chmod go-w mends that)"
     assert check.found.endswith(f": 2 entries, 0.0 MiB; 1 of them cannot be used: {problem}")
     assert check.next.startswith(f"delete {apart / 'cache' / 'two'}: ")
     (apart / "cache").chmod(0o777)
-    check = doctor.cache()
+    check = installation_checks.cache()
     assert check.status == "warning"
     assert f"is not used: {apart / 'cache'} can be written by other users" in check.found
     (apart / "cache").chmod(0o700)
     apart.chmod(0o777)
-    assert f"is not used: {apart} can be written by other users" in doctor.cache().found
+    assert f"is not used: {apart} can be written by other users" in installation_checks.cache().found
 
 
 def test_a_large_cache_may_be_deleted(monkeypatch):
-    monkeypatch.setattr(doctor, "LARGE_CACHE", -1)
-    assert doctor.cache().next.startswith("delete ")
+    monkeypatch.setattr(installation_checks, "LARGE_CACHE", -1)
+    assert installation_checks.cache().next.startswith("delete ")
 
 
 def test_a_cache_that_cannot_be_used_is_a_warning(apart, monkeypatch):
     (apart / "file").write_text("in the way")
     monkeypatch.setenv("OVERLAP_ODE_CACHE", str(apart / "file"))
-    check = doctor.cache()
+    check = installation_checks.cache()
     assert check.status == "warning"
     assert "OVERLAP_ODE_CACHE" in check.next
 
@@ -204,36 +208,36 @@ def test_a_read_only_cache_in_a_process_of_its_own(tmp_path):
 def test_folders_without_permission(apart):
     folder = apart / "closed"
     folder.mkdir(mode=0o500)
-    assert doctor.writable("results", folder, "elsewhere").status == "problem"
+    assert installation_checks.writable("results", folder, "elsewhere").status == "problem"
 
 
 def test_folders_that_are_not_there_or_full(apart, monkeypatch):
-    missing = doctor.writable("results", apart / "nowhere", "make it")
+    missing = installation_checks.writable("results", apart / "nowhere", "make it")
     assert (missing.status, missing.next) == ("problem", "make it")
-    monkeypatch.setattr(doctor, "LEAST_FREE", 2**80)
-    assert doctor.writable("results", apart, "clear it").status == "warning"
+    monkeypatch.setattr(installation_checks, "LEAST_FREE", 2**80)
+    assert installation_checks.writable("results", apart, "clear it").status == "warning"
 
 
 def test_damaged_systems_come_with_their_remedy(apart):
     folder = derive.overlap_odes(derive.Model(1, 1)).write(apart / "generated")
     derive.overlap_odes(derive.Model(2, 1)).write(apart / "generated")
     (folder / "odes.tex").unlink()
-    checks = list(doctor.generated_systems(apart / "generated"))
+    checks = list(installation_checks.generated_systems(apart / "generated"))
     assert "1 of 2" in checks[1].found
     damaged = named(checks, "system p1_pstar1")
     assert damaged.status == "warning"
     assert "cli derive --p 1 --pstar 1" in damaged.next
     assert "cli derive" not in damaged.found
     (apart / "file").write_text("")
-    (check,) = doctor.generated_systems(apart / "file")
+    (check,) = installation_checks.generated_systems(apart / "file")
     assert check.status == "problem"
 
 
 def test_colours_and_their_reason():
-    assert "NO_COLOR" in doctor.colour_reason({"NO_COLOR": "1"}, True)
-    assert "TERM=dumb" in doctor.colour_reason({"TERM": "dumb"}, True)
-    assert doctor.colour_reason({"NO_COLOR": ""}, True) == "as the terminal has them"
-    assert "no terminal" in doctor.colour_reason({}, False)
+    assert "NO_COLOR" in installation_checks.colour_reason({"NO_COLOR": "1"}, True)
+    assert "TERM=dumb" in installation_checks.colour_reason({"TERM": "dumb"}, True)
+    assert installation_checks.colour_reason({"NO_COLOR": ""}, True) == "as the terminal has them"
+    assert "no terminal" in installation_checks.colour_reason({}, False)
 
 
 def test_other_character_sets_are_a_warning(monkeypatch):
@@ -243,17 +247,17 @@ def test_other_character_sets_are_a_warning(monkeypatch):
         def isatty(self):
             return False
 
-    monkeypatch.setattr(doctor.sys, "stdout", Latin())
-    check = named(doctor.terminal(), "character set")
+    monkeypatch.setattr(installation_checks.sys, "stdout", Latin())
+    check = named(installation_checks.terminal(), "character set")
     assert (check.status, check.next) == ("warning", "set PYTHONUTF8=1")
 
 
 def test_the_trial_run_and_its_failure(monkeypatch):
-    check = doctor.trial_run()
+    check = installation_checks.trial_run()
     assert check.status == "ok"
-    monkeypatch.setattr(doctor, "_ACCURACY", 0.0)
-    assert doctor.trial_run().status == "problem"
-    monkeypatch.setattr(doctor.tempfile, "TemporaryDirectory", None)
-    check = doctor.trial_run()
+    monkeypatch.setattr(installation_checks, "_ACCURACY", 0.0)
+    assert installation_checks.trial_run().status == "problem"
+    monkeypatch.setattr(installation_checks.tempfile, "TemporaryDirectory", None)
+    check = installation_checks.trial_run()
     assert check.status == "problem"
     assert "TypeError" in check.found

@@ -125,7 +125,7 @@ def test_norms_that_run_away_name_the_norm(call, generated):
         ("--eta 0", "--eta: 0.0 is not a finite number greater than 0"),
         ("--trajectories 0", "--trajectories: 0 is not an integer from 1 to"),
         ("--trajectories 1000000000", "--trajectories: 1000000000 need 30 GiB, more than 16"),
-        ("--fraction 1", "--fraction: 1 is not between 0 and 1"),
+        ("--fraction 1", "--fraction: 1 is not less than 1"),
         ("--label-noise -1", "--label-noise: -1.0 is not a finite number of at least 0"),
         ("--teacher-correlation 0.2", "--teacher-correlation: needs --teacher general"),
         ("--q0 0", "--q0: 0.0 is not a finite number greater than 0"),

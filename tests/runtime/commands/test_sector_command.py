@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import xarray
 
 import cli
 import runtime
@@ -42,6 +43,30 @@ def test_what_there_is_not_is_a_dash(tmp_path, capsys):
     _, *rows, status = capsys.readouterr().out.splitlines()
     assert rows[-1].split() == ["1000", *"-----"]
     assert "diverged" in status
+
+
+def test_a_run_goes_past_the_escape_and_is_drawn(call, generated, tmp_path):
+    code, out, err = call(f"sector --generated {generated} --out run.nc --plot run.svg")
+    assert (code, err) == (0, "wrote run.nc\nwrote run.svg\n")
+    assert (tmp_path / "run.svg").exists()
+    with xarray.open_dataset(tmp_path / "run.nc") as run:
+        assert run["alpha"].values[-1] == pytest.approx(40.0 / (4 * 0.4 / (2 * 10**6)))
+        assert run["loss"].values[0] > 0.5
+        assert run["loss"].values[-1] < 1e-2
+    assert len(out.splitlines()) == 13
+    assert out.splitlines()[-1].startswith("status ok")
+
+
+def test_fewer_students_than_teachers(call, generated):
+    line = f"sector --p 2 --pstar 3 --flow gradient --readout sqrt --generated {generated}"
+    code, out, _ = call(f"{line} --singular-values 0.2,0.1")
+    *rows, _ = (row.split() for row in out.splitlines())
+    assert code == 0
+    # Two students have no direction outside the space of the teachers: no q_perp.
+    assert rows[0][-1] == "q_perp"
+    assert all(row[-1] == "-" for row in rows[1:])
+    # The best that two students can do for three teachers is to leave one out.
+    assert float(rows[-1][1]) == pytest.approx(float(rows[-2][1]), abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray
+from all_commands import COMMANDS
 from processes import started
 
-import cli
 import derive
 import runtime
 from derive import model as derive_model
@@ -427,8 +427,8 @@ def test_help(call, command):
 
 
 def test_choices_are_those_of_the_model_and_of_the_methods():
-    """cli.py repeats them so that --help need not import anything."""
-    for command in (cli.simulate, cli.compare):
+    """The options repeat them so that --help need not import anything."""
+    for command in (COMMANDS["simulate"], COMMANDS["compare"]):
         choices = {
             option.name: tuple(option.type.choices)
             for option in command.params
@@ -440,12 +440,12 @@ def test_choices_are_those_of_the_model_and_of_the_methods():
             "teacher": derive_model.TEACHERS,
             "readout": derive_model.READOUTS,
         }
-    (method,) = (option for option in cli.simulate.params if option.name == "method")
+    (method,) = (option for option in COMMANDS["simulate"].params if option.name == "method")
     assert tuple(method.type.choices) == comparison.METHODS
 
 
 def test_defaults_are_those_of_the_functions():
-    defaults = {option.name: option.default for option in cli.compare.params}
+    defaults = {option.name: option.default for option in COMMANDS["compare"].params}
     sizes = tuple(int(n) for n in defaults["n"].split(","))
     assert sizes == comparison.DEFAULT_SIZES
     assert defaults["trajectories"] == comparison.DEFAULT_RUNS

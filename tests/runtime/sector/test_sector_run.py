@@ -12,7 +12,6 @@ import runtime
 from derive import Model
 from derive.sector import SectorModel, sector_odes
 from runtime import InputError, LoadError
-from runtime.commands.sector import integrate, sector_table
 from runtime.sector import SectorStart, integrate_sector, load_sector, sector_overlaps
 from runtime.sector.sector_system import describe_sector
 
@@ -318,54 +317,3 @@ def test_units_of_the_students_do_not_matter(size):
     assert SectorStart.from_overlaps(size * np.eye(3), R0).q_perp == pytest.approx(size, rel=1e-12, abs=0.0)
     Q0 = size * (np.eye(3) + 1e-6 * (np.eye(3, k=1) + np.eye(3, k=-1)))
     refused("Q0", "not in the algebra", SectorStart.from_overlaps, Q0, R0)
-
-
-# --- the command ---------------------------------------------------------------------------
-
-
-@pytest.fixture
-def options(generated):
-    """Arguments of `cli sector`."""
-    conventions = {"p": 10**6, **SectorModel(2).to_dict()}
-    dynamics = {"eta": 0.4, "label_noise": 0.0, "alpha": None, "rtol": 1e-8, "atol": 1e-10}
-    start = {"singular_values": None, "ideal": 1e-6, "seed": 0, "q0": 1.0, "method": "prince8"}
-    return conventions | dynamics | start | {"out": None, "plot": None, "generated": generated}
-
-
-def test_command_runs_past_the_escape_and_draws(options, tmp_path):
-    said = []
-    files = {"out": tmp_path / "run.nc", "plot": tmp_path / "run.svg"}
-    run = integrate(options | files, said.append)
-    assert run["alpha"].values[-1] == pytest.approx(40.0 / (4 * 0.4 / (2 * 10**6)))
-    assert run["loss"].values[0] > 0.5
-    assert run["loss"].values[-1] < 1e-2
-    assert all(path.exists() for path in files.values())
-    assert len(said) == 2
-    lines = sector_table(run, 5).splitlines()
-    assert len(lines) == 7
-    assert lines[-1].startswith("status ok")
-
-
-def test_command_names_its_own_options(options):
-    def refuses(option, **changes):
-        refused(option, ".", integrate, options | changes, print)
-
-    refuses("ideal", ideal=1.0)
-    refuses("singular_values", singular_values=[0.1, 0.2, 0.3])
-    refuses("singular_values", singular_values=2.0)
-    refuses("q0", q0=-1.0)
-    refuses("q0", q0=-1.0, singular_values=0.1)
-    refuses("constraint", constraint="sphere")
-    refuses("eta", eta=0.0)
-    refuses("plot", plot="run.jpeg")
-
-
-def test_command_takes_fewer_students_than_teachers(options):
-    changes = {"p": 2, "pstar": 3, "flow": "gradient", "readout": "sqrt", "singular_values": [0.2, 0.1]}
-    run = integrate(options | changes, print)
-    rows = sector_table(run, 3).splitlines()
-    # Two students have no direction outside the teachers' space: no q_perp.
-    assert rows[0].split()[-1] == "q_perp"
-    assert [row.split()[-1] for row in rows[1:-1]] == ["-"] * 3
-    # The best that two students can do for three teachers is to leave one out.
-    assert run["loss"].values[-1] == pytest.approx(run["loss"].values[-2], abs=1e-4)

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from runtime import InputError
+from runtime.commands.sweep import request
 from runtime.concurrency.thread_pool import thread_count
 from runtime.sweep.sweep_settings import Settings, groups, read_file
-from runtime.sweep.whole_sweeps import Request
 
-_NAMES = "file out job zip engine workers threads scheduler generated task_index task_count"
+_NAMES = "out job zip engine workers threads scheduler generated task_index task_count"
 NONE = dict.fromkeys(_NAMES.split())
 
 FILE = """
@@ -68,15 +68,15 @@ def test_refused(given, option):
 def test_options_override_the_file(tmp_path):
     file = tmp_path / "sweep.toml"
     file.write_text(FILE)
-    request = Request.of({**NONE, "file": file, "workers": 5, "parameters": {"seed": "7", "eta": None}})
-    assert request.folder == Path("runs")
-    assert request.plan.job.name == "chain"
-    assert request.plan.shape == (2,)
-    assert request.plan.axes[0].dimension == "p_pstar"
-    assert request.plan.fixed["seed"] == 7
-    assert request.plan.fixed["label_noise"] == 0.1
-    assert request.plan.fixed["alpha"] == [0.0, 1.0]
-    assert (request.settings.engine, request.settings.workers) == ("processes", 5)
+    folder, plan, settings = request(file, {**NONE, "workers": 5}, {"seed": "7", "eta": None})
+    assert folder == Path("runs")
+    assert plan.job.name == "chain"
+    assert plan.shape == (2,)
+    assert plan.axes[0].dimension == "p_pstar"
+    assert plan.fixed["seed"] == 7
+    assert plan.fixed["label_noise"] == 0.1
+    assert plan.fixed["alpha"] == [0.0, 1.0]
+    assert (settings.engine, settings.workers) == ("processes", 5)
 
 
 @pytest.mark.parametrize(

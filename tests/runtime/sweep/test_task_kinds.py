@@ -8,17 +8,18 @@ import click
 import numpy as np
 import pytest
 import xarray
+from all_commands import COMMANDS
 
-import cli
 import runtime
 from runtime import InputError
+from runtime.commands.sweep import SWEPT
 from runtime.sgd import simulation
 from runtime.sweep import shard_netcdf
 from runtime.sweep.task_kinds import JOBS, NEVER_AXES, coordinate_of, result_of
 from runtime.sweep.task_plan import Plan
 from runtime.trajectory.tableaux import TABLEAUX
 
-COMMANDS = {"ode": cli.integrate, "ensemble": cli.ensemble, "chain": cli.simulate, "escape": cli.escape}
+NAMES = {"ode": "integrate", "ensemble": "ensemble", "chain": "simulate", "escape": "escape"}
 NOT_IN_SWEEPS = {"overlaps", "out", "plot", "generated", "as_json", "quiet", "threads"}
 SMALL = {
     "ode": {"p": 2, "pstar": 1, "alpha": [0.0, 5.0]},
@@ -30,7 +31,7 @@ SMALL = {
 
 @pytest.mark.parametrize("name", JOBS)
 def test_parameters_and_defaults_are_those_of_the_command(name):
-    options = {option.name: option for option in COMMANDS[name].params}
+    options = {option.name: option for option in COMMANDS[NAMES[name]].params}
     parameters = JOBS[name].by_name
     assert set(parameters) == set(options) - NOT_IN_SWEEPS
     for parameter in parameters.values():
@@ -63,8 +64,8 @@ def test_no_axis_is_named_as_an_argument_of_xarray():
 
 def test_every_parameter_is_an_option_of_the_sweep():
     names = {parameter for job in JOBS.values() for parameter in job.by_name}
-    assert names == set(cli._SWEPT)
-    assert names <= {option.name for option in cli.sweep.params}
+    assert names == {name for parameters in SWEPT.values() for name in parameters}
+    assert names <= {option.name for option in COMMANDS["sweep"].params}
 
 
 @pytest.mark.parametrize("name", JOBS)
