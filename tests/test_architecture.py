@@ -71,9 +71,16 @@ def test_runtime_keeps_to_the_arrows(path):
         assert not (parts[0] == "runtime" and len(parts) > 1 and parts[1] in forbidden), name
 
 
-def test_cli_imports_click_and_nothing_else_at_its_top():
-    names = {name.split(".")[0] for name in imports(ROOT / "cli.py", anywhere=False)}
-    assert names <= {*sys.stdlib_module_names, "click"}
+@pytest.mark.parametrize(
+    "path", [ROOT / "cli.py", *sorted((ROOT / "runtime/commands").glob("*.py"))], ids=dotted
+)
+def test_commands_import_click_and_nothing_heavier_at_their_top(path):
+    """Help and completion import the modules of commands."""
+    if path.stem == "installation_checks":
+        return
+    allowed = {*sys.stdlib_module_names, "click"}
+    for name in imports(path, anywhere=False):
+        assert name.split(".")[0] in allowed or name.startswith("runtime.commands."), name
 
 
 def test_nothing_but_tests_imports_tests():

@@ -79,9 +79,10 @@ def test_every_option_is_explained_in_a_sentence(command):
 
 def test_the_list_of_commands_is_in_order_and_not_cut_short(call):
     _, out, _ = call("--help")
-    lines = out.split("Commands:\n")[1].split("\n\n")[0].splitlines()
-    assert [line.split()[0] for line in lines] == list(cli.cli.commands)
-    assert not any(line.endswith("...") for line in lines)
+    groups = out.split("\n\n")[-1 - len(cli.SECTIONS) : -1]
+    assert [group.split(":\n")[0] for group in groups] == list(cli.SECTIONS)
+    lines = [line for group in groups for line in group.splitlines()[1:]]
+    assert [line.split(maxsplit=1) for line in lines] == [list(entry) for entry in cli.COMMANDS.items()]
     assert "completion" in out.rsplit("\n\n", 1)[-1]
 
 
@@ -289,7 +290,7 @@ def test_a_missing_package_is_one_line(call, monkeypatch):
     def missing(**_: object) -> None:
         raise ImportError("no", name="xarray")
 
-    monkeypatch.setattr(cli.cli.commands["list"], "callback", missing)
+    monkeypatch.setattr(COMMANDS["list"], "callback", missing)
     code, _, err = call("list")
     assert (code, err) == (1, "cli: xarray cannot be imported: pip install --force-reinstall overlap-ode\n")
 

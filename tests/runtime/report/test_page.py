@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from all_commands import COMMANDS
 
 import cli
 from runtime.output.result_table import Column, Table
@@ -222,7 +223,7 @@ def test_the_command_line_has_every_option():
     """An option that is forgotten would make another report."""
     from derive import Model
 
-    given = {option.name: option.default for option in cli.report.params}
+    given = {option.name: option.default for option in COMMANDS["report"].params}
     given |= {"n": None, "ideal": 0.01, "alpha": [0.0, 0.1, 2.5], "overlaps": None}
     given |= {"teacher_correlation": 1 / 3, "date": True, "out": Path("/some/where/z.html")}
     model = Model(3, 2, constraint="sphere", flow="gradient", teacher="general", readout="sqrt")
@@ -230,7 +231,7 @@ def test_the_command_line_has_every_option():
     assert "/some" not in line
     used = {word for word in shlex.split(line) if word.startswith("--")}
     silent = {"--generated", "--json", "--quiet", "--n", "--overlaps"}
-    assert used | silent == {option.opts[-1] for option in cli.report.params}
+    assert used | silent == {option.opts[-1] for option in COMMANDS["report"].params}
     words_of = shlex.split(line)
     assert words_of[words_of.index("--alpha") + 1] == "0,0.1,2.5"
     assert float(words_of[words_of.index("--teacher-correlation") + 1]) == 1 / 3
