@@ -99,7 +99,7 @@ class Driver:
 
     def kill(self) -> bool:
         """Whether it was still there to be killed."""
-        # Why asked first: the number of a process that was waited for may be another's.
+        # The number of a process that was waited for may be another's by now.
         if not self.running:
             return False
         self.process.kill()
@@ -180,7 +180,7 @@ class Storm:
             time.sleep(self.random.uniform(EARLIEST, LATEST))
             while driver.running and self.count < goal:
                 below = children(driver.pid)
-                workers = {pid: line for pid, line in below.items() if "sweep.worker" in line}
+                workers = {pid: line for pid, line in below.items() if "sweep.process_worker" in line}
                 if self.strike(driver, workers):
                     self.gone(below)
                     break
@@ -307,9 +307,9 @@ class cluster:
             process.wait(PATIENCE)
 
 
-def storm_of(folder: Path, kills: int, seed: int = 0) -> Storm:
-    """A storm that is over; the engines shared the kills."""
-    storm = Storm(folder / "sweep", seed)
+def storm_of(folder: Path, kills: int, seed: int = 0, seeds: int = SEEDS) -> Storm:
+    """A storm that is over; the engines shared the kills, and the sweep has `seeds` tasks for each η."""
+    storm = Storm(folder / "sweep", seed, seeds)
     wanted = storm.undisturbed()
     share = kills // 4
     try:

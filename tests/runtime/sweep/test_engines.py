@@ -9,61 +9,62 @@ import logging
 import os
 import re
 import socket
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import CancelledError
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-import xarray
 from kill_storm import children, cluster
 from matrix import matrix
-from small_sweep import SMALL, WORDS
+from small_sweep import SMALL
 
-import runtime
 from runtime import InputError
+from runtime.concurrency import interrupts
 from runtime.sweep import process_engine, run_task, thread_engine
-from runtime.sweep.run_task import Context, Outcome
+from runtime.sweep.run_task import Context
 from runtime.sweep.signals import Stop
 from runtime.sweep.sweep_errors import SweepError
 from runtime.sweep.task_plan import Plan
 
 ROOT = Path(__file__).parents[3]
-# Workers import this before anything else.
-KILLER = """
-import os, signal
+# Workers import this before anything else: their tasks print, leave a mark, and number {killed} kills.
+WORKER = """
+import os, pathlib, signal
 from runtime.sweep import run_task as module
 original = module.run_task
 def run_task(task, context):
-    if task.number == 1:
+    print("not an answer", flush=True)
+    pathlib.Path({mark!r}).touch()
+    if task.number == {killed}:
         os.kill(os.getpid(), signal.SIGKILL)
     return original(task, context)
-if os.environ.get("SWEEP_WORKER_DIES"):
-    module.run_task = run_task
+module.run_task = run_task
 """
 
 
-def command(*arguments, cwd, **environment):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "cli.py"), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=cwd,
-        env={**os.environ, **environment},
-    )
+@pytest.fixture
+def workers(tmp_path, monkeypatch):
+    """``workers(killed=1)``: worker processes run WORKER; returns the file that their tasks touch."""
+
+    def prepare(killed=None):
+        mark = tmp_path / "mark"
+        (tmp_path / "sitecustomize.py").write_text(WORKER.format(killed=killed, mark=str(mark)))
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+        return mark
+
+    return prepare
 
 
-def test_threads_and_processes_and_parts_are_equal(sweep, merged, undisturbed):
-    for workers in (1, 3):
-        sweep(folder=f"threads{workers}", workers=workers)
-        assert merged(f"threads{workers}") == undisturbed
+def test_threads_and_processes_and_parts_are_equal(sweep, merged, undisturbed, workers):
+    for count in (1, 3):
+        sweep(folder=f"threads{count}", workers=count)
+        assert merged(f"threads{count}") == undisturbed
+    # What tasks print does not come between the answers of workers.
+    mark = workers()
     sweep(folder="processes", engine="processes")
+    assert mark.exists()
     assert merged("processes") == undisturbed
     for index in range(4):
         done = sweep(folder="parts", task_index=index, task_count=4, threads=2)
@@ -143,29 +144,27 @@ def test_schedulers_that_are_not_there(tmp_path, monkeypatch, sweep, silent, sch
 
 @pytest.mark.parametrize("engine", ["processes", matrix("dask")])
 def test_a_task_that_kills_its_worker_fails_and_the_rest_finishes(
-    tmp_path, generated, engine, merged, undisturbed, monkeypatch
+    sweep, tmp_path, engine, merged, undisturbed, monkeypatch, workers
 ):
-    (tmp_path / "sitecustomize.py").write_text(KILLER)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
-    monkeypatch.setenv("SWEEP_WORKER_DIES", "1")
-    options, workers = ["--engine", "processes", "--workers", "2"], contextlib.nullcontext()
+    workers(killed=1)
+    monkeypatch.setattr(process_engine, "ATTEMPTS", 2)
+    options, running = {"engine": engine}, contextlib.nullcontext()
     if engine == "dask":
         pytest.importorskip("distributed")
         # All tasks wait at workers from the start: Dask then blames those behind the killer too.
         monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION", "inf")
         monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "1")
-        options, workers = ["--scheduler", "scheduler.json"], cluster(tmp_path)
-    with workers:
-        words = ["sweep", *WORDS, "--out", "runs", *options, "--generated", str(generated)]
-        failed = command(*words, cwd=tmp_path)
-    assert failed.returncode == 1
-    assert failed.stdout == "runs: 5 of 6 tasks done\n", failed.stderr
-    *progress, last = failed.stderr.splitlines()
-    assert last.startswith("cli: 1 of 6 tasks failed, the first is task 1: killed its worker ")
-    assert all("tasks done" in line for line in progress)
+        options = {"scheduler": str(tmp_path / "scheduler.json"), "workers": None}
+        running = cluster(tmp_path)
+    with running:
+        found = sweep(**options)
+    assert (found.done, list(found.failed)) == (5, [1])
+    how_often = {"processes": "2 times (signal 9)", "dask": "again and again"}
+    error = f"killed its worker {how_often[engine]}"
+    assert found.failed[1] == error
     record = json.loads((tmp_path / "runs" / "failed" / "0000001.json").read_text())
-    assert record["error"].startswith("killed its worker ")
-    runtime.run_sweep(tmp_path / "runs", generated=generated)
+    assert record["error"] == error
+    assert sweep().done == 6
     assert merged() == undisturbed
     assert not list((tmp_path / "runs" / "failed").iterdir())
 
@@ -210,35 +209,25 @@ def test_results_that_are_lost_with_their_worker_are_not_waited_for():
     assert (outcome.number, outcome.error, outcome.fatal) == (3, dask_engine._KILLED, False)
 
 
-def test_workers_that_cannot_start_are_reported(tmp_path, generated):
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\nif 'runtime.sweep.process_worker' in sys.orig_argv: os._exit(7)"
-    )
-    path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    options = ["--engine", "processes", "--generated", str(generated), "--quiet"]
-    failed = command("sweep", *WORDS, "--out", "runs", *options, cwd=tmp_path, PYTHONPATH=path)
-    assert failed.returncode == 1
-    assert "workers end before they are ready, the last with code 7; 0 of 6 tasks done" in failed.stderr
-    assert failed.stderr.count("\n") == 1
+def test_workers_that_cannot_start_are_reported(sweep, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("import os\nos._exit(7)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    problem = "workers end before they are ready, the last with code 7; 0 of 6 tasks done; run the same"
+    with pytest.raises(SweepError, match=problem):
+        sweep(engine="processes")
 
 
 # What a worker imports early, late, or only if somebody wants it to.
 IMPORTED = ("queue", "json", "threading", "numpy", "sitecustomize", "usercustomize", "derive", "runtime")
 
 
-@pytest.mark.parametrize("path", [None, f".{os.pathsep}relative{os.pathsep}"])
-def test_workers_import_nothing_from_the_current_folder(
-    tmp_path, sweep, merged, undisturbed, monkeypatch, path
-):
+def test_workers_import_nothing_from_the_current_folder(tmp_path, sweep, merged, undisturbed, monkeypatch):
     for folder in (tmp_path, tmp_path / "relative"):
         for name in IMPORTED:
             (folder / name).mkdir(parents=True)
             (folder / name / "__init__.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w')")
     monkeypatch.chdir(tmp_path)
-    if path is None:
-        monkeypatch.delenv("PYTHONPATH", raising=False)
-    else:
-        monkeypatch.setenv("PYTHONPATH", path)
+    monkeypatch.setenv("PYTHONPATH", f".{os.pathsep}relative{os.pathsep}")
     sweep(engine="processes", workers=1)
     assert not (tmp_path / "marker").exists()
     assert merged() == undisturbed
@@ -249,29 +238,48 @@ def context(tmp_path, generated):
     return Context(str(tmp_path), str(generated), 1)
 
 
-@pytest.mark.parametrize("engine", [thread_engine, process_engine])
-def test_engines_stop_when_they_are_told(engine, tmp_path, generated):
-    """Tasks that take hours; none is waited for."""
-    plan = Plan.of(
-        "chain", {"p": 2, "pstar": 1, "n": 10**6, "alpha": 1e6, "trajectories": 8, "seed": "0:9"}
-    )
+# Tasks that take hours.
+LONG = {
+    "chain": {"p": 2, "pstar": 1, "n": 10**6, "alpha": 1e6, "trajectories": 8, "seed": "0:9"},
+    "ode": {"p": 2, "pstar": 1, "eta": 0.1, "alpha": 1e12, "seed": "0:1"},
+}
+
+
+@pytest.mark.parametrize("job", LONG)
+def test_threads_stop_when_they_are_told(job, tmp_path, generated, monkeypatch):
+    """Within a chunk or two of the compiled loop in which they are."""
+    chunks = threading.Event()
+    real = interrupts._raise_if_cancelled
+
+    def between_chunks():
+        chunks.set()
+        real()
+
+    monkeypatch.setattr(interrupts, "_raise_if_cancelled", between_chunks)
     stop = Stop()
-    begun = time.monotonic()
-    for outcome in engine.outcomes(plan.tasks(), context(tmp_path, generated), 2, stop):
+    plan = Plan.of(job, LONG[job])
+    for outcome in thread_engine.outcomes(plan.tasks(), context(tmp_path, generated), 2, stop):
         assert outcome is None
-        stop.requested = time.monotonic() - begun > 2.0
+        stop.requested = chunks.is_set()
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("sweep-")]
-    assert not [line for line in children(os.getpid()).values() if "sweep.worker" in line]
     assert not list(tmp_path.rglob("*.nc"))
 
 
-def test_long_trajectories_stop_too(tmp_path, generated):
-    plan = Plan.of("ode", {"p": 2, "pstar": 1, "alpha": 1e12, "seed": "0:1"})
-    stop = Stop()
-    begun = time.monotonic()
-    for _ in thread_engine.outcomes(plan.tasks(), context(tmp_path, generated), 2, stop):
-        stop.requested = time.monotonic() - begun > 1.0
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("sweep-")]
+def test_processes_stop_when_they_are_told(tmp_path, generated, workers):
+    begun, stop = workers(), Stop()
+    plan, seen = Plan.of("chain", LONG["chain"]), False
+    for outcome in process_engine.outcomes(plan.tasks(), context(tmp_path, generated), 2, stop):
+        assert outcome is None
+        seen = seen or bool(processes())
+        stop.requested = begun.exists()
+    assert seen
+    assert not processes()
+    assert not list(tmp_path.rglob("*.nc"))
+
+
+def processes():
+    """The worker processes of this one."""
+    return [line for line in children(os.getpid()).values() if "sweep.process_worker" in line]
 
 
 def test_workers_of_another_version_refuse(tmp_path, generated):
@@ -311,12 +319,3 @@ def test_an_exception_that_is_no_error_ends_the_threads(tmp_path, generated, mon
     monkeypatch.setattr("runtime.sweep.thread_engine.run_task", leaves)
     with pytest.raises(SystemExit):
         list(thread_engine.outcomes(Plan.of("ode", SMALL).tasks(), context(tmp_path, generated), 2, Stop()))
-
-
-def test_workers_print_nothing_between_answers(tmp_path, generated):
-    plan = Plan.of("ode", SMALL)
-    outcomes = list(process_engine.outcomes(plan.tasks(), context(tmp_path, generated), 1, Stop()))
-    assert [outcome for outcome in outcomes if outcome] == [Outcome(number) for number in range(6)]
-    with xarray.open_dataset(tmp_path / "shards/0000/0000005.nc") as file:
-        assert np.isfinite(file["loss"]).all()
-    assert issubclass(SweepError, OSError)

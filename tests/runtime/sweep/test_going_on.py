@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from limits import files_up_to
+from matrix import matrix
 from small_sweep import SMALL
 
 import derive
@@ -241,7 +242,7 @@ def test_a_damaged_system_fails_its_tasks_only(sweep, tmp_path):
     assert "LoadError" in summary.failed[2]
 
 
-@pytest.mark.parametrize("engine", ["threads", "processes"])
+@pytest.mark.parametrize("engine", ["processes", matrix("threads")])
 def test_a_full_disk_stops_the_sweep_and_loses_nothing(engine, tmp_path, generated):
     """A file system of 400 kB that another program fills while the sweep runs."""
     script = f"""
