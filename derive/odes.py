@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from derive.arguments import one_of
-from derive.emit.document import odes_document
 from derive.emit.latex_components import component_form
+from derive.emit.latex_document import odes_document
 from derive.emit.latex_matrix import Conventions, matrix_form
 from derive.emit.manifest import FILE_NAME as MANIFEST
 from derive.emit.manifest import manifest

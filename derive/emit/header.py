@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from textwrap import fill
+from typing import Any
 
+from derive.emit.python_source import INDENT
 from derive.model import Model
 from derive.version import written_by
 
-_READOUT = {"mean": "a = 1/p, b = 1/p*", "sum": "a = b = 1", "sqrt": "a = 1/sqrt(p), b = 1/sqrt(p*)"}
+READOUT_WORDS = {"mean": "a = 1/p, b = 1/p*", "sum": "a = b = 1", "sqrt": "a = 1/sqrt(p), b = 1/sqrt(p*)"}
 _TEACHER = {"orthonormal": "orthonormal, T = 1", "general": "general, T is a parameter"}
 _CONSTRAINT = {"free": "free norms", "sphere": "sphere: each |w_i| is kept by rescaling"}
-_FLOW = {
+FLOW_WORDS = {
     "sgd": "one-pass SGD, with its eta^2 noise",
     "gradient": "gradient flow: the eta^2 terms are dropped, label noise has no effect",
 }
@@ -18,16 +21,22 @@ _FLOW = {
 
 def derive_command(model: Model) -> str:
     """The command line that generates `model`."""
-    options = [f"--p {model.p}", f"--pstar {model.pstar}"]
-    for option in ("constraint", "flow", "teacher", "readout"):
-        value = getattr(model, option)
-        if value != getattr(type(model), option):
-            options.append(f"--{option} {value}")
-    return " ".join(["cli derive", *options])
+    return command_line(f"cli derive --p {model.p} --pstar {model.pstar}", model)
 
 
-def _paragraph(text: str) -> str:
-    return fill(f"{text}.", 92, initial_indent="    ", subsequent_indent="    ", break_long_words=False)
+def command_line(start: str, model: Any) -> str:
+    """A command with those options of a model that are not widths and not the defaults."""
+    options = [
+        f"--{field.name} {getattr(model, field.name)}"
+        for field in dataclasses.fields(model)
+        if field.name not in ("p", "pstar") and getattr(model, field.name) != field.default
+    ]
+    return " ".join([start, *options])
+
+
+def paragraph(text: str) -> str:
+    """Wrapped and indented for a docstring; names are not broken."""
+    return fill(text, 92, initial_indent=INDENT, subsequent_indent=INDENT, break_long_words=False)
 
 
 def module_docstring(model: Model, operations: int, unrolled: bool) -> str:
@@ -37,7 +46,7 @@ def module_docstring(model: Model, operations: int, unrolled: bool) -> str:
         f"y[0:{upper}] is the upper triangle of Q, row by row; "
         f"y[{upper}:{model.state_size}] is R, row by row. In order: "
     )
-    # Why the cut: a list of thousands of names tells a reader nothing more.
+    # A list of thousands of names tells a reader nothing more.
     names = model.state if model.state_size <= 100 else (*model.state[:4], "...", model.state[-1])
     body = "one line per entry" if unrolled else "loops over matrix products"
     return f'''"""Overlap ODEs of a quadratic teacher-student network, p = {model.p}, p* = {model.pstar}.
@@ -47,14 +56,14 @@ loss (f - y)^2 / 2, time alpha = samples / N; overlaps Q = WW'/N, R = WW*'/N, T 
 After arXiv:2604.03068; readable equations are in odes.tex beside this file.
 
 Constraint  {_CONSTRAINT[model.constraint]}
-Flow        {_FLOW[model.flow]}
+Flow        {FLOW_WORDS[model.flow]}
 Teacher     {_TEACHER[model.teacher]}
-Readout     {model.readout}: {_READOUT[model.readout]}
+Readout     {model.readout}: {READOUT_WORDS[model.readout]}
 
 State y, {model.state_size} numbers:
-{_paragraph(layout + ", ".join(names))}
+{paragraph(layout + ", ".join(names) + ".")}
 Parameters, {len(model.parameters)} numbers:
-{_paragraph(", ".join(model.parameters))}
+{paragraph(", ".join(model.parameters) + ".")}
 
 {operations} floating-point operations in rhs, {body}.
 {written_by()}, regenerate with

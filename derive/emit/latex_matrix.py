@@ -36,18 +36,17 @@ class Conventions:
         return cls(model.constraint, model.flow, model.teacher, model.readout)
 
 
-def _readout_line(conventions: Conventions, model: Model | None) -> str:
-    if conventions.readout == "sum":
+def readout_line(readout: str, student: str, teacher: str) -> str:
+    """The readout weights for symbolic widths of student and teacher."""
+    if readout == "sum":
         return "a = b = 1"
-    if model:
-        components = ReadoutSums(model)
-        values = [components.sum([(Fraction(1), (name,))], {}) for name in ("a", "b")]
-    else:
-        widths = ["p", "p^*"]
-        if conventions.readout == "sqrt":
-            widths = [rf"\sqrt{{{width}}}" for width in widths]
-        values = [rf"\frac{{1}}{{{width}}}" for width in widths]
-    return rf"a = {values[0]},\qquad b = {values[1]}"
+    roots = [rf"\sqrt{{{width}}}" if readout == "sqrt" else width for width in (student, teacher)]
+    return rf"a = \frac{{1}}{{{roots[0]}}},\qquad b = \frac{{1}}{{{roots[1]}}}"
+
+
+def _readout_numbers(model: Model) -> str:
+    a, b = (ReadoutSums(model).sum([(Fraction(1), (name,))], {}) for name in ("a", "b"))
+    return "a = b = 1" if model.readout == "sum" else rf"a = {a},\qquad b = {b}"
 
 
 def _definitions(conventions: Conventions, model: Model | None, chains: int) -> list[tuple[str, str]]:
@@ -156,7 +155,8 @@ def matrix_form(conventions: Conventions, what: str, model: Model | None = None)
     """LaTeX of the odes, loss or jacobian in matrices; without a model for symbolic p, p*."""
     equations = overlap_equations(conventions.flow)
     definitions = _definitions(conventions, model, max(equations.dQ))
-    readout = f"\\[\n  {_readout_line(conventions, model)}\n\\]\n"
+    weights = _readout_numbers(model) if model else readout_line(conventions.readout, "p", "p^*")
+    readout = f"\\[\n  {weights}\n\\]\n"
     if what == "loss":
         return readout + align([*definitions[:2], (r"\varepsilon", polynomial(equations.loss))])
     step = (symbol(STEP), r"2a\eta")

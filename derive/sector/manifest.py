@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from derive.emit.manifest import FORMAT, sha256
-from derive.sector.model import SectorModel
-from derive.sector.module import operations
-from derive.sector.proof import SectorProof
+from derive.sector.sector_model import SectorModel
+from derive.sector.sector_module import operations
+from derive.sector.sector_proof import SectorProof
 from derive.version import VERSION
 
 KIND = "sector"

@@ -29,7 +29,7 @@ from derive.equations import LOOP_NAMES, NOISE, STEP, overlap_equations
 from derive.lower import LEARNING_RATE, LOSS, READOUT_STUDENT, READOUT_TEACHER
 from derive.program import Program, ScalarStatement
 from derive.scalars import ScalarPolynomial
-from derive.sector.model import SectorModel
+from derive.sector.sector_model import SectorModel
 
 NORM, OVERLAP, PERP = "q", "m", "q_perp"
 # Number of students outside all directions, p − p*.

@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from derive.arguments import whole_number
 from derive.generated_folder import check_target
-from derive.sector.document import sector_document
+from derive.sector.derived_sector import sector_odes
 from derive.sector.manifest import KIND, sector_manifest
-from derive.sector.model import SectorModel
-from derive.sector.module import sector_command, sector_module
-from derive.sector.odes import sector_odes
-from derive.sector.proof import record_of
+from derive.sector.sector_document import sector_document
+from derive.sector.sector_model import SectorModel
+from derive.sector.sector_module import sector_command, sector_module
+from derive.sector.sector_proof import record_of
 from runtime.sector.aligned_starts import LARGEST_P
 from runtime.system.compiled_system import GeneratedCode, losses
 from runtime.system.load_error import LoadError

@@ -11,7 +11,7 @@ from derive.version import VERSION
 from runtime.system.code_digests import code_digest, modules_behind
 
 _SHOWN = 12
-_DRAWS_OR_PRINTS = ("*figure*.py", "text_*.py", "*_text.py", "latex_*.py", "document.py")
+_DRAWS_OR_PRINTS = ("*figure*.py", "text_*.py", "*_text.py", "latex_*.py", "*_document.py")
 
 
 def numerical_code(root: Path) -> set[Path]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from derive.emit.document import odes_document
 from derive.emit.header import derive_command
+from derive.emit.latex_document import odes_document
 from derive.emit.manifest import manifest
 from derive.emit.numba_module import numba_module
 from derive.errors import InputError

@@ -11,8 +11,8 @@ import pytest
 from closed_form import drift, jacobian, loss, magnitude, random_point, readouts
 
 from derive import InputError, Model, latex_for_any_widths, overlap_odes
-from derive.emit.document import odes_document
 from derive.emit.latex_components import COMPONENT_LIMIT
+from derive.emit.latex_document import odes_document
 from derive.emit.latex_text import ReadoutSums, join, product_text, symbol
 from derive.odes import latex
 

@@ -12,6 +12,7 @@ from closed_form import CONSTRAINTS, FLOWS, TEACHERS, drift, flatten, jacobian, 
 
 from derive import Model
 from derive.emit import numba_module
+from derive.emit.python_source import number_text
 from derive.lower import Q, R
 from derive.program import evaluate, operation_count
 from derive.proof import evaluate_exactly
@@ -221,7 +222,7 @@ def test_each_function_is_unrolled_within_the_budget_and_looped_above():
 
 def test_numbers_are_printed_exactly():
     for value in (Fraction(1, 2), Fraction(3), Fraction(1, 3), Fraction(10**17 + 1), Fraction(1, 10)):
-        text = numba_module.number_text(value)
+        text = number_text(value)
         assert eval(text) == float(value)
         assert ("/" in text) == (Fraction(float(value)) != value)
 

@@ -23,13 +23,11 @@ from derive import InputError, Model, ProofError
 from derive.lower import lower
 from derive.proof import evaluate_exactly
 from derive.scalars import ScalarPolynomial
-from derive.sector import SectorModel, sector_odes
-from derive.sector import odes as odes_module
-from derive.sector import proof as proof_module
-from derive.sector.document import sector_document, sector_equations
-from derive.sector.module import operations, sector_module
-from derive.sector.proof import LARGEST_PSTAR, prove_sector
+from derive.sector import SectorModel, derived_sector, sector_odes, sector_proof
 from derive.sector.reduce import chain, drift_outputs, reduce, straight_line
+from derive.sector.sector_document import sector_document, sector_equations
+from derive.sector.sector_module import operations, sector_module
+from derive.sector.sector_proof import LARGEST_PSTAR, prove_sector
 
 ROOT = Path(derive.__file__).parent.parent
 FLOWS = ("sgd", "gradient")
@@ -177,7 +175,7 @@ def test_every_wrong_program_is_rejected(flow):
 @pytest.mark.parametrize("flow", FLOWS)
 def test_random_frames_alone_reject_every_wrong_program(flow, monkeypatch):
     """Integers in random frames stand by themselves: one look at the numbers is enough."""
-    monkeypatch.setattr(proof_module, "_compare_polynomials", lambda *_: None)
+    monkeypatch.setattr(sector_proof, "_compare_polynomials", lambda *_: None)
     model = SectorModel(2, flow=flow)
     prove_sector(model, reduce(model))
     for program in mutations(reduce(model)):
@@ -188,7 +186,7 @@ def test_random_frames_alone_reject_every_wrong_program(flow, monkeypatch):
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_frames_are_random_rotations(size):
     generator = random.Random(3)
-    frames = [np.array(proof_module._rotation(size, generator), dtype=object) for _ in range(20)]
+    frames = [np.array(sector_proof._rotation(size, generator), dtype=object) for _ in range(20)]
     for frame in frames:
         assert (frame @ frame.T == np.eye(size, dtype=int)).all()
     # Two reflections along one line are none, which happens in the plane now and then.
@@ -197,7 +195,7 @@ def test_frames_are_random_rotations(size):
 
 def test_wrong_sector_never_becomes_files(tmp_path, monkeypatch):
     program = next(mutations(reduce(SectorModel(2))))
-    monkeypatch.setattr(odes_module, "reduce", lambda _: program)
+    monkeypatch.setattr(derived_sector, "reduce", lambda _: program)
     with pytest.raises(ProofError):
         sector_odes(SectorModel(2)).write(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -11,8 +11,8 @@ import pytest
 from derive import Model
 from derive.model import CONSTRAINTS, FLOWS, READOUTS, TEACHERS
 from derive.odes import FORMS, SUBJECTS, latex, latex_for_any_widths
-from derive.sector.document import sector_equations
-from derive.sector.model import SectorModel
+from derive.sector.sector_document import sector_equations
+from derive.sector.sector_model import SectorModel
 from runtime.report.mathml import ConversionError, display, inline
 
 COMMANDS = {

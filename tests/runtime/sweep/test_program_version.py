@@ -36,7 +36,7 @@ def test_a_copy_is_the_same_program(tree):
         ("runtime/output/figures.py", True),
         ("runtime/commands/doctor.py", True),
         ("runtime/analysis/riccati.py", True),
-        ("derive/emit/document.py", True),
+        ("derive/emit/latex_document.py", True),
         ("derive/emit/numba_module.py", False),
         ("derive/equations.py", False),
         ("runtime/trajectory/stepper.py", False),

@@ -22,7 +22,6 @@ from derive.equations import NOISE
 from derive.lower import DQ, DR, LEARNING_RATE, LOSS, READOUT_STUDENT, READOUT_TEACHER, lower
 from derive.program import Program, evaluate
 from derive.proof import ProofError, evaluate_exactly
-from derive.sector.model import SectorModel
 from derive.sector.reduce import (
     D_NORM,
     D_OVERLAP,
@@ -34,6 +33,7 @@ from derive.sector.reduce import (
     SectorProgram,
     straight_line,
 )
+from derive.sector.sector_model import SectorModel
 
 # A wider teacher is proved at this width: its statements are the same for every direction.
 LARGEST_PSTAR = 6

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from textwrap import fill, indent
+from textwrap import indent
 
-from derive.emit.numba_module import INDENT, assignment_line
+from derive.emit.header import FLOW_WORDS, READOUT_WORDS, command_line, paragraph
+from derive.emit.python_source import COMPILED, INDENT, READOUT_VALUES, assignment_line, function_text
 from derive.equations import NOISE
 from derive.lower import LEARNING_RATE, LOSS, READOUT_STUDENT
 from derive.program import Assignment, ScalarStatement, operation_count
 from derive.scalars import ScalarPolynomial
-from derive.sector.model import SectorModel
 from derive.sector.reduce import (
     D_NORM,
     D_OVERLAP,
@@ -25,30 +25,16 @@ from derive.sector.reduce import (
     reduce,
     straight_line,
 )
+from derive.sector.sector_model import SectorModel
 from derive.version import written_by
 
-_READOUT_VALUE = {"mean": "1.0 / {width}", "sum": "1.0", "sqrt": "1.0 / {width} ** 0.5"}
-_READOUT_WORDS = {
-    "mean": "a = 1/p, b = 1/p*",
-    "sum": "a = b = 1",
-    "sqrt": "a = 1/sqrt(p), b = 1/sqrt(p*)",
-}
-_FLOW_WORDS = {
-    "sgd": "one-pass SGD, with its eta^2 noise",
-    "gradient": "gradient flow: the eta^2 terms are dropped, label noise has no effect",
-}
 _LISTED_DIRECTIONS = 8
 _MULTIPLIED = frozenset({NORM, OVERLAP, PERP, REST})
 
 
 def sector_command(model: SectorModel) -> str:
     """The command line that generates the sector of `model`."""
-    options = [f"--pstar {model.pstar}"]
-    for option in ("flow", "readout"):
-        value = getattr(model, option)
-        if value != getattr(type(model), option):
-            options.append(f"--{option} {value}")
-    return " ".join(["cli derive --sector", *options])
+    return command_line(f"cli derive --sector --pstar {model.pstar}", model)
 
 
 def operations(model: SectorModel) -> dict[str, int]:
@@ -77,7 +63,6 @@ def _docstring(model: SectorModel) -> str:
         f"state[0:{pstar}] are the norms q_k, state[{pstar}:{2 * pstar}] the overlaps m_k, "
         f"state[{2 * pstar}] is q_perp. In order: {', '.join(names)}."
     )
-    state = fill(layout, 92, initial_indent=INDENT, subsequent_indent=INDENT, break_long_words=False)
     return f'''"""Invariant sector of the overlap ODEs of a quadratic teacher-student network, p* = {pstar}.
 
 Student f = a sum_i lambda_i^2, teacher y = b sum_r lambda*_r^2 + sqrt(label_noise) xi,
@@ -89,12 +74,12 @@ directions without a student have q_k = m_k = 0, and q_perp = 0.
 After arXiv:2604.03068; readable equations are in odes.tex beside this file.
 
 Constraint  free norms
-Flow        {_FLOW_WORDS[model.flow]}
+Flow        {FLOW_WORDS[model.flow]}
 Teacher     orthonormal, T = 1
-Readout     {model.readout}: {_READOUT_WORDS[model.readout]}
+Readout     {model.readout}: {READOUT_WORDS[model.readout]}
 
 State, {model.state_size} numbers:
-{state}
+{paragraph(layout)}
 Parameters, {len(model.parameters)} numbers:
 {INDENT}{", ".join(model.parameters)}.
 
@@ -114,17 +99,11 @@ def _constants(model: SectorModel) -> str:
         f"PARAMETERS = {len(model.parameters)}",
         "",
         "# Readout weight of the teacher, y = b sum lambda*_r^2; that of the students depends on p.",
-        f"b = {_READOUT_VALUE[model.readout].format(width=model.pstar)}",
+        f"b = {READOUT_VALUES[model.readout].format(width=model.pstar)}",
         "",
-        "# Why contract only: fused multiply-adds are exact enough, but reordering would hide NaN.",
-        '_compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})',
+        *COMPILED,
     ]
     return "\n".join(lines)
-
-
-def _function(name: str, arguments: str, docstring: str, body: Iterable[str]) -> str:
-    text = indent("\n".join(body), INDENT)
-    return f'@_compiled\ndef {name}({arguments}):\n{INDENT}"""{docstring}"""\n{text}\n'
 
 
 def _factor_order(name: str) -> tuple[bool, str]:
@@ -152,7 +131,7 @@ def _load(model: SectorModel, used: set[str]) -> Iterator[str]:
     for position, name in enumerate((LEARNING_RATE, NOISE), start=1):
         if name in used:
             yield f"{name} = parameters[{position}]"
-    yield f"{READOUT_STUDENT} = {_READOUT_VALUE[model.readout].format(width='p')}"
+    yield f"{READOUT_STUDENT} = {READOUT_VALUES[model.readout].format(width='p')}"
     yield f"{REST} = p - PSTAR"
     yield f"{PERP} = state[2 * PSTAR]"
 
@@ -198,13 +177,13 @@ def _rhs(model: SectorModel, program: SectorProgram) -> str:
     for statement in program.complement:
         target = "drift[2 * PSTAR]" if statement.target == D_PERP else statement.target
         body.append(_line(target, statement.polynomial))
-    return _function("rhs", "state, parameters, drift", "Write d state / d alpha into drift.", body)
+    return function_text("rhs", "state, parameters, drift", "Write d state / d alpha into drift.", body)
 
 
 def _loss(model: SectorModel, program: SectorProgram) -> str:
     body = [*_load(model, set()), *_loops(program.loops, both=True), "", *_statements([program.loss])]
     body.append(f"return {LOSS}")
-    return _function("loss", "state, parameters", "Generalisation error.", body)
+    return function_text("loss", "state, parameters", "Generalisation error.", body)
 
 
 _PACK = f'''

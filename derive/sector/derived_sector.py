@@ -7,12 +7,12 @@ from pathlib import Path
 from derive.arguments import one_of
 from derive.emit.manifest import FILE_NAME as MANIFEST
 from derive.generated_folder import write_files
-from derive.sector.document import sector_document, sector_equations
 from derive.sector.manifest import sector_manifest
-from derive.sector.model import SectorModel
-from derive.sector.module import sector_module
-from derive.sector.proof import SectorProof, prove_sector
 from derive.sector.reduce import reduce
+from derive.sector.sector_document import sector_document, sector_equations
+from derive.sector.sector_model import SectorModel
+from derive.sector.sector_module import sector_module
+from derive.sector.sector_proof import SectorProof, prove_sector
 
 MODULE = "odes.py"
 DOCUMENT = "odes.tex"

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+from derive.emit.latex_document import FLOW_SENTENCES, PROBLEM, document_start
+from derive.emit.latex_matrix import readout_line
 from derive.emit.latex_text import align, combination, derivative, join, polynomial, symbol
 from derive.equations import STEP, overlap_equations
 from derive.scalars import ScalarPolynomial
-from derive.sector.model import SectorModel
-from derive.sector.module import sector_command
 from derive.sector.reduce import D_NORM, D_OVERLAP, REST, Loop, numbered, reduce
-from derive.version import written_by
+from derive.sector.sector_model import SectorModel
+from derive.sector.sector_module import sector_command
 
 _PERP = r"q_\perp"
 # What the chains C(DC)ᵐ are in a direction and outside all of them.
 _NORM_CHAINS = {0: "q_k", 1: "x_k", 2: "z_k"}
 _OVERLAP_CHAINS = {0: "m_k", 1: "y_k"}
 _PERP_CHAINS = {0: _PERP, 1: rf"a{_PERP}^2", 2: rf"a^2{_PERP}^3"}
-_FLOW = {
-    "sgd": r"The terms in $\kappa^2$ are the noise of one-pass SGD.",
-    "gradient": r"Gradient flow on the population loss: the terms in $\kappa^2$ are dropped.",
-}
 
 
 def _tidy(text: str) -> str:
@@ -33,15 +30,6 @@ def _sum(value: ScalarPolynomial) -> str:
     return join((c, polynomial(ScalarPolynomial({monomial: 1}))) for monomial, c in ordered)
 
 
-def _readouts(model: SectorModel) -> str:
-    if model.readout == "sum":
-        return "a = b = 1"
-    student, teacher = "p", str(model.pstar)
-    if model.readout == "sqrt":
-        student, teacher = r"\sqrt{p}", rf"\sqrt{{{teacher}}}"
-    return rf"a = \frac{{1}}{{{student}}},\qquad b = \frac{{1}}{{{teacher}}}"
-
-
 def _loop(model: SectorModel, loop: Loop) -> str:
     inside = _sum(loop.direction)
     rest = polynomial(loop.complement.derivative(REST))
@@ -53,7 +41,8 @@ def _loop(model: SectorModel, loop: Loop) -> str:
 def sector_equations(model: SectorModel, what: str = "odes") -> str:
     """LaTeX (amsmath) of the sector's ``"odes"`` or ``"loss"``, p symbolic."""
     equations, program = overlap_equations(model.flow), reduce(model)
-    readout = f"\\[\n  {_readouts(model)}\n\\]\n"
+    weights = readout_line(model.readout, "p", str(model.pstar))
+    readout = f"\\[\n  {weights}\n\\]\n"
     loops = [(loop.target, _loop(model, loop)) for loop in program.loops]
     loss = (r"\varepsilon", polynomial(equations.loss))
     if what == "loss":
@@ -77,25 +66,13 @@ def sector_equations(model: SectorModel, what: str = "odes") -> str:
 def sector_document(model: SectorModel) -> str:
     """A document that plain pdflatex compiles (amsmath and geometry only)."""
     pstar = model.pstar
-    return rf"""% {written_by()}, regenerate with
-%   {sector_command(model)}
-\documentclass[a4paper,10pt]{{article}}
-\usepackage[margin=20mm]{{geometry}}
-\usepackage{{amsmath}}
-\setlength{{\parindent}}{{0pt}}
-\setlength{{\parskip}}{{1ex}}
-\begin{{document}}
-
+    return rf"""{document_start(sector_command(model))}
 \section*{{Invariant sector of the overlap ODEs of a quadratic teacher--student network,
 \mbox{{$p^* = {pstar}$}}}}
 
-Student $f = a\sum_{{i=1}}^{{p}} \lambda_i^2$ with $\lambda_i = w_i\cdot x/\sqrt{{N}}$, teacher
-$y = b\sum_{{r=1}}^{{p^*}} \lambda_r^{{*2}} + \sqrt{{\Delta}}\,\xi$ with
-$\lambda^*_r = w^*_r\cdot x/\sqrt{{N}}$, inputs $x \sim \mathcal{{N}}(0, 1_N)$, loss
-$\ell = \frac{{1}}{{2}}(f - y)^2$, one-pass SGD $w_i \leftarrow w_i - \eta\,\partial\ell/\partial w_i$,
-time $\alpha = \text{{samples}}/N$. Order parameters $Q = WW^\top/N$, $R = WW^{{*\top}}/N$,
+{PROBLEM}
 orthonormal teacher, $W^*W^{{*\top}}/N = 1$, free norms; generalisation error $\varepsilon$.
-After arXiv:2604.03068. {_FLOW[model.flow]}
+After arXiv:2604.03068. {FLOW_SENTENCES[model.flow]}
 
 \subsection*{{Invariance}}
 From $Q_0 \propto 1$, or any $Q_0$ in the algebra of $R_0R_0^\top$ and $1$, the state stays

@@ -15,7 +15,7 @@ _CONSTRAINT = {
         r"$F$, $G$ are the free drifts of $Q$, $R$."
     ),
 }
-_FLOW = {
+FLOW_SENTENCES = {
     "sgd": r"The terms in $\kappa^2$ are the noise of one-pass SGD.",
     "gradient": r"Gradient flow on the population loss: the terms in $\kappa^2$ are dropped.",
 }
@@ -23,6 +23,13 @@ _TEACHER = {
     "orthonormal": r"The teacher is orthonormal, $T = 1$.",
     "general": r"The teacher's overlaps $T$ are constant parameters.",
 }
+
+
+PROBLEM = r"""Student $f = a\sum_{i=1}^{p} \lambda_i^2$ with $\lambda_i = w_i\cdot x/\sqrt{N}$, teacher
+$y = b\sum_{r=1}^{p^*} \lambda_r^{*2} + \sqrt{\Delta}\,\xi$ with
+$\lambda^*_r = w^*_r\cdot x/\sqrt{N}$, inputs $x \sim \mathcal{N}(0, 1_N)$, loss
+$\ell = \frac{1}{2}(f - y)^2$, one-pass SGD $w_i \leftarrow w_i - \eta\,\partial\ell/\partial w_i$,
+time $\alpha = \text{samples}/N$. Order parameters $Q = WW^\top/N$, $R = WW^{*\top}/N$,"""
 
 
 def _components(model: Model) -> str:
@@ -35,29 +42,31 @@ def _components(model: Model) -> str:
     )
 
 
-def odes_document(model: Model) -> str:
-    """A document that plain pdflatex compiles (amsmath and geometry only)."""
-    conventions = Conventions.of(model)
+def document_start(command: str, *settings: str) -> str:
+    """The preamble of a document that plain pdflatex compiles (amsmath and geometry only)."""
+    lines = "".join(f"{setting}\n" for setting in settings)
     return rf"""% {written_by()}, regenerate with
-%   {derive_command(model)}
+%   {command}
 \documentclass[a4paper,10pt]{{article}}
 \usepackage[margin=20mm]{{geometry}}
 \usepackage{{amsmath}}
-\allowdisplaybreaks
-\setlength{{\parindent}}{{0pt}}
+{lines}\setlength{{\parindent}}{{0pt}}
 \setlength{{\parskip}}{{1ex}}
 \begin{{document}}
+"""
 
+
+def odes_document(model: Model) -> str:
+    """The document of a system: its conventions, the matrix form and the components."""
+    conventions = Conventions.of(model)
+    start = document_start(derive_command(model), r"\allowdisplaybreaks")
+    return rf"""{start}
 \section*{{Overlap ODEs of a quadratic teacher--student network,
 \mbox{{$p = {model.p}$, $p^* = {model.pstar}$}}}}
 
-Student $f = a\sum_{{i=1}}^{{p}} \lambda_i^2$ with $\lambda_i = w_i\cdot x/\sqrt{{N}}$, teacher
-$y = b\sum_{{r=1}}^{{p^*}} \lambda_r^{{*2}} + \sqrt{{\Delta}}\,\xi$ with
-$\lambda^*_r = w^*_r\cdot x/\sqrt{{N}}$, inputs $x \sim \mathcal{{N}}(0, 1_N)$, loss
-$\ell = \frac{{1}}{{2}}(f - y)^2$, one-pass SGD $w_i \leftarrow w_i - \eta\,\partial\ell/\partial w_i$,
-time $\alpha = \text{{samples}}/N$. Order parameters $Q = WW^\top/N$, $R = WW^{{*\top}}/N$,
+{PROBLEM}
 $T = W^*W^{{*\top}}/N$; generalisation error $\varepsilon$. After arXiv:2604.03068.
-{_FLOW[model.flow]} {_TEACHER[model.teacher]} {_CONSTRAINT[model.constraint]}
+{FLOW_SENTENCES[model.flow]} {_TEACHER[model.teacher]} {_CONSTRAINT[model.constraint]}
 
 With
 \[

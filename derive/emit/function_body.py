@@ -1,0 +1,83 @@
+"""The lines of a generated function: the frame of all of them, and the form with one line per entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from derive.emit.python_source import assignment_line
+from derive.model import Model
+from derive.program import Matrix, Program, Statement, entry, expand, sources
+from derive.tangent import PREFIX
+
+
+class FunctionBody:
+    """Prints the lines of one function; subclasses choose scalars or arrays for the matrices."""
+
+    def __init__(self, model: Model, program: Program) -> None:
+        self.model = model
+        self.program = program
+        self._names = self._used_names()
+
+    def _used_names(self) -> set[str]:
+        used: set[str] = set()
+        for statement in self.program.statements:
+            used |= sources(statement)
+        return used
+
+    def load(self) -> Iterator[str]:
+        """Lines that read the state, the direction and the parameters."""
+        for k, name in enumerate(("eta", "label_noise")):
+            if name in self._names:
+                yield f"{name} = parameters[{k}]"
+        offsets = {"Q": 0, "R": self.model.p * (self.model.p + 1) // 2, "T": 2}
+        for matrix in self.program.inputs:
+            if matrix.name in self._names:
+                base = matrix.name.removeprefix(PREFIX)
+                source = "parameters" if base == "T" else "v" if base != matrix.name else "y"
+                yield from self.read(matrix, source, offsets[base])
+
+    def statements(self) -> Iterator[str]:
+        for statement in self.program.statements:
+            if statement.note:
+                yield ""
+                yield f"# {self._note(statement)}"
+            yield from self.statement(statement)
+
+    def _note(self, statement: Statement) -> str:
+        target = statement.target
+        name = target if isinstance(target, str) else target.name
+        return f"change of {statement.note}" if name.startswith(PREFIX) else statement.note
+
+    def store(self, target: str) -> Iterator[str]:
+        """Lines that write the output matrices into the vector `target`."""
+        yield ""
+        offset = 0
+        for output in self.program.outputs:
+            assert isinstance(output, Matrix)
+            yield from self.write(output, target, offset)
+            offset += sum(1 for _ in self.program.entries(output))
+
+    def read(self, matrix: Matrix, source: str, offset: int) -> Iterator[str]:
+        raise NotImplementedError
+
+    def write(self, matrix: Matrix, target: str, offset: int) -> Iterator[str]:
+        raise NotImplementedError
+
+    def statement(self, statement: Statement) -> Iterator[str]:
+        raise NotImplementedError
+
+
+class UnrolledBody(FunctionBody):
+    """Every entry of every matrix is a local scalar."""
+
+    def read(self, matrix: Matrix, source: str, offset: int) -> Iterator[str]:
+        for k, (i, j) in enumerate(self.program.entries(matrix), start=offset):
+            yield f"{entry(matrix, i, j)} = {source}[{k}]"
+
+    def write(self, matrix: Matrix, target: str, offset: int) -> Iterator[str]:
+        for k, (i, j) in enumerate(self.program.entries(matrix), start=offset):
+            yield f"{target}[{k}] = {entry(matrix, i, j)}"
+
+    def statement(self, statement: Statement) -> Iterator[str]:
+        for assignment in expand(self.program, statement):
+            yield assignment_line(assignment)

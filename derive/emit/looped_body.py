@@ -1,0 +1,230 @@
+"""The lines of a generated function that is too long for one line per entry: loops over matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from derive.emit.function_body import FunctionBody
+from derive.emit.python_source import INDENT, signed_term, sum_text, wrapped
+from derive.model import Model
+from derive.program import (
+    Matrix,
+    MatrixStatement,
+    NormRates,
+    NormRatesTangent,
+    Operand,
+    Program,
+    Projection,
+    ProjectionTangent,
+    ScalarStatement,
+    Statement,
+)
+
+HELPERS = """
+# Sums of matrix products, the pieces of the functions below. Inner loops run over contiguous
+# memory; of a symmetric result the upper triangle is computed and copied.
+
+
+@_compiled
+def _trace(matrix):
+    total = 0.0
+    for i in range(matrix.shape[0]):
+        total += matrix[i, i]
+    return total
+
+
+@_compiled
+def _inner(left, right):
+    total = 0.0
+    for i in range(left.shape[0]):
+        for j in range(left.shape[1]):
+            total += left[i, j] * right[i, j]
+    return total
+
+
+@_compiled
+def _add(out, factor, matrix):
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] += factor * matrix[i, j]
+
+
+@_compiled
+def _add_identity(out, factor):
+    for i in range(out.shape[0]):
+        out[i, i] += factor
+
+
+@_compiled
+def _add_product(out, sign, left, right):
+    for i in range(out.shape[0]):
+        for k in range(left.shape[1]):
+            x = sign * left[i, k]
+            for j in range(out.shape[1]):
+                out[i, j] += x * right[k, j]
+
+
+@_compiled
+def _add_symmetric_product(out, sign, left, right):
+    for i in range(out.shape[0]):
+        for k in range(left.shape[1]):
+            x = sign * left[i, k]
+            for j in range(i, out.shape[1]):
+                out[i, j] += x * right[k, j]
+
+
+@_compiled
+def _copy_upper(matrix):
+    for i in range(matrix.shape[0]):
+        for j in range(i):
+            matrix[i, j] = matrix[j, i]
+
+
+@_compiled
+def _read_symmetric(source, offset, size):
+    matrix = np.empty((size, size))
+    k = offset
+    for i in range(size):
+        for j in range(i, size):
+            matrix[i, j] = source[k]
+            matrix[j, i] = source[k]
+            k += 1
+    return matrix
+
+
+@_compiled
+def _read(source, offset, rows, columns):
+    matrix = np.empty((rows, columns))
+    for i in range(rows):
+        for j in range(columns):
+            matrix[i, j] = source[offset + i * columns + j]
+    return matrix
+
+
+@_compiled
+def _write_symmetric(target, offset, matrix):
+    k = offset
+    for i in range(matrix.shape[0]):
+        for j in range(i, matrix.shape[1]):
+            target[k] = matrix[i, j]
+            k += 1
+
+
+@_compiled
+def _write(target, offset, matrix):
+    columns = matrix.shape[1]
+    for i in range(matrix.shape[0]):
+        for j in range(columns):
+            target[offset + i * columns + j] = matrix[i, j]
+
+
+@_compiled
+def _transpose(matrix):
+    transposed = np.empty((matrix.shape[1], matrix.shape[0]))
+    for i in range(matrix.shape[0]):
+        for j in range(matrix.shape[1]):
+            transposed[j, i] = matrix[i, j]
+    return transposed
+"""
+
+_SIZES = {"p": "P", "pstar": "PSTAR"}
+
+
+class LoopedBody(FunctionBody):
+    """Every matrix is an array; sums of products are calls of the helpers above."""
+
+    def __init__(self, model: Model, program: Program) -> None:
+        super().__init__(model, program)
+        self._transposed: set[str] = set()
+
+    def read(self, matrix: Matrix, source: str, offset: int) -> Iterator[str]:
+        rows, columns = _SIZES[matrix.rows], _SIZES[matrix.columns]
+        if matrix.symmetric:
+            yield f"{matrix.name} = _read_symmetric({source}, {offset}, {rows})"
+        else:
+            yield f"{matrix.name} = _read({source}, {offset}, {rows}, {columns})"
+
+    def write(self, matrix: Matrix, target: str, offset: int) -> Iterator[str]:
+        function = "_write_symmetric" if matrix.symmetric else "_write"
+        yield f"{function}({target}, {offset}, {matrix.name})"
+
+    def statement(self, statement: Statement) -> Iterator[str]:
+        match statement:
+            case ScalarStatement():
+                yield from self._scalar(statement)
+            case MatrixStatement():
+                yield from self._matrix(statement)
+            case NormRates(target, reciprocal, drift, overlap):
+                yield f"{reciprocal} = np.empty(P)"
+                yield f"{target} = np.empty(P)"
+                yield "for i in range(P):"
+                yield f"{INDENT}{reciprocal}[i] = 1.0 / {overlap.name}[i, i]"
+                yield f"{INDENT}{target}[i] = 0.5 * {drift.name}[i, i] * {reciprocal}[i]"
+            case NormRatesTangent(target, rates, reciprocal, drift, overlap):
+                yield f"{target} = np.empty(P)"
+                yield "for i in range(P):"
+                change = f"0.5 * {drift.name}[i, i] - {rates}[i] * {overlap.name}[i, i]"
+                yield f"{INDENT}{target}[i] = ({change}) * {reciprocal}[i]"
+            case Projection() | ProjectionTangent():
+                yield from self._projection(statement)
+
+    def _scalar(self, statement: ScalarStatement) -> Iterator[str]:
+        terms: list[tuple[str, str]] = []
+        for contraction in statement.contractions:
+            left, right = contraction.left, contraction.right
+            call = f"_inner({left.name}, {right.name})" if right else f"_trace({left.name})"
+            terms += [
+                signed_term(value, (*monomial, call))
+                for monomial, value in contraction.coefficient.sorted_terms()
+            ]
+        terms += [signed_term(value, m) for m, value in statement.polynomial.sorted_terms()]
+        yield wrapped(statement.target, sum_text(terms))
+
+    def _matrix(self, statement: MatrixStatement) -> Iterator[str]:
+        target = statement.target
+        for term in statement.terms:
+            for operand in term.operands:
+                yield from self._transpose(operand)
+        product = "_add_symmetric_product" if target.symmetric else "_add_product"
+        yield f"{target.name} = np.zeros(({_SIZES[target.rows]}, {_SIZES[target.columns]}))"
+        for term in statement.terms:
+            sign = "-" if term.sign < 0 else ""
+            factor = f"{sign}{term.scalar or '1.0'}"
+            names = ", ".join(self._array(operand) for operand in term.operands)
+            if len(term.operands) == 2:
+                yield f"{product}({target.name}, {factor}, {names})"
+            elif term.operands:
+                yield f"_add({target.name}, {factor}, {names})"
+            else:
+                yield f"_add_identity({target.name}, {factor})"
+        if target.symmetric and any(len(term.operands) == 2 for term in statement.terms):
+            yield f"_copy_upper({target.name})"
+
+    def _array(self, operand: Operand) -> str:
+        return f"{operand.matrix.name}_transposed" if operand.transposed else operand.matrix.name
+
+    def _transpose(self, operand: Operand) -> Iterator[str]:
+        # Why a copy: the helpers' inner loops then run over contiguous memory.
+        name = operand.matrix.name
+        if operand.transposed and name not in self._transposed:
+            self._transposed.add(name)
+            yield f"{name}_transposed = _transpose({name})"
+
+    def _projection(self, statement: Projection | ProjectionTangent) -> Iterator[str]:
+        name, drift, overlap = statement.target.name, statement.drift.name, statement.overlap.name
+        sides = range(statement.sides)
+        removed = [(statement.rates, overlap)]
+        if isinstance(statement, ProjectionTangent):
+            removed = [
+                (statement.rates_tangent, overlap),
+                (statement.rates, statement.overlap_tangent.name),
+            ]
+        yield f"{name} = np.zeros_like({drift})"
+        yield f"_add({name}, 1.0, {drift})"
+        yield "for i in range(P):"
+        yield f"{INDENT}for j in range({_SIZES[statement.target.columns]}):"
+        for rates, of in removed:
+            rate = " + ".join(f"{rates}[{'ij'[side]}]" for side in sides)
+            yield f"{INDENT * 2}{name}[i, j] -= ({rate}) * {of}[i, j]"
+        if statement.sides == 2:
+            yield f"{INDENT}{name}[i, i] = 0.0"
