@@ -75,8 +75,10 @@ class LazyGroup(click.Group):
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             from difflib import get_close_matches
 
-            close = get_close_matches(name, COMMANDS)
-            ctx.fail(f"No such command {name!r}" + (f", but {' and '.join(close)}" if close else ""))
+            begun = [command for command in COMMANDS if name and command.startswith(name)]
+            similar = begun or get_close_matches(name, COMMANDS)
+            hint = f"; perhaps you mean {' or '.join(similar)}" if similar else ""
+            ctx.fail(f"{name!r} is not a command{hint}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

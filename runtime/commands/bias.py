@@ -5,21 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, given_options, option
-from runtime.commands.printing import TABLE_ROWS, Talk, show
-from runtime.commands.shared_options import (
-    A_PATH,
-    OutputFiles,
-    eta_option,
-    generated_option,
-    json_option,
-    model_options,
-    noise_option,
-    output_options,
-    quiet_option,
-    start_options,
-    threads_option,
-)
+from runtime.commands.printing import TABLE_ROWS
 from runtime.commands.value_types import Integer, Integers, Real, Times
 
 if TYPE_CHECKING:
@@ -33,13 +21,13 @@ _OF_A_RUN = {"run", "out", "as_json", "quiet"}
 
 
 @command()
-@model_options(4, 2)
-@eta_option
-@noise_option
+@shared.model_options(4, 2)
+@shared.eta_option
+@shared.noise_option
 @option("Training", "--alpha", type=Real(), default=200.0, help="End of the runs.")
 @option("Start", "--n", type=Integers(), default="100,1000,10000", help="Input dimensions N.")
 @option("Start", "--trajectories", type=Integer(), default=128, help="Number of starts of each kind.")
-@start_options()
+@shared.start_options()
 @option(
     "Analysis",
     "--conditions",
@@ -50,12 +38,10 @@ _OF_A_RUN = {"run", "out", "as_json", "quiet"}
 @option(
     "Analysis", "--scale", type=Real(), default=1e-6, help="Size of R0 in the starts with unequal norms."
 )
-@option("Analysis", "--run", type=A_PATH, help="Judge the runs in this .nc file instead.")
-@threads_option
-@output_options
-@generated_option
-@json_option
-@quiet_option
+@option("Analysis", "--run", type=shared.A_PATH, help="Judge the runs in this .nc file instead.")
+@shared.threads_option
+@shared.output_options
+@shared.generated_option
 def bias(
     model: Model,
     eta: float,
@@ -68,10 +54,8 @@ def bias(
     scale: float,
     run: Path | None,
     threads: int | None,
-    files: OutputFiles,
+    printer: shared.Printer,
     generated: Path,
-    as_json: bool,
-    talk: Talk,
 ) -> None:
     """Implicit bias: is the solution that is found the one closest to the start?
 
@@ -108,13 +92,13 @@ def bias(
         )
         study |= {"seed": start.seed, "threads": threads}
         system = load(model, generated)
-        with talk.progress("steps") as progress:
+        with printer.progress("steps") as progress:
             sizes = bias_study.bias_at_finite_n(system, n, progress=progress, **study)
             norms = bias_study.bias_of_norms(system, numbers, scale=scale, **study)
         result = sizes.assign_coords(norms.coords).assign(norms.data_vars)
         result.attrs["scale"] = norms.attrs["scale"]
-    files.write(result, plot_bias, talk)
-    show(as_json, result, lambda: study_table(result) if run is None else run_table(result, TABLE_ROWS))
+    printer.write(result, plot_bias)
+    printer.show(result, lambda: study_table(result) if run is None else run_table(result, TABLE_ROWS))
 
 
 def _of_run(path: Path) -> xarray.Dataset:

@@ -6,21 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
-from runtime.commands.printing import EXIT_FAILURE, TABLE_ROWS, Talk, show
-from runtime.commands.shared_options import (
-    OutputFiles,
-    generated_option,
-    ideal_option,
-    json_option,
-    model_options,
-    output_options,
-    overlaps_option,
-    quiet_option,
-    start_options,
-    threads_option,
-    training_options,
-)
+from runtime.commands.printing import EXIT_FAILURE, TABLE_ROWS
 from runtime.commands.value_types import Integer, Integers
 
 if TYPE_CHECKING:
@@ -31,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @command()
-@model_options(4, 2)
-@training_options(20.0)
+@shared.model_options(4, 2)
+@shared.training_options(20.0)
 @option(
     "Start",
     "--n",
@@ -41,18 +29,16 @@ if TYPE_CHECKING:
     help="Input dimensions N: multiples of the first, ascending.",
 )
 @option("Start", "--trajectories", type=Integer(), default=256, help="Number of runs at each N.")
-@start_options(ideal_option(0.1, ""), overlaps_option)
+@shared.start_options(shared.ideal_option(0.1, ""), shared.overlaps_option)
 @option(
     "Analysis",
     "--weights/--no-weights",
     default=None,
     help="Also run weights at the smallest N.  [default: if it takes less than a minute or so]",
 )
-@threads_option
-@output_options
-@generated_option
-@json_option
-@quiet_option
+@shared.threads_option
+@shared.output_options
+@shared.generated_option
 def compare(
     model: Model,
     training: dict[str, Any],
@@ -61,10 +47,8 @@ def compare(
     start: ChosenStart,
     weights: bool | None,
     threads: int | None,
-    files: OutputFiles,
+    printer: shared.Printer,
     generated: Path,
-    as_json: bool,
-    talk: Talk,
 ) -> int:
     """Compare the ODE with SGD at several N, from the same start; exit code 1 unless they agree.
 
@@ -93,7 +77,7 @@ def compare(
     sizes, _, runs, _ = comparison.checked(n, training["alpha"], trajectories, start.seed)
     thread_count(threads)
     check_results(model, runs, training["alpha"])
-    with naming_choices(), talk.progress("steps") as progress:
+    with naming_choices(), printer.progress("steps") as progress:
         Q0, R0, T, origin = start.overlaps_of(model)
         # All is checked before the system, so that wrong options leave no derived system behind.
         Problem.checked(model, Q0, R0, T=T, rtol=1e-8, atol=1e-10, method=DEFAULT_METHOD, **training)
@@ -112,12 +96,12 @@ def compare(
             **training,
         )
         result.attrs.update(origin)
-        files.write(result, plot_comparison, talk)
+        printer.write(result, plot_comparison)
 
     def text() -> str:
         return f"{text_tables.comparison_table(result, TABLE_ROWS)}\n{verdict_line(result)}"
 
-    show(as_json, result, text)
+    printer.show(result, text)
     return 0 if result.attrs["verdict"] == "agree" else EXIT_FAILURE
 
 

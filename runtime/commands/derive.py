@@ -8,24 +8,18 @@ from typing import Any
 
 import click
 
+from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, given_options, option
 from runtime.commands.printing import Talk, echo
-from runtime.commands.shared_options import (
-    convention_options,
-    generated_option,
-    json_option,
-    quiet_option,
-    width_options,
-)
 
 
 @command()
-@width_options(4, 2)
-@convention_options
+@shared.width_options(4, 2)
+@shared.convention_options
 @option("Model", "--sector", is_flag=True, help="Derive the sector of aligned starts, for any p.")
-@generated_option
-@json_option
-@quiet_option
+@shared.generated_option
+@shared.json_option
+@shared.quiet_option
 def derive(sector: bool, generated: Path, as_json: bool, talk: Talk, **conventions: Any) -> None:
     """Derive the ODEs by two routes, prove them equal and generate code and LaTeX.
 

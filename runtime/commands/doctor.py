@@ -6,17 +6,17 @@ import json
 import warnings
 from pathlib import Path
 
+from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import EXIT_FAILURE, colour, echo, naming_program
-from runtime.commands.shared_options import generated_option, json_option
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
 @command()
-@generated_option
+@shared.generated_option
 @option("Analysis", "--trial", is_flag=True, help="Also integrate a small system by both solvers.")
-@json_option
+@shared.json_option
 def doctor(generated: Path, trial: bool, as_json: bool) -> int:
     """Check versions, processor, threads, folders and terminal; exit code 1 if there is a problem.
 

@@ -7,21 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
-from runtime.commands.printing import TABLE_ROWS, Talk, show
-from runtime.commands.shared_options import (
-    OutputFiles,
-    generated_option,
-    json_option,
-    method_option,
-    model_options,
-    output_options,
-    quiet_option,
-    random_start_options,
-    solver_options,
-    threads_option,
-    training_options,
-)
+from runtime.commands.printing import TABLE_ROWS
 from runtime.commands.value_types import Integer, Real
 
 if TYPE_CHECKING:
@@ -30,13 +18,13 @@ if TYPE_CHECKING:
 
 
 @command()
-@model_options(4, 2)
-@training_options(200.0)
+@shared.model_options(4, 2)
+@shared.training_options(200.0)
 @option("Start", "--trajectories", type=Integer(), default=1000, help="Number of random starts.")
-@random_start_options
-@solver_options(method_option)
+@shared.random_start_options
+@shared.solver_options(shared.method_option)
 @option("Solver", "--stop-loss", type=Real(), help="Stop each trajectory when its loss comes down to this.")
-@threads_option
+@shared.threads_option
 @option(
     "Output",
     "--output",
@@ -44,10 +32,8 @@ if TYPE_CHECKING:
     default="statistics",
     help="Mean and quantiles of the loss; or of each trajectory the last state, losses, or all states.",
 )
-@output_options
-@generated_option
-@json_option
-@quiet_option
+@shared.output_options
+@shared.generated_option
 def ensemble(
     model: Model,
     training: dict[str, Any],
@@ -57,10 +43,8 @@ def ensemble(
     stop_loss: float | None,
     threads: int | None,
     output: str,
-    files: OutputFiles,
+    printer: shared.Printer,
     generated: Path,
-    as_json: bool,
-    talk: Talk,
 ) -> None:
     """Integrate many random starts at once, on all processors.
 
@@ -76,7 +60,7 @@ def ensemble(
     from runtime.output.figures import plot_ensemble
     from runtime.system.loading import load
 
-    if files.plot is not None and output == "final":
+    if printer.plot is not None and output == "final":
         raise InputError("plot", "needs losses over time: --output statistics, loss or all")
     prepared = PreparedEnsemble.of(
         model,
@@ -88,7 +72,7 @@ def ensemble(
         **training,
         **solver,
     )
-    with talk.progress("trajectories") as progress:
+    with printer.progress("trajectories") as progress:
         runs = prepared.run(load(model, generated), progress)
-        files.write(runs, plot_ensemble, talk)
-    show(as_json, runs, lambda: text_tables.ensemble_table(runs, TABLE_ROWS))
+        printer.write(runs, plot_ensemble)
+    printer.show(runs, lambda: text_tables.ensemble_table(runs, TABLE_ROWS))

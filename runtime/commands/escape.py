@@ -6,20 +6,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import collected, command, option
-from runtime.commands.printing import Talk, show
-from runtime.commands.shared_options import (
-    OutputFiles,
-    generated_option,
-    json_option,
-    model_options,
-    noise_option,
-    output_options,
-    quiet_option,
-    start_options,
-    threads_option,
-    tolerance_options,
-)
 from runtime.commands.value_types import Integer, Integers, Real, Times
 
 if TYPE_CHECKING:
@@ -30,15 +18,15 @@ if TYPE_CHECKING:
 
 
 @command()
-@model_options(4, 2)
-@start_options()
+@shared.model_options(4, 2)
+@shared.start_options()
 @collected(
     "study",
     dict,
     option(
         "Training", "--eta", type=Times(), default=0.4, help="Learning rate η, or several: 0.1,0.2,0.4."
     ),
-    noise_option,
+    shared.noise_option,
     option(
         "Start",
         "--n",
@@ -54,21 +42,17 @@ if TYPE_CHECKING:
         default=0.5,
         help="Escaped is a loss below this part of the plateau's.",
     ),
-    tolerance_options,
-    threads_option,
+    shared.tolerance_options,
+    shared.threads_option,
 )
-@output_options
-@generated_option
-@json_option
-@quiet_option
+@shared.output_options
+@shared.generated_option
 def escape(
     model: Model,
     start: ChosenStart,
     study: dict[str, Any],
-    files: OutputFiles,
+    printer: shared.Printer,
     generated: Path,
-    as_json: bool,
-    talk: Talk,
 ) -> None:
     """Escape times from the plateau over random starts, against N, beside the theory.
 
@@ -87,20 +71,22 @@ def escape(
     study |= {"q0": start.q0, "seed": start.seed}
     sizes, rates, count, _ = check_escapes(model, **study)
     check_memory(count, len(sizes) * len(rates))
-    with talk.progress("trajectories") as progress:
+    with printer.progress("trajectories") as progress:
         result = escape_times(load(model, generated), T=T, progress=progress, **study)
-        files.write(result, plot_escape, talk)
+        printer.write(result, plot_escape)
     diverged = int(result["diverged"].sum())
     missing = result["escape_alpha"].size - int(result["escaped"].sum()) - diverged
     at_once = int((result["escape_alpha"] == 0.0).sum())
     if at_once:
-        talk(f"{at_once} trajectories start below the threshold: raise --n, or lower --fraction")
+        printer.say(f"{at_once} trajectories start below the threshold: raise --n, or lower --fraction")
     if diverged:
-        talk(f"{diverged} trajectories diverged")
+        printer.say(f"{diverged} trajectories diverged")
     if missing:
         # p < p* learns a part only, and at large η no solution is stable: see largest_stable_eta.
-        talk(f"{missing} trajectories stay at a loss above the threshold: raise --fraction, or lower --eta")
-    show(as_json, result, lambda: escape_table(result))
+        printer.say(
+            f"{missing} trajectories stay at a loss above the threshold: raise --fraction, or lower --eta"
+        )
+    printer.show(result, lambda: escape_table(result))
 
 
 def escape_table(result: xarray.Dataset) -> str:

@@ -8,21 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, given_options, option
-from runtime.commands.printing import TABLE_ROWS, Talk, show
-from runtime.commands.shared_options import (
-    A_PATH,
-    OutputFiles,
-    eta_option,
-    generated_option,
-    json_option,
-    model_options,
-    noise_option,
-    output_options,
-    overlaps_option,
-    quiet_option,
-    start_options,
-)
+from runtime.commands.printing import TABLE_ROWS
 from runtime.commands.value_types import Integer, Real
 
 if TYPE_CHECKING:
@@ -43,18 +31,18 @@ _OF_A_STATE = (
 
 
 @command()
-@model_options(4, 2)
-@eta_option
-@noise_option
+@shared.model_options(4, 2)
+@shared.eta_option
+@shared.noise_option
 @option("Start", "--n", type=Integer(), default=1000, help="Input dimension N.")
-@start_options(overlaps_option)
+@shared.start_options(shared.overlaps_option)
 @option(
     "Analysis",
     "--at",
     type=click.Choice(PLACES),
     help="The plateau at R = 0, a global minimum, or random weights.  [default: plateau]",
 )
-@option("Analysis", "--along", type=A_PATH, help="All states of the trajectory in this .nc file.")
+@option("Analysis", "--along", type=shared.A_PATH, help="All states of the trajectory in this .nc file.")
 @option(
     "Analysis",
     "--tolerance",
@@ -62,10 +50,8 @@ _OF_A_STATE = (
     default=1e-6,
     help="Eigenvalues below this part of the largest are flat.",
 )
-@output_options
-@generated_option
-@json_option
-@quiet_option
+@shared.output_options
+@shared.generated_option
 def hessian(
     model: Model,
     eta: float,
@@ -75,10 +61,8 @@ def hessian(
     at: str | None,
     along: Path | None,
     tolerance: float,
-    files: OutputFiles,
+    printer: shared.Printer,
     generated: Path,
-    as_json: bool,
-    talk: Talk,
 ) -> None:
     """Spectrum of the Hessian of the population loss in w/√N: saddle or minimum, flat directions.
 
@@ -100,10 +84,10 @@ def hessian(
 
     if along is not None:
         result = _along(along, n, tolerance)
-        files.write(result, plot_spectra, talk)
-        show(as_json, result, lambda: spectra_table(result, TABLE_ROWS))
+        printer.write(result, plot_spectra)
+        printer.show(result, lambda: spectra_table(result, TABLE_ROWS))
         return
-    if files.plot is not None:
+    if printer.plot is not None:
         raise InputError("plot", "draws spectra over time: it needs --along FILE.nc")
     # Values are checked where the state does not depend on them, too.
     whole_number("n", n, 1, LARGEST_START_N)
@@ -121,8 +105,8 @@ def hessian(
     if at == "solution" and model.constraint == "free":
         flat = flat_directions(model, n, T)
         result.attrs.update(flat_tangent=flat.tangent, flat_quartic=flat.quartic)
-    files.write(result, plot_spectra, talk)
-    show(as_json, result, lambda: f"{spectrum_table(spectrum)}\n{verdict_of(spectrum, result)}")
+    printer.write(result, plot_spectra)
+    printer.show(result, lambda: f"{spectrum_table(spectrum)}\n{verdict_of(spectrum, result)}")
 
 
 def _along(path: Path, n: int, tolerance: float) -> xarray.Dataset:

@@ -5,20 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command
-from runtime.commands.printing import TABLE_ROWS, Talk, show
-from runtime.commands.shared_options import (
-    OutputFiles,
-    any_start_options,
-    generated_option,
-    json_option,
-    model_options,
-    output_options,
-    quiet_option,
-    single_method_option,
-    solver_options,
-    training_options,
-)
+from runtime.commands.printing import TABLE_ROWS
 
 if TYPE_CHECKING:
     from derive.model import Model
@@ -26,23 +15,19 @@ if TYPE_CHECKING:
 
 
 @command()
-@model_options(4, 2)
-@training_options(200.0)
-@any_start_options
-@solver_options(single_method_option)
-@output_options
-@generated_option
-@json_option
-@quiet_option
+@shared.model_options(4, 2)
+@shared.training_options(200.0)
+@shared.any_start_options
+@shared.solver_options(shared.single_method_option)
+@shared.output_options
+@shared.generated_option
 def integrate(
     model: Model,
     training: dict[str, Any],
     start: ChosenStart,
     solver: dict[str, Any],
-    files: OutputFiles,
+    printer: shared.Printer,
     generated: Path,
-    as_json: bool,
-    talk: Talk,
 ) -> None:
     """Integrate one trajectory from random weights; derives the system if it is not there.
 
@@ -60,7 +45,7 @@ def integrate(
     # All is checked before the system, so that wrong options leave no derived system behind.
     prepared = PreparedRun.of(model, start, **training, **solver)
     run = prepared.run(load(model, generated))
-    files.write(run, plot_trajectory, talk)
+    printer.write(run, plot_trajectory)
     if run["status"].item() != "ok":
-        talk(text_tables.stopped_line(run))
-    show(as_json, run, lambda: text_tables.as_table(run, TABLE_ROWS))
+        printer.say(text_tables.stopped_line(run))
+    printer.show(run, lambda: text_tables.as_table(run, TABLE_ROWS))

@@ -7,9 +7,9 @@ from math import comb
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, given_options, option
 from runtime.commands.printing import TABLE_ROWS, Talk, echo
-from runtime.commands.shared_options import A_PATH, json_option, model_options, quiet_option
 from runtime.commands.value_types import Integer
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _OF_A_MODEL = ("p", "pstar", "constraint", "flow", "teacher", "readout")
 
 
 @command()
-@model_options(2, 1)
+@shared.model_options(2, 1)
 @option(
     "Analysis",
     "--degree",
@@ -35,12 +35,12 @@ _OF_A_MODEL = ("p", "pstar", "constraint", "flow", "teacher", "readout")
 @option(
     "Analysis",
     "--monitor",
-    type=A_PATH,
+    type=shared.A_PATH,
     help="Measure the drift along the run in this .nc file, and prove for its model.",
 )
-@option("Output", "--out", type=A_PATH, help="Write the monitors to this .nc file.")
-@json_option
-@quiet_option
+@option("Output", "--out", type=shared.A_PATH, help="Write the monitors to this .nc file.")
+@shared.json_option
+@shared.quiet_option
 def invariants(
     model: Model, degree: int | None, monitor: Path | None, out: Path | None, as_json: bool, talk: Talk
 ) -> None:

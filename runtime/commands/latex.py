@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
+from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import echo
-from runtime.commands.shared_options import A_PATH, convention_options, width_options
 
 
 @command()
-@width_options(None, None)
-@convention_options
+@shared.width_options(None, None)
+@shared.convention_options
 @option(
     "Output",
     "--form",
@@ -29,7 +29,7 @@ from runtime.commands.shared_options import A_PATH, convention_options, width_op
     default="odes",
     help="Which equations.",
 )
-@option("Output", "--out", type=A_PATH, help="Write to this .tex file, not to stdout.")
+@option("Output", "--out", type=shared.A_PATH, help="Write to this .tex file, not to stdout.")
 def latex(
     p: int | None, pstar: int | None, form: str, what: str, out: Path | None, **conventions: Any
 ) -> None:

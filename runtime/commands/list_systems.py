@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command
 from runtime.commands.printing import echo, naming_program, say
-from runtime.commands.shared_options import generated_option, json_option
 
 
 @command()
-@generated_option
-@json_option
+@shared.generated_option
+@shared.json_option
 def list_systems(generated: Path, as_json: bool) -> None:
     """List the derived systems, and what is wrong with those that cannot be loaded.
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import click
 
+from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import echo
-from runtime.commands.shared_options import A_PATH, json_option
 
 
 @command()
-@click.argument("folder", type=A_PATH)
-@option("Output", "--out", type=A_PATH, required=True, help="Write to this .nc file.")
+@click.argument("folder", type=shared.A_PATH)
+@option("Output", "--out", type=shared.A_PATH, required=True, help="Write to this .nc file.")
 @option("Output", "--partial", is_flag=True, help="Also if tasks are missing: they are NaN.")
-@json_option
+@shared.json_option
 def merge(folder: Path, out: Path, partial: bool, as_json: bool) -> None:
     """Merge the results of a sweep into one netCDF file, with the parameters as dimensions.
 

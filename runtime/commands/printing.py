@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    import xarray
 
 PROGRAM, OTHER_PROGRAM = "cli", "overlap-ode"
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -34,26 +29,13 @@ def naming_program(text: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Talk:
-    """Says lines, and draws progress, on stderr unless `quiet`."""
+    """Says lines on stderr unless `quiet`."""
 
     quiet: bool
 
     def __call__(self, message: str) -> None:
         if not self.quiet:
             say(message)
-
-    def progress(self, label: str) -> contextlib.AbstractContextManager[Callable[[int, int], None]]:
-        """A function of (finished, all) that draws a bar where one can be drawn."""
-        from runtime.output.progress import progress_bar
-
-        return progress_bar(label, self.quiet)
-
-
-def show(as_json: bool, result: xarray.Dataset, table: Callable[[], str]) -> None:
-    """A dataset on stdout, for programs or for people."""
-    from runtime.output import text_tables
-
-    echo(json.dumps(text_tables.as_json(result)) if as_json else table())
 
 
 def echo(text: str, lead: str = "", kept: str = "\n") -> None:

@@ -8,19 +8,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import EXIT_FAILURE, Talk, echo
-from runtime.commands.shared_options import (
-    A_PATH,
-    any_start_options,
-    generated_option,
-    json_option,
-    model_options,
-    quiet_option,
-    single_method_option,
-    solver_options,
-    training_options,
-)
 from runtime.commands.value_types import Integer
 
 if TYPE_CHECKING:
@@ -34,8 +24,8 @@ LARGEST_TRAJECTORIES = 10**6
 
 
 @command()
-@model_options(4, 2)
-@training_options(200.0)
+@shared.model_options(4, 2)
+@shared.training_options(200.0)
 @option(
     "Start",
     "--trajectories",
@@ -43,13 +33,13 @@ LARGEST_TRAJECTORIES = 10**6
     default=200,
     help="Random starts whose losses are shown beside the trajectory; 0 for none.",
 )
-@any_start_options
-@solver_options(single_method_option)
-@option("Output", "--out", type=A_PATH, default="report.html", help="Write to this .html file.")
+@shared.any_start_options
+@shared.solver_options(shared.single_method_option)
+@option("Output", "--out", type=shared.A_PATH, default="report.html", help="Write to this .html file.")
 @option("Output", "--date", is_flag=True, help="Put today's date in; without it the same bytes each time.")
-@generated_option
-@json_option
-@quiet_option
+@shared.generated_option
+@shared.json_option
+@shared.quiet_option
 def report(
     model: Model,
     training: dict[str, Any],

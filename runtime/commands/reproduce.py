@@ -5,24 +5,24 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import EXIT_FAILURE, Talk, echo
-from runtime.commands.shared_options import A_PATH, generated_option, json_option, quiet_option, seed_option
 
 
 @command()
 @option("Analysis", "--quick", is_flag=True, help="Fewer runs and widths: about a minute.")
-@seed_option
+@shared.seed_option
 @option(
     "Output",
     "--out",
-    type=A_PATH,
+    type=shared.A_PATH,
     default="reproduction",
     help="Folder of the figures (PDF and PNG) and claims.json.",
 )
-@generated_option
-@json_option
-@quiet_option
+@shared.generated_option
+@shared.json_option
+@shared.quiet_option
 def reproduce(quick: bool, seed: int, out: Path, generated: Path, as_json: bool, talk: Talk) -> int:
     """Regenerate the claims of arXiv:2604.03068 as figures and verdicts; exit code 1 if any fails.
 

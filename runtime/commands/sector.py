@@ -5,24 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import collected, command, given_options, option
-from runtime.commands.printing import TABLE_ROWS, Talk, show
-from runtime.commands.shared_options import (
-    OutputFiles,
-    convention_options,
-    eta_option,
-    generated_option,
-    ideal_option,
-    json_option,
-    method_option,
-    noise_option,
-    norm_option,
-    output_options,
-    quiet_option,
-    seed_option,
-    solver_options,
-    width_options,
-)
+from runtime.commands.printing import TABLE_ROWS
 from runtime.commands.value_types import Times
 
 if TYPE_CHECKING:
@@ -36,9 +21,9 @@ _EXPONENT = 40.0
 
 
 @command()
-@width_options(1_000_000, 2)
-@collected("conventions", dict, convention_options)
-@collected("training", dict, eta_option, noise_option)
+@shared.width_options(1_000_000, 2)
+@collected("conventions", dict, shared.convention_options)
+@collected("training", dict, shared.eta_option, shared.noise_option)
 @option(
     "Training",
     "--alpha",
@@ -51,14 +36,12 @@ _EXPONENT = 40.0
     type=Times(),
     help="Singular values of R0: one for all, or all min(p, p*).",
 )
-@ideal_option(1e-6, ", random")
-@seed_option
-@norm_option
-@solver_options(method_option)
-@output_options
-@generated_option
-@json_option
-@quiet_option
+@shared.ideal_option(1e-6, ", random")
+@shared.seed_option
+@shared.norm_option
+@shared.solver_options(shared.method_option)
+@shared.output_options
+@shared.generated_option
 def sector(
     p: int,
     pstar: int,
@@ -70,10 +53,8 @@ def sector(
     seed: int,
     q0: float,
     solver: dict[str, Any],
-    files: OutputFiles,
+    printer: shared.Printer,
     generated: Path,
-    as_json: bool,
-    talk: Talk,
 ) -> None:
     """Integrate 2p* + 1 numbers that are the whole state if Q0 = q0·1: any p costs the same.
 
@@ -104,10 +85,10 @@ def sector(
     system = load_sector(model, generated)
     run = integrate_sector(system, start, alpha=alpha, **training, **solver)
     run.attrs |= {"q0": float(q0), **origin}
-    files.write(run, plot_sector, talk)
+    printer.write(run, plot_sector)
     if run["status"].item() != "ok":
-        talk(text_tables.stopped_line(run))
-    show(as_json, run, lambda: sector_table(run, TABLE_ROWS))
+        printer.say(text_tables.stopped_line(run))
+    printer.show(run, lambda: sector_table(run, TABLE_ROWS))
 
 
 def _end(model: SectorModel, p: int, eta: float) -> float:

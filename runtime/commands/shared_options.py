@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runtime.commands.grouped_help import Decorator, collected, completing, given_options, option, options
-from runtime.commands.printing import Talk
+from runtime.commands.printing import Talk, echo
 from runtime.commands.value_types import Integer, Real, Times
 
 if TYPE_CHECKING:
@@ -172,11 +174,17 @@ threads_option = option(
 
 
 @dataclasses.dataclass(frozen=True)
-class OutputFiles:
-    """Files of a result: --out is netCDF, --plot a figure. InputError unless both can be written."""
+class Printer:
+    """Brings the result of a command to files and to stdout, and what is said on the way to stderr.
+
+    out, plot
+        A netCDF file and a figure. InputError unless both can be written.
+    """
 
     out: Path | None
     plot: Path | None
+    as_json: bool
+    quiet: bool
 
     def __post_init__(self) -> None:
         from runtime.output.figures import SUFFIXES
@@ -184,31 +192,47 @@ class OutputFiles:
 
         check_outputs(("out", self.out, (".nc",)), ("plot", self.plot, SUFFIXES))
 
-    def write(
-        self, result: xarray.Dataset, draw: Callable[[xarray.Dataset, Path], Path], talk: Talk
-    ) -> None:
-        """Write those that are wanted; `draw` makes the figure."""
+    def say(self, message: str) -> None:
+        """Say a line on stderr."""
+        Talk(self.quiet)(message)
+
+    def progress(self, label: str) -> contextlib.AbstractContextManager[Callable[[int, int], None]]:
+        """A function of (finished, all) that draws a bar where one can be drawn."""
+        from runtime.output.progress import progress_bar
+
+        return progress_bar(label, self.quiet)
+
+    def write(self, result: xarray.Dataset, draw: Callable[[xarray.Dataset, Path], Path]) -> None:
+        """Write the files; `draw` makes the figure."""
         from runtime.output.netcdf_files import save_netcdf
 
         if self.out is not None:
             save_netcdf(result, self.out)
-            talk(f"wrote {self.out}")
+            self.say(f"wrote {self.out}")
         if self.plot is not None:
             draw(result, self.plot)
-            talk(f"wrote {self.plot}")
+            self.say(f"wrote {self.plot}")
+
+    def show(self, result: xarray.Dataset, table: Callable[[], str]) -> None:
+        """Print the dataset, for programs or, as `table` has it, for people."""
+        from runtime.output import text_tables
+
+        echo(json.dumps(text_tables.as_json(result)) if self.as_json else table())
 
 
+json_option = option("Output", "--json", "as_json", is_flag=True, help="Print JSON to stdout.")
+quiet_flag = option("Output", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
+# The command receives a `printer`.
 output_options = collected(
-    "files",
-    OutputFiles,
+    "printer",
+    Printer,
     option("Output", "--out", type=A_PATH, help="Write the results to this .nc file."),
     option("Output", "--plot", type=A_PATH, help="Draw to this .png, .pdf or .svg file."),
+    json_option,
+    quiet_flag,
 )
 generated_option = option(
     "Output", "--generated", type=A_PATH, default="generated", help="Folder of the derived systems."
 )
-json_option = option("Output", "--json", "as_json", is_flag=True, help="Print JSON to stdout.")
 # The command receives a `talk`, which says nothing where this was given.
-quiet_option = collected(
-    "talk", Talk, option("Output", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
-)
+quiet_option = collected("talk", Talk, quiet_flag)

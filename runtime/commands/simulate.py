@@ -6,20 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
-from runtime.commands.printing import TABLE_ROWS, Talk, show
-from runtime.commands.shared_options import (
-    OutputFiles,
-    ideal_option,
-    json_option,
-    model_options,
-    output_options,
-    overlaps_option,
-    quiet_option,
-    start_options,
-    threads_option,
-    training_options,
-)
+from runtime.commands.printing import TABLE_ROWS
 from runtime.commands.value_types import Integer
 
 if TYPE_CHECKING:
@@ -28,11 +17,11 @@ if TYPE_CHECKING:
 
 
 @command()
-@model_options(4, 2)
-@training_options(100.0)
+@shared.model_options(4, 2)
+@shared.training_options(100.0)
 @option("Start", "--n", type=Integer(), default=10_000, help="Input dimension N.")
 @option("Start", "--trajectories", type=Integer(), default=64, help="Number of independent runs.")
-@start_options(ideal_option(None, " instead of random weights"), overlaps_option)
+@shared.start_options(shared.ideal_option(None, " instead of random weights"), shared.overlaps_option)
 @option(
     "Solver",
     "--method",
@@ -40,10 +29,8 @@ if TYPE_CHECKING:
     default="chain",
     help="Exact Markov chain of the overlaps, or N-dimensional weights.",
 )
-@threads_option
-@output_options
-@json_option
-@quiet_option
+@shared.threads_option
+@shared.output_options
 def simulate(
     model: Model,
     training: dict[str, Any],
@@ -52,9 +39,7 @@ def simulate(
     start: ChosenStart,
     method: str,
     threads: int | None,
-    files: OutputFiles,
-    as_json: bool,
-    talk: Talk,
+    printer: shared.Printer,
 ) -> None:
     """Run one-pass SGD at finite N, many times: the exact chain of the overlaps, or weights.
 
@@ -71,9 +56,9 @@ def simulate(
     prepared = PreparedSimulation.of(
         model, start, n=n, trajectories=trajectories, method=method, threads=threads, **training
     )
-    with talk.progress("steps") as progress:
+    with printer.progress("steps") as progress:
         runs = prepared.run(progress)
-        files.write(runs, plot_runs, talk)
+        printer.write(runs, plot_runs)
         if runs.attrs["method"] != method:
-            talk(f"n = {n} is less than p + p*: the weights themselves were run")
-    show(as_json, runs, lambda: text_tables.runs_table(runs, TABLE_ROWS))
+            printer.say(f"n = {n} is less than p + p*: the weights themselves were run")
+    printer.show(runs, lambda: text_tables.runs_table(runs, TABLE_ROWS))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import collected, command, option, options
 from runtime.commands.printing import EXIT_FAILURE, EXIT_INTERRUPTED, Talk, echo, fail
-from runtime.commands.shared_options import A_PATH, json_option, quiet_option
 from runtime.commands.value_types import Integer
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ _ROWS = 10
 
 
 @command()
-@click.argument("file", required=False, type=A_PATH)
-@option("Sweep", "--out", type=A_PATH, help="Folder of the sweep.")
+@click.argument("file", required=False, type=shared.A_PATH)
+@option("Sweep", "--out", type=shared.A_PATH, help="Folder of the sweep.")
 @option("Sweep", "--job", help="ode, ensemble, chain or escape.  [default: ode]")
 @option("Sweep", "--zip", metavar="NAMES", help="Vary these together: --zip p,pstar.")
 @collected("parameters", dict, swept_options)
@@ -77,15 +77,18 @@ _ROWS = 10
     option("Sweep", "--task-index", type=Integer(), help="Part of a job array, from 0."),
     option("Sweep", "--task-count", type=Integer(), help="Number of parts of the job array."),
     option(
-        "Output", "--generated", type=A_PATH, help="Folder of the derived systems.  [default: generated]"
+        "Output",
+        "--generated",
+        type=shared.A_PATH,
+        help="Folder of the derived systems.  [default: generated]",
     ),
 )
 @option("Sweep", "--status", is_flag=True, help="Say what is done, failed and missing; compute nothing.")
 @option(
     "Sweep", "--dry-run", is_flag=True, help="Count the tasks, estimate disk and memory; write nothing."
 )
-@json_option
-@quiet_option
+@shared.json_option
+@shared.quiet_option
 def sweep(
     file: Path | None,
     out: Path | None,
