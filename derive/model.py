@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from derive.arguments import one_of, whole_number
 from derive.errors import InputError
 
-# Why 256: the proof evaluates every entry of the matrix products in exact integer
-# arithmetic, about (p + p*)·p² operations; at (256, 256) that takes minutes, and the
-# state has 33 000 + 256 p* components. Wider students belong to reduced descriptions.
+# The proof evaluates every entry of the matrix products in exact integer arithmetic, about
+# (p + p*)·p² operations. At (256, 256) that takes minutes, and the state has 33 000 + 256 p*
+# components; wider students belong to reduced descriptions.
 MAX_WIDTH = 256
 
 CONSTRAINTS = ("free", "sphere")
@@ -19,6 +20,7 @@ FLOWS = ("sgd", "gradient")
 TEACHERS = ("orthonormal", "general")
 READOUTS = ("mean", "sum", "sqrt")
 
+_WIDTHS = ("p", "pstar")
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "constraint": CONSTRAINTS,
     "flow": FLOWS,
@@ -28,7 +30,58 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
+class DerivableModel(abc.ABC):
+    """What ODEs can be derived for: a frozen record of widths, which have no defaults, and options.
+
+    kind
+        What is derived, a ``"system"`` or a ``"sector"``.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    @abc.abstractmethod
+    def state(self) -> tuple[str, ...]:
+        """Names of the order parameters in order."""
+
+    @property
+    @abc.abstractmethod
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the run-time parameters in order."""
+
+    def given_options(self) -> dict[str, Any]:
+        """The widths, and the options that do not have their defaults, in the order of the fields."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        return {option: value for option, value in self.to_dict().items() if value != defaults[option]}
+
+    @property
+    def name(self) -> str:
+        """Folder name: the widths, then every option that is not the default."""
+        words = [
+            f"{option}{value}" if option in _WIDTHS else value
+            for option, value in self.given_options().items()
+        ]
+        return "_".join(words if self.kind == "system" else [self.kind, *words])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as plain values, in the order of the fields."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, options: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; raises InputError on missing or unknown options."""
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        for option in options:
+            if option not in fields:
+                raise InputError(str(option), f"is not an option of a {cls.kind}")
+        for option, field in fields.items():
+            if field.default is dataclasses.MISSING and option not in options:
+                raise InputError(option, "is missing")
+        return cls(**options)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model(DerivableModel):
     """A quadratic teacher-student problem; immutable, validated and hashable.
 
     Student f = a Σᵢ λᵢ², teacher y = b Σᵣ λ*ᵣ² + √Δ ξ, loss ½(f − y)², one-pass SGD
@@ -53,6 +106,8 @@ class Model:
         A value is not allowed; the message names the option, the value and what is.
     """
 
+    kind: ClassVar[str] = "system"
+
     p: int
     pstar: int
     constraint: str = "free"
@@ -61,22 +116,12 @@ class Model:
     readout: str = "mean"
 
     def __post_init__(self) -> None:
-        for option in ("p", "pstar"):
+        for option in _WIDTHS:
             value = getattr(self, option)
             object.__setattr__(self, option, whole_number(option, value, 1, MAX_WIDTH))
         for option, allowed in _CHOICES.items():
             value = getattr(self, option)
             object.__setattr__(self, option, one_of(option, value, allowed))
-
-    @property
-    def name(self) -> str:
-        """Folder name: the widths, then every option that is not the default."""
-        options = [
-            getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name in _CHOICES and getattr(self, field.name) != field.default
-        ]
-        return "_".join([f"p{self.p}", f"pstar{self.pstar}", *options])
 
     @property
     def state_size(self) -> int:
@@ -99,19 +144,3 @@ class Model:
             teachers = range(1, self.pstar + 1)
             names += [f"T_{r}_{s}" for r in teachers for s in range(r, self.pstar + 1)]
         return tuple(names)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The options as plain values, in the order of the fields."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, options: Mapping[str, Any]) -> Model:
-        """The inverse of `to_dict`; raises InputError on missing or unknown options."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        for option in options:
-            if option not in known:
-                raise InputError(str(option), "is not an option of a model")
-        for option in ("p", "pstar"):
-            if option not in options:
-                raise InputError(option, "is missing")
-        return cls(**options)

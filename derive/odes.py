@@ -1,36 +1,43 @@
-"""The derived system: SymPy expressions, LaTeX, and the folder that `runtime` loads."""
+"""The derived system: SymPy expressions, LaTeX, and the generated files that `runtime.load` loads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from derive.arguments import one_of
 from derive.emit.latex_components import component_form
 from derive.emit.latex_document import odes_document
 from derive.emit.latex_matrix import Conventions, matrix_form
-from derive.emit.manifest import FILE_NAME as MANIFEST
-from derive.emit.manifest import manifest
-from derive.emit.numba_module import numba_module
-from derive.generated_folder import write_files
+from derive.emit.numba_module import is_unrolled, numba_module, programs
+from derive.generated_files import DerivedODEs, GeneratedFiles
 from derive.lower import DQ, DR, LOSS, lower
 from derive.model import Model
-from derive.program import evaluate
-from derive.proof import Proof, prove
+from derive.program import evaluate, operation_count
+from derive.proof import Proof, prove, record_of
 
 if TYPE_CHECKING:
     import sympy
 
-MODULE = "odes.py"
-DOCUMENT = "odes.tex"
 FORMS = ("matrix", "components")
 SUBJECTS = ("odes", "loss", "jacobian")
 
 
-class OverlapODEs:
+def _facts(model: Model) -> dict[str, Any]:
+    """Operations of each generated function, and the form of its code."""
+    functions = programs(model).items()
+    return {
+        "operations": {name: operation_count(program) for name, program in functions},
+        "code": {name: "unrolled" if is_unrolled(program) else "loops" for name, program in functions},
+    }
+
+
+SYSTEM_FILES = GeneratedFiles(Model, numba_module, odes_document, _facts, record_of)
+
+
+class OverlapODEs(DerivedODEs[Model]):
     """The closed ODEs dQ/dα, dR/dα and the generalisation error of one model.
 
     Both derivations are compared when this object is made; `proof` says how.
@@ -42,14 +49,9 @@ class OverlapODEs:
     """
 
     def __init__(self, model: Model) -> None:
-        self.model = model
+        super().__init__(model, SYSTEM_FILES)
         self._program = lower(model)
         self.proof: Proof = prove(model, self._program)
-
-    @property
-    def state(self) -> tuple[str, ...]:
-        """Names of the order parameters in order; also the names of their SymPy symbols."""
-        return self.model.state
 
     @cached_property
     def symbols(self) -> dict[str, sympy.Symbol]:
@@ -120,28 +122,6 @@ class OverlapODEs:
             Another form or subject.
         """
         return latex(self.model, form, what)
-
-    def files(self) -> dict[str, str]:
-        """The generated files by name, the manifest last; the same text on any machine."""
-        files = {MODULE: numba_module(self.model), DOCUMENT: odes_document(self.model)}
-        files[MANIFEST] = manifest(self.model, files, self.proof)
-        return files
-
-    def write(self, folder: str | Path = "generated") -> Path:
-        """Write the system to `folder`/<model name>, and return that path.
-
-        Files appear whole or not at all; existing ones are replaced.
-
-        Raises
-        ------
-        InputError
-            The folder cannot be written, or is a symbolic link.
-        OSError
-            Writing failed.
-        """
-        target = Path(folder) / self.model.name
-        write_files(target, self.files())
-        return target
 
 
 def latex(model: Model, form: str = "matrix", what: str = "odes") -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from textwrap import fill
-from typing import Any
 
 from derive.emit.python_source import INDENT
-from derive.model import Model
+from derive.model import DerivableModel, Model
 from derive.version import written_by
 
 READOUT_WORDS = {"mean": "a = 1/p, b = 1/p*", "sum": "a = b = 1", "sqrt": "a = 1/sqrt(p), b = 1/sqrt(p*)"}
@@ -19,19 +17,12 @@ FLOW_WORDS = {
 }
 
 
-def derive_command(model: Model) -> str:
-    """The command line that generates `model`."""
-    return command_line(f"cli derive --p {model.p} --pstar {model.pstar}", model)
-
-
-def command_line(start: str, model: Any) -> str:
-    """A command with those options of a model that are not widths and not the defaults."""
-    options = [
-        f"--{field.name} {getattr(model, field.name)}"
-        for field in dataclasses.fields(model)
-        if field.name not in ("p", "pstar") and getattr(model, field.name) != field.default
-    ]
-    return " ".join([start, *options])
+def derive_command(model: DerivableModel | type[DerivableModel]) -> str:
+    """The command line that generates a model; of a class of models, that without options."""
+    command = "cli derive --sector" if model.kind == "sector" else "cli derive"
+    if isinstance(model, type):
+        return command
+    return " ".join([command, *(f"--{option} {value}" for option, value in model.given_options().items())])
 
 
 def paragraph(text: str) -> str:

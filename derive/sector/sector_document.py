@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from derive.emit.header import derive_command
 from derive.emit.latex_document import FLOW_SENTENCES, PROBLEM, document_start
 from derive.emit.latex_matrix import readout_line
 from derive.emit.latex_text import align, combination, derivative, join, polynomial, symbol
@@ -9,7 +10,6 @@ from derive.equations import STEP, overlap_equations
 from derive.scalars import ScalarPolynomial
 from derive.sector.reduce import D_NORM, D_OVERLAP, REST, Loop, numbered, reduce
 from derive.sector.sector_model import SectorModel
-from derive.sector.sector_module import sector_command
 
 _PERP = r"q_\perp"
 # What the chains C(DC)ᵐ are in a direction and outside all of them.
@@ -66,7 +66,7 @@ def sector_equations(model: SectorModel, what: str = "odes") -> str:
 def sector_document(model: SectorModel) -> str:
     """A document that plain pdflatex compiles (amsmath and geometry only)."""
     pstar = model.pstar
-    return rf"""{document_start(sector_command(model))}
+    return rf"""{document_start(derive_command(model))}
 \section*{{Invariant sector of the overlap ODEs of a quadratic teacher--student network,
 \mbox{{$p^* = {pstar}$}}}}
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from typing import ClassVar
 
 from derive.arguments import whole_number
 from derive.errors import InputError, shown
-from derive.model import Model
+from derive.model import DerivableModel, Model
 
-# Why a bound: the manifest lists 2p* + 1 names, and nobody has asked for wider teachers.
+# The manifest lists 2p* + 1 names, and nobody has asked for wider teachers.
 MAX_DIRECTIONS = 4096
 
 _NOT_INVARIANT = {
@@ -26,7 +25,7 @@ _NOT_INVARIANT = {
 
 
 @dataclasses.dataclass(frozen=True)
-class SectorModel:
+class SectorModel(DerivableModel):
     """The invariant sector of a quadratic teacher-student problem, for any number of students.
 
     From Q0 in the algebra of R0R0ᵀ and 1 (Q0 ∝ 1 above all) free students of an orthonormal
@@ -47,6 +46,8 @@ class SectorModel:
     InputError
         A value is not allowed, or has no invariant sector.
     """
+
+    kind: ClassVar[str] = "sector"
 
     pstar: int
     constraint: str = "free"
@@ -76,16 +77,6 @@ class SectorModel:
         return Model(p, **options)
 
     @property
-    def name(self) -> str:
-        """Folder name: the teacher's width, then every option that is not the default."""
-        options = [
-            getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name != "pstar" and getattr(self, field.name) != field.default
-        ]
-        return "_".join(["sector", f"pstar{self.pstar}", *options])
-
-    @property
     def state_size(self) -> int:
         """2p* + 1."""
         return 2 * self.pstar + 1
@@ -100,18 +91,3 @@ class SectorModel:
     def parameters(self) -> tuple[str, ...]:
         """Names of the run-time parameters in order: p, η, Δ."""
         return ("p", "eta", "label_noise")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The options as plain values, in the order of the fields."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, options: Mapping[str, Any]) -> SectorModel:
-        """The inverse of `to_dict`; raises InputError on missing or unknown options."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        for option in options:
-            if option not in known:
-                raise InputError(str(option), "is not an option of a sector")
-        if "pstar" not in options:
-            raise InputError("pstar", "is missing")
-        return cls(**options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from textwrap import indent
 
-from derive.emit.header import FLOW_WORDS, READOUT_WORDS, command_line, paragraph
+from derive.emit.header import FLOW_WORDS, READOUT_WORDS, derive_command, paragraph
 from derive.emit.python_source import COMPILED, INDENT, READOUT_VALUES, assignment_line, function_text
 from derive.equations import NOISE
 from derive.lower import LEARNING_RATE, LOSS, READOUT_STUDENT
@@ -30,11 +30,6 @@ from derive.version import written_by
 
 _LISTED_DIRECTIONS = 8
 _MULTIPLIED = frozenset({NORM, OVERLAP, PERP, REST})
-
-
-def sector_command(model: SectorModel) -> str:
-    """The command line that generates the sector of `model`."""
-    return command_line(f"cli derive --sector --pstar {model.pstar}", model)
 
 
 def operations(model: SectorModel) -> dict[str, int]:
@@ -85,7 +80,7 @@ Parameters, {len(model.parameters)} numbers:
 
 {operations(model)["rhs"]} floating-point operations in rhs, whatever p.
 {written_by()}, regenerate with
-    {sector_command(model)}
+    {derive_command(model)}
 """'''
 
 

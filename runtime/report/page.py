@@ -22,7 +22,7 @@ from markupsafe import Markup, escape
 from derive.emit.header import derive_command
 from derive.emit.latex_components import COMPONENT_LIMIT, component_form
 from derive.emit.latex_matrix import Conventions, matrix_form
-from derive.odes import DOCUMENT
+from derive.generated_files import DOCUMENT
 from derive.version import VERSION
 from runtime.output.result_table import Cell
 from runtime.report import mathml, report_tables

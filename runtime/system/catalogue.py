@@ -1,4 +1,4 @@
-"""What is in a folder of generated systems."""
+"""Lists what is in a folder of generated systems."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from derive.errors import InputError
-from derive.model import Model
-from derive.sector import SectorModel
+from derive.generated_files import GeneratedFiles
+from derive.odes import SYSTEM_FILES
+from derive.sector.derived_sector import SECTOR_FILES
 from runtime.system.load_error import LoadError
-from runtime.system.loading import describe, exists
-
-# How folders of invariant sectors, which have no p of their own, are named.
-_SECTOR = "sector_"
+from runtime.system.loading import exists
+from runtime.system.verification import verified
 
 
 def systems(generated: Path) -> list[dict[str, Any]]:
-    """One entry a system, by name: its model and manifest facts, or the problem with it.
+    """One entry per system, by name: its model and manifest facts, or the problem with it.
 
     Raises
     ------
@@ -33,14 +32,10 @@ def systems(generated: Path) -> list[dict[str, Any]]:
             continue
         entry: dict[str, Any] = {"name": folder.name, "folder": str(folder)}
         try:
-            model: Model | SectorModel
-            if folder.name.startswith(_SECTOR):
-                # Why only here: most lists need nothing of it.
-                from runtime.sector.sector_system import describe_sector
-
-                model, manifest = describe_sector(folder)
-            else:
-                model, manifest = describe(folder)
+            # Folders of invariant sectors, which have no p of their own, begin with another word.
+            sector = folder.name.startswith("sector_")
+            files: GeneratedFiles[Any] = SECTOR_FILES if sector else SYSTEM_FILES
+            model, manifest = verified(folder, files)
         except LoadError as error:
             entry["problem"] = str(error)
         else:

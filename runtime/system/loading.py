@@ -1,33 +1,24 @@
-"""Loads a generated system: verified, imported, its machine code cached."""
+"""Loads generated folders: verified, imported, their machine code cached."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeVar
 
-from derive.emit.header import derive_command
-from derive.emit.latex_document import odes_document
-from derive.emit.manifest import manifest
-from derive.emit.numba_module import numba_module
 from derive.errors import InputError
+from derive.generated_files import AnyModel, DerivedODEs, GeneratedFiles
 from derive.generated_folder import check_target
 from derive.model import Model
-from derive.odes import overlap_odes
-from derive.proof import record_of
+from derive.odes import SYSTEM_FILES, overlap_odes
 from runtime.system.compiled_system import System
 from runtime.system.load_error import LoadError
-from runtime.system.verification import Kind, module_of, verified
+from runtime.system.verification import module_of, remedy, verified
 
 GENERATED = "generated"
-SYSTEM = Kind(
-    name="system",
-    another="no full system",
-    command=lambda model: derive_command(model) if model else "cli derive",
-    from_dict=Model.from_dict,
-    module=numba_module,
-    document=odes_document,
-    manifest=lambda model, files: manifest(model, files, record_of(model)),
-)
+
+AnyCode = TypeVar("AnyCode")
 
 
 def load(source: str | Path | Model, generated: str | Path = GENERATED) -> System:
@@ -36,7 +27,7 @@ def load(source: str | Path | Model, generated: str | Path = GENERATED) -> Syste
     Raises
     ------
     LoadError
-        The folder is missing, incomplete, edited, of another version, a symbolic link or
+        The folder is missing, incomplete, edited, not what this version generates, a symbolic link or
         writable by everyone; the message says how to regenerate it.
     InputError
         `generated` cannot be the name of a folder, or cannot be read or written; or `source` is
@@ -44,20 +35,31 @@ def load(source: str | Path | Model, generated: str | Path = GENERATED) -> Syste
     OSError
         A model could not be written.
     """
-    if isinstance(source, Model):
+    return load_code(source, generated, SYSTEM_FILES, overlap_odes, System)
+
+
+def load_code(
+    source: Any,
+    generated: str | Path,
+    files: GeneratedFiles[AnyModel],
+    derive: Callable[[AnyModel], DerivedODEs[AnyModel]],
+    code: Callable[[AnyModel, Path, ModuleType, int], AnyCode],
+) -> AnyCode:
+    """Load a folder of generated `files`, or a model, as `load` does; `code` is made of what it finds."""
+    if isinstance(source, files.model_class):
         folder = Path(generated) / source.name
         if not exists(folder):
             check_target(folder)
-            overlap_odes(source).write(generated)
-        system = _load_folder(folder)
-        if system.model != source:
-            raise LoadError(f"{folder} holds {system.model.name}; {SYSTEM.remedy(source)}")
-        return system
-    if not isinstance(source, (str, Path)):
-        raise InputError(
-            "source", f"is of the type {type(source).__name__}, not a Model or a folder's path"
-        )
-    return _load_folder(Path(source))
+            derive(source).write(generated)
+    elif isinstance(source, (str, Path)):
+        folder = Path(source)
+    else:
+        wanted = f"a {files.model_class.__name__} or a folder's path"
+        raise InputError("source", f"is of the type {type(source).__name__}, not {wanted}")
+    model, recorded = verified(folder, files)
+    if isinstance(source, files.model_class) and model != source:
+        raise LoadError(f"{folder} holds {model.name}; {remedy(source)}")
+    return code(model, folder, module_of(model, files), int(recorded["operations"]["rhs"]))
 
 
 def exists(generated: Path) -> bool:
@@ -75,11 +77,5 @@ def exists(generated: Path) -> bool:
 
 
 def describe(folder: Path) -> tuple[Model, dict[str, Any]]:
-    """Model and manifest of a generated folder, everything verified; raises LoadError."""
-    return verified(folder, SYSTEM)
-
-
-def _load_folder(folder: Path) -> System:
-    model, recorded = describe(folder)
-    module = module_of(model, model.name, SYSTEM)
-    return System(model, folder, module, int(recorded["operations"]["rhs"]))
+    """Model and manifest of a folder of a system, everything verified; raises LoadError."""
+    return verified(folder, SYSTEM_FILES)

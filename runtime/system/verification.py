@@ -7,23 +7,20 @@ The manifest's digests say first, and in clearer words, what happened to a file.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
 import linecache
 import re
 import stat
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from derive.emit.manifest import FILE_NAME as MANIFEST
-from derive.emit.manifest import FORMAT
+from derive.emit.header import derive_command
 from derive.errors import InputError
-from derive.odes import DOCUMENT, MODULE
-from derive.version import VERSION, written_by
+from derive.generated_files import FORMAT, MANIFEST, AnyModel, GeneratedFiles, sha256
+from derive.model import DerivableModel
+from derive.version import VERSION
 from runtime.system.compile_cache import cache_folder, caching_in
 from runtime.system.load_error import LoadError
 
@@ -31,67 +28,39 @@ from runtime.system.load_error import LoadError
 _LARGEST_FILE = 64 * 2**20
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
 
-AnyModel = TypeVar("AnyModel")
+
+def remedy(model: DerivableModel | type[DerivableModel]) -> str:
+    """What mends a folder that is not loaded."""
+    return f"regenerate with `{derive_command(model)}`"
 
 
-@dataclasses.dataclass(frozen=True)
-class Kind(Generic[AnyModel]):
-    """What is generated into a folder, and how the installed generator would write it.
-
-    name, another
-        As the manifest says; and what a folder of another kind is not.
-    command
-        The command line that derives a model; of any model without one.
-    from_dict
-        The model of a manifest's entry; raises InputError, KeyError or TypeError.
-    module, document
-        Texts of the files of a model.
-    manifest
-        The manifest from model and texts by name.
-    """
-
-    name: str
-    another: str
-    command: Callable[[AnyModel | None], str]
-    from_dict: Callable[[Any], AnyModel]
-    module: Callable[[AnyModel], str]
-    document: Callable[[AnyModel], str]
-    manifest: Callable[[AnyModel, Mapping[str, str]], str]
-
-    def remedy(self, model: AnyModel | None) -> str:
-        return f"regenerate with `{self.command(model)}`"
-
-
-def verified(folder: Path, kind: Kind[AnyModel]) -> tuple[AnyModel, dict[str, Any]]:
-    """Model and manifest of a generated folder, everything verified; raises LoadError."""
-    recorded, model = _read_manifest(folder, kind)
-    remedy = kind.remedy(model)
+def verified(folder: Path, files: GeneratedFiles[AnyModel]) -> tuple[AnyModel, dict[str, Any]]:
+    """Model and manifest of a folder of such files, everything verified; raises LoadError."""
+    recorded, model = _read_manifest(folder, files.model_class)
     version = recorded["generator"]["version"]
-    files = {}
-    for name, text in {MODULE: kind.module(model), DOCUMENT: kind.document(model)}.items():
-        files[name] = text.replace(written_by(), written_by(version))
-        found = _read(folder / name, remedy)
-        if hashlib.sha256(found).hexdigest() != recorded["files"].get(name):
-            raise LoadError(f"{folder / name} was edited or damaged; {remedy}")
-        if found != files[name].encode():
+    expected = files.texts(model, version)
+    complete: dict[str, Any] = json.loads(expected.pop(MANIFEST))
+    for name, text in expected.items():
+        found = _read(folder / name, remedy(model))
+        if sha256(found) != recorded["files"].get(name):
+            raise LoadError(f"{folder / name} was edited or damaged; {remedy(model)}")
+        if found != text.encode():
             writer = "" if version == VERSION else f": overlap-ode {version} wrote it"
             raise LoadError(
-                f"{folder / name} is not what this version ({VERSION}) generates{writer}; {remedy}"
+                f"{folder / name} is not what this version ({VERSION}) generates{writer}; {remedy(model)}"
             )
-    complete: dict[str, Any] = json.loads(kind.manifest(model, files))
-    complete["generator"]["version"] = version
     if {**recorded, "generator": complete["generator"]} != complete:
-        raise LoadError(f"{folder / MANIFEST} is damaged or was edited; {remedy}")
+        raise LoadError(f"{folder / MANIFEST} is damaged or was edited; {remedy(model)}")
     # The recorded one may hold 1.0 or True, which are equal to 1.
     return model, complete
 
 
-def module_of(model: AnyModel, name: str, kind: Kind[AnyModel]) -> ModuleType:
-    """The module of a verified model; the same text is imported once a process."""
+def module_of(model: AnyModel, files: GeneratedFiles[AnyModel]) -> ModuleType:
+    """The module of a verified model; the same text is imported once per process."""
     # The text is the generator's and not the file's: what runs is exactly what was verified.
-    text = kind.module(model)
+    text = files.module(model)
     cache = cache_folder(text)
-    name = f"{name}_{cache.name}"
+    name = f"{model.name}_{cache.name}"
     if name in sys.modules:
         return sys.modules[name]
     module = ModuleType(name)
@@ -105,42 +74,37 @@ def module_of(model: AnyModel, name: str, kind: Kind[AnyModel]) -> ModuleType:
     return module
 
 
-def _read(path: Path, remedy: str) -> bytes:
-    """The contents of a regular file that others cannot change; raises LoadError."""
+def _read(path: Path, mend: str) -> bytes:
+    """The contents of a regular file that others cannot change; raises LoadError, ending with `mend`."""
     try:
         status = path.lstat()
     except FileNotFoundError:
-        raise LoadError(f"{path} is missing; {remedy}") from None
+        raise LoadError(f"{path} is missing; {mend}") from None
     except OSError as error:
         raise LoadError(f"{path} cannot be read: {error.strerror}") from None
     if not stat.S_ISREG(status.st_mode):
-        raise LoadError(f"{path} is not a regular file; {remedy}")
+        raise LoadError(f"{path} is not a regular file; {mend}")
     if status.st_mode & stat.S_IWOTH:
-        raise LoadError(f"{path} can be written by everyone; {remedy}")
+        raise LoadError(f"{path} can be written by everyone; {mend}")
     if status.st_size > _LARGEST_FILE:
-        raise LoadError(f"{path} is damaged: {status.st_size} bytes; {remedy}")
+        raise LoadError(f"{path} is damaged: {status.st_size} bytes; {mend}")
     try:
         return path.read_bytes()
     except OSError as error:
         raise LoadError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _printable(text: str) -> str:
-    """Text of a file that anyone may have written, as part of a message."""
-    return "".join(character for character in text[:40] if character.isprintable())
-
-
-def _read_manifest(folder: Path, kind: Kind[AnyModel]) -> tuple[dict[str, Any], AnyModel]:
-    anyhow = kind.remedy(None)
+def _read_manifest(folder: Path, model_class: type[AnyModel]) -> tuple[dict[str, Any], AnyModel]:
+    mend = remedy(model_class)
     try:
         mode = folder.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        raise LoadError(f"{folder} does not exist; {anyhow}") from None
+        raise LoadError(f"{folder} does not exist; {mend}") from None
     except OSError as error:
         raise LoadError(f"{folder} cannot be read: {error.strerror}") from None
     except ValueError:
         # A null character, or a character that the file system cannot have.
-        raise LoadError(f"{str(folder)!a} does not exist; {anyhow}") from None
+        raise LoadError(f"{str(folder)!a} does not exist; {mend}") from None
     if stat.S_ISLNK(mode):
         raise LoadError(f"{folder} is a symbolic link; name the folder itself")
     if not stat.S_ISDIR(mode):
@@ -149,21 +113,21 @@ def _read_manifest(folder: Path, kind: Kind[AnyModel]) -> tuple[dict[str, Any], 
         raise LoadError(f"{folder} can be written by everyone; remove that permission (chmod o-w)")
     path = folder / MANIFEST
     try:
-        content = json.loads(_read(path, anyhow))
+        content = json.loads(_read(path, mend))
         intact = _VERSION.fullmatch(content["generator"]["version"]) and isinstance(content["files"], dict)
-        format_number = content["format"]
-        found = _printable(str(content.get("kind", "system")))
+        written_format = content["format"]
+        # Anyone may have written that text, which may also be too deep to be shown.
+        kind = "".join(filter(str.isprintable, str(content.get("kind", "system"))[:40]))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise LoadError(f"{path} is damaged; {anyhow}") from None
+        intact = False
     if not intact:
-        raise LoadError(f"{path} is damaged; {anyhow}")
-    if found != kind.name:
-        raise LoadError(f"{folder} holds {kind.another} but a {found}; {anyhow}")
+        raise LoadError(f"{path} is damaged; {mend}")
+    if kind != model_class.kind:
+        raise LoadError(f"{folder} holds a {kind}, not a {model_class.kind}; {mend}")
     try:
-        model = kind.from_dict(content["model"])
+        model = model_class.from_dict(content["model"])
     except (KeyError, TypeError, AttributeError, InputError, RecursionError):
-        raise LoadError(f"{path} is damaged or of another version; {anyhow}") from None
-    remedy = kind.remedy(model)
-    if format_number != FORMAT:
-        raise LoadError(f"{path} is not of the format {FORMAT}, that of this version; {remedy}")
+        raise LoadError(f"{path} is damaged or of another version; {mend}") from None
+    if written_format != FORMAT:
+        raise LoadError(f"{path} is not of the format {FORMAT}, that of this version; {remedy(model)}")
     return content, model

@@ -29,7 +29,7 @@ def test_sectors_are_derived_listed_and_run(tmp_path, capsys):
     assert cli.run(["list", *folder]) == 0
     assert "3 order parameters" in capsys.readouterr().out
     system = runtime.load_sector(SectorModel(1, flow="gradient"), tmp_path)
-    with pytest.raises(LoadError, match="no full system"):
+    with pytest.raises(LoadError, match="holds a sector, not a system"):
         runtime.load(system.folder)
 
 

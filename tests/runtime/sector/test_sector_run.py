@@ -11,9 +11,10 @@ import pytest
 import runtime
 from derive import Model
 from derive.sector import SectorModel, sector_odes
+from derive.sector.derived_sector import SECTOR_FILES
 from runtime import InputError, LoadError
 from runtime.sector import SectorStart, integrate_sector, load_sector, sector_overlaps
-from runtime.sector.sector_system import describe_sector
+from runtime.system.verification import verified
 
 TIGHT = {"rtol": 1e-12, "atol": 1e-14}
 TIMES = np.array([0.0, 3.0, 20.0, 60.0, 150.0])
@@ -255,7 +256,7 @@ def not_loaded(folder, *words):
 def test_untouched_folder_loads(folder):
     system = load_sector(folder)
     assert system.model == SectorModel(1, flow="gradient")
-    assert describe_sector(folder)[1]["operations"]["rhs"] == system.operations
+    assert verified(folder, SECTOR_FILES)[1]["operations"]["rhs"] == system.operations
 
 
 @pytest.mark.parametrize("name", ["odes.py", "odes.tex"])
@@ -273,7 +274,7 @@ def change_manifest(folder, **changes):
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"kind": "system"}, "holds no sector"),
+        ({"kind": "system"}, "holds a system, not a sector"),
         ({"format": 0}, "not of the format"),
         ({"generator": {"version": 1}}, "damaged"),
         ({"operations": {"rhs": 1, "loss": 1}}, "was edited"),
@@ -290,7 +291,7 @@ def test_edited_manifests_are_refused(folder, changes, word):
 
 
 def test_other_folders_are_refused(folder, tmp_path, system):
-    not_loaded(system.folder, "holds no sector")
+    not_loaded(system.folder, "holds a system, not a sector")
     not_loaded(tmp_path / "nothing", "does not exist")
     not_loaded(folder / "odes.py", "is not a folder")
     (folder / "manifest.json").write_text("[]")

@@ -25,7 +25,6 @@ MODEL = Model(2, 1, constraint="sphere")
 COMMAND = "cli derive --p 2 --pstar 1 --constraint sphere"
 # Why so: the function of this name hides the module.
 LOAD = importlib.import_module("runtime.system.loading")
-VERIFY = importlib.import_module("runtime.system.verification")
 FILES = ("odes.py", "odes.tex", "manifest.json")
 
 
@@ -137,14 +136,14 @@ def test_tampered_module_is_not_run_even_if_the_manifest_vouches_for_it(folder):
 def test_module_exchanged_after_the_checks_is_not_run(tmp_path, monkeypatch):
     # Why another model: the module of the other tests is imported already.
     folder = derive.overlap_odes(Model(1, 2, readout="sum")).write(tmp_path)
-    describe = LOAD.describe
+    verified = LOAD.verified
 
-    def checked_then_exchanged(folder):
-        checked = describe(folder)
+    def checked_then_exchanged(folder, files):
+        checked = verified(folder, files)
         tamper(folder)
         return checked
 
-    monkeypatch.setattr(LOAD, "describe", checked_then_exchanged)
+    monkeypatch.setattr(LOAD, "verified", checked_then_exchanged)
     system = load(folder)
     assert not hasattr(sys, TRACE)
     assert np.isfinite(system.loss(np.eye(1), np.zeros((1, 2))))
