@@ -303,9 +303,9 @@ def load_once(source: Model, generated: str | Path, /) -> System:
 def _loaded(source: Model, generated: str) -> System:
     import numpy as np
 
-    import runtime
+    from runtime.system.loading import load
 
-    system = runtime.load(source, generated)
+    system = load(source, generated)
     # Compiled here, while the lock is held and before other processes start.
     system.compiled_rhs  # noqa: B018
     T = np.eye(source.pstar) if source.teacher == "general" else None

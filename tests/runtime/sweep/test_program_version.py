@@ -29,11 +29,17 @@ def test_a_copy_is_the_same_program(tree):
     assert PROGRAM.endswith(f"(code {digest(tree)[:12]})")
 
 
+def test_no_import_is_hidden_from_it():
+    """The package loads its names on demand: code that used them would not show its imports."""
+    assert ROOT / "runtime" / "__init__.py" not in numerical_code(ROOT)
+
+
 @pytest.mark.parametrize(
     ("name", "same"),
     [
         ("runtime/report/page.py", True),
         ("runtime/output/figures.py", True),
+        ("runtime/output/netcdf_files.py", True),
         ("runtime/commands/doctor.py", True),
         ("runtime/analysis/riccati.py", True),
         ("derive/emit/latex_document.py", True),
