@@ -8,10 +8,11 @@ import closed_form_numpy as oracle
 import numpy as np
 import pytest
 import xarray
+from rejections import rejected
 
 import runtime
 from derive.version import VERSION
-from runtime import InputError, final_state, integrate_ensemble, random_overlaps
+from runtime import final_state, random_overlaps
 from runtime.trajectory.single_run import METHODS, integrate
 from runtime.trajectory.tableaux import TABLEAUX
 
@@ -37,13 +38,13 @@ def case(request, system_of):
     system = system_of(p, pstar, **options)
     general = {"T": T[:pstar, :pstar]} if system.model.teacher == "general" else {}
     start = random_overlaps(p, pstar, n=100, seed=5, constraint=system.model.constraint, **general)
-    # Why smaller: readout weights of 1 make steps large.
+    # Readout weights of 1 make steps large.
     eta = 0.05 if p == 1 or system.model.readout == "sum" else 0.2
     return system, start, {"eta": eta, "label_noise": 0.05, **general}
 
 
 TIMES = np.array([0.0, 1.0, 17.3, 40.0])
-# Radau needs a Jacobian, which compiles for long.
+# Radau needs a Jacobian, which takes long to compile.
 WITH_JACOBIAN = ("3-1 sphere", "2-2 sphere general")
 METHODS_OF_CASES = [
     (name, method)
@@ -154,19 +155,15 @@ def test_times_as_alpha_are_used_as_they_are(escape, system, start):
 def test_start_alone(system, start):
     run = integrate(system, *start, eta=0.4, alpha=[0.0])
     assert run["status"].item() == "ok"
-    assert run["steps"].item() == 0
+    assert (run["steps"].item(), run["evaluations"].item()) == (0, 1)
     np.testing.assert_array_equal(run["R"].values[0], start[1])
-
-
-def test_start_alone_takes_one_evaluation(system, start):
-    assert integrate(system, *start, eta=0.4, alpha=[0.0])["evaluations"].item() == 1
 
 
 def test_learning_is_seen(escape):
     loss = escape["loss"].values
     assert loss[0] > 0.5
     assert loss[-1] < 1e-3
-    np.testing.assert_allclose(escape["Q"], escape["Q"].transpose("alpha", "j", "i"), rtol=0, atol=0)
+    np.testing.assert_array_equal(escape["Q"], escape["Q"].transpose("alpha", "j", "i"))
     np.testing.assert_array_equal(escape["T"], np.eye(2))
 
 
@@ -273,61 +270,6 @@ def test_large_learning_rate_diverges_and_keeps_what_it_had(system, start, metho
     np.testing.assert_allclose(run["Q"].values[: reached.sum() // 2], reference["Q"], rtol=1e-5)
 
 
-def test_final_state_is_the_last_that_was_reached(system, start, escape):
-    run = integrate(system, *start, eta=100.0, alpha=[0.0, 1e-6, 1.0])
-    assert run["status"].item() == "diverged"
-    Q, R = final_state(run)
-    np.testing.assert_array_equal(Q, run["Q"].values[1])
-    np.testing.assert_array_equal(R, run["R"].values[1])
-    np.testing.assert_array_equal(final_state(escape)[0], escape["Q"].values[-1])
-
-
-@pytest.mark.parametrize("alpha", [[0.0, 5.0], [5.0]], ids=str)
-@pytest.mark.parametrize("output", ["all", "final"])
-def test_final_state_of_an_ensemble_has_trajectories_in_front(system, output, alpha):
-    Q0, R0 = random_overlaps(4, 2, n=1000, seed=3, trajectories=3)
-    settings = {"eta": 0.4, "alpha": alpha, "method": "tsit5"}
-    runs = integrate_ensemble(system, Q0, R0, output=output, **settings)
-    Q, R = final_state(runs)
-    assert (Q.shape, R.shape) == ((3, 4, 4), (3, 4, 2))
-    for k in range(3):
-        single = final_state(integrate(system, Q0[k], R0[k], **settings))
-        np.testing.assert_allclose(Q[k], single[0], rtol=0, atol=1e-7)
-        np.testing.assert_allclose(R[k], single[1], rtol=0, atol=1e-7)
-    # And of one of them, taken out.
-    np.testing.assert_array_equal(final_state(runs.isel(trajectory=1))[0], Q[1])
-
-
-def test_final_states_are_each_the_last_that_was_reached(system):
-    Q0, R0 = random_overlaps(4, 2, n=1000, seed=3, trajectories=3)
-    alpha = np.linspace(1.0, 60.0, 60)
-    runs = integrate_ensemble(
-        system, Q0, R0, eta=[0.2, 0.4, 40.0], alpha=alpha, stop_loss=0.3, method="tsit5"
-    )
-    Q, R = final_state(runs)
-    for k in (0, 1):
-        reached = np.flatnonzero(np.isfinite(runs["loss"].values[k]))[-1]
-        assert reached < 59
-        np.testing.assert_array_equal(Q[k], runs["Q"].values[k, reached])
-        np.testing.assert_array_equal(R[k], runs["R"].values[k, reached])
-    # The last one diverges before the first time.
-    assert np.isnan(Q[2]).all()
-    assert np.isnan(R[2]).all()
-
-
-def test_final_state_of_losses_alone_is_refused(system):
-    Q0, R0 = random_overlaps(4, 2, n=1000, seed=3, trajectories=2)
-    runs = integrate_ensemble(system, Q0, R0, eta=0.4, alpha=[1.0], output="loss", method="tsit5")
-    with pytest.raises(InputError, match="run: holds no Q, R and loss"):
-        final_state(runs)
-
-
-def test_final_state_of_nothing_is_refused(system, start):
-    run = integrate(system, *start, eta=100.0, alpha=[1.0])
-    with pytest.raises((InputError, ValueError), match="no output"):
-        final_state(run)
-
-
 def test_nothing_reached_is_all_nan(system, start):
     run = integrate(system, *start, eta=100.0, alpha=[1.0, 2.0])
     assert run["status"].item() == "diverged"
@@ -359,80 +301,34 @@ def test_tiny_learning_rates_do_nothing(system, start, eta):
     np.testing.assert_allclose(run["Q"].values[-1], start[0], atol=1e-10)
 
 
-# Bad input.
+# Bad input: one value for each rule; what counts as a number or as overlaps is tested with the checks.
 
-NAN, INF = math.nan, math.inf
-NUMBERS = [NAN, INF, -INF, -1.0, None, "0.4", "x", [0.4], np.array([0.4, 0.5]), 1j, {}]
 GOOD = {"Q0": np.eye(2), "R0": [[0.1], [0.2]], "eta": 0.3, "alpha": 1.0}
 BAD = [
-    *(("eta", value) for value in (*NUMBERS, 0.0)),
-    *(("label_noise", value) for value in NUMBERS),
-    *(("rtol", value) for value in (*NUMBERS, 0.0, 1e-15)),
-    *(("atol", value) for value in (*NUMBERS, 0.0)),
-    *(("alpha", value) for value in (NAN, INF, -1.0, 0.0, None, "1", 1j, {})),
-    *(("alpha", value) for value in ([], [2.0, 1.0], [1.0, 1.0], [-1.0, 0.0], [NAN], [0.0, INF])),
-    *(("alpha", value) for value in ([[0.0, 1.0]], ["0", "1"], np.array([0.0, 1.0], dtype=object))),
-    *(("method", value) for value in ("euler", "LSODA", "scipy:Euler", "", None, 5, ["prince8"])),
-    ("Q0", np.eye(3)),
-    ("Q0", np.ones(2)),
-    ("Q0", np.eye(2)[None]),
-    ("Q0", [[1.0, 0.1], [0.2, 1.0]]),
-    ("Q0", [[1.0, 2.0], [2.0, 1.0]]),
-    ("Q0", -np.eye(2)),
-    ("Q0", [[NAN, 0.0], [0.0, 1.0]]),
-    ("Q0", [[INF, 0.0], [0.0, 1.0]]),
-    ("Q0", 1j * np.eye(2)),
-    ("Q0", [["1", "0"], ["0", "1"]]),
-    ("Q0", np.eye(2).astype(object)),
-    ("Q0", [[1.0, 0.0], [0.0]]),
-    ("Q0", None),
-    ("R0", [0.1, 0.2]),
-    ("R0", [[0.1, 0.2]]),
-    ("R0", [[2.0], [0.0]]),
-    ("R0", [[0.8], [0.8]]),
-    ("R0", [[NAN], [0.0]]),
-    ("R0", [[1j], [0.0]]),
-    ("R0", "R0"),
+    *((name, value) for name in ("eta", "label_noise", "rtol", "atol") for value in ("0.4", -1.0, [0.4])),
+    *[("eta", 0.0), ("atol", 0.0), ("rtol", 1e-15), ("eta", np.array([0.4, 0.5]))],
+    *(("alpha", value) for value in (math.nan, 0.0, None, [], [1.0, 1.0], [-1.0, 0.0], [[0.0, 1.0]])),
+    *(("method", value) for value in ("euler", "LSODA", "scipy:Euler", "", None, ["prince8"])),
+    ("method", np.array(["prince8", "tsit5"])),
+    *(("Q0", value) for value in (np.eye(3), np.eye(2)[None], [[1.0, 0.1], [0.2, 1.0]], -np.eye(2), None)),
+    *(("R0", value) for value in ([0.1, 0.2], [[2.0], [0.0]], [[math.nan], [0.0]], "R0")),
     ("T", np.eye(1)),
 ]
 
 
 @pytest.mark.parametrize(("option", "value"), BAD, ids=lambda value: repr(value).replace("\n", "")[:30])
 def test_bad_arguments_are_named_in_one_line(system_of, option, value):
-    with pytest.raises(InputError) as caught:
+    with rejected(option):
         integrate(system_of(2, 1), **{**GOOD, option: value})
-    assert caught.value.option == option
-    message = str(caught.value)
-    assert message == f"{option}: {caught.value.problem}"
-    assert "\n" not in message
-
-
-@pytest.mark.parametrize("value", [None, np.eye(3), -np.eye(2), [[1.0, 0.3], [0.2, 1.0]], "T", np.nan])
-def test_bad_teachers_are_named(system_of, value):
-    with pytest.raises(InputError) as caught:
-        integrate(
-            system_of(3, 2, teacher="general"), np.eye(3), np.zeros((3, 2)), eta=0.3, alpha=1.0, T=value
-        )
-    assert caught.value.option == "T"
 
 
 def test_teacher_decides_what_overlaps_there_can_be(system_of):
-    system, R0 = system_of(3, 2, teacher="general"), np.full((3, 2), 0.1)
-    integrate(system, np.eye(3), R0, eta=0.3, alpha=1.0, T=np.eye(2))
-    with pytest.raises(InputError) as caught:
-        integrate(system, np.eye(3), R0, eta=0.3, alpha=1.0, T=1e-3 * np.eye(2))
-    assert caught.value.option == "R0"
-
-
-def test_zero_norm_on_the_sphere_is_refused(system_of):
-    system = system_of(3, 1, constraint="sphere")
-    with pytest.raises(InputError, match="norm zero"):
-        integrate(system, np.diag([1.0, 1.0, 0.0]), np.zeros((3, 1)), eta=0.3, alpha=1.0)
-
-
-def test_array_as_method_is_refused(system_of):
-    with pytest.raises(InputError):
-        integrate(system_of(2, 1), **GOOD, method=np.array(["prince8", "tsit5"]))
+    system = system_of(3, 2, teacher="general")
+    settings = {"Q0": np.eye(3), "R0": np.full((3, 2), 0.1), "eta": 0.3, "alpha": 1.0}
+    integrate(system, **settings, T=np.eye(2))
+    for option, teacher in (("R0", 1e-3 * np.eye(2)), ("T", None), ("T", -np.eye(2))):
+        with rejected(option):
+            integrate(system, **settings, T=teacher)
 
 
 def test_largest_floats_do_not_overflow_in_the_checks(system_of, time_limit):
