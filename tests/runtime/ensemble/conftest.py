@@ -3,16 +3,23 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+from kernel_lanes import METHODS, MODEL, Lanes, make_lanes
 
-import runtime
+from runtime import random_overlaps
 from runtime.ensemble.ensemble_run import Engine
 
 
-@pytest.fixture(scope="session")
-def system(system_of) -> runtime.System:
-    """The system (4, 2) of the defaults."""
-    return system_of(4, 2)
+@pytest.fixture(scope="module")
+def start() -> tuple[np.ndarray, np.ndarray]:
+    """More trajectories than lanes, and not a multiple."""
+    return random_overlaps(4, 2, n=10**6, seed=1, trajectories=13)
+
+
+@pytest.fixture(params=METHODS)
+def lanes(request: pytest.FixtureRequest) -> Lanes:
+    return make_lanes(MODEL, request.param)
 
 
 @pytest.fixture(scope="session")
