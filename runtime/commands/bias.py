@@ -121,59 +121,66 @@ def study_table(study: xarray.Dataset) -> str:
     """Excess distance and alignment at each N and each condition number, for people."""
     import numpy as np
 
-    from runtime.output.result_table import cell
+    from runtime.output.result_table import Column, Table
 
-    columns = f"{'closest':>10} {'excess':>11} {'error':>9} {'alignment':>11} {'error':>9} {'solved':>9}"
-    lines = [f"{'N':>12} {'':>5} {columns}"]
-    for k, n in enumerate(study["n"].values):
-        for prefix in ("ode", "sgd"):
-            if f"{prefix}_alignment" in study:
-                lines.append(f"{n:12d} {prefix.upper():>5} {_row(study, prefix, k)}")
+    measured = (
+        Column(""),
+        Column("closest", "10.5f"),
+        Column("excess", "11.4e"),
+        Column("error", "9.1e"),
+        Column("alignment", "11.6f"),
+        Column("error", "9.1e"),
+        Column("solved", "9d"),
+    )
+    sizes = [
+        (n, prefix.upper(), *_row(study, prefix, k))
+        for k, n in enumerate(study["n"].values)
+        for prefix in ("ode", "sgd")
+        if f"{prefix}_alignment" in study
+    ]
+    lines = [Table((Column("N", "12d"), *measured), sizes).as_text()]
     if study.attrs.get("noise_to_signal", 0.0) > 0.0:
         lines.append(
             f"theory of SGD for large N: alignment {study.attrs['expected_alignment']:.4f}"
             f", excess {study.attrs['expected_excess']:.4f}/sqrt(N)"
             f" (noise over signal {study.attrs['noise_to_signal']:.4f})"
         )
-    lines.append(f"{'cond. of Q0':>12} {'':>5} {columns}     theory")
-    for k, condition in enumerate(study["condition"].values):
-        theory = np.mean(study["norms_theory"].values[k])
-        lines.append(f"{condition:12g} {'ODE':>5} {_row(study, 'norms', k)} {cell(theory, '10.6f')}")
+    conditions = [
+        (condition, "ODE", *_row(study, "norms", k), np.mean(study["norms_theory"].values[k]))
+        for k, condition in enumerate(study["condition"].values)
+    ]
+    columns = (Column("cond. of Q0", "12.6g"), *measured, Column("theory", "10.6f"))
+    lines.append(Table(columns, conditions).as_text())
     if not all(study[name].values.any() for name in study.data_vars if str(name).endswith("solved")):
         lines.append("where nothing is solved, runs are too short: --alpha; or they diverge: --eta")
     return "\n".join(lines)
 
 
-def _row(study: xarray.Dataset, prefix: str, k: int) -> str:
+def _row(study: xarray.Dataset, prefix: str, k: int) -> tuple[float | str, ...]:
+    """Means over the starts that were solved, with standard errors."""
     from runtime.analysis.bias.bias_study import mean_of
-    from runtime.output.result_table import cell
 
     solved = study[f"{prefix}_solved"].values[k]
-    excess, alignment = (
-        mean_of(study[f"{prefix}_{name}"].values[k], solved) for name in ("excess", "alignment")
+    closest, excess, alignment = (
+        mean_of(study[f"{prefix}_{name}"].values[k], solved) for name in ("closest", "excess", "alignment")
     )
-    closest = mean_of(study[f"{prefix}_closest"].values[k], solved).value
-    return (
-        f"{cell(closest, '10.5f')} {cell(excess.value, '11.4e')} {cell(excess.error, '9.1e')}"
-        f" {cell(alignment.value, '11.6f')} {cell(alignment.error, '9.1e')}"
-        f" {f'{excess.count}/{solved.size}':>9}"
-    )
+    numbers = (closest.value, excess.value, excess.error, alignment.value, alignment.error)
+    return (*numbers, f"{excess.count}/{solved.size}")
 
 
 def run_table(result: xarray.Dataset, rows: int) -> str:
     """Distances and alignment of runs from a file, for people."""
     import numpy as np
 
-    from runtime.output.result_table import cell
+    from runtime.output.result_table import Column, Table
 
     names = ("closest", "reached", "excess", "alignment", "remaining", "missed", "loss")
-    lines = [f"{'run':>8} " + " ".join(f"{name:>12}" for name in names)]
-    table = np.array([np.atleast_1d(result[name].values) for name in names])
-    for k in range(min(rows, table.shape[1])):
-        lines.append(f"{k:8d} " + " ".join(cell(value, "12.6g") for value in table[:, k]))
-    if table.shape[1] > 1:
-        there = np.isfinite(table).all(axis=0)
-        means = table[:, there].mean(axis=1) if there.any() else np.full(len(names), np.nan)
-        lines.append(f"{'mean':>8} " + " ".join(cell(value, "12.6g") for value in means))
-        lines.append(f"{there.sum()} of {there.size} runs reached the end")
-    return "\n".join(lines)
+    values = np.array([np.atleast_1d(result[name].values) for name in names])
+    found = [(str(k), *values[:, k]) for k in range(min(rows, values.shape[1]))]
+    there = np.isfinite(values).all(axis=0)
+    if there.size > 1:
+        means = values[:, there].mean(axis=1) if there.any() else np.full(len(names), np.nan)
+        found.append(("mean", *means))
+    columns = (Column("run", "8d"), *(Column(name, "12.6g") for name in names))
+    table = Table(columns, found).as_text()
+    return table if there.size == 1 else f"{table}\n{there.sum()} of {there.size} runs reached the end"

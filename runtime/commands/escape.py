@@ -93,24 +93,30 @@ def escape_table(result: xarray.Dataset) -> str:
     """Quantiles of the escape time at each η and N beside the theory, then rate and slope, for people."""
     import numpy as np
 
-    from runtime.output.result_table import cell
+    from runtime.output.result_table import Column, Table
 
     probabilities = result["quantile"].values
-    middle = probabilities.size // 2
-    names = " ".join(f"{f'{100 * q:g} %':>9}" for q in probabilities)
-    lines = [f"{'eta':>8} {'N':>12} {'escaped':>13} {names} {'error':>8} {'theory 50 %':>12}"]
     total = result.sizes["trajectory"]
-    theory = result["theory_quantile"].values[:, :, middle]
+    theory = result["theory_quantile"].values[:, :, probabilities.size // 2]
     early = theory <= 0.0
     theory = np.where(early, np.nan, theory)
-    for i, eta in enumerate(result["eta"].values):
-        for j, n in enumerate(result["n"].values):
-            values = " ".join(cell(x, "9.3f") for x in result["alpha_quantile"].values[i, j])
-            escaped = f"{result['escaped'].values[i, j]}/{total}"
-            lines.append(
-                f"{eta:8g} {n:12d} {escaped:>13} {values}"
-                f" {cell(result['median_error'].values[i, j], '8.3f')} {cell(theory[i, j], '12.3f')}"
-            )
+    columns = (
+        Column("eta", "12.6g"),
+        Column("N", "12d"),
+        Column("escaped", "13d"),
+        *(Column(f"{100 * q:g} %", "9.3f") for q in probabilities),
+        Column("error", "8.3f"),
+        Column("theory 50 %", "12.3f"),
+    )
+    quantiles, errors, escaped = (
+        result[name].values for name in ("alpha_quantile", "median_error", "escaped")
+    )
+    rows = [
+        (eta, n, f"{escaped[i, j]}/{total}", *quantiles[i, j], errors[i, j], theory[i, j])
+        for i, eta in enumerate(result["eta"].values)
+        for j, n in enumerate(result["n"].values)
+    ]
+    lines = [Table(columns, rows).as_text()]
     if early.any():
         lines.append(
             "theory -: the law for large N has this escape before the start; a larger N or lower --fraction"

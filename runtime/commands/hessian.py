@@ -195,14 +195,18 @@ def spectrum_table(spectrum: HessianSpectrum) -> str:
     """Eigenvalue, multiplicity and block, for people."""
     import numpy as np
 
-    lines = [f"{'eigenvalue':>14} {'multiplicity':>14}  block"]
+    from runtime.output.result_table import Column, Table
+
     # Rounding of the largest eigenvalue is no information.
     rounding = _ROUNDING * float(np.max(np.abs(spectrum.eigenvalues), initial=0.0))
-    for value, count, block in zip(
-        spectrum.eigenvalues, spectrum.multiplicities, spectrum.blocks, strict=True
-    ):
-        lines.append(f"{0.0 if abs(value) <= rounding else value:14.8g} {count:14d}  {block}")
-    return "\n".join(lines)
+    rows = [
+        (0.0 if abs(value) <= rounding else value, count, block)
+        for value, count, block in zip(
+            spectrum.eigenvalues, spectrum.multiplicities, spectrum.blocks, strict=True
+        )
+    ]
+    columns = (Column("eigenvalue", "14.8g"), Column("multiplicity", "14d"), Column("block"))
+    return Table(columns, rows).as_text()
 
 
 def spectra_table(spectra: xarray.Dataset, rows: int) -> str:
@@ -210,18 +214,23 @@ def spectra_table(spectra: xarray.Dataset, rows: int) -> str:
     import numpy as np
 
     from runtime.analysis.landscape.hessian_figure import lowest
-    from runtime.output import result_table
+    from runtime.output.result_table import Column, Table, evenly
 
-    extremes = f"{'lowest':>12} {'highest':>12} {'negative':>10} {'flat':>12}"
-    lines = [f"{'alpha':>12} {'loss':>14} {extremes} {'|gradient|':>12}"]
+    columns = (
+        Column("alpha", "12.6g"),
+        Column("loss", "14.6e"),
+        Column("lowest", "12.6f"),
+        Column("highest", "12.6f"),
+        Column("negative", "10d"),
+        Column("flat", "12d"),
+        Column("|gradient|", "12.4e"),
+    )
+    alpha, loss, negative, flat, gradient = (
+        spectra[name].values for name in ("alpha", "loss", "negative", "flat", "gradient")
+    )
     least, largest = lowest(spectra), np.max(spectra["inside"].values, axis=1, initial=-np.inf)
-    count = spectra.sizes["alpha"]
-    for k in result_table.evenly(count, rows):
-        loss, gradient = spectra["loss"].values[k], spectra["gradient"].values[k]
-        ends = f"{result_table.cell(least[k], '12.6f')} {result_table.cell(largest[k], '12.6f')}"
-        counts = f"{spectra['negative'].values[k]:10d} {spectra['flat'].values[k]:12d}"
-        lines.append(
-            f"{spectra['alpha'].values[k]:12.6g} {result_table.cell(loss, '14.6e')} {ends} {counts}"
-            f" {result_table.cell(gradient, '12.4e')}"
-        )
-    return "\n".join(lines)
+    found = [
+        (alpha[k], loss[k], least[k], largest[k], negative[k], flat[k], gradient[k])
+        for k in evenly(alpha.size, rows)
+    ]
+    return Table(columns, found).as_text()

@@ -133,16 +133,19 @@ def sector_table(run: xarray.Dataset, rows: int) -> str:
     """A short table of α, loss, overlaps and norms, for people; the last line is the status."""
     import numpy as np
 
-    from runtime.output import result_table, text_tables
+    from runtime.output.result_table import Column, Table, evenly
+    from runtime.output.text_tables import status_line
 
-    count = run.sizes["alpha"]
-    chosen = result_table.evenly(count, rows)
+    alpha, loss, m, q = (run[name].values for name in ("alpha", "loss", "m", "q"))
+    perp = run["q_perp"].values if "q_perp" in run else np.full(alpha.size, np.nan)
     names = ("max |m_k|", "min |m_k|", "mean q_k", "q_perp")
-    lines = [f"{'alpha':>12} {'loss':>14} " + " ".join(f"{name:>12}" for name in names)]
-    loss, m, q = run["loss"].values, np.abs(run["m"].values), run["q"].values
-    perp = run["q_perp"].values if "q_perp" in run else np.full(count, np.nan)
-    for k in chosen:
-        numbers = (np.max(m[k]), np.min(m[k]), np.mean(q[k]), perp[k])
-        values = " ".join(result_table.cell(number, "12.6g") for number in numbers)
-        lines.append(f"{run['alpha'].values[k]:12.6g} {result_table.cell(loss[k], '14.6e')} {values}")
-    return "\n".join([*lines, text_tables.status_line(run)])
+    columns = (
+        Column("alpha", "12.6g"),
+        Column("loss", "14.6e"),
+        *(Column(name, "12.6g") for name in names),
+    )
+    found = [
+        (alpha[k], loss[k], np.max(np.abs(m[k])), np.min(np.abs(m[k])), np.mean(q[k]), perp[k])
+        for k in evenly(alpha.size, rows)
+    ]
+    return f"{Table(columns, found).as_text()}\n{status_line(run)}"

@@ -11,7 +11,7 @@ from derive.invariants import Darboux, Findings, Invariant, Law, as_expression
 from derive.model import Model
 from derive.version import VERSION
 from runtime.output import text_tables
-from runtime.output.result_table import cell, evenly
+from runtime.output.result_table import Cell, Column, Table, evenly
 
 if TYPE_CHECKING:
     import xarray
@@ -88,21 +88,20 @@ def _product(integral: Invariant) -> str:
 
 def _monitor_lines(monitors: xarray.Dataset) -> list[str]:
     """For each monitor the largest value, the last one, and up to which α it is determined."""
-    lines = [f"{'monitor':16} {'conserved':>9} {'largest':>12} {'last':>12} {'until alpha':>12}"]
+    numeric = (Column("largest", "12.4e"), Column("last", "12.4e"), Column("until alpha", "12.6g"))
+    rows: list[tuple[Cell, ...]] = []
     alpha = monitors["alpha"].values
     for name, variable in monitors.data_vars.items():
         values = variable.values.reshape(-1, alpha.size)
         determined = np.isfinite(values)
         there = np.flatnonzero(determined.any(axis=0))
-        if there.size == 0:
-            lines.append(f"{name:16} {_yes(variable):>9} {'-':>12} {'-':>12} {'-':>12}")
-            continue
-        last = values[determined[:, there[-1]], there[-1]]
-        largest = values[determined][np.argmax(np.abs(values[determined]))]
-        ending = last[np.argmax(np.abs(last))]
-        lines.append(
-            f"{name:16} {_yes(variable):>9} {largest:12.4e} {ending:12.4e} {alpha[there[-1]]:12.6g}"
-        )
+        found = (np.nan, np.nan, np.nan)
+        if there.size:
+            last = values[determined[:, there[-1]], there[-1]]
+            largest = values[determined][np.argmax(np.abs(values[determined]))]
+            found = (largest, last[np.argmax(np.abs(last))], alpha[there[-1]])
+        rows.append((str(name), "yes" if variable.attrs["conserved"] else "no", *found))
+    lines = [Table((Column("monitor"), Column("conserved"), *numeric), rows).as_text()]
     if "expected" in monitors.get("K_rate", monitors).attrs:
         expected = np.unique(np.atleast_1d(monitors["K_rate"].attrs["expected"]))
         if expected.size == 1 and monitors["K_rate"].attrs["conserved"]:
@@ -110,22 +109,15 @@ def _monitor_lines(monitors: xarray.Dataset) -> list[str]:
     return lines
 
 
-def _yes(variable: xarray.DataArray) -> str:
-    return "yes" if variable.attrs["conserved"] else "no"
-
-
 def _drift_lines(monitors: xarray.Dataset, rows: int) -> list[str]:
     """The conserved monitors against α."""
     names = [str(name) for name, variable in monitors.data_vars.items() if variable.attrs["conserved"]]
     if not names:
         return []
-    lines = ["", "what is conserved, against alpha:"]
     alpha = monitors["alpha"].values
-    lines.append(f"{'alpha':>12} " + " ".join(f"{name:>14}" for name in names))
-    for k in evenly(alpha.size, rows):
-        values = " ".join(cell(monitors[name].values[k], "14.6g") for name in names)
-        lines.append(f"{alpha[k]:12.6g} {values}")
-    return lines
+    columns = (Column("alpha", "12.6g"), *(Column(name, "14.6g") for name in names))
+    found = [(alpha[k], *(monitors[name].values[k] for name in names)) for k in evenly(alpha.size, rows)]
+    return ["", "what is conserved, against alpha:", Table(columns, found).as_text()]
 
 
 def as_json(report: Report) -> dict[str, Any]:
