@@ -1,4 +1,4 @@
-"""Checks of what a user passes: names from a list, whole numbers. One line says what is allowed."""
+"""Checks the values that a user passes, names and whole numbers; errors say in one line what is allowed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONG = 10**7
 def one_of(option: str, value: Any, allowed: Iterable[str]) -> str:
     """`value` as plain text, if it is one of the `allowed` names; else InputError."""
     names = list(allowed)
-    # Why the type: "in" would ask an array for its elements.
+    # The type is looked at first, since "in" would ask an array for its elements.
     if not isinstance(value, str) or value not in names:
         raise InputError(option, f"{shown(value)} is not one of {', '.join(names)}")
     return str(value)
@@ -39,7 +39,7 @@ def whole_number(option: str, value: Any, least: int, largest: int) -> int:
 
 
 def _readable(number: int) -> str:
-    """Large powers of ten and two as such."""
+    """A number as text; large powers of ten and of two are written as powers."""
     for base in (10, 2):
         exponent = round(math.log(number, base)) if number >= _LONG else 0
         if exponent and base**exponent - number in (0, 1):

@@ -1,4 +1,4 @@
-"""From one SGD step to the drift of the overlaps, in terms of Wick diagrams.
+"""The drift of the overlaps and the loss, derived from one SGD step in terms of Wick diagrams.
 
 With κ = 2aη a step is wᵢ ← wᵢ − κ e λᵢ x/√N. Multiplying out wᵢ·w*ᵣ/N and wᵢ·wⱼ/N, and
 with |x|²/N → 1, the mean change per unit of time α = samples/N is (D. Saad and S. A. Solla,

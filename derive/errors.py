@@ -1,4 +1,4 @@
-"""What is wrong with something that the caller gave."""
+"""The error for values that are not allowed, and text that is safe and short enough to be printed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import reprlib
 from typing import Any
 
-# All that may have to be escaped: the others are letters, digits and signs of ASCII.
+# Characters that may have to be escaped: all but the letters, digits and signs of ASCII.
 _UNUSUAL = re.compile(r"[^ -~]")
 _LONGEST = 400
 _KEPT_END = 100
@@ -20,8 +20,8 @@ _MOST_BITS = 1000
 def printable(text: str, kept: str = "") -> str:
     """The text with escapes for what cannot be printed, except the characters `kept`.
 
-    Names and values of others may hold commands for the terminal, of ASCII (ESC), of C1 or of Unicode
-    (that reverse the direction of writing), and parts of names that are no text.
+    Names and values may come from somebody else. They may hold commands for the terminal (ESC, the C1
+    characters), characters of Unicode that reverse the direction of writing, and bytes that are no text.
     """
 
     def escaped(match: re.Match[str]) -> str:
@@ -33,7 +33,7 @@ def printable(text: str, kept: str = "") -> str:
 
 
 def one_line(text: str) -> str:
-    """The text on one line of bearable length, `printable`."""
+    """The text on one line, shortened if it is very long, `printable`."""
     line = printable(" ".join(text.split()))
     if len(line) > _LONGEST:
         line = f"{line[: _LONGEST - _KEPT_END]} … {line[-_KEPT_END:]}"
@@ -49,14 +49,14 @@ def shown(value: Any) -> str:
 
 
 class _Values(reprlib.Repr):
-    """What NumPy shows as np.int64(3) is 3 here, inside of lists too."""
+    """Shows np.int64(3) as 3, inside lists too."""
 
     def __init__(self) -> None:
         super().__init__()
         self.maxstring = self.maxother = _LONGEST
 
     def repr1(self, x: Any, level: int) -> str:
-        # derive does not import NumPy: it knows its values by what they can do.
+        # derive does not import NumPy, but knows its values by their attributes.
         if hasattr(x, "tolist") and hasattr(x, "dtype"):
             if x.size > _MOST_NUMBERS:
                 return f"an array of the shape {x.shape}"
@@ -65,7 +65,7 @@ class _Values(reprlib.Repr):
         return super().repr1(x, level)
 
     def repr_str(self, x: str, level: int) -> str:
-        # A text of NumPy inside of a list is a str for Python, but not for its repr.
+        # A NumPy text inside a list is a str for Python, but its repr is another.
         return super().repr_str(str(x), level)
 
     def repr_int(self, x: int, level: int) -> str:

@@ -1,4 +1,4 @@
-"""Route 1: Gaussian moments component by component, by Isserlis' theorem.
+"""Route 1 of the derivation: Gaussian moments component by component, by Isserlis' theorem.
 
 E[z_{i1} … z_{in}] is the sum, over all ways to pair the n factors, of the products of
 the covariances of the pairs (L. Isserlis, Biometrika 12, 134 (1918)). Here every sum over
@@ -82,15 +82,15 @@ class ComponentMoments:
         return self.error_moment(power, covariance[i], covariance[j], covariance[i][j])
 
     def error_power(self, power: int) -> Any:
-        """E[e^power], no further factor."""
+        """E[e^power], without a further factor."""
         return self._moment(power, (), (), (), None)
 
     def _moment(
         self, power: int, outer: tuple[str, ...], left: Sequence[Any], right: Sequence[Any], joint: Any
     ) -> Any:
         terms: list[tuple[int, Any]] = []
-        # Why recursion on factors of e: each factor of the power is either one z_k², with its
-        # own sum over k, or the noise n; writing out the product is exactly this enumeration.
+        # The recursion takes one factor e at a time: it is either one z_k², with its own sum over k,
+        # or the noise n. So the product is written out.
         self._expand(power, (), [], 1, outer, left, right, joint, terms)
         return self._total(terms)
 
@@ -111,8 +111,8 @@ class ComponentMoments:
                 self._expand(power - 1, (*indices, k), noises, sign, outer, left, right, joint, terms)
             self._expand(power - 1, indices, [*noises, "n"], -sign, outer, left, right, joint, terms)
             return
-        # Positions, not values, name the variables: the pairing sum of "two squares, u, v" is
-        # computed once and reused for all k, l.
+        # The variables are named by position, not by k and l, so that the pairing sum of
+        # "two squares, u, v" is computed once and reused for all of them.
         word: list[str] = []
         for position in range(len(indices)):
             word += [str(position)] * 2

@@ -1,4 +1,4 @@
-"""From the equations in diagrams to a program of shared matrix products.
+"""Lowers the equations, given as Wick diagrams, to a program of shared matrix products.
 
 C = [[Q, R], [Rᵀ, T]] and D = diag(a, …, −b, …) are split into student and teacher blocks.
 With P = CD only the student rows [aQ, −bR] are needed: chains grow as C(DC)ᵐ = P·C(DC)ᵐ⁻¹,
@@ -37,7 +37,7 @@ V = Matrix("V", "p", "p", symmetric=True)
 W = Matrix("W", "p", "pstar")
 DQ = Matrix("dQ", "p", "p", symmetric=True)
 DR = Matrix("dR", "p", "pstar")
-# Before the sphere's projection the drift has names of its own.
+# The drift before the sphere's projection has its own names.
 FREE_DQ = Matrix("fQ", "p", "p", symmetric=True)
 FREE_DR = Matrix("fR", "p", "pstar")
 LOSS = "loss"
@@ -56,10 +56,11 @@ def _term(*factors: Matrix | Operand, sign: int = 1, scalar: str | None = None) 
     return Term(sign, scalar, operands)
 
 
-def _loops(model: Model) -> list[Statement]:
+def loops(model: Model) -> list[Statement]:
+    """The statements of s = tr(DC) and t = tr(DCDC)."""
     a, b = _name(READOUT_STUDENT), _name(READOUT_TEACHER)
     general = model.teacher == "general"
-    # Why pstar appears as a number: for T = I both tr T and Σ T_rs² are p*.
+    # For T = 1 both tr T and Σ T_rs² are the number p*.
     width = Fraction(model.pstar)
     s_contractions = [Contraction(a, Q, None)]
     t_contractions = [Contraction(a * a, Q, Q), Contraction(-2 * a * b, R, R)]
@@ -130,7 +131,7 @@ def _sphere() -> list[Statement]:
 def lower(model: Model) -> Program:
     """The program that computes dQ, dR and the loss of `model`."""
     equations = overlap_equations(model.flow)
-    statements = _loops(model) + _first_chain(model)
+    statements = loops(model) + _first_chain(model)
     if model.constraint == "sphere":
         statements += _drift(equations, FREE_DQ, FREE_DR) + _sphere()
     else:

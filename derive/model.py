@@ -125,12 +125,12 @@ class Model(DerivableModel):
 
     @property
     def state_size(self) -> int:
-        """Number of order parameters: the upper triangle of Q, then R."""
+        """The number of order parameters: the upper triangle of Q, then R."""
         return self.p * (self.p + 1) // 2 + self.p * self.pstar
 
     @property
     def state(self) -> tuple[str, ...]:
-        """Names of the order parameters in order: upper triangle of Q by rows, then R by rows."""
+        """The names of the order parameters in order: upper triangle of Q by rows, then R by rows."""
         students = range(1, self.p + 1)
         names = [f"Q_{i}_{j}" for i in students for j in range(i, self.p + 1)]
         names += [f"R_{i}_{r}" for i in students for r in range(1, self.pstar + 1)]
@@ -138,7 +138,7 @@ class Model(DerivableModel):
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Names of the run-time parameters in order: η, Δ, then the upper triangle of a general T."""
+        """The names of the run-time parameters in order: η, Δ, then the upper triangle of a general T."""
         names = ["eta", "label_noise"]
         if self.teacher == "general":
             teachers = range(1, self.pstar + 1)

@@ -1,4 +1,4 @@
-"""The straight-line program of a system: matrix statements, and their scalar expansion.
+"""The intermediate representation of a system: statements on matrices, and their scalar expansion.
 
 A program is a list of statements on named matrices (p × p, p × p*, p* × p*) and scalars.
 Printers turn the statements into loops, or their expansion into one line per entry; the
@@ -270,7 +270,7 @@ def _contraction(program: Program, contraction: Contraction) -> Iterator[tuple[F
         for i in range(1, program.size(left.rows) + 1):
             yield ONE, (entry(left, i, i),)
         return
-    # Why the symmetry can be used: ⟨A, B⟩ of two symmetric matrices counts each pair i < j twice.
+    # ⟨A, B⟩ of two symmetric matrices counts each pair i < j twice.
     both = left.symmetric and right.symmetric
     for i in range(1, program.size(left.rows) + 1):
         for j in range(i if both else 1, program.size(left.columns) + 1):
@@ -353,7 +353,7 @@ def operation_count(program: Program) -> int:
 def _statement_operations(program: Program, statement: Statement) -> int:
     if not isinstance(statement, MatrixStatement):
         return sum(assignment.operations for assignment in expand(program, statement))
-    # Why not by expansion: all diagonal entries cost the same, and so do all others.
+    # Nothing is expanded: all diagonal entries cost the same, and so do all others.
     indices = list(program.entries(statement.target))
     square = statement.target.rows == statement.target.columns
     on_diagonal = sum(1 for i, j in indices if i == j) if square else 0

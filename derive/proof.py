@@ -41,14 +41,14 @@ class ProofError(AssertionError):
 
 @dataclasses.dataclass(frozen=True)
 class Proof:
-    """How the equality was established.
+    """How the two derivations were found to be equal.
 
     method
         ``"polynomial identity"`` or ``"random points"``.
     compared
-        Number of entries of dQ, dR and loss (all, in either method).
+        The number of entries of dQ, dR and loss that were compared: all of them, by either method.
     points, error_bound_log2
-        For random points: how many, and the bound on the chance of a missed difference, as log₂.
+        The number of random points, and the bound on the chance that a difference was missed, as log₂.
     """
 
     method: str
@@ -110,7 +110,7 @@ class _Polynomials:
         self.position = {name: k for k, name in enumerate(names)}
         self.values = dict(zip(names, self.context.gens(), strict=True))
 
-    # Route 1 multiplies generators only: a factor is a sign and the positions of generators.
+    # Route 1 multiplies generators only, so that a factor is a sign and the positions of generators.
 
     def product(self, factors: list[tuple[int, tuple[int, ...]]]) -> tuple[int, tuple[int, ...]]:
         sign = 1
@@ -267,7 +267,7 @@ def _prove_sphere(model: Model, program: Program) -> None:
 def _prove_at_point(model: Model, program: Program, generator: random.Random) -> None:
     p, width = model.p, model.p + model.pstar
     largest = 2**RANDOM_BITS
-    # Never 0: the norms Q_ii are inverted on the sphere.
+    # No number is 0, since the norms Q_ii are inverted on the sphere.
     values: dict[str, Any] = {
         name: generator.randint(1, largest) for name in ("a", "b", *model.parameters, *model.state)
     }
@@ -329,7 +329,7 @@ def evaluate_exactly(program: Program, values: Mapping[str, Any]) -> dict[str, A
     def combine(terms: Iterable[tuple[Fraction, Sequence[Any]]]) -> Any:
         total: Any = 0
         for coefficient, factors in terms:
-            # Why: integers stay integers, ten times faster than Fractions.
+            # Integers stay integers, which are ten times faster than Fractions.
             number: Any = coefficient.numerator if coefficient.denominator == 1 else coefficient
             total += number * prod(factors)
         return total

@@ -1,7 +1,7 @@
 """Polynomials in named scalars with rational coefficients.
 
-Small on purpose: the index-free route and the code generator need sums of products of a
-handful of names, without importing SymPy (a third of a second) each time a system is loaded.
+The class is small on purpose: the index-free route and the code generator need sums of products
+of a handful of names, and no library that takes long to import each time a system is loaded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Monomial = tuple[str, ...]  # sorted factor names, repeated for powers
 
 
 class ScalarPolynomial:
-    """An immutable polynomial; `terms` maps sorted tuples of factor names to coefficients."""
+    """An immutable polynomial; `terms` maps sorted tuples of the names of factors to coefficients."""
 
     __slots__ = ("terms",)
 

@@ -1,7 +1,7 @@
 """Forward-mode derivative of a program: the change of its outputs along (δQ, δR).
 
 The Jacobian's columns are these tangents along the unit vectors of the state. Derivatives of
-the scalar coefficients and the product rule are all there is: T and the parameters are held.
+the scalar coefficients and the product rule suffice, since T and the parameters do not change.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def tangent_matrix(matrix: Matrix) -> Matrix:
 
 
 class _Differentiator:
-    """Carries which names change at all, so that constants have no tangent."""
+    """Differentiates statements; it knows which names change at all, so that constants have no tangent."""
 
     def __init__(self, inputs: tuple[Matrix, ...]) -> None:
         self._changing = {matrix.name for matrix in inputs}

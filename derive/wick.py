@@ -1,4 +1,4 @@
-"""Route 2: Gaussian moments without indices, by Wick pairings; widths stay symbolic.
+"""Route 2 of the derivation: Gaussian moments without indices, by Wick pairings; widths stay symbolic.
 
 In E[(zᵀDz)ᵏ z zᵀ] every factor D has two legs and the two outer z one each. A pairing joins
 the legs in twos, each join a covariance C, and so the factors fall into closed loops, worth

@@ -1,4 +1,4 @@
-"""The equations entry by entry: odes, loss and Jacobian of given widths."""
+"""The equations entry by entry as LaTeX: odes, loss and Jacobian of given widths."""
 
 from __future__ import annotations
 
@@ -17,24 +17,22 @@ from derive.emit.latex_text import (
 )
 from derive.equations import STEP, OverlapEquations, overlap_equations
 from derive.errors import InputError
-from derive.lower import FREE_DQ, FREE_DR, Q, R, T, X, Y
+from derive.lower import FREE_DQ, FREE_DR, Q, R, T, X, Y, loops
 from derive.model import Model
 from derive.program import (
     Assignment,
-    Contraction,
     Matrix,
     MatrixStatement,
     Operand,
     Program,
     Projection,
     ScalarStatement,
-    Statement,
     Term,
     expand,
 )
 from derive.scalars import ScalarPolynomial
 
-# Above this many order parameters the document leaves out the components, tens of pages, and
+# The components of more order parameters fill tens of pages, so that the document leaves them out;
 # nobody can read the square of this many derivatives.
 COMPONENT_LIMIT = 200
 
@@ -45,16 +43,9 @@ def _display_program(model: Model, equations: OverlapEquations) -> Program:
     def product(scalar: str, sign: int, *operands: Matrix | Operand) -> Term:
         return Term(sign, scalar, tuple(o if isinstance(o, Operand) else Operand(o) for o in operands))
 
-    a, b = ScalarPolynomial.name("a"), ScalarPolynomial.name("b")
     general = model.teacher == "general"
-    width = Fraction(model.pstar)
-    s_parts, t_parts = [Contraction(a, Q, None)], [Contraction(a * a, Q, Q), Contraction(-2 * a * b, R, R)]
-    if general:
-        s_parts.append(Contraction(-1 * b, T, None))
-        t_parts.append(Contraction(b * b, T, T))
-    statements: list[Statement] = [
-        ScalarStatement("s", ScalarPolynomial() if general else -width * b, tuple(s_parts)),
-        ScalarStatement("t", ScalarPolynomial() if general else width * b * b, tuple(t_parts)),
+    statements = [
+        *loops(model),
         MatrixStatement(X, (product("a", 1, Q, Q), product("b", -1, R, R.T))),
         MatrixStatement(
             Y, (product("a", 1, Q, R), product("b", -1, R, T) if general else product("b", -1, R))

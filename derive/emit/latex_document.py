@@ -1,4 +1,4 @@
-"""The standalone LaTeX document of a system: conventions, matrix form, components."""
+"""The LaTeX document of a system, which compiles as it is: conventions, matrix form, components."""
 
 from __future__ import annotations
 

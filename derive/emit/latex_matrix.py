@@ -1,4 +1,4 @@
-"""The equations in matrices, for given widths or for any: odes, loss and Jacobian.
+"""The equations in matrices as LaTeX, for given widths or for any: odes, loss and Jacobian.
 
 Coefficients come from the diagrams; the blocks of C(DC)ᵐ are written with P = CD as
 X = (CDC)ₛₛ, Y = (CDC)ₛₜ and Z = (CDCDC)ₛₛ (s: students, t: teachers).
@@ -55,7 +55,7 @@ def _definitions(conventions: Conventions, model: Model | None, chains: int) -> 
         trace, square = r"b\operatorname{tr} T", r"b^2\operatorname{tr} T^2"
         teacher = "RT"
     else:
-        # Why: for T = 1 both tr T and tr T² are p*.
+        # For T = 1 both tr T and tr T² are p*.
         width = "" if model and model.pstar == 1 else str(model.pstar) if model else "p^*"
         trace, square, teacher = f"{width}b", f"{width}b^2", "R"
     lines = [

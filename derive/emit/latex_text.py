@@ -1,4 +1,4 @@
-"""Pieces of LaTeX: symbols, sums, products, wrapped lines."""
+"""Pieces of the LaTeX text: symbols, sums, products and wrapped lines."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _powers(factors: Iterable[str]) -> str:
     pieces: list[str] = []
     for text, power in counted.items():
         piece = text if power == 1 else f"{text}^{power}"
-        # Why the space: "\kappa" directly before a letter would be another command.
+        # "\kappa" directly before a letter would be another command, so that a space comes between.
         joined = pieces and re.search(r"\\[a-zA-Z]+$", pieces[-1]) and piece[0].isalpha()
         pieces.append(f" {piece}" if joined else piece)
     return "".join(pieces)

@@ -204,7 +204,7 @@ class LoopedBody(FunctionBody):
         return f"{operand.matrix.name}_transposed" if operand.transposed else operand.matrix.name
 
     def _transpose(self, operand: Operand) -> Iterator[str]:
-        # Why a copy: the helpers' inner loops then run over contiguous memory.
+        # The transpose is a copy, so that the inner loops of the helpers run over contiguous memory.
         name = operand.matrix.name
         if operand.transposed and name not in self._transposed:
             self._transposed.add(name)

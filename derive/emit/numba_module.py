@@ -1,4 +1,4 @@
-"""Prints a system as a Numba module: one line per entry, or loops over matrices when large."""
+"""Writes a system as a Numba module: one line per entry, or loops over matrices when it is large."""
 
 from __future__ import annotations
 

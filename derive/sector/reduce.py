@@ -1,4 +1,4 @@
-"""The overlap equations restricted to the invariant sector, for any p and p*.
+"""Restricts the overlap equations to the invariant sector, for any p and p*.
 
 At Q = Σₖ qₖ ûₖûₖᵀ + q_⊥ (1 − Σₖ ûₖûₖᵀ), R = Σₖ mₖ ûₖv̂ₖᵀ, T = 1, turn the students into the frame
 of the ûₖ and the teachers into that of the v̂ₖ. C then falls into one block of two for each
@@ -11,10 +11,10 @@ teachers −b. So every chain C(DC)ᵐ has the blocks cₖ(dcₖ)ᵐ and the ent
 tr((DC)ᵐ) = Σₖ tr((dcₖ)ᵐ) + (p − p*)(aq_⊥)ᵐ is a number, and the drift, which is a sum of
 numbers times chains (`derive.equations`), has the form of the state: no component leads out of
 the sector, the ûₖ and v̂ₖ are constant, and the equations below are closed (arXiv:2604.03068).
-The argument asks of T and D that they are multiples of 1 among teachers and among students;
-a general T and the sphere, which rescales single students, break it.
+The argument needs T and D to be multiples of 1 among teachers and among students; a general T
+and the sphere, which rescales single students, break it.
 
-If p < p* only p directions carry a student. The others are qₖ = mₖ = 0, for which cₖ is the
+If p < p* only p directions carry a student. The others have qₖ = mₖ = 0, for which cₖ is the
 teacher's entry 1 alone; they stay 0, and so does q_⊥ = 0, whose multiplicity is then negative
 and counts nothing. The same equations hold.
 """
@@ -57,15 +57,15 @@ class SectorProgram:
     """The statements of the sector's drift and loss.
 
     loops
-        s and t; of each, the summand of a direction and the share of the complement.
+        The traces s and t, each with the summand of a direction and the share of the complement.
     coefficients
-        κ and the coefficients of the chains.
+        The statements of κ and of the coefficients of the chains.
     direction
-        Statements on q, m, run once a direction.
+        The statements on q and m, which run once per direction.
     complement
-        Statements on q_⊥.
+        The statements on q_⊥.
     loss
-        ε in terms of s and t.
+        The statement of ε in terms of s and t.
     """
 
     pstar: int
@@ -160,7 +160,7 @@ def numbered(polynomial: ScalarPolynomial, k: int | str) -> ScalarPolynomial:
 
 
 def straight_line(program: SectorProgram) -> Program:
-    """The same as one line a number, the directions written out; what the proof evaluates.
+    """The same with one line per number, the directions written out; the proof evaluates this.
 
     Scalar inputs are a, b, eta, label_noise, rest = p − p* and the state; outputs dq_k, dm_k,
     dq_perp and loss.

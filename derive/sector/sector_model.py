@@ -1,4 +1,4 @@
-"""What to reduce: the number of directions and the conventions; p is a run-time parameter."""
+"""What sector to derive: the number of directions and the conventions; p is a run-time parameter."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class SectorModel(DerivableModel):
 
     @classmethod
     def of(cls, model: Model) -> SectorModel:
-        """The sector of a full model; raises InputError if it has none."""
+        """The sector of a full model; raises InputError if the model has none."""
         options = model.to_dict()
         del options["p"]
         return cls(**options)
@@ -83,11 +83,11 @@ class SectorModel(DerivableModel):
 
     @property
     def state(self) -> tuple[str, ...]:
-        """Names of the order parameters in order: every qₖ, every mₖ, then q_⊥."""
+        """The names of the order parameters in order: every qₖ, every mₖ, then q_⊥."""
         directions = range(1, self.pstar + 1)
         return (*(f"q_{k}" for k in directions), *(f"m_{k}" for k in directions), "q_perp")
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Names of the run-time parameters in order: p, η, Δ."""
+        """The names of the run-time parameters in order: p, η, Δ."""
         return ("p", "eta", "label_noise")

@@ -1,4 +1,4 @@
-"""Prints the sector's equations as a Numba module, with loops over directions."""
+"""Writes the sector's equations as a Numba module with loops over directions."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _factor_order(name: str) -> tuple[bool, str]:
 
 
 def _line(target: str, polynomial: ScalarPolynomial, plus: bool = False) -> str:
-    # Positive terms first, and in each coefficients before the numbers they multiply.
+    # Positive terms come first, and in each term the coefficients before the numbers they multiply.
     ordered = sorted(polynomial.sorted_terms(), key=lambda term: term[1] < 0)
     terms = tuple((value, tuple(sorted(monomial, key=_factor_order))) for monomial, value in ordered)
     line = assignment_line(Assignment(target, terms))

@@ -4,10 +4,10 @@ The full drift (`derive.lower`, itself proved against the component moments) is 
 states of the sector and compared, entry by entry, with the reduced drift put back into
 matrices: entries outside the sector must vanish.
 
-First as polynomials in a, b, η, Δ, qₖ, mₖ and q_⊥, in the frame where ûₖ and v̂ₖ are unit vectors.
-Then at random integers in random frames, exact rational rotations made of reflections
-1 − 2wwᵀ/(wᵀw), so that the frame itself is put to the test. Students number 1, where all
-directions but one are empty, and from p* − 1 to p* + 2.
+It is compared first as polynomials in a, b, η, Δ, qₖ, mₖ and q_⊥, in the frame where ûₖ and v̂ₖ
+are unit vectors. Then it is compared at random integers in random frames, exact rational rotations made of
+reflections 1 − 2wwᵀ/(wᵀw), so that the frame itself is tested too. The numbers of students are 1,
+where all directions but one are empty, and p* − 1 to p* + 2.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class SectorProof:
     method
         ``"polynomial identity"``.
     pstar, widths
-        Teacher width and student widths of the full systems compared with.
+        The widths of the teacher and of the students of the full systems.
     compared
-        Entries of dQ, dR and loss, those that must vanish included.
+        The number of entries of dQ, dR and loss, those that must vanish included.
     frames
-        Random rational frames, at random integers, for each width.
+        The number of random rational frames, at random integers, for each width.
     """
 
     method: str
@@ -79,7 +79,7 @@ def record_of(model: SectorModel) -> SectorProof:
 def prove_sector(model: SectorModel, program: SectorProgram, seed: int = 0) -> SectorProof:
     """Compare `program` with full systems; raises ProofError naming the first entry that differs."""
     record = record_of(model)
-    # Why rebuilt and not shortened: nothing but this number may distinguish the two.
+    # The program is the same but for this number, so that the proof at a small p* is one for any.
     shortened = dataclasses.replace(program, pstar=record.pstar)
     reduced = straight_line(shortened)
     generator = random.Random(seed)
@@ -120,7 +120,7 @@ def _rotation(size: int, generator: random.Random) -> _Matrix:
     """An exact orthogonal matrix: the product of two reflections along random integer vectors."""
     matrix: _Matrix = _identity(size)
     for _ in range(2):
-        # Never 0, so that no direction is left out.
+        # No entry is 0, so that no direction is left out.
         w = [generator.choice((-1, 1)) * generator.randint(1, _REFLECTION_ENTRIES) for _ in range(size)]
         scale = Fraction(2, sum(x * x for x in w))
         for row in matrix:
