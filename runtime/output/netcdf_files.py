@@ -64,7 +64,7 @@ def check_output(path: str | Path, suffixes: tuple[str, ...], option: str = "out
 
 
 def _unwritable(path: Path, target: Path) -> str | None:
-    """Why no file can be written at `path`, which stands for `target`; None if one can."""
+    """What keeps a file from being written at `path`, which stands for `target`; None if nothing does."""
     folder = target.parent
     if not folder.is_dir():
         named = folder if path.is_symlink() else path.parent

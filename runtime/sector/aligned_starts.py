@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 LARGEST_P = 10**12
 # Overlaps of an earlier run are in the sector up to its integration error.
 _SECTOR_TOLERANCE = 1e-8
-# As the eigenvalues of overlaps in `runtime.start.checked_arrays`.
+# The same as for eigenvalues of overlaps in `runtime.start.checked_arrays`.
 _POSITIVE_TOLERANCE = 1e-6
 
 
@@ -47,7 +47,7 @@ class SectorStart:
     right: Array | None = None
 
     def __post_init__(self) -> None:
-        # Why here too: compiled code relies on these shapes.
+        # Shapes are checked here too, since compiled code relies on them.
         for name in ("p", "pstar"):
             object.__setattr__(self, name, whole_number(name, getattr(self, name), 1, LARGEST_P))
         object.__setattr__(self, "q_perp", real_number("q_perp", self.q_perp))
@@ -157,7 +157,7 @@ class SectorStart:
         generator = np.random.default_rng(seed_sequence(whole_number("seed", seed, 0, LARGEST_SEED)))
         short, long = min(p, pstar), max(p, pstar)
         factor = np.tril(generator.standard_normal((short, short)), -1)
-        # Why gamma of half the degrees of freedom: χ²_k = 2 Γ(k/2).
+        # A χ² variable of k degrees of freedom is 2 Γ(k/2).
         squares = 2.0 * generator.standard_gamma((long - np.arange(short)) / 2.0)
         np.fill_diagonal(factor, np.sqrt(squares))
         m = size * np.linalg.svd(factor, compute_uv=False)

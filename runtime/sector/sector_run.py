@@ -10,19 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 from derive.arguments import one_of
 from derive.errors import InputError
 from derive.version import VERSION
+from runtime.output.memory_limit import LARGEST_ARRAYS
 from runtime.sector.aligned_starts import SectorStart
 from runtime.sector.sector_system import SectorSystem
 from runtime.start import checked_arrays
 from runtime.trajectory.solver import DIVERGENCE_GROWTH, Solution, solve
 from runtime.trajectory.tableaux import DEFAULT_METHOD, TABLEAUX
+from runtime.trajectory.trajectory_dataset import solver_variables
 
 if TYPE_CHECKING:
     import xarray
 
 Array = NDArray[np.float64]
-
-# Of rebuilt matrices in memory: 16 GiB.
-LARGEST_REBUILT = 2**34
 
 
 def integrate_sector(
@@ -54,7 +53,7 @@ def integrate_sector(
     xarray.Dataset
         ``q`` and ``m`` (alpha, k), ``q_perp`` (alpha) if p > p*, ``loss`` (alpha); ``left`` (i, k) and
         ``right`` (r, k) if the start has them; ``status``, ``alpha_end``, ``steps``, ``rejected``
-        and ``evaluations`` as in `runtime.integrate`. Outputs behind the end of a trajectory that
+        and ``evaluations`` as in `runtime.integrate`. Outputs after the end of a trajectory that
         failed are NaN.
 
     Raises
@@ -115,11 +114,7 @@ def _dataset(
         "q": (("alpha", "k"), q[:, :count], {"long_name": "student norm along a direction"}),
         "m": (("alpha", "k"), m[:, :count], {"long_name": "student-teacher overlap along a direction"}),
         "loss": (("alpha",), loss, {"long_name": "generalisation error"}),
-        "status": ((), solution.status, {"long_name": "ok, diverged or step_too_small"}),
-        "alpha_end": ((), solution.end, {"long_name": "time that was reached"}),
-        "steps": ((), solution.accepted, {"long_name": "accepted steps"}),
-        "rejected": ((), solution.rejected, {"long_name": "rejected steps"}),
-        "evaluations": ((), solution.evaluations, {"long_name": "evaluations of the right-hand side"}),
+        **solver_variables(solution),
     }
     if start.p > start.pstar:
         variables["q_perp"] = (("alpha",), q_perp, {"long_name": "student norm outside all directions"})
@@ -149,7 +144,7 @@ def sector_overlaps(run: xarray.Dataset) -> tuple[Array, Array]:
     p, pstar = int(run.attrs["p"]), int(run.attrs["pstar"])
     times, count = run["q"].shape
     needed = 8 * times * p * (p + pstar)
-    if needed > LARGEST_REBUILT:
+    if needed > LARGEST_ARRAYS:
         raise InputError(
             "p", f"{p} is too large for matrices: {times} times of them take {needed / 2**30:.0f} GiB"
         )

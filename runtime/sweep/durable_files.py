@@ -13,6 +13,11 @@ from derive.atomic_files import TEMPORARY, replacing
 class StorageError(OSError):
     """The folder of the sweep cannot be written: no fault of a task, and others would fail too."""
 
+    @classmethod
+    def of(cls, error: OSError, path: Path | str) -> StorageError:
+        """The error for another one, of the file or folder `path`."""
+        return cls(error.errno, error.strerror or str(error), str(path))
+
 
 @contextlib.contextmanager
 def storing(target: Path) -> Iterator[Path]:
@@ -21,7 +26,7 @@ def storing(target: Path) -> Iterator[Path]:
         with replacing(target, durable=True, through_links=False) as temporary:
             yield temporary
     except OSError as error:
-        raise StorageError(error.errno, error.strerror or str(error), str(target)) from None
+        raise StorageError.of(error, target) from None
 
 
 def write_whole(target: Path, content: bytes) -> None:
@@ -39,7 +44,10 @@ def read_regular(path: Path) -> bytes:
 
 
 def remove_temporaries(folder: Path, ours: Callable[[int], bool] | None = None) -> None:
-    """Delete what killed processes have left in a folder; of the numbers that are `ours`, if given."""
+    """Delete temporary files that killed processes have left in a folder.
+
+    If `ours` is given, only those of tasks are deleted for whose number it is true.
+    """
     for path in folder.glob(f".*{TEMPORARY}*"):
         number = path.name[1:].split(".")[0]
         if ours is None or (number.isdecimal() and ours(int(number))):

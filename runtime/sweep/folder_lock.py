@@ -1,6 +1,7 @@
-"""Who may work in the folder of a sweep: one whole sweep, or the parts of one job array.
+"""Locks that say who may work in the folder of a sweep: one whole sweep, or the parts of one job array.
 
-flock on files that are never removed: the system releases it when a process ends, however it ends.
+They are flock's, on files that are never removed; the system releases one when its process ends, however
+that ends.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from derive.errors import InputError
 from runtime.sweep.durable_files import StorageError
 
 LOCKS = "locks"
-# Longer than anybody needs to write a plan.
+# Writing a plan takes less.
 _SETUP_SECONDS = 120.0
 _POLL_SECONDS = 0.05
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -28,7 +29,7 @@ def _open(path: Path) -> int:
         path.parent.mkdir(exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     except OSError as error:
-        raise StorageError(error.errno, error.strerror or str(error), str(path)) from None
+        raise StorageError.of(error, path) from None
 
 
 def _try(descriptor: int, how: int, folder: Path) -> bool:
@@ -48,7 +49,7 @@ def setup(folder: Path) -> Iterator[None]:
     """One process at a time makes or judges the plan, and takes its lock."""
     descriptor = _open(folder / LOCKS / "setup")
     try:
-        # Why not the wall clock: it may be set back.
+        # The wall clock may be set back.
         end = time.monotonic() + _SETUP_SECONDS
         while not _try(descriptor, fcntl.LOCK_EX, folder):
             if time.monotonic() > end:
@@ -67,9 +68,9 @@ class FolderLock:
         self._descriptors: list[int] = []
 
     def take(self, part: tuple[int, int] | None) -> None:
-        """For a whole sweep (None), or for part (index, count); call it inside of `setup`.
+        """Take the lock for a whole sweep (None), or for part (index, count); call this inside `setup`.
 
-        Raises InputError if that is somebody else's.
+        Raises InputError if somebody else holds it.
         """
         main = self._keep("sweep")
         alone = _try(main, fcntl.LOCK_EX, self._folder)
@@ -82,7 +83,7 @@ class FolderLock:
         if alone:
             os.truncate(main, 0)
             os.pwrite(main, str(count).encode(), 0)
-        # Why safe: nobody can come between while we are in `setup`.
+        # Nobody can come between the two locks, since we are in `setup`.
         if not _try(main, fcntl.LOCK_SH, self._folder):
             raise InputError("out", f"{self._folder}: a whole sweep runs in this folder")
         running = os.pread(main, 32, 0).decode("ascii", "replace")

@@ -70,7 +70,7 @@ class SweepFolder:
             self._check_inside()
         except OSError as error:
             raise refusal("out", self.path, error) from None
-        # Why temporary files do not count: a process may have been killed while it wrote the plan.
+        # Temporary files do not count: a process may have been killed while it wrote the plan.
         others = [name for name in others if not name.startswith(".")]
         if others and not (self.path / PLAN).exists():
             raise InputError("out", f"{self.path} holds no sweep, but {min(others)}: choose another folder")
@@ -113,7 +113,7 @@ class SweepFolder:
             for first in range(0, plan.count, _TOGETHER):
                 self.shard(first).parent.mkdir(exist_ok=True)
         except OSError as error:
-            raise StorageError(error.errno, error.strerror or str(error), str(error.filename)) from None
+            raise StorageError.of(error, error.filename) from None
         listed = _listed(plan)
         path = self.path / TASKS
         with contextlib.suppress(OSError):
@@ -144,7 +144,7 @@ class SweepFolder:
         return state
 
     def _recorded(self, number: int) -> dict[str, Any] | None:
-        """Why a task has failed; None if nothing readable says that it has."""
+        """The record of a task's failure; None if nothing readable says that it has failed."""
         try:
             record = json.loads(read_regular(self._failure(number)))
         except (OSError, ValueError, RecursionError):
@@ -166,7 +166,7 @@ class SweepFolder:
             target.parent.mkdir(exist_ok=True)
             os.replace(self.shard(number), target)
         except OSError as error:
-            raise StorageError(error.errno, error.strerror or str(error), str(error.filename)) from None
+            raise StorageError.of(error, error.filename) from None
 
     def clean(self, numbers: range | None = None) -> None:
         """Remove what killed processes have left; of some tasks, or of all and the plan."""

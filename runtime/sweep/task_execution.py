@@ -94,7 +94,7 @@ def _locked(folder: SweepFolder, plan: Plan, settings: Settings) -> Iterator[Non
     try:
         folder.path.mkdir(exist_ok=True)
     except OSError as error:
-        raise StorageError(error.errno, error.strerror or str(error), str(folder.path)) from None
+        raise StorageError.of(error, folder.path) from None
     lock = FolderLock(folder.path)
     try:
         with setup(folder.path):

@@ -1,4 +1,4 @@
-"""A loaded system: the compiled right-hand side, loss and Jacobian in terms of Q and R."""
+"""A loaded system: its compiled right-hand side, loss and Jacobian as functions of overlaps Q and R."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class System(GeneratedCode):
         return result
 
     def _state(self, option: str, y: ArrayLike) -> Array:
-        # Why NaN may pass: a solver may ask at a state that overflowed.
+        # NaN may pass, since a solver may ask at a state that overflowed.
         return real_array(option, y, (self.model.state_size,), finite=False)
 
     def _packed_parameters(self, parameters: ArrayLike) -> Array:
@@ -126,7 +126,7 @@ class System(GeneratedCode):
         return self._packed(symmetric_part("Q", q), r)
 
     def _packed(self, q: Array, r: Array) -> Array:
-        # Why: picking a triangle out of a stack leaves its entries, not its rows, together in memory.
+        # A triangle that is picked out of a stack has its entries, not its rows, together in memory.
         packed: Array = np.ascontiguousarray(self.module.pack(q, r))
         return packed
 

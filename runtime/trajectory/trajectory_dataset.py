@@ -35,15 +35,22 @@ def trajectory_dataset(
             system.loss_of_states(solution.states, general),
             {"long_name": "generalisation error"},
         ),
+        **solver_variables(solution),
+    }
+    attributes = {"title": f"overlap trajectory of {model.name}", **model.to_dict(), **settings}
+    attributes["version"] = f"overlap-ode {VERSION}"
+    return xarray.Dataset(variables, coordinates_of(model, solution.times), attributes)
+
+
+def solver_variables(solution: Solution) -> dict[str, Any]:
+    """How a solver ended, and what it counted, as variables of a dataset."""
+    return {
         "status": ((), solution.status, {"long_name": "ok, diverged or step_too_small"}),
         "alpha_end": ((), solution.end, {"long_name": "time that was reached"}),
         "steps": ((), solution.accepted, {"long_name": "accepted steps"}),
         "rejected": ((), solution.rejected, {"long_name": "rejected steps"}),
         "evaluations": ((), solution.evaluations, {"long_name": "evaluations of the right-hand side"}),
     }
-    attributes = {"title": f"overlap trajectory of {model.name}", **model.to_dict(), **settings}
-    attributes["version"] = f"overlap-ode {VERSION}"
-    return xarray.Dataset(variables, coordinates_of(model, solution.times), attributes)
 
 
 def coordinates_of(model: Model, times: Array) -> dict[str, Any]:
