@@ -55,7 +55,8 @@ def invariants(
     from derive.errors import InputError
     from derive.invariants import laws, search
     from runtime.analysis.conservation import conservation_text
-    from runtime.output.netcdf_files import check_output, save_netcdf
+    from runtime.output.netcdf_files import save_netcdf
+    from runtime.output.output_files import check_output
 
     if out is not None:
         if monitor is None:

@@ -44,7 +44,7 @@ def latex(
 
     if out is not None:
         from derive.atomic_files import replacing
-        from runtime.output.netcdf_files import check_output
+        from runtime.output.output_files import check_output
 
         check_output(out, (".tex",))
     if p is None and pstar is None:

@@ -65,7 +65,7 @@ def report(
     from derive.arguments import whole_number
     from derive.atomic_files import replacing
     from derive.generated_files import DOCUMENT
-    from runtime.output.netcdf_files import check_output
+    from runtime.output.output_files import check_output
     from runtime.report.findings import gather
     from runtime.report.page import page
     from runtime.start.chosen_start import naming_choices

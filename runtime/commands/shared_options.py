@@ -188,7 +188,7 @@ class Printer:
 
     def __post_init__(self) -> None:
         from runtime.output.figures import SUFFIXES
-        from runtime.output.netcdf_files import check_outputs
+        from runtime.output.output_files import check_outputs
 
         check_outputs(("out", self.out, (".nc",)), ("plot", self.plot, SUFFIXES))
 

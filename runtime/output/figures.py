@@ -10,7 +10,7 @@ import numpy as np
 
 from derive.atomic_files import replacing
 from derive.errors import InputError
-from runtime.output.netcdf_files import check_output
+from runtime.output.output_files import check_output
 from runtime.output.quantiles import exact_quantiles
 
 if TYPE_CHECKING:

@@ -1,15 +1,15 @@
-"""All shards of a sweep as one dataset, task by task: memory does not grow with the sweep.
+"""Merges the results of a sweep into one netCDF file, task by task: memory does not grow with the sweep.
 
-Dimensions are the axes, in front, and those of a single result. Where results differ in size (widths
-that vary), the smaller ones are filled with NaN. Coordinates that differ in their values, as the
-times of SGD do with N, become variables over the axes and a counted dimension, alpha_index.
+Its dimensions are the axes of the sweep, followed by those of a single result. Where results differ in
+size (widths that vary), the smaller ones are filled with NaN. Coordinates that differ in their values, as
+the times of SGD do with N, become variables over the axes and a counted dimension, alpha_index.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ import numpy as np
 from derive.atomic_files import replacing
 from derive.errors import InputError
 from derive.symbolic_links import behind_links
-from runtime.output.netcdf_files import check_output, netcdf_errors
+from runtime.output.netcdf_files import netcdf_errors
+from runtime.output.output_files import check_output
 from runtime.sweep import shard_netcdf
 from runtime.sweep.estimate import readable
 from runtime.sweep.program_version import PROGRAM
@@ -31,7 +32,7 @@ from runtime.sweep.task_plan import Plan
 if TYPE_CHECKING:
     import xarray
 
-# Of each result; the merged dataset has its own.
+# Each result has these attributes; the merged dataset has its own.
 _OWN_ATTRIBUTES = ("title", "version", "job")
 _DONE = "done"
 
@@ -46,7 +47,7 @@ class _Variable:
 
 
 class _Layout:
-    """What all results have in common, and how large the largest is."""
+    """What all results have in common, and the sizes of the largest."""
 
     def __init__(self) -> None:
         self.sizes: dict[str, int] = {}
@@ -153,7 +154,7 @@ def _results(
 
 
 def _check_space(target: Path, plan: Plan, layout: _Layout) -> int:
-    """Bytes of the merged data, for which there must be room."""
+    """Bytes of the merged data; raises SweepError if the disk has no room for them."""
     each = sum(
         np.prod([layout.sizes[name] for name in variable.dims], dtype=float)
         for variable in layout.variables.values()
@@ -193,28 +194,24 @@ def _write(
             made.set_auto_maskandscale(False)
             return made
 
-        writers: dict[str, Callable[[xarray.Dataset], Any]] = {}
         targets: dict[str, Any] = {}
-        for name, kind in layout.variables.items():
-            targets[name] = variable(name, kind.like, kind.dims, kind.attributes)
-            writers[name] = lambda result, name=name: result[name].values  # type: ignore[misc]
+        for name, found in layout.variables.items():
+            targets[name] = variable(name, found.like, found.dims, found.attributes)
         for name in sorted(layout.counted):
-            attributes = layout.coordinate_attributes[name]
             like = layout.coordinates[name].dtype.type()
-            targets[name] = variable(name, like, (name,), attributes)
-            writers[name] = lambda result, name=name: result[name].values  # type: ignore[misc]
+            targets[name] = variable(name, like, (name,), layout.coordinate_attributes[name])
         swept = {coordinate_of(name) for axis in plan.axes for name in axis.names}
-        # What depends on the parameters, as the method that was used, must not get lost.
+        # Attributes that depend on the parameters, as the method that was used, must not get lost.
         for name in sorted(set(layout.varying) - swept - set(targets)):
             targets[name] = variable(name, layout.varying[name], (), {})
-            writers[name] = lambda result, name=name: result.attrs.get(name)  # type: ignore[misc]
         done = None if complete else file.createVariable(_DONE, np.int8, axes)
         if done is not None:
             done[...] = np.zeros(plan.shape, dtype=np.int8)
         for number, result in _results(folder, plan, there, partial=False):
             place = plan.place(number)
-            for name, write in writers.items():
-                _put(targets[name], place, write(result))
+            for name, target in targets.items():
+                values = result[name].values if name in result.variables else result.attrs.get(name)
+                _put(target, place, values)
             if done is not None:
                 done[place if place else ...] = 1
         shard_netcdf.set_attributes(file, _attributes(plan, layout))
@@ -233,20 +230,15 @@ def _write_coordinates(file: Any, plan: Plan, layout: _Layout) -> None:
     beside = []
     for axis in plan.axes:
         for name, column in zip(axis.names, axis.columns, strict=True):
-            coordinate, values = coordinate_of(name), np.array(column)
-            shard_netcdf.create(file, coordinate, values[0], (axis.dimension,), {})[...] = (
-                shard_netcdf.storable(values)
-            )
+            coordinate = coordinate_of(name)
+            shard_netcdf.add(file, coordinate, np.array(column), (axis.dimension,), {})
             if coordinate != axis.dimension:
                 beside.append(coordinate)
     for name, values in layout.coordinates.items():
         if name not in layout.counted:
-            attributes = layout.coordinate_attributes[name]
-            shard_netcdf.create(file, name, values, (name,), attributes)[...] = shard_netcdf.storable(
-                values
-            )
+            shard_netcdf.add(file, name, values, (name,), layout.coordinate_attributes[name])
     if beside:
-        # By this xarray knows that they are coordinates.
+        # This attribute tells xarray that they are coordinates.
         file.setncattr("coordinates", " ".join(beside))
 
 

@@ -1,4 +1,4 @@
-"""One task's result as one file: written at once or not at all, and judged without trust.
+"""Stores the result of one task as one file, whole or not at all, and verifies such files before use.
 
 A shard is a netCDF-4 file and a last line behind it, which readers of netCDF ignore:
 
@@ -32,7 +32,7 @@ class DamagedShardError(ValueError):
 
 
 def write_shard(path: Path, dataset: xarray.Dataset, task: str) -> None:
-    """Store the result of the task with this digest; on the disk when this returns.
+    """Store the result of the task with this digest; it is on the disk when this returns.
 
     Raises StorageError if the folder cannot be written.
     """

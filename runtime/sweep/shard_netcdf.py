@@ -1,4 +1,4 @@
-"""Datasets as netCDF-4 files, and back: the same numbers give the same bytes.
+"""Writes datasets as netCDF-4 files, where the same numbers give the same bytes, and reads them back.
 
 xarray's writer is not used, since its files may depend on time and place.
 """
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 # netCDF wants a name for a file in memory too.
 _NAME = "shard.nc"
-# HDF5 is not made for several threads; every use of netCDF4 in a sweep holds this.
+# HDF5 is not made for several threads; every use of netCDF4 in a sweep holds this lock.
 hdf5_lock = threading.RLock()
 
 
 def encode(dataset: xarray.Dataset, path: Path) -> bytes:
     """Write a dataset of numbers and text to this file; returns the bytes. Raises OSError."""
-    # In latin-1 any bytes of a name are text, which this library wants. A file in memory would not do:
-    # in its root group HDF5 notes the time.
+    # The library takes names as text, and in latin-1 any bytes are text. A file in memory would not do,
+    # since HDF5 notes the time in its root group.
     name = os.fsencode(path).decode("latin-1")
     with (
         hdf5_lock,
@@ -38,8 +38,7 @@ def encode(dataset: xarray.Dataset, path: Path) -> bytes:
         for dimension, size in dataset.sizes.items():
             file.createDimension(str(dimension), size)
         for key, variable in dataset.variables.items():
-            made = create(file, str(key), variable.values, tuple(map(str, variable.dims)), variable.attrs)
-            made[...] = storable(variable.values)
+            add(file, str(key), variable.values, tuple(map(str, variable.dims)), variable.attrs)
         set_attributes(file, dataset.attrs)
     return path.read_bytes()
 
@@ -72,6 +71,13 @@ def _blank(variable: Any) -> Any:
     return np.broadcast_to(np.zeros((), dtype=kind), variable.shape)
 
 
+def add(
+    file: Any, name: str, values: Any, dimensions: tuple[str, ...], attributes: Mapping[Any, Any]
+) -> None:
+    """Write values as a new variable."""
+    create(file, name, values, dimensions, attributes)[...] = storable(values)
+
+
 def create(
     file: Any,
     name: str,
@@ -80,7 +86,7 @@ def create(
     attributes: Mapping[Any, Any],
     fill: Any = None,
 ) -> Any:
-    """A variable for values of the kind of `like`."""
+    """A new variable for values of the type of `like`."""
     kind: Any = str if np.asarray(like).dtype.kind in "UO" else np.asarray(storable(like)).dtype
     variable = file.createVariable(name, kind, dimensions, fill_value=None if kind is str else fill)
     set_attributes(variable, attributes)

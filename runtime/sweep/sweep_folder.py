@@ -1,11 +1,11 @@
-"""The folder of a sweep.
+"""Reads and writes the folder of a sweep, and says which of its tasks are done.
 
-sweep.json       the plan: job, fixed parameters, axes, version, digest
-tasks.jsonl      every task and each of its parameters, a line each, for people and other programs
-shards/0012/0012345.nc     the result of task 12345
-failed/0012345.json        why it has none
-damaged/0012345.nc         what was found in its place, set aside
-locks/           of running processes
+sweep.json              the plan: job, fixed parameters, axes, version, digest
+tasks.jsonl             every task with all its parameters, one per line, for people and other programs
+shards/0012/0012345.nc  the result of task 12345
+failed/0012345.json     the error because of which it has none
+damaged/0012345.nc      what was found in place of its result, set aside
+locks/                  the locks of running processes
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from runtime.sweep.task_plan import Plan, Task, canonical
 
 PLAN, TASKS, SHARDS, FAILED, DAMAGED = "sweep.json", "tasks.jsonl", "shards", "failed", "damaged"
 _OURS = {PLAN, TASKS, SHARDS, FAILED, DAMAGED, LOCKS}
-# Shards of a subfolder: some file systems are slow with many files in one.
+# A subfolder holds so many shards: some file systems are slow with many files in one folder.
 _TOGETHER = 1000
 
 
 @dataclasses.dataclass
-class State:
-    """What a folder holds: numbers of tasks that are done, and a word for each other one."""
+class TaskStates:
+    """Numbers of the tasks that are done, failed (with their records), damaged (with a word) or missing."""
 
     done: list[int]
     failed: dict[int, dict[str, Any]]
@@ -43,7 +43,7 @@ class State:
 
 
 class SweepFolder:
-    """Paths and records of one sweep."""
+    """The files of one sweep."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -125,9 +125,9 @@ class SweepFolder:
             text = json.dumps(plan.to_dict(), indent=1, allow_nan=False) + "\n"
             write_whole(self.path / PLAN, text.encode())
 
-    def state(self, plan: Plan, numbers: range | None = None) -> State:
-        """What is done, by reading every byte; of some tasks or of all."""
-        state = State([], {}, {}, [])
+    def state(self, plan: Plan, numbers: range | None = None) -> TaskStates:
+        """What is done of these tasks, or of all; every byte of their shards is read."""
+        state = TaskStates([], {}, {}, [])
         for number in range(plan.count) if numbers is None else numbers:
             try:
                 if verified(self.shard(number), plan.task(number).digest) is not None:
@@ -155,7 +155,7 @@ class SweepFolder:
         write_whole(self._failure(task.number), canonical({**task.to_dict(), "error": error}).encode())
 
     def forget_failure(self, number: int) -> None:
-        """The task is done after all."""
+        """Remove the record of a failure, since the task is done after all."""
         with contextlib.suppress(OSError):
             self._failure(number).unlink()
 
@@ -169,7 +169,7 @@ class SweepFolder:
             raise StorageError.of(error, error.filename) from None
 
     def clean(self, numbers: range | None = None) -> None:
-        """Remove what killed processes have left; of some tasks, or of all and the plan."""
+        """Remove what killed processes have left of these tasks, or of all tasks and the plan."""
         if numbers is None:
             remove_temporaries(self.path)
             remove_temporaries(self.path / FAILED)

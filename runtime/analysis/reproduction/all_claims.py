@@ -22,7 +22,7 @@ from runtime.analysis.reproduction import (
 )
 from runtime.analysis.reproduction.studies import StudySettings, save_claims
 from runtime.output.figures import save_figure
-from runtime.output.netcdf_files import check_output
+from runtime.output.output_files import check_output
 from runtime.start.seeds import LARGEST_SEED
 from runtime.system.compiled_system import System
 from runtime.system.loading import load

@@ -11,7 +11,7 @@ from limits import files_up_to
 
 from derive.atomic_files import replacing
 from runtime import InputError, save_netcdf
-from runtime.output.netcdf_files import check_output, check_outputs
+from runtime.output.output_files import check_output, check_outputs
 from runtime.trajectory.single_run import integrate
 
 

@@ -39,7 +39,7 @@ def test_no_import_is_hidden_from_it():
     [
         ("runtime/report/page.py", True),
         ("runtime/output/figures.py", True),
-        ("runtime/output/netcdf_files.py", True),
+        ("runtime/output/output_files.py", True),
         ("runtime/commands/doctor.py", True),
         ("runtime/analysis/riccati.py", True),
         ("derive/emit/latex_document.py", True),
