@@ -1,24 +1,25 @@
 """Conserved quantities of the overlap ODEs: exact proofs, and a search for more.
 
-ring = overlap_ring(model)                     polynomials in the overlaps and the parameters
-lie_derivative(candidate, model)               rate of change of a polynomial or a Rational
-prove_conserved(candidate, model, on=None)     that it vanishes, everywhere or on a named set
-laws(model)                                    what is known, each claim proved or refuted
-search(model, degree)                          all polynomial and Darboux invariants up to it
+overlap_ring(model)                            the polynomials in the overlaps and the parameters
+lie_derivative(candidate, model)               the rate of change of a polynomial or a Rational
+prove_conserved(candidate, model, on=None)     the proof that it vanishes, everywhere or on a named set
+laws(model)                                    what is known: claims, each proved or refuted
+search(model, degree)                          all polynomial and Darboux invariants up to a degree
+as_expression(polynomial)                      a polynomial as an expression of SymPy
 """
 
-from derive.invariants.conservation import (
+from derive.invariants.conservation_laws import laws
+from derive.invariants.conservation_proofs import (
     Verdict,
     cofactor,
     prove_conserved,
     prove_growth,
     prove_invariant,
 )
-from derive.invariants.laws import laws
-from derive.invariants.lie import Rational, drift_field, lie_derivative
+from derive.invariants.invariant_search import Darboux, Findings, Invariant, search
+from derive.invariants.invariant_sets import NAMED_SETS, InvariantSet, named_set
 from derive.invariants.ring import OverlapRing, as_expression, overlap_ring
-from derive.invariants.search import Darboux, Findings, Invariant, search
-from derive.invariants.sets import NAMED_SETS, InvariantSet, named_set
+from derive.invariants.vector_field import Rational, drift_field, lie_derivative
 from derive.invariants.workbench import Law
 
 __all__ = [

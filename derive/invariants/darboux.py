@@ -15,7 +15,7 @@ from derive.invariants.monomials import MonomialBlock, NumericField
 from derive.invariants.ring import positive
 from derive.polynomials import number
 
-# The rows and columns of a pencil; its time grows as the cube.
+# The number of columns of a matrix pencil; the time grows as the cube.
 LARGEST_BLOCK = 160
 
 
@@ -24,13 +24,13 @@ class NumericDarboux:
     """A Darboux polynomial f with numbers for the parameters.
 
     polynomial
-        f in the ring of the model, integer coefficients without a common factor.
+        f in the ring of the model; its coefficients are integers without a common factor.
     label
-        Its name if it is known, else "".
+        The name of f if it is known, else "".
     cofactor
         (k₀, k₁) with L f = (k₀ + k₁ c) f.
     degree
-        Of f.
+        The degree of f.
     """
 
     polynomial: Any
@@ -40,14 +40,14 @@ class NumericDarboux:
 
 
 class DarbouxSearch:
-    """Collects Darboux polynomials degree by degree, without products of earlier ones.
+    """Collects Darboux polynomials degree by degree; products of earlier ones are left out.
 
     field
         The drift with numbers.
     direction
-        c, without a constant part; may be 0.
+        The polynomial c, without a constant part; it may be 0.
     known
-        Named polynomials, chosen before others with the same cofactor.
+        Polynomials with names, which are chosen before others with the same cofactor.
     """
 
     def __init__(self, field: NumericField, direction: Any, known: Sequence[tuple[str, Any]]) -> None:
@@ -58,7 +58,7 @@ class DarbouxSearch:
         self._known = known
 
     def extend(self, degree: int) -> None:
-        """Look at all polynomials up to `degree`, the next one each time.
+        """Look at all polynomials up to `degree`; the degree grows by one from call to call.
 
         Raises InputError if there are too many.
         """
@@ -86,7 +86,7 @@ class DarbouxSearch:
 
     @property
     def _even(self) -> bool:
-        """Whether L f and c f reach the same degree: then the leading part of f alone fixes k₁."""
+        """Whether L f and c f reach the same degree, so that the leading part of f alone fixes k₁."""
         return bool(self._direction) and self._direction.total_degree() == self.field.degree - 1
 
     def _eigenvalues(self, block: MonomialBlock, k0: fmpq) -> Sequence[Fraction]:
@@ -98,7 +98,7 @@ class DarbouxSearch:
         return self._pencil(block, k0, 0)
 
     def _pencil(self, block: MonomialBlock, k0: fmpq, leading: int) -> Sequence[Fraction]:
-        """Where (L − k₀) − k₁ c loses rank; the leading part alone of monomials of degree `leading`."""
+        """The k₁ at which (L − k₀) − k₁ c loses rank, or its leading part if `leading` is their degree."""
         shifted = self._columns(block, (k0, fmpq(0)))
         multiplied = [self._direction * monomial for monomial in block.monomials]
         top = leading + self.field.degree - 1

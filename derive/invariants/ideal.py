@@ -16,7 +16,7 @@ from flint import fmpz_mpoly_ctx, fmpz_mpoly_vec
 
 from derive.invariants.ring import primitive
 
-# Bases of nonlinear generators in more variables take minutes and more.
+# Gröbner bases of nonlinear generators in more variables take minutes and more.
 LARGEST_NONLINEAR = 12
 
 
@@ -24,7 +24,7 @@ class Ideal:
     """The ideal that some polynomials of one ring generate.
 
     generators
-        Not zero; at least one.
+        At least one polynomial; none is zero.
     """
 
     def __init__(self, generators: Sequence[Any]) -> None:

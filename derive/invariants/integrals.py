@@ -1,4 +1,4 @@
-"""Products of powers of Darboux polynomials that are conserved or grow exponentially."""
+"""Finds products of powers of Darboux polynomials that are conserved or grow exponentially."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from derive.invariants.linear_algebra import null_space
 from derive.invariants.ring import OverlapRing
 
 Powers = tuple[int, ...]
-# The coordinates of a random point, as large as this, are hardly special.
+# A random point with coordinates up to this is hardly special.
 LARGEST_COORDINATE = 2**20
 
 

@@ -1,4 +1,4 @@
-"""Small matrices of polynomials as tuples of rows: products, determinants, adjugates.
+"""Small matrices of polynomials, as tuples of rows: products, determinants and adjugates.
 
 Entries may be of any commutative ring; nothing is divided, so results are polynomials again.
 """

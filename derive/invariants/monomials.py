@@ -1,4 +1,4 @@
-"""The monomials of bounded degree, in blocks that a vector field does not mix."""
+"""Monomials of bounded degree, in blocks that a vector field does not mix."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from flint import fmpq
 
-from derive.invariants.lie import VectorField
+from derive.invariants.vector_field import VectorField
 
 Exponents = tuple[int, ...]
 

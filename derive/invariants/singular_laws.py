@@ -1,4 +1,4 @@
-"""Free norms and T = 1: the singular vectors and the polar factor of R, from Q0 ∝ 1 and beyond.
+"""Laws for T = 1 about the singular vectors and the polar factor of R, from Q0 ∝ 1 and beyond.
 
 Rotations of the students and of the teachers commute with the drift, and states with diagonal Q
 and R stay diagonal. A start Q0 ∝ 1 is such a state in the basis of the singular vectors of R0. So
@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from derive.invariants.conservation import (
+from derive.invariants.conservation_proofs import (
     PROVED,
     REFUTED,
     UNDECIDED,
@@ -33,7 +33,7 @@ from derive.invariants.conservation import (
     prove_invariant,
 )
 from derive.invariants.ideal import Ideal
-from derive.invariants.lie import Rational, VectorField
+from derive.invariants.invariant_sets import named_set
 from derive.invariants.matrices import (
     Matrix,
     combination,
@@ -44,7 +44,7 @@ from derive.invariants.matrices import (
     trace,
     transposed,
 )
-from derive.invariants.sets import named_set
+from derive.invariants.vector_field import Rational, VectorField
 from derive.invariants.workbench import EVERYWHERE, Law, Workbench, all_of, divides, follows, identity
 
 
@@ -111,7 +111,7 @@ def _brackets(bench: Workbench, J: Matrix, students: bool) -> Verdict:
     numerators = {f"Q_{i + 1}_{j + 1}": Q[i][j] for i in range(p) for j in range(i, p)}
     numerators |= {f"R_{i + 1}_{r + 1}": R[i][r] for i in range(p) for r in range(pstar)}
     rotation = VectorField(bench.ring, numerators, bench.ring.one)
-    # Why with `whole`: the drift is numerator / whole, and the rotation acts on both.
+    # The drift is numerator / whole, and the rotation acts on both.
     slope = rotation.along(bench.whole)
     equations = []
     for drift, expected in zip((bench.dQ, bench.dR), rotated(bench.dQ, bench.dR), strict=True):

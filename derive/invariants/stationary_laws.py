@@ -1,10 +1,10 @@
-"""Norms on the sphere, states without alignment, the plateau, and the zero-loss solutions."""
+"""Laws about states at rest: norms on the sphere, no alignment, the plateau, the zero-loss solutions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from derive.invariants.conservation import (
+from derive.invariants.conservation_proofs import (
     PROVED,
     REFUTED,
     UNDECIDED,
@@ -13,8 +13,8 @@ from derive.invariants.conservation import (
     prove_invariant,
 )
 from derive.invariants.ideal import Ideal
+from derive.invariants.invariant_sets import named_set
 from derive.invariants.matrices import combination, entries, product, trace, transposed
-from derive.invariants.sets import named_set
 from derive.invariants.workbench import EVERYWHERE, Law, Workbench, all_of
 
 

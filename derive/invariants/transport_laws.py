@@ -1,7 +1,7 @@
-"""One linear map moves R and, in gradient flow, S: rank, row space, and the growth of K.
+"""Laws that follow from one linear map that moves R and, in gradient flow, S: ranks and the growth of K.
 
-In any of the models a student moves by a combination of the students and the teachers, the same
-combination for its overlaps with anything. With A = 2aη(s + 2aQ) and the diagonal D of the growth
+In every model a student moves by a combination of the students and the teachers, and its overlaps
+with anything move by the same combination. With A = 2aη(s + 2aQ) and the diagonal D of the growth
 of norms that the sphere removes (D = 0 for free norms),
 
     dR/dα = −(A + D) R + 4abη R T.                                                        (1)
@@ -26,8 +26,8 @@ from typing import Any
 
 from flint import fmpq_poly
 
-from derive.invariants.conservation import REFUTED, UNDECIDED, Verdict, cofactor, prove_conserved
-from derive.invariants.lie import Rational
+from derive.invariants.conservation_proofs import REFUTED, UNDECIDED, Verdict, cofactor, prove_conserved
+from derive.invariants.invariant_sets import anywhere
 from derive.invariants.matrices import (
     Matrix,
     adjugate,
@@ -39,11 +39,11 @@ from derive.invariants.matrices import (
     trace,
     transposed,
 )
-from derive.invariants.sets import anywhere
+from derive.invariants.vector_field import Rational
 from derive.invariants.workbench import EVERYWHERE, Law, Workbench, all_of, divides, follows, identity
 from derive.polynomials import number
 
-# Determinants of more rows are long polynomials; the claims then follow from (1) and (2).
+# Determinants of more rows are long polynomials; for these the claims follow from (1) and (2).
 LARGEST_DETERMINANT = 3
 
 
@@ -87,7 +87,7 @@ def _minors(bench: Workbench) -> Iterator[Law]:
 def _growth_of_K(bench: Workbench, implied: Verdict, inverse: str) -> Iterator[Law]:
     right = "4ab eta (TK + KT)" if bench.general else "8ab eta K"
     growth = shape = implied
-    # Why a point if (2) fails: the polynomials of a wrong claim do not cancel, and are long.
+    # If (2) fails, a point is tried: the polynomials of a wrong claim do not cancel, and are long.
     if not implied.proved:
         growth, shape = _tried_at_a_point(bench)
     if bench.model.p <= LARGEST_DETERMINANT and not bench.general:

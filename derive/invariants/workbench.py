@@ -1,4 +1,4 @@
-"""The matrices of one model, from which its conservation laws are stated and checked."""
+"""The matrices of one model in which its conservation laws are stated, and ways to check them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from derive.invariants.conservation import PROVED, REFUTED, UNDECIDED, Verdict
-from derive.invariants.lie import VectorField, drift_field
+from derive.invariants.conservation_proofs import PROVED, REFUTED, UNDECIDED, Verdict
 from derive.invariants.matrices import (
     Matrix,
     adjugate,
@@ -22,6 +21,7 @@ from derive.invariants.matrices import (
     transposed,
 )
 from derive.invariants.ring import OverlapRing, overlap_ring
+from derive.invariants.vector_field import VectorField, drift_field
 from derive.model import Model
 
 EVERYWHERE = "every state"
@@ -29,14 +29,14 @@ EVERYWHERE = "every state"
 
 @dataclasses.dataclass(frozen=True)
 class Law:
-    """A claim about one model, and what came of it.
+    """A claim about one model, and its outcome.
 
     name
-        Short, for tables and JSON.
+        A short name for tables and JSON.
     statement
-        In formulas; ' is the transpose, d the derivative by α.
+        The claim in formulas; ' is the transpose, d the derivative by α.
     on
-        The set of states that it is about.
+        The set of states that the claim is about.
     verdict
         Proved, refuted or undecided.
     """
@@ -51,7 +51,7 @@ class Workbench:
     """Matrices whose entries are polynomials of the model's ring.
 
     Q, R, T
-        As in the ring.
+        The matrices of the ring.
     dQ, dR
         The drift times `whole`.
     whole
@@ -135,7 +135,7 @@ class Workbench:
 
 
 def identity(*equations: tuple[Matrix, Matrix]) -> Verdict:
-    """Whether left equals right, entry by entry as polynomials."""
+    """The verdict on left = right, entry by entry as polynomials."""
     count = 0
     for left, right in equations:
         for x, y in zip(entries(left), entries(right), strict=True):
@@ -153,7 +153,7 @@ def divides(factor: Any) -> Verdict:
 
 
 def all_of(verdicts: Sequence[Verdict], reason: str) -> Verdict:
-    """For a claim of several parts: proved if all are, else the first part that is not."""
+    """The verdict on a claim of several parts: proved if all are, else that of the first that is not."""
     for verdict in verdicts:
         if not verdict.proved:
             return verdict
@@ -161,7 +161,7 @@ def all_of(verdicts: Sequence[Verdict], reason: str) -> Verdict:
 
 
 def follows(verdicts: Sequence[Verdict], reason: str) -> Verdict:
-    """For a claim that these imply: if one is not proved, nothing follows."""
+    """The verdict on a claim that these imply; if one of them is not proved, nothing follows."""
     if all(verdict.proved for verdict in verdicts):
         return Verdict(PROVED, reason)
     return Verdict(UNDECIDED, "the laws that it would follow from do not hold")

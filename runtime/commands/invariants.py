@@ -106,7 +106,7 @@ def _monitored(path: Path) -> tuple[Model, xarray.Dataset]:
 def _degree(model: Model, asked: int | None, talk: Talk) -> int:
     """The degree of the search; by default the largest up to 3 that is quick, 0 for none."""
     from derive.errors import InputError
-    from derive.invariants.search import LARGEST_DEGREE, LARGEST_SPACE
+    from derive.invariants.invariant_search import LARGEST_DEGREE, LARGEST_SPACE
 
     if asked is not None:
         if not 0 <= asked <= LARGEST_DEGREE:

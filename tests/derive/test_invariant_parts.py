@@ -11,6 +11,7 @@ from flint import fmpq, fmpq_mat, nmod, nmod_mat
 from derive import Model
 from derive.invariants import as_expression, overlap_ring
 from derive.invariants.integrals import logarithmic_gradients
+from derive.invariants.invariant_search import _rescaled
 from derive.invariants.linear_algebra import (
     PRIME,
     Span,
@@ -22,7 +23,6 @@ from derive.invariants.linear_algebra import (
 )
 from derive.invariants.monomials import exponents_up_to, parity
 from derive.invariants.ring import exact_quotient, positive, primitive
-from derive.invariants.search import _rescaled
 from derive.polynomials import context_of, number
 
 CONTEXT = context_of(["x", "y", "z"])

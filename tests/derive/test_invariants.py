@@ -26,7 +26,6 @@ from derive.invariants import (
 )
 from derive.invariants.darboux import DarbouxSearch
 from derive.invariants.ideal import Ideal
-from derive.invariants.lie import VectorField
 from derive.invariants.matrices import (
     adjugate,
     combination,
@@ -38,6 +37,7 @@ from derive.invariants.matrices import (
 )
 from derive.invariants.monomials import NumericField
 from derive.invariants.ring import exact_quotient
+from derive.invariants.vector_field import VectorField
 
 GRADIENT = {"flow": "gradient"}
 

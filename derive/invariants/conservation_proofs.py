@@ -16,9 +16,9 @@ from typing import Any
 
 from derive.errors import InputError
 from derive.invariants.ideal import Ideal
-from derive.invariants.lie import Rational, VectorField, as_rational, drift_field
+from derive.invariants.invariant_sets import InvariantSet, Point, anywhere, named_set
 from derive.invariants.ring import OverlapRing, exact_quotient, overlap_ring
-from derive.invariants.sets import InvariantSet, Point, anywhere, named_set
+from derive.invariants.vector_field import Rational, VectorField, as_rational, drift_field
 from derive.model import Model
 
 PROVED, REFUTED, UNDECIDED = "proved", "refuted", "undecided"
@@ -27,13 +27,13 @@ _POINTS = 4
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What came of a claim.
+    """The outcome of a claim.
 
     status
         ``"proved"``: exact, for all parameters. ``"refuted"``: exact; there are states and
         parameters where it fails. ``"undecided"``: neither was found.
     reason
-        One line.
+        Why the status is what it is, in one line.
     """
 
     status: str
@@ -45,18 +45,18 @@ class Verdict:
 
 
 def prove_conserved(candidate: Any, model: Model, on: str | InvariantSet | None = None) -> Verdict:
-    """Whether the Lie derivative of a candidate vanishes: everywhere, or on an invariant set.
+    """Prove or refute that the Lie derivative of a candidate vanishes, everywhere or on an invariant set.
 
     Parameters
     ----------
     candidate
-        A polynomial of ``overlap_ring(model)``, or a `Rational` of two; where its
-        denominator vanishes nothing is said.
+        A polynomial of ``overlap_ring(model)``, or a `Rational` of two; nothing is said about states
+        where its denominator vanishes.
     model
-        Whose drift; its readout does not matter.
+        The model whose drift is taken; its readout does not matter.
     on
-        None for all states; the name of a set of `derive.invariants.sets`, or an InvariantSet.
-        That the set is invariant is proved first; if it is not, the claim is refuted.
+        None for all states; the name of a set of `derive.invariants.invariant_sets`, or an InvariantSet.
+        The set is proved to be invariant first; if it is not, the claim is refuted.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def prove_conserved(candidate: Any, model: Model, on: str | InvariantSet | None 
 
 
 def prove_growth(candidate: Any, rate: Any, model: Model, on: str | InvariantSet | None = None) -> Verdict:
-    """Whether dF/dα = rate · F for a candidate F and a polynomial `rate`; else as `prove_conserved`."""
+    """Prove or refute dF/dα = rate · F for a candidate F and a polynomial `rate`, as `prove_conserved`."""
     ring = overlap_ring(model)
     if not ring.contains(rate):
         raise InputError("rate", f"is not a polynomial of the ring of {model.name}")
@@ -85,7 +85,7 @@ def prove_growth(candidate: Any, rate: Any, model: Model, on: str | InvariantSet
 
 
 def prove_invariant(on: str | InvariantSet, model: Model) -> Verdict:
-    """Whether no trajectory leaves a set: the Lie derivatives of its generators are in the ideal."""
+    """Prove or refute that no trajectory leaves a set: the generators' Lie derivatives are in its ideal."""
     domain = named_set(on, model) if isinstance(on, str) else on
     return _invariant(domain, Ideal(domain.generators), drift_field(model))
 
@@ -136,8 +136,8 @@ def _vanishes(polynomial: Any, ring: OverlapRing, domain: InvariantSet, ideal: I
 
 
 def _identically(excess: _Excess) -> Verdict:
-    # Why any point will do, also one that no weights have: a polynomial that is not zero
-    # somewhere is not zero at most physical states either.
+    # Any point will do, also one that no weights have: a polynomial that is not zero somewhere
+    # is not zero at most physical states either.
     if excess.at(anywhere(excess.field.ring, random.Random(0))):
         return Verdict(REFUTED, "the Lie derivative is not zero at an exact point")
     if excess.polynomial:
@@ -159,7 +159,7 @@ def _invariant(domain: InvariantSet, ideal: Ideal, field: VectorField) -> Verdic
 
 def _on_set(excess: _Excess, what: str, domain: InvariantSet, ideal: Ideal) -> Verdict:
     """Whether a Lie derivative vanishes on the set; refuted by a point on it where it does not."""
-    # Why points first: a Gröbner basis may take seconds.
+    # Points come first, since a Gröbner basis may take seconds.
     for point in _points(domain, excess.field.ring):
         if excess.at(point):
             return Verdict(REFUTED, f"{what} is not zero at an exact point of the set")
@@ -168,7 +168,7 @@ def _on_set(excess: _Excess, what: str, domain: InvariantSet, ideal: Ideal) -> V
         return Verdict(PROVED, "the Lie derivative is in the ideal of the set")
     if contained is None:
         return Verdict(UNDECIDED, f"{what} was not reduced: no Gröbner basis for so many variables")
-    # It may vanish there all the same, if the ideal is not radical.
+    # It may vanish on the set all the same, if the ideal is not radical.
     return Verdict(UNDECIDED, f"{what} is not in the ideal of the set")
 
 

@@ -32,7 +32,7 @@ class VectorField:
     """dy/dα = numerators / denominator, polynomials in the ring of a model.
 
     numerators
-        By the name of the order parameter; what is missing does not change.
+        The polynomials by the name of the order parameter; one that is missing does not change.
     denominator
         1, or Π Q_ii on the sphere.
     """
@@ -63,8 +63,8 @@ class VectorField:
 def drift_field(model: Model) -> VectorField:
     """The drift of a model as polynomials; symbolic in a, b, η, Δ and a general T.
 
-    It is the program that `derive.proof` compares with the component moments and that is
-    generated as code, evaluated in the ring.
+    It is the program that is generated as code, and that `derive.proof` compares with the component
+    moments, evaluated in the ring.
     """
     ring = overlap_ring(model)
     norms = [f"Q_{i}_{i}" for i in range(1, model.p + 1)] if model.constraint == "sphere" else []
@@ -112,7 +112,7 @@ def lie_derivative(candidate: Any, model: Model) -> Rational:
     Returns
     -------
     Rational
-        Over Π Q_ii on the sphere, times the squared denominator of the candidate.
+        Its denominator is that of the candidate squared, on the sphere times Π Q_ii.
 
     Raises
     ------
@@ -121,12 +121,6 @@ def lie_derivative(candidate: Any, model: Model) -> Rational:
     """
     rational = as_rational(candidate, model)
     field = drift_field(model)
-    return Rational(
-        quotient_rule(field, rational, field.along(rational.denominator)),
-        field.denominator * rational.denominator**2,
-    )
-
-
-def quotient_rule(field: VectorField, candidate: Rational, slope: Any) -> Any:
-    """(L N) D − N L D for candidate N/D, `slope` = L D; times the field's denominator."""
-    return field.along(candidate.numerator) * candidate.denominator - candidate.numerator * slope
+    above, below = rational.numerator, rational.denominator
+    slope = field.along(above) * below - above * field.along(below)
+    return Rational(slope, field.denominator * below**2)

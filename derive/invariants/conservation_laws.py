@@ -1,4 +1,4 @@
-"""What the overlap ODEs conserve: a list of claims, each proved or refuted for one model."""
+"""Lists what the overlap ODEs conserve: claims, each proved or refuted for one model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from derive.model import Model
 
 
 def laws(model: Model) -> list[Law]:
-    """Every claim that makes sense for the model, with its verdict; seconds up to p = 4.
+    """Every claim that makes sense for the model, with its verdict; it takes seconds up to p = 4.
 
     Verdicts are exact and hold for all a, b, η, Δ and T. Claims that are known to hold for another
     flow or constraint are tried too, so that the list says what is *not* conserved here.

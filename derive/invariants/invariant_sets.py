@@ -1,7 +1,7 @@
-"""Named sets of states that no trajectory leaves, as zeros of polynomials.
+"""Named sets of states that no trajectory leaves, given as zeros of polynomials.
 
-Each has generators of an ideal and a source of exact points on it. That the drift keeps the
-set is not assumed anywhere: `derive.invariants.conservation.prove_invariant` proves it.
+Each has the generators of its ideal and a source of exact points on it. It is not assumed that the
+drift keeps the set: `derive.invariants.conservation_proofs.prove_invariant` proves it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 
 from derive.arguments import one_of
 from derive.errors import InputError
-from derive.invariants.lie import drift_field
 from derive.invariants.matrices import (
     Matrix,
     below_diagonal,
@@ -28,10 +27,12 @@ from derive.invariants.matrices import (
     upper_triangle,
 )
 from derive.invariants.ring import OverlapRing, overlap_ring
+from derive.invariants.vector_field import drift_field
 from derive.model import Model
 
 Point = Mapping[str, Fraction]
-_LARGEST = 9  # numerators of random points; small numbers keep exact arithmetic fast
+# Small numerators and denominators of random points keep exact arithmetic fast.
+_LARGEST = 9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,14 +40,14 @@ class InvariantSet:
     """A set of states given by polynomials that vanish on it.
 
     name
-        What it is called on the command line and in reports.
+        The name of the set on the command line and in reports.
     description
-        The same in formulas.
+        The set in formulas.
     generators
-        Of its ideal, polynomials of the model's ring, none of them zero.
+        Generators of its ideal: polynomials of the model's ring, none of them zero.
     point
-        Draws a random exact point of the set, values of all generators of the ring by name;
-        None if there is no such source.
+        A function that draws a random exact point of the set: values of all generators of the ring by
+        name. None if there is no such source.
     """
 
     name: str

@@ -11,15 +11,16 @@ from derive.invariants.singular_laws import separatrix
 from derive.invariants.workbench import Workbench
 from derive.model import Model
 
-# Determinants of more rows are of a higher degree than can be searched.
+# Determinants of more rows have a higher degree than can be searched.
 LARGEST_DETERMINANT = 4
 
 
 def known_polynomials(model: Model, values: Mapping[str, Fraction]) -> list[tuple[str, Any]]:
-    """(name, polynomial) with numbers for some generators, those of a lower degree first.
+    """Pairs (name, polynomial) with numbers for some generators, those of a lower degree first.
 
-    Maximal minors of R (p ≤ p*), det S and Rᵀ adj(S) R with S = Q − R T⁻¹ Rᵀ, the commutator of Q
-    and RRᵀ for two students, the separatrix of one; `derive.invariants.laws` says in which models.
+    They are the maximal minors of R (p ≤ p*), det S and Rᵀ adj(S) R with S = Q − R T⁻¹ Rᵀ, the
+    commutator of Q and RRᵀ for two students, and the separatrix of one student. In which models they
+    divide their Lie derivatives, `derive.invariants.conservation_laws` says.
     """
     bench = Workbench(model)
     p, pstar = model.p, model.pstar
@@ -35,12 +36,12 @@ def known_polynomials(model: Model, values: Mapping[str, Fraction]) -> list[tupl
         found.append(("(QRR' - RR'Q)_12", bench.W[0][1]))
     inverse = "R T^-1 R'" if bench.general else "RR'"
     found.append((f"det(S), S = Q - {inverse}", bench.det_S))
-    # For one student they are products of entries of R.
+    # For one student the N_rs are products of entries of R.
     for r in range(pstar if p > 1 else 0):
         for s in range(r, pstar):
             found.append((f"N_{r + 1}{s + 1}, N = R' adj(S) R", bench.K[r][s]))
             if r != s:
-                # Of a lower degree than each for two students.
+                # For two students the difference has a lower degree than either.
                 found.append((f"N_{r + 1}{r + 1} - N_{s + 1}{s + 1}", bench.K[r][r] - bench.K[s][s]))
     if p == 1 and not bench.general:
         found.append(("the unstable manifold of the plateau", separatrix(bench)))

@@ -1,4 +1,4 @@
-"""Search for polynomial invariants and Darboux polynomials up to a degree, at small widths.
+"""Searches for polynomial invariants and Darboux polynomials up to a degree, at small widths.
 
 A Darboux polynomial f has L f = k f with a polynomial k, its cofactor: f = 0 is then an invariant
 set, and f keeps its sign. Cofactors of products add up, so powers with Σ nᵢ kᵢ = 0 multiply to a
@@ -10,19 +10,18 @@ With numbers for the parameters, f in the space of polynomials up to the degree 
     k = k₀ + k₁ c,        c = tr Q for free norms, the part of tr(A + D) in the overlaps on the sphere
 
 (A + D as in `derive.invariants.transport_laws`), L f = k f is linear in f. At the origin of the order
-parameters, which is at rest, the lowest part of f is an eigenvector of the linear part of the
-drift, so k₀ is a sum of its eigenvalues. Then L − k₀ − k₁ c is a matrix pencil; the k₁ at which it
-loses rank are found modulo a prime (from the leading part of f alone where c is one degree below
-the drift), and the polynomials by their exact null space. What is found is tried again with symbols for
-a, b, η and Δ.
+parameters, which is at rest, the lowest part of f is an eigenvector of the linear part of the drift,
+so k₀ is a sum of its eigenvalues. Then L − k₀ − k₁ c is a matrix pencil. The k₁ at which it loses rank
+are found modulo a prime, where c is one degree below the drift from the leading part of f alone. The
+polynomials are then the exact null space, and each is tried again with symbols for a, b, η and Δ.
 
-The ansatz is complete for gradient flow with free norms, T = 1 and p + p* > 2: there cofactors are
-linear; each takes one of finitely many values at each state at rest, and these span the whole
-space, so for a given degree there are finitely many cofactors; rotations of students and teachers
-permute them, and being connected leave each where it is; the only linear function that they leave
-is tr Q. Not looked for: irrational k₁ or those with numerators or denominators above 32 767, and, with
-the η² term or on the sphere, cofactors of another form, as that of the commutator of two students,
-of which `derive.invariants.laws` knows.
+The ansatz is complete for gradient flow with free norms, T = 1 and p + p* > 2. There cofactors are
+linear. Each takes one of finitely many values at each state at rest, and these states span the whole
+space, so for a given degree there are finitely many cofactors. Rotations of students and teachers
+permute them and, being connected, leave each where it is; the only linear function that they leave is
+tr Q. The search does not look for irrational k₁, nor for those with numerators or denominators above
+32 767. With the η² term or on the sphere it does not look for cofactors of another form, such as that
+of the commutator of two students, which `derive.invariants.conservation_laws` knows.
 
 No polynomial without a denominator can be conserved with free norms, whatever its degree: the
 origin is a source, from where trajectories lead to every state nearby.
@@ -40,20 +39,20 @@ from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.invariants.darboux import DarbouxSearch
 from derive.invariants.integrals import Powers, conserved_products, growing_product
-from derive.invariants.known import known_polynomials
-from derive.invariants.lie import VectorField, drift_field
+from derive.invariants.known_polynomials import known_polynomials
 from derive.invariants.matrices import trace
 from derive.invariants.monomials import NumericField
 from derive.invariants.ring import OverlapRing, exact_quotient, positive, primitive
+from derive.invariants.vector_field import VectorField, drift_field
 from derive.invariants.workbench import Workbench
 from derive.model import Model
 from derive.polynomials import number
 
-# Numbers for what the model leaves open, in no simple ratio to each other.
+# These numbers stand for what the model leaves open; they are in no simple ratio to each other.
 ETA, LABEL_NOISE = Fraction(3, 7), Fraction(2, 11)
 GENERIC_READOUTS = {"a": Fraction(5, 13), "b": Fraction(7, 9)}
 LARGEST_DEGREE = 8
-# Monomials in all; more than this takes minutes.
+# The number of monomials in all; more take minutes.
 LARGEST_SPACE = 2000
 
 
@@ -62,13 +61,13 @@ class Darboux:
     """A polynomial that divides its Lie derivative.
 
     polynomial
-        In the ring of the model.
+        An element of the ring of the model.
     label
-        What it is, if that is known; else "".
+        The name of the polynomial if it is known, else "".
     cofactor
-        L f / f, in a, b, η, Δ if it was proved for all their values, else at those of the search.
+        L f / f in a, b, η and Δ if it was proved for all their values, else at the numbers of the search.
     symbolic
-        Whether it was.
+        Whether it was proved for all their values.
     """
 
     polynomial: Any
@@ -82,11 +81,11 @@ class Invariant:
     """Π fᵢ^nᵢ over Darboux polynomials; it grows as exp(rate · α), and is conserved for rate 0.
 
     powers
-        (index into the Darboux polynomials, exponent), exponents not 0.
+        Pairs (index into the Darboux polynomials, exponent); no exponent is 0.
     rate
-        The sum of the cofactors, without order parameters.
+        The sum of the cofactors, in which no order parameter is left.
     symbolic
-        Whether it holds for all a, b, η, Δ.
+        Whether it holds for all a, b, η and Δ.
     """
 
     powers: tuple[tuple[int, int], ...]
@@ -99,11 +98,11 @@ class Findings:
     """What `search` found.
 
     values
-        The numbers at which it searched, by the name of the generator.
+        The numbers for which it was searched, by the name of the generator.
     complete
         Whether there are no other Darboux polynomials up to the degree.
     polynomials
-        Conserved polynomials up to the degree, a basis without constants.
+        A basis of the conserved polynomials up to the degree, without constants.
     darboux
         Darboux polynomials that are not products of others, by degree.
     first_integrals
