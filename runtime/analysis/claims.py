@@ -1,4 +1,4 @@
-"""A claim: what theory predicts, what was measured, how far apart they may be."""
+"""The claim: a prediction of theory, a measured number, and how far apart they may be."""
 
 from __future__ import annotations
 

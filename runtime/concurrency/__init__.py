@@ -1,1 +1,1 @@
-"""Thread pools that react to Ctrl-C, and signals where compiled code would lose them."""
+"""Threads that react to Ctrl-C: pools of them, and signals where compiled code would lose them."""

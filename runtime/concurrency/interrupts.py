@@ -1,4 +1,4 @@
-"""Keeps Ctrl-C from getting lost where Numba drops exceptions."""
+"""Delivers Ctrl-C between the chunks of compiled code, where Numba would drop the exception."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _of_thread = threading.local()
 
 @contextlib.contextmanager
 def cancelled_by(event: threading.Event) -> Iterator[None]:
-    """In this thread, not the main one, kernels stop soon after `event` is set: KeyboardInterrupt."""
+    """In this thread, not the main one, kernels raise KeyboardInterrupt soon after `event` is set."""
     _of_thread.event = event
     try:
         yield
@@ -31,18 +31,18 @@ def _raise_if_cancelled() -> None:
 def held_interrupts() -> Iterator[Callable[[], None]]:
     """Inside, Ctrl-C waits for a call of the function that this yields, or for the end.
 
-    Why: Python's handler raises KeyboardInterrupt wherever the main thread is, and within Numba's
-    unpacking of a function among the arguments of a kernel it is dropped, or becomes a TypeError.
+    Python's handler raises KeyboardInterrupt wherever the main thread is. While Numba unpacks a function
+    among the arguments of a kernel, that exception is dropped, or becomes a TypeError.
     """
     handler = signal.getsignal(signal.SIGINT)
-    # Only the main thread runs handlers and may exchange them; what cannot be called raises nothing.
+    # Only the main thread runs handlers and may exchange them; one that is no function raises nothing.
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield _raise_if_cancelled
         return
     held: list[tuple[Any, ...]] = []
 
     def deliver() -> None:
-        # Why a loop: the handler may return, as that of an event loop does.
+        # The handler may return, as that of an event loop does; then the next signal is delivered.
         while held:
             handler(*held.pop(0))
 

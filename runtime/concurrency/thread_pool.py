@@ -1,4 +1,4 @@
-"""Tasks on a pool of threads, with a main thread that hears Ctrl-C and shows progress."""
+"""Runs tasks on a pool of threads, while the main thread hears Ctrl-C and shows progress."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from runtime.concurrency.interrupts import held_interrupts
 LARGEST_THREADS = 4096
 # How often the main thread looks at signals.
 _POLL_SECONDS = 0.05
-# Tasks a thread that wait: a million need not all be in memory.
+# Tasks that wait per thread: a million tasks need not all be in memory.
 _WAITING = 4
 
 
 def thread_count(threads: int | None) -> int:
-    """The given number, or one a processor that this process may use."""
+    """The given number of threads, or one per processor that this process may use; raises InputError."""
     if threads is None:
-        # Not on every system; it knows of limits that cpu_count does not.
+        # Not every system has it; it knows limits that cpu_count does not.
         affinity = getattr(os, "sched_getaffinity", None)
         return len(affinity(0)) if affinity else os.cpu_count() or 1
     return whole_number("threads", threads, 1, LARGEST_THREADS)
@@ -31,10 +31,10 @@ def run_tasks(
     cancel: Callable[[], None],
     report: Callable[[], None] | None = None,
 ) -> None:
-    """Run all tasks; `report` is called in this thread whenever some have finished, and between.
+    """Run all tasks; `report` is called in this thread whenever some have finished, and in between.
 
-    An exception of a task, and KeyboardInterrupt, call `cancel`, which must make running tasks
-    return; it is raised again when they have.
+    After an exception in a task, or KeyboardInterrupt, `cancel` is called, which must make running tasks
+    return; the exception is raised again when they have.
     """
     with held_interrupts() as deliver:
         pool = ThreadPoolExecutor(max_workers=threads)

@@ -1,1 +1,1 @@
-"""Files that appear whole or not at all, text tables, figures, claims; opening files that others wrote."""
+"""How results leave the program: files that appear whole or not at all, tables, figures, progress."""

@@ -1,4 +1,4 @@
-"""Figures of a trajectory: the loss leaving its plateau, the overlaps with the teacher."""
+"""Figures of trajectories and ensembles, and what all figures share: style, colours, files, titles."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STYLE: Any = {
     "grid.linewidth": 0.5,
     "mathtext.fontset": "cm",
     "legend.frameon": False,
-    # Why: the same run gives the same bytes.
+    # The same run gives the same bytes.
     "svg.hashsalt": "overlap-ode",
     "svg.fonttype": "path",
 }
@@ -64,7 +64,7 @@ def plot_trajectory(run: xarray.Dataset, path: str | Path) -> Path:
                 )
         bottom.set_ylabel(r"student-teacher overlaps $R_{ir}$")
         bottom.set_xlabel(TIME_LABEL)
-        # Why outside: inside, some trajectory always runs below it.
+        # Inside the axes it would hide some trajectory.
         bottom.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
 
     return save_figure(draw, (5.6, 4.6), path)
@@ -73,7 +73,7 @@ def plot_trajectory(run: xarray.Dataset, path: str | Path) -> Path:
 def plot_ensemble(runs: xarray.Dataset, path: str | Path) -> Path:
     """Draw median, quartiles and 5-95 % of the generalisation error over all trajectories.
 
-    They end where they are no longer known: see `exact_quantiles`.
+    The curves end where they are no longer known; see `exact_quantiles`.
 
     Raises
     ------
@@ -105,14 +105,14 @@ def plot_ensemble(runs: xarray.Dataset, path: str | Path) -> Path:
 
 
 def shade(axes: Any, x: Any, low: Any, high: Any, **style: Any) -> None:
-    """Fill between two curves, where both are known."""
+    """Fill the area between two curves where both are known."""
     # Matplotlib would take infinite limits from a band that is nowhere.
     if (np.isfinite(low) & np.isfinite(high)).any():
         axes.fill_between(x, low, high, **style)
 
 
 def positive(loss: Any) -> Any:
-    """NaN where a loss near zero, a difference of rounded numbers, is not positive."""
+    """The losses, with NaN where rounding has left one that is not positive: it has no logarithm."""
     return np.where(loss > 0.0, loss, np.nan)
 
 
@@ -131,7 +131,10 @@ def write_figure(
     suffix: str,
     **style: Any,
 ) -> None:
-    """Write a figure to a path or a binary file as one of SUFFIXES; `style` adds to ours."""
+    """Write a figure of `size` in inches to a path or a binary file; `suffix` is one of SUFFIXES.
+
+    `style` holds matplotlib parameters beyond those of all figures.
+    """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -144,7 +147,7 @@ def write_figure(
 
 
 def title(run: xarray.Dataset) -> str:
-    """Widths, learning rate and conventions of a run in a line."""
+    """The title of a figure: widths, learning rate and conventions of a run in one line."""
     attributes = run.attrs
     parts = [rf"$p={attributes['p']}$, $p^*={attributes['pstar']}$"]
     # In an ensemble η may differ from trajectory to trajectory.

@@ -1,4 +1,4 @@
-"""Quantiles over all trajectories, of which some have no value: they never came that far."""
+"""Quantiles over all trajectories, also where some have no value because they ended before."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def quantiles(values: Array, probabilities: Sequence[float]) -> Array:
-    """Quantiles of values (…, k), where NaN counts as later or larger than all others.
+    """Quantiles over the last axis of `values`, where NaN counts as larger (or later) than all others.
 
-    A quantile that would lie among those, or among infinite values, is not known: it is NaN.
+    A quantile that would lie among NaN or infinite values is not known: it is NaN.
     """
     ordered = np.sort(values, axis=-1)
     ordered[np.isnan(ordered)] = np.inf
     places = np.asarray(probabilities) * (values.shape[-1] - 1)
     below = np.floor(places).astype(int)
     lower, upper = ordered[..., below], ordered[..., np.ceil(places).astype(int)]
-    # np.quantile would multiply an infinite neighbour by zero.
+    # The formula of np.quantile would multiply an infinite neighbour by zero.
     with np.errstate(invalid="ignore"):
         found = np.where(places == below, lower, lower + (upper - lower) * (places - below))
     return np.where(np.isfinite(found), found, np.nan)
@@ -31,11 +31,10 @@ def quantiles(values: Array, probabilities: Sequence[float]) -> Array:
 def exact_quantiles(
     values: Array, stopped: NDArray[np.bool_] | None = None, probabilities: Sequence[float] = QUANTILES
 ) -> Array:
-    """(probability, output) of values (trajectory, output), over all trajectories.
+    """Quantiles (probability, output) of `values` (trajectory, output) over all trajectories.
 
-    A value that is NaN counts as smaller than all others where the trajectory is among the `stopped`,
-    whose loss came down to a threshold, and as larger elsewhere: those failed. Quantiles among these
-    are NaN.
+    NaN counts as smaller than all others where the trajectory is among the `stopped`, whose loss came
+    down to a threshold, and as larger elsewhere, where it failed. A quantile among these is NaN.
     """
     whole = np.isfinite(values).all(axis=0)
     found = np.empty((len(probabilities), values.shape[1]))

@@ -1,4 +1,4 @@
-"""Results as text for people, and as plain values for JSON."""
+"""What commands print of trajectories, ensembles and SGD runs: tables for people, plain values for JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MEAN_LOSS = Column("mean loss", "14.6e")
 
 
 def as_json(run: xarray.Dataset) -> dict[str, Any]:
-    """The trajectory as plain values; NaN, which JSON lacks, becomes null."""
+    """A dataset as plain values; NaN, which JSON lacks, becomes null."""
 
     def plain(values: Any) -> Any:
         if isinstance(values, list):
@@ -34,7 +34,7 @@ def as_json(run: xarray.Dataset) -> dict[str, Any]:
         str(name): plain(value.tolist() if hasattr(value, "tolist") else value)
         for name, value in run.attrs.items()
     }
-    # Of indices the place in a list says as much.
+    # An index says no more than the place in a list.
     coordinates = {
         str(name): plain(run[name].values.tolist()) for name in run.coords if name not in _INDICES
     }
@@ -42,14 +42,14 @@ def as_json(run: xarray.Dataset) -> dict[str, Any]:
 
 
 def status_line(run: xarray.Dataset) -> str:
-    """How a single trajectory ended, and its work."""
+    """How a single trajectory ended, and how much work it was."""
     return (
         f"status {run['status'].item()}, {run['steps'].item()} steps, "
         f"{run['evaluations'].item()} evaluations, {run.attrs['method']}"
     )
 
 
-# What helps against each way to stop early.
+# What helps against each reason to stop early.
 _REMEDIES = {"diverged": "a smaller --eta may help", "step_too_small": "a larger --rtol may help"}
 
 
@@ -172,6 +172,6 @@ def comparison_table(result: xarray.Dataset, rows: int) -> str:
 
 
 def _root_mean_square(values: Any) -> float:
-    """Over what is not NaN; NaN if nothing is left."""
+    """The root mean square of what is not NaN; NaN if nothing is left."""
     there = values[np.isfinite(values)]
     return float(np.sqrt(np.mean(there**2))) if there.size else np.nan

@@ -1,4 +1,4 @@
-"""Claims about this very model that can fail: each is computed for the report, none is remembered."""
+"""The checks of a report: claims about its model that are computed each time and can fail."""
 
 from __future__ import annotations
 
@@ -24,25 +24,28 @@ from runtime.trajectory.single_run import Problem, integrate_problem
 if TYPE_CHECKING:
     import xarray
 
-# Of the run with another solver, and what it may change of the largest loss.
+# Factor on the tolerances of the run with another solver, and the change of the loss that is allowed,
+# over the largest loss.
 _TIGHTER, _LOSS_CHANGE = 1e-2, 1e-5
-# Least that the solvers can promise.
+# The smallest tolerances that the solvers can keep.
 _LEAST_RTOL, _LEAST_ATOL = 1e-13, 1e-18
-# Where the two fixed points meet, the plateau is known to half the digits only.
+# Relative; where two fixed points meet, the plateau is known to half of the digits only.
 _CLOSED_FORM = 1e-7
 # Size of R where the growth on the plateau is measured: its square is below rounding.
 _INFINITESIMAL = 1e-9
 _GROWTH = 1e-6
-# Of the smallest eigenvalue of the joint Gram matrix, over the largest: 100 tolerances.
+# How negative the smallest eigenvalue of the joint Gram matrix may be, over the largest, in tolerances.
 _REALISABLE = 100.0
 _RISE = 1e-7
-# Drift along an accurate run; K needs the inverse of a matrix that decays, and is followed to a percent.
+# Allowed drift along an accurate run. K needs the inverse of a matrix that decays, so its drift is known
+# to some percent only.
 _ACCURATE_RTOL, _ACCURATE_ATOL = 1e-12, 1e-15
 _DRIFT, _DRIFT_OF_K = 1e-6, 0.02
 _LOGARITHMIC = ("K_shape", "K_growth", "K_rate", "first_integral")
 
 
 def proof_claim(model: Model, proof: dict[str, Any]) -> Claim:
+    """As many entries were compared as the model has, with the loss; `proof` is that of the manifest."""
     how = f"proof: {proof['method']}"
     return Claim(
         "two derivations",
@@ -55,7 +58,7 @@ def proof_claim(model: Model, proof: dict[str, Any]) -> Claim:
 
 
 def plateau_claims(system: System, point: Plateau) -> Iterator[Claim]:
-    """Norm, loss and rate against the closed forms; the rate against trajectories as well."""
+    """Norm, loss and rate of the plateau are those of the closed forms; a trajectory has the rate too."""
     model = system.model
     closed = closed_form(model.constraint, model.flow, model.teacher, model.readout)
     tau, vectors = leading_eigenvectors(point.T)
@@ -85,14 +88,14 @@ def plateau_claims(system: System, point: Plateau) -> Iterator[Claim]:
 
 
 def _scale(point: Plateau) -> float:
-    """The size of rates; each of them may vanish."""
+    """The size of the rates at the plateau, each of which may vanish."""
     a, b = readout(point.model)
     drive = 4.0 * a * b * point.eta * leading_eigenvectors(point.T)[0]
     return max(drive, *(abs(mode.rate) for mode in point.modes))
 
 
 def _growth(system: System, point: Plateau, vectors: Array) -> Claim:
-    """R of a trajectory that starts next to the plateau, over one unit of its rate."""
+    """R of a trajectory that starts next to the plateau grows at the rate, over one unit of time."""
     general = point.T if system.model.teacher == "general" else None
     R0 = _INFINITESIMAL * np.sqrt(point.q) * np.outer(np.ones(system.model.p), vectors[:, 0])
     end = 1.0 / _scale(point)
@@ -116,7 +119,7 @@ def _growth(system: System, point: Plateau, vectors: Array) -> Claim:
 
 
 def run_claims(system: System, problem: Problem, run: xarray.Dataset) -> Iterator[Claim]:
-    """Of the trajectory: another solver, Gram matrices, loss of gradient flow, what is conserved."""
+    """The trajectory is that of another solver, of some weights, falls if it should, and keeps the laws."""
     loss = run["loss"].values
     if np.count_nonzero(np.isfinite(loss)) < 2:
         return
@@ -163,7 +166,7 @@ def _again(system: System, problem: Problem, method: str, rtol: float, atol: flo
 
 
 def _least_eigenvalue(run: xarray.Dataset) -> float:
-    """Of [[Q, R], [Rᵀ, T]] over its largest, over all outputs; 0 if none is negative."""
+    """The smallest eigenvalue of [[Q, R], [Rᵀ, T]] over the largest, at any output; 0 if not negative."""
     there = np.isfinite(run["loss"].values)
     Q, R = run["Q"].values[there], run["R"].values[there]
     T = np.broadcast_to(run["T"].values, (len(Q), *run["T"].shape))
@@ -172,7 +175,7 @@ def _least_eigenvalue(run: xarray.Dataset) -> float:
 
 
 def _drift_claims(system: System, problem: Problem) -> Iterator[Claim]:
-    """Everything that this model is known to keep, along an accurate run from the same start."""
+    """What this model is known to conserve stays constant along an accurate run from the same start."""
     accurate = _again(system, problem, "dop853", _ACCURATE_RTOL, _ACCURATE_ATOL)
     for name, monitor in drift_monitors(accurate).data_vars.items():
         determined = monitor.values[np.isfinite(monitor.values)]
@@ -204,7 +207,7 @@ def _drift_claims(system: System, problem: Problem) -> Iterator[Claim]:
 def hessian_claims(
     model: Model, T: Array | None, plateau: HessianSpectrum | None, solution: HessianSpectrum | None, n: int
 ) -> Iterator[Claim]:
-    """Numbers of directions against their theory, with free norms."""
+    """With free norms, numbers of flat and descending directions are those of theory."""
     if model.constraint != "free":
         return
     if solution is not None:

@@ -1,4 +1,4 @@
-"""Computes everything that a report says; what a model lacks becomes a sentence that says so."""
+"""Computes everything that a report says; where there is nothing to say, a sentence tells why."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
 
     from derive.invariants import Law
 
-# Order parameters: exact proofs of conservation laws with more take minutes.
+# With more order parameters, exact proofs of conservation laws take minutes.
 LARGEST_LAWS = 30
-# Order parameters: an ensemble of more takes minutes to compile or run.
+# With more order parameters, an ensemble takes minutes to compile or run.
 LARGEST_ENSEMBLE = 400
-# Students and teachers: a Hessian in the span of more weights is too large to diagonalise in seconds.
+# With more students and teachers, the Hessian in the span of their weights takes too long to diagonalise.
 LARGEST_HESSIAN = 40
-# Escaped is a loss below this part of the plateau's.
+# A trajectory has escaped when its loss is below this part of the plateau's.
 ESCAPED = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Unavailable:
-    """Why something is not in the report: a sentence."""
+    """Stands for something that is not in the report; `reason` is a sentence that says why."""
 
     reason: str
 
 
 @dataclasses.dataclass(frozen=True)
 class HessianAt:
-    """A spectrum at one place, or why there is none; the loss there."""
+    """The Hessian's spectrum and the loss at one place, the "plateau" or a "solution"."""
 
     place: str
     spectrum: HessianSpectrum | Unavailable
@@ -74,7 +74,7 @@ class Start:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Content:
-    """What was found; `limits` are largest learning rates by what they limit."""
+    """All that a report says; `limits` are the largest learning rates, by what they limit."""
 
     system: System
     start: Start
@@ -93,19 +93,19 @@ class Content:
 
     @property
     def general(self) -> Array | None:
-        """T as arguments take it: None if orthonormal."""
+        """T as functions take it: None for an orthonormal teacher."""
         return self.start.problem.T if self.model.teacher == "general" else None
 
     @cached_property
     def escape(self) -> float | None:
-        """α at which the loss comes down to half the plateau's; None if it does not, or starts below."""
+        """α at which the loss comes down to half of the plateau's; None if it does not or starts below."""
         if isinstance(self.plateau, Unavailable):
             return None
         return first_below(self.run["alpha"].values, self.run["loss"].values, ESCAPED * self.plateau.loss)
 
     @property
     def last(self) -> tuple[float, float]:
-        """The last output that was reached: α and loss; NaN if there is none."""
+        """α and loss at the last output that was reached; NaN if there is none."""
         reached = np.flatnonzero(np.isfinite(self.run["loss"].values))
         if not reached.size:
             return np.nan, np.nan
@@ -113,7 +113,10 @@ class Content:
 
 
 def first_below(alpha: Array, loss: Array, level: float) -> float | None:
-    """Where a loss that starts above comes down to a level, between outputs by its logarithm."""
+    """The α at which a loss that starts above `level` comes down to it; None if it never does.
+
+    Between two outputs the logarithm of the loss is taken as linear.
+    """
     there = np.isfinite(loss)
     alpha, loss = alpha[there], loss[there]
     below = np.flatnonzero(loss <= level)
@@ -126,7 +129,7 @@ def first_below(alpha: Array, loss: Array, level: float) -> float | None:
 
 
 def gather(system: System, start: Start, say: Callable[[str], None]) -> Content:
-    """Integrate, analyse and check; some seconds for small models."""
+    """Integrate, analyse and check, which takes some seconds for small models; `say` tells the stages."""
     problem, model = start.problem, system.model
     general = problem.T if model.teacher == "general" else None
     _, manifest = describe(system.folder)
@@ -154,7 +157,7 @@ def gather(system: System, start: Start, say: Callable[[str], None]) -> Content:
 
 
 def no_ensemble(model: Model, start: Start) -> str | None:
-    """Why there is no ensemble, in a sentence; None if there is one."""
+    """A sentence that says why there is no ensemble; None if there is one."""
     method = start.problem.method
     if start.trajectories == 0:
         return "No ensemble was asked for."
@@ -175,7 +178,7 @@ def _ensemble(system: System, start: Start) -> xarray.Dataset | Unavailable:
     why = no_ensemble(system.model, start)
     if why is not None or start.sampler is None:
         return Unavailable(why or "")
-    # Why only here: a new installation compiles its driver, some seconds.
+    # Imported here only, since a new installation compiles its loop for some seconds.
     from runtime.ensemble.streaming_statistics import ensemble_statistics
 
     return ensemble_statistics(
@@ -239,7 +242,7 @@ def _hessians(
 
 
 def _sentence(error: InputError) -> str:
-    """What an argument of ours was refused for, without the argument."""
+    """What was wrong with an argument, as a sentence that does not name the argument."""
     problem = error.problem.split(": ", 1)[-1].split("; give")[0]
     return f"{problem[:1].upper()}{problem[1:]}."
 
@@ -281,7 +284,7 @@ def _claims(
     model, problem = system.model, start.problem
     general = problem.T if model.teacher == "general" else None
     found = [checks.proof_claim(model, manifest["proof"])]
-    # Why on the sphere only with norms of 1: the closed forms are for these.
+    # The closed forms on the sphere are for norms of 1.
     if not isinstance(point, Unavailable) and (
         model.constraint == "free" or np.allclose(np.diag(point.Q), 1.0)
     ):

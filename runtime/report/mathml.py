@@ -1,8 +1,8 @@
-r"""Equations as native MathML: latex2mathml, with what it lacks done here.
+r"""Turns the LaTeX of equations into MathML by latex2mathml, and does what that lacks.
 
-It does not know align*: rows and cells are split here. It sets \mathrm and \operatorname as
-operators with wide spaces: here they are upright words and names of functions. What it does not know
-it passes on as raw LaTeX: here that is an error.
+latex2mathml does not know align*, so rows and cells are split here. It sets \mathrm and \operatorname
+as operators with wide spaces; here they become upright words and names of functions. What it does not
+know it passes on as raw LaTeX; here that is an error.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _DISPLAY = re.compile(
 )
 _ROW_END = " \\\\\n"
 _THIN = "0.167em"
-# Rows of one table, about: browsers do not break it over printed pages.
+# About so many rows make one table, since browsers do not break a table of MathML over printed pages.
 _ROWS = 6
-# Operators that stand between their neighbours without a space.
+# Operators without space around them.
 _TIGHT = "*⊤/"
 _MATRIX = r"\begin{pmatrix}"
 # Elements with a fixed number of parts.
@@ -67,7 +67,7 @@ def _nothing_between(text: str) -> None:
 
 
 def _pieces(lines: Sequence[str]) -> Iterator[list[str]]:
-    """Lines in pieces of _ROWS or a few more: an equation of several lines stays together."""
+    """The lines in pieces of _ROWS or a few more, so that an equation of several lines stays together."""
     piece: list[str] = []
     for line in lines:
         if len(piece) >= _ROWS and not line.strip().startswith("&"):
@@ -96,7 +96,7 @@ def _aligned(lines: Sequence[str]) -> ET.Element:
 
 def _element(latex: str, kind: str = "inline") -> ET.Element:
     """The ``<mrow>`` of one expression."""
-    # Why only here: the other commands need no converter.
+    # Imported here only, since the other commands need no converter.
     from latex2mathml.converter import convert
 
     try:
@@ -143,7 +143,7 @@ def _name_functions(parent: ET.Element) -> None:
 
 
 def _mark_signs(parent: ET.Element) -> None:
-    """Signs at the start or behind another operator belong to their terms: no space between."""
+    """A sign at the start or behind another operator belongs to its term, without a space."""
     before: ET.Element | None = None
     for child in parent:
         _mark_signs(child)
@@ -158,7 +158,7 @@ def _mark_signs(parent: ET.Element) -> None:
 
 
 def _unwrap(parent: ET.Element) -> None:
-    """Rows of one element, half of the text that the converter writes, become that element."""
+    """A row of one element, of which the converter writes many, becomes that element."""
     for position, child in enumerate(list(parent)):
         _unwrap(child)
         if child.tag == "mrow" and len(child) == 1:
@@ -168,5 +168,5 @@ def _unwrap(parent: ET.Element) -> None:
 def _text(row: ET.Element, *, display: bool) -> str:
     math = ET.Element("math", {"display": "block"} if display else {})
     math.append(row)
-    # Why no namespace: within HTML the parser knows it. Why not "<mi />": there it would stay open.
+    # Within HTML the parser knows the namespace, and would leave "<mi />" open.
     return ET.tostring(math, encoding="unicode", short_empty_elements=False)

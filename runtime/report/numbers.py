@@ -1,4 +1,4 @@
-"""Numbers as text, in the characters of the text around them."""
+"""Writes numbers for people: digits, powers of ten and signs as in print."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value: float, digits: int = DIGITS) -> str:
-    """The value with so many significant digits, with a power of ten where that reads better."""
+    """The value with so many significant digits, and with a power of ten where that reads better."""
     if math.isnan(value):
         return _NONE
     if value < 0.0:
@@ -35,7 +35,7 @@ def number(value: float, digits: int = DIGITS) -> str:
 
 
 def integer(value: int) -> str:
-    """Digits in groups of three where there are more than four."""
+    """The integer, with its digits in groups of three where there are more than four."""
     text = f"{abs(value):,}".replace(",", _NARROW_SPACE) if abs(value) >= 10_000 else str(abs(value))
     return f"−{text}" if value < 0 else text
 
@@ -47,10 +47,10 @@ def spread(values: NDArray[np.float64]) -> str:
 
 
 def plain(value: float) -> str:
-    """For alternative texts, which are read aloud."""
+    """The value for alternative texts, which are read aloud."""
     return "not a number" if math.isnan(value) else f"{value:.4g}"
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:
-    """ "1 student", "4 students"."""
+    """The count and the word for it, such as "1 student" or "4 students"."""
     return f"{integer(count)} {one if count == 1 else many or one + 's'}"

@@ -1,4 +1,4 @@
-"""Where a report comes from: versions, digests, processor, and the command that makes it again."""
+"""Tells where a report comes from: versions, digests, processor, and the command that makes it again."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _ALWAYS = ("eta", "label_noise", "alpha", "rtol", "atol", "method")
 
 
 def command_line(model: Model, arguments: Mapping[str, Any], n: int | None) -> str:
-    """The command that makes this report again; files by their names, without folders.
+    """The command that makes this report again; files have their names only, without folders.
 
-    n is the input dimension of a random start, None if there is none.
+    `n` is the input dimension of a random start, None if the start is another.
     """
     words = ["cli", "report", "--p", str(model.p), "--pstar", str(model.pstar)]
     for name in _CONVENTIONS:
@@ -31,7 +31,7 @@ def command_line(model: Model, arguments: Mapping[str, Any], n: int | None) -> s
             words += [f"--{name}", getattr(model, name)]
     for name in _ALWAYS:
         words += [f"--{name.replace('_', '-')}", _value(arguments[name])]
-    # Why not always: a file with a T refuses it.
+    # The option does not go with a file that has a T.
     if model.teacher == "general" and (arguments["overlaps"] is None or arguments["teacher_correlation"]):
         words += ["--teacher-correlation", _value(arguments["teacher_correlation"])]
     if arguments["overlaps"] is not None:
@@ -54,7 +54,7 @@ def _value(value: Any) -> str:
 
 
 def facts(manifest: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(what, value), all of them text to be shown as it is."""
+    """Pairs of a term and its value, both of them text that is shown as it is."""
     from runtime.vector.jit import target
 
     found = [
@@ -72,5 +72,6 @@ def facts(manifest: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[tup
 
 
 def file_digest(path: str | Path) -> str:
+    """The SHA-256 of a file in hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The figures of a report, each with words that say what is seen in it."""
+"""Draws the figures of a report, each with words that say what is seen in it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from runtime.report.findings import Content, Unavailable
 from runtime.report.numbers import counted, number, plain
 from runtime.report.svg import Figure
 
-# With more entries of R (or students) singular values and eigenvalues are drawn instead.
+# With more entries of R, or more students, singular values and eigenvalues are drawn instead.
 MOST_ENTRIES = 16
 MOST_STUDENTS = 6
-# Of loss below the largest: what lies deeper is rounding or the integrator's error.
+# Losses below this part of the largest are rounding or errors of the solver, and are not shown.
 _DEEPEST = 1e-14
 # Lines differ by more than colour.
 _STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
 
 def loss_figure(content: Content) -> Figure:
-    """Loss of the trajectory over α, the plateau's, and quantiles over random starts."""
+    """The loss of the trajectory and of the plateau over α, and quantiles over random starts."""
     run, point, ensemble = content.run, content.plateau, content.ensemble
     alpha, loss = run["alpha"].values, run["loss"].values
     quantiles = None if isinstance(ensemble, Unavailable) else ensemble["loss_quantile"].values
@@ -83,7 +83,7 @@ def _loss_words(content: Content, quantiles: Any) -> str:
 
 
 def overlap_figure(content: Content) -> Figure:
-    """Student-teacher overlaps above, student-student overlaps below; for wide nets their spectra."""
+    """Student-teacher overlaps above, student-student overlaps below; in wide networks their spectra."""
     model, run = content.model, content.run
     alpha, Q, R = run["alpha"].values, run["Q"].values, run["R"].values
     there = np.isfinite(run["loss"].values)

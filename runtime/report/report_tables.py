@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ROWS = 11
 # Numbers in plain text; on the page they are written by `numbers.number`.
 _FORM = "12.6g"
-# Eigenvalues below this part of the largest are rounding.
+# Eigenvalues below this part of the largest are rounding, and are shown as zero.
 _ROUNDING = 1e-13
 _MODES = {
     NORM: "all norms $Q_{ii}$ together",
@@ -124,7 +124,7 @@ def checks_table(claims: Sequence[Claim]) -> Table:
 
 
 def _value(claim: Claim, value: float) -> str:
-    """Numbers of things are exact; of what should be zero two digits say enough."""
+    """The number as text: counts are exact, and two digits are enough for what should be zero."""
     if claim.allowed == 0.0 and value.is_integer():
         return integer(int(value))
     return number(value, 2 if claim.prediction == 0.0 else 8)

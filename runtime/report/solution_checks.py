@@ -1,4 +1,4 @@
-"""Claims about the dynamics around a solution without loss: neutral directions, and how the loss decays."""
+"""Checks of the dynamics around a solution without loss: neutral directions, and how the loss decays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from runtime.start.readout_weights import readout
 from runtime.system.compiled_system import System
 from runtime.trajectory.single_run import Problem, integrate_problem
 
-# Zero modes to the accuracy of dense eigenvalues.
+# Eigenvalues below this size are zero, to the accuracy of dense eigenvalues.
 _ZERO_MODES = 1e-7
 # Weight of students beyond the teachers, over theirs, from which the loss decays; the times after which its
 # exponent is measured, in units of one over the rate of that weight; and how near the limit it is known.
@@ -26,13 +26,13 @@ _BEYOND, _LATE, _END = 0.05, 25.0, 100.0
 _EXPONENT, _EXPONENT_ALLOWED = -2.0, 0.02
 _TIMES = 40
 # Share of random directions in the students' weights from which the loss decays exponentially; the times
-# between which its rate is measured, in units of one over the slowest; and how near theory it shall be.
+# between which its rate is measured, in units of one over the slowest rate; and the allowed relative error.
 _SHARE = 1e-3
 _UNITS = (10.0, 14.0)
 _RATE_ALLOWED = 1e-3
-# Of the largest stable η: closer to it other modes are as slow.
+# Closer than this part to the largest stable η, other modes are as slow.
 _CLEARLY_STABLE = 0.95
-# Order parameters: beyond, dense Jacobians take minutes.
+# With more order parameters, dense Jacobians take minutes.
 LARGEST_JACOBIAN = 160
 
 
@@ -44,7 +44,7 @@ def solution_claims(system: System, eta: float, T: Array | None, largest: float 
     expected = expected_zero_modes(system.model, T)
     if expected is None or largest is None or system.model.state_size > LARGEST_JACOBIAN:
         return
-    # Why: beyond, η² overwhelms η, and rates that are not zero look so.
+    # For larger η the terms in η² overwhelm those in η, and rates that are not zero look so.
     if eta > largest:
         return
     found = solution_spectrum(
@@ -82,7 +82,7 @@ def _power_law(system: System, eta: float, T: Array | None) -> Claim:
     loss = _losses(system, Q + weight * beyond @ beyond.T, R, eta, alpha, T)
     with np.errstate(divide="ignore", invalid="ignore"):
         local = np.diff(np.log(loss)) / np.diff(np.log(alpha))
-    # Why: a fit refuses what is not finite, and a loss that is not positive shall fail.
+    # A fit takes finite numbers only; with a loss that is not positive the claim fails.
     exponent = np.nan
     if np.all(np.isfinite(local)):
         exponent = float(np.polyfit(1.0 / np.sqrt(alpha[1:] * alpha[:-1]), local, 1)[1])

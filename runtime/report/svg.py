@@ -1,4 +1,4 @@
-"""Figures as SVG within a page: in its colours, names of their own, a text for those who cannot see."""
+"""Puts figures into the page as SVG: in its colours, with names of their own and a text to read aloud."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DRAWN_COLOURS: Mapping[str, str] = {
     "#b0b0b0": "rule",
     "#cccccc": "rule",
 }
-# Transparent, so that the page's background is theirs.
+# Figures are transparent, so that the background is that of the page.
 _TRANSPARENT = {"figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none"}
 
 
@@ -29,9 +29,11 @@ class Figure:
     """What `draw` puts into a matplotlib figure of this size in inches.
 
     name
-        Of letters and hyphens; unique in the document.
+        Letters and hyphens; unique in the document.
     title, alt
-        In plain text: what it is; what is seen in it, with numbers.
+        Plain text that says what the figure is, and what is seen in it, with numbers.
+    caption
+        A text that may hold $math$ and `code`.
     """
 
     name: str
@@ -43,7 +45,7 @@ class Figure:
 
 
 def svg(figure: Figure) -> str:
-    """The ``<svg>`` element, the same on every run."""
+    """The ``<svg>`` element of a figure, the same bytes on every run."""
     file = io.BytesIO()
     write_figure(figure.draw, figure.size, file, ".svg", **_TRANSPARENT)
     root = ET.fromstring(file.getvalue())
@@ -68,7 +70,7 @@ def svg(figure: Figure) -> str:
 
 
 def _remove(root: ET.Element) -> None:
-    """Metadata with addresses, and a style sheet that would be the whole page's."""
+    """Remove metadata, which has addresses, and the style sheet, which would hold for the whole page."""
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag.rsplit("}", 1)[-1] in ("metadata", "style"):
@@ -76,7 +78,7 @@ def _remove(root: ET.Element) -> None:
 
 
 def _own_names(root: ET.Element, name: str) -> None:
-    """Names of glyphs and clipping paths that no other figure of the page has."""
+    """Give glyphs and clipping paths names that no other figure of the page has."""
     for element in root.iter():
         if "id" in element.attrib:
             element.set("id", f"{name}-{element.attrib['id']}")
@@ -88,7 +90,7 @@ def _own_names(root: ET.Element, name: str) -> None:
 
 
 def _themed(style: str) -> str:
-    """Colours as the page's variables, which are others in the dark."""
+    """The style with variables of the page for colours, which are others in the dark."""
     return re.sub(
         r"#[0-9a-fA-F]{6}",
         lambda match: (

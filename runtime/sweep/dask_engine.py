@@ -1,4 +1,4 @@
-"""Tasks on the workers of a Dask scheduler, which write the shards."""
+"""Runs the tasks of a sweep on the workers of a Dask scheduler, which write the shards themselves."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _POLL_SECONDS = 0.1
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 15.0
 _CLOSE_SECONDS = 5.0
-# Bytes of a scheduler file that are read: more than one has.
+# So many bytes of a scheduler file are read; it has fewer.
 _LARGEST_FILE = 2**20
-# How often the number of workers is asked for.
+# After so many seconds the number of workers is asked for again.
 _ASK_SECONDS = 2.0
-# Tasks that are submitted beyond those that run: the scheduler need not hold all.
+# Tasks that are submitted per thread, so that the scheduler need not hold all.
 _AHEAD = 2
-# Times that the word of a task may get lost before it counts as failed.
+# A task whose outcome got lost so many times has failed.
 _LOSSES = 10
 _GONE = "the Dask scheduler is gone"
 _KILLED = "killed its worker again and again"
@@ -63,8 +63,8 @@ def outcomes(
             running[future] = task
             future.add_done_callback(finished.put)
 
-        # Why suspects: Dask blames every task that waits at a worker that dies. Those are tried again
-        # one by one, when nothing else runs.
+        # Dask blames every task that waits at a worker that dies. These suspects are tried again one by
+        # one, when nothing else runs.
         suspects: list[Task] = []
         exhausted = alone = False
         room, asked = 0, -math.inf
@@ -114,7 +114,7 @@ def outcomes(
 
 
 def _outcome(future: Any, number: int) -> Outcome | None:
-    """What a future says; None if its worker died before we were told.
+    """The outcome that a future holds; None if its worker died before the driver was told.
 
     Raises SweepError if the scheduler has forgotten it.
     """
@@ -122,7 +122,7 @@ def _outcome(future: Any, number: int) -> Outcome | None:
 
     if future.status == "finished":
         try:
-            # Why a limit: if the worker dies now, Dask computes the task again when it can.
+            # If the worker dies now, Dask computes the task again when it can, which may be never.
             outcome = future.result(timeout=_CONNECT_SECONDS)
         except (TimeoutError, CancelledError):
             return None
@@ -137,7 +137,7 @@ def _outcome(future: Any, number: int) -> Outcome | None:
     error = future.exception()
     if isinstance(error, KilledWorker):
         return Outcome(number, _KILLED)
-    # Why fatal: run_task raises nothing; the worker cannot even call it.
+    # This is fatal, since run_task itself raises nothing: the worker cannot even call it.
     return Outcome(number, f"Dask: {type(error).__name__}: {' '.join(str(error).split())}", fatal=True)
 
 
@@ -171,7 +171,7 @@ def _client(scheduler: str) -> Iterator[Any]:
 
 
 def _address(scheduler: str) -> str:
-    """The address, of a scheduler file or as it is."""
+    """The address in a scheduler file, or the address itself."""
     from distributed.comm.addressing import get_address_host_port
 
     address = scheduler
@@ -226,7 +226,7 @@ def _knock(scheduler: str, address: str) -> None:
 
 
 def _check_workers(client: Any, context: Context) -> None:
-    """Raise InputError unless there are workers, of our version, that see the folder."""
+    """Raise InputError unless there are workers of this version that see the folder."""
     try:
         client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
     except TimeoutError:
@@ -242,7 +242,7 @@ def _check_workers(client: Any, context: Context) -> None:
         token.unlink(missing_ok=True)
     for address, answer in found.items():
         if isinstance(answer, OSError):
-            # Why no error: it has just died, and Dask starts another.
+            # This worker has just died, and Dask starts another.
             continue
         if isinstance(answer, Exception):
             words = f"{type(answer).__name__}: {' '.join(str(answer).split())}"

@@ -1,4 +1,4 @@
-"""Dask, and what it stands on, log nothing: what matters is said by us, in one line."""
+"""Turns off the logs of Dask and of its libraries: errors of a sweep are one line each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NOTHING = logging.CRITICAL + 1
 
 
 def silence() -> list[tuple[logging.Logger, int]]:
-    """Turn the logs off; what they were before, for `silenced`."""
+    """Turn the logs off; returns the loggers with the levels that they had, for `silenced`."""
     names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in _LOGGERS]
     loggers = [logging.getLogger(name) for name in (*names, *_LOGGERS)]
     before = [(logger, logger.level) for logger in loggers]
@@ -35,6 +35,7 @@ def silenced() -> Iterator[None]:
 def silence_loop(loop: Any) -> None:
     """Errors that nobody waits for on this Tornado loop are not logged, however late they are found.
 
-    Why for good: asyncio finds them when the task is collected, which may be after the logs are on again.
+    They stay off for good, since asyncio finds such errors when the task is collected, which may be after
+    the logs are on again.
     """
     loop.asyncio_loop.set_exception_handler(lambda _loop, _context: None)

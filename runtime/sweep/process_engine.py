@@ -1,7 +1,7 @@
-"""Tasks on processes of this machine: one that dies is replaced, and its task tried again.
+"""Runs the tasks of a sweep on processes of this machine; one that dies is replaced, its task tried again.
 
-Why our own supervisor: a pool of the standard library is broken for good when a worker is killed, and
-its workers would import the caller's main module, or outlive a killed driver.
+The pools of the standard library do not serve: they are broken for good when a worker is killed, and
+their workers would import the caller's main module, or outlive a killed driver.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from runtime.sweep.signals import Stop
 from runtime.sweep.sweep_errors import SweepError
 from runtime.sweep.task_plan import Task
 
-# Times that a task may kill its worker.
+# A task that has killed its worker so many times has failed.
 ATTEMPTS = 3
-# Workers that may die one after the other before any is ready.
+# So many workers may not die one after the other before any is ready.
 _STARTS = 5
 _POLL_SECONDS = 0.1
 _WAIT_SECONDS = 5.0
@@ -34,10 +34,10 @@ _THREADS_OF_LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THR
 
 
 class _Worker:
-    """A process, what it works at, and what it has said so far."""
+    """A worker process, its task, and what it has written so far."""
 
     def __init__(self, context: Context) -> None:
-        # Why not a child of our group: Ctrl-C on a terminal is the driver's.
+        # In a session of its own it does not get the Ctrl-C of the terminal, which is for the driver.
         self.process = subprocess.Popen(
             # With -P nothing in the current folder is imported.
             [sys.executable, "-P", "-m", "runtime.sweep.process_worker"],
@@ -56,7 +56,7 @@ class _Worker:
         self._send(dataclasses.asdict(context))
 
     def _send(self, content: dict[str, Any]) -> None:
-        # Why suppressed: a worker that has died is seen at the end of its output.
+        # That a worker has died is seen at the end of its output.
         with contextlib.suppress(BrokenPipeError):
             self._input.write(json.dumps(content).encode() + b"\n")
 
@@ -65,7 +65,7 @@ class _Worker:
         self._send(task.to_dict())
 
     def answers(self) -> list[dict[str, Any]] | None:
-        """What it has said since the last call; None when it is dead. Blocks if nothing is there."""
+        """Its answers since the last call, or None when it is dead; waits for something to read."""
         read = os.read(self.output.fileno(), _READ_BYTES)
         if not read:
             return None
@@ -171,7 +171,7 @@ def _ending(worker: _Worker) -> str:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """One thread per worker for libraries too; this program where it is, and no relative folders."""
+    """Variables of a worker: its number of threads, this program's folder, no relative folders."""
     root = str(Path(__file__).resolve().parents[2])
     others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     path = os.pathsep.join([root, *filter(os.path.isabs, others)])

@@ -1,6 +1,6 @@
-"""A worker process: reads tasks, a line of JSON each, and answers with a line each.
+"""The program of a worker process: it reads tasks, one line of JSON each, and answers with one line each.
 
-It ends when its input ends, at once and in the middle of a task: so none outlives a killed driver.
+It ends as soon as its input ends, also in the middle of a task, so that none outlives a killed driver.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 def main() -> None:
     """Entry point of `python -m runtime.sweep.process_worker`; the first line is the context."""
-    # Why ignored: on a terminal Ctrl-C reaches every process, and the driver decides.
+    # On a terminal Ctrl-C reaches every process, and the driver decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     # What some library prints must not come between the answers.
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    """A warning as one line, as the command line has it."""
+    """Print a warning in one line, as the command line does."""
     print(f"cli: warning: {message}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop that engines look at, not as an exception anywhere."""
+"""Turns Ctrl-C and SIGTERM into a wish to stop that engines look at, instead of an exception anywhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Stop:
 
 @contextlib.contextmanager
 def stopping() -> Iterator[Stop]:
-    """Inside, the first signal asks to stop; a second Ctrl-C, a second later, raises KeyboardInterrupt."""
+    """Inside, the first signal asks to stop; a second Ctrl-C after a second raises KeyboardInterrupt."""
     stop = Stop()
     # Only the main thread may exchange handlers.
     if threading.current_thread() is not threading.main_thread():
@@ -36,7 +36,7 @@ def stopping() -> Iterator[Stop]:
         nonlocal first
         if not stop.requested:
             stop.requested, first = True, time.monotonic()
-        # Why not at once: some senders signal a process and then its group.
+        # Some senders signal a process and at once its group, which is no second wish.
         elif number == signal.SIGINT and time.monotonic() - first > _AGAIN_SECONDS:
             raise KeyboardInterrupt
 

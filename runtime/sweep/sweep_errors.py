@@ -1,4 +1,4 @@
-"""How a whole sweep ends early, as opposed to a task."""
+"""The exceptions with which a whole sweep ends early."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks on threads of this process: kernels release the interpreter's lock."""
+"""Runs the tasks of a sweep on threads of this process, where compiled code releases the lock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runtime.sweep.signals import Stop
 from runtime.sweep.task_plan import Task
 
 _POLL_SECONDS = 0.1
-# SciPy's solvers cannot be stopped; what still runs after this ends with the process.
+# SciPy's solvers cannot be stopped; a task that still runs after this ends with the process.
 _GRACE_SECONDS = 5.0
 
 
@@ -42,7 +42,7 @@ def outcomes(
                     break
         finished.put(None)
 
-    # Why daemons: a task that cannot be cancelled must not keep the process from ending.
+    # As daemons they do not keep the process from ending if a task cannot be cancelled.
     pool = [threading.Thread(target=work, name=f"sweep-{k}", daemon=True) for k in range(workers)]
     running = len(pool)
     for thread in pool:
@@ -64,7 +64,7 @@ def outcomes(
         cancel.set()
         for thread in pool:
             thread.join(_GRACE_SECONDS)
-    # What ended while we were stopping.
+    # Some tasks may have ended while the others were stopped.
     while not finished.empty():
         late = finished.get()
         if isinstance(late, Outcome):
