@@ -207,15 +207,6 @@ def test_scripts_serve_both_names_of_the_program(call, shell):
         subprocess.run([program, "-n"], input=out, text=True, check=True, timeout=60)
 
 
-def test_an_unknown_shell_or_none_is_one_line(call):
-    for line in ("completion", "completion powershell"):
-        code, out, err = call(line)
-        assert (code, out) == (2, "")
-        assert err.startswith("cli: SHELL: ")
-        assert "bash" in err
-        assert err.count("\n") == 1
-
-
 # --- colours and live lines ------------------------------------------------------------------
 
 
@@ -264,26 +255,6 @@ def test_main_installs_them(monkeypatch):
         assert warnings.showwarning is printing.warn
     finally:
         warnings.showwarning = before
-
-
-@pytest.mark.parametrize(
-    ("line", "hint"),
-    [
-        ("nonsense", "see `cli --help`"),
-        ("integrate --nonsense", "see `cli integrate --help`"),
-        ("integrate extra", "see `cli integrate --help`"),
-        ("integrate --out no/run.nc", "make it first"),
-        ("integrate --alpha 1,3,2", "2 is out of place"),
-        ("integrate --seed -1", "from 0 to 2^63 - 1"),
-        ("integrate --n 1", "from 2 to 10^18"),
-        ("sector --singular-values 1,2,3", "one for all or 2"),
-    ],
-)
-def test_errors_say_what_to_do(call, line, hint):
-    code, _, err = call(line)
-    assert code == 2
-    assert hint in err
-    assert err.count("\n") == 1
 
 
 def test_a_missing_package_is_one_line(call, monkeypatch):

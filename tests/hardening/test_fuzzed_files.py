@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -63,15 +64,18 @@ def damaged(draw, suffix: str) -> bytes:
 
 
 def check(path: Path) -> None:
-    """Either overlaps, or an error of one line that names the file."""
+    """The overlaps are those of the sample, or the error names the file and says what is wrong."""
     problem = ""
     try:
-        Q, R, _ = overlaps_from_file(path)
-        assert np.asarray(Q).dtype.kind in "iuf"
-        assert np.asarray(R).dtype.kind in "iuf"
+        Q, R, T = overlaps_from_file(path)
     except InputError as error:
-        problem = error.problem
-    assert problem.isprintable()
+        problem = str(error)
+    if problem:
+        assert re.match(rf"file: {re.escape(str(path))} (cannot be read: \w|has no array )", problem)
+    else:
+        np.testing.assert_array_equal(Q, np.eye(2))
+        np.testing.assert_array_equal(R, np.full((2, 1), 0.1))
+        assert T is None
 
 
 @FUZZED
@@ -82,7 +86,7 @@ def test_damaged_npz(tmp_path, data):
     check(path)
 
 
-# Why only these: HDF5 itself may loop forever over other damage (docs/known-issues.md).
+# Other damage is not tried since HDF5 itself may loop forever over it (docs/known-issues.md).
 @settings(FUZZED, max_examples=60)
 @given(kept=st.floats(0.0, 0.999), signature=st.binary(max_size=8))
 def test_netcdf_cut_off_or_of_another_kind(tmp_path, kept, signature):
@@ -160,7 +164,7 @@ def test_generated_folder_with_changed_bytes(tmp_path, pristine, data):
         runtime.load(folder)
     except LoadError as error:
         problem = str(error)
-    assert problem.isprintable()
+    assert problem == "" or str(folder) in problem
     # A manifest may be spelled otherwise; the code and the LaTeX may not.
     assert problem or not changed or name == "manifest.json"
     assert not (tmp_path / "trap").exists()

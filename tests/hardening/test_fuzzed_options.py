@@ -65,7 +65,7 @@ def test_text_that_is_no_value_is_one_line(folder, name, data):
     text = data.draw(TEXT.filter(lambda text: refused(option, text)))
     code, out, err = run(name, option.opts[-1], text)
     assert (code, out) == (2, "")
-    # Why not always the option: text such as "-h" is an option of its own to the parser.
+    # The error does not always name the option: text such as "-h" is an option of its own to the parser.
     assert err.startswith("cli: ")
     assert err.endswith("\n")
     assert err.count("\n") == 1

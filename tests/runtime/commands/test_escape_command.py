@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 import json
-import shlex
 
 import numpy as np
-import pytest
 import xarray
-
-import cli
-
-
-@pytest.fixture(scope="module")
-def generated(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("generated")
-    assert cli.run(shlex.split(f"derive --p 4 --pstar 2 --quiet --generated {folder}")) == 0
-    return folder
-
 
 SMALL = "escape --n 1000,100000 --trajectories 200"
 
@@ -105,48 +93,3 @@ def test_starts_that_have_escaped_are_said(call, generated):
     count, words = err.splitlines()[1].split(" ", 1)
     assert 10 < int(count) <= 20
     assert words == "trajectories start below the threshold: raise --n, or lower --fraction"
-
-
-def test_norms_that_run_away_name_the_norm(call, generated):
-    code, out, err = call(f"escape --q0 10 --n 1000 --trajectories 20 --generated {generated}")
-    assert (code, out) == (2, "")
-    assert err == (
-        "cli: --q0: 10: students of this norm do not relax to the plateau, whose norm is 0.7639"
-        " (status diverged); take a norm closer to it, or a smaller eta\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("--n 1000,", "--n: '' is not an integer"),
-        ("--n 1", "--n: 1 is not an integer from 2 to"),
-        ("--eta nan", "--eta: 'nan' is not a finite number"),
-        ("--eta 0", "--eta: 0.0 is not a finite number greater than 0"),
-        ("--trajectories 0", "--trajectories: 0 is not an integer from 1 to"),
-        ("--trajectories 1000000000", "--trajectories: 1000000000 need 30 GiB, more than 16"),
-        ("--fraction 1", "--fraction: 1 is not less than 1"),
-        ("--label-noise -1", "--label-noise: -1.0 is not a finite number of at least 0"),
-        ("--teacher-correlation 0.2", "--teacher-correlation: needs --teacher general"),
-        ("--q0 0", "--q0: 0.0 is not a finite number greater than 0"),
-        ("--rtol 0", "--rtol: 0.0 is not a finite number of at least 1e-14"),
-        ("--threads 0", "--threads: 0 is not an integer from 1"),
-        ("--plot escape.gif", "--plot: 'escape.gif' does not end in .png"),
-        ("--out times.txt", "--out: 'times.txt' does not end in .nc"),
-    ],
-)
-def test_refuses_in_a_line_and_derives_nothing(call, tmp_path, options, message):
-    code, out, err = call(f"escape {options}")
-    assert (code, out) == (2, "")
-    assert err.startswith(f"cli: {message}")
-    assert len(err.splitlines()) == 1
-    assert not list(tmp_path.iterdir())
-
-
-def test_refuses_learning_rates_without_plateau(call, generated):
-    code, out, err = call(f"escape --eta 0.4,1.3 --generated {generated}")
-    assert (code, out) == (2, "")
-    assert err == (
-        "cli: --eta: 1.3 has no plateau, the norms of the students run away;"
-        " the largest learning rate is 1.2\n"
-    )

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import xarray
 
 from runtime.output.text_tables import as_json, as_table
 from runtime.trajectory.single_run import integrate
@@ -44,3 +45,83 @@ def test_table_shows_both_ends_and_the_status(escape, failed):
     assert "prince8" in lines[-1]
     assert "status diverged" in as_table(failed, 100)
     assert len(as_table(failed, 100).splitlines()) == 6
+
+
+def test_integrate_derives_on_demand_and_prints_a_table(call, tmp_path):
+    code, out, err = call("integrate --p 2 --pstar 1 --alpha 10")
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert lines[0].split() == ["alpha", "loss", "mean", "Q_ii", "max", "|R_ir|"]
+    assert lines[-1].startswith("status ok")
+    assert float(lines[-2].split()[0]) == 10.0
+    assert (tmp_path / "generated" / "p2_pstar1" / "manifest.json").exists()
+
+
+def test_integrate_alone_shows_the_escape_from_the_plateau(call, generated):
+    code, out, _ = call("integrate --json --generated", str(generated))
+    run = json.loads(out)
+    assert code == 0
+    loss = np.array(run["loss"])
+    assert run["status"] == "ok"
+    assert (len(run["alpha"]), run["alpha"][0], run["alpha"][-1]) == (200, 0.0, 200.0)
+    # The known plateau: 0.67376 at η = 0.4; then the escape.
+    assert np.min(np.abs(loss - 0.67376)) < 2e-3
+    assert loss[-1] < 1e-3
+    assert np.shape(run["Q"]) == (200, 4, 4)
+    assert run["attributes"]["n"] == 10**6
+
+
+def test_integrate_writes_netcdf_and_figures_and_goes_on_from_them(call, generated, tmp_path):
+    options = f"--generated {generated} --eta 0.3 --label-noise 0.1"
+    code, _, err = call(f"integrate {options} --alpha 0,5,10 --out run.nc --plot run.svg")
+    assert code == 0
+    assert err.splitlines() == ["wrote run.nc", "wrote run.svg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.nc", "run.svg"]
+    with xarray.open_dataset(tmp_path / "run.nc") as first:
+        np.testing.assert_array_equal(first["alpha"], [0.0, 5.0, 10.0])
+        assert first.attrs["eta"] == 0.3
+        last = first["Q"].values[-1]
+    code, out, _ = call(f"integrate {options} --overlaps run.nc --alpha 0,1 --json")
+    assert code == 0
+    np.testing.assert_array_equal(json.loads(out)["Q"][0], last)
+
+
+def test_seeds_start_different_trajectories_and_the_same_ones_again(call, generated):
+    outputs = [
+        call(f"integrate --generated {generated} --alpha 1 --seed {seed}")[1] for seed in ("1", "1", "2")
+    ]
+    assert outputs[0] == outputs[1] != outputs[2]
+
+
+@pytest.mark.parametrize("method", ["tsit5", "scipy:LSODA", "scipy:DOP853"])
+def test_methods_agree(call, generated, method):
+    line = f"integrate --generated {generated} --alpha 0,60 --ideal 0.01 --json --method"
+    ours, other = (json.loads(call(f"{line} {name}")[1]) for name in ("prince8", method))
+    np.testing.assert_allclose(other["R"], ours["R"], atol=2e-6)
+
+
+def test_correlated_teachers_and_the_sphere(call):
+    line = "integrate --p 2 --pstar 3 --constraint sphere --teacher general --alpha 5 --json"
+    code, out, _ = call(f"{line} --teacher-correlation 0.3")
+    run = json.loads(out)
+    assert code == 0
+    np.testing.assert_allclose(run["T"], 0.7 * np.eye(3) + 0.3)
+    np.testing.assert_array_equal(np.diagonal(run["Q"], axis1=1, axis2=2), 1.0)
+
+
+def test_a_diverging_trajectory_is_a_result(call, generated):
+    code, out, err = call(f"integrate --generated {generated} --eta 100 --json")
+    run = json.loads(out)
+    assert code == 0
+    assert run["status"] == "diverged"
+    assert "stopped at alpha" in err
+    assert run["loss"][0] is not None
+    assert run["loss"][-1] is None
+
+
+def test_tables_of_one_trajectory_have_no_nan_and_no_endless_numbers(call, generated):
+    for line in ("--eta 30", "--q0 1e300", "--q0 1e12"):
+        code, out, _ = call(f"integrate --generated {generated} --alpha 1 --quiet {line}")
+        assert code == 0
+        assert "nan" not in out
+        assert max(map(len, out.splitlines())) <= 80

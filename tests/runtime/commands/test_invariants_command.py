@@ -120,25 +120,3 @@ def test_wide_runs_are_measured_without_proofs(call, runs):
     assert "p6_pstar2 has 33 order parameters, more than 30: nothing is proved" in err
     assert "proved" not in out
     assert "row_space" in out
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("--p 6 --pstar 2", "--p: p6_pstar2 has 33 order parameters, more than 30"),
-        ("--p 0", "--p: 0 is not an integer from 1 to 256"),
-        ("--degree -1", "--degree: -1 is not an integer from 0"),
-        ("--degree 9", "--degree: 9 is not an integer from 0"),
-        ("--p 4 --degree 6", "--degree: 6 means 38760 monomials for p4_pstar1, more than 2000"),
-        ("--monitor {runs}/gradient.nc --flow gradient", "--flow: does not go with --monitor"),
-        ("--monitor nowhere.nc", "--monitor: nowhere.nc does not exist"),
-        ("--monitor {runs}/losses.nc", "has no Q and R: an ensemble needs --output all"),
-        ("--out x.nc", "--out: needs the monitors of a run"),
-        ("--monitor {runs}/gradient.nc --out x.txt", "--out: 'x.txt' does not end in .nc"),
-    ],
-)
-def test_refusals_are_one_line(call, runs, line, message):
-    code, out, err = call(f"invariants {line.format(runs=runs)}")
-    assert (code, out) == (2, "")
-    assert message in err
-    assert len(err.splitlines()) == 1

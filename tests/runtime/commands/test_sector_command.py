@@ -67,32 +67,3 @@ def test_fewer_students_than_teachers(call, generated):
     assert all(row[-1] == "-" for row in rows[1:])
     # The best that two students can do for three teachers is to leave one out.
     assert float(rows[-1][1]) == pytest.approx(float(rows[-2][1]), abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["derive", "--sector", "--p", "3"], "--p does not go with --sector"),
-        (
-            ["derive", "--sector", "--constraint", "sphere"],
-            "--constraint: 'sphere' has no invariant sector",
-        ),
-        (["sector", "--teacher", "general"], "--teacher: 'general' has no invariant sector"),
-        (["sector", "--ideal", "1"], "--ideal: 1 is too large"),
-        (
-            ["sector", "--p", "4", "--singular-values", "1e-3", "--ideal", "5"],
-            "--ideal: does not go with --singular-values",
-        ),
-        (
-            ["sector", "--p", "4", "--singular-values", "1e-3", "--seed", "-1"],
-            "--seed: does not go with --singular-values",
-        ),
-    ],
-)
-def test_wrong_options_are_one_line(tmp_path, capsys, arguments, words):
-    assert cli.run([*arguments, "--generated", str(tmp_path)]) == 2
-    captured = capsys.readouterr()
-    assert words in captured.err
-    assert captured.err.count("\n") == 1
-    assert captured.out == ""
-    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,378 @@
+"""Wrong command lines of every command: one line that names the option, exit code 2, nothing written.
+
+Files that commands read are in the folder; systems that they may load are in its subfolder "systems", so
+that a system derived by mistake would appear as "generated".
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+
+import numpy as np
+import pytest
+import xarray
+
+import cli
+from derive import Model, overlap_odes
+from runtime.start import chosen_start
+
+# --- values of options that several commands have ------------------------------------------------
+
+WIDTHS = ["0", "-1", "1.5", "1e6", "1000000", "257", "１６", "1_6", " 4", "", "nan", "9" * 30, "0x4"]
+RATES = ["nan", "inf", "-inf", "-1", "0", "1e400", "", "x", "1,2", "٣", "0x1p3", "1_0"]
+VALUES = {
+    "--p": WIDTHS,
+    "--pstar": WIDTHS,
+    "--eta": RATES,
+    "--alpha": ["0", "-1", "nan", "inf", "1e400", "3,2", "1,1", "-1,2", "1,,2", ",", "1,nan"],
+    "--label-noise": ["-1", "nan", "inf"],
+    "--n": ["0", "1", "-5", "1.5", "1" + "0" * 19],
+    "--seed": ["-1", "1.0", str(2**63)],
+    "--q0": ["0", "-1", "nan"],
+    "--ideal": ["-1", "2", "nan"],
+    "--constraint": ["", "ball", "FREE"],
+    "--flow": ["", "adam"],
+    "--teacher": ["", "none"],
+    "--readout": ["", "max"],
+    "--teacher-correlation": ["0.5", "nan"],
+    "--overlaps": ["missing.npz", "missing.nc", "run.txt", ".", "asymmetric.npz"],
+    "--out": ["run.txt", "run", ".", "", "no/folder/run.nc", "/dev/null"],
+    "--plot": ["run.gif", "run", ".", "no/folder/run.png"],
+}
+TOLERANCES = {"--rtol": ["0", "-1", "1e-20", "nan"], "--atol": ["0", "-1", "nan"]}
+RUNS = {
+    "--threads": ["0", "-1", "4097", "many"],
+    "--trajectories": ["0", "-1", "1e3", str(2**41), str(10**10)],
+}
+FAR = "a" * 300
+OF_COMMAND = {
+    "integrate": VALUES
+    | TOLERANCES
+    | {"--method": ["", "euler", "scipy:", "scipy:lsoda"], "--generated": [FAR]},
+    "simulate": VALUES
+    | RUNS
+    | {"--method": ["", "euler", "prince8"], "--n": [*VALUES["--n"], "100,200", str(10**9 + 1)]}
+    | {"--alpha": [*VALUES["--alpha"], "1e-9", "1e30"], "--flow": ["gradient"]},
+    "compare": VALUES
+    | RUNS
+    | {"--n": ["0", "100", "100,100", "200,100", "100,", "100,133", "1.5,3", "0,5"]}
+    | {"--alpha": [*VALUES["--alpha"], "1e-9"], "--flow": ["gradient"], "--generated": [FAR]}
+    | {"--trajectories": [*RUNS["--trajectories"], "15"]},
+    "ensemble": TOLERANCES
+    | {"--trajectories": ["0", "1e3"], "--threads": ["0"], "--eta": ["-1"], "--ideal": ["2"]}
+    | {"--method": ["scipy:LSODA"], "--output": ["everything"], "--stop-loss": ["nan"]}
+    | {"--out": ["run.txt"]},
+}
+SINGLE = [
+    (f"{command} {option} {shlex.quote(value)}", f"{option}: ")
+    for command, options in OF_COMMAND.items()
+    for option, values in options.items()
+    for value in values
+]
+
+# --- lines of all commands: what begins the error after "cli: " ----------------------------------
+
+LINES = {
+    "nonsense": "'nonsense' is not a command; see `cli --help`",
+    "integrat": "'integrat' is not a command; perhaps you mean integrate; see `cli --help`",
+    "help nonsense": "'nonsense' is not a command; see `cli --help`",
+    "--nonsense": "No such option",
+    "completion": "SHELL: is missing; one of bash, zsh, fish",
+    "completion powershell": "SHELL: 'powershell' is not one of 'bash', 'zsh', 'fish'",
+    # derive, latex, list
+    "derive --p": "Option '--p' requires an argument",
+    "derive --generated /dev/null": "--generated: ",
+    "derive --generated /dev/null/deeper": "--generated: ",
+    "derive --sector --p 3": "--p does not go with --sector",
+    "derive --sector --constraint sphere": "--constraint: 'sphere' has no invariant sector",
+    "latex --p 4": "--pstar is missing: give both widths or none",
+    "latex --pstar 4": "--p is missing",
+    "latex --form components": "--form components needs --p and --pstar",
+    "latex --form pretty": "--form: ",
+    "latex --what everything": "--what: ",
+    "latex --out equations.doc": "--out: ",
+    "latex --p 0 --pstar 1": "--p: ",
+    "list --generated /dev/null": "--generated: ",
+    f"list --generated {FAR}": "--generated: ",
+    # integrate, ensemble
+    "integrate --nonsense": "No such option '--nonsense'",
+    "integrate extra": "Got unexpected extra argument (extra); see `cli integrate --help`",
+    "integrate --n 100 --ideal 0.1": "--ideal: does not go with --n",
+    "integrate --n 100 --overlaps a.npz": "--overlaps: does not go with --n",
+    "integrate --teacher general --teacher-correlation 1.5": "--teacher-correlation: ",
+    "integrate --out no/run.nc": "--out: 'no' is not an existing folder: make it first",
+    "integrate --alpha 1,3,2": "--alpha: 2 is out of place: times are 0 or more and strictly",
+    "integrate --seed -1": "--seed: -1 is not an integer from 0 to 2^63 - 1",
+    "integrate --n 1": "--n: 1 is not an integer from 2 to 10^18",
+    "integrate --q0 1 --overlaps good.npz": "--q0: does not go with --overlaps: the start is that of",
+    "integrate --seed 0 --overlaps good.npz": "--seed: does not go with --overlaps",
+    "integrate --overlaps q.npz": "--overlaps: Q0 is not positive semi-definite: its diagonal has -1",
+    "integrate --overlaps r.npz": "--overlaps: R0 belongs to no weights: [[Q0, R0], [R0', T]] is not",
+    "integrate --overlaps widths.npz": "--overlaps: Q0 has the shape (3, 3), not (4, 4)",
+    "integrate --overlaps infinite.npz": "--overlaps: R0 ",
+    "integrate --overlaps words.npz": "--overlaps: words.npz cannot be read: R has the type",
+    "integrate --overlaps teacher.npz": "--overlaps: the file has a T that is not 1: this needs --teacher",
+    "integrate --overlaps objects.npz": "--overlaps: objects.npz cannot be read: it is damaged",
+    "integrate --overlaps text.nc": "--overlaps: text.nc cannot be read: it is not a netCDF file",
+    "integrate --overlaps text.npz": "--overlaps: text.npz cannot be read: it is not an .npz file",
+    "ensemble --n 100 --ideal 1e-3": "--ideal: does not go with --n",
+    "ensemble --output final --plot a.png": "--plot: needs losses over time: --output statistics",
+    "ensemble --trajectories 100000000 --output all": "--trajectories: 100000000 need ",
+    # The first start is allowed, a later one is not.
+    "ensemble --trajectories 1000 --ideal 0.33": "--ideal: 0.33 is too large: no weights have Q0 = 1 and",
+    # report
+    "report --trajectories 500 --ideal 0.33": "--ideal: 0.33 is too large",
+    "report --seed 0 --overlaps good.npz": "--seed: does not go with --overlaps",
+    "report --trajectories 200 --overlaps good.npz": "--trajectories: does not go with --overlaps",
+    "report --n 100 --ideal 1e-3": "--ideal: does not go with --n",
+    # simulate, compare
+    "simulate extra": "Got unexpected extra argument",
+    "simulate --p": "Option '--p' requires an argument",
+    "simulate --method weights --n 1000000000 --alpha 1e-8 --trajectories 1": "--n: 1000000000 is too",
+    "simulate --n 5 --eta 0.01 --overlaps good.npz": "--n: 5 is less than 6: these overlaps need 4",
+    "simulate --n 100 --alpha 0,0.001,5": "--alpha: 0 and 0.001 are the same whole step at n = 100: a step",
+    "compare --n 50,100 --alpha 0,0.001,5": "--alpha: 0 and 0.001 are the same whole step at n = 50: a",
+    "compare --n 2,4 --alpha 0,5": "--n: ",
+    "compare --overlaps good.npz --seed -1": "--seed: -1 is not an integer from 0",
+    **{
+        f"{command} {line}": words
+        for command in ("simulate", "compare")
+        for line, words in {
+            "--ideal 0.1 --overlaps a.npz": "--overlaps: does not go with --ideal",
+            "--teacher general --teacher-correlation 1.5": "--teacher-correlation: ",
+            "--trajectories 100000 --alpha 1e4 --p 30 --pstar 30": "--trajectories: 100000 need ",
+            "--overlaps with_teacher.npz --q0 1": "--q0: does not go with --overlaps",
+            "--overlaps with_teacher.npz --teacher-correlation 0": "--teacher-correlation: does not go",
+            "--overlaps q.npz": "--overlaps: Q0 is not positive",
+            "--overlaps widths.npz": "--overlaps: Q0 has the shape",
+            "--overlaps infinite.npz": "--overlaps: ",
+            "--overlaps teacher.npz": "--overlaps: the file has a T that is not 1",
+        }.items()
+    },
+    # sector
+    "sector --teacher general": "--teacher: 'general' has no invariant sector",
+    "sector --constraint sphere": "--constraint: 'sphere' has no invariant sector",
+    "sector --ideal 1": "--ideal: 1 is too large",
+    "sector --eta 0": "--eta: ",
+    "sector --q0 -1": "--q0: ",
+    "sector --plot run.jpeg": "--plot: ",
+    "sector --singular-values 1,2,3": "--singular-values: are 3, not one for all or 2 = min(p, p*)",
+    "sector --singular-values 2": "--singular-values: ",
+    "sector --singular-values 0.1 --q0 -1": "--q0: ",
+    "sector --p 4 --singular-values 1e-3 --ideal 5": "--ideal: does not go with --singular-values",
+    "sector --p 4 --singular-values 1e-3 --seed -1": "--seed: does not go with --singular-values",
+    # hessian
+    "hessian --n 5 --flow gradient": "--n: 5 is less than 6:",
+    "hessian --n 0": "--n: 0 is not an integer from 1",
+    "hessian --n 1": "--n: 1 is less than 6",
+    "hessian --n 5": "--n: 5 is less than 6: these overlaps need 4 dimensions beyond the 2 of the teacher",
+    "hessian --at nowhere": "--at:",
+    "hessian --at start --overlaps run.nc": "--at: does not go with --overlaps",
+    "hessian --along run.nc --eta 0.3": "--eta: does not go with --along",
+    "hessian --along run.nc --p 4": "--p: does not go with --along",
+    "hessian --along missing.nc": "--along: missing.nc does not exist",
+    "hessian --along .": "--along: . cannot be read: it is not a regular file",
+    "hessian --along text.nc": "--along: text.nc cannot be read: it is not a netCDF file",
+    "hessian --along other.nc": "--along: other.nc has no attribute p: it is not a result of overlap-ode",
+    "hessian --plot a.png": "--plot: draws spectra over time: it needs --along",
+    "hessian --out a.csv": "--out: 'a.csv' does not end in .nc",
+    "hessian --eta 5 --generated systems": "--eta: 5 has no plateau",
+    "hessian --at solution --constraint sphere": "--constraint: 'sphere': solutions differ",
+    "hessian --p 64 --pstar 64 --flow gradient": "--p: 64 is too large",
+    "hessian --overlaps run.nc --p 5 --flow gradient": "--overlaps: run.nc holds p = 4 and p* = 2, not 5",
+    "hessian --overlaps run.nc --seed 0": "--seed: does not go with --overlaps",
+    "hessian --overlaps run.nc --q0 1": "--q0: does not go with --overlaps",
+    "hessian --overlaps run.nc --eta 0": "--eta: 0.0 is not a finite number greater than 0",
+    "hessian --at start --n 1": "--n: 1 is not an integer from 2 to",
+    "hessian --flow gradient --eta -1": "--eta: -1.0 is not a finite number greater than 0",
+    "hessian --at solution --q0 -1": "--q0: -1.0 is not a finite number greater than 0",
+    "hessian --at solution --label-noise -4": "--label-noise: -4.0 is not a finite number of at least 0",
+    "hessian --at plateau --seed -1": "--seed: -1 is not an integer from 0",
+    "hessian --at start --eta -1": "--eta: -1.0 is not a finite number greater than 0",
+    "hessian --at start --label-noise -1": "--label-noise: -1.0 is not a finite number of at least 0",
+    "hessian --flow gradient --tolerance -1": "--tolerance: -1.0 is not a finite number of at least 0",
+    # bias
+    "bias --p 2 --pstar 4": "--p: 2 is less than the rank 4 of the teacher: no solution has zero loss",
+    "bias --constraint sphere": "--constraint: 'sphere': the closest solution is known for free norms",
+    "bias --eta 0": "--eta: 0.0 is not a finite number greater than 0",
+    "bias --n 1": "--n: 1 is not an integer from 2",
+    "bias --conditions 0.5": "--conditions: 0.5 is less than 1",
+    "bias --n 100,100": "--n: needs ascending dimensions",
+    "bias --n 100 --alpha 0.001": "--alpha: 0.001 is less than half a step",
+    "bias --conditions 2,2": "--conditions: needs ascending condition numbers",
+    "bias --conditions 1e300": "--conditions: 1e+300 is more than 1e+12",
+    "bias --scale 0": "--scale: 0.0 is not a finite number greater than 0",
+    "bias --scale 10 --conditions 2": "--scale: 10 is too large: no weights have this R0 and a Q0 with",
+    "bias --scale 0.2 --conditions 1,1e3": "--scale: 0.2 is too large",
+    "bias --seed -1": "--seed: -1 is not an integer from 0",
+    "bias --threads 0": "--threads: 0 is not an integer from 1",
+    "bias --trajectories 0": "--trajectories: 0 is not an integer from 1",
+    "bias --run missing.nc": "--run: missing.nc does not exist",
+    "bias --run text.npz": "--run: text.npz cannot be read: it is not a netCDF file",
+    "bias --run missing.nc --eta 0.1": "--eta: does not go with --run",
+    "bias --run missing.nc --plot a.png": "--plot: does not go with --run",
+    "bias --plot bias.txt": "--plot: 'bias.txt' does not end in",
+    # escape
+    "escape --n 1000,": "--n: '' is not an integer",
+    "escape --n 1": "--n: 1 is not an integer from 2 to",
+    "escape --n 200,100": "--n: needs ascending dimensions",
+    "escape --eta nan": "--eta: 'nan' is not a finite number",
+    "escape --eta 0": "--eta: 0.0 is not a finite number greater than 0",
+    "escape --eta 0.2,0.1": "--eta: needs ascending learning rates",
+    "escape --trajectories 0": "--trajectories: 0 is not an integer from 1 to",
+    "escape --trajectories 1000000000": "--trajectories: 1000000000 need 30 GiB, more than 16",
+    "escape --fraction 1": "--fraction: 1 is not less than 1",
+    "escape --label-noise -1": "--label-noise: -1.0 is not a finite number of at least 0",
+    "escape --teacher-correlation 0.2": "--teacher-correlation: needs --teacher general",
+    "escape --q0 0": "--q0: 0.0 is not a finite number greater than 0",
+    "escape --rtol 0": "--rtol: 0.0 is not a finite number of at least 1e-14",
+    "escape --threads 0": "--threads: 0 is not an integer from 1",
+    "escape --plot escape.gif": "--plot: 'escape.gif' does not end in .png",
+    "escape --out times.txt": "--out: 'times.txt' does not end in .nc",
+    "escape --eta 0.4,1.3 --generated systems": "--eta: 1.3 has no plateau, the norms of the students run"
+    " away; the largest learning rate is 1.2\n",
+    "escape --q0 10 --n 1000 --trajectories 20 --generated systems": "--q0: 10: students of this norm do"
+    " not relax to the plateau, whose norm is 0.7639 (status diverged); take a norm closer to it, or a"
+    " smaller eta\n",
+    # invariants
+    "invariants --p 6 --pstar 2": "--p: p6_pstar2 has 33 order parameters, more than 30",
+    "invariants --p 0": "--p: 0 is not an integer from 1 to 256",
+    "invariants --degree -1": "--degree: -1 is not an integer from 0",
+    "invariants --degree 9": "--degree: 9 is not an integer from 0",
+    "invariants --p 4 --degree 6": "--degree: 6 means 38760 monomials for p4_pstar1, more than 2000",
+    "invariants --monitor run.nc --flow gradient": "--flow: does not go with --monitor",
+    "invariants --monitor nowhere.nc": "--monitor: nowhere.nc does not exist",
+    "invariants --monitor text.npz": "--monitor: text.npz cannot be read: it is not a netCDF file",
+    "invariants --monitor losses.nc": "--monitor: losses.nc: has no Q and R: an ensemble needs --output",
+    "invariants --out x.nc": "--out: needs the monitors of a run",
+    "invariants --monitor run.nc --out x.txt": "--out: 'x.txt' does not end in .nc",
+    # sweep, merge
+    "sweep": "--out: is missing",
+    "sweep --out runs": "--out: runs holds no sweep yet",
+    "sweep --out runs --status": "--out: runs holds no sweep",
+    "sweep --out runs --seed 0:999999999999": "--seed: ",
+    "sweep --out runs --seed 0:9999 --eta 0.1:1:10000 --label-noise 0:1:10000": "--",
+    "sweep --out runs --seed 0:9 --status --dry-run": "--status does not go with --dry-run",
+    "sweep --out runs --job nonsense": "--job: ",
+    "sweep --out runs --seed x": "--seed: ",
+    "sweep --out runs --seed ''": "--seed: ",
+    "sweep --out runs --seed 1,1": "--seed: 1 is there twice",
+    "sweep --out runs --eta nan": "--eta: ",
+    "sweep --out runs --eta 0.1:0.2": "--eta: ",
+    "sweep --out runs --p 1,257": "--p: ",
+    "sweep --out runs --constraint ball": "--constraint: ",
+    "sweep --out runs --alpha 2,1": "--alpha: ",
+    "sweep --out runs --trajectories 10": "--trajectories: is not a parameter of --job ode",
+    "sweep --out runs --seed 0 --workers 0": "--workers: ",
+    "sweep --out runs --seed 0 --threads x": "--threads: ",
+    "sweep --out runs --seed 0 --engine mpi": "--engine: ",
+    "sweep --out runs --seed 0 --engine dask": "--engine: dask needs --scheduler",
+    "sweep --out runs --seed 0 --engine threads --scheduler file": "--scheduler: ",
+    "sweep --out runs --seed 0 --task-index 1": "--task-count: is missing",
+    "sweep --out runs --seed 0 --task-index 2 --task-count 2": "--task-index: ",
+    "sweep --out runs --p 1,2 --zip p,seed": "--zip: ",
+    "sweep --out no/folder/runs --seed 0": "--out: ",
+    "sweep --out /dev/null --seed 0": "--out: ",
+    "sweep missing.toml --out runs": "FILE: missing.toml does not exist",
+    "sweep . --out runs": "FILE: . cannot be read",
+    "sweep --out runs extra.toml more": "Got unexpected extra argument",
+    "merge": "FOLDER: is missing",
+    "merge runs": "--out: is missing",
+    "merge runs --out runs.txt": "--out: 'runs.txt' does not end in .nc",
+    "merge missing --out runs.nc": "FOLDER: ",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The files that the lines name; a run of gradient flow with its plateau and its escape."""
+    folder = tmp_path_factory.mktemp("refusals")
+    overlap_odes(Model(4, 2)).write(folder / "systems")
+    line = f"integrate --flow gradient --alpha 0,15,60 --generated {folder}/systems --quiet --json"
+    assert cli.run([*shlex.split(line), "--out", str(folder / "run.nc")]) == 0
+    run = xarray.load_dataset(folder / "run.nc")
+    xarray.concat([run] * 3, "trajectory").drop_vars(["Q", "R"]).to_netcdf(folder / "losses.nc")
+    xarray.Dataset({"Q": 1.0}).to_netcdf(folder / "other.nc")
+    for name in ("text.nc", "text.npz"):
+        (folder / name).write_text("Q = 1\n")
+    start = {"Q": np.eye(4), "R": np.zeros((4, 2))}
+    for name, changed in {
+        "good": {},
+        "with_teacher": {"T": np.eye(2)},
+        "asymmetric": {"Q": np.eye(4) + 0.1 * np.eye(4, k=1)},
+        "q": {"Q": -np.eye(4)},
+        "r": {"R": np.full((4, 2), 0.9)},
+        "widths": {"Q": np.eye(3)},
+        "infinite": {"R": np.full((4, 2), np.nan)},
+        "words": {"R": np.array([["a"] * 2] * 4)},
+        "teacher": {"T": 2 * np.eye(2)},
+        "objects": {"Q": np.array([print], dtype=object)},
+    }.items():
+        np.savez(folder / f"{name}.npz", **start | changed)
+    return folder
+
+
+@pytest.fixture
+def refused(folder, monkeypatch, capsys):
+    """A function that runs a line there and gives its error, after "cli: "."""
+    monkeypatch.chdir(folder)
+
+    def refused(line: str) -> str:
+        before = sorted(folder.rglob("*"))
+        code = cli.run(shlex.split(line))
+        captured = capsys.readouterr()
+        assert (code, captured.out) == (2, "")
+        assert captured.err.startswith("cli: ")
+        assert captured.err.count("\n") == 1
+        assert sorted(folder.rglob("*")) == before
+        return captured.err.removeprefix("cli: ")
+
+    return refused
+
+
+@pytest.mark.parametrize(("line", "words"), [*SINGLE, *LINES.items()], ids=lambda text: ascii(text)[:60])
+def test_one_line_says_what_is_wrong_and_nothing_is_written(refused, line, words):
+    assert refused(line).startswith(words)
+
+
+def test_every_command_has_a_line():
+    tested = {line.split()[0] for line, _ in [*SINGLE, *LINES.items()]}
+    # These take nothing but names of folders, for which there are tests of outputs.
+    assert set(cli.COMMANDS) - tested == {"doctor", "reproduce"}
+
+
+def test_errors_and_hints_name_the_program_as_it_was_started(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/overlap-ode"])
+    for line, words in {
+        "integrat": "'integrat' is not a command; perhaps you mean integrate; see `overlap-ode --help`",
+        "integrate extra": "Got unexpected extra argument (extra); see `overlap-ode integrate --help`",
+        "integrate --eta 0": "--eta: 0.0 is not a finite number greater than 0",
+    }.items():
+        assert cli.run(line.split()) == 2
+        assert capsys.readouterr().err == f"overlap-ode: {words}\n"
+    assert cli.run(["list", "--generated", "nowhere"]) == 0
+    assert "`overlap-ode derive --p 4 --pstar 2` makes one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", ["ensemble", "ensemble --output final", "report --trajectories 1000 --quiet"]
+)
+def test_starts_drawn_later_name_the_option_too(refused, monkeypatch, command):
+    """In a very large ensemble only the starts at the front are drawn before the work."""
+    monkeypatch.setattr(chosen_start, "_CHECKED", 1)
+    assert refused(f"{command} --ideal 0.33 --alpha 1 --generated systems").startswith(
+        "--ideal: 0.33 is too"
+    )
+
+
+def test_a_report_without_ensemble_draws_the_first_start_only(call, generated):
+    line = f"report --ideal 0.33 --alpha 1 --trajectories 0 --quiet --generated {generated}"
+    assert call(line) == (0, "report.html\n", "")
+
+
+def test_a_pipe_is_refused_without_waiting_for_its_writer(refused, folder):
+    os.mkfifo(folder / "pipe.npz")
+    words = "--overlaps: pipe.npz cannot be read: it is not a regular file"
+    assert refused("integrate --overlaps pipe.npz").startswith(words)
