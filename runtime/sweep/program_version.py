@@ -1,7 +1,7 @@
 """Which program computes: its version and its numerical code, so that no dataset mixes the results of two.
 
-The numerical code is that of the kinds of tasks and of all that they import, apart from what draws and
-prints. The rest of the program, comments and docstrings may change while a sweep is half done, and so may
+The numerical code is that of the kinds of tasks and of all that they import, apart from the writers of
+LaTeX. The rest of the program, comments and docstrings may change while a sweep is half done, and so may
 the version of Python.
 """
 
@@ -11,15 +11,12 @@ from derive.version import VERSION
 from runtime.system.code_digests import code_digest, modules_behind
 
 _SHOWN = 12
-_DRAWS_OR_PRINTS = ("*figure*.py", "text_*.py", "*_text.py", "latex_*.py", "*_document.py")
 
 
 def numerical_code(root: Path) -> set[Path]:
     """The source files, in a tree of this project, that can change the numbers of a sweep."""
-    return modules_behind(
-        root / "runtime" / "sweep" / "task_kinds.py",
-        apart_from=lambda path: any(map(path.match, _DRAWS_OR_PRINTS)),
-    )
+    kinds = root / "runtime" / "sweep" / "task_kinds.py"
+    return modules_behind(kinds, apart_from=lambda path: path.match("latex_*.py"))
 
 
 PROGRAM = f"overlap-ode {VERSION} (code {code_digest(numerical_code(Path(__file__).parents[2]))[:_SHOWN]})"

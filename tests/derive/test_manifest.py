@@ -1,5 +1,6 @@
 """The manifest vouches for the files, and the files are the same everywhere."""
 
+import functools
 import hashlib
 import json
 import os
@@ -10,62 +11,67 @@ from pathlib import Path
 import pytest
 
 import derive
-from derive import VERSION, Model, overlap_odes, proof
+from derive import VERSION, Model, SectorModel, overlap_odes, proof, sector_odes
 from derive.emit import numba_module
+from derive.odes import SYSTEM_FILES
 from derive.program import expand, operation_count
 
 ROOT = Path(derive.__file__).parent.parent
 REFERENCE = ROOT / "generated" / "p4_pstar2"
 HASH_SEEDS = ("0", "1", "12345")
-MODELS = [
+SYSTEMS = [
     Model(4, 2),
     Model(2, 3, "sphere", "gradient", "general", "sqrt"),
     Model(3, 2, "sphere", "sgd", "orthonormal", "sum"),
     Model(12, 5, "sphere", "sgd", "general"),
 ]
+SECTORS = [SectorModel(2, readout="sqrt"), SectorModel(3, flow="gradient", readout="sum")]
 GENERATE = """
 import hashlib, json, sys
-from derive import Model, overlap_odes
-for options in json.loads(sys.argv[1]):
-    for name, text in overlap_odes(Model(**options)).files().items():
+from derive import Model, SectorModel, overlap_odes, sector_odes
+for sector, options in json.loads(sys.argv[1]):
+    odes = sector_odes(SectorModel(**options)) if sector else overlap_odes(Model(**options))
+    for name, text in odes.files().items():
         print(name, hashlib.sha256(text.encode()).hexdigest())
 """
 
 
-def by_name(model):
-    return model.name
+@functools.cache
+def derived(model):
+    return sector_odes(model) if model in SECTORS else overlap_odes(model)
 
 
 def content(model):
-    return json.loads(overlap_odes(model).files()["manifest.json"])
+    return json.loads(derived(model).files()["manifest.json"])
 
 
-@pytest.mark.parametrize("model", MODELS, ids=by_name)
-def test_digests_are_those_of_the_files(model):
-    files = overlap_odes(model).files()
-    recorded = json.loads(files["manifest.json"])["files"]
+@pytest.mark.parametrize("model", [*SYSTEMS, *SECTORS], ids=lambda model: model.name)
+def test_files_model_state_and_proof_are_recorded(model):
+    files = derived(model).files()
     assert list(files) == ["odes.py", "odes.tex", "manifest.json"]
-    assert set(recorded) == {"odes.py", "odes.tex"}
-    for name, digest in recorded.items():
-        assert digest == hashlib.sha256(files[name].encode()).hexdigest()
-
-
-@pytest.mark.parametrize("model", MODELS, ids=by_name)
-def test_model_state_and_proof_are_recorded(model):
+    assert files["odes.py"].isascii()
+    assert files["manifest.json"].isascii()
+    assert files["manifest.json"].endswith("}\n")
     found = content(model)
+    digests = {name: hashlib.sha256(files[name].encode()).hexdigest() for name in ("odes.py", "odes.tex")}
+    assert found["files"] == digests
+    assert found["format"] == 1
+    assert found.get("kind") == ("sector" if model in SECTORS else None)
     assert found["name"] == model.name
-    assert Model.from_dict(found["model"]) == model
-    assert found["state"] == list(model.state)
+    assert type(model).from_dict(found["model"]) == model
+    assert found["state"] == list(model.state) == list(derived(model).state)
     assert found["parameters"] == list(model.parameters)
-    assert found["proof"] == overlap_odes(model).proof.to_dict()
-    assert found["proof"]["compared"] == model.state_size + 1
+    assert found["proof"] == derived(model).proof.to_dict()
+    # A changed comment in the source of the generator changes no generated folder.
+    assert found["generator"] == {"name": "overlap-ode", "version": VERSION}
+
+
+@pytest.mark.parametrize("model", SYSTEMS, ids=lambda model: model.name)
+def test_proof_and_operations_are_those_of_the_program(model):
+    found = content(model)
     small = proof.component_products(model) <= proof.POLYNOMIAL_BUDGET
     assert found["proof"]["method"] == ("polynomial identity" if small else "random points")
-
-
-@pytest.mark.parametrize("model", MODELS, ids=by_name)
-def test_operations_are_those_of_the_expansion(model):
-    found = content(model)
+    assert found["proof"]["compared"] == model.state_size + 1
     for name, program in numba_module.programs(model).items():
         count = sum(x.operations for s in program.statements for x in expand(program, s))
         assert found["operations"][name] == count
@@ -75,28 +81,23 @@ def test_operations_are_those_of_the_expansion(model):
 
 
 def test_both_forms_of_code_occur():
-    assert set(content(MODELS[0])["code"].values()) == {"unrolled"}
-    assert "loops" in content(MODELS[-1])["code"].values()
+    assert set(content(SYSTEMS[0])["code"].values()) == {"unrolled"}
+    assert "loops" in content(SYSTEMS[-1])["code"].values()
 
 
-def test_the_generator_is_recorded_by_its_version_alone():
-    """A changed comment in its source changes no generated folder."""
-    assert content(Model(1, 1))["generator"] == {"name": "overlap-ode", "version": VERSION}
-
-
-def test_manifest_is_plain_text():
-    text = overlap_odes(Model(2, 1)).files()["manifest.json"]
-    assert text.isascii()
-    assert text.endswith("}\n")
-    assert json.loads(text)["format"] == 1
+def test_versions_differ_in_their_names_alone():
+    ours, theirs = (SYSTEM_FILES.texts(Model(2, 1), version) for version in (VERSION, "99.0"))
+    for name in ("odes.py", "odes.tex"):
+        assert ours[name] != theirs[name] == ours[name].replace(f"ode {VERSION}:", "ode 99.0:")
 
 
 def test_same_bytes_under_any_hash_seed():
-    options = json.dumps([model.to_dict() for model in MODELS])
+    models = [*SYSTEMS, *SECTORS]
+    options = json.dumps([(model in SECTORS, model.to_dict()) for model in models])
     expected = [
         f"{name} {hashlib.sha256(text.encode()).hexdigest()}"
-        for model in MODELS
-        for name, text in overlap_odes(model).files().items()
+        for model in models
+        for name, text in derived(model).files().items()
     ]
     for seed in HASH_SEEDS:
         result = subprocess.run(

@@ -1,14 +1,10 @@
 """The invariant sector: reduction, proof, code, LaTeX, files."""
 
 import dataclasses
-import hashlib
-import json
-import os
 import random
 import re
 import shutil
 import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -347,48 +343,6 @@ def test_document_compiles(model, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Overfull" not in done.stdout
-
-
-def test_files_and_manifest(tmp_path):
-    model = SectorModel(2, readout="sqrt")
-    odes = sector_odes(model)
-    folder = odes.write(tmp_path)
-    assert folder == tmp_path / "sector_pstar2_sqrt"
-    assert {path.name for path in folder.iterdir()} == {"odes.py", "odes.tex", "manifest.json"}
-    content = json.loads((folder / "manifest.json").read_text())
-    assert content["kind"] == "sector"
-    assert SectorModel.from_dict(content["model"]) == model
-    assert content["proof"] == odes.proof.to_dict()
-    assert content["state"] == list(odes.state)
-    for name, digest in content["files"].items():
-        assert digest == hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    assert (folder / "odes.py").read_text().isascii()
-
-
-def test_same_bytes_under_any_hash_seed():
-    code = (
-        "import hashlib; from derive.sector import SectorModel, sector_odes\n"
-        "for m in (SectorModel(2), SectorModel(3, flow='gradient', readout='sum')):\n"
-        "    for t in sector_odes(m).files().values(): print(hashlib.sha256(t.encode()).hexdigest())"
-    )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        ).stdout
-        for seed in ("0", "12345")
-    }
-    assert len(outputs) == 1
-    here = [
-        hashlib.sha256(text.encode()).hexdigest()
-        for model in (SectorModel(2), SectorModel(3, flow="gradient", readout="sum"))
-        for text in sector_odes(model).files().values()
-    ]
-    assert outputs.pop().split() == here
 
 
 def test_readouts_of_the_module_are_those_of_the_model():

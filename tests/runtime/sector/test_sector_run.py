@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-
 import numpy as np
 import pytest
 
@@ -254,59 +251,43 @@ def not_loaded(folder, *words):
 
 
 def test_untouched_folder_loads(folder):
+    """Folders of sectors are verified as those of systems are: tests/runtime/system/test_loading.py."""
     system = load_sector(folder)
     assert system.model == SectorModel(1, flow="gradient")
     assert verified(folder, SECTOR_FILES)[1]["operations"]["rhs"] == system.operations
 
 
-@pytest.mark.parametrize("name", ["odes.py", "odes.tex"])
-def test_edited_files_are_refused(folder, name):
-    path = folder / name
-    path.write_text(path.read_text().replace("2", "3", 1))
-    not_loaded(folder, name, "was edited", COMMAND)
-
-
-def change_manifest(folder, **changes):
-    path = folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
 @pytest.mark.parametrize(
-    ("changes", "word"),
+    ("name", "old", "new", "words"),
     [
-        ({"kind": "system"}, "holds a system, not a sector"),
-        ({"format": 0}, "not of the format"),
-        ({"generator": {"version": 1}}, "damaged"),
-        ({"operations": {"rhs": 1, "loss": 1}}, "was edited"),
-        ({"proof": {}}, "was edited"),
-        ({"proof": {"method": "\x1b[2Jproved"}}, "was edited"),
-        ({"model": {"pstar": 0}}, "damaged"),
-        ({"model": None}, "damaged"),
-        ({"files": []}, "damaged"),
+        ("odes.py", "2", "3", ("odes.py was edited", COMMAND)),
+        ("odes.tex", "2", "3", ("odes.tex was edited", COMMAND)),
+        ("manifest.json", '"rhs": ', '"rhs": 1', ("manifest.json is damaged or was edited", COMMAND)),
+        ("manifest.json", "identity", "\\u001b[2Jidentity", ("was edited", COMMAND)),
+        (
+            "manifest.json",
+            '"pstar": 1',
+            '"pstar": 0',
+            ("damaged or of another version", "cli derive --sector`"),
+        ),
+        ("manifest.json", '"sector"', '"system"', ("holds a system, not a sector", "cli derive --sector`")),
     ],
 )
-def test_edited_manifests_are_refused(folder, changes, word):
-    change_manifest(folder, **changes)
-    not_loaded(folder, word)
+def test_edited_folders_are_rejected(folder, name, old, new, words):
+    text = (folder / name).read_text()
+    assert old in text
+    (folder / name).write_text(text.replace(old, new, 1))
+    not_loaded(folder, *words)
 
 
-def test_other_folders_are_refused(folder, tmp_path, system):
+def test_other_folders_are_rejected(folder, tmp_path, system):
     not_loaded(system.folder, "holds a system, not a sector")
-    not_loaded(tmp_path / "nothing", "does not exist")
-    not_loaded(folder / "odes.py", "is not a folder")
-    (folder / "manifest.json").write_text("[]")
-    not_loaded(folder, "damaged")
-    link = tmp_path / "link"
-    link.symlink_to(folder)
-    not_loaded(link, "symbolic link")
-    (tmp_path / "sector_pstar3").mkdir()
-    shutil.copytree(
-        sector_odes(SectorModel(1)).write(tmp_path), tmp_path / "sector_pstar3", dirs_exist_ok=True
-    )
-    with pytest.raises(LoadError, match="holds sector_pstar1"):
+    not_loaded(tmp_path / "nothing", "does not exist", "cli derive --sector`")
+    with pytest.raises(InputError, match="source: is of the type Model, not a SectorModel or a folder"):
+        load_sector(system.model)
+    folder.rename(tmp_path / "sector_pstar3")
+    with pytest.raises(LoadError, match=r"holds sector_pstar1_gradient; .*`cli derive --sector --pstar 3`"):
         load_sector(SectorModel(3), tmp_path)
-    folder.chmod(0o777)
-    not_loaded(folder, "can be written by everyone")
 
 
 @pytest.mark.parametrize("size", [1e-14, 1e-7, 1.0, 1e14])
