@@ -23,7 +23,6 @@ from runtime.system.loading import describe, load
 
 MODEL = Model(2, 1, constraint="sphere")
 COMMAND = "cli derive --p 2 --pstar 1 --constraint sphere"
-# Why so: the function of this name hides the module.
 LOAD = importlib.import_module("runtime.system.loading")
 FILES = ("odes.py", "odes.tex", "manifest.json")
 
@@ -84,26 +83,45 @@ def test_rewritten_manifest_of_the_same_content_loads(folder):
     load(folder)
 
 
+def linked(path):
+    path.rename(path.parents[1] / path.name)
+    path.symlink_to(path.parents[1] / path.name)
+
+
+def made_a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
 @pytest.mark.parametrize("name", FILES)
-def test_missing_file(folder, name):
-    (folder / name).unlink()
-    command = "cli derive" if name == "manifest.json" else COMMAND
-    refused(folder, name, "is missing", f"regenerate with `{command}`")
-
-
 @pytest.mark.parametrize(
-    "edit",
+    ("spoil", "words"),
     [
-        lambda data: data[:-1],
-        lambda data: data[: len(data) // 2],
-        lambda data: data[:0],
-        lambda data: data + b"\n",
-        lambda data: data.replace(b"2", b"3", 1),
-        lambda data: data.replace(b"\n", b"\r\n"),
-        lambda data: b"\xff\xfe" + data,
+        (Path.unlink, "is missing"),
+        (linked, "is not a regular file"),
+        (made_a_folder, "is not a regular file"),
+        (lambda path: path.chmod(0o646), "can be written by everyone"),
     ],
-    ids=["last byte", "half", "empty", "line added", "digit", "line ends", "byte order mark"],
+    ids=["missing", "link", "folder", "writable"],
 )
+def test_file_that_is_missing_or_another_could_write(folder, name, spoil, words):
+    spoil(folder / name)
+    command = "cli derive" if name == "manifest.json" else COMMAND
+    refused(folder, name, words, f"regenerate with `{command}`")
+
+
+EDITS = {
+    "last byte": lambda data: data[:-1],
+    "half": lambda data: data[: len(data) // 2],
+    "empty": lambda data: data[:0],
+    "line added": lambda data: data + b"\n",
+    "digit": lambda data: data.replace(b"2", b"3", 1),
+    "line ends": lambda data: data.replace(b"\n", b"\r\n"),
+    "byte order mark": lambda data: b"\xff\xfe" + data,
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
 @pytest.mark.parametrize("name", ["odes.py", "odes.tex"])
 def test_edited_file(folder, name, edit):
     path = folder / name
@@ -134,7 +152,7 @@ def test_tampered_module_is_not_run_even_if_the_manifest_vouches_for_it(folder):
 
 
 def test_module_exchanged_after_the_checks_is_not_run(tmp_path, monkeypatch):
-    # Why another model: the module of the other tests is imported already.
+    # The module of the other tests is imported already, so this is another model.
     folder = derive.overlap_odes(Model(1, 2, readout="sum")).write(tmp_path)
     verified = LOAD.verified
 
@@ -158,7 +176,7 @@ def test_tracebacks_show_the_lines_that_run(folder):
 
 def test_the_trace_would_be_seen(folder):
     tamper(folder)
-    # Why suppressed: Numba does not cache functions without a file, but the trace comes first.
+    # Numba does not cache functions without a file, but the trace comes first.
     with contextlib.suppress(RuntimeError):
         exec((folder / "odes.py").read_text(), {"__name__": "odes"})  # noqa: S102
     assert getattr(sys, TRACE)
@@ -305,23 +323,10 @@ def test_what_is_shown_of_a_manifest_is_ours(folder):
     assert type(found["proof"]["points"]) is int
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_symbolic_link_to_a_file(folder, name, tmp_path):
-    (folder / name).rename(tmp_path / name)
-    (folder / name).symlink_to(tmp_path / name)
-    refused(folder, name, "not a regular file")
-
-
 def test_symbolic_link_to_the_folder(folder, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(folder, target_is_directory=True)
     refused(link, "symbolic link")
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_file_that_everyone_can_write(folder, name):
-    (folder / name).chmod(0o646)
-    refused(folder, name, "can be written by everyone")
 
 
 def test_folder_that_everyone_can_write(folder):
@@ -334,30 +339,20 @@ def test_file_in_place_of_a_folder(tmp_path):
     refused(tmp_path / "system", "is not a folder")
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_folder_in_place_of_a_file(folder, name):
-    (folder / name).unlink()
-    (folder / name).mkdir()
-    refused(folder, name, "not a regular file")
-
-
-@pytest.mark.parametrize("name", ["nothing", "nul\0"])
-def test_nonexistent_folder(tmp_path, name):
-    refused(tmp_path / name, "does not exist", "regenerate with `cli derive`")
+@pytest.mark.parametrize("name", ["nothing", "nul\0", "a\0/b", "\ud800"])
+def test_folder_that_is_not_there(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for path in (name, f"{tmp_path}/{name}"):
+        assert refused(path, "does not exist", "regenerate with `cli derive`").isprintable()
 
 
 def test_name_that_is_too_long():
     refused("a" * 5000, "cannot be read: File name too long")
 
 
-@pytest.mark.parametrize("name", ["nul\0", "a\0/b", "\ud800"])
-def test_name_that_no_folder_can_have(name):
-    assert refused(name, "does not exist", "regenerate with `cli derive`").isprintable()
-
-
 @pytest.mark.parametrize("method", ["lstat", "read_bytes"])
 def test_file_without_permission(folder, monkeypatch, method):
-    # Why patched: root may read everything.
+    # Root may read everything, so the system is made to refuse.
     real = getattr(Path, method)
 
     def refuse(path):
