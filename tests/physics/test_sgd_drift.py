@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from matrix import thinned
 
-N = 1000
+N = 400
 STEPS = 120_000
 BATCH = 4_000
 ETA = 0.4
@@ -84,7 +84,7 @@ def change_of_overlaps(W, teacher, rng, a, b, sphere):
 def deviation(measured, drift, noise_term):
     """Largest deviation in standard errors, beyond what finite N accounts for."""
     allowance = 6.0 / N * np.abs(noise_term)
-    # Why the floor: entries that cannot change (norms on the sphere) have no error but rounding.
+    # The floor is for entries that cannot change (norms on the sphere) and have no error but rounding.
     excess = np.maximum(np.abs(measured.mean - drift) - allowance, 0.0)
     return np.max(excess / np.maximum(measured.error, 1e-10))
 
@@ -139,7 +139,7 @@ def test_the_step_is_the_gradient():
     error = a * np.sum(student**2) - b * np.sum((teacher @ x / np.sqrt(N)) ** 2) - noise
     gradient = 2 * a * error * np.outer(student, x) / np.sqrt(N)
     h = 1e-4
-    for i, k in [(0, 0), (1, 17), (2, 999)]:
+    for i, k in [(0, 0), (1, 17), (2, N - 1)]:
         ahead, behind = W.copy(), W.copy()
         ahead[i, k] += h
         behind[i, k] -= h

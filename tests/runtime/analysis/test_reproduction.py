@@ -58,11 +58,11 @@ def test_table_names_failures():
 
 
 @pytest.mark.parametrize("widths", ["narrow", matrix("all")])
-def test_all_claims_hold(tmp_path, capsys, request, monkeypatch, widths):
+def test_all_claims_hold(tmp_path, generated, capsys, request, monkeypatch, widths):
     if widths == "narrow":
         request.getfixturevalue(widths)
         monkeypatch.setattr(all_claims, "FORMATS", (".png",))
-    options = ["--quick", "--quiet", "--generated", str(tmp_path / "generated")]
+    options = ["--quick", "--quiet", "--generated", str(generated)]
     code = cli.run(["reproduce", *options, "--out", str(tmp_path / "figures")])
     assert code == 0, capsys.readouterr().out
     assert len(all_claims.STUDIES) >= 6
@@ -86,8 +86,8 @@ def test_a_claim_is_about_what_its_figure_shows(system_of):
 
 
 @pytest.mark.usefixtures("two_studies")
-def test_command(tmp_path, capsys):
-    arguments = ["reproduce", "--quick", "--quiet", "--generated", str(tmp_path / "generated")]
+def test_command(tmp_path, generated, capsys):
+    arguments = ["reproduce", "--quick", "--quiet", "--generated", str(generated)]
     assert cli.run([*arguments, "--out", str(tmp_path / "one"), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     written = json.loads((tmp_path / "one" / "claims.json").read_text())
@@ -102,14 +102,14 @@ def test_command(tmp_path, capsys):
         assert one == two, name
 
 
-def test_a_wrong_prediction_fails(monkeypatch, tmp_path, capsys):
+def test_a_wrong_prediction_fails(monkeypatch, tmp_path, generated, capsys):
     def wrong(settings):
         study = decay_claim.study(settings)
         changed = tuple(dataclasses.replace(c, prediction=1.05 * c.prediction) for c in study.claims)
         return dataclasses.replace(study, claims=changed)
 
     monkeypatch.setattr(all_claims, "STUDIES", {"decay": wrong})
-    options = ["--quick", "--quiet", "--generated", str(tmp_path / "g"), "--out", str(tmp_path / "out")]
+    options = ["--quick", "--quiet", "--generated", str(generated), "--out", str(tmp_path / "out")]
     assert cli.run(["reproduce", *options]) == 1
     assert capsys.readouterr().out.count("FAILS") == 3
     assert not json.loads((tmp_path / "out" / "claims.json").read_text())["all_hold"]

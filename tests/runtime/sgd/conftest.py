@@ -21,7 +21,7 @@ def recompiled() -> Iterator[None]:
 
 @pytest.fixture
 def short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For 10⁴ runs of some steps each: no threads, and the processor is asked for once.
+    """For thousands of runs of some steps each: no threads, and the processor is asked for once.
 
     Why: handing over such runs would be most of the time.
     """

@@ -1,6 +1,6 @@
 """The law of the chain: two-sample tests against weights and against plain NumPy at small N.
 
-Each case compares all overlaps and the loss at several times over 10⁴ runs. Deliberately wrong
+Each case compares all overlaps and the loss at several times over 7000 runs. Deliberately wrong
 chains must fail the test that the right one passes.
 """
 
@@ -21,12 +21,12 @@ from runtime.sgd.chain_step import ChainEmitter
 from runtime.sgd.overlap_chain import OverlapChain
 from runtime.sgd.simulation import simulate
 
-RUNS = 10_000
+RUNS = 7_000
 # Chance that one of all comparisons here fails though the laws are equal.
 FALSE_ALARMS = 1e-4
 # At least as many as there are: of every pair of simulations, observables times times.
 COMPARISONS = 2500
-# |D| of two samples of 10⁴: R. M. Dudley and F. Wei (2012) show that this bound is no approximation.
+# |D| of two samples of RUNS: R. M. Dudley and F. Wei (2012) show that this bound is no approximation.
 ALLOWED = math.sqrt(math.log(2.0 * COMPARISONS / FALSE_ALARMS) / RUNS)
 # The simulations' own rule of what has diverged.
 DIVERGED = 1e6

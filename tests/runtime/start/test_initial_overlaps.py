@@ -12,7 +12,7 @@ from scipy.stats import ks_2samp
 from runtime import random_overlaps
 from runtime.start.initial_overlaps import OverlapSampler
 
-DRAWS = 20_000
+DRAWS = 8_000
 # Probability that a correct sampler fails one case; seeds are fixed, so it fails always or never.
 FALSE_ALARM = 1e-3
 

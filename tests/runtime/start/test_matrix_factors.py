@@ -28,7 +28,7 @@ SHAPES = [(1, 1), (1, 5), (2, 3), (3, 2), (4, 6), (5, 20)]
 
 @pytest.mark.parametrize(("rows", "depth"), SHAPES)
 @pytest.mark.parametrize("columns", [1, 3, 4, 8, 13])
-def test_products_are_sums_in_order_with_one_rounding_a_term(rows, columns, depth):
+def test_products_are_sums_in_order_with_one_rounding_per_term(rows, columns, depth):
     rng = np.random.default_rng([rows, columns, depth])
     X, Y = rng.standard_normal((2, rows, depth)), rng.standard_normal((2, columns, depth))
 
@@ -152,8 +152,8 @@ def test_machine_code_lives_as_long_as_its_function():
     function = matrix_products._compile.__wrapped__()
     gc.collect()
     assert isinstance(function.code, Compiled)
-    X, Y = np.ones((50, 200, 200)), np.ones((200, 200))
-    for _ in range(5):
+    X, Y = np.ones((20, 200, 200)), np.ones((200, 200))
+    for _ in range(3):
         matrix_products._compile.cache_clear()
         together = threading.Barrier(4)
 
