@@ -41,10 +41,10 @@ def test_sgd_plateau(interpreted):
     np.testing.assert_allclose(rate, 0.17082, atol=5e-6)
 
 
-def test_a_long_run_sits_on_that_plateau_and_leaves_at_that_rate(system):
+def test_a_long_run_sits_on_that_plateau_and_leaves_at_that_rate(system_of):
     """The same numbers from a trajectory, whose start is too small to have left it."""
     run = runtime.integrate(
-        system(4, 2),
+        system_of(4, 2),
         *runtime.random_overlaps(4, 2, n=None, scale=1e-9, seed=3),
         eta=0.4,
         alpha=np.array([0.0, 40.0, 60.0]),
@@ -81,11 +81,11 @@ def test_zero_loss_manifold(interpreted, p, pstar, readout):
 
 
 @pytest.mark.parametrize("flow", ["sgd", "gradient"])
-def test_polar_factor_is_conserved_and_reached(system, flow):
+def test_polar_factor_is_conserved_and_reached(system_of, flow):
     """From Q0 ∝ 1: singular vectors and polar factor of R constant, R(∞) = √(b/a) polar(R0)."""
     R0 = 0.05 * np.random.default_rng(2).standard_normal((4, 2))
     run = runtime.integrate(
-        system(4, 2, flow=flow),
+        system_of(4, 2, flow=flow),
         np.eye(4),
         R0,
         eta=0.4,
@@ -124,12 +124,12 @@ def test_squared_distance_to_the_nearest_solution():
     assert min(others) >= predicted
 
 
-def test_gradient_flow_conserves_the_shape_of_K(system):
+def test_gradient_flow_conserves_the_shape_of_K(system_of):
     """K = Rᵀ(Q − RRᵀ)⁻¹R grows as exp(8abηα) with a constant K / tr K, from any Q0."""
     p, pstar, eta = 4, 2, 0.3
     W = np.random.default_rng(5).standard_normal((p, 12)) / np.sqrt(12)
     run = runtime.integrate(
-        system(p, pstar, flow="gradient"),
+        system_of(p, pstar, flow="gradient"),
         W @ W.T,
         W[:, :pstar],
         eta=eta,
@@ -151,14 +151,14 @@ def test_gradient_flow_conserves_the_shape_of_K(system):
     np.testing.assert_allclose(np.log(traces / traces[0]), 8 / (p * pstar) * eta * alpha, atol=1e-10)
 
 
-def test_late_decay_is_a_power_law_only_with_more_students(system):
+def test_late_decay_is_a_power_law_only_with_more_students(system_of):
     """p > p*: ε ~ α⁻² in gradient flow; p = p*: exponential, gone long before."""
     rng = np.random.default_rng(6)
     alpha = np.array([800.0, 1600.0, 3200.0, 6400.0])
 
     def late_loss(p):
         run = runtime.integrate(
-            system(p, 2, flow="gradient"),
+            system_of(p, 2, flow="gradient"),
             np.eye(p),
             0.05 * rng.standard_normal((p, 2)),
             eta=0.4,
@@ -175,23 +175,23 @@ def test_late_decay_is_a_power_law_only_with_more_students(system):
     np.testing.assert_allclose(late_loss(2), 0.0, atol=1e-14)
 
 
-def test_only_eta_times_alpha_matters_in_gradient_flow(system):
-    flow = system(4, 2, flow="gradient")
+def test_only_eta_times_alpha_matters_in_gradient_flow(system_of):
+    flow = system_of(4, 2, flow="gradient")
     Q0, R0 = runtime.random_overlaps(4, 2, n=1000, seed=7)
     slow = runtime.integrate(flow, Q0, R0, eta=0.1, alpha=np.array([50.0, 100.0]), rtol=1e-11, atol=1e-13)
     fast = runtime.integrate(flow, Q0, R0, eta=0.4, alpha=np.array([12.5, 25.0]), rtol=1e-11, atol=1e-13)
     np.testing.assert_allclose(slow["R"].values, fast["R"].values, atol=1e-9)
 
 
-def test_sgd_approaches_gradient_flow_as_the_square_of_eta(system):
+def test_sgd_approaches_gradient_flow_as_the_square_of_eta(system_of):
     """At fixed ηα the η² term leaves a difference proportional to η."""
     Q0, R0 = runtime.random_overlaps(4, 2, n=1000, seed=8)
     settings = {"rtol": 1e-11, "atol": 1e-13}
     flow = runtime.integrate(
-        system(4, 2, flow="gradient"), Q0, R0, eta=1.0, alpha=np.array([10.0]), **settings
+        system_of(4, 2, flow="gradient"), Q0, R0, eta=1.0, alpha=np.array([10.0]), **settings
     )
     gaps = []
     for eta in (0.02, 0.01, 0.005):
-        run = runtime.integrate(system(4, 2), Q0, R0, eta=eta, alpha=np.array([10.0 / eta]), **settings)
+        run = runtime.integrate(system_of(4, 2), Q0, R0, eta=eta, alpha=np.array([10.0 / eta]), **settings)
         gaps.append(float(np.max(np.abs(run["Q"].values - flow["Q"].values))))
     np.testing.assert_allclose(np.divide(gaps[:-1], gaps[1:]), 2.0, rtol=0.05)

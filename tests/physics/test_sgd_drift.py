@@ -103,7 +103,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("p", "pstar", "options"), thinned(CASES, 0, 3))
-def test_drift_is_the_mean_change_of_sgd(system, p, pstar, options):
+def test_drift_is_the_mean_change_of_sgd(system_of, p, pstar, options):
     rng = np.random.default_rng([p, pstar, len(options)])
     sqrt = options.get("readout") == "sqrt"
     a, b = (1 / np.sqrt(p), 1 / np.sqrt(pstar)) if sqrt else (1 / p, 1 / pstar)
@@ -114,7 +114,7 @@ def test_drift_is_the_mean_change_of_sgd(system, p, pstar, options):
     T = None if orthonormal else teacher @ teacher.T / N
 
     def packed(flow, noise):
-        derived = system(p, pstar, flow=flow, **options)
+        derived = system_of(p, pstar, flow=flow, **options)
         return derived.pack(*derived.rhs(Q, R, ETA, noise, T))
 
     drift, gradient = packed("sgd", NOISE), packed("gradient", 0.0)
@@ -124,7 +124,7 @@ def test_drift_is_the_mean_change_of_sgd(system, p, pstar, options):
     assert deviation(measured, packed("sgd", 0.0), drift - gradient) > 2 * LARGEST_DEVIATION
     if "constraint" in options:
         free = {name: value for name, value in options.items() if name != "constraint"}
-        unconstrained = system(p, pstar, **free)
+        unconstrained = system_of(p, pstar, **free)
         wrong = unconstrained.pack(*unconstrained.rhs(Q, R, ETA, NOISE, T))
         assert deviation(measured, wrong, drift - gradient) > 2 * LARGEST_DEVIATION
 
@@ -149,7 +149,7 @@ def test_the_step_is_the_gradient():
         assert difference / (2 * h) == pytest.approx(gradient[i, k], rel=1e-6, abs=1e-9)
 
 
-def test_the_loss_is_the_mean_loss_of_samples(system):
+def test_the_loss_is_the_mean_loss_of_samples(system_of):
     """ε against the mean of ½(f − y)² over samples without label noise."""
     rng = np.random.default_rng(10)
     W, teacher = weights(4, 2, True, rng)
@@ -160,5 +160,5 @@ def test_the_loss_is_the_mean_loss_of_samples(system):
         y = np.mean((x @ teacher.T) ** 2, axis=1) / N
         samples.append(0.5 * (f - y) ** 2)
     losses = np.concatenate(samples)
-    expected = system(4, 2).loss(W @ W.T / N, W @ teacher.T / N)
+    expected = system_of(4, 2).loss(W @ W.T / N, W @ teacher.T / N)
     assert abs(losses.mean() - expected) < 4 * losses.std() / np.sqrt(losses.size)

@@ -154,9 +154,9 @@ def test_overlaps_that_no_weights_have_are_refused():
 
 
 @pytest.mark.parametrize("flow", ["sgd", "gradient"])
-def test_equal_norms_lead_to_the_closest_solution(system, flow):
+def test_equal_norms_lead_to_the_closest_solution(system_of, flow):
     R0 = 0.1 * np.random.default_rng(1).standard_normal((4, 2))
-    run = runtime.integrate(system(4, 2, flow=flow), np.eye(4), R0, eta=0.4, alpha=100.0, rtol=1e-11)
+    run = runtime.integrate(system_of(4, 2, flow=flow), np.eye(4), R0, eta=0.4, alpha=100.0, rtol=1e-11)
     bias = bias_of_run(run)
     assert bias["alignment"].item() == pytest.approx(1.0, abs=1e-12)
     assert bias["excess"].item() < 1e-11
@@ -169,9 +169,9 @@ def test_equal_norms_lead_to_the_closest_solution(system, flow):
 
 
 @pytest.mark.parametrize("flow", ["sgd", "gradient"])
-def test_linear_theory_is_that_of_the_generated_drift(system, flow):
+def test_linear_theory_is_that_of_the_generated_drift(system_of, flow):
     """dqᵢ/dα and γ(qᵢ), at unequal norms and teachers, against the right-hand side at R → 0."""
-    generated, q, tau = system(2, 2, flow=flow, teacher="general"), np.array([0.35, 1.4]), [2.0, 0.5]
+    generated, q, tau = system_of(2, 2, flow=flow, teacher="general"), np.array([0.35, 1.4]), [2.0, 0.5]
     model, T = generated.model, np.diag(tau)
     dQ, _ = generated.rhs(np.diag(q), np.zeros((2, 2)), 0.4, 0.3, T)
     np.testing.assert_allclose(np.diag(dQ), norm_drift(model, q, 0.4, 0.3, T), rtol=1e-12)
@@ -195,8 +195,8 @@ def test_gradient_flow_weighs_the_start_with_the_inverse_root_of_its_norms():
     np.testing.assert_allclose(escape_polar(model, Q0, R0, 0.4), expected, atol=1e-8)
 
 
-def test_unequal_norms_lead_elsewhere_as_predicted(system):
-    study = bias_of_norms(system(4, 2), [1.0, 10.0, 100.0], alpha=200.0, trajectories=32)
+def test_unequal_norms_lead_elsewhere_as_predicted(system_of):
+    study = bias_of_norms(system_of(4, 2), [1.0, 10.0, 100.0], alpha=200.0, trajectories=32)
     alignment, theory = study["norms_alignment"].values, study["norms_theory"].values
     assert study["norms_solved"].values.all()
     np.testing.assert_allclose(alignment, theory, atol=1e-3)
@@ -205,12 +205,18 @@ def test_unequal_norms_lead_elsewhere_as_predicted(system):
     assert 0.8 < theory[2].mean() < 0.9
 
 
-def test_unequal_teachers_are_learned_one_by_one_and_the_closest_solution_is_missed(system):
+def test_unequal_teachers_are_learned_one_by_one_and_the_closest_solution_is_missed(system_of):
     """The largest first, then what is orthogonal to it: the polar factor is not conserved unless T ∝ 1."""
     turn = np.array([[0.6, -0.8], [0.8, 0.6]])
     T = turn @ np.diag([2.0, 0.5]) @ turn.T
     study = bias_of_norms(
-        system(2, 2, teacher="general"), [1.0, 5.0], T=T, eta=0.1, alpha=800.0, trajectories=16, scale=1e-5
+        system_of(2, 2, teacher="general"),
+        [1.0, 5.0],
+        T=T,
+        eta=0.1,
+        alpha=800.0,
+        trajectories=16,
+        scale=1e-5,
     )
     assert study["norms_solved"].values.all()
     alignment, theory = study["norms_alignment"].values, study["norms_theory"].values
@@ -266,9 +272,11 @@ def test_expected_bias_in_its_limits():
 
 
 @pytest.mark.parametrize("eta", [0.1, 0.4])
-def test_sgd_from_random_weights_finds_what_theory_expects(system, eta):
+def test_sgd_from_random_weights_finds_what_theory_expects(system_of, eta):
     """At any N; the closest solution only at small learning rates."""
-    study = bias_at_finite_n(system(4, 2), [200, 600], eta=eta, alpha=40.0 / eta, trajectories=256, seed=1)
+    study = bias_at_finite_n(
+        system_of(4, 2), [200, 600], eta=eta, alpha=40.0 / eta, trajectories=256, seed=1
+    )
     assert study["sgd_solved"].values.mean() > 0.99
     for k in range(2):
         measured = mean_of(study["sgd_alignment"].values[k], study["sgd_solved"].values[k])
@@ -283,8 +291,8 @@ def test_sgd_from_random_weights_finds_what_theory_expects(system, eta):
     np.testing.assert_array_equal(study["n"].values, [200, 600])
 
 
-def test_study_of_gradient_flow_has_no_sgd(system, tmp_path):
-    flow = system(4, 2, flow="gradient")
+def test_study_of_gradient_flow_has_no_sgd(system_of, tmp_path):
+    flow = system_of(4, 2, flow="gradient")
     study = bias_at_finite_n(flow, [100], alpha=100.0, trajectories=4)
     assert not [name for name in study if str(name).startswith("sgd")]
     assert study.attrs["expected_alignment"] == pytest.approx(1.0, abs=1e-12)
@@ -293,8 +301,8 @@ def test_study_of_gradient_flow_has_no_sgd(system, tmp_path):
     assert plot_bias(both, tmp_path / "bias.svg").stat().st_size > 5000
 
 
-def test_runs_that_are_too_short_are_not_counted(system):
-    study = bias_at_finite_n(system(4, 2), [100], alpha=0.5, trajectories=4)
+def test_runs_that_are_too_short_are_not_counted(system_of):
+    study = bias_at_finite_n(system_of(4, 2), [100], alpha=0.5, trajectories=4)
     assert not study["sgd_solved"].values.any()
     mean = mean_of(study["sgd_alignment"].values[0], study["sgd_solved"].values[0])
     assert mean.count == 0
@@ -315,9 +323,9 @@ def test_runs_that_are_too_short_are_not_counted(system):
         ({"seed": -1}, "seed"),
     ],
 )
-def test_studies_refuse_with_the_argument_s_name(system, arguments, option):
+def test_studies_refuse_with_the_argument_s_name(system_of, arguments, option):
     with pytest.raises(InputError) as caught:
-        bias_at_finite_n(system(4, 2), **({"sizes": [100]} | arguments))
+        bias_at_finite_n(system_of(4, 2), **({"sizes": [100]} | arguments))
     assert caught.value.option == option
 
 
@@ -332,13 +340,13 @@ def test_studies_refuse_with_the_argument_s_name(system, arguments, option):
         ({"scale": 10.0}, "scale"),
     ],
 )
-def test_studies_of_norms_refuse_with_the_argument_s_name(system, arguments, option):
+def test_studies_of_norms_refuse_with_the_argument_s_name(system_of, arguments, option):
     with pytest.raises(InputError) as caught:
-        bias_of_norms(system(4, 2), **arguments)
+        bias_of_norms(system_of(4, 2), **arguments)
     assert caught.value.option == option
 
 
-def test_bias_of_many_runs_and_of_what_is_no_run(system):
+def test_bias_of_many_runs_and_of_what_is_no_run(system_of):
     model = derive.Model(4, 2)
     runs = runtime.simulate(model, n=100, alpha=[0.0, 60.0], trajectories=3)
     bias = bias_of_run(runs)
@@ -349,7 +357,7 @@ def test_bias_of_many_runs_and_of_what_is_no_run(system):
     with pytest.raises(InputError, match="no attribute p"):
         bias_of_run(runs.drop_attrs())
     final = runtime.integrate_ensemble(
-        system(4, 2), *runtime.random_overlaps(4, 2, trajectories=2), eta=0.4, output="final"
+        system_of(4, 2), *runtime.random_overlaps(4, 2, trajectories=2), eta=0.4, output="final"
     )
     with pytest.raises(InputError, match="no states over time"):
         bias_of_run(final)

@@ -26,19 +26,21 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def measured(system):
+def measured(system_of):
     """(4, 2) at the defaults."""
-    return escape_times(system(4, 2), n=[10**4, 10**5, 10**6], trajectories=1000)
+    return escape_times(system_of(4, 2), n=[10**4, 10**5, 10**6], trajectories=1000)
 
 
 # --- measured against theory -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("p", "pstar", "options", "arguments"), thinned(CASES, 0, 2, 4))
-def test_escape_times_follow_the_theory(system, p, pstar, options, arguments):
+def test_escape_times_follow_the_theory(system_of, p, pstar, options, arguments):
     """Quantiles at N = 10⁷ within five standard errors; growth rate and prefactor to 10⁻³."""
     count = 500
-    result = escape_times(system(p, pstar, **options), n=[10**7], trajectories=count, seed=3, **arguments)
+    result = escape_times(
+        system_of(p, pstar, **options), n=[10**7], trajectories=count, seed=3, **arguments
+    )
     one = result.isel(eta=0, n=0)
     assert one["escaped"] == count
     assert one["diverged"] == 0
@@ -52,7 +54,7 @@ def test_escape_times_follow_the_theory(system, p, pstar, options, arguments):
     assert one["fitted_gain"] == pytest.approx(one["gain"].item(), rel=2e-3)
     assert one["rate"].item() == pytest.approx(
         plateau(
-            system(p, pstar, **options),
+            system_of(p, pstar, **options),
             arguments["eta"],
             arguments.get("label_noise", 0.0),
             arguments.get("T"),
@@ -78,9 +80,9 @@ def test_fitted_growth(measured):
     assert rate == pytest.approx(0.170820393, rel=1e-4)
 
 
-def test_escape_time_is_where_a_single_trajectory_crosses(system, measured):
+def test_escape_time_is_where_a_single_trajectory_crosses(system_of, measured):
     """A trajectory of the other engine, from a start of the same law."""
-    one = system(4, 2)
+    one = system_of(4, 2)
     Q0, R0 = runtime.random_overlaps(4, 2, n=10**5, seed=8)
     runs = runtime.integrate_ensemble(
         one, Q0[None], R0[None], eta=0.4, output="final", stop_loss=measured["threshold"].item()
@@ -93,11 +95,11 @@ def test_escape_time_is_where_a_single_trajectory_crosses(system, measured):
     assert low < found < high
 
 
-def test_several_learning_rates(system):
-    result = escape_times(system(4, 2), n=[10**4, 10**6], eta=[0.2, 0.8], trajectories=64)
+def test_several_learning_rates(system_of):
+    result = escape_times(system_of(4, 2), n=[10**4, 10**6], eta=[0.2, 0.8], trajectories=64)
     assert result["escape_alpha"].dims == ("eta", "n", "trajectory")
     np.testing.assert_allclose(result["fitted_rate"], result["rate"], rtol=1e-3)
-    rates = [plateau(system(4, 2), eta).rate for eta in (0.2, 0.8)]
+    rates = [plateau(system_of(4, 2), eta).rate for eta in (0.2, 0.8)]
     np.testing.assert_allclose(result["rate"], rates, rtol=1e-14)
     # 1.25 · 0.8 is still below the largest η of 1.2.
     assert np.isfinite(result["rate_curve"]).all()
@@ -106,23 +108,23 @@ def test_several_learning_rates(system):
     assert "eta" not in result.attrs
 
 
-def test_the_same_seed_gives_the_same_times(system, measured):
-    again = escape_times(system(4, 2), n=[10**4], trajectories=100, threads=1)
+def test_the_same_seed_gives_the_same_times(system_of, measured):
+    again = escape_times(system_of(4, 2), n=[10**4], trajectories=100, threads=1)
     np.testing.assert_array_equal(
         again["escape_alpha"].values[0, 0], measured["escape_alpha"].values[0, 0, :100]
     )
-    other = escape_times(system(4, 2), n=[10**4], trajectories=100, seed=1)
+    other = escape_times(system_of(4, 2), n=[10**4], trajectories=100, seed=1)
     assert not np.any(other["escape_alpha"].values == again["escape_alpha"].values)
 
 
-def test_narrow_students_never_learn_half(system):
+def test_narrow_students_never_learn_half(system_of):
     """p < p*: all trajectories stay above half of the plateau's loss, most of the loss remains."""
-    result = escape_times(system(1, 3), n=[10**4], eta=0.05, trajectories=20)
+    result = escape_times(system_of(1, 3), n=[10**4], eta=0.05, trajectories=20)
     assert result["escaped"].item() == 0
     for name in ("escape_alpha", "alpha_quantile", "median_error", "theory_quantile", "slope", "law"):
         assert np.isnan(result[name]).all()
     # One student learns one direction: a tenth of the loss goes.
-    partly = escape_times(system(1, 3), n=[10**4], eta=0.05, trajectories=20, fraction=0.9)
+    partly = escape_times(system_of(1, 3), n=[10**4], eta=0.05, trajectories=20, fraction=0.9)
     assert partly["escaped"].item() == 20
 
 
@@ -130,22 +132,22 @@ def test_narrow_students_never_learn_half(system):
 
 
 @pytest.mark.parametrize("q0", [0.25, 1.0, 3.0])
-def test_gain_of_gradient_flow_follows_from_the_conserved_shape(system, q0):
+def test_gain_of_gradient_flow_follows_from_the_conserved_shape(system_of, q0):
     """Rᵀ(Q − RRᵀ)⁻¹R exp(−8abηα) is constant, so R/√Q grows as exp(rα): G = √(q/q₀)."""
-    theory = escape_theory(system(4, 2, flow="gradient"), 0.4, q0=q0, shapes=1)
+    theory = escape_theory(system_of(4, 2, flow="gradient"), 0.4, q0=q0, shapes=1)
     assert theory.gain == pytest.approx(np.sqrt(2 / 3 / q0), rel=1e-9)
 
 
-def test_fall_of_the_loss_on_the_sphere(system):
+def test_fall_of_the_loss_on_the_sphere(system_of):
     """Q_ii cannot follow R, so to second order ε falls by 2ab ρ² alone."""
-    theory = escape_theory(system(4, 2, constraint="sphere"), 0.4, shapes=1)
+    theory = escape_theory(system_of(4, 2, constraint="sphere"), 0.4, shapes=1)
     assert theory.curvature == pytest.approx(2 / 8, rel=1e-6)
     assert theory.gain == 1.0
 
 
-def test_fall_of_the_loss_along_a_trajectory(system):
+def test_fall_of_the_loss_along_a_trajectory(system_of):
     """K from the unstable manifold, against a trajectory that leaves along it."""
-    one = system(4, 2)
+    one = system_of(4, 2)
     theory = escape_theory(one, 0.4, shapes=1)
     point = theory.plateau
     R0 = 1e-8 * np.random.default_rng(1).standard_normal((4, 2))
@@ -156,9 +158,9 @@ def test_fall_of_the_loss_along_a_trajectory(system):
 
 
 @pytest.mark.parametrize("constraint", ["free", "sphere"])
-def test_delay_vanishes_with_the_depth_of_the_threshold(system, constraint):
+def test_delay_vanishes_with_the_depth_of_the_threshold(system_of, constraint):
     """In units of 1/(2r); half way down most of the time of the last e-fold is saturation."""
-    one = system(4, 2, constraint=constraint)
+    one = system_of(4, 2, constraint=constraint)
     sizes = []
     for fraction in (0.5, 0.9, 0.99, 0.999):
         theory = escape_theory(one, 0.4, fraction=fraction, shapes=32)
@@ -169,17 +171,17 @@ def test_delay_vanishes_with_the_depth_of_the_threshold(system, constraint):
     assert sizes[3] == pytest.approx(0.01 * sizes[1], rel=0.35)
 
 
-def test_leading_time_is_logarithmic(system):
-    theory = escape_theory(system(4, 2), 0.4, shapes=4)
+def test_leading_time_is_logarithmic(system_of):
+    theory = escape_theory(system_of(4, 2), 0.4, shapes=4)
     rate = theory.plateau.rate
     assert theory.leading(1e-8) - theory.leading(1e-6) == pytest.approx(np.log(100.0) / (2 * rate))
     moved = theory.quantiles(1e8, [0.1, 0.9]) - theory.quantiles(1e4, [0.1, 0.9])
     np.testing.assert_allclose(moved, np.log(1e4) / (2 * rate), rtol=1e-12)
 
 
-def test_norm_of_random_overlaps_is_that_of_the_theory(system):
+def test_norm_of_random_overlaps_is_that_of_the_theory(system_of):
     """ρ₀² = q₀τ χ²_{pm}/N: here along the largest eigenvalue 1.3 of T, m = 1."""
-    theory = escape_theory(system(4, 2, teacher="general"), 0.3, T=CORRELATED, q0=2.0, shapes=1)
+    theory = escape_theory(system_of(4, 2, teacher="general"), 0.3, T=CORRELATED, q0=2.0, shapes=1)
     assert theory.directions == 4
     _, R = runtime.random_overlaps(4, 2, n=1000, seed=1, trajectories=20000, T=CORRELATED, q0=2.0)
     squared = np.sum((R @ np.full(2, np.sqrt(0.5))) ** 2, axis=(1,))
@@ -213,16 +215,16 @@ def exponential(rate=0.3, prefactor=0.8, count=3, end=40.0):
     )
 
 
-def test_growth_of_an_exponential(system):
-    growth = fit_growth(exponential(), plateau(system(4, 2), 0.4))
+def test_growth_of_an_exponential(system_of):
+    growth = fit_growth(exponential(), plateau(system_of(4, 2), 0.4))
     assert growth.trajectories == 3
     assert growth.rate == pytest.approx(0.3, rel=1e-6)
     assert growth.prefactor == pytest.approx(0.8, rel=1e-5)
     assert growth.rate_error < 1e-6
 
 
-def test_no_growth_without_a_window(system):
-    point = plateau(system(4, 2), 0.4)
+def test_no_growth_without_a_window(system_of):
+    point = plateau(system_of(4, 2), 0.4)
     short = fit_growth(exponential(end=2.0), point)
     assert (short.trajectories, np.isnan(short.rate)) == (0, True)
     assert np.isnan(fit_growth(exponential(rate=0.01), point).rate)
@@ -277,20 +279,20 @@ def test_slope_of_a_line():
         ({"threads": 0}, r"^threads: "),
     ],
 )
-def test_refuses(system, arguments, message):
+def test_refuses(system_of, arguments, message):
     with pytest.raises(InputError, match=message):
-        escape_times(system(4, 2), **({"n": [1000], "trajectories": 2} | arguments))
+        escape_times(system_of(4, 2), **({"n": [1000], "trajectories": 2} | arguments))
 
 
-def test_refuses_a_plateau_that_attracts(system, interpreted):
+def test_refuses_a_plateau_that_attracts(system_of, interpreted):
     with pytest.raises(InputError, match=r"^eta: 2\.75: there is no escape, the plateau attracts"):
         escape_times(interpreted(7, 3), n=[1000], eta=2.75)
     with pytest.raises(InputError, match=r"^eta: 0\.5: .* students align|^eta: 0\.5: there is no escape"):
-        escape_times(system(2, 1, constraint="sphere"), n=[1000], eta=0.5)
+        escape_times(system_of(2, 1, constraint="sphere"), n=[1000], eta=0.5)
 
 
-def test_a_single_n_is_a_list_of_one(system):
-    one_system = system(4, 2)
+def test_a_single_n_is_a_list_of_one(system_of):
+    one_system = system_of(4, 2)
     settings = {"trajectories": 2, "eta": 0.4}
     one = escape_times(one_system, n=1000, **settings)
     assert one.identical(escape_times(one_system, n=xarray.DataArray([1000]), **settings))

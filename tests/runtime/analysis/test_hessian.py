@@ -86,9 +86,9 @@ def test_riemannian_hessian_is_the_second_derivative_along_geodesics(p, pstar, n
 
 
 @pytest.mark.parametrize("constraint", ["free", "sphere"])
-def test_gradient_is_the_drift_of_gradient_flow(system, constraint):
+def test_gradient_is_the_drift_of_gradient_flow(system_of, constraint):
     """dV/dα = −η ∇, so dR/dα = −η ∇ V*ᵀ and dQ/dα = −η (∇Vᵀ + V∇ᵀ)."""
-    flow = system(4, 2, flow="gradient", constraint=constraint)
+    flow = system_of(4, 2, flow="gradient", constraint=constraint)
     Q, R = runtime.random_overlaps(4, 2, n=50, constraint=constraint)
     local = LocalHessian.at(flow.model, Q, R, Teacher.from_overlaps(np.eye(2)), 50, span=True)
     dQ, dR = flow.rhs(Q, R, 0.3)
@@ -171,9 +171,9 @@ def test_every_critical_point_is_one_and_has_its_spectrum(p, pstar, T):
         assert (spectrum.classification == "saddle") == (not minimum), (learned, beyond)
 
 
-def test_loss_of_critical_points(system):
+def test_loss_of_critical_points(system_of):
     """ε = b² [(Σ τ)²/(m + j + 2) + Σ τ²] over the teachers that are not learned."""
-    flow = system(3, 3, flow="gradient", teacher="general")
+    flow = system_of(3, 3, flow="gradient", teacher="general")
     for learned, beyond in [(0, 0), (0, 3), (1, 0), (1, 2), (2, 1), (3, 0)]:
         point = critical_point(flow.model, learned, beyond, UNEQUAL)
         assert point.loss == pytest.approx(flow.loss(point.Q, point.R, UNEQUAL), abs=1e-15)
@@ -238,12 +238,12 @@ def test_quartic_directions_are_quartic_and_tangent_ones_flat():
 
 @pytest.mark.parametrize(("p", "pstar"), [(4, 2), (2, 3)])
 @pytest.mark.parametrize("constraint", ["free", "sphere"])
-def test_rates_of_the_overlaps_at_the_plateau(system, p, pstar, constraint):
+def test_rates_of_the_overlaps_at_the_plateau(system_of, p, pstar, constraint):
     """Every (δQ, δR) is (H Vᵀ + V Hᵀ, H V*ᵀ): the Jacobian has −η × the eigenvalues of the Hessian.
 
     All but those of steps that leave the overlaps as they are: rotations of the students' span.
     """
-    flow = system(p, pstar, flow="gradient", constraint=constraint)
+    flow = system_of(p, pstar, flow="gradient", constraint=constraint)
     Q = np.eye(p) if constraint == "sphere" else p / (p + 2) * np.eye(p)
     R = np.zeros((p, pstar))
     rates = np.sort(np.linalg.eigvals(flow.jacobian(Q, R, 0.4)).real)
@@ -255,9 +255,9 @@ def test_rates_of_the_overlaps_at_the_plateau(system, p, pstar, constraint):
 
 
 @pytest.mark.parametrize(("p", "pstar"), [(4, 2), (2, 2)])
-def test_rates_of_the_overlaps_at_a_solution(system, p, pstar):
+def test_rates_of_the_overlaps_at_a_solution(system_of, p, pstar):
     """Steps along the teachers move R; steps H beyond move Q by HHᵀ, at the sum of two eigenvalues."""
-    flow = system(p, pstar, flow="gradient")
+    flow = system_of(p, pstar, flow="gradient")
     point = solution(flow.model)
     rates = np.sort(np.linalg.eigvals(flow.jacobian(point.Q, point.R, 0.4)).real)
     spectrum = hessian_spectrum(flow.model, point.Q, point.R, 1000)
@@ -273,8 +273,8 @@ def test_rates_of_the_overlaps_at_a_solution(system, p, pstar):
 # --- along trajectories ------------------------------------------------------------------------------
 
 
-def test_spectra_along_an_escape(system):
-    flow = system(4, 2, flow="gradient")
+def test_spectra_along_an_escape(system_of):
+    flow = system_of(4, 2, flow="gradient")
     Q0, R0 = runtime.random_overlaps(4, 2, n=10**6, seed=1)
     run = runtime.integrate(flow, Q0, R0, eta=0.4, alpha=[0.0, 20.0, 2000.0], rtol=1e-11, atol=1e-13)
     spectra = spectra_along(run, 30)
@@ -307,9 +307,9 @@ def test_spectra_along_a_run_of_sgd_in_few_dimensions():
         spectra_along(runs.isel(trajectory=0), 4)
 
 
-def test_spectra_end_where_the_trajectory_diverged(system):
+def test_spectra_end_where_the_trajectory_diverged(system_of):
     run = runtime.integrate(
-        system(2, 1), np.eye(2), np.full((2, 1), 0.1), eta=100.0, alpha=[0.0, 1e-6, 10.0]
+        system_of(2, 1), np.eye(2), np.full((2, 1), 0.1), eta=100.0, alpha=[0.0, 1e-6, 10.0]
     )
     assert run["status"].item() == "diverged"
     assert spectra_along(run, 10).sizes["alpha"] == 2
