@@ -1,4 +1,4 @@
-"""Reads files that users name; what is wrong with one is said in one line, in our own words."""
+"""Reads files that users name, and says in one line of our own words what is wrong with one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class FileFormat:
-    """A kind of file: what it is called, and the bytes that one begins with."""
+    """A format of files: what it is called, and the bytes with which its files begin."""
 
     name: str
     signatures: tuple[bytes, ...]
@@ -30,7 +30,7 @@ class FileFormat:
 
 NETCDF = FileFormat("a netCDF file", (b"\x89HDF\r\n\x1a\n", b"CDF\x01", b"CDF\x02", b"CDF\x05"))
 NPZ = FileFormat("an .npz file", (b"PK\x03\x04", b"PK\x05\x06"))
-# Text begins with anything.
+# A text may begin with any bytes.
 TOML = FileFormat("a TOML file", (b"",))
 # No array that fits into memory has a longer side.
 _LONGEST_SIDE = 2**48
@@ -38,7 +38,7 @@ _LONGEST = max(len(signature) for file_format in (NETCDF, NPZ) for signature in 
 
 
 def read_file(path: str | Path, option: str, file_format: FileFormat, read: Callable[[Path], Any]) -> Any:
-    """What `read` makes of a regular file of this kind; InputError, naming the option, otherwise."""
+    """What `read` makes of a regular file of this format; raises InputError, which names the option."""
     path = Path(path)
     try:
         _check(path, file_format)
@@ -62,7 +62,7 @@ _DAMAGED = "it is damaged, or holds other things than arrays of numbers"
 
 
 class UnreadableError(Exception):
-    """What is wrong with a file, said by those who read it."""
+    """A file cannot be used; the text says what is wrong with it."""
 
 
 def is_unicode(path: Path) -> bool:
@@ -75,12 +75,12 @@ def is_unicode(path: Path) -> bool:
 
 
 def _check(path: Path, file_format: FileFormat) -> None:
-    # Asked first because to open a FIFO is to wait for its writer, perhaps for ever.
+    # This is asked first, because opening a FIFO means waiting for its writer, perhaps for ever.
     if not stat.S_ISREG(path.stat().st_mode):
         raise UnreadableError("it is not a regular file")
     with path.open("rb") as file:
         start = file.read(_LONGEST)
-    # This is not left to the library, which would tell users of engines that they might install.
+    # The library is not asked, since it would tell users to install engines.
     if not start.startswith(file_format.signatures):
         raise UnreadableError(f"it is not {file_format.name}")
     if file_format is NETCDF and not is_unicode(path):
@@ -95,8 +95,8 @@ def read_arrays(
 ) -> dict[str, Array]:
     """The arrays of these names in an ``.npz`` file, or the last states in a ``.nc`` file.
 
-    `check` is called with the shapes of those that there are before any is read: what is compressed in a
-    small file may be larger than the memory.
+    Before any array is read, `check` is called with the shapes of all that are there: a small compressed
+    file may hold more than fits into memory.
     """
 
     def checked(sizes: Mapping[str, tuple[tuple[int, ...], int]]) -> None:
@@ -127,10 +127,10 @@ def _from_npz(path: Path, names: Iterable[str], check: Callable[[Any], None]) ->
 
 
 def _header(name: str, file: Any) -> tuple[tuple[int, ...], int]:
-    """Shape and bytes of an entry, from the first bytes of an array in a file."""
+    """Shape of an array in a file and bytes per entry, read from its first bytes."""
     version = np.lib.format.read_magic(file)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    # Versions from 3 on are for names of fields, which no array of numbers has.
+    # Later versions of the format are for names of fields, which no array of numbers has.
     shape, _, dtype = read[version](file)
     if dtype.kind not in "iuf":
         raise UnreadableError(

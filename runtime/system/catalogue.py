@@ -50,7 +50,7 @@ def systems(generated: Path) -> list[dict[str, Any]]:
 
 
 def line(system: dict[str, Any]) -> str:
-    """An entry as a line of text."""
+    """An entry of `systems` as a line of text."""
     if "problem" in system:
         return f"{system['name']:<32} PROBLEM  {system['problem']}"
     return (

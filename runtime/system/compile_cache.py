@@ -1,17 +1,17 @@
-"""Where compiled machine code is kept between processes: never stale, damaged or from other users.
+"""Keeps compiled machine code between processes: never stale, damaged or written by other users.
 
-Numba keys its own disk cache on the source file alone, so a change elsewhere could bring back old
+Numba's own disk cache is keyed by the source file alone, so a change elsewhere could bring back old
 code, and it unpickles whatever it finds, which runs what an attacker has put there. Here
 
-- each source has a folder, named by a digest of all that its code depends on: its text (of our own loops,
-  that of the modules whose code and constants they use) and the versions of Python, NumPy, Numba and
-  llvmlite; a changed source has another folder, so that nothing has to be invalidated;
-- each compiled function is a file, named by Numba's key (signature, processor and bytecode), names and
-  constants; it begins with a digest of its place and content, and the very bytes that were compared with
-  it are unpickled;
-- folders and files that another user could have written are not read (`private_folder`).
+- Each source has a folder of its own. The name is a digest of all that the machine code depends on: the
+  text (of our own loops, the code of all modules that they use) and the versions of Python, NumPy, Numba
+  and llvmlite. A changed source has another folder, so nothing has to be invalidated.
+- Each compiled function is a file, named by Numba's key (signature, processor and bytecode) and by the
+  names and constants of its code. The file begins with a digest of its place and content, and exactly
+  the bytes that were compared with this digest are unpickled.
+- Folders and files that another user could have written are not read (`private_folder`).
 
-What cannot be kept or read is compiled anew by each process.
+Each process compiles anew what cannot be kept or read.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ def problem_with(folder: Path) -> str | None:
         return _unusable(folder, error)
 
 
-def cache_folder(source: str | bytes) -> Path:
+def cache_folder(source: str) -> Path:
     """The folder for code compiled from `source`; it need not be there yet."""
-    digest = hashlib.sha256(source.encode() if isinstance(source, str) else source)
+    digest = hashlib.sha256(source.encode())
     digest.update(f"python {sys.implementation.cache_tag}{getattr(sys, 'abiflags', '')}".encode())
     for library in (numpy, numba, llvmlite):
         digest.update(f" {library.__name__} {library.__version__}".encode())
