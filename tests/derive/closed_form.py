@@ -43,7 +43,7 @@ def random_point(model: Model, seed: int) -> Point:
     if model.teacher == "general":
         teachers = teachers + 0.3 * generator.normal(size=(pstar, pstar))
     Q, T = students @ students.T, teachers @ teachers.T
-    # Why: a product of matrices is symmetric only up to rounding.
+    # A product of matrices is symmetric only up to rounding.
     Q, T = (Q + Q.T) / 2, (T + T.T) / 2
     R = students[:, :pstar] @ teachers.T
     return Point(Q, R, T, eta=generator.uniform(0.1, 0.6), label_noise=generator.uniform(0.1, 0.5))

@@ -28,10 +28,14 @@ def source(model: Model, unrolled: bool | None = None) -> str:
 @lru_cache(maxsize=256)
 def load(model: Model, unrolled: bool | None = None) -> SimpleNamespace:
     """The names of the generated module, its functions in plain Python."""
-    text = source(model, unrolled)
+    return execute(source(model, unrolled))
+
+
+def execute(text: str) -> SimpleNamespace:
+    """The names of a generated module, its functions in plain Python."""
     assert text.count(_IMPORT) == 1
     namespace: dict[str, object] = {}
-    exec(compile(text.replace(_IMPORT, _IDENTITY), model.name, "exec"), namespace)  # noqa: S102
+    exec(text.replace(_IMPORT, _IDENTITY), namespace)  # noqa: S102
     return SimpleNamespace(**namespace)
 
 

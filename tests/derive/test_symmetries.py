@@ -35,7 +35,7 @@ def assert_same_drift(model, point, moved, left, right):
 
 
 def orthogonal(size, seed):
-    # Why the case: SciPy's group starts at dimension 2; O(1) is the sign.
+    # SciPy's group starts at dimension 2; O(1) is the sign.
     return ortho_group.rvs(size, random_state=seed) if size > 1 else np.array([[-1.0]])
 
 

@@ -3,15 +3,15 @@
 import dataclasses
 import random
 import re
-import shutil
 import subprocess
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 
+import generated_code
 import numpy as np
 import pytest
 from closed_form import Point, drift, loss, readouts
+from pdflatex import needs_pdflatex, overfull_points
 from scipy.stats import ortho_group
 
 import derive
@@ -34,12 +34,7 @@ WIDTHS = [(1, 1), (5, 1), (4, 2), (9, 2), (3, 3), (2, 3), (1, 4), (12, 5)]
 
 def executed(model):
     """The generated module in plain Python."""
-    text = sector_module(model)
-    plain = "def njit(**options):\n    return lambda function: function\n"
-    assert text.count("from numba import njit\n") == 1
-    namespace = {}
-    exec(text.replace("from numba import njit\n", plain), namespace)  # noqa: S102
-    return SimpleNamespace(**namespace)
+    return generated_code.execute(sector_module(model))
 
 
 def sector_state(p, pstar, seed):
@@ -335,14 +330,10 @@ def test_readouts_as_they_are_written(readout, equation, words):
     assert re.search(rf"[ (]{re.escape(words)}[ ).;,\n]", sector_module(model))
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@needs_pdflatex
 @pytest.mark.parametrize("model", [SectorModel(2), SectorModel(11, flow="gradient", readout="sqrt")])
 def test_document_compiles(model, tmp_path):
-    (tmp_path / "odes.tex").write_text(sector_document(model))
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "odes.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert "Overfull" not in done.stdout
+    assert overfull_points(sector_document(model), tmp_path) == 0
 
 
 def test_readouts_of_the_module_are_those_of_the_model():

@@ -50,7 +50,7 @@ def assert_rounded(found, program, values, names):
 
 
 def exact_values(model, module, point):
-    # Why the module's own a and b: 1/3 as a double is an exact rational too, but another one.
+    # The values are those of the module's own a and b: 1/3 as a double is another exact rational.
     return named(model, point) | {"a": Fraction(float(module.a)), "b": Fraction(float(module.b))}
 
 

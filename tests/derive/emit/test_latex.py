@@ -1,14 +1,13 @@
 r"""The printed equations: exact text, numbers read back from the text, and pdflatex."""
 
 import re
-import shutil
-import subprocess
 from fractions import Fraction
 
 import latex_values
 import numpy as np
 import pytest
 from closed_form import drift, jacobian, loss, magnitude, random_point, readouts
+from pdflatex import needs_pdflatex, overfull_points
 
 from derive import InputError, Model, latex_for_any_widths, overlap_odes
 from derive.emit.latex_components import COMPONENT_LIMIT
@@ -364,7 +363,7 @@ def test_lines_are_wrapped_where_the_reader_expects_it():
 # --- pdflatex ----------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@needs_pdflatex
 @pytest.mark.parametrize(
     "model",
     [Model(4, 2), Model(3, 2, "sphere", "sgd", "general", "sqrt"), Model(11, 3, "sphere"), Model(32, 8)],
@@ -377,13 +376,4 @@ def test_document_compiles_and_fits_the_page(tmp_path, model):
         jacobians += latex(model, "components", "jacobian")
     end = "\\end{document}\n"
     assert text.endswith(end)
-    (tmp_path / "odes.tex").write_text(text.removesuffix(end) + jacobians + end, encoding="utf-8")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "odes.tex"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    log = (tmp_path / "odes.log").read_text(encoding="latin-1")
-    assert result.returncode == 0, log[-2000:]
-    overfull = [
-        float(size) for size in re.findall(r"^Overfull \\hbox \(([\d.]+)pt too wide\)", log, re.MULTILINE)
-    ]
-    assert max(overfull, default=0.0) <= 5.0
-    assert "undefined" not in log
+    assert overfull_points(text.removesuffix(end) + jacobians + end, tmp_path) <= 5.0

@@ -10,6 +10,7 @@ from flint import fmpq, fmpq_mat, nmod, nmod_mat
 
 from derive import Model
 from derive.invariants import as_expression, overlap_ring
+from derive.invariants.ideal import Ideal
 from derive.invariants.integrals import logarithmic_gradients
 from derive.invariants.invariant_search import _rescaled
 from derive.invariants.linear_algebra import (
@@ -54,6 +55,26 @@ def test_exact_division(terms):
     assert exact_quotient(divisor * factor, divisor) == factor
     assert exact_quotient(divisor * factor + 1, divisor) is None
     assert exact_quotient(CONTEXT.constant(0), divisor) == 0
+
+
+def test_ideal_membership():
+    ring = overlap_ring(Model(2, 1))
+    x, y, z = ring.Q[0][0], ring.Q[0][1], ring.Q[1][1]
+    ideal = Ideal([x**2 + y**2 - z, x * y - z])
+    member = (x**2 + y**2 - z) * (y - 3) + (x * y - z) * x**2
+    assert ideal.contains(member)
+    # A member that plain division does not see: S-polynomial of the two.
+    assert ideal.contains(y * (x**2 + y**2 - z) - x * (x * y - z))
+    assert ideal.contains(x) is False
+    assert ideal.contains(member + 1) is False
+    linear = Ideal([x - y, y - 2 * z, x**2 - z])
+    assert linear.contains(4 * z**2 - z)
+    assert linear.contains(z) is False
+    many = overlap_ring(Model(4, 2))
+    large = Ideal(
+        [q * r - 1 for q, r in zip(many.context.gens()[:8], many.context.gens()[8:16], strict=True)]
+    )
+    assert large.contains(many.context.gen(0)) is None
 
 
 def test_multiples_with_small_integers():

@@ -1,4 +1,4 @@
-"""Conserved quantities: what is proved, what is refuted, and what the search finds."""
+"""Conserved quantities and invariant sets: what is proved, and what is refuted."""
 
 from __future__ import annotations
 
@@ -14,18 +14,13 @@ from derive.invariants import (
     InvariantSet,
     Rational,
     cofactor,
-    drift_field,
-    laws,
     lie_derivative,
     named_set,
     overlap_ring,
     prove_conserved,
     prove_growth,
     prove_invariant,
-    search,
 )
-from derive.invariants.darboux import DarbouxSearch
-from derive.invariants.ideal import Ideal
 from derive.invariants.matrices import (
     adjugate,
     combination,
@@ -35,9 +30,6 @@ from derive.invariants.matrices import (
     trace,
     transposed,
 )
-from derive.invariants.monomials import NumericField
-from derive.invariants.ring import exact_quotient
-from derive.invariants.vector_field import VectorField
 
 GRADIENT = {"flow": "gradient"}
 
@@ -46,10 +38,6 @@ def schur(ring):
     """S = Q − RRᵀ and N = Rᵀ adj(S) R, so that K = N / det S."""
     S = combination((1, ring.Q), (-1, product(ring.R, transposed(ring.R))))
     return S, product(transposed(ring.R), adjugate(S, ring.one), ring.R)
-
-
-def statuses(model):
-    return {law.name: law.verdict.status for law in laws(model)}
 
 
 # --- Lie derivatives ---------------------------------------------------------------------
@@ -137,64 +125,7 @@ def test_K_is_not_conserved_in_shape_with_the_noise_of_sgd():
     assert factor.numerator == 16 * a * eta * (b - a * trace(ring.Q))
 
 
-def test_laws_of_gradient_flow():
-    found = statuses(Model(3, 2, **GRADIENT))
-    assert set(found.values()) == {"proved"}
-    assert {"growth of K", "shape of K", "polar factor", "commuting states", "solutions"} <= set(found)
-    general = statuses(Model(2, 2, teacher="general", **GRADIENT))
-    assert set(general.values()) == {"proved"}
-    assert "growth of K" in general
-    assert "polar factor" not in general
-
-
-def test_laws_of_sgd_say_what_is_lost():
-    found = statuses(Model(3, 2))
-    lost = {name for name, status in found.items() if status != "proved"}
-    assert lost == {"S moves linearly", "growth of K", "shape of K"}
-    assert all(found[name] == "refuted" for name in lost)
-
-
-def test_laws_of_the_sphere_say_what_is_lost():
-    found = statuses(Model(3, 2, "sphere"))
-    lost = {name for name, status in found.items() if status == "refuted"}
-    assert lost == {
-        "S moves linearly",
-        "growth of K",
-        "shape of K",
-        "rotations of students",
-        "polar factor",
-        "commuting states",
-    }
-    assert "undecided" not in found.values()
-    assert found["norms"] == found["rank of R"] == "proved"
-    flow = statuses(Model(2, 2, "sphere", "gradient"))
-    assert flow["shape of K"] == "proved"
-    assert flow["polar factor"] == "refuted"
-
-
-def test_one_student_keeps_the_shape_of_K_even_in_sgd():
-    # K_rs ∝ R_r R_s, and the row space of R is conserved.
-    found = statuses(Model(1, 3))
-    assert found["shape of K"] == "proved"
-    assert found["growth of K"] == "refuted"
-
-
-@pytest.mark.parametrize("options", OPTION_SETS[::2], ids="-".join)
-def test_no_law_is_undecided(options):
-    for widths in ((1, 1), (2, 2)):
-        assert "undecided" not in statuses(Model(*widths, *options)).values()
-
-
 # --- singular vectors and polar factor -------------------------------------------------------
-
-
-@pytest.mark.parametrize("flow", ["sgd", "gradient"])
-@pytest.mark.parametrize("widths", [(2, 1), (3, 1), (2, 2), (2, 3), (4, 2)])
-def test_polar_factor_is_conserved_from_equal_norms(widths, flow):
-    found = statuses(Model(*widths, flow=flow))
-    for name in ("rotations of students", "diagonal states", "signs on the diagonal", "polar factor"):
-        assert found[name] == "proved"
-    assert found["commuting states"] == found["singular vectors"] == "proved"
 
 
 def test_ratios_of_R_are_conserved_where_Q_commutes_and_only_there():
@@ -219,20 +150,11 @@ def test_angle_of_the_polar_factor_of_two_by_two():
     assert prove_conserved(wrong, model, "commuting").status == "refuted"
 
 
-def test_row_space_of_R_is_conserved_in_every_model_with_an_orthonormal_teacher():
-    for options in (("free", "sgd"), ("sphere", "sgd"), ("free", "gradient")):
-        found = statuses(Model(2, 3, *options))
-        assert found["minors of R"] == found["sign of minors"] == "proved"
+def test_row_space_of_R_turns_if_the_teacher_is_not_orthonormal():
     model = Model(2, 3, teacher="general")
     ring = overlap_ring(model)
     minors = [ring.R[0][i] * ring.R[1][j] - ring.R[0][j] * ring.R[1][i] for i, j in ((0, 1), (0, 2))]
     assert prove_conserved(Rational(*minors), model).status == "refuted"
-
-
-def test_rows_of_teachers_that_are_no_eigenvectors_mix():
-    model = Model(2, 1, teacher="general")
-    with pytest.raises(InputError, match="on: 'commuting' is defined for an orthonormal teacher"):
-        prove_invariant("commuting", model)
 
 
 # --- sets --------------------------------------------------------------------------------------
@@ -296,6 +218,8 @@ def test_sets_and_candidates_that_make_no_sense():
         prove_invariant("nowhere", model)
     with pytest.raises(InputError, match="on: 'solutions' needs p >= p"):
         prove_invariant("solutions", Model(1, 2))
+    with pytest.raises(InputError, match="on: 'commuting' is defined for an orthonormal teacher"):
+        prove_invariant("commuting", Model(2, 1, teacher="general"))
     with pytest.raises(InputError, match="a denominator that vanishes on the set 'no-alignment'"):
         prove_conserved(Rational(ring.Q[0][0], ring.R[0][0]), model, "no-alignment")
     for name in ("commuting", "singular-basis"):
@@ -313,144 +237,3 @@ def test_eigenvectors_of_Q_stay_where_nothing_is_aligned():
     assert prove_conserved(angle, model, "no-alignment").proved
     assert prove_conserved(angle, model).status == "refuted"
     assert prove_conserved(Q[0][1], model, "no-alignment").status == "refuted"
-
-
-def test_exact_division_of_long_polynomials():
-    ring = overlap_ring(Model(3, 2))
-    long = determinant(combination((1, ring.Q), (-1, product(ring.R, transposed(ring.R)))))
-    factor = ring.Q[0][0] * ring.a / 3 + ring.R[2][1]
-    assert exact_quotient(long * factor, long) == factor
-    assert exact_quotient(long * factor + ring.b, long) is None
-    assert exact_quotient(ring.zero, long) == 0
-    assert exact_quotient(ring.a * ring.b, ring.a) == ring.b
-    assert exact_quotient(ring.a, ring.b) is None
-
-
-def test_ideal_membership():
-    ring = overlap_ring(Model(2, 1))
-    x, y, z = ring.Q[0][0], ring.Q[0][1], ring.Q[1][1]
-    ideal = Ideal([x**2 + y**2 - z, x * y - z])
-    member = (x**2 + y**2 - z) * (y - 3) + (x * y - z) * x**2
-    assert ideal.contains(member)
-    # A member that plain division does not see: S-polynomial of the two.
-    assert ideal.contains(y * (x**2 + y**2 - z) - x * (x * y - z))
-    assert ideal.contains(x) is False
-    assert ideal.contains(member + 1) is False
-    linear = Ideal([x - y, y - 2 * z, x**2 - z])
-    assert linear.contains(4 * z**2 - z)
-    assert linear.contains(z) is False
-    many = overlap_ring(Model(4, 2))
-    large = Ideal(
-        [q * r - 1 for q, r in zip(many.context.gens()[:8], many.context.gens()[8:16], strict=True)]
-    )
-    assert large.contains(many.context.gen(0)) is None
-
-
-# --- search -------------------------------------------------------------------------------------
-
-
-def test_search_finds_the_integral_of_two_students():
-    found = search(Model(2, 1, **GRADIENT), 3)
-    assert found.complete
-    assert found.polynomials == ()
-    assert [f.label for f in found.darboux] == [
-        "det(S), S = Q - RR'",
-        "N_11, N = R' adj(S) R",
-        "(QRR' - RR'Q)_12",
-    ]
-    assert all(f.symbolic for f in found.darboux)
-    (integral,) = found.first_integrals
-    assert dict(integral.powers) in ({0: -2, 1: -3, 2: 4}, {0: 2, 1: 3, 2: -4})
-    assert (integral.rate, integral.symbolic) == (0, True)
-    ring = overlap_ring(found.model)
-    assert found.growing.rate in [sign * 8 * ring.a * ring.b * ring.eta for sign in (1, -1)]
-
-
-@pytest.mark.parametrize(
-    ("model", "degree"),
-    [
-        (Model(1, 2, **GRADIENT), 3),
-        (Model(1, 1, **GRADIENT, readout="sqrt"), 2),
-        (Model(2, 2, **GRADIENT, readout="sqrt"), 3),
-        (Model(2, 3), 2),
-        (Model(1, 2, "sphere"), 3),
-        (Model(2, 1, "sphere", "gradient"), 3),
-        (Model(2, 1, teacher="general", **GRADIENT), 3),
-    ],
-    ids=lambda value: getattr(value, "name", str(value)),
-)
-def test_what_is_found_divides_its_lie_derivative(model, degree):
-    found = search(model, degree)
-    assert found.darboux
-    held = {
-        name: value for name, value in found.values.items() if name not in ("a", "b", "eta", "label_noise")
-    }
-    field = drift_field(model).with_values(held)
-    for f in found.darboux:
-        here = field if f.symbolic else field.with_values(found.values)
-        assert here.along(f.polynomial) == f.cofactor * f.polynomial
-        assert 1 <= overlap_ring(model).degree(f.polynomial) <= degree
-    for integral in found.first_integrals:
-        rate = sum(n * found.darboux[i].cofactor for i, n in integral.powers)
-        assert found.model == model
-        assert (rate == 0) == integral.symbolic
-        assert integral.rate == 0
-
-
-def test_one_student_is_integrable():
-    found = search(Model(1, 3, **GRADIENT), 2)
-    # p* integrals for p* + 1 order parameters: the orbit is known.
-    assert len(found.first_integrals) == 3
-    assert "the unstable manifold of the plateau" in {f.label for f in found.darboux}
-    assert statuses(Model(1, 3, **GRADIENT))["integral of one student"] == "proved"
-
-
-def test_search_in_sgd_finds_det_R_and_the_commutator():
-    found = search(Model(2, 2), 3)
-    assert [f.label for f in found.darboux] == ["det R", "(QRR' - RR'Q)_12"]
-    assert not found.complete
-    assert found.first_integrals == ()
-
-
-def test_no_polynomial_is_conserved_in_three_students():
-    found = search(Model(3, 1, **GRADIENT), 2)
-    assert (found.polynomials, found.darboux, found.first_integrals, found.growing) == ((), (), (), None)
-    # Known polynomials of a higher degree are long, and not tried.
-    assert search(Model(4, 2), 1).darboux == ()
-
-
-@pytest.mark.parametrize("degree", [0, -1, 9, True, 2.0, "2"])
-def test_search_refuses_other_degrees(degree):
-    with pytest.raises(InputError, match=r"degree: .* is not an integer from 1 to 8"):
-        search(Model(1, 1), degree)
-
-
-def test_search_refuses_what_would_take_hours():
-    with pytest.raises(InputError, match=r"degree: 5 means .* monomials for p4_pstar2, more than 2000"):
-        search(Model(4, 2), 5)
-
-
-def test_search_on_a_field_with_known_invariants():
-    """dQ = 2Q + Q², dR = R + QR: Q, Q + 2 and R are Darboux polynomials; (Q + 2) Q / R² is conserved."""
-    ring = overlap_ring(Model(1, 1))
-    Q, R = ring.Q[0][0], ring.R[0][0]
-    field = NumericField(VectorField(ring, {"Q_1_1": 2 * Q + Q**2, "R_1_1": R + Q * R}, ring.one))
-    finder = DarbouxSearch(field, Q, [])
-    for degree in (1, 2):
-        finder.extend(degree)
-    # Q(Q + 2) and R² have the same cofactor, but both are products of the three.
-    expected = [(Q, (2, 1)), (R, (1, 1)), (Q + 2, (0, 1))]
-    assert len(finder.found) == len(expected)
-    assert all((f.polynomial, f.cofactor) in expected for f in finder.found)
-    assert finder.conserved(2) == []
-    rotation = VectorField(ring, {"Q_1_1": R**2, "R_1_1": -Q * R}, ring.one)
-    assert DarbouxSearch(NumericField(rotation), ring.zero, []).conserved(2) == [Q**2 + R**2]
-
-
-def test_a_linear_part_that_is_not_diagonal_is_refused():
-    ring = overlap_ring(Model(1, 1))
-    Q, R = ring.Q[0][0], ring.R[0][0]
-    for drift_of_q in (R, Q + 1):
-        field = NumericField(VectorField(ring, {"Q_1_1": drift_of_q, "R_1_1": R}, ring.one))
-        with pytest.raises(NotImplementedError, match="not diagonal"):
-            field.blocks(1)
