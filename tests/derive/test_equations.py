@@ -1,3 +1,5 @@
+"""The equations in diagrams, against those on paper."""
+
 from fractions import Fraction
 
 import pytest

@@ -1,3 +1,5 @@
+"""The shape of a lowered program: what is shared, what is left out."""
+
 import pytest
 
 from derive import Model

@@ -1,3 +1,5 @@
+"""Which models there are, and how they are named and written down."""
+
 import dataclasses
 import itertools
 

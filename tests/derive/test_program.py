@@ -1,3 +1,5 @@
+"""Programs: the expansion of statements, their cost, and their value against the closed form."""
+
 import itertools
 import math
 from fractions import Fraction

@@ -1,3 +1,5 @@
+"""Polynomials in named scalars: ring axioms, derivatives, order of terms."""
+
 from fractions import Fraction
 
 from hypothesis import given, settings

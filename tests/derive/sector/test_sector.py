@@ -3,7 +3,6 @@
 import dataclasses
 import random
 import re
-import subprocess
 from fractions import Fraction
 from pathlib import Path
 
