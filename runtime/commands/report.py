@@ -15,7 +15,7 @@ from runtime.commands.value_types import Integer
 
 if TYPE_CHECKING:
     from derive.model import Model
-    from runtime.report.findings import Content, Start
+    from runtime.report.findings import Findings, ReportInput
     from runtime.start.chosen_start import ChosenStart
     from runtime.trajectory.prepared_run import PreparedRun
 
@@ -94,9 +94,9 @@ def report(
     return EXIT_FAILURE if failed else 0
 
 
-def _beginning(model: Model, start: ChosenStart, prepared: PreparedRun, trajectories: int) -> Start:
+def _beginning(model: Model, start: ChosenStart, prepared: PreparedRun, trajectories: int) -> ReportInput:
     """The start of the report's trajectory and the source of its ensemble; raises InputError."""
-    from runtime.report.findings import Start, no_ensemble
+    from runtime.report.findings import ReportInput, no_ensemble
     from runtime.start.chosen_start import DEFAULT_N
     from runtime.start.initial_overlaps import LARGEST_START_N
 
@@ -105,7 +105,7 @@ def _beginning(model: Model, start: ChosenStart, prepared: PreparedRun, trajecto
     sampler = None if start.overlaps is not None else start.sampler(model, T)[0]
     # The Hessian needs room for all weights.
     n = min(max(int(origin.get("n", DEFAULT_N)), model.p + model.pstar), LARGEST_START_N)
-    beginning = Start(problem, origin, sampler, trajectories, n)
+    beginning = ReportInput(problem, origin, sampler, trajectories, n)
     if no_ensemble(model, beginning) is None:
         start.check_draws(model, T, trajectories)
     return beginning
@@ -121,7 +121,7 @@ def _near(source: Path, out: Path) -> str | None:
     return relative.as_posix() if list(relative.parts).count(os.pardir) <= 1 else None
 
 
-def facts(content: Content, out: Path) -> dict[str, Any]:
+def facts(content: Findings, out: Path) -> dict[str, Any]:
     """File, key numbers and claims as plain values."""
     from runtime.report.findings import Unavailable
 

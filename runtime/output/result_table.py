@@ -46,7 +46,10 @@ class Table:
             [column.title for column in self.columns],
             tablefmt="plain",
             disable_numparse=True,
-            colalign=["right" if column.numeric else "left" for column in self.columns],
+            # tabulate 0.9 fails where there are columns to align but no rows.
+            colalign=["right" if column.numeric else "left" for column in self.columns]
+            if self.rows
+            else None,
         )
 
 

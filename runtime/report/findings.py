@@ -56,7 +56,7 @@ class HessianAt:
 
 
 @dataclasses.dataclass(frozen=True)
-class Start:
+class ReportInput:
     """Where the trajectory starts, and how many random starts like it are wanted (0: no ensemble).
 
     origin
@@ -73,11 +73,11 @@ class Start:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Content:
+class Findings:
     """All that a report says; `limits` are the largest learning rates, by what they limit."""
 
     system: System
-    start: Start
+    start: ReportInput
     manifest: Mapping[str, Any]
     run: xarray.Dataset
     ensemble: xarray.Dataset | Unavailable
@@ -128,7 +128,7 @@ def first_below(alpha: Array, loss: Array, level: float) -> float | None:
     return float(alpha[k - 1] + part * (alpha[k] - alpha[k - 1]))
 
 
-def gather(system: System, start: Start, say: Callable[[str], None]) -> Content:
+def gather(system: System, start: ReportInput, say: Callable[[str], None]) -> Findings:
     """Integrate, analyse and check, which takes some seconds for small models; `say` tells the stages."""
     problem, model = start.problem, system.model
     general = problem.T if model.teacher == "general" else None
@@ -142,7 +142,7 @@ def gather(system: System, start: Start, say: Callable[[str], None]) -> Content:
     limits = {where: _limit(system, where, problem, general) for where in WHERE}
     hessians = _hessians(system, point, general, start.n)
     say("checking")
-    return Content(
+    return Findings(
         system=system,
         start=start,
         manifest=manifest,
@@ -156,7 +156,7 @@ def gather(system: System, start: Start, say: Callable[[str], None]) -> Content:
     )
 
 
-def no_ensemble(model: Model, start: Start) -> str | None:
+def no_ensemble(model: Model, start: ReportInput) -> str | None:
     """A sentence that says why there is no ensemble; None if there is one."""
     method = start.problem.method
     if start.trajectories == 0:
@@ -173,7 +173,7 @@ def no_ensemble(model: Model, start: Start) -> str | None:
     return None
 
 
-def _ensemble(system: System, start: Start) -> xarray.Dataset | Unavailable:
+def _ensemble(system: System, start: ReportInput) -> xarray.Dataset | Unavailable:
     problem = start.problem
     why = no_ensemble(system.model, start)
     if why is not None or start.sampler is None:
@@ -274,7 +274,7 @@ def _laws(model: Model) -> list[Law] | Unavailable:
 
 def _claims(
     system: System,
-    start: Start,
+    start: ReportInput,
     manifest: Mapping[str, Any],
     run: xarray.Dataset,
     point: Plateau | Unavailable,
