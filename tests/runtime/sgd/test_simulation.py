@@ -1,40 +1,22 @@
-"""`simulate`: records, reproducibility, divergence, conventions, progress, interrupts, bad input."""
+"""`simulate`: records, reproducibility, divergence, conventions, means."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
-import threading
-from pathlib import Path
-
 import numpy as np
 import pytest
+from short_simulation import MODEL, Q0, R0, START, TEACHER, short
 
-import runtime
 from derive import Model
 from derive.version import VERSION
-from runtime import InputError, random_overlaps, simulate
+from runtime import random_overlaps, simulate
 from runtime.sgd import simulation
 from runtime.sgd.recorder import RunRecorder, generalisation_error
 from runtime.sgd.simulation import DEFAULT_RUNS, METHODS
-from runtime.start import checked_arrays
 from runtime.start.teacher_directions import Teacher
 from runtime.trajectory.single_run import integrate
 from runtime.vector import jit
 
-ROOT = Path(__file__).parents[3]
-MODEL = Model(4, 2)
-Q0, R0 = np.eye(4), np.full((4, 2), 0.1)
-START = {"Q0": Q0, "R0": R0}
-# A short simulation; runs of a vector and some more.
-SHORT = {"n": 60, "eta": 0.2, "alpha": [0.0, 0.5, 1.0], "trajectories": 11, "label_noise": 0.1, "seed": 5}
 NAMES = ("Q", "R", "loss", "status", "alpha_end")
-
-
-def short(model=MODEL, **options):
-    return simulate(model, **{**SHORT, **options})
 
 
 def assert_same(one, other, runs=slice(None), names=NAMES):
@@ -96,21 +78,6 @@ def test_times_are_those_of_whole_steps(n):
     one = simulate(Model(1, 1), n=n, eta=0.01, alpha=[0.0, 1 / n, 2 / n], trajectories=1)
     np.testing.assert_array_equal(one["alpha"], [0.0, 1 / n, 2 / n])
     assert np.unique(one["Q"]).size == 3
-
-
-@pytest.mark.parametrize(
-    ("alpha", "pair"),
-    [
-        ([0.0, 0.001, 0.002, 5.0], "0 and 0.001"),
-        ([0.0, 1.0, 1.004, 5.0], "1 and 1.004"),
-        (np.linspace(0.0, 1.0, 150), "0.00671140939597 and 0.0134228187919"),
-    ],
-)
-def test_given_times_on_the_same_step_are_refused(alpha, pair):
-    """No time that was asked for is left out without a word."""
-    with pytest.raises(InputError, match=rf"^alpha: {pair} are the same whole step at n = 100:") as caught:
-        simulate(MODEL, n=100, eta=0.1, alpha=alpha, trajectories=4)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_number_is_the_end_of_two_hundred_times():
@@ -278,7 +245,6 @@ def test_weights_stay_on_the_sphere_however_far_records_are_apart():
         assert (rarely["status"] == "ok").all()
 
 
-TEACHER = np.array([[1.0, 0.4], [0.4, 0.8]])
 CONVENTIONS = [
     ({"readout": "sum"}, 0.02, None),
     ({"readout": "sqrt", "constraint": "sphere"}, 0.3, None),
@@ -365,171 +331,6 @@ def test_generalisation_error_is_the_derived_loss(system_of, widths, options):
     np.testing.assert_allclose(found, system.loss(Q, R, T), rtol=1e-13)
 
 
-# Progress and interrupts.
-
-
-@pytest.mark.parametrize("eta", [0.2, 1e3], ids=["ok", "diverging"])
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_progress_reaches_its_total(method, eta):
-    seen = []
-    short(method=method, eta=eta, progress=lambda *now: seen.append((*now, threading.get_ident())), **START)
-    total = 11 * 60
-    assert seen[-1][:2] == (total, total)
-    done = [now[0] for now in seen]
-    assert done == sorted(done)
-    assert {now[1] for now in seen} == {total}
-    assert {now[2] for now in seen} == {threading.get_ident()}
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
-def test_an_exception_stops_all_threads(method, error):
-    calls = []
-
-    def progress(done, _total):
-        calls.append(done)
-        if len(calls) == 3:
-            raise error
-
-    before = threading.active_count()
-    with pytest.raises(error):
-        # Hours of it.
-        short(method=method, alpha=[1e7], threads=3, trajectories=100, progress=progress, **START)
-    assert threading.active_count() == before
-    assert len(calls) == 3
-
-
-SCRIPT = """
-    import os, signal, sys, threading
-    import runtime
-    from derive import Model
-    for method in sys.argv[1:]:
-        settings = dict(n=1000, eta=0.01, threads=3, trajectories=100, method=method)
-        runtime.simulate(Model(4, 2), alpha=0.01, **settings)
-        try:
-            timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
-            timer.start()
-            runtime.simulate(Model(4, 2), alpha=[1e7], **settings)
-        except KeyboardInterrupt:
-            timer.join()
-            print("interrupted", threading.active_count())
-"""
-
-
-def test_ctrl_c_stops_all_threads():
-    script = textwrap.dedent(SCRIPT)
-    result = subprocess.run(
-        [sys.executable, "-c", script, *METHODS],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert (result.stdout, result.stderr, result.returncode) == ("interrupted 1\n" * 2, "", 0)
-
-
-def test_an_error_in_a_run_is_raised(monkeypatch):
-    def broken(*_):
-        raise MemoryError("out of it")
-
-    monkeypatch.setattr("runtime.sgd.weight_vectors.WeightVectors.coordinates", broken)
-    with pytest.raises(MemoryError, match="out of it"):
-        short(method="weights", **START)
-
-
-# Bad input.
-
-BAD = {
-    "flow": ({"model": Model(4, 2, flow="gradient")}, "flow"),
-    "unknown method": ({"method": "euler"}, "method"),
-    "no method": ({"method": None}, "method"),
-    "list of methods": ({"method": ["chain"]}, "method"),
-    "N of 0": ({"n": 0}, "n"),
-    "N below the rank": ({"n": 1}, "n"),
-    "N too large": ({"n": 10**9 + 1}, "n"),
-    "N not whole": ({"n": 100.5}, "n"),
-    "N of text": ({"n": "100"}, "n"),
-    "N true": ({"n": True}, "n"),
-    "overlaps do not fit": ({"n": 4}, "n"),
-    "weights too large": ({"n": 10**9, "method": "weights", "alpha": 1e-8}, "n"),
-    "eta of 0": ({"eta": 0.0}, "eta"),
-    "negative eta": ({"eta": -0.1}, "eta"),
-    "eta not a number": ({"eta": np.nan}, "eta"),
-    "eta infinite": ({"eta": np.inf}, "eta"),
-    "eta of text": ({"eta": "0.1"}, "eta"),
-    "one eta too few": ({"eta": np.full(10, 0.1)}, "eta"),
-    "one eta of 0": ({"eta": np.append(np.full(10, 0.1), 0.0)}, "eta"),
-    "negative noise": ({"label_noise": -1e-9}, "label_noise"),
-    "noise not a number": ({"label_noise": [np.nan] * 11}, "label_noise"),
-    "one noise too many": ({"label_noise": np.zeros(12)}, "label_noise"),
-    "alpha of 0": ({"alpha": 0.0}, "alpha"),
-    "alpha of 0 alone": ({"alpha": [0.0]}, "alpha"),
-    "negative alpha": ({"alpha": [-1.0, 1.0]}, "alpha"),
-    "alpha descends": ({"alpha": [2.0, 1.0]}, "alpha"),
-    "no alpha": ({"alpha": []}, "alpha"),
-    "alpha not finite": ({"alpha": [0.0, np.inf]}, "alpha"),
-    "alpha of no step": ({"alpha": 0.4 / 60}, "alpha"),
-    "alpha too long": ({"alpha": 1e30}, "alpha"),
-    "no runs": ({"trajectories": 0}, "trajectories"),
-    "runs not whole": ({"trajectories": 1.5}, "trajectories"),
-    "too many runs": ({"trajectories": 2**40 + 1}, "trajectories"),
-    "other number of starts": (
-        {"Q0": np.tile(Q0, (3, 1, 1)), "R0": np.tile(R0, (3, 1, 1))},
-        "trajectories",
-    ),
-    "negative seed": ({"seed": -1}, "seed"),
-    "seed too large": ({"seed": 2**63}, "seed"),
-    "no seed": ({"seed": None}, "seed"),
-    "no threads": ({"threads": 0}, "threads"),
-    "too many threads": ({"threads": 5000}, "threads"),
-    "no Q0": ({"Q0": None}, "Q0"),
-    "no R0": ({"R0": None}, "R0"),
-    "Q0 of another shape": ({"Q0": np.eye(3)}, "Q0"),
-    "Q0 asymmetric": ({"Q0": np.eye(4) + np.eye(4, k=1)}, "Q0"),
-    "Q0 not positive": ({"Q0": np.diag([1.0, 1.0, 1.0, -1.0])}, "Q0"),
-    "Q0 ragged": ({"Q0": [[1.0], [1.0, 2.0]]}, "Q0"),
-    "R0 too large": ({"R0": np.full((4, 2), 0.9)}, "R0"),
-    "R0 not a number": ({"R0": np.full((4, 2), np.nan)}, "R0"),
-    "norm of 0 on the sphere": (
-        {"model": Model(4, 2, constraint="sphere"), "Q0": np.diag([1.0, 1, 1, 0]), "R0": np.zeros((4, 2))},
-        "Q0",
-    ),
-    "T of an orthonormal teacher": ({"T": np.eye(2)}, "T"),
-    "no T": ({"model": Model(4, 2, teacher="general")}, "T"),
-    "T of another shape": ({"model": Model(4, 2, teacher="general"), "T": np.eye(3)}, "T"),
-    "T not positive": ({"model": Model(4, 2, teacher="general"), "T": -np.eye(2)}, "T"),
-}
-
-
-@pytest.mark.parametrize(("options", "name"), BAD.values(), ids=BAD)
-def test_bad_input_names_the_option_in_one_line(options, name):
-    with pytest.raises(InputError) as caught:
-        short(**{**START, **options})
-    assert caught.value.option == name
-    assert "\n" not in str(caught.value)
-    assert str(caught.value).startswith(f"{name}: ")
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *[("eta", 1e-300), ("eta", np.float32(0.1)), ("n", np.int64(60)), ("label_noise", 0)],
-        *[("alpha", 1), ("alpha", (0, 1)), ("seed", 2**63 - 1), ("threads", 4096), ("trajectories", 1)],
-    ],
-    ids=str,
-)
-def test_values_that_are_allowed(name, value):
-    runs = short(**START, **{name: value})
-    assert (runs["status"] == "ok").all()
-
-
-def test_is_exported():
-    assert runtime.simulate is simulate
-    assert {"simulate", "compare"} <= set(runtime.__all__)
-
-
 def test_means_and_standard_errors_are_those_of_the_runs_that_go_on():
     runs = short(Model(1, 1), n=10, eta=3.0, alpha=[0.0, 0.5, 1.0, 2.0], trajectories=200, seed=3)
     gone = runs["status"].values == "diverged"
@@ -552,65 +353,3 @@ def test_no_mean_without_a_run():
     runs = short(Model(1, 1), n=10, eta=1e3, alpha=[5.0, 6.0], trajectories=9)
     assert (runs["runs"] == 0).all()
     assert np.isnan(runs["loss_mean"]).all()
-
-
-SIZE = 1e-7
-STARTS = {
-    "random": ({}, *random_overlaps(4, 2, 100, seed=2), None),
-    "small students": ({}, SIZE**2 * np.eye(4), SIZE * np.eye(4, 2, -1) / 3, None),
-    "in the span of the teacher": ({}, R0 @ R0.T, R0, None),
-    "students alike": ({"constraint": "sphere"}, np.ones((4, 4)), np.full((4, 2), 0.3), None),
-    "correlated teacher": ({"teacher": "general"}, np.eye(4), 0.2 * np.eye(4, 2) @ TEACHER, TEACHER),
-    "equal teachers": ({"teacher": "general"}, np.eye(4), np.full((4, 2), 0.4), np.ones((2, 2))),
-    "small teacher": (
-        {"teacher": "general"},
-        np.eye(4),
-        0.5 * np.eye(4, 2) * [1.0, SIZE],
-        np.diag([1.0, SIZE**2]),
-    ),
-}
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", STARTS)
-def test_the_first_record_is_the_start_that_was_given(name, method):
-    options, Q, R, T = STARTS[name]
-    model = Model(4, 2, **options)
-    run = simulate(model, n=40, alpha=[0.0, 0.025], method=method, trajectories=2, Q0=Q, R0=R, T=T)
-    students = np.sqrt(np.diag(Q))
-    teachers = np.ones(2) if T is None else np.sqrt(np.diag(T))
-    for k in range(2):
-        apart = (run["Q"].values[k, 0] - Q) / np.outer(students, students)
-        assert np.max(np.abs(apart)) < 1e-14
-        assert np.max(np.abs((run["R"].values[k, 0] - R) / np.outer(students, teachers))) < 1e-14
-
-
-def test_a_start_that_weights_would_change_is_refused():
-    """The ODE may start there, since it does not need weights: SGD does."""
-    R = np.array([[1.0 + 1e-7], [0.0]])
-    checked_arrays.overlaps(Model(2, 1), np.eye(2), R, np.eye(1))
-    with pytest.raises(InputError, match="misses their overlaps by 2e-07 of the norms") as caught:
-        simulate(Model(2, 1), n=40, alpha=1.0, Q0=np.eye(2), R0=R)
-    assert caught.value.option == "R0"
-    with pytest.raises(InputError, match="R0: trajectory 1 belongs to no weights"):
-        simulate(Model(2, 1), n=40, alpha=1.0, Q0=np.stack([np.eye(2)] * 2), R0=np.stack([0.0 * R, R]))
-
-
-@pytest.mark.parametrize(("constraint", "method"), [("free", "prince8"), ("sphere", "scipy:LSODA")])
-def test_the_end_of_a_run_is_a_start(system_of, constraint, method):
-    """At zero loss C is singular up to the error of the run, of either sign."""
-    model = Model(2, 2, constraint=constraint)
-    Q, R = random_overlaps(2, 2, 100, seed=1, constraint=constraint)
-    run = integrate(
-        system_of(2, 2, constraint=constraint),
-        Q,
-        R,
-        eta=0.3,
-        alpha=[150.0, 200.0, 300.0, 1000.0],
-        method=method,
-    )
-    for k in range(4):
-        Q, R = run["Q"].values[k], run["R"].values[k]
-        sgd = simulate(model, n=100, alpha=[0.0, 0.01], trajectories=1, Q0=Q, R0=R)
-        np.testing.assert_allclose(sgd["Q"].values[0, 0], Q, atol=1e-9)
-        np.testing.assert_allclose(sgd["R"].values[0, 0], R, atol=1e-14)
