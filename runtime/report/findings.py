@@ -60,7 +60,7 @@ class ReportInput:
     """Where the trajectory starts, and how many random starts like it are wanted (0: no ensemble).
 
     origin
-        Attributes that name the start, from `runtime.commands.run_options.initial_overlaps`.
+        Attributes that name the start; see `runtime.trajectory.prepared_run.PreparedRun`.
     sampler
         Draws starts like this one; None where there are none.
     """
