@@ -1,4 +1,10 @@
-"""Derivation of overlap ODEs: Model, both routes, proof, and generation of code and LaTeX."""
+"""Derives the ODEs of the overlaps of a teacher-student problem, proves them, and writes code and LaTeX.
+
+The stages, each a module: `model` says what to derive. `wick` has the moments as diagrams, `equations`
+the drift in these, `lower` makes it a `program`, and `emit` prints that. `proof` compares the program
+with `isserlis`, the moments component by component. `odes` does all of this for one model, `sector` the
+same for aligned starts, and `invariants` finds what the equations conserve.
+"""
 
 from derive.errors import InputError
 from derive.model import Model

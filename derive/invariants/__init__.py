@@ -18,9 +18,9 @@ from derive.invariants.conservation_proofs import (
 )
 from derive.invariants.invariant_search import Darboux, Findings, Invariant, search
 from derive.invariants.invariant_sets import NAMED_SETS, InvariantSet, named_set
+from derive.invariants.model_matrices import Law
 from derive.invariants.ring import OverlapRing, as_expression, overlap_ring
 from derive.invariants.vector_field import Rational, drift_field, lie_derivative
-from derive.invariants.workbench import Law
 
 __all__ = [
     "NAMED_SETS",

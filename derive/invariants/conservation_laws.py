@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from derive.invariants.model_matrices import Law, ModelMatrices
 from derive.invariants.singular_laws import singular_laws
 from derive.invariants.stationary_laws import stationary_laws
 from derive.invariants.transport_laws import transport_laws
-from derive.invariants.workbench import Law, Workbench
 from derive.model import Model
 
 
@@ -15,5 +15,5 @@ def laws(model: Model) -> list[Law]:
     Verdicts are exact and hold for all a, b, η, Δ and T. Claims that are known to hold for another
     flow or constraint are tried too, so that the list says what is *not* conserved here.
     """
-    bench = Workbench(model)
-    return [*transport_laws(bench), *singular_laws(bench), *stationary_laws(bench)]
+    matrices = ModelMatrices(model)
+    return [*transport_laws(matrices), *singular_laws(matrices), *stationary_laws(matrices)]

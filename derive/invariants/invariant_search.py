@@ -40,11 +40,11 @@ from derive.errors import InputError
 from derive.invariants.darboux import DarbouxSearch
 from derive.invariants.integrals import Powers, conserved_products, growing_product
 from derive.invariants.known_polynomials import known_polynomials
-from derive.invariants.matrices import trace
+from derive.invariants.matrix_algebra import trace
+from derive.invariants.model_matrices import ModelMatrices
 from derive.invariants.monomials import NumericField
 from derive.invariants.ring import OverlapRing, exact_quotient, positive, primitive
 from derive.invariants.vector_field import VectorField, drift_field
-from derive.invariants.workbench import Workbench
 from derive.model import Model
 from derive.polynomials import number
 
@@ -266,9 +266,9 @@ def _numbers(model: Model) -> dict[str, Fraction]:
 
 def _direction(model: Model, values: Mapping[str, Fraction]) -> Any:
     """c: the part of tr(A + D) in the order parameters, its coefficients without a common factor."""
-    bench = Workbench(model)
-    whole = bench.ring.substitute(trace(bench.step), values)
-    changing = whole - bench.ring.constant_term(whole)
+    matrices = ModelMatrices(model)
+    whole = matrices.ring.substitute(trace(matrices.step), values)
+    changing = whole - matrices.ring.constant_term(whole)
     return positive(changing) if changing else changing
 
 

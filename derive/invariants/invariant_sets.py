@@ -14,7 +14,7 @@ from typing import Any
 
 from derive.arguments import one_of
 from derive.errors import InputError
-from derive.invariants.matrices import (
+from derive.invariants.matrix_algebra import (
     Matrix,
     below_diagonal,
     combination,

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from derive.invariants.matrices import minors
+from derive.invariants.matrix_algebra import minors
+from derive.invariants.model_matrices import ModelMatrices
 from derive.invariants.singular_laws import separatrix
-from derive.invariants.workbench import Workbench
 from derive.model import Model
 
 # Determinants of more rows have a higher degree than can be searched.
@@ -22,29 +22,29 @@ def known_polynomials(model: Model, values: Mapping[str, Fraction]) -> list[tupl
     commutator of Q and RRᵀ for two students, and the separatrix of one student. In which models they
     divide their Lie derivatives, `derive.invariants.conservation_laws` says.
     """
-    bench = Workbench(model)
+    matrices = ModelMatrices(model)
     p, pstar = model.p, model.pstar
     if p > LARGEST_DETERMINANT or pstar > LARGEST_DETERMINANT:
         return []
     found: list[tuple[str, Any]] = []
     if p <= pstar:
-        for columns, minor in minors(bench.R):
+        for columns, minor in minors(matrices.R):
             chosen = " ".join(str(column + 1) for column in columns)
             name = f"minor {chosen} of R" if p > 1 else f"R_1_{chosen}"
             found.append(("det R" if p == pstar > 1 else name, minor))
     if p == 2:
-        found.append(("(QRR' - RR'Q)_12", bench.W[0][1]))
-    inverse = "R T^-1 R'" if bench.general else "RR'"
-    found.append((f"det(S), S = Q - {inverse}", bench.det_S))
+        found.append(("(QRR' - RR'Q)_12", matrices.W[0][1]))
+    inverse = "R T^-1 R'" if matrices.general else "RR'"
+    found.append((f"det(S), S = Q - {inverse}", matrices.det_S))
     # For one student the N_rs are products of entries of R.
     for r in range(pstar if p > 1 else 0):
         for s in range(r, pstar):
-            found.append((f"N_{r + 1}{s + 1}, N = R' adj(S) R", bench.K[r][s]))
+            found.append((f"N_{r + 1}{s + 1}, N = R' adj(S) R", matrices.K[r][s]))
             if r != s:
                 # For two students the difference has a lower degree than either.
-                found.append((f"N_{r + 1}{r + 1} - N_{s + 1}{s + 1}", bench.K[r][r] - bench.K[s][s]))
-    if p == 1 and not bench.general:
-        found.append(("the unstable manifold of the plateau", separatrix(bench)))
-    reduced = [(name, bench.ring.substitute(polynomial, values)) for name, polynomial in found]
-    proper = [(name, polynomial) for name, polynomial in reduced if bench.ring.degree(polynomial)]
-    return sorted(proper, key=lambda item: bench.ring.degree(item[1]))
+                found.append((f"N_{r + 1}{r + 1} - N_{s + 1}{s + 1}", matrices.K[r][r] - matrices.K[s][s]))
+    if p == 1 and not matrices.general:
+        found.append(("the unstable manifold of the plateau", separatrix(matrices)))
+    reduced = [(name, matrices.ring.substitute(polynomial, values)) for name, polynomial in found]
+    proper = [(name, polynomial) for name, polynomial in reduced if matrices.ring.degree(polynomial)]
+    return sorted(proper, key=lambda item: matrices.ring.degree(item[1]))

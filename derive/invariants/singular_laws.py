@@ -34,7 +34,7 @@ from derive.invariants.conservation_proofs import (
 )
 from derive.invariants.ideal import Ideal
 from derive.invariants.invariant_sets import named_set
-from derive.invariants.matrices import (
+from derive.invariants.matrix_algebra import (
     Matrix,
     combination,
     commutator,
@@ -44,19 +44,27 @@ from derive.invariants.matrices import (
     trace,
     transposed,
 )
+from derive.invariants.model_matrices import (
+    EVERYWHERE,
+    Law,
+    ModelMatrices,
+    all_of,
+    divides,
+    follows,
+    identity,
+)
 from derive.invariants.vector_field import Rational, VectorField
-from derive.invariants.workbench import EVERYWHERE, Law, Workbench, all_of, divides, follows, identity
 
 
-def singular_laws(bench: Workbench) -> Iterator[Law]:
+def singular_laws(matrices: ModelMatrices) -> Iterator[Law]:
     """Rotations, diagonal states, the polar factor, and states in which Q and RRᵀ commute."""
-    if bench.general:
+    if matrices.general:
         return
-    model = bench.model
+    model = matrices.model
     needed = []
     for who, size in (("students", model.p), ("teachers", model.pstar)):
         if size > 1:
-            verdict = _rotations(bench, who == "students")
+            verdict = _rotations(matrices, who == "students")
             statement = f"rotating the {who} commutes with the drift"
             yield Law(f"rotations of {who}", statement, EVERYWHERE, verdict)
             needed.append(verdict)
@@ -67,32 +75,32 @@ def singular_laws(bench: Workbench) -> Iterator[Law]:
         generators, on = domain.generators, domain.description
         needed.append(prove_invariant(domain, model))
         yield Law("diagonal states", "they stay diagonal", on, needed[-1])
-    signs = [_sign(bench, generators, k) for k in range(min(model.p, model.pstar))]
+    signs = [_sign(matrices, generators, k) for k in range(min(model.p, model.pstar))]
     needed.append(all_of(signs, "R_kk divides its Lie derivative on the set"))
     yield Law("signs on the diagonal", "the R_kk keep their signs", on, needed[-1])
     polar = follows(needed, "rotate Q0, R0 to a diagonal state, by the laws above")
-    if not polar.proved and _vectors_move(bench):
+    if not polar.proved and _vectors_move(matrices):
         polar = Verdict(REFUTED, "RR' and its derivative do not commute at Q = 1")
     statement = "the singular vectors of R and R (R'R)^(-1/2) are constant"
     yield Law("polar factor", statement, "Q0 = q 1", polar)
     if model.p > 1:
-        yield from _commuting(bench)
-    elif model.flow == "gradient" and not bench.sphere:
-        yield _one_student(bench)
+        yield from _commuting(matrices)
+    elif model.flow == "gradient" and not matrices.sphere:
+        yield _one_student(matrices)
 
 
 # --- rotations -------------------------------------------------------------------------------
 
 
-def _rotations(bench: Workbench, students: bool) -> Verdict:
+def _rotations(matrices: ModelMatrices, students: bool) -> Verdict:
     """Whether the drift commutes with rotations in the planes (k, k + 1), which generate all.
 
     An infinitesimal rotation J moves Q by JQ − QJ and R by JR (students), or R by −RJ
     (teachers); its Lie bracket with the drift must vanish.
     """
-    size = bench.model.p if students else bench.model.pstar
-    verdicts = [_brackets(bench, _plane(size, k), students) for k in range(size - 1)]
-    number = (bench.model.p + bench.model.pstar) * bench.model.p * (size - 1)
+    size = matrices.model.p if students else matrices.model.pstar
+    verdicts = [_brackets(matrices, _plane(size, k), students) for k in range(size - 1)]
+    number = (matrices.model.p + matrices.model.pstar) * matrices.model.p * (size - 1)
     return all_of(verdicts, f"{number} entries of Lie brackets vanish identically")
 
 
@@ -100,63 +108,63 @@ def _plane(size: int, k: int) -> Matrix:
     return matrix(size, size, lambda i, j: ((i, j) == (k + 1, k)) - ((i, j) == (k, k + 1)))
 
 
-def _brackets(bench: Workbench, J: Matrix, students: bool) -> Verdict:
+def _brackets(matrices: ModelMatrices, J: Matrix, students: bool) -> Verdict:
     def rotated(Q: Matrix, R: Matrix) -> tuple[Matrix, Matrix]:
         if students:
             return commutator(J, Q), product(J, R)
         return combination((0, Q)), combination((-1, product(R, J)))
 
-    p, pstar = bench.model.p, bench.model.pstar
-    Q, R = rotated(bench.Q, bench.R)
+    p, pstar = matrices.model.p, matrices.model.pstar
+    Q, R = rotated(matrices.Q, matrices.R)
     numerators = {f"Q_{i + 1}_{j + 1}": Q[i][j] for i in range(p) for j in range(i, p)}
     numerators |= {f"R_{i + 1}_{r + 1}": R[i][r] for i in range(p) for r in range(pstar)}
-    rotation = VectorField(bench.ring, numerators, bench.ring.one)
+    rotation = VectorField(matrices.ring, numerators, matrices.ring.one)
     # The drift is numerator / whole, and the rotation acts on both.
-    slope = rotation.along(bench.whole)
+    slope = rotation.along(matrices.whole)
     equations = []
-    for drift, expected in zip((bench.dQ, bench.dR), rotated(bench.dQ, bench.dR), strict=True):
+    for drift, expected in zip((matrices.dQ, matrices.dR), rotated(matrices.dQ, matrices.dR), strict=True):
         changed = tuple(tuple(rotation.along(x) for x in row) for row in drift)
-        left = combination((bench.whole, changed), (-slope, drift))
-        equations.append((left, combination((bench.whole, expected))))
+        left = combination((matrices.whole, changed), (-slope, drift))
+        equations.append((left, combination((matrices.whole, expected))))
     if identity(*equations).proved:
         return Verdict(PROVED, "the Lie bracket vanishes")
     return Verdict(REFUTED, "a Lie bracket of drift and rotation does not vanish")
 
 
-def _sign(bench: Workbench, generators: Sequence[Any], k: int) -> Verdict:
+def _sign(matrices: ModelMatrices, generators: Sequence[Any], k: int) -> Verdict:
     """Whether R_kk = 0 is kept on the set: then R_kk cannot change its sign there."""
-    if Ideal([*generators, bench.R[k][k]]).contains(bench.dR[k][k]):
+    if Ideal([*generators, matrices.R[k][k]]).contains(matrices.dR[k][k]):
         return Verdict(PROVED, "in the ideal")
     return Verdict(UNDECIDED, f"R_{k + 1}_{k + 1} does not divide its Lie derivative")
 
 
-def _vectors_move(bench: Workbench) -> bool:
+def _vectors_move(matrices: ModelMatrices) -> bool:
     """Whether [M, dM] is not zero somewhere at Q = 1: then the left singular vectors move."""
-    p = bench.model.p
+    p = matrices.model.p
     at = {f"Q_{i}_{j}": int(i == j) for i in range(1, p + 1) for j in range(i, p + 1)}
-    moved = commutator(bench.M, bench.along(bench.M))
-    return any(bench.ring.substitute(x, at) for x in entries(moved) if x)
+    moved = commutator(matrices.M, matrices.along(matrices.M))
+    return any(matrices.ring.substitute(x, at) for x in entries(moved) if x)
 
 
 # --- states in which Q and RRᵀ commute -------------------------------------------------------
 
 
-def _commuting(bench: Workbench) -> Iterator[Law]:
-    model, R, M, W = bench.model, bench.R, bench.M, bench.W
+def _commuting(matrices: ModelMatrices) -> Iterator[Law]:
+    model, R, M, W = matrices.model, matrices.R, matrices.M, matrices.W
     on = "Q RR' = RR' Q"
     statement = "Q and RR' stay commuting"
-    if bench.sphere:
+    if matrices.sphere:
         yield Law("commuting states", statement, on, prove_invariant("commuting", model))
         return
-    kept = identity((bench.along(W), _drift_of_W(bench)))
+    kept = identity((matrices.along(W), _drift_of_W(matrices)))
     yield Law("commuting states", statement, on, kept)
-    step = 2 * bench.ring.a * bench.kappa
+    step = 2 * matrices.ring.a * matrices.kappa
     inner = product(transposed(R), R)
     moved = [
-        identity((commutator(M, bench.along(M)), _anticommutator(step, M, W))),
+        identity((commutator(M, matrices.along(M)), _anticommutator(step, M, W))),
         identity(
             (
-                commutator(inner, bench.along(inner)),
+                commutator(inner, matrices.along(inner)),
                 combination((2 * step, product(transposed(R), W, R))),
             )
         ),
@@ -165,11 +173,11 @@ def _commuting(bench: Workbench) -> Iterator[Law]:
     statement = "RR' and R'R commute with their derivatives"
     yield Law("singular vectors", statement, on, all_of([kept, *moved], reason))
     if model.pstar == 1:
-        turned = product(bench.dR, transposed(R))
+        turned = product(matrices.dR, transposed(R))
         ratio = identity((combination((1, turned), (-1, transposed(turned))), combination((-step, W))))
         yield Law("ratios of R", "R_i1 / R_j1 are constant", on, all_of([kept, ratio], reason))
     if model.p == 2:
-        yield from _two_students(bench)
+        yield from _two_students(matrices)
 
 
 def _anticommutator(scalar: Any, A: Matrix, W: Matrix) -> Matrix:
@@ -178,18 +186,18 @@ def _anticommutator(scalar: Any, A: Matrix, W: Matrix) -> Matrix:
     return combination((scalar, AW), (-scalar, transposed(AW)))
 
 
-def _drift_of_W(bench: Workbench) -> Matrix:
+def _drift_of_W(matrices: ModelMatrices) -> Matrix:
     """The right-hand side of (3), which vanishes with W."""
-    ring, Q, M, W, kappa = bench.ring, bench.Q, bench.M, bench.W, bench.kappa
+    ring, Q, M, W, kappa = matrices.ring, matrices.Q, matrices.M, matrices.W, matrices.kappa
     a, b = ring.a, ring.b
-    w0 = 4 * kappa * (b - bench.s)
+    w0 = 4 * kappa * (b - matrices.s)
     w1 = -6 * a * kappa
     terms = [(1, _anticommutator(ring.one, Q, W))]
-    if bench.model.flow == "sgd":
-        squares_q, squares_r = (sum(x * x for x in entries(A)) for A in (Q, bench.R))
-        t = a**2 * squares_q - 2 * a * b * squares_r + bench.model.pstar * b**2
-        w0 += kappa**2 * (bench.s**2 + 2 * t + ring.label_noise)
-        w1 += 4 * a * kappa**2 * bench.s
+    if matrices.model.flow == "sgd":
+        squares_q, squares_r = (sum(x * x for x in entries(A)) for A in (Q, matrices.R))
+        t = a**2 * squares_q - 2 * a * b * squares_r + matrices.model.pstar * b**2
+        w0 += kappa**2 * (matrices.s**2 + 2 * t + ring.label_noise)
+        w1 += 4 * a * kappa**2 * matrices.s
         w2, w3 = 8 * (a * kappa) ** 2, -8 * a * b * kappa**2
         terms = [
             *terms,
@@ -200,12 +208,12 @@ def _drift_of_W(bench: Workbench) -> Matrix:
     return combination((w0, W), (w1, terms[0][1]), *terms[1:])
 
 
-def _two_students(bench: Workbench) -> Iterator[Law]:
-    model, R, w = bench.model, bench.R, bench.W[0][1]
+def _two_students(matrices: ModelMatrices) -> Iterator[Law]:
+    model, R, w = matrices.model, matrices.R, matrices.W[0][1]
     sign = divides(cofactor(w, model))
     yield Law("sign of the commutator", "w = (Q RR' - RR' Q)_12 keeps its sign", EVERYWHERE, sign)
     if model.flow == "gradient":
-        yield _integral(bench, w)
+        yield _integral(matrices, w)
     if model.pstar == 2:
         turning = Rational(R[1][0] - R[0][1], R[0][0] + R[1][1])
         mirror = Rational(R[1][0] + R[0][1], R[0][0] - R[1][1])
@@ -218,10 +226,10 @@ def _two_students(bench: Workbench) -> Iterator[Law]:
         )
 
 
-def _integral(bench: Workbench, w: Any) -> Law:
-    pstar = bench.model.pstar
+def _integral(matrices: ModelMatrices, w: Any) -> Law:
+    pstar = matrices.model.pstar
     # With det(S) K in place of K: det(S)⁵ (tr K)^(4−p*) = det(S)^(1+p*) (det(S) tr K)^(4−p*).
-    factors = [cofactor(x, bench.model) for x in (w, bench.det_S, trace(bench.K))]
+    factors = [cofactor(x, matrices.model) for x in (w, matrices.det_S, trace(matrices.K))]
     power = "" if pstar == 4 else f" (tr K)^{pstar - 4}"
     verdict = _cancel(factors, (4, -1 - pstar, pstar - 4))
     statement = f"w^4 (det S)^-5{power} is constant"
@@ -241,21 +249,25 @@ def _cancel(factors: Sequence[Rational | None], powers: Sequence[int]) -> Verdic
 # --- one student ------------------------------------------------------------------------------
 
 
-def separatrix(bench: Workbench) -> Any:
+def separatrix(matrices: ModelMatrices) -> Any:
     """f = bp*(p* + 2) − 3a(p* + 2) Q + 6a RRᵀ of one student in gradient flow; T = 1, free norms.
 
     Its zeros are the unstable manifold of the plateau, from Q = bp*/(3a), R = 0 to the solutions.
     """
-    ring, pstar = bench.ring, bench.model.pstar
+    ring, pstar = matrices.ring, matrices.model.pstar
     return (
-        ring.b * pstar * (pstar + 2) - 3 * ring.a * (pstar + 2) * bench.Q[0][0] + 6 * ring.a * bench.M[0][0]
+        ring.b * pstar * (pstar + 2)
+        - 3 * ring.a * (pstar + 2) * matrices.Q[0][0]
+        + 6 * ring.a * matrices.M[0][0]
     )
 
 
-def _one_student(bench: Workbench) -> Law:
+def _one_student(matrices: ModelMatrices) -> Law:
     """R₁^(2p*) f² S^−(p* + 2): with the ratios of R as many integrals as fix the orbit."""
-    pstar = bench.model.pstar
-    factors = [cofactor(x, bench.model) for x in (bench.R[0][0], separatrix(bench), bench.det_S)]
+    pstar = matrices.model.pstar
+    factors = [
+        cofactor(x, matrices.model) for x in (matrices.R[0][0], separatrix(matrices), matrices.det_S)
+    ]
     statement = (
         f"R_11^{2 * pstar} f^2 S^-{pstar + 2} is constant,  f = b p*(p* + 2) - 3a(p* + 2) Q + 6a RR'"
     )

@@ -14,15 +14,15 @@ from derive.invariants.conservation_proofs import (
 )
 from derive.invariants.ideal import Ideal
 from derive.invariants.invariant_sets import named_set
-from derive.invariants.matrices import combination, entries, product, trace, transposed
-from derive.invariants.workbench import EVERYWHERE, Law, Workbench, all_of
+from derive.invariants.matrix_algebra import combination, entries, product, trace, transposed
+from derive.invariants.model_matrices import EVERYWHERE, Law, ModelMatrices, all_of
 
 
-def stationary_laws(bench: Workbench) -> Iterator[Law]:
+def stationary_laws(matrices: ModelMatrices) -> Iterator[Law]:
     """What is constant by the constraint, and the states that do not move."""
-    model = bench.model
-    if bench.sphere:
-        verdicts = [prove_conserved(bench.Q[i][i], model) for i in range(model.p)]
+    model = matrices.model
+    if matrices.sphere:
+        verdicts = [prove_conserved(matrices.Q[i][i], model) for i in range(model.p)]
         reason = "the Lie derivatives vanish identically"
         yield Law("norms", "the Q_ii are constant", EVERYWHERE, all_of(verdicts, reason))
     unaligned = named_set("no-alignment", model)
@@ -31,22 +31,22 @@ def stationary_laws(bench: Workbench) -> Iterator[Law]:
     plateau = named_set("plateau", model)
     ideal = Ideal(plateau.generators)
     verdict = Verdict(UNDECIDED, "the drift is not in the ideal of the set")
-    if all(ideal.contains(x) for x in entries(bench.dQ, bench.dR)):
+    if all(ideal.contains(x) for x in entries(matrices.dQ, matrices.dR)):
         verdict = Verdict(PROVED, "the drift is in the ideal of the set")
     yield Law("plateau", "dQ = 0, dR = 0", plateau.description, verdict)
     if model.p >= model.pstar:
-        yield _solutions(bench)
+        yield _solutions(matrices)
 
 
-def _solutions(bench: Workbench) -> Law:
+def _solutions(matrices: ModelMatrices) -> Law:
     """The free drift in explicit multiples of the generators X, Y, Z, s, Δ of the solutions.
 
     With X = aQ² − bRRᵀ, Y = aQR − bRT, Z = aRᵀR − bT² and t = a tr X − b tr Z the drift is a sum of
     multiples of them, and so is the loss ½s² + t; the sphere removes a multiple of the drift.
     """
-    ring, model, kappa = bench.ring, bench.model, bench.kappa
-    a, b, Q, R, T, s = ring.a, ring.b, bench.Q, bench.R, bench.T, bench.s
-    X = combination((a, product(Q, Q)), (-b, bench.M))
+    ring, model, kappa = matrices.ring, matrices.model, matrices.kappa
+    a, b, Q, R, T, s = ring.a, ring.b, matrices.Q, matrices.R, matrices.T, matrices.s
+    X = combination((a, product(Q, Q)), (-b, matrices.M))
     Y = combination((a, product(Q, R)), (-b, product(R, T)))
     Z = combination((a, product(transposed(R), R)), (-b, product(T, T)))
     dR = combination((-kappa * s, R), (-2 * kappa, Y))
@@ -55,7 +55,7 @@ def _solutions(bench: Workbench) -> Law:
         noise = s**2 + 2 * (a * trace(X) - b * trace(Z)) + ring.label_noise
         chain = combination((a, product(Q, X)), (-b, product(R, transposed(Y))))
         dQ = combination((1, dQ), (kappa**2 * noise, Q), (4 * kappa**2 * s, X), (8 * kappa**2, chain))
-    free = bench.free_field.numerators
+    free = matrices.free_field.numerators
     agree = all(
         free[f"{name}_{i + 1}_{j + 1}"] == x
         for name, block in (("Q", dQ), ("R", dR))

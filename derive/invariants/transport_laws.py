@@ -28,7 +28,7 @@ from flint import fmpq_poly
 
 from derive.invariants.conservation_proofs import REFUTED, UNDECIDED, Verdict, cofactor, prove_conserved
 from derive.invariants.invariant_sets import anywhere
-from derive.invariants.matrices import (
+from derive.invariants.matrix_algebra import (
     Matrix,
     adjugate,
     combination,
@@ -39,87 +39,95 @@ from derive.invariants.matrices import (
     trace,
     transposed,
 )
+from derive.invariants.model_matrices import (
+    EVERYWHERE,
+    Law,
+    ModelMatrices,
+    all_of,
+    divides,
+    follows,
+    identity,
+)
 from derive.invariants.vector_field import Rational
-from derive.invariants.workbench import EVERYWHERE, Law, Workbench, all_of, divides, follows, identity
 from derive.polynomials import number
 
 # Determinants of more rows are long polynomials; for these the claims follow from (1) and (2).
 LARGEST_DETERMINANT = 3
 
 
-def transport_laws(bench: Workbench) -> Iterator[Law]:
+def transport_laws(matrices: ModelMatrices) -> Iterator[Law]:
     """(1), (2) and what follows from them."""
-    pulled = combination((bench.growth, product(bench.R, bench.T)))
-    moved = combination((-1, product(bench.step, bench.R)), (1, pulled))
-    first = identity((bench.dR, moved))
-    step = "(A + D)" if bench.sphere else "A"
-    meaning = "A = 2a eta (s + 2aQ)" + (", D = growth of norms" if bench.sphere else "")
-    tail = "R T" if bench.general else "R"
+    pulled = combination((matrices.growth, product(matrices.R, matrices.T)))
+    moved = combination((-1, product(matrices.step, matrices.R)), (1, pulled))
+    first = identity((matrices.dR, moved))
+    step = "(A + D)" if matrices.sphere else "A"
+    meaning = "A = 2a eta (s + 2aQ)" + (", D = growth of norms" if matrices.sphere else "")
+    tail = "R T" if matrices.general else "R"
     yield Law("R moves linearly", f"dR = -{step} R + 4ab eta {tail},  {meaning}", EVERYWHERE, first)
     rank = follows([first], "R = g R0 h with invertible g, h")
-    kept = "rank R is constant" if bench.general else "rank and row space of R are constant"
+    kept = "rank R is constant" if matrices.general else "rank and row space of R are constant"
     yield Law("rank of R", kept, EVERYWHERE, rank)
-    if not bench.general and bench.model.p <= min(bench.model.pstar, LARGEST_DETERMINANT):
-        yield from _minors(bench)
-    if bench.general and bench.model.pstar > LARGEST_DETERMINANT:
+    if not matrices.general and matrices.model.p <= min(matrices.model.pstar, LARGEST_DETERMINANT):
+        yield from _minors(matrices)
+    if matrices.general and matrices.model.pstar > LARGEST_DETERMINANT:
         return
-    inverse = "R T^-1 R'" if bench.general else "RR'"
-    falling = product(bench.step, bench.S)
-    second = identity((bench.along(bench.S), combination((-1, falling), (-1, transposed(falling)))))
+    inverse = "R T^-1 R'" if matrices.general else "RR'"
+    falling = product(matrices.step, matrices.S)
+    second = identity((matrices.along(matrices.S), combination((-1, falling), (-1, transposed(falling)))))
     statement = f"dS = -{step} S - S {step},  S = Q - {inverse}"
     yield Law("S moves linearly", statement, EVERYWHERE, second)
-    yield from _growth_of_K(bench, follows([first, second], "from the laws of R and S"), inverse)
+    yield from _growth_of_K(matrices, follows([first, second], "from the laws of R and S"), inverse)
 
 
-def _minors(bench: Workbench) -> Iterator[Law]:
+def _minors(matrices: ModelMatrices) -> Iterator[Law]:
     """For p ≤ p*: the row space in coordinates, and the sign of det R."""
-    found = [minor for _, minor in minors(bench.R)]
+    found = [minor for _, minor in minors(matrices.R)]
     if len(found) > 1:
-        verdicts = [prove_conserved(Rational(minor, found[0]), bench.model) for minor in found[1:]]
+        verdicts = [prove_conserved(Rational(minor, found[0]), matrices.model) for minor in found[1:]]
         statement = f"the {len(found)} maximal minors of R have constant ratios"
         reason = f"{len(verdicts)} Lie derivatives vanish identically"
         yield Law("minors of R", statement, EVERYWHERE, all_of(verdicts, reason))
-    name = "det R" if bench.model.p == bench.model.pstar else "a maximal minor of R"
-    sign = divides(cofactor(found[0], bench.model))
+    name = "det R" if matrices.model.p == matrices.model.pstar else "a maximal minor of R"
+    sign = divides(cofactor(found[0], matrices.model))
     yield Law("sign of minors", f"{name} keeps its sign", EVERYWHERE, sign)
 
 
-def _growth_of_K(bench: Workbench, implied: Verdict, inverse: str) -> Iterator[Law]:
-    right = "4ab eta (TK + KT)" if bench.general else "8ab eta K"
+def _growth_of_K(matrices: ModelMatrices, implied: Verdict, inverse: str) -> Iterator[Law]:
+    right = "4ab eta (TK + KT)" if matrices.general else "8ab eta K"
     growth = shape = implied
     # If (2) fails, a point is tried: the polynomials of a wrong claim do not cancel, and are long.
     if not implied.proved:
-        growth, shape = _tried_at_a_point(bench)
-    if bench.model.p <= LARGEST_DETERMINANT and not bench.general:
+        growth, shape = _tried_at_a_point(matrices)
+    if matrices.model.p <= LARGEST_DETERMINANT and not matrices.general:
         if growth.status != REFUTED:
-            growth = _growth_identity(bench)
+            growth = _growth_identity(matrices)
         if shape.status != REFUTED:
-            total = trace(bench.K)
-            verdicts = [prove_conserved(Rational(x, total), bench.model) for x in entries(bench.K)]
+            total = trace(matrices.K)
+            verdicts = [prove_conserved(Rational(x, total), matrices.model) for x in entries(matrices.K)]
             shape = all_of(verdicts, f"{len(verdicts)} Lie derivatives vanish identically")
     statement = f"dK = {right},  K = R' (Q - {inverse})^-1 R"
     yield Law("growth of K", statement, EVERYWHERE, growth)
-    if not bench.general and bench.model.pstar > 1:
+    if not matrices.general and matrices.model.pstar > 1:
         yield Law("shape of K", "K / tr K is constant", EVERYWHERE, shape)
 
 
-def _growth_identity(bench: Workbench) -> Verdict:
+def _growth_identity(matrices: ModelMatrices) -> Verdict:
     """(L N) det S − N L det S = 4abη (TN + NT) det S for N = Rᵀ adj(S) R, entry by entry."""
-    slope = bench.field.along(bench.det_S)
-    left = combination((bench.det_S, bench.along(bench.K)), (-slope, bench.K))
-    pulled = combination((bench.growth * bench.det_S, product(bench.T, bench.K)))
+    slope = matrices.field.along(matrices.det_S)
+    left = combination((matrices.det_S, matrices.along(matrices.K)), (-slope, matrices.K))
+    pulled = combination((matrices.growth * matrices.det_S, product(matrices.T, matrices.K)))
     return identity((left, combination((1, pulled), (1, transposed(pulled)))))
 
 
-def _tried_at_a_point(bench: Workbench) -> tuple[Verdict, Verdict]:
+def _tried_at_a_point(matrices: ModelMatrices) -> tuple[Verdict, Verdict]:
     """The growth and the shape of K, refuted at an exact point or undecided.
 
     Along the line S + x dS, R + x dR the coefficients of x are derivatives by α.
     """
-    x, point = fmpq_poly([0, 1]), anywhere(bench.ring, random.Random(0))
+    x, point = fmpq_poly([0, 1]), anywhere(matrices.ring, random.Random(0))
 
     def value(polynomial: Any) -> Any:
-        return number(bench.ring.value(polynomial, point))
+        return number(matrices.ring.value(polynomial, point))
 
     def numbers(A: Matrix) -> Matrix:
         return tuple(tuple(value(entry) for entry in row) for row in A)
@@ -131,10 +139,10 @@ def _tried_at_a_point(bench: Workbench) -> tuple[Verdict, Verdict]:
         """D N' − N D' for the entries N of A."""
         return combination((denominator[0], part(A, 1)), (-denominator[1], part(A, 0)))
 
-    S = combination((1, numbers(bench.S)), (x, numbers(bench.along(bench.S))))
-    R = combination((1, numbers(bench.R)), (x, numbers(bench.dR)))
+    S = combination((1, numbers(matrices.S)), (x, numbers(matrices.along(matrices.S))))
+    R = combination((1, numbers(matrices.R)), (x, numbers(matrices.dR)))
     N, whole = product(transposed(R), adjugate(S), R), determinant(S)
-    pulled = combination((value(bench.growth) * whole[0], product(numbers(bench.T), part(N, 0))))
+    pulled = combination((value(matrices.growth) * whole[0], product(numbers(matrices.T), part(N, 0))))
     grows = slopes(N, whole) == combination((1, pulled), (1, transposed(pulled)))
     keeps = not any(entries(slopes(N, trace(N))))
     refuted = Verdict(REFUTED, "not so at an exact point")

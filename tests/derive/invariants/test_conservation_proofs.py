@@ -21,7 +21,7 @@ from derive.invariants import (
     prove_growth,
     prove_invariant,
 )
-from derive.invariants.matrices import (
+from derive.invariants.matrix_algebra import (
     adjugate,
     combination,
     determinant,

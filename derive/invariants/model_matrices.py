@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from derive.invariants.conservation_proofs import PROVED, REFUTED, UNDECIDED, Verdict
-from derive.invariants.matrices import (
+from derive.invariants.matrix_algebra import (
     Matrix,
     adjugate,
     combination,
@@ -47,7 +47,7 @@ class Law:
     verdict: Verdict
 
 
-class Workbench:
+class ModelMatrices:
     """Matrices whose entries are polynomials of the model's ring.
 
     Q, R, T
