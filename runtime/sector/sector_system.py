@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +11,7 @@ from derive.arguments import whole_number
 from derive.sector.derived_sector import SECTOR_FILES, sector_odes
 from derive.sector.sector_model import SectorModel
 from runtime.sector.aligned_starts import LARGEST_P
-from runtime.system.compiled_system import GeneratedCode, losses
+from runtime.system.compiled_system import GeneratedCode
 from runtime.system.loading import GENERATED, load_code
 
 Array = NDArray[np.float64]
@@ -35,14 +33,10 @@ class SectorSystem(GeneratedCode):
 
     model: SectorModel
 
-    @cached_property
-    def _compiled_loss(self) -> Any:
-        return self.first_call("loss")
-
     def loss_of_states(self, states: ArrayLike, p: int) -> Array:
         """ε of packed states (times, 2p* + 1) for p students, NaN where the state is; shape (times,)."""
         parameters = self.module.pack_parameters(whole_number("p", p, 1, LARGEST_P), 0.0, 0.0)
-        return losses(self._compiled_loss, states, self.model.state_size, parameters)
+        return self._losses(states, parameters)
 
 
 def load_sector(source: str | Path | SectorModel, generated: str | Path = GENERATED) -> SectorSystem:

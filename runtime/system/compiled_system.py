@@ -56,8 +56,20 @@ class GeneratedCode:
         self.module.rhs.compile(RIGHT_HAND_SIDE)
         return self.module.rhs
 
+    @cached_property
+    def _compiled_loss(self) -> Any:
+        return self.first_call("loss")
+
+    def _losses(self, states: ArrayLike, parameters: Array) -> Array:
+        """The loss at packed states (m, n), shape (m,), NaN where the state is; else InputError."""
+        n = self.model.state_size
+        if dimensions("states", states) != 2:
+            raise InputError("states", f"has the shape {np.shape(states)}, not (states, {n})")
+        rows = vectors("states", states, n)
+        return np.array([self._compiled_loss(y, parameters) for y in rows], dtype=np.float64)
+
     def first_call(self, name: str) -> Any:
-        """The function after a call that compiles it; results do not matter."""
+        """The function of the module of this name after a call that compiles it, whatever its results."""
         function = getattr(self.module, name)
         n = self.model.state_size
         y, parameters = np.ones(n), np.ones(len(self.model.parameters))
@@ -78,10 +90,6 @@ class System(GeneratedCode):
     """
 
     model: Model
-
-    @cached_property
-    def _compiled_loss(self) -> Any:
-        return self.first_call("loss")
 
     @cached_property
     def _compiled_jacobian(self) -> Any:
@@ -168,8 +176,7 @@ class System(GeneratedCode):
 
     def loss_of_states(self, states: ArrayLike, T: ArrayLike | None = None) -> Array:
         """ε of packed states (m, n), NaN where the state is; shape (m,)."""
-        parameters = self.parameters(0.0, 0.0, T)
-        return losses(self._compiled_loss, states, self.model.state_size, parameters)
+        return self._losses(states, self.parameters(0.0, 0.0, T))
 
     def jacobian(
         self,
@@ -200,11 +207,3 @@ def as_system(value: Any) -> System:
     if not isinstance(value, System):
         raise InputError("system", f"is of the type {type(value).__name__}, not a System of runtime.load")
     return value
-
-
-def losses(compiled_loss: Any, states: ArrayLike, size: int, parameters: Array) -> Array:
-    """A compiled loss at states (m, size), shape (m,); InputError on another shape."""
-    if dimensions("states", states) != 2:
-        raise InputError("states", f"has the shape {np.shape(states)}, not (states, {size})")
-    rows = vectors("states", states, size)
-    return np.array([compiled_loss(y, parameters) for y in rows], dtype=np.float64)

@@ -77,17 +77,6 @@ def test_failure_leaves_what_was_there(run, tmp_path, monkeypatch, old, error):
     assert left == ({} if old is None else {"run.nc": old})
 
 
-def test_nobody_sees_half_a_file(tmp_path):
-    target = tmp_path / "run.nc"
-    with replacing(target) as temporary:
-        temporary.write_text("half")
-        assert not target.exists()
-        assert temporary.parent == target.parent
-        assert temporary.suffix == ".nc"
-        assert temporary.name.startswith(".")
-    assert target.read_text() == "half"
-
-
 def test_a_reader_of_the_old_file_keeps_it(run, tmp_path):
     path = tmp_path / "run.nc"
     path.write_text("old")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import tempfile
 import time
 
@@ -15,7 +14,7 @@ import xarray
 from limits import files_up_to
 
 from runtime.sweep import shard_netcdf
-from runtime.sweep.durable_files import StorageError, write_whole
+from runtime.sweep.durable_files import StorageError
 from runtime.sweep.shard import DamagedShardError, verified, write_shard
 
 TASK = "a" * 64
@@ -159,33 +158,6 @@ def test_names_of_folders_may_be_any_bytes(tmp_path, dataset, shard):
     folder.mkdir()
     write_shard(folder / shard.name, dataset, TASK)
     assert (folder / shard.name).read_bytes() == shard.read_bytes()
-
-
-def test_the_order_is_sync_rename_sync(tmp_path, monkeypatch):
-    """The whole file is synced before it has its name, and then the folder that holds the name."""
-    target, done = tmp_path / "file", []
-    sync, replace = os.fsync, os.replace
-
-    def noting_sync(descriptor):
-        done.append(target.exists() or os.fstat(descriptor).st_size)
-        sync(descriptor)
-
-    def noting_replace(*names):
-        done.append("rename")
-        replace(*names)
-
-    monkeypatch.setattr(os, "fsync", noting_sync)
-    monkeypatch.setattr(os, "replace", noting_replace)
-    write_whole(target, b"content")
-    assert done == [len(b"content"), "rename", True]
-
-
-def test_temporary_names_are_not_followed(tmp_path, monkeypatch):
-    monkeypatch.setattr(secrets, "token_hex", lambda _: "77")
-    (tmp_path / ".file.77.tmp").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StorageError, match="exists"):
-        write_whole(tmp_path / "file", b"x")
-    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_complex_numbers_have_no_place(tmp_path):
