@@ -1,8 +1,9 @@
-"""Which module may import which, and that docs/architecture.md knows all of them."""
+"""Which module may import which, and that docs/architecture.md describes the house as it is."""
 
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
@@ -13,14 +14,21 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted([*(ROOT / "derive").rglob("*.py"), *(ROOT / "runtime").rglob("*.py")])
-ON_TOP = ("sgd", "sector", "analysis")
-# What may not be imported by what is below it; the core is what lies in runtime itself.
-FORBIDDEN = {
-    "simd": ON_TOP,
-    "tableaux": (*ON_TOP, "simd"),
-    "sgd": ("sector", "analysis"),
-    "sector": ("sgd", "analysis"),
-}
+# Rooms of `runtime` from the lowest layer to the highest; rooms of one layer do not know each other.
+LAYERS = (
+    ("concurrency", "output", "vector"),
+    ("start",),
+    ("system",),
+    ("trajectory",),
+    ("ensemble",),
+    ("sgd", "sector"),
+    ("analysis",),
+    ("report", "sweep"),
+    ("commands",),
+)
+LAYER_OF = {room: number for number, layer in enumerate(LAYERS) for room in layer}
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+LARGEST_FILE = 400
 
 
 def dotted(path: Path) -> str:
@@ -28,17 +36,9 @@ def dotted(path: Path) -> str:
 
 
 def imports(path: Path, anywhere: bool = True) -> Iterator[str]:
-    """Modules that a file imports, at its top or anywhere; not what only a type checker reads."""
+    """Modules that a file imports, at its top or anywhere; also those that only a type checker reads."""
     tree = ast.parse(path.read_text())
-    typing = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
     for node in ast.walk(tree) if anywhere else tree.body:
-        if id(node) in typing:
-            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -51,24 +51,50 @@ def imports(path: Path, anywhere: bool = True) -> Iterator[str]:
                     yield f"{node.module}.{alias.name}"
 
 
+def against_the_arrow(room: str, imported: str) -> bool:
+    """Whether a module of this room of `runtime` may not import that module."""
+    parts = imported.split(".")
+    if parts[0] != "runtime":
+        return parts[0] == "cli"
+    if len(parts) == 1:
+        # The facade `runtime` itself knows every room.
+        return room != "commands"
+    other = parts[1]
+    return other != room and LAYER_OF[other] >= LAYER_OF[room]
+
+
 @pytest.mark.parametrize("path", [p for p in MODULES if dotted(p).startswith("derive")], ids=dotted)
-def test_derive_imports_the_standard_library_and_sympy(path):
-    searching = {"flint"} if "invariants" in path.parts or path.stem == "polynomials" else set()
-    allowed = {*sys.stdlib_module_names, "derive", *searching}
+def test_derive_imports_little_and_never_runtime(path):
+    exact = {"flint"} if "invariants" in path.parts or path.stem == "polynomials" else set()
+    allowed = {*sys.stdlib_module_names, "derive", *exact}
     assert {name.split(".")[0] for name in imports(path, anywhere=False)} <= allowed
-    assert {name.split(".")[0] for name in imports(path)} <= allowed | {"sympy"}
+    assert {name.split(".")[0] for name in imports(path)} <= allowed | {"sympy", "flint"}
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if dotted(p).startswith("runtime")], ids=dotted)
-def test_runtime_keeps_to_the_arrows(path):
-    assert "cli" not in {name.split(".")[0] for name in imports(path)}
-    inside = path.relative_to(ROOT / "runtime").parts
-    package = inside[0] if len(inside) > 1 else "core"
-    forbidden = ON_TOP if package == "core" else FORBIDDEN.get(package, ())
-    # Of the core only the top counts: inside functions it reaches what is above on demand.
-    for name in imports(path, anywhere=package != "core"):
-        parts = name.split(".")
-        assert not (parts[0] == "runtime" and len(parts) > 1 and parts[1] in forbidden), name
+@pytest.mark.parametrize(
+    "path",
+    [p for p in MODULES if dotted(p).startswith("runtime.") and p.parent.name != "runtime"],
+    ids=dotted,
+)
+def test_a_room_imports_lower_ones_only(path):
+    room = path.relative_to(ROOT / "runtime").parts[0]
+    wrong = [name for name in imports(path) if against_the_arrow(room, name)]
+    assert not wrong
+
+
+def test_what_goes_against_the_arrow_is_found():
+    assert against_the_arrow("vector", "runtime.start.seeds")
+    assert against_the_arrow("sgd", "runtime.sector.sector_run")
+    assert against_the_arrow("sweep", "runtime.commands.integrate")
+    assert against_the_arrow("analysis", "runtime")
+    assert not against_the_arrow("sweep", "runtime.analysis.riccati")
+    assert not against_the_arrow("start", "runtime.start.seeds")
+
+
+def test_runtime_is_rooms_and_nothing_else():
+    folders = {path.name for path in (ROOT / "runtime").iterdir() if path.is_dir()} - {"__pycache__"}
+    assert folders == set(LAYER_OF)
+    assert {path.name for path in (ROOT / "runtime").glob("*.py")} == {"__init__.py"}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +106,7 @@ def test_commands_import_click_and_nothing_heavier_at_their_top(path):
         return
     allowed = {*sys.stdlib_module_names, "click"}
     for name in imports(path, anywhere=False):
-        assert name.split(".")[0] in allowed or name.startswith("runtime.commands."), name
+        assert name.split(".")[0] in allowed or name.startswith("runtime.commands"), name
 
 
 def test_nothing_but_tests_imports_tests():
@@ -88,25 +114,52 @@ def test_nothing_but_tests_imports_tests():
         assert "tests" not in {name.split(".")[0] for name in imports(path)}
 
 
-def test_modules_import_without_each_other_s_help():
-    """No cycle that works only in one order: each package alone, in a process of its own."""
-    for name in ("derive", "derive.sector", "derive.invariants"):
-        subprocess.run([sys.executable, "-c", f"import {name}"], check=True, cwd=ROOT, timeout=120)
+@pytest.mark.parametrize("name", ["derive", "derive.sector", "derive.invariants", "runtime.commands"])
+def test_packages_import_alone(name):
+    """No cycle works only because another package was imported before."""
+    subprocess.run([sys.executable, "-c", f"import {name}"], check=True, cwd=ROOT, timeout=120)
+
+
+def test_module_and_class_names_are_not_shared():
+    """Two modules, or two public classes, of one name are told apart only by their folders."""
+    modules = [path.stem for path in MODULES if path.name != "__init__.py" and "commands" not in path.parts]
+    classes = [
+        node.name
+        for path in MODULES
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    for names in (modules, classes):
+        assert not {name for name, same in itertools.groupby(sorted(names)) if len(list(same)) > 1}
+
+
+def test_no_file_is_too_long():
+    for path in [*MODULES, ROOT / "cli.py"]:
+        assert len(path.read_text().splitlines()) <= LARGEST_FILE, path.relative_to(ROOT)
+
+
+def test_every_module_says_what_it_is_for():
+    for path in MODULES:
+        words = ast.get_docstring(ast.parse(path.read_text())) or ""
+        assert words.split("\n")[0].endswith((".", ":", "?")), path.relative_to(ROOT)
 
 
 def test_every_module_is_on_the_page():
-    page = (ROOT / "docs" / "architecture.md").read_text()
-    named = set(re.findall(r"`([\w/]+(?:\.py|/))`", page)) | set(re.findall(r"`(\w+/\w+)`", page))
+    """A module is named on the page, or its folder is and the folder's docstring says what its files do."""
+    named = set(re.findall(r"`((?:derive|runtime)/[\w/]*(?:\.py)?)`", PAGE)) - {"derive/", "runtime/"}
     for path in MODULES:
         relative = path.relative_to(ROOT).as_posix()
         above = {f"{folder.as_posix()}/" for folder in Path(relative).parents if len(folder.parts) > 1}
-        known = relative in named or above & named
-        if path.parent.name == "simd" and path.name != "__init__.py":
-            known = path.name in named
-        assert known or path.name == "__init__.py", f"docs/architecture.md does not name {relative}"
+        assert path.name == "__init__.py" or relative in named or above & named, relative
 
 
 def test_every_file_on_the_page_is_there():
-    page = (ROOT / "docs" / "architecture.md").read_text()
-    for name in re.findall(r"`((?:derive|runtime|tests|generated)/[\w/]*(?:\.py)?)`", page):
+    for name in re.findall(r"`((?:derive|runtime|tests|generated|benchmarks)/[\w/]*(?:\.py)?)`", PAGE):
         assert (ROOT / name).exists(), name
+
+
+def test_the_layers_on_the_page_are_those_of_the_tests():
+    found = re.search(r"```text\n(concurrency.*?)```", PAGE, re.DOTALL)
+    assert found
+    page = [re.findall(r"\w+", line) for line in found[1].splitlines()]
+    assert page == [list(layer) for layer in LAYERS]

@@ -15,7 +15,7 @@ from runtime.commands.value_types import Integer
 
 if TYPE_CHECKING:
     from derive.model import Model
-    from runtime.report.findings import Findings, ReportInput
+    from runtime.report.findings import ReportFindings, ReportInput
     from runtime.start.chosen_start import ChosenStart
     from runtime.trajectory.prepared_run import PreparedRun
 
@@ -121,7 +121,7 @@ def _near(source: Path, out: Path) -> str | None:
     return relative.as_posix() if list(relative.parts).count(os.pardir) <= 1 else None
 
 
-def facts(content: Findings, out: Path) -> dict[str, Any]:
+def facts(content: ReportFindings, out: Path) -> dict[str, Any]:
     """File, key numbers and claims as plain values."""
     from runtime.report.findings import Unavailable
 

@@ -73,7 +73,7 @@ class ReportInput:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Findings:
+class ReportFindings:
     """All that a report says; `limits` are the largest learning rates, by what they limit."""
 
     system: System
@@ -128,7 +128,7 @@ def first_below(alpha: Array, loss: Array, level: float) -> float | None:
     return float(alpha[k - 1] + part * (alpha[k] - alpha[k - 1]))
 
 
-def gather(system: System, start: ReportInput, say: Callable[[str], None]) -> Findings:
+def gather(system: System, start: ReportInput, say: Callable[[str], None]) -> ReportFindings:
     """Integrate, analyse and check, which takes some seconds for small models; `say` tells the stages."""
     problem, model = start.problem, system.model
     general = problem.T if model.teacher == "general" else None
@@ -142,7 +142,7 @@ def gather(system: System, start: ReportInput, say: Callable[[str], None]) -> Fi
     limits = {where: _limit(system, where, problem, general) for where in WHERE}
     hessians = _hessians(system, point, general, start.n)
     say("checking")
-    return Findings(
+    return ReportFindings(
         system=system,
         start=start,
         manifest=manifest,

@@ -26,7 +26,7 @@ from derive.generated_files import DOCUMENT
 from derive.version import VERSION
 from runtime.output.result_table import Cell
 from runtime.report import mathml, report_tables
-from runtime.report.findings import Findings, Unavailable
+from runtime.report.findings import ReportFindings, Unavailable
 from runtime.report.numbers import counted, integer, number, spread
 from runtime.report.provenance import command_line, facts
 from runtime.report.report_figures import figures
@@ -38,7 +38,7 @@ _DYNAMICS = {"sgd": "one-pass SGD", "gradient": "gradient flow"}
 _MARKS = re.compile(r"\$([^$]+)\$|`([^`]+)`")
 
 
-def page(content: Findings, arguments: Mapping[str, Any], source: str | None) -> str:
+def page(content: ReportFindings, arguments: Mapping[str, Any], source: str | None) -> str:
     """The whole page; `source` is the address of the generated LaTeX from the report, if near.
 
     `arguments` are the options of `cli report` by name.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from runtime.output.figures import COLOURS, LOSS_LABEL, TIME_LABEL, positive, shade
-from runtime.report.findings import Findings, Unavailable
+from runtime.report.findings import ReportFindings, Unavailable
 from runtime.report.numbers import counted, number, plain
 from runtime.report.svg import Figure
 
@@ -20,7 +20,7 @@ _DEEPEST = 1e-14
 _STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
 
-def loss_figure(content: Findings) -> Figure:
+def loss_figure(content: ReportFindings) -> Figure:
     """The loss of the trajectory and of the plateau over α, and quantiles over random starts."""
     run, point, ensemble = content.run, content.plateau, content.ensemble
     alpha, loss = run["alpha"].values, run["loss"].values
@@ -59,7 +59,7 @@ def loss_figure(content: Findings) -> Figure:
     )
 
 
-def _loss_words(content: Findings, quantiles: Any) -> str:
+def _loss_words(content: ReportFindings, quantiles: Any) -> str:
     alpha, loss = content.run["alpha"].values, content.run["loss"].values
     end, last = content.last
     begin = (
@@ -82,7 +82,7 @@ def _loss_words(content: Findings, quantiles: Any) -> str:
     return " ".join(parts)
 
 
-def overlap_figure(content: Findings) -> Figure:
+def overlap_figure(content: ReportFindings) -> Figure:
     """Student-teacher overlaps above, student-student overlaps below; in wide networks their spectra."""
     model, run = content.model, content.run
     alpha, Q, R = run["alpha"].values, run["Q"].values, run["R"].values
@@ -153,5 +153,5 @@ def _overlap_words(alpha: Any, Q: Any, R: Any) -> str:
     return text + "."
 
 
-def figures(content: Findings) -> list[Figure]:
+def figures(content: ReportFindings) -> list[Figure]:
     return [loss_figure(content), overlap_figure(content)]
