@@ -24,7 +24,7 @@ _OF_A_RUN = {"run", "out", "as_json", "quiet"}
 @shared.model_options(4, 2)
 @shared.eta_option
 @shared.noise_option
-@option("Training", "--alpha", type=Real(), default=200.0, help="End of the runs.")
+@option("Training", "--alpha", type=Real(), default=200.0, help="End of the runs, in α = samples/N.")
 @option("Start", "--n", type=Integers(), default="100,1000,10000", help="Input dimensions N.")
 @option("Start", "--trajectories", type=Integer(), default=128, help="Number of starts of each kind.")
 @shared.start_options()
@@ -33,11 +33,9 @@ _OF_A_RUN = {"run", "out", "as_json", "quiet"}
     "--conditions",
     type=Times(),
     default="1,3,10,30,100",
-    help="Condition numbers of Q0, of starts with unequal norms.",
+    help="Condition numbers of Q0 for starts with unequal norms.",
 )
-@option(
-    "Analysis", "--scale", type=Real(), default=1e-6, help="Size of R0 in the starts with unequal norms."
-)
+@option("Analysis", "--scale", type=Real(), default=1e-6, help="Size of R0 for starts with unequal norms.")
 @option("Analysis", "--run", type=shared.A_PATH, help="Judge the runs in this .nc file instead.")
 @shared.threads_option
 @shared.output_options
@@ -57,7 +55,7 @@ def bias(
     printer: shared.Printer,
     generated: Path,
 ) -> None:
-    """Implicit bias: is the solution that is found the one closest to the start?
+    """Test the implicit bias: is the solution that is found the one closest to the start?
 
     \b
     Examples:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "--output",
     type=click.Choice(["statistics", "final", "loss", "all"]),
     default="statistics",
-    help="Mean and quantiles of the loss; or of each trajectory the last state, losses, or all states.",
+    help="Keep mean and quantiles of the loss, or the last state, losses or all states of each trajectory.",
 )
 @shared.output_options
 @shared.generated_option

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         "--fraction",
         type=Real(),
         default=0.5,
-        help="Escaped is a loss below this part of the plateau's.",
+        help="A trajectory has escaped when its loss is below this part of the plateau's.",
     ),
     shared.tolerance_options,
     shared.threads_option,
@@ -54,7 +54,7 @@ def escape(
     printer: shared.Printer,
     generated: Path,
 ) -> None:
-    """Escape times from the plateau over random starts, against N, beside the theory.
+    """Measure escape times from the plateau over random starts, against N, beside the theory.
 
     \b
     Examples:

@@ -40,9 +40,9 @@ _OF_A_STATE = (
     "Analysis",
     "--at",
     type=click.Choice(PLACES),
-    help="The plateau at R = 0, a global minimum, or random weights.  [default: plateau]",
+    help="At the plateau (R = 0), a global minimum, or random weights.  [default: plateau]",
 )
-@option("Analysis", "--along", type=shared.A_PATH, help="All states of the trajectory in this .nc file.")
+@option("Analysis", "--along", type=shared.A_PATH, help="At all states of the trajectory in this .nc file.")
 @option(
     "Analysis",
     "--tolerance",
@@ -64,7 +64,7 @@ def hessian(
     printer: shared.Printer,
     generated: Path,
 ) -> None:
-    """Spectrum of the Hessian of the population loss in w/√N: saddle or minimum, flat directions.
+    """Compute the spectrum of the Hessian of the population loss in w/√N: saddle, minimum, flat directions.
 
     \b
     Examples:

@@ -30,7 +30,7 @@ _OF_A_MODEL = ("p", "pstar", "constraint", "flow", "teacher", "readout")
     "Analysis",
     "--degree",
     type=Integer(),
-    help="Search polynomials up to this degree; 0 for none.  [default: 3, or what is quick]",
+    help="Search for polynomials up to this degree; 0 for none.  [default: 3, or what is quick]",
 )
 @option(
     "Analysis",
@@ -44,7 +44,7 @@ _OF_A_MODEL = ("p", "pstar", "constraint", "flow", "teacher", "readout")
 def invariants(
     model: Model, degree: int | None, monitor: Path | None, out: Path | None, as_json: bool, talk: Talk
 ) -> None:
-    """Conserved quantities: exact proofs, a search for polynomial ones, and their drift along a run.
+    """Find conserved quantities: exact proofs, a search for polynomials, and their drift along a run.
 
     \b
     Examples:

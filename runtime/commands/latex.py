@@ -20,14 +20,14 @@ from runtime.commands.printing import echo
     "--form",
     type=click.Choice(["matrix", "components"]),
     default="matrix",
-    help="Matrices, or every entry, which needs widths.",
+    help="Print matrices, or every entry, which needs widths.",
 )
 @option(
     "Output",
     "--what",
     type=click.Choice(["odes", "loss", "jacobian"]),
     default="odes",
-    help="Which equations.",
+    help="What to print.",
 )
 @option("Output", "--out", type=shared.A_PATH, help="Write to this .tex file, not to stdout.")
 def latex(

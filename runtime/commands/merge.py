@@ -15,7 +15,7 @@ from runtime.commands.printing import echo
 @command()
 @click.argument("folder", type=shared.A_PATH)
 @option("Output", "--out", type=shared.A_PATH, required=True, help="Write to this .nc file.")
-@option("Output", "--partial", is_flag=True, help="Also if tasks are missing: they are NaN.")
+@option("Output", "--partial", is_flag=True, help="Merge even if tasks are missing; their values are NaN.")
 @shared.json_option
 def merge(folder: Path, out: Path, partial: bool, as_json: bool) -> None:
     """Merge the results of a sweep into one netCDF file, with the parameters as dimensions.

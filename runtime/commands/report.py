@@ -36,7 +36,9 @@ LARGEST_TRAJECTORIES = 10**6
 @shared.any_start_options
 @shared.solver_options(shared.single_method_option)
 @option("Output", "--out", type=shared.A_PATH, default="report.html", help="Write to this .html file.")
-@option("Output", "--date", is_flag=True, help="Put today's date in; without it the same bytes each time.")
+@option(
+    "Output", "--date", is_flag=True, help="Include the date; without it the file is the same each time."
+)
 @shared.generated_option
 @shared.json_option
 @shared.quiet_option
@@ -52,7 +54,9 @@ def report(
     as_json: bool,
     talk: Talk,
 ) -> int:
-    """One file on a model: equations, a trajectory, plateau, Hessian, checks; exit code 1 if one fails.
+    """Write one page on a model: equations, a trajectory, plateau, Hessian, checks.
+
+    The exit code is 1 if a check fails.
 
     Any browser prints it, or saves it as PDF, in a layout of its own.
 

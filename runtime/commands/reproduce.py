@@ -11,7 +11,7 @@ from runtime.commands.printing import EXIT_FAILURE, Talk, echo
 
 
 @command()
-@option("Analysis", "--quick", is_flag=True, help="Fewer runs and widths: about a minute.")
+@option("Analysis", "--quick", is_flag=True, help="Use fewer runs and widths; takes about a minute.")
 @shared.seed_option
 @option(
     "Output",

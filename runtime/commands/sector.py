@@ -36,7 +36,7 @@ _EXPONENT = 40.0
     type=Times(),
     help="Singular values of R0: one for all, or all min(p, p*).",
 )
-@shared.ideal_option(1e-6, ", random")
+@shared.ideal_option(1e-6, " in random directions")
 @shared.seed_option
 @shared.norm_option
 @shared.solver_options(shared.method_option)

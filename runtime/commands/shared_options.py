@@ -44,14 +44,14 @@ def _choice(name: str, choices: list[str], words: str) -> Decorator:
 
 convention_options = options(
     _choice(
-        "--constraint", ["free", "sphere"], "Norms of the students: free, or each kept at its first value."
+        "--constraint", ["free", "sphere"], "Let the norms of the students change, or keep each as it is."
     ),
     _choice("--flow", ["sgd", "gradient"], "One-pass SGD with its η² noise, or gradient flow without it."),
-    _choice("--teacher", ["orthonormal", "general"], "Teacher overlaps T: 1, or any, given at run time."),
+    _choice("--teacher", ["orthonormal", "general"], "Teacher overlaps T = 1, or any T given at run time."),
     _choice(
         "--readout",
         ["mean", "sum", "sqrt"],
-        "Weights (a, b) of the readout: (1/p, 1/p*), (1, 1) or (1/√p, 1/√p*).",
+        "Readout weights (a, b) = (1/p, 1/p*), (1, 1) or (1/√p, 1/√p*).",
     ),
 )
 

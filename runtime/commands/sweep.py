@@ -15,7 +15,7 @@ from runtime.commands.printing import EXIT_FAILURE, EXIT_INTERRUPTED, Talk, echo
 from runtime.commands.value_types import Integer
 
 if TYPE_CHECKING:
-    from runtime.sweep.sweep_settings import Settings
+    from runtime.sweep.sweep_settings import SweepSettings
     from runtime.sweep.task_execution import Summary
     from runtime.sweep.task_plan import Plan
 
@@ -40,7 +40,7 @@ SWEPT = {
         "ideal": "Sizes of R0 at Q0 = q0·1, instead of --n.",
         "seed": "Random seeds.",
         "q0": "Norms of the start.",
-        "trajectories": "Starts or runs of a task.",
+        "trajectories": "Starts or runs per task.",
     },
     "Solver": {
         "rtol": "Relative tolerances.",
@@ -72,9 +72,9 @@ _ROWS = 10
     dict,
     option("Sweep", "--engine", help="threads, processes or dask.  [default: threads]"),
     option("Sweep", "--workers", type=Integer(), help="Tasks at once.  [default: one per processor]"),
-    option("Sweep", "--threads", type=Integer(), help="Threads of a task.  [default: 1]"),
+    option("Sweep", "--threads", type=Integer(), help="Threads per task.  [default: 1]"),
     option("Sweep", "--scheduler", metavar="FILE|ADDRESS", help="Scheduler of Dask, which you must trust."),
-    option("Sweep", "--task-index", type=Integer(), help="Part of a job array, from 0."),
+    option("Sweep", "--task-index", type=Integer(), help="Number of this part of a job array, from 0."),
     option("Sweep", "--task-count", type=Integer(), help="Number of parts of the job array."),
     option(
         "Output",
@@ -101,10 +101,11 @@ def sweep(
     as_json: bool,
     talk: Talk,
 ) -> int:
-    """Vary parameters: every task a file in a folder, on threads, processes, Dask or a job array.
+    """Run every combination of parameters, on threads, processes, Dask or a job array.
 
-    Values are 0.4 (fixed), 0.1,0.2,0.4 or 0:9 (integers, both ends) or 0.1:0.5:5 (start:end:count)
-    or log:1e3:1e6:4. The same command again computes what is missing; with --out alone, too.
+    Values are 0.4 (fixed), 0.1,0.2,0.4 (each), 0:9 (integers, both ends), 0.1:0.5:5 (start:end:count)
+    or log:1e3:1e6:4. Each task writes a file into the folder; the same command again, or --out alone,
+    computes those that are missing.
 
     \b
     Examples:
@@ -138,7 +139,7 @@ def sweep(
 
 def request(
     file: Path | None, options: Mapping[str, Any], parameters: Mapping[str, Any]
-) -> tuple[Path, Plan | None, Settings]:
+) -> tuple[Path, Plan | None, SweepSettings]:
     """Folder, plan and settings of a sweep, from options above those of a TOML file; raises InputError."""
     from derive.errors import InputError, shown
     from runtime.sweep import sweep_settings, task_kinds, whole_sweeps
@@ -154,7 +155,7 @@ def request(
     values |= {name: value for name, value in parameters.items() if value is not None}
     job = chosen.pop("job", None if file is None else task_kinds.DEFAULT_JOB)
     plan = whole_sweeps.plan_of(job, values, chosen.pop("zip", None))
-    return Path(out), plan, sweep_settings.Settings.of(**chosen)
+    return Path(out), plan, sweep_settings.SweepSettings.of(**chosen)
 
 
 def dry_run_text(facts: Mapping[str, Any]) -> str:

@@ -62,7 +62,7 @@ class PreparedEnsemble:
         T = start.teacher(model)
         with naming_choices():
             Q, R = start.sampler(model, T)[0].draw(1)
-            # What a single trajectory allows is what each of the ensemble does.
+            # The checks of a single trajectory are those of each of the ensemble.
             problem = Problem.checked(model, Q[0], R[0], T=T, **parameters)
             start.check_draws(model, T, trajectories)
         if stop_loss is not None:

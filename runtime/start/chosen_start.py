@@ -51,7 +51,7 @@ class ChosenStart:
     ideal
         Start at Q0 = q0·1 with R0 of this size.
     overlaps
-        File of Q, R and perhaps T, or of a run whose last state is taken.
+        A file of Q, R and perhaps T, or of a run, whose last state is taken.
     q0, seed
         Variance of the weights of random students, and their seed.
     teacher_correlation

@@ -22,10 +22,10 @@ from derive.errors import InputError, shown
 
 Value = int | float | str
 
-# Files in a folder, and hours of looking at them; many small runs belong into an ensemble.
+# More files would take hours to look at; many small runs belong into an ensemble.
 MAX_TASKS = 100_000
 LOGARITHMIC = "log:"
-# Digits of a logarithmic value: fewer than a power function gets wrong on any machine.
+# Logarithmic values are rounded to so many digits, which are the same on every machine.
 _LOG_DIGITS = 12
 _DIGITS = 19
 _INTEGER = re.compile(rf"[+-]?[0-9]{{1,{_DIGITS}}}")
@@ -53,7 +53,7 @@ def parse_axis(
 
 
 def python_value(option: str, given: Any) -> Any:
-    """Ranges, arrays and numbers of NumPy, also inside a list, as lists and numbers of Python.
+    """The value with ranges, arrays and numbers of NumPy as lists and numbers of Python, inside lists too.
 
     Raises InputError for what has no order, as sets, or no length, as generators.
     """
@@ -102,7 +102,7 @@ def _one(option: str, text: str, kind: type, choices: Sequence[str]) -> Value:
         if choices and text not in choices:
             raise InputError(option, f"{_short(text)!r} is not one of {', '.join(choices)}")
         return text
-    # Why the pattern: int() and float() would take "１６", "1_6", " 16" and "nan".
+    # int() and float() alone would accept "１６", "1_6", " 16" and "nan".
     if not (_INTEGER if kind is int else _REAL).fullmatch(text):
         raise InputError(option, f"{_short(text)!r} is not {_named(kind, choices)}")
     value: int | float = kind(text)
@@ -135,7 +135,7 @@ def _range(option: str, text: str, kind: type) -> list[Value]:
     _limited(option, count)
     if logarithmic:
         return _logarithmic(option, text, low, high, count, kind)
-    # Why fractions of the decimal text: 0.1:0.5:5 must be 0.3 in the middle, not 0.30000000000000004.
+    # Fractions of the decimal text give 0.3 in the middle of 0.1:0.5:5, not 0.30000000000000004.
     first, last = (Fraction(field) for field in fields[:2])
     exact = [first + (last - first) * k / (count - 1) for k in range(count)]
     if kind is int:

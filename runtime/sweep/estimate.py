@@ -1,4 +1,4 @@
-"""Memory and disk of a sweep, before anything is written."""
+"""Estimates the memory and disk that a sweep needs, before anything is written."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from derive.errors import InputError
 from runtime.sweep.task_kinds import SHARD_OVERHEAD
 from runtime.sweep.task_plan import Plan
 
-# Results, the file made of them, and the copies on the way.
+# A task holds its results, the file made of them, and copies on the way.
 _COPIES = 4
-# An interpreter with Numba, SciPy and compiled code.
+# Bytes of an interpreter with Numba, SciPy and compiled code.
 _WORKER = 400 * 2**20
 _RECORD = 600
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")

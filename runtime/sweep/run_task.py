@@ -1,4 +1,4 @@
-"""One task, wherever it runs: compute, store the shard, say how it went."""
+"""Computes one task in whatever process, stores its shard, and reports the outcome."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _LONGEST_ERROR = 500
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What all tasks of a run share.
+    """The values that all tasks of a run share.
 
     folder, generated
         The sweep, and the derived systems; absolute, for workers that started elsewhere.
     threads
-        Of each task.
+        Threads of each task.
     version
-        Of the program that drives; workers of another version refuse.
+        Version of the program that drives the sweep; workers of another version refuse to work.
     """
 
     folder: str

@@ -1,4 +1,4 @@
-"""How a sweep is run: the options beside its parameters, from a TOML file and the command line."""
+"""How a sweep is run: engine, workers and the like, from a TOML file and the command line."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from runtime.concurrency.thread_pool import LARGEST_THREADS, thread_count
 from runtime.output import guarded_reading
 
 ENGINES = ("threads", "processes", "dask")
-# Values of all tasks that a sweep may have take less.
+# Bytes: the values of the largest sweep take less.
 _LARGEST_FILE = 16 * 2**20
-# Parts of a job array.
+# Largest number of parts of a job array.
 MAX_PARTS = 100_000
 _IN_FILE = ("job", "out", "engine", "workers", "threads", "scheduler", "generated", "zip", "parameters")
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """Checked settings of a run.
+class SweepSettings:
+    """Checked settings of the run of a sweep.
 
     workers
-        Tasks at once in this process and those that it starts.
+        Number of tasks at once in this process and those that it starts.
     threads
-        Of each task.
+        Threads of each task.
     part
         (index, count) of a job array; None for the whole sweep.
     """
@@ -50,7 +50,7 @@ class Settings:
         generated: Any = None,
         task_index: Any = None,
         task_count: Any = None,
-    ) -> Settings:
+    ) -> SweepSettings:
         """The settings, None being a default; raises InputError."""
         if engine is None:
             engine = "threads" if scheduler is None else "dask"

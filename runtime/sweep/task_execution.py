@@ -1,4 +1,4 @@
-"""Runs what is missing of a sweep: plan, lock, shards that are there, engine, failures."""
+"""Computes the missing tasks of a sweep: one plan, a lock on the folder, an engine, a list of failures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from runtime.sweep.signals import Stop, stopping, terminating
 from runtime.sweep.sweep_errors import SweepError, SweepInterrupted
 from runtime.sweep.sweep_folder import SweepFolder
 from runtime.sweep.sweep_progress import SweepProgress
-from runtime.sweep.sweep_settings import Settings
+from runtime.sweep.sweep_settings import SweepSettings
 from runtime.sweep.task_plan import Plan
 from runtime.system.load_error import LoadError
 
@@ -41,8 +41,8 @@ class Summary:
         return {"folder": str(self.folder), "tasks": self.tasks, "done": self.done, "failed": errors}
 
 
-def run(path: Path, given: Plan | None, settings: Settings, say: Say, quiet: bool) -> Summary:
-    """Compute every task of the sweep in `path` that is not done; None goes on with what is there.
+def run(path: Path, given: Plan | None, settings: SweepSettings, say: Say, quiet: bool) -> Summary:
+    """Compute every task of the sweep in `path` that is not done; None stands for the stored plan.
 
     Raises InputError if plan, folder and settings do not fit together, SweepInterrupted after Ctrl-C
     or SIGTERM, StorageError or SweepError if it cannot go on.
@@ -89,7 +89,7 @@ def _brief(values: Any) -> str:
 
 
 @contextlib.contextmanager
-def _locked(folder: SweepFolder, plan: Plan, settings: Settings) -> Iterator[None]:
+def _locked(folder: SweepFolder, plan: Plan, settings: SweepSettings) -> Iterator[None]:
     """The folder with its plan, for us alone."""
     try:
         folder.path.mkdir(exist_ok=True)
@@ -98,7 +98,7 @@ def _locked(folder: SweepFolder, plan: Plan, settings: Settings) -> Iterator[Non
     lock = FolderLock(folder.path)
     try:
         with setup(folder.path):
-            # Why again: another process may have come first.
+            # Another process may have stored its plan first.
             agreed_plan(folder, plan)
             lock.take(settings.part)
             folder.store(plan)
@@ -108,7 +108,7 @@ def _locked(folder: SweepFolder, plan: Plan, settings: Settings) -> Iterator[Non
 
 
 def _run_locked(
-    folder: SweepFolder, plan: Plan, settings: Settings, estimate: Estimate, say: Say, quiet: bool
+    folder: SweepFolder, plan: Plan, settings: SweepSettings, estimate: Estimate, say: Say, quiet: bool
 ) -> Summary:
     ours = None
     numbers = range(plan.count)
@@ -160,7 +160,7 @@ def _run_locked(
 
 @contextlib.contextmanager
 def _cleaned(folder: SweepFolder, numbers: range | None) -> Iterator[None]:
-    """What killed processes leave is removed before and after, however it ends."""
+    """Removes what killed processes left, before and after."""
     folder.clean(numbers)
     try:
         yield
@@ -168,7 +168,7 @@ def _cleaned(folder: SweepFolder, numbers: range | None) -> Iterator[None]:
         folder.clean(numbers)
 
 
-def _prepare(plan: Plan, pending: list[int], settings: Settings) -> None:
+def _prepare(plan: Plan, pending: list[int], settings: SweepSettings) -> None:
     """Derive and compile each system once, before workers could do so at the same time."""
     seen = set()
     for number in pending:
@@ -176,13 +176,13 @@ def _prepare(plan: Plan, pending: list[int], settings: Settings) -> None:
         model = task_kinds.model_of(parameters)
         if model not in seen:
             seen.add(model)
-            # Why suppressed: the tasks of a damaged system fail, and say why; the others run.
+            # The tasks of a damaged system fail one by one and say why, and the others run.
             with contextlib.suppress(LoadError):
                 task_kinds.prepare(plan.job, parameters, settings.generated.absolute())
 
 
 def _engine(
-    folder: SweepFolder, plan: Plan, pending: list[int], settings: Settings, stop: Stop
+    folder: SweepFolder, plan: Plan, pending: list[int], settings: SweepSettings, stop: Stop
 ) -> Generator[Outcome | None, None, None]:
     tasks = (plan.task(number) for number in pending)
     context = Context(str(folder.path.absolute()), str(settings.generated.absolute()), settings.threads)

@@ -1,7 +1,7 @@
-"""The kinds of work in a sweep: their parameters, and a task as the single command does it.
+"""The kinds of tasks of a sweep: the parameters of each, how they are checked, and how one is computed.
 
-A task gives the data of `cli integrate`, `cli ensemble`, `cli simulate` or `cli escape` with the
-same options, to the last bit.
+A task gives the data of `cli integrate`, `cli ensemble`, `cli simulate` or `cli escape` with the same
+options, to the last bit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _INTEGRATED = ("eta", "alpha", "label_noise", "rtol", "atol", "method")
 _MODEL = ("p", "pstar", "constraint", "flow", "teacher", "readout")
-# A netCDF-4 file of few numbers: its header and the smallest blocks of each variable.
+# Bytes of a netCDF-4 file of few numbers: its header and the smallest blocks of each variable.
 SHARD_OVERHEAD = 80_000
 _STATISTICS = 8
 _STATES_OF_CHAIN = 3
@@ -33,14 +33,14 @@ _STATES_OF_CHAIN = 3
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
-    """One parameter of a job.
+    """One parameter of a kind of task.
 
     kind
         int, float or str; "times" is a number or a list of numbers, and never an axis.
     default
-        As the single command has it; None where it decides, a tuple is an axis.
+        That of the single command; None lets the task decide, and a tuple is an axis.
     choices
-        Words that are allowed; empty where the check of the single command decides.
+        Words that are allowed; empty where the check of the whole task decides.
     alone
         Whether a value can be judged without the other parameters.
     """
@@ -52,7 +52,7 @@ class Parameter:
     alone: bool = False
 
 
-# Runs a prepared task with a function that loads its system.
+# A prepared task computes its dataset, given a function that loads its system.
 Run = Callable[[Callable[[], System]], "xarray.Dataset"]
 Prepare = Callable[[Model, Mapping[str, Any], int], Run]
 
@@ -62,10 +62,10 @@ class Job:
     """A kind of task.
 
     prepare
-        Checks the parameters of one task, of a model and for a number of threads, as the single command
-        does: raises InputError that names the first which is not allowed.
+        Prepares the task of a model, parameters and a number of threads, with the checks of the single
+        command: it raises InputError that names the first parameter which is not allowed.
     values
-        Numbers in the result of a task, roughly.
+        Rough number of values in the result of a task.
     loads
         Whether it needs generated systems.
     """
@@ -82,7 +82,7 @@ class Job:
 
 
 def _common(*own: Parameter, alpha: float | None, n: int | tuple[int, ...] | None) -> tuple[Parameter, ...]:
-    """In the order of the axes of results: what takes a new system first, the seed last."""
+    """Parameters in the order of the axes of results: those that need another system first, seeds last."""
     end = (Parameter("alpha", "times", alpha),) if alpha is not None else ()
     return (
         Parameter("p", int, 4),
@@ -245,9 +245,9 @@ JOBS = {
         ),
     )
 }
-# What changes the shape of results cannot be an axis.
+# These change the shape of results, and so cannot be axes.
 NEVER_AXES = ("alpha", "output")
-# Coordinates of results: what sel of xarray takes for one of its own arguments has another name.
+# Coordinates of results that xarray's sel would take for its own arguments have other names.
 _COORDINATES = {"method": "method_name"}
 DEFAULT_JOB = "ode"
 
@@ -292,13 +292,13 @@ _loading = threading.Lock()
 
 
 def load_once(source: Model, generated: str | Path, /) -> System:
-    """As `runtime.load`, once a process: verification would take longer than a small task."""
-    # Why a lock: threads would compile one system several times.
+    """As `runtime.load`, once per process, since verification takes longer than a small task."""
+    # Without the lock, threads would compile one system several times.
     with _loading:
         return _loaded(source, str(generated))
 
 
-# Bounded: large systems take memory, and tasks of one system follow each other.
+# The number is bounded since large systems take memory, and tasks of one system follow each other.
 @functools.lru_cache(maxsize=64)
 def _loaded(source: Model, generated: str) -> System:
     import numpy as np
@@ -306,7 +306,7 @@ def _loaded(source: Model, generated: str) -> System:
     from runtime.system.loading import load
 
     system = load(source, generated)
-    # Compiled here, while the lock is held and before other processes start.
+    # The system is compiled here, while the lock is held and before other processes start.
     system.compiled_rhs  # noqa: B018
     T = np.eye(source.pstar) if source.teacher == "general" else None
     system.loss(np.eye(source.p), np.zeros((source.p, source.pstar)), T)

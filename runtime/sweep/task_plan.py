@@ -17,7 +17,7 @@ from runtime.sweep.axes import MAX_TASKS, Value, parse_axis, python_value
 from runtime.sweep.program_version import PROGRAM
 from runtime.sweep.task_kinds import Job, Parameter
 
-# Of the folder and its files; another one is refused.
+# Format of the folder and its files; others are rejected.
 FORMAT = 1
 _DIGITS_SHOWN = 15
 
@@ -114,7 +114,7 @@ class Plan:
         for axis, place in zip(self.axes, self.place(number), strict=True):
             for name, column in zip(axis.names, axis.columns, strict=True):
                 parameters[name] = column[place]
-        # In the order of the job, whatever is an axis.
+        # The order is that of the job, whichever parameters are axes.
         ordered = {name: parameters[name] for name in self.job.by_name}
         return Task(number, self.job.name, ordered)
 
@@ -130,7 +130,7 @@ class Plan:
         return (self.task(number) for number in range(self.count))
 
     def check(self) -> None:
-        """Raise InputError if the single command would refuse a task; random starts are not drawn.
+        """Raise InputError if the single command would reject a task.
 
         Every combination of what depends on each other is checked; of other numbers the ends, since
         what is allowed is an interval, and of other words each.
@@ -160,7 +160,7 @@ class Plan:
                     yield name, column
 
     def to_dict(self) -> dict[str, Any]:
-        """As stored; `digest` vouches for the rest."""
+        """The plan as it is stored; `digest` vouches for the rest."""
         content = {
             "format": FORMAT,
             "version": PROGRAM,
@@ -188,7 +188,7 @@ class Plan:
         given = dict(content["fixed"])
         for axis in content["axes"]:
             given |= axis
-        # What is None has its default again, which is None.
+        # A parameter that is None gets its default again, which is None.
         plan = cls.of(
             content["job"],
             {name: value for name, value in given.items() if value is not None},

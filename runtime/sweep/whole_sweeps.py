@@ -1,4 +1,4 @@
-"""Sweeps as a whole: compute one, go on with it, look at it, merge its results."""
+"""Sweeps as a whole: compute or resume one, look at what is done, merge the results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runtime.sweep import sweep_settings, task_execution, task_kinds
 from runtime.sweep.estimate import Estimate
 from runtime.sweep.merge import merge
 from runtime.sweep.sweep_folder import SweepFolder
-from runtime.sweep.sweep_settings import Settings
+from runtime.sweep.sweep_settings import SweepSettings
 from runtime.sweep.task_execution import Summary
 from runtime.sweep.task_plan import Plan
 
@@ -36,13 +36,12 @@ def run_sweep(
     Parameters
     ----------
     folder
-        Made if it is not there; if it holds the same sweep, that is gone on with.
+        It is made if it is not there; if it holds the same sweep, that is resumed.
     job
         ``"ode"``, ``"ensemble"``, ``"chain"`` or ``"escape"``.
     parameters
-        By name, as for the single command: a value, or a list, range, array or text ("0:9",
-        "0.1:0.5:5") to vary.
-        None (and no job) goes on with what is in the folder.
+        Values by name, as for the single command: one, or a list, range, array or text ("0:9",
+        "0.1:0.5:5") to vary. None, without a job, resumes the sweep in the folder.
     zip
         Groups of parameters that vary together instead of in a product.
     engine
@@ -50,20 +49,20 @@ def run_sweep(
     workers, threads
         Tasks at once (None: one per processor; Dask has its own), and threads of each.
     scheduler
-        Address or scheduler file of Dask; of one that you trust, since it may run any code.
+        Address or file of a scheduler of Dask that you trust, since it may run any code.
     task_index, task_count
-        Only tasks index, index + count, … : a part of a job array.
+        A part of a job array: only the tasks index, index + count, … are computed.
 
     Raises
     ------
     InputError
         A value is not allowed, or the folder holds something else or is in use.
     SweepInterrupted
-        Ctrl-C or SIGTERM; call again to go on.
+        Ctrl-C or SIGTERM came; the same call resumes the sweep.
     OSError
-        The folder cannot be written, or the engine failed; what is done stays done.
+        The folder cannot be written, or the engine failed; finished tasks stay finished.
     """
-    chosen = Settings.of(engine, workers, threads, scheduler, generated, task_index, task_count)
+    chosen = SweepSettings.of(engine, workers, threads, scheduler, generated, task_index, task_count)
     plan = plan_of(job, {} if parameters is None else parameters, zip)
     return task_execution.run(Path(folder), plan, chosen, lambda _: None, quiet)
 
@@ -83,7 +82,7 @@ def merge_sweep(folder: str | Path, out: str | Path, partial: bool = False) -> d
     return merge(Path(folder), Path(out), partial)
 
 
-def dry_run(path: Path, given: Plan | None, settings: Settings) -> dict[str, Any]:
+def dry_run(path: Path, given: Plan | None, settings: SweepSettings) -> dict[str, Any]:
     """The tasks of a sweep and an estimate of its disk and memory, as plain values. Nothing is written."""
     plan = task_execution.agreed_plan(SweepFolder(path), given)
     plan.check()

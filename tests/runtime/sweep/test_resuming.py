@@ -159,7 +159,7 @@ def test_damaged_shards_are_set_aside_and_computed_again(
     DAMAGE[damage](shard(folder, 4))
     said = []
     plan = task_execution.SweepFolder(folder).stored_plan()
-    settings = task_execution.Settings.of(workers=1, generated=generated)
+    settings = task_execution.SweepSettings.of(workers=1, generated=generated)
     task_execution.run(folder, plan, settings, said.append, True)
     assert computed == [(0.2, 1)]
     assert said[0].startswith("task 4: its shard ")

@@ -8,7 +8,7 @@ import pytest
 from runtime import InputError
 from runtime.commands.sweep import request
 from runtime.concurrency.thread_pool import thread_count
-from runtime.sweep.sweep_settings import Settings, groups, read_file
+from runtime.sweep.sweep_settings import SweepSettings, groups, read_file
 
 _NAMES = "out job zip engine workers threads scheduler generated task_index task_count"
 NONE = dict.fromkeys(_NAMES.split())
@@ -30,9 +30,9 @@ seed = "0:4"
 
 
 def test_defaults():
-    settings = Settings.of()
-    assert settings == Settings("threads", thread_count(None), 1, None, Path("generated"), None)
-    dask = Settings.of(scheduler="tcp://127.0.0.1:8786")
+    settings = SweepSettings.of()
+    assert settings == SweepSettings("threads", thread_count(None), 1, None, Path("generated"), None)
+    dask = SweepSettings.of(scheduler="tcp://127.0.0.1:8786")
     assert (dask.engine, dask.workers) == ("dask", 1)
 
 
@@ -61,7 +61,7 @@ def test_defaults():
 )
 def test_refused(given, option):
     with pytest.raises(InputError) as refused:
-        Settings.of(**given)
+        SweepSettings.of(**given)
     assert refused.value.option == option
 
 
