@@ -7,6 +7,7 @@ components of the pre-activations is written out; nothing is known about matrice
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -89,50 +90,29 @@ class ComponentMoments:
         self, power: int, outer: tuple[str, ...], left: Sequence[Any], right: Sequence[Any], joint: Any
     ) -> Any:
         terms: list[tuple[int, Any]] = []
-        # The recursion takes one factor e at a time: it is either one z_k², with its own sum over k,
-        # or the noise n. So the product is written out.
-        self._expand(power, (), [], 1, outer, left, right, joint, terms)
+        # The product e^power is written out: each factor e is one z_k², or the noise n.
+        for choice in itertools.product((*range(len(self._weights)), None), repeat=power):
+            indices = [k for k in choice if k is not None]
+            noises = power - len(indices)
+            # The variables are named by position, not by k, so that the pairing sum of
+            # "two squares, u, v" is computed once and reused for all indices.
+            squares = (str(position) for position in range(len(indices)) for _ in range(2))
+            for multiplicity, pairs in pairing_sum((*squares, *["n"] * noises, *outer)):
+                factors = [self._weights[k] for k in indices]
+                for first, second in pairs:
+                    value = self._pair(first, second, indices, left, right, joint)
+                    if value is None:
+                        break
+                    factors.append(value)
+                else:
+                    terms.append(((-1) ** noises * multiplicity, self._product(factors)))
         return self._total(terms)
-
-    def _expand(
-        self,
-        power: int,
-        indices: tuple[int, ...],
-        noises: list[str],
-        sign: int,
-        outer: tuple[str, ...],
-        left: Sequence[Any],
-        right: Sequence[Any],
-        joint: Any,
-        terms: list[tuple[int, Any]],
-    ) -> None:
-        if power:
-            for k in range(len(self._weights)):
-                self._expand(power - 1, (*indices, k), noises, sign, outer, left, right, joint, terms)
-            self._expand(power - 1, indices, [*noises, "n"], -sign, outer, left, right, joint, terms)
-            return
-        # The variables are named by position, not by k and l, so that the pairing sum of
-        # "two squares, u, v" is computed once and reused for all of them.
-        word: list[str] = []
-        for position in range(len(indices)):
-            word += [str(position)] * 2
-        word += noises
-        word += outer
-        for multiplicity, pairs in pairing_sum(tuple(word)):
-            factors = [self._weights[k] for k in indices]
-            for first, second in pairs:
-                value = self._pair(first, second, indices, left, right, joint)
-                if value is None:
-                    break
-                factors.append(value)
-            else:
-                terms.append((sign * multiplicity, self._product(factors)))
 
     def _pair(
         self,
         first: str,
         second: str,
-        indices: tuple[int, ...],
+        indices: Sequence[int],
         left: Sequence[Any],
         right: Sequence[Any],
         joint: Any,
