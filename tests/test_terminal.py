@@ -20,6 +20,7 @@ import click
 import pytest
 from all_commands import COMMANDS
 from processes import started
+from streams import Terminal
 
 import cli
 from runtime.commands import printing, shared_options
@@ -208,11 +209,6 @@ def test_scripts_serve_both_names_of_the_program(call, shell):
 
 
 # --- colours and live lines ------------------------------------------------------------------
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_colours_in_a_real_terminal(tmp_path):

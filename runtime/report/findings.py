@@ -16,7 +16,7 @@ from runtime.analysis.landscape.critical_points import solution
 from runtime.analysis.landscape.hessian_spectra import HessianSpectrum, hessian_spectrum
 from runtime.analysis.landscape.solution_stability import WHERE, largest_stable_eta
 from runtime.analysis.plateau.fixed_point import NoPlateauError, Plateau, plateau
-from runtime.report import checks
+from runtime.report import model_checks
 from runtime.report.solution_checks import LARGEST_JACOBIAN, solution_claims
 from runtime.start.checked_arrays import Array
 from runtime.start.initial_overlaps import OverlapSampler
@@ -283,17 +283,17 @@ def _claims(
 ) -> list[Claim]:
     model, problem = system.model, start.problem
     general = problem.T if model.teacher == "general" else None
-    found = [checks.proof_claim(model, manifest["proof"])]
+    found = [model_checks.proof_claim(model, manifest["proof"])]
     # The closed forms on the sphere are for norms of 1.
     if not isinstance(point, Unavailable) and (
         model.constraint == "free" or np.allclose(np.diag(point.Q), 1.0)
     ):
-        found += checks.plateau_claims(system, point)
+        found += model_checks.plateau_claims(system, point)
     spectra = {h.place: h.spectrum for h in hessians if not isinstance(h.spectrum, Unavailable)}
-    found += checks.hessian_claims(model, general, spectra.get("plateau"), spectra.get("solution"), start.n)
+    found += model_checks.hessian_claims(model, general, spectra, start.n)
     if problem.label_noise == 0.0 or model.flow == "gradient":
         limit = limits["solution"]
         largest = None if isinstance(limit, Unavailable) else limit
         found += solution_claims(system, problem.eta, general, largest)
-    found += checks.run_claims(system, problem, run)
+    found += model_checks.run_claims(system, problem, run)
     return found

@@ -27,7 +27,7 @@ from derive.version import VERSION
 from runtime.output.result_table import Cell
 from runtime.report import mathml, report_tables
 from runtime.report.findings import ReportFindings, Unavailable
-from runtime.report.numbers import counted, integer, number, spread
+from runtime.report.printed_numbers import counted, integer, number, spread
 from runtime.report.provenance import command_line, facts
 from runtime.report.report_figures import figures
 from runtime.report.svg import svg

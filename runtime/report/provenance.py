@@ -14,7 +14,8 @@ from typing import Any
 from derive.model import Model
 from derive.version import VERSION
 
-PACKAGES = ("numpy", "scipy", "sympy", "numba", "llvmlite", "xarray", "matplotlib", "latex2mathml")
+_COMPUTING = ("numpy", "scipy", "sympy", "numba", "llvmlite", "xarray")
+_DRAWING = ("matplotlib", "latex2mathml", "jinja2")
 _CONVENTIONS = ("constraint", "flow", "teacher", "readout")
 # Options that are always written, so that other defaults of later versions change nothing.
 _ALWAYS = ("eta", "label_noise", "alpha", "rtol", "atol", "method")
@@ -61,7 +62,7 @@ def facts(manifest: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[tup
         ("Program", f"overlap-ode {VERSION}"),
         ("Digest of the generated code", f"sha256:{manifest['files']['odes.py']}"),
         ("Python", platform.python_version()),
-        ("Packages", ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)),
+        ("Packages", ", ".join(f"{name} {metadata.version(name)}" for name in (*_COMPUTING, *_DRAWING))),
         ("Processor", f"{platform.machine()}, vector code: {target().name}"),
     ]
     if arguments["overlaps"] is not None:

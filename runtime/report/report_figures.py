@@ -8,7 +8,7 @@ import numpy as np
 
 from runtime.output.figures import COLOURS, LOSS_LABEL, TIME_LABEL, positive, shade
 from runtime.report.findings import ReportFindings, Unavailable
-from runtime.report.numbers import counted, number, plain
+from runtime.report.printed_numbers import counted, number, plain
 from runtime.report.svg import Figure
 
 # With more entries of R, or more students, singular values and eigenvalues are drawn instead.

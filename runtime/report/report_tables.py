@@ -21,13 +21,13 @@ from runtime.analysis.plateau.fixed_point import (
 from runtime.output.result_table import Column, Table
 from runtime.output.text_tables import trajectory_rows
 from runtime.report.findings import Unavailable
-from runtime.report.numbers import integer, number
+from runtime.report.printed_numbers import integer, number
 
 if TYPE_CHECKING:
     import xarray
 
 ROWS = 11
-# Numbers in plain text; on the page they are written by `numbers.number`.
+# Numbers in plain text; on the page they are written by `printed_numbers.number`.
 _FORM = "12.6g"
 # Eigenvalues below this part of the largest are rounding, and are shown as zero.
 _ROUNDING = 1e-13

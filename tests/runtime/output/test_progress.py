@@ -10,21 +10,9 @@ import termios
 import threading
 
 import pytest
+from streams import Notebook, Terminal
 
 from runtime.output.progress import new_bar, progress_bar
-
-
-class Log(io.StringIO):
-    """A stream that is no terminal."""
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-# The class of the stream that a notebook's kernel has in place of stderr.
-Notebook = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})
 
 
 @pytest.fixture
@@ -45,7 +33,7 @@ def stderr(monkeypatch):
         (Terminal, "xterm", False, True),
         (Terminal, "xterm", True, False),
         (Terminal, "dumb", False, False),
-        (Log, "xterm", False, False),
+        (io.StringIO, "xterm", False, False),
         (Notebook, "dumb", False, True),
         (Notebook, "dumb", True, False),
     ],

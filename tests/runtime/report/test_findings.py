@@ -15,9 +15,9 @@ from matrix import thinned
 import runtime
 from derive import Model
 from runtime.analysis.plateau.fixed_point import plateau
-from runtime.report import checks, solution_checks
+from runtime.report import model_checks, solution_checks
 from runtime.report.findings import Unavailable, first_below
-from runtime.report.numbers import counted, integer, number
+from runtime.report.printed_numbers import counted, integer, number
 from runtime.report.report_figures import _loss_words
 from runtime.report.solution_checks import solution_claims
 from runtime.trajectory.single_run import Problem
@@ -130,9 +130,9 @@ def test_wrong_numbers_fail(system_of):
     """A claim that cannot fail would be no claim."""
     system = system_of(2, 1)
     point = plateau(system, 0.1)
-    assert all(claim.holds for claim in checks.plateau_claims(system, point))
+    assert all(claim.holds for claim in model_checks.plateau_claims(system, point))
     wrong = dataclasses.replace(point, loss=point.loss * (1 + 1e-5), rate=point.rate * (1 + 1e-5))
-    failed = [claim.name for claim in checks.plateau_claims(system, wrong) if not claim.holds]
+    failed = [claim.name for claim in model_checks.plateau_claims(system, wrong) if not claim.holds]
     assert failed == ["plateau loss", "plateau rate", "escape rate"]
 
 
@@ -190,7 +190,7 @@ def test_claims_hold_where_the_plateau_ends(system_of):
     system = system_of(2, 1)
     largest = runtime.largest_stable_eta(system, "plateau")
     point = plateau(system, largest * (1.0 - 1e-15))
-    assert all(claim.holds for claim in checks.plateau_claims(system, point))
+    assert all(claim.holds for claim in model_checks.plateau_claims(system, point))
 
 
 def test_a_run_that_is_not_of_the_equations_fails(system_of):
@@ -199,16 +199,16 @@ def test_a_run_that_is_not_of_the_equations_fails(system_of):
     settings = {"eta": 0.1, "alpha": 20.0, "label_noise": 0.0, "T": None, "rtol": 1e-8, "atol": 1e-10}
     problem = Problem.checked(Model(2, 1), Q, R, method="prince8", **settings)
     run = runtime.integrate(system, Q, R, eta=0.1, alpha=20.0)
-    assert all(claim.holds for claim in checks.run_claims(system, problem, run))
+    assert all(claim.holds for claim in model_checks.run_claims(system, problem, run))
     run["loss"] *= 1.001
     run["Q"] *= 0.5
-    failed = [claim.name for claim in checks.run_claims(system, problem, run) if not claim.holds]
+    failed = [claim.name for claim in model_checks.run_claims(system, problem, run) if not claim.holds]
     assert failed == ["another solver", "overlaps of weights"]
 
 
 def test_a_failed_check_is_the_exit_code(call, monkeypatch):
-    monkeypatch.setattr(checks, "_GROWTH", 0.0)
-    monkeypatch.setattr(checks, "_CLOSED_FORM", -1.0)
+    monkeypatch.setattr(model_checks, "_GROWTH", 0.0)
+    monkeypatch.setattr(model_checks, "_CLOSED_FORM", -1.0)
     code, out, err = call("report --p 1 --pstar 1 --eta 0.05 --alpha 5 --trajectories 0 --json")
     found = json.loads(out)
     assert code == 1

@@ -7,13 +7,9 @@ import sys
 import time
 
 import pytest
+from streams import Terminal
 
 from runtime.sweep.sweep_progress import SweepProgress
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
 
 
 class Closed(io.StringIO):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -205,29 +205,32 @@ def _drift_claims(system: System, problem: Problem) -> Iterator[Claim]:
 
 
 def hessian_claims(
-    model: Model, T: Array | None, plateau: HessianSpectrum | None, solution: HessianSpectrum | None, n: int
+    model: Model, T: Array | None, spectra: Mapping[str, HessianSpectrum], n: int
 ) -> Iterator[Claim]:
-    """With free norms, numbers of flat and descending directions are those of theory."""
+    """With free norms, numbers of flat and descending directions are those of theory.
+
+    `spectra` has those at the "plateau" and at a "solution", as far as they are known.
+    """
     if model.constraint != "free":
         return
-    if solution is not None:
+    if "solution" in spectra:
         flat = flat_directions(model, n, T)
         yield Claim(
             "flat directions",
             "the Hessian at a global minimum has as many flat directions as the theory counts",
             float(flat.tangent + flat.quartic),
-            float(solution.flat),
+            float(spectra["solution"].flat),
             None,
             0.0,
         )
-    if plateau is not None and model.flow == "gradient":
+    if "plateau" in spectra and model.flow == "gradient":
         spectrum = list(critical_point(model, 0, model.p, T).spectrum(n))
         zero = 1e-6 * max(abs(value) for value, _ in spectrum)
         yield Claim(
             "descent directions",
             "the Hessian at the plateau has as many descent directions as its closed form",
             float(sum(count for value, count in spectrum if value < -zero)),
-            float(plateau.negative),
+            float(spectra["plateau"].negative),
             None,
             0.0,
         )
