@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 # Nothing heavier is imported here: `cli --help` would wait for NumPy, SymPy and Numba.
 from runtime.commands.grouped_help import naming_root
@@ -80,6 +81,11 @@ class LazyGroup(click.Group):
             hint = f"; perhaps you mean {' or '.join(similar)}" if similar else ""
             ctx.fail(f"{name!r} is not a command{hint}")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*(CompletionItem(name, help=COMMANDS[name]) for name in names), *options]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         width = max(map(len, COMMANDS))

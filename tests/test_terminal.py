@@ -111,6 +111,8 @@ def completed(words: str, count: int) -> list[str]:
         ("cli integrate --method scipy:L", 3, ["scipy:LSODA"]),
         ("cli derive --constraint ", 3, ["free", "sphere"]),
         ("cli completion z", 2, ["zsh"]),
+        ("cli help int", 2, ["integrate"]),
+        ("cli ", 1, list(cli.COMMANDS)),
     ],
 )
 def test_commands_options_and_values_are_completed(words, count, expected):

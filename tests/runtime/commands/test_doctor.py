@@ -196,7 +196,7 @@ def test_a_read_only_cache_in_a_process_of_its_own(tmp_path):
         timeout=120,
         check=False,
         cwd=tmp_path,
-        # Why not compiled: that would take ten seconds, and it is a problem of its own.
+        # Nothing is compiled, which would take ten seconds, and is a problem of its own.
         env={**os.environ, "OVERLAP_ODE_CACHE": str(tmp_path / "file"), "NUMBA_DISABLE_JIT": "1"},
     )
     assert (result.returncode, result.stderr) == (1, "")
