@@ -9,35 +9,42 @@ from closed_form import OPTION_SETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from derive import InputError, Model
-from derive.model import MAX_WIDTH
+from derive import InputError, Model, SectorModel
 
+WIDTHS = {Model: {"p": 4, "pstar": 2}, SectorModel: {"pstar": 2}}
 OPTIONS = ("constraint", "flow", "teacher", "readout")
 
 
-@pytest.mark.parametrize("width", ["p", "pstar"])
-@pytest.mark.parametrize(
-    "value", [0, -1, 1.5, 4.0, MAX_WIDTH + 1, 10**6, True, False, "4", None, float("nan")]
-)
-def test_width_out_of_range_or_of_another_type_is_refused(width, value):
-    with pytest.raises(InputError, match=rf"{width}: .* is not an integer from 1 to {MAX_WIDTH}") as error:
-        Model(**{"p": 2, "pstar": 2, width: value})
+@pytest.mark.parametrize(("kind", "width"), [(Model, "p"), (Model, "pstar"), (SectorModel, "pstar")])
+@pytest.mark.parametrize("value", [0, -1, 1.5, 4.0, 10**6, True, False, "4", None, float("nan")])
+def test_width_out_of_range_or_of_another_type_is_rejected(kind, width, value):
+    with pytest.raises(InputError, match=rf"{width}: .* is not an integer from 1 to \d+$") as error:
+        kind(**{**WIDTHS[kind], width: value})
     assert error.value.option == width
     assert isinstance(error.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "most"), [(Model, "p", 256), (Model, "pstar", 256), (SectorModel, "pstar", 4096)]
+)
+def test_largest_width(kind, width, most):
+    assert getattr(kind(**{**WIDTHS[kind], width: most}), width) == most
+    with pytest.raises(InputError, match=f"from 1 to {most}"):
+        kind(**{**WIDTHS[kind], width: most + 1})
 
 
 def test_integers_of_other_types_become_int():
     model = Model(np.int64(4), np.uint8(2))
     assert (type(model.p), type(model.pstar)) == (int, int)
     assert model == Model(4, 2)
-    assert Model(MAX_WIDTH, 1).p == MAX_WIDTH
 
 
+@pytest.mark.parametrize("kind", [Model, SectorModel])
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("value", ["Free", "", "unknown", None, 1, ["free"]])
-def test_unknown_option_value_is_refused_and_the_allowed_ones_named(option, value):
+def test_unknown_option_value_is_rejected_and_the_allowed_ones_named(kind, option, value):
     with pytest.raises(InputError, match=f"{option}: .* is not one of .*, .*") as error:
-        Model(4, 2, **{option: value})
+        kind(**WIDTHS[kind], **{option: value})
     assert error.value.option == option
 
 
@@ -82,15 +89,18 @@ def test_dictionary_round_trip(p, pstar, options):
     assert model.state_size == len(model.state) == len(set(model.state))
 
 
-def test_dictionary_may_leave_out_options_but_not_widths():
-    assert Model.from_dict({"p": 4, "pstar": 2}) == Model(4, 2)
-    with pytest.raises(InputError, match="pstar: is missing"):
-        Model.from_dict({"p": 4})
-    with pytest.raises(InputError, match="p: is missing"):
-        Model.from_dict({"pstar": 4})
-
-
-def test_dictionary_with_an_unknown_option_is_refused():
-    with pytest.raises(InputError, match="activation: is not an option") as error:
-        Model.from_dict({"p": 4, "pstar": 2, "activation": "quadratic"})
-    assert error.value.option == "activation"
+@pytest.mark.parametrize(
+    ("kind", "options", "problem"),
+    [
+        (Model, {"p": 4}, "pstar: is missing"),
+        (Model, {"pstar": 4}, "p: is missing"),
+        (Model, {"p": 4, "pstar": 2, "activation": "quadratic"}, "activation: is not an option"),
+        (SectorModel, {"flow": "sgd"}, "pstar: is missing"),
+        (SectorModel, {"pstar": 2, "p": 4}, "p: is not an option"),
+    ],
+)
+def test_dictionaries_may_leave_out_options_but_not_widths(kind, options, problem):
+    assert kind.from_dict(WIDTHS[kind]) == kind(**WIDTHS[kind])
+    with pytest.raises(InputError, match=problem) as error:
+        kind.from_dict(options)
+    assert problem.startswith(f"{error.value.option}: ")

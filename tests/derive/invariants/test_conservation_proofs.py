@@ -115,7 +115,7 @@ def test_K_is_not_conserved_in_shape_with_the_noise_of_sgd():
     S, N = schur(ring)
     assert prove_conserved(Rational(N[0][1], trace(N)), model).status == "refuted"
     assert cofactor(determinant(S), model) is None
-    # Proved for gradient flow: the same polynomials, another model.
+    # For gradient flow, another model, the same polynomials are conserved.
     flow = Model(2, 2, **GRADIENT)
     ring = overlap_ring(flow)
     S, N = schur(ring)

@@ -9,7 +9,7 @@ from pathlib import Path
 import generated_code
 import numpy as np
 import pytest
-from closed_form import Point, drift, loss, readouts
+from closed_form import Point, drift, loss
 from pdflatex import needs_pdflatex, overfull_points
 from scipy.stats import ortho_group
 
@@ -246,34 +246,6 @@ def test_model_names_and_dictionary():
     assert len({model, SectorModel(2, flow="gradient", readout="sqrt"), SectorModel(2)}) == 2
 
 
-@pytest.mark.parametrize(
-    ("option", "options"),
-    [
-        ("pstar", {"pstar": 0}),
-        ("pstar", {"pstar": True}),
-        ("pstar", {"pstar": 2.0}),
-        ("pstar", {"pstar": 10**9}),
-        ("flow", {"pstar": 2, "flow": "ascent"}),
-        ("readout", {"pstar": 2, "readout": None}),
-        ("constraint", {"pstar": 2, "constraint": "cube"}),
-        ("constraint", {"pstar": 2, "constraint": "sphere"}),
-        ("teacher", {"pstar": 2, "teacher": "general"}),
-    ],
-)
-def test_wrong_models_are_refused(option, options):
-    with pytest.raises(InputError) as error:
-        SectorModel(**options)
-    assert error.value.option == option
-    assert "\n" not in str(error.value)
-
-
-def test_unknown_and_missing_options_are_refused():
-    with pytest.raises(InputError, match="p: is not an option"):
-        SectorModel.from_dict({"pstar": 2, "p": 4})
-    with pytest.raises(InputError, match="pstar: is missing"):
-        SectorModel.from_dict({"flow": "sgd"})
-
-
 def test_code_does_not_grow_with_the_teacher():
     small, large = sector_module(SectorModel(2)), sector_module(SectorModel(500))
     assert abs(large.count("\n") - small.count("\n")) <= 1
@@ -333,12 +305,3 @@ def test_readouts_as_they_are_written(readout, equation, words):
 @pytest.mark.parametrize("model", [SectorModel(2), SectorModel(11, flow="gradient", readout="sqrt")])
 def test_document_compiles(model, tmp_path):
     assert overfull_points(sector_document(model), tmp_path) == 0
-
-
-def test_readouts_of_the_module_are_those_of_the_model():
-    for readout in READOUTS:
-        text = sector_module(SectorModel(3, readout=readout))
-        lines = [line.strip() for line in text.splitlines() if line.strip().startswith(("a = ", "b = "))]
-        namespace = {"p": 5.0}
-        exec("\n".join(lines), namespace)  # noqa: S102
-        np.testing.assert_allclose((namespace["a"], namespace["b"]), readouts(Model(5, 3, readout=readout)))
