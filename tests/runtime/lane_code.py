@@ -64,7 +64,7 @@ def _rotate(x: int, bits: int) -> int:
 
 
 class Draws:
-    """`values` vectors a turn: those that emit(random, parameter) returns.
+    """Draws `values` vectors in each turn: those that emit(random, parameter) returns.
 
     `parameter` is the vector at an index of the parameters.
     """

@@ -48,7 +48,7 @@ def compile_function(target: Target, arguments: int, emit: Callable[[VectorFunct
 
 
 class Programs:
-    """The drift and the loss of a model, or other programs, as vector code of one kind."""
+    """The drift and the loss of a model, or other programs, as vector code of one form."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Programs:
             for output in program.outputs
         )
         scratch_size = self.kind.scratch_components(program)
-        # Why not a number in the scratch array: what is read there must have been written.
+        # The scratch array holds no number at first, since what is read there must have been written.
         scratch = aligned(scratch_size + _GUARD_COMPONENTS, self.lanes, np.nan)
         scratch[scratch_size:] = GUARD
         result = aligned(count + _GUARD_COMPONENTS, self.lanes, GUARD)

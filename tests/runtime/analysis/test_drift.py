@@ -242,7 +242,7 @@ def test_long_runs_do_not_overflow():
     assert monitors["K_growth"].values[-1] < -1e4
 
 
-def test_what_is_no_run_is_refused():
+def test_what_is_no_run_is_rejected():
     run = solved(2, 1)
     with pytest.raises(InputError, match="run: has no attribute p"):
         drift_monitors(run.drop_attrs())

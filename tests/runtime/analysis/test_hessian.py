@@ -267,7 +267,7 @@ def test_rates_of_the_overlaps_at_a_solution(system_of, p, pstar):
     outside = np.repeat(spectrum.eigenvalues[~along], spectrum.multiplicities[~along] // (1000 - pstar))
     second = [x + y for x, y in itertools.combinations_with_replacement(outside, 2)]
     assert len(outside) == p
-    # Why so wide: at a defective eigenvalue 0 the Jacobian's are roots of rounding.
+    # At a defective eigenvalue 0, those of the Jacobian are roots of rounding.
     np.testing.assert_allclose(rates, np.sort(-0.4 * np.concatenate([first, second])), atol=1e-7)
 
 

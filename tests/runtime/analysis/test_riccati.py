@@ -153,7 +153,7 @@ def test_large_starts_are_resolved():
         (Model(2, 1, "sphere", "gradient"), "constraint"),
     ],
 )
-def test_other_dynamics_are_refused(model, option):
+def test_other_dynamics_are_rejected(model, option):
     with pytest.raises(InputError, match="Riccati") as error:
         gradient_flow(model, np.eye(2), np.zeros((2, 1)), eta=0.1, alpha=1.0)
     assert error.value.option == option

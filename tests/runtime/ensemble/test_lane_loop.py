@@ -46,7 +46,7 @@ MODES: dict[str, dict[str, Any]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble:
-    """Packed states and parameters, a row a trajectory."""
+    """Packed states and parameters, one row per trajectory."""
 
     initial: np.ndarray
     parameters: np.ndarray
@@ -81,7 +81,7 @@ def make_ensemble(engine: Engine, count: int = COUNT) -> Ensemble:
 
 @pytest.fixture(params=[(4, 2), (1, 1), (9, 5)], ids=str, scope="module")
 def engine(request, engine_of) -> Engine:
-    """One vector a step, two vectors, and loops over tiles."""
+    """Engines that step one vector, two vectors, and with loops over tiles."""
     return engine_of(*request.param)
 
 

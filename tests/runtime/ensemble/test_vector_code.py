@@ -128,7 +128,7 @@ def test_lanes_know_nothing_of_each_other(kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("options", OPTIONS, ids="-".join)
 def test_scratch_of_the_drift_is_enough_for_the_loss(options, kind):
-    # Why: the layout has one scratch array for both.
+    # The layout has one scratch array for both.
     constraint, flow, teacher, readout = options
     for widths in [(1, 1), (1, 12), (12, 1), (9, 9)]:
         model = Model(*widths, constraint=constraint, flow=flow, teacher=teacher, readout=readout)

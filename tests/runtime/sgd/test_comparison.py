@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from rejections import rejected
 from scipy import stats
 
 import runtime
@@ -224,7 +225,7 @@ def test_times_are_rounded_to_steps_at_the_smallest_n(system_of):
     np.testing.assert_array_equal(result["alpha"], [0.1, 1.0])
 
 
-def test_given_times_on_the_same_step_are_refused(system_of):
+def test_given_times_on_the_same_step_are_rejected(system_of):
     with pytest.raises(InputError, match=r"^alpha: 0\.97 and 1 are the same whole step at n = 10"):
         compare(system_of(2, 1), Q0, R0, **{**QUICK, "n": (10, 30), "alpha": [0.12, 0.97, 1.0]})
     # Even times up to an end are recorded once.
@@ -293,69 +294,36 @@ def test_observables_are_all_independent_entries(system_of):
 
 # Bad input.
 
-BAD = {
-    "one N": ({"n": (100,)}, "n"),
-    "one number N": ({"n": 100}, "n"),
-    "one number N of NumPy": ({"n": np.array(100)}, "n"),
-    "no N": ({"n": ()}, "n"),
-    "N None": ({"n": None}, "n"),
-    "N without order": ({"n": {100, 200}}, "n"),
-    "N of unknown length": ({"n": (size for size in (100, 200))}, "n"),
-    "N of bytes": ({"n": b"de"}, "n"),
-    "N descends": ({"n": (200, 100)}, "n"),
-    "N twice": ({"n": (100, 100)}, "n"),
-    "N of 0": ({"n": (0, 100)}, "n"),
-    "N too large": ({"n": (100, 10**10)}, "n"),
-    "N not whole": ({"n": (100, 150.5)}, "n"),
-    "N no multiple": ({"n": (100, 130), "alpha": [0.0, 0.01, 1.0]}, "n"),
-    "few runs": ({"trajectories": 15}, "trajectories"),
-    "runs not whole": ({"trajectories": 64.0}, "trajectories"),
-    "eta of 0": ({"eta": 0.0}, "eta"),
-    "rates of each run": ({"eta": [0.1] * 64}, "eta"),
-    "negative noise": ({"label_noise": -1.0}, "label_noise"),
-    "alpha of 0": ({"alpha": 0.0}, "alpha"),
-    "alpha of no step": ({"alpha": 0.004}, "alpha"),
-    "T": ({"T": [[1.0]]}, "T"),
-    "negative seed": ({"seed": -1}, "seed"),
-    "seed too large": ({"seed": 2**63}, "seed"),
-    "seed not whole": ({"seed": 1.5}, "seed"),
-    "no threads": ({"threads": 0}, "threads"),
-    "weights of each N": ({"weights": [True, False]}, "weights"),
-    "weights of an array": ({"weights": np.array([True, False])}, "weights"),
-}
+BAD = [
+    *(("n", {"n": n}) for n in ((100,), 100, np.array(100), (), None, {100, 200}, b"de")),
+    *(("n", {"n": n}) for n in ((200, 100), (100, 100), (0, 100), (100, 10**10), (100, 150.5))),
+    ("n", {"n": (size for size in (100, 200))}),
+    ("n", {"n": (100, 130), "alpha": [0.0, 0.01, 1.0]}),
+    *(("trajectories", {"trajectories": count}) for count in (15, 64.0)),
+    *(("eta", {"eta": eta}) for eta in (0.0, [0.1] * 64)),
+    ("label_noise", {"label_noise": -1.0}),
+    *(("alpha", {"alpha": alpha}) for alpha in (0.0, 0.004)),
+    ("T", {"T": [[1.0]]}),
+    *(("seed", {"seed": seed}) for seed in (-1, 2**63, 1.5)),
+    ("threads", {"threads": 0}),
+    *(("weights", {"weights": weights}) for weights in ([True, False], np.array([True, False]))),
+    ("Q0", {"Q0": np.eye(3)}),
+    ("Q0", {"Q0": np.tile(Q0, (64, 1, 1)), "R0": np.tile(R0, (64, 1, 1))}),
+    *(("R0", {"R0": R}) for R in (np.full((2, 1), 0.9), np.zeros((1, 2)))),
+]
 
 
-@pytest.mark.parametrize(("options", "name"), BAD.values(), ids=BAD)
-def test_bad_input_names_the_option_in_one_line(system_of, options, name):
-    with pytest.raises(InputError) as caught:
-        compare(system_of(2, 1), Q0, R0, **{**QUICK, **options})
-    assert caught.value.option == name
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize(("name", "options"), BAD, ids=lambda value: str(value)[:30])
+def test_bad_input_names_the_option_in_one_line(system_of, name, options):
+    with rejected(name):
+        compare(system_of(2, 1), **{"Q0": Q0, "R0": R0, **QUICK, **options})
 
 
-@pytest.mark.parametrize(
-    ("Q", "R", "name"),
-    [
-        (np.eye(3), R0, "Q0"),
-        (np.tile(Q0, (64, 1, 1)), np.tile(R0, (64, 1, 1)), "Q0"),
-        (Q0, np.full((2, 1), 0.9), "R0"),
-        (Q0, np.zeros((1, 2)), "R0"),
-    ],
-    ids=["widths", "one a run", "too large", "transposed"],
-)
-def test_bad_starts_are_refused(system_of, Q, R, name):
-    with pytest.raises(InputError) as caught:
-        compare(system_of(2, 1), Q, R, **QUICK)
-    assert caught.value.option == name
-
-
-def test_gradient_flow_is_refused(system_of):
-    with pytest.raises(InputError) as caught:
+def test_gradient_flow_is_rejected(system_of):
+    with rejected("flow"):
         compare(system_of(2, 1, flow="gradient"), Q0, R0, **QUICK)
-    assert caught.value.option == "flow"
 
 
 def test_a_single_time_that_is_no_step_of_all_n(system_of):
-    with pytest.raises(InputError) as caught:
+    with rejected("n"):
         compare(system_of(2, 1), Q0, R0, **{**QUICK, "n": (10, 15), "alpha": [0.1]})
-    assert caught.value.option == "n"

@@ -163,7 +163,7 @@ SMALL = [
     Case(2, 3, 5, 12, 0.3, "sphere"),
     Case(2, 1, 10, 16, 0.1, label_noise=2.0),
     Case(2, 3, 20, 16, 0.4, "sphere"),
-    # Of which some diverge.
+    # Some runs of this one diverge.
     Case(1, 1, 6, 16, 0.3),
 ]
 # Other conventions, and singular teachers.

@@ -63,7 +63,7 @@ class Lanes:
         # Numbers of lanes may differ, each lane is the same.
         A, S = rng.standard_normal((8, p, k))[:lanes], np.tril(rng.standard_normal((8, p, p)))[:lanes]
         self.A, self.S = A / np.sqrt(p), S / np.sqrt(p)
-        # Why with N: so that both powers of the rate count.
+        # The rate grows with N, so that both of its powers count.
         self.eta = 0.1 * np.sqrt(self.n) * rng.uniform(0.2, 1.0, 8)[:lanes]
         self.label_noise = noise * rng.uniform(0.1, 0.5, 8)[:lanes]
         self.readout = (0.7, 1.3)
@@ -284,6 +284,6 @@ def test_steps_in_pieces_are_the_same_steps():
     assert pieces.work.tobytes() == whole.work.tobytes()
 
 
-def test_too_few_dimensions_are_refused():
+def test_too_few_dimensions_are_rejected():
     with pytest.raises(ValueError, match="fewer dimensions"):
         OverlapChain(4, Teacher.from_overlaps(np.eye(2)), 5, False, False, jit.target())

@@ -41,7 +41,7 @@ def test_fluctuations_shrink_as_the_square_root_of_n(constraint, largest):
         assert moving.sum() == (7 if constraint == "free" else 5)
         kurtosis = np.mean(x[:, moving] ** 4, axis=0) / width[moving] ** 4
         widths.append(width[moving])
-        # Of a standard deviation, relative: by the fourth moment.
+        # The relative error of a standard deviation follows from the fourth moment.
         errors.append(np.sqrt((kurtosis - 1.0) / (4.0 * count)))
     # At the largest N the law is a Gaussian whose width does not depend on N.
     assert np.max(kurtosis) < 5.0

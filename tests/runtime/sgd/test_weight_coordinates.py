@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from rejections import rejected
 
 import runtime
 from derive.errors import InputError
@@ -57,7 +58,7 @@ def overlaps_of(T: np.ndarray, students: str, p: int = 4, runs: int = 5) -> tupl
     rng = np.random.default_rng(2)
     eigenvalues, vectors = np.linalg.eigh(T)
     teacher = np.zeros((len(T), ROOM))
-    # Why: the root of an eigenvalue that is rounding would not be small.
+    # The root of an eigenvalue that is rounding would not be small.
     real = np.where(eigenvalues > 1e-12 * eigenvalues[-1], eigenvalues, 0.0)
     teacher[:, : len(T)] = vectors * np.sqrt(real)
     W = rng.standard_normal((runs, p, ROOM))
@@ -120,16 +121,14 @@ def test_as_many_columns_as_there_are_dimensions(dimensions):
 
 
 @pytest.mark.parametrize("dimensions", [0, 1, 3])
-def test_weights_that_do_not_fit_are_refused(dimensions):
+def test_weights_that_do_not_fit_are_rejected(dimensions):
     rng = np.random.default_rng(3)
     others = rng.standard_normal((6, 4, dimensions + 1))
     # One run is enough.
     others[:5, :, -1] = 0.0
     Q = others @ np.swapaxes(others, 1, 2)
-    with pytest.raises(InputError, match=f"{dimensions + 1} is less than {dimensions + 2}:") as caught:
+    with rejected("n", f"{dimensions + 1} is less than {dimensions + 2}:"):
         beyond(Q, np.zeros((6, 4, 1)), dimensions)
-    assert caught.value.option == "n"
-    assert "\n" not in str(caught.value)
     beyond(Q[:5], np.zeros((5, 4, 1)), dimensions)
 
 
@@ -179,7 +178,7 @@ def test_small_students_beside_large_ones(size):
 
 
 @pytest.mark.parametrize("size", [1e-14, 1.0, 1e14])
-def test_what_weights_do_not_have_is_refused(size):
+def test_what_weights_do_not_have_is_rejected(size):
     """Q − A Aᵀ may be negative by the error of a run at usual tolerances, not by more."""
     Q, A = size**2 * np.eye(2), size * np.eye(2, 1)
     for excess, fine in ((1e-12, True), (1e-9, True), (3e-8, False)):
@@ -190,9 +189,8 @@ def test_what_weights_do_not_have_is_refused(size):
             np.testing.assert_allclose(found, wrong, atol=2.0 * excess * size**2)
             continue
         for many in (False, True):
-            with pytest.raises(InputError, match="misses their overlaps by 3e-08 of the norms") as caught:
+            with rejected("R0", "misses their overlaps by 3e-08 of the norms") as caught:
                 beyond(*((np.stack([x, y]) for x, y in ((Q, wrong), (A, A))) if many else (wrong, A)), 5)
-            assert caught.value.option == "R0"
             assert ("trajectory 1 " in str(caught.value)) == many
         # Where a trajectory is only looked at, it may miss more.
         assert np.isfinite(beyond(wrong, A, 5, tolerance=np.inf)).all()
@@ -222,13 +220,12 @@ def test_small_teachers_beside_large_ones(size):
         (np.array([[1.0, 1.0 + 4e-7], [1.0 + 4e-7, 1.0]]), (0.1, 0.1), "T"),
     ],
 )
-def test_a_start_that_no_weights_have_is_refused_and_not_changed(T, R0, option):
+def test_a_start_that_no_weights_have_is_rejected_and_not_changed(T, R0, option):
     model = Model(2, 2, teacher="general")
     starts = {"Q0": np.eye(2), "R0": np.array([R0, (0.0, 0.0)])}
     for start in (starts, {name: np.tile(value, (2, 1, 1)) for name, value in starts.items()}):
-        with pytest.raises(InputError, match="belongs to no weights") as caught:
+        with rejected(option, "belongs to no weights"):
             runtime.simulate(model, n=50, alpha=1.0, trajectories=2, T=T, **start)
-        assert caught.value.option == option
     with pytest.raises(InputError, match="belongs to no weights"):
         runtime.gradient_flow(
             Model(2, 2, teacher="general", flow="gradient"), *starts.values(), eta=0.1, alpha=1.0, T=T

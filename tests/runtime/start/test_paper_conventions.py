@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from rejections import rejected
 from scipy.integrate import solve_ivp
 
 import runtime
@@ -226,9 +227,8 @@ def test_rates_and_times_of_the_plateau():
 def test_what_cannot_be_converted_is_named(values, option):
     convention = paper_conventions.rescaled_time(Model(2, 1))
     for convert in (convention.to, convention.from_):
-        with pytest.raises(InputError) as caught:
+        with rejected(option):
             convert(**values)
-        assert caught.value.option == option
 
 
 def test_activations_must_be_positive():
@@ -250,7 +250,7 @@ def test_one_trajectory_of_many_is_converted(system_of):
     assert convention.dataset(simulated.isel(trajectory=0))["time"].values[-1] == pytest.approx(0.1)
 
 
-def test_runs_without_overlaps_are_refused(system_of):
+def test_runs_without_overlaps_are_rejected(system_of):
     system = system_of(2, 1)
     Q, R = runtime.random_overlaps(2, 1, n=1000, trajectories=3)
     losses = runtime.integrate_ensemble(system, Q, R, eta=0.2, alpha=[0.0, 1.0], output="loss")
@@ -258,7 +258,7 @@ def test_runs_without_overlaps_are_refused(system_of):
         paper_conventions.rescaled_time(Model(2, 1)).dataset(losses.isel(trajectory=0))
 
 
-def test_runs_of_another_model_or_of_many_are_refused(system_of):
+def test_runs_of_another_model_or_of_many_are_rejected(system_of):
     system = system_of(2, 1)
     Q, R = runtime.random_overlaps(2, 1, n=1000)
     run = runtime.integrate(system, Q, R, eta=0.4, alpha=[0.0, 1.0])

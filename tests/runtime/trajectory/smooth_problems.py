@@ -67,7 +67,7 @@ def integrate_in_fixed_steps(problem, tableau, steps, times):
     status, ends = stepper.RUNNING, []
     while status == stepper.RUNNING:
         clock[stepper.STEP] = step
-        # Why this tolerance: every step is accepted.
+        # With this tolerance every step is accepted.
         status = stepper.advance(
             function, parameters, tableau.a, tableau.b, tableau.e, tableau.e_low, tableau.extra,
             tableau.p, tableau.error_order, 1e100, 1e100, np.inf, y, times, clock, counters, outputs,

@@ -90,7 +90,7 @@ def test_error_at_the_end_is_within_the_stated_multiple(name):
     ("method", "peer"), [("tsit5", "RK45"), ("prince8", "DOP853"), ("dop853", "DOP853")]
 )
 def test_work_is_that_of_a_peer_of_the_same_order_at_equal_error(method, peer):
-    # Why over all problems: each alone depends on the luck of a step.
+    # A single problem depends on the luck of a step, so all are taken together.
     ratios = []
     for name in NAMES:
         exact = reference(name)

@@ -386,7 +386,7 @@ except KeyboardInterrupt:
 
 
 def test_ctrl_c_stops_a_long_integration(system):
-    # Why the path: the tests may run without the package installed.
+    # The tests may run without the package installed.
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     child = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, str(system.folder)],

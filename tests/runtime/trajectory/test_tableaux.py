@@ -81,7 +81,7 @@ def test_weights_of_step_and_error_are_consistent(tableau):
 
 def test_dense_output_joins_both_ends_of_the_step(tableau):
     np.testing.assert_array_equal(dense_weights(tableau, 0.0), 0.0)
-    # Why 1e-12: the coefficients of the polynomials are up to 1600.
+    # The coefficients of the polynomials are up to 1600.
     np.testing.assert_allclose(dense_weights(tableau, 1.0), of_all(tableau, tableau.b), atol=1e-12)
 
 

@@ -60,7 +60,7 @@ def test_widest_that_the_processor_has(pretend):
     pretend("fma", "avx2", "avx512f")
     widest = jit.target()
     assert (widest.name, widest.lanes, widest.fma) == ("avx512", 8, True)
-    # Why: LLVM would use half the vector on some processors.
+    # LLVM would use half the vector on some processors.
     assert "-prefer-256-bit" in widest.features.split(",")
     pretend("fma", "avx2")
     assert (jit.target().name, jit.target().lanes, jit.target().fma) == ("avx2", 4, True)
@@ -237,7 +237,7 @@ def test_the_optimizer_does_not_reorder():
     assert len(matching(r"v?(add|sub)pd|fadd|fsub", code)) >= 2
 
 
-def test_damaged_code_is_refused():
+def test_damaged_code_is_rejected():
     module = ir.Module("test")
     function = ir.Function(module, ir.FunctionType(ir.IntType(64), []), "f")
     ir.IRBuilder(function.append_basic_block())

@@ -61,7 +61,8 @@ def chi_squares(degrees: float, count: int, seed: int = 5) -> np.ndarray:
 
 
 def test_the_reference_gives_the_published_numbers():
-    # Of the state 1, 2, 3, 4: rand_xoshiro's test, made with the authors' C code.
+    # These follow the state 1, 2, 3, 4 in the test of rand_xoshiro, which was made with the authors' C
+    # code.
     generator = Xoshiro([1, 2, 3, 4])
     expected = [
         41943041,
