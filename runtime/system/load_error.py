@@ -2,4 +2,4 @@
 
 
 class LoadError(RuntimeError):
-    """A generated folder is missing, damaged, edited or of another version."""
+    """A generated folder is missing, damaged, edited, or not what this version generates."""
