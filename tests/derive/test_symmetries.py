@@ -90,8 +90,8 @@ def test_gradient_flow_is_the_limit_of_small_steps(model, seed):
         result = evaluate_exactly(lower(which), values)
         return {name: value for name, value in result.items() if name != "loss"}
 
-    flow = {k: exact(gradient, k) for k in (1, 2, 3)}
-    noise = {k: {name: exact(model, k)[name] - flow[k][name] for name in flow[k]} for k in (1, 2, 3)}
+    flow, sgd = ({k: exact(which, k) for k in (1, 2, 3)} for which in (gradient, model))
+    noise = {k: {name: sgd[k][name] - flow[k][name] for name in flow[k]} for k in flow}
     for k in (2, 3):
         assert flow[k] == {name: k * value for name, value in flow[1].items()}
         assert noise[k] == {name: k**2 * value for name, value in noise[1].items()}

@@ -173,16 +173,16 @@ def test_symbols(name, text):
 
 def test_components_of_large_models():
     """Written out when asked for; left out of the document with a word, and never the Jacobian."""
-    model = Model(32, 8)
+    model = Model(16, 5)
     assert model.state_size > COMPONENT_LIMIT
-    assert r"\frac{\mathrm{d}R_{32,8}}{\mathrm{d}\alpha} &= " in latex(model, "components")
-    assert latex(model, "components", "loss").count("R_{32,8}") == 1
+    assert r"\frac{\mathrm{d}R_{16,5}}{\mathrm{d}\alpha} &= " in latex(model, "components")
+    assert latex(model, "components", "loss").count("R_{16,5}") == 1
     with pytest.raises(InputError, match=r"form: .* jacobian .* matrix form"):
         latex(model, "components", "jacobian")
     document = odes_document(model)
     assert "X_{11}" not in document
     assert f"The {model.state_size} components are left out" in document
-    assert "cli latex -{}-p 32 -{}-pstar 8" in document
+    assert "cli latex -{}-p 16 -{}-pstar 5" in document
 
 
 # --- numbers read back -------------------------------------------------------------------
