@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.commands import shared_options as shared
-from runtime.commands.grouped_help import command, given_options, option
+from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import TABLE_ROWS
 from runtime.commands.value_types import Integer, Integers, Real, Times
 
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
     from derive.model import Model
     from runtime.start.chosen_start import ChosenStart
-
-# Options that go with a run from a file.
-_OF_A_RUN = {"run", "out", "as_json", "quiet"}
 
 
 @command()
@@ -102,12 +99,8 @@ def bias(
 def _of_run(path: Path) -> xarray.Dataset:
     from derive.errors import InputError
     from runtime.analysis.bias.closest_solutions import bias_of_run
-    from runtime.analysis.recorded_runs import read_run
 
-    superfluous = sorted(given_options() - _OF_A_RUN)
-    if superfluous:
-        raise InputError(superfluous[0], "does not go with --run: the file says what it is a run of")
-    run = read_run(path, "run")
+    run = shared.run_of_file("run", path)
     try:
         return bias_of_run(run)
     except InputError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runtime.commands import shared_options as shared
-from runtime.commands.grouped_help import command, given_options, option
+from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import TABLE_ROWS
 from runtime.commands.value_types import Integer, Real
 
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
 _ROUNDING = 1e-13
 PLACES = ("plateau", "solution", "start")
-# Options that the trajectory in a file already answers.
-_OF_A_STATE = (
-    *("p", "pstar", "constraint", "flow", "teacher", "readout"),
-    *("at", "overlaps", "eta", "label_noise", "teacher_correlation", "seed", "q0", "generated"),
-)
 
 
 @command()
@@ -113,13 +108,8 @@ def _along(path: Path, n: int, tolerance: float) -> xarray.Dataset:
     """The spectra along the run of a file."""
     from derive.errors import InputError
     from runtime.analysis.landscape.hessian_spectra import spectra_along
-    from runtime.analysis.recorded_runs import read_run
 
-    given = given_options()
-    superfluous = [name for name in _OF_A_STATE if name in given]
-    if superfluous:
-        raise InputError(superfluous[0], "does not go with --along: the file says what it is a run of")
-    run = read_run(path, "along")
+    run = shared.run_of_file("along", path, "n", "tolerance", "plot")
     try:
         return spectra_along(run, n, tolerance=tolerance)
     except InputError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.commands import shared_options as shared
-from runtime.commands.grouped_help import command, given_options, option
+from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import TABLE_ROWS, Talk, echo
 from runtime.commands.value_types import Integer
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 DEFAULT_DEGREE = 3
 # Order parameters: the polynomials of more take minutes.
 LARGEST_STATE = 30
-# Options that say what the run in a file says already.
-_OF_A_MODEL = ("p", "pstar", "constraint", "flow", "teacher", "readout")
 
 
 @command()
@@ -64,11 +62,6 @@ def invariants(
         check_output(out, (".nc",), option="out")
     monitors = None
     if monitor is not None:
-        superfluous = sorted(given_options().intersection(_OF_A_MODEL))
-        if superfluous:
-            raise InputError(
-                superfluous[0], "does not go with --monitor: the file says what it is a run of"
-            )
         model, monitors = _monitored(monitor)
     provable = model.state_size <= LARGEST_STATE
     if not provable:
@@ -93,9 +86,9 @@ def _monitored(path: Path) -> tuple[Model, xarray.Dataset]:
     """The model and the monitors of the run in a file."""
     from derive.errors import InputError
     from runtime.analysis.conservation.monitors import drift_monitors
-    from runtime.analysis.recorded_runs import model_of_run, read_run
+    from runtime.analysis.recorded_runs import model_of_run
 
-    run = read_run(path, "monitor")
+    run = shared.run_of_file("monitor", path, "degree")
     try:
         return model_of_run(run), drift_monitors(run)
     except InputError as error:

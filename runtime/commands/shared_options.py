@@ -236,3 +236,17 @@ generated_option = option(
 )
 # The command receives a `talk`, which says nothing where this was given.
 quiet_option = collected("talk", Talk, quiet_flag)
+
+
+def run_of_file(option: str, path: Path, *allowed: str) -> xarray.Dataset:
+    """The run in the file of an option; InputError if options are given that the file answers already.
+
+    Besides those of the output, only the options `allowed` go with the file.
+    """
+    from derive.errors import InputError
+    from runtime.analysis.recorded_runs import read_run
+
+    superfluous = sorted(given_options() - {option, "out", "as_json", "quiet", *allowed})
+    if superfluous:
+        raise InputError(superfluous[0], f"does not go with --{option}: the file says what it is a run of")
+    return read_run(path, option)

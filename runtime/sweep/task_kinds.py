@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import xarray
 
 _INTEGRATED = ("eta", "alpha", "label_noise", "rtol", "atol", "method")
-_MODEL = ("p", "pstar", "constraint", "flow", "teacher", "readout")
 # Bytes of a netCDF-4 file of few numbers: its header and the smallest blocks of each variable.
 SHARD_OVERHEAD = 80_000
 _STATISTICS = 8
@@ -109,9 +108,12 @@ _TOLERANCES = (
 _IDEAL = Parameter("ideal", float, None)
 
 
+def _fields(kind: type[Model | ChosenStart]) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
+
+
 def _start_of(parameters: Mapping[str, Any]) -> ChosenStart:
-    names = {field.name for field in dataclasses.fields(ChosenStart)}
-    return ChosenStart(**{name: value for name, value in parameters.items() if name in names})
+    return ChosenStart(**_picked(parameters, *(parameters.keys() & _fields(ChosenStart))))
 
 
 def _picked(parameters: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -264,7 +266,7 @@ def job_of(name: Any) -> Job:
 
 def model_of(parameters: Mapping[str, Any]) -> Model:
     """The model of a task."""
-    return Model(**_picked(parameters, *_MODEL))
+    return Model(**_picked(parameters, *_fields(Model)))
 
 
 def check(job: Job, parameters: Mapping[str, Any]) -> None:
