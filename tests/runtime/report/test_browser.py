@@ -30,7 +30,7 @@ def test_on_a_telephone_only_boxes_scroll_and_nothing_is_refused(browse, report_
         "</iframe><script>onload = () => { document.title ="
         " document.querySelector('iframe').contentDocument.title }</script>"
     )
-    dom = browse(frame, "--dump-dom", "--allow-file-access-from-files", "--virtual-time-budget=4000")
+    dom = browse(frame, "--dump-dom", "--allow-file-access-from-files", "--virtual-time-budget=500")
     found = re.search(r"<title>(\d+) (\d+) (\d+) (\d+)</title>", dom)
     assert found, dom[:300]
     page, window, unseen, equations = map(int, found.groups())
