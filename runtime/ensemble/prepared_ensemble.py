@@ -96,8 +96,5 @@ def _check_memory(model: Model, trajectories: int, output: str, times: int) -> N
     state = model.p * (model.p + model.pstar) + 2 * model.state_size
     numbers = {"all": times * (state + 1), "loss": times + state, "final": 2 * state, STATISTICS: 1}
     check_memory(
-        trajectories,
-        numbers[output],
-        f" with --output {output}",
-        "; --output statistics needs no memory",
+        trajectories, numbers[output], f" with --output {output}", "; --output statistics needs no memory"
     )

@@ -158,12 +158,7 @@ def _joint(Q: Array, R: Array, T: Array) -> Array:
 
 
 def _random_factor(
-    p: int,
-    rank: int,
-    n: int,
-    count: int,
-    normal: np.random.Generator,
-    gamma: np.random.Generator,
+    p: int, rank: int, n: int, count: int, normal: np.random.Generator, gamma: np.random.Generator
 ) -> Array:
     """Standard normal students (count, p, rank + m), with m = min(p, N − rank T).
 

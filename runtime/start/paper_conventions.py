@@ -145,12 +145,7 @@ def readout_free(model: Model) -> Convention:
     model = as_model(model)
     a, b = readout(model)
     return Convention(
-        "readout-free",
-        model,
-        student=math.sqrt(a),
-        teacher=math.sqrt(b),
-        learning_rate=a / 2.0,
-        loss=2.0,
+        "readout-free", model, student=math.sqrt(a), teacher=math.sqrt(b), learning_rate=a / 2.0, loss=2.0
     )
 
 

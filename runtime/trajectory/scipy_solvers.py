@@ -18,13 +18,7 @@ _SMALLEST_RTOL = 100 * np.finfo(np.float64).eps
 
 
 def solve_scipy(
-    system: System,
-    method: str,
-    y0: Array,
-    times: Array,
-    parameters: Array,
-    rtol: float,
-    atol: float,
+    system: System, method: str, y0: Array, times: Array, parameters: Array, rtol: float, atol: float
 ) -> Solution:
     """Integrate with `scipy.integrate.solve_ivp`; the result has the type of our own stepper's."""
     from scipy.integrate import solve_ivp

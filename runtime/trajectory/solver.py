@@ -18,11 +18,7 @@ DIVERGENCE_GROWTH = 1e6
 # Floating-point operations between two looks at signals: about a twentieth of a second.
 _CHUNK_OPERATIONS = 5e7
 
-STATUS = {
-    stepper.FINISHED: "ok",
-    stepper.DIVERGED: "diverged",
-    stepper.STEP_TOO_SMALL: "step_too_small",
-}
+STATUS = {stepper.FINISHED: "ok", stepper.DIVERGED: "diverged", stepper.STEP_TOO_SMALL: "step_too_small"}
 
 
 @dataclasses.dataclass(frozen=True)

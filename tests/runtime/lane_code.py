@@ -70,10 +70,7 @@ class Draws:
     """
 
     def __init__(
-        self,
-        target: Target,
-        values: int,
-        emit: Callable[[RandomNumbers, Callable[[int], Any]], list[Any]],
+        self, target: Target, values: int, emit: Callable[[RandomNumbers, Callable[[int], Any]], list[Any]]
     ) -> None:
         module = ir.Module("draws")
         vector = VectorFunction(module, "draws", target.lanes, target.fma, 4)

@@ -51,11 +51,7 @@ class Programs:
     """The drift and the loss of a model, or other programs, as vector code of one form."""
 
     def __init__(
-        self,
-        model: Model,
-        target: Target,
-        kind: ProgramForm,
-        programs: Mapping[str, Program] | None = None,
+        self, model: Model, target: Target, kind: ProgramForm, programs: Mapping[str, Program] | None = None
     ) -> None:
         self.model, self.lanes, self.kind = model, target.lanes, kind
         self.programs = programs or {"rhs": drift_program(model), "loss": loss_program(model)}

@@ -94,15 +94,7 @@ def bias_at_finite_n(
     import xarray
 
     model = system.model
-    check_study(
-        model,
-        eta=eta,
-        alpha=alpha,
-        trajectories=trajectories,
-        label_noise=label_noise,
-        q0=q0,
-        T=T,
-    )
+    check_study(model, eta=eta, alpha=alpha, trajectories=trajectories, label_noise=label_noise, q0=q0, T=T)
     check_sizes(model, sizes, alpha)
     whole_number("seed", seed, 0, LARGEST_SEED)
     total, done = sum(n * trajectories for n in sizes), 0
@@ -196,15 +188,7 @@ def bias_of_norms(
     import xarray
 
     model = system.model
-    check_study(
-        model,
-        eta=eta,
-        alpha=alpha,
-        trajectories=trajectories,
-        label_noise=label_noise,
-        q0=q0,
-        T=T,
-    )
+    check_study(model, eta=eta, alpha=alpha, trajectories=trajectories, label_noise=label_noise, q0=q0, T=T)
     check_norms(model, conditions, scale=scale, trajectories=trajectories, q0=q0, seed=seed, T=T)
     vectors, R0 = _directions(model, scale, trajectories, seed, T)
     rows: dict[str, list[NDArray[Any]]] = {}

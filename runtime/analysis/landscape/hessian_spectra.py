@@ -268,11 +268,7 @@ def spectra_along(run: xarray.Dataset, n: int, *, tolerance: float = TOLERANCE) 
             np.array(inside),
             {"long_name": "eigenvalue, teachers' and students' span"},
         ),
-        "outside": (
-            ("alpha", "i"),
-            np.array(outside),
-            {"long_name": "eigenvalue, orthogonal complement"},
-        ),
+        "outside": (("alpha", "i"), np.array(outside), {"long_name": "eigenvalue, orthogonal complement"}),
         "outside_multiplicity": ((), local.outside, {"long_name": "multiplicity of each outside"}),
         "gradient": (("alpha",), np.array(gradients), {"long_name": "norm of the gradient in v"}),
         "loss": (("alpha",), along.loss[reached], {"long_name": "generalisation error"}),

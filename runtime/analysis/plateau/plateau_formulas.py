@@ -62,10 +62,7 @@ class ClosedForm:
 
 
 def closed_form(
-    constraint: str = "free",
-    flow: str = "sgd",
-    teacher: str = "orthonormal",
-    readout: str | None = "mean",
+    constraint: str = "free", flow: str = "sgd", teacher: str = "orthonormal", readout: str | None = "mean"
 ) -> ClosedForm:
     """Solve the plateau equation for any p, p*, η and Δ (and T).
 

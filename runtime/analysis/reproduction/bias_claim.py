@@ -68,10 +68,7 @@ def study(settings: StudySettings) -> Study:
 def _draw(figure: Any, result: Any) -> None:
     axes = figure.subplots()
     sizes = result["n"].values
-    for colour, marker, kind, label in (
-        (COLOURS[0], "o", "ode", "ODE"),
-        (COLOURS[1], "s", "sgd", "SGD"),
-    ):
+    for colour, marker, kind, label in ((COLOURS[0], "o", "ode", "ODE"), (COLOURS[1], "s", "sgd", "SGD")):
         means = [
             mean_of(result[f"{kind}_alignment"].values[k], result[f"{kind}_solved"].values[k])
             for k in range(sizes.size)

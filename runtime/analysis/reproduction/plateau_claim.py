@@ -31,13 +31,7 @@ def study(settings: StudySettings) -> Study:
             middle, end = np.log(1e6) / fixed.rate, (np.log(1e6) + 3.0) / fixed.rate
             start = SMALLEST * np.random.default_rng(seed_sequence(settings.seed)).standard_normal((p, 2))
             late = integrate(
-                system,
-                np.eye(p),
-                start,
-                eta=ETA,
-                alpha=[0.0, middle, end],
-                rtol=1e-11,
-                atol=1e-20,
+                system, np.eye(p), start, eta=ETA, alpha=[0.0, middle, end], rtol=1e-11, atol=1e-20
             )
             size = np.linalg.norm(late["R"].values, axis=(1, 2))
             rate = float(np.log(size[2] / size[1])) / (end - middle)

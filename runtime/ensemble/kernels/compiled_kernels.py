@@ -26,17 +26,7 @@ from runtime.ensemble.kernels.step_kernels import StepEmitter
 from runtime.trajectory.tableaux import TABLEAUX, Tableau
 from runtime.vector.jit import Compiled, Target
 
-KERNELS = (
-    "start",
-    "advance",
-    "watch",
-    "commit",
-    "dense",
-    "evaluate",
-    "loss",
-    "scatter",
-    "write",
-)
+KERNELS = ("start", "advance", "watch", "commit", "dense", "evaluate", "loss", "scatter", "write")
 # The addresses of the kernels, by name.
 KERNEL_ADDRESSES = np.dtype([(name, np.int64) for name in KERNELS])
 

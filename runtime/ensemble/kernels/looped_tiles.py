@@ -176,12 +176,7 @@ class LoopedTiles(StatementEmitter):
         return totals
 
     def _store_tile(
-        self,
-        totals: list[Any],
-        target: Matrix,
-        i0: Index,
-        j0: Index,
-        indices: Sequence[tuple[int, int]],
+        self, totals: list[Any], target: Matrix, i0: Index, j0: Index, indices: Sequence[tuple[int, int]]
     ) -> None:
         vector = self.vector
         if target.name in self.places.result:

@@ -56,12 +56,7 @@ class WrittenOutTiles(LoopedTiles):
         return address
 
     def _store_tile(
-        self,
-        totals: list[Any],
-        target: Matrix,
-        i0: Index,
-        j0: Index,
-        indices: Sequence[tuple[int, int]],
+        self, totals: list[Any], target: Matrix, i0: Index, j0: Index, indices: Sequence[tuple[int, int]]
     ) -> None:
         for (u, v), total in zip(indices, totals, strict=True):
             self._store(total, target, i0 + u, j0 + v)

@@ -131,12 +131,7 @@ def test_rejections():
 def test_overlaps_that_no_weights_have_are_rejected():
     model = derive.Model(2, 1)
     Q, R, wrong = np.eye(2), np.full((2, 1), 0.1), np.full((2, 1), 0.9)
-    cases = [
-        ("R0", (Q, wrong, Q, R)),
-        ("Q0", (-Q, R, Q, R)),
-        ("R", (Q, R, Q, wrong)),
-        ("Q", (Q, R, -Q, R)),
-    ]
+    cases = [("R0", (Q, wrong, Q, R)), ("Q0", (-Q, R, Q, R)), ("R", (Q, R, Q, wrong)), ("Q", (Q, R, -Q, R))]
     for option, arguments in cases:
         with rejected(option, "positive semi-definite"):
             implicit_bias(model, *arguments)

@@ -10,9 +10,7 @@ from matrix import matrix, thinned
 import derive
 import runtime
 from runtime import InputError
-from runtime.analysis.landscape.solution_stability import (
-    largest_stable_eta,
-)
+from runtime.analysis.landscape.solution_stability import largest_stable_eta
 from runtime.analysis.plateau.bisection import largest_where
 from runtime.analysis.plateau.fixed_point import (
     ALIGNMENT,
@@ -166,14 +164,7 @@ def test_deviations_return_at_their_rates(system_of, name):
     deviation = 1e-7 * shape
     alpha = np.array([0.0, 3.0])
     run = runtime.integrate(
-        one,
-        point.Q + deviation,
-        point.R,
-        eta=0.4,
-        label_noise=0.1,
-        alpha=alpha,
-        rtol=1e-13,
-        atol=1e-18,
+        one, point.Q + deviation, point.R, eta=0.4, label_noise=0.1, alpha=alpha, rtol=1e-13, atol=1e-18
     )
     left = np.sum((run["Q"].values[1] - point.Q) * shape) / np.sum(deviation * shape)
     assert np.log(left) / 3.0 == pytest.approx(point.rate_of(name), rel=1e-6)
@@ -347,12 +338,7 @@ def test_plateau_attracts_between_these_learning_rates(system, system_of):
     assert point.stable
     assert point.rate < 0.0
     run = runtime.integrate(
-        system_of(7, 3),
-        point.Q,
-        np.full((7, 3), 1e-3),
-        eta=2.75,
-        alpha=np.array([100.0]),
-        rtol=1e-10,
+        system_of(7, 3), point.Q, np.full((7, 3), 1e-3), eta=2.75, alpha=np.array([100.0]), rtol=1e-10
     )
     assert np.abs(run["R"].values).max() < 1e-4
 

@@ -147,11 +147,7 @@ def test_large_starts_are_resolved():
 
 
 @pytest.mark.parametrize(
-    ("model", "option"),
-    [
-        (Model(2, 1), "flow"),
-        (Model(2, 1, "sphere", "gradient"), "constraint"),
-    ],
+    ("model", "option"), [(Model(2, 1), "flow"), (Model(2, 1, "sphere", "gradient"), "constraint")]
 )
 def test_other_dynamics_are_rejected(model, option):
     with pytest.raises(InputError, match="Riccati") as error:

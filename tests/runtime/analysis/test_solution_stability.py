@@ -29,8 +29,7 @@ def system(interpreted):
 
 
 @pytest.mark.parametrize(
-    ("p", "pstar", "flow"),
-    [(1, 1, "sgd"), (3, 3, "sgd"), (4, 2, "sgd"), (7, 3, "sgd"), (4, 2, "gradient")],
+    ("p", "pstar", "flow"), [(1, 1, "sgd"), (3, 3, "sgd"), (4, 2, "sgd"), (7, 3, "sgd"), (4, 2, "gradient")]
 )
 def test_zero_modes_of_solutions(system, p, pstar, flow):
     one = system(p, pstar, flow=flow)

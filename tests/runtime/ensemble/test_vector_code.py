@@ -25,15 +25,7 @@ from vector_code import (
 from derive import Model
 from derive.lower import drift_program, loss_program
 from derive.model import CONSTRAINTS, FLOWS, READOUTS, TEACHERS
-from derive.program import (
-    Contraction,
-    Matrix,
-    MatrixStatement,
-    Operand,
-    Program,
-    ScalarStatement,
-    Term,
-)
+from derive.program import Contraction, Matrix, MatrixStatement, Operand, Program, ScalarStatement, Term
 from derive.scalars import ScalarPolynomial
 from runtime.ensemble.kernels.kernel_emitter import ProgramForm
 from runtime.ensemble.kernels.looped_tiles import LoopedTiles
@@ -169,9 +161,7 @@ def test_contractions_of_two_matrices(widths, kind):
         MatrixStatement(Y, (term(1, None, Q, R),)),
         *(
             ScalarStatement(
-                name,
-                ScalarPolynomial({}),
-                (Contraction(ScalarPolynomial({(): Fraction(2)}), left, right),),
+                name, ScalarPolynomial({}), (Contraction(ScalarPolynomial({(): Fraction(2)}), left, right),)
             )
             for name, left, right in (("t", Q, None), ("u", Q, Q), ("v", Q, S), ("w", R, Y))
         ),
