@@ -38,7 +38,7 @@ def _fastest(function, arguments, seconds: float = 0.05) -> float:
     return best
 
 
-def _callable(compiled: jit.Compiled, name: str, arguments: int):
+def _callable(compiled: jit.CompiledModule, name: str, arguments: int):
     kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * arguments, ctypes.c_int64)
     return kind(compiled.address(name))
 
@@ -58,7 +58,7 @@ def peak(target: jit.Target) -> float:
     for k, value in enumerate(vector.loop(count, body, start)):
         vector.store(value, memory, 2 + k)
     vector.builder.ret(integer(0))
-    compiled = jit.Compiled(module, target)
+    compiled = jit.CompiledModule(module, target)
     memory = aligned((2 + _CHAINS) * target.lanes)
     memory[: target.lanes] = 0.5
     seconds = _fastest(_callable(compiled, "peak", 1), (memory.ctypes.data,))
@@ -79,7 +79,7 @@ def rhs_speed(p: int, pstar: int, target: jit.Target) -> float:
 
     vector.loop(count, body)
     vector.builder.ret(integer(0))
-    compiled = jit.Compiled(emitter.module, target)
+    compiled = jit.CompiledModule(emitter.module, target)
     work = aligned(layout.component_count * emitter.lanes)
     rng = np.random.default_rng(0)
     work[:] = 0.1 * rng.standard_normal(work.size)

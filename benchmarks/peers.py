@@ -12,7 +12,7 @@ from problem import ETA, Task, numpy_rhs
 
 import derive
 import runtime
-from runtime.ensemble.ensemble_run import Engine
+from runtime.ensemble.ensemble_run import EnsembleEngine
 
 
 def load(task: Task) -> runtime.System:
@@ -62,7 +62,7 @@ class Ours(Solver):
 
     def prepare(self) -> None:
         self.system = load(self.task)
-        self.engine = Engine(self.system, self.method)
+        self.engine = EnsembleEngine(self.system, self.method)
         self.parameters = self.system.parameters(ETA)[None, :]
 
     def _run(self, initial: np.ndarray, times: np.ndarray, output: str, threads: int = 1) -> np.ndarray:

@@ -264,7 +264,7 @@ class Draws(Solver):
         self._words = aligned(RUN_WORDS)
         start = streams(1, 0, 0, 1, RUN_WORDS).reshape(LANES, WORDS)
         self._words[:] = start.T.ravel().view(np.float64)
-        self._compiled = jit.Compiled(module, jit.target())
+        self._compiled = jit.CompiledModule(module, jit.target())
         kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)
         self._draw = kind(self._compiled.address("draws"))
 

@@ -72,7 +72,9 @@ def invariants(
     searched = _degree(model, degree, talk) if provable else 0
     # The search comes first since it rejects degrees that take too long.
     findings = search(model, searched) if searched else None
-    report = conservation_text.Report(model, laws(model) if provable else [], findings, monitors)
+    report = conservation_text.ConservationReport(
+        model, laws(model) if provable else [], findings, monitors
+    )
     if out is not None and monitors is not None:
         save_netcdf(monitors, out)
         talk(f"wrote {out}")

@@ -34,7 +34,7 @@ CHUNK = 512
 Progress = Callable[[int, int], None]
 
 
-class Engine:
+class EnsembleEngine:
     """The kernels of one system, ready to integrate packed states."""
 
     def __init__(self, system: System, method: str, simd: str | None = None) -> None:
@@ -198,7 +198,7 @@ def integrate_ensemble(
     general = teacher if system.model.teacher == "general" else None
     parameters = pack_parameters(system, rates, noises, general)
     checked_arrays.warn_if_unresolved(R, absolute, stacklevel=2)
-    engine = Engine(system, method)
+    engine = EnsembleEngine(system, method)
     results = engine.run(
         system.pack(0.5 * Q + 0.5 * np.swapaxes(Q, -1, -2), R),
         parameters,

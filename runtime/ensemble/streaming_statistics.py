@@ -11,7 +11,7 @@ from derive.arguments import one_of, whole_number
 from derive.errors import InputError
 from derive.version import VERSION
 from runtime.concurrency.thread_pool import thread_count
-from runtime.ensemble.ensemble_run import Engine, Progress, pack_parameters
+from runtime.ensemble.ensemble_run import EnsembleEngine, Progress, pack_parameters
 from runtime.ensemble.loss_statistics import QUANTILE_ERROR, LossStatistics
 from runtime.output.quantiles import QUANTILES, exact_quantiles
 from runtime.start import checked_arrays
@@ -72,7 +72,7 @@ def ensemble_statistics(
     workers = thread_count(threads)
     general = teacher if system.model.teacher == "general" else None
     parameters = pack_parameters(system, np.array([rate]), np.array([noise]), general)
-    engine = Engine(system, method)
+    engine = EnsembleEngine(system, method)
     statistics = LossStatistics(times.size)
     status_counts = dict.fromkeys(STATUS, 0)
     escapes: list[checked_arrays.Array] = []

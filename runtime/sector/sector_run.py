@@ -14,7 +14,7 @@ from runtime.output.memory_limit import LARGEST_ARRAYS
 from runtime.sector.aligned_starts import SectorStart
 from runtime.sector.sector_system import SectorSystem
 from runtime.start import checked_arrays
-from runtime.trajectory.solver import DIVERGENCE_GROWTH, Solution, solve
+from runtime.trajectory.solver import DIVERGENCE_GROWTH, OdeSolution, solve
 from runtime.trajectory.tableaux import DEFAULT_METHOD, TABLEAUX
 from runtime.trajectory.trajectory_dataset import solver_variables
 
@@ -103,7 +103,7 @@ def _solution_norm(system: SectorSystem, p: int) -> float:
 
 
 def _dataset(
-    system: SectorSystem, start: SectorStart, solution: Solution, settings: dict[str, Any]
+    system: SectorSystem, start: SectorStart, solution: OdeSolution, settings: dict[str, Any]
 ) -> xarray.Dataset:
     import xarray
 

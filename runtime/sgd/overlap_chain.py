@@ -15,14 +15,14 @@ import numpy as np
 from runtime.sgd.chain_memory import ChainLayout
 from runtime.sgd.chain_step import ChainEmitter
 from runtime.start.teacher_directions import Teacher
-from runtime.vector.jit import Compiled, Target
+from runtime.vector.jit import CompiledModule, Target
 from runtime.vector.memory import Array, aligned
 from runtime.vector.random_numbers import WORDS
 
 
 @lru_cache(maxsize=64)
 def _compile(p: int, k: int, sphere: bool, noise: bool, others: int, target: Target) -> Any:
-    compiled = Compiled(ChainEmitter(p, k, sphere, noise, others, target).module, target)
+    compiled = CompiledModule(ChainEmitter(p, k, sphere, noise, others, target).module, target)
     return compiled.function("chain", ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
 
 

@@ -20,7 +20,7 @@ from llvmlite import ir
 from runtime.start.checked_arrays import Array
 from runtime.start.teacher_directions import Teacher
 from runtime.vector.builder import INT64, VectorFunction, integer
-from runtime.vector.jit import Compiled, Target
+from runtime.vector.jit import CompiledModule, Target
 from runtime.vector.memory import aligned
 from runtime.vector.random_numbers import WORDS, RandomNumbers
 
@@ -237,7 +237,7 @@ class WeightsEmitter:
 
 @lru_cache(maxsize=64)
 def _compile(p: int, k: int, sphere: bool, noise: bool, target: Target) -> Any:
-    compiled = Compiled(WeightsEmitter(p, k, sphere, noise, target).module, target)
+    compiled = CompiledModule(WeightsEmitter(p, k, sphere, noise, target).module, target)
     return compiled.function("weights", ctypes.c_int64, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 2)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
-from runtime.trajectory.solver import DIVERGENCE_GROWTH, Solution
+from runtime.trajectory.solver import DIVERGENCE_GROWTH, OdeSolution
 from runtime.trajectory.stepper import BLOW_UP
 
 SCIPY_METHODS = ("LSODA", "DOP853", "RK45", "RK23", "Radau", "BDF")
@@ -19,7 +19,7 @@ _SMALLEST_RTOL = 100 * np.finfo(np.float64).eps
 
 def solve_scipy(
     system: System, method: str, y0: Array, times: Array, parameters: Array, rtol: float, atol: float
-) -> Solution:
+) -> OdeSolution:
     """Integrate with `scipy.integrate.solve_ivp`; the result has the type of our own stepper's."""
     from scipy.integrate import solve_ivp
 
@@ -52,11 +52,11 @@ def solve_scipy(
     states = np.full((times.size, y0.size), np.nan)
     if times[-1] == 0.0:
         states[:] = y0
-        return Solution(times, states, "ok", 0.0, 0, 0, 0)
+        return OdeSolution(times, states, "ok", 0.0, 0, 0, 0)
     if not np.isfinite(slope(0.0, y0)).all():
         # SciPy would look for a first step for ever, or raise.
         states[times == 0.0] = y0
-        return Solution(times, states, "diverged", 0.0, 0, 0, 1)
+        return OdeSolution(times, states, "diverged", 0.0, 0, 0, 1)
     options: dict[str, Any] = {"jac": jacobian} if method in _WITH_JACOBIAN else {}
     with np.errstate(all="ignore"):
         result = solve_ivp(
@@ -83,4 +83,4 @@ def solve_scipy(
         status = "diverged" if len(crossings) or grown or not finite else "step_too_small"
         end = float(crossings[0]) if len(crossings) else reached
     # SciPy reports evaluations, but not the steps between requested outputs.
-    return Solution(times, states, status, end, 0, 0, int(result.nfev))
+    return OdeSolution(times, states, status, end, 0, 0, int(result.nfev))

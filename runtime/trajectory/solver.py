@@ -22,7 +22,7 @@ STATUS = {stepper.FINISHED: "ok", stepper.DIVERGED: "diverged", stepper.STEP_TOO
 
 
 @dataclasses.dataclass(frozen=True)
-class Solution:
+class OdeSolution:
     """States at the requested times, NaN after the end of a trajectory that failed.
 
     status
@@ -53,7 +53,7 @@ def solve(
     tableau: Tableau,
     operations: int = 1000,
     bound: float | None = None,
-) -> Solution:
+) -> OdeSolution:
     """Integrate dy/dt = rhs from t = 0.
 
     Parameters
@@ -114,7 +114,7 @@ def solve(
                 chunk,
             )
             deliver()
-    return Solution(
+    return OdeSolution(
         times=times,
         states=outputs,
         status=STATUS[status],

@@ -11,14 +11,14 @@ from derive.model import Model
 from derive.version import VERSION
 from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
-from runtime.trajectory.solver import Solution
+from runtime.trajectory.solver import OdeSolution
 
 if TYPE_CHECKING:
     import xarray
 
 
 def trajectory_dataset(
-    system: System, solution: Solution, teacher: Array, settings: Mapping[str, Any]
+    system: System, solution: OdeSolution, teacher: Array, settings: Mapping[str, Any]
 ) -> xarray.Dataset:
     """The dataset of one trajectory; `settings` become attributes beside model and version."""
     import xarray
@@ -42,7 +42,7 @@ def trajectory_dataset(
     return xarray.Dataset(variables, coordinates_of(model, solution.times), attributes)
 
 
-def solver_variables(solution: Solution) -> dict[str, Any]:
+def solver_variables(solution: OdeSolution) -> dict[str, Any]:
     """How a solver ended, and what it counted, as variables of a dataset."""
     return {
         "status": ((), solution.status, {"long_name": "ok, diverged or step_too_small"}),

@@ -62,7 +62,7 @@ def target(restrict: str | None = None) -> Target:
     return Target("baseline", 4, False, "", "")
 
 
-class Compiled:
+class CompiledModule:
     """A module in memory; keeps its machine code alive as long as it lives."""
 
     def __init__(self, module: ir.Module, machine: Target) -> None:

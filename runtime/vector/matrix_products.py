@@ -16,7 +16,7 @@ import numpy as np
 from llvmlite import ir
 
 from runtime.vector.builder import DOUBLE, INT64, POINTER, integer
-from runtime.vector.jit import Compiled, target
+from runtime.vector.jit import CompiledModule, target
 from runtime.vector.memory import Array
 
 # Numbers of entries of a row that are summed at once; a single sum would wait for each of its
@@ -95,7 +95,7 @@ def _emit() -> ir.Module:
 @lru_cache(maxsize=1)
 def _compile() -> Any:
     """The compiled function; threads that ask at the same moment may compile it twice."""
-    return Compiled(_emit(), target()).function(
+    return CompiledModule(_emit(), target()).function(
         "products", None, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 5
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 from llvmlite import ir
 
 from runtime.vector.builder import INT64, VectorFunction, integer
-from runtime.vector.jit import Compiled, Target
+from runtime.vector.jit import CompiledModule, Target
 from runtime.vector.memory import aligned
 from runtime.vector.random_numbers import WORDS, RandomNumbers
 
@@ -89,7 +89,7 @@ class Draws:
         vector.loop(vector.builder.ptrtoint(turns, INT64), turn)
         vector.builder.ret(integer(0))
         self.values, self.lanes = values, target.lanes
-        self._compiled = Compiled(module, target)
+        self._compiled = CompiledModule(module, target)
         kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 3, ctypes.c_int64)
         self._function = kind(self._compiled.address("draws"))
 
@@ -122,7 +122,7 @@ def elementwise(target: Target, function: Callable[[RandomNumbers, Any], Any], x
 
     vector.loop(vector.builder.ptrtoint(turns, INT64), turn)
     vector.builder.ret(integer(0))
-    compiled = Compiled(module, target)
+    compiled = CompiledModule(module, target)
     count = -(-x.size // target.lanes)
     given, found = (aligned(count * target.lanes) for _ in range(2))
     given[:] = 1.0

@@ -17,7 +17,7 @@ from derive.lower import drift_program, loss_program
 from derive.program import Program
 from runtime.ensemble.kernels.kernel_emitter import ProgramForm
 from runtime.vector.builder import ALIGNMENT, BYTES, VectorFunction, integer
-from runtime.vector.jit import Compiled, Target
+from runtime.vector.jit import CompiledModule, Target
 
 EPSILON = np.finfo(np.float64).eps
 # Nobody may overwrite it.
@@ -32,19 +32,21 @@ def aligned(components: int, lanes: int, fill: float = 0.0) -> np.ndarray:
     return room[skip : skip + components * lanes].reshape(components, lanes)
 
 
-def call(compiled: Compiled, name: str, *arrays: np.ndarray) -> int:
+def call(compiled: CompiledModule, name: str, *arrays: np.ndarray) -> int:
     """Call a function of vector code with the addresses of the arrays."""
     function = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * len(arrays))
     return function(compiled.address(name))(*(array.ctypes.data for array in arrays))
 
 
-def compile_function(target: Target, arguments: int, emit: Callable[[VectorFunction], Any]) -> Compiled:
+def compile_function(
+    target: Target, arguments: int, emit: Callable[[VectorFunction], Any]
+) -> CompiledModule:
     """A module with one function, "f"; what `emit` returns is its result, None is 0."""
     module = ir.Module("test")
     vector = VectorFunction(module, "f", target.lanes, target.fma, arguments)
     result = emit(vector)
     vector.builder.ret(integer(0) if result is None else result)
-    return Compiled(module, target)
+    return CompiledModule(module, target)
 
 
 class Programs:
@@ -61,7 +63,7 @@ class Programs:
             state, parameters, scratch, result = vector.arguments
             kind(vector, model, program, target.tile).emit(state, parameters, scratch, result)
             vector.builder.ret(integer(0))
-        self.compiled = Compiled(module, target)
+        self.compiled = CompiledModule(module, target)
 
     def __call__(self, name: str, states: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Outputs (lane, number) of a program at states and parameters (lane, number)."""

@@ -288,7 +288,7 @@ def _unequal(vectors: Array, q0: float, condition: float) -> Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Mean:
+class MeanOfSolved:
     """Mean over the runs that found a solution, its standard error, and the number of these runs."""
 
     value: float
@@ -296,11 +296,11 @@ class Mean:
     count: int
 
 
-def mean_of(values: Array, solved: NDArray[np.bool_]) -> Mean:
+def mean_of(values: Array, solved: NDArray[np.bool_]) -> MeanOfSolved:
     """The mean of `values` over solved runs; NaN where there are too few."""
     chosen = values[solved]
     count = chosen.size
-    return Mean(
+    return MeanOfSolved(
         float(np.mean(chosen)) if count else np.nan,
         float(np.std(chosen, ddof=1) / np.sqrt(count)) if count > 1 else np.nan,
         count,

@@ -222,7 +222,7 @@ def _until(
 
 
 @dataclasses.dataclass(frozen=True)
-class Expected:
+class ExpectedBias:
     """Theory for SGD from random weights as N → ∞: means over starts and noise.
 
     alignment, error
@@ -236,7 +236,7 @@ class Expected:
     excess: float
 
 
-def expected_bias(model: Model, noise: float, q0: float = 1.0, samples: int = SAMPLES) -> Expected:
+def expected_bias(model: Model, noise: float, q0: float = 1.0, samples: int = SAMPLES) -> ExpectedBias:
     """Means where R ends with polar(G₁ + σG₂), at σ² = `noise`, over pairs from a fixed seed.
 
     The excess is 2 √(b/a) (‖R₀‖₁ − tr(polar(G₁ + σG₂)ᵀR₀)) with R₀ = √(q₀/N) G₁ (`closest_solutions`).
@@ -249,7 +249,7 @@ def expected_bias(model: Model, noise: float, q0: float = 1.0, samples: int = SA
     largest = np.sum(np.linalg.svd(signal, compute_uv=False), axis=1)
     found = np.sum(left @ right * signal, axis=(1, 2))
     alignment = found / largest
-    return Expected(
+    return ExpectedBias(
         float(np.mean(alignment)),
         float(np.std(alignment, ddof=1) / np.sqrt(samples)),
         float(2.0 * np.sqrt(b / a * q0) * np.mean(largest - found)),

@@ -21,7 +21,7 @@ _LONGEST = 10
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Report:
+class ConservationReport:
     """Laws of a model, the findings of a search and the monitors of a run, or None where there are none."""
 
     model: Model
@@ -30,7 +30,7 @@ class Report:
     monitors: xarray.Dataset | None
 
 
-def as_text(report: Report, rows: int) -> str:
+def as_text(report: ConservationReport, rows: int) -> str:
     """The laws with their verdicts, the findings of the search, and the monitors, for people."""
     title = f"{report.model.name}, for all a, b, eta, Delta (' = transpose, d = d/dalpha):"
     width = max((len(law.on) for law in report.laws), default=0)
@@ -120,7 +120,7 @@ def _drift_lines(monitors: xarray.Dataset, rows: int) -> list[str]:
     return ["", "what is conserved, against alpha:", Table(columns, found).as_text()]
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def as_json(report: ConservationReport) -> dict[str, Any]:
     """The same as plain values; polynomials as text."""
     result: dict[str, Any] = {
         "version": f"overlap-ode {VERSION}",

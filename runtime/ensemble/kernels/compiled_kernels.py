@@ -24,7 +24,7 @@ from runtime.ensemble.kernels.lane_memory import LaneLayout
 from runtime.ensemble.kernels.output_kernels import OutputEmitter
 from runtime.ensemble.kernels.step_kernels import StepEmitter
 from runtime.trajectory.tableaux import TABLEAUX, Tableau
-from runtime.vector.jit import Compiled, Target
+from runtime.vector.jit import CompiledModule, Target
 
 KERNELS = ("start", "advance", "watch", "commit", "dense", "evaluate", "loss", "scatter", "write")
 # The addresses of the kernels, by name.
@@ -35,7 +35,7 @@ KERNEL_ADDRESSES = np.dtype([(name, np.int64) for name in KERNELS])
 class CompiledKernels:
     """Compiled kernels by the names in KERNELS, and how their memory is laid out."""
 
-    compiled: Compiled
+    compiled: CompiledModule
     layout: LaneLayout
     lanes: int
 
@@ -66,4 +66,4 @@ class SystemKernels(StepEmitter, OutputEmitter):
 def compile_kernels(model: Model, method: str, target: Target) -> CompiledKernels:
     """The kernels of `model` for a tableau by name; compiled once per process."""
     builder = SystemKernels(model, TABLEAUX[method], target)
-    return CompiledKernels(Compiled(builder.module, target), builder.layout, builder.lanes)
+    return CompiledKernels(CompiledModule(builder.module, target), builder.layout, builder.lanes)

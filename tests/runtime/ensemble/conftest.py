@@ -8,7 +8,7 @@ import pytest
 from kernel_lanes import METHODS, MODEL, Lanes, make_lanes
 
 from runtime import random_overlaps
-from runtime.ensemble.ensemble_run import Engine
+from runtime.ensemble.ensemble_run import EnsembleEngine
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +23,11 @@ def lanes(request: pytest.FixtureRequest) -> Lanes:
 
 
 @pytest.fixture(scope="session")
-def engine_of(system_of) -> Callable[..., Engine]:
+def engine_of(system_of) -> Callable[..., EnsembleEngine]:
     """``engine_of(p, pstar, method, simd)``: compiled once for all tests of a process."""
 
     @functools.cache
-    def engine_of(p: int, pstar: int, method: str = "tsit5", simd: str | None = None) -> Engine:
-        return Engine(system_of(p, pstar), method, simd)
+    def engine_of(p: int, pstar: int, method: str = "tsit5", simd: str | None = None) -> EnsembleEngine:
+        return EnsembleEngine(system_of(p, pstar), method, simd)
 
     return engine_of

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from processes import started
 
 from runtime import random_overlaps
-from runtime.ensemble.ensemble_run import Engine, EnsembleResults, pack_parameters
+from runtime.ensemble.ensemble_run import EnsembleEngine, EnsembleResults, pack_parameters
 from runtime.vector import jit
 
 FIELDS = ("states", "losses", "outcomes")
@@ -59,12 +59,12 @@ class Ensemble:
             np.ascontiguousarray(self.initial[picks]), np.ascontiguousarray(self.parameters[picks])
         )
 
-    def run(self, engine: Engine, **options: Any) -> EnsembleResults:
+    def run(self, engine: EnsembleEngine, **options: Any) -> EnsembleResults:
         options = {"times": TIMES, "rtol": 1e-6, "atol": 1e-9, **options}
         return engine.run(self.initial, self.parameters, **options)
 
 
-def make_ensemble(engine: Engine, count: int = COUNT) -> Ensemble:
+def make_ensemble(engine: EnsembleEngine, count: int = COUNT) -> Ensemble:
     system = engine.system
     p, pstar = system.model.p, system.model.pstar
     Q, R = random_overlaps(p, pstar, n=1000, seed=3, trajectories=count)
@@ -80,7 +80,7 @@ def make_ensemble(engine: Engine, count: int = COUNT) -> Ensemble:
 
 
 @pytest.fixture(params=[(4, 2), (1, 1), (9, 5)], ids=str, scope="module")
-def engine(request, engine_of) -> Engine:
+def engine(request, engine_of) -> EnsembleEngine:
     """Engines that step one vector, two vectors, and with loops over tiles."""
     return engine_of(*request.param)
 
@@ -371,7 +371,7 @@ PREPARE = """
     import numpy as np
     import runtime
     from derive import Model
-    from runtime.ensemble.ensemble_run import Engine
+    from runtime.ensemble.ensemble_run import EnsembleEngine
     system = runtime.load(Model(2, 1), sys.argv[1])
     Q, R = runtime.random_overlaps(2, 1, seed=1, trajectories=COUNT)
     def interrupt(*_):
@@ -379,7 +379,7 @@ PREPARE = """
     signal.signal(signal.SIGALRM, interrupt)
     def run(**options):
         return runtime.integrate_ensemble(system, Q, R, eta=0.2, method="tsit5", threads=2, **options)
-    Engine(system, "tsit5")  # compiled before the clock starts
+    EnsembleEngine(system, "tsit5")  # compiled before the clock starts
     print("ready", flush=True)
 """
 # Far more than the wait for a step, far less than the work would take.

@@ -19,7 +19,7 @@ from runtime.start.matrix_factors import (
     pivoted_cholesky,
 )
 from runtime.vector import matrix_products
-from runtime.vector.jit import Compiled
+from runtime.vector.jit import CompiledModule
 from runtime.vector.matrix_products import times_transpose
 
 RNG = np.random.default_rng(0)
@@ -151,7 +151,7 @@ def test_machine_code_lives_as_long_as_its_function():
     """Threads that compile at the same time have a function each, and only one is kept for later calls."""
     function = matrix_products._compile.__wrapped__()
     gc.collect()
-    assert isinstance(function.code, Compiled)
+    assert isinstance(function.code, CompiledModule)
     X, Y = np.ones((20, 200, 200)), np.ones((200, 200))
     for _ in range(3):
         matrix_products._compile.cache_clear()

@@ -19,7 +19,7 @@ from runtime.ensemble.kernels.unrolled_entries import UnrolledEntries
 from runtime.ensemble.kernels.written_out_tiles import WrittenOutTiles
 from runtime.trajectory.tableaux import TABLEAUX
 from runtime.vector import jit
-from runtime.vector.jit import Compiled
+from runtime.vector.jit import CompiledModule
 
 FEATURES = {"avx512": "avx512f", "avx2": "avx2", "baseline": None}
 WRITERS = ("write_states", "write_losses", "write_both")
@@ -242,4 +242,4 @@ def test_damaged_code_is_rejected():
     function = ir.Function(module, ir.FunctionType(ir.IntType(64), []), "f")
     ir.IRBuilder(function.append_basic_block())
     with pytest.raises(RuntimeError):
-        Compiled(module, jit.target())
+        CompiledModule(module, jit.target())
