@@ -17,6 +17,7 @@ from processes import started
 
 import cli
 import derive
+import runtime
 from derive import model as derive_model
 from runtime.ensemble import ensemble_run
 from runtime.sgd import simulation
@@ -137,12 +138,22 @@ def test_a_closed_pipe_is_no_error_message():
     assert result.stderr == ""
 
 
-def test_ctrl_c_stops_at_once_with_one_line(generated, tmp_path):
-    """A trajectory that would take hours; the signal comes when the compiled loop runs."""
-    arguments = ["integrate", "--generated", str(generated), "--alpha", "1e12", "--out", "run.nc"]
-    command = [sys.executable, str(ROOT / "tests" / "telling_cli.py"), *arguments]
+@pytest.mark.parametrize(
+    "line",
+    [
+        "integrate --alpha 1e12",
+        "simulate --n 1000 --alpha 1e9",
+        "compare --p 2 --pstar 1 --eta 0.2 --alpha 1e6 --no-weights --ideal 0",
+    ],
+)
+def test_ctrl_c_stops_at_once_with_one_line(generated, tmp_path, line):
+    """Hours of work, or days; the signal comes when the compiled code runs."""
+    runtime.load(derive.Model(4, 2), generated)
+    runtime.load(derive.Model(2, 1), generated)
+    folder = [] if line.startswith("simulate") else ["--generated", str(generated)]
+    command = [sys.executable, str(ROOT / "tests" / "telling_cli.py"), *line.split(), *folder]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with started(command, cwd=tmp_path, **streams) as running:
+    with started([*command, "--out", "run.nc"], cwd=tmp_path, **streams) as running:
         assert running.stdout.readline() == "running\n"
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)

@@ -64,6 +64,10 @@ OF_COMMAND = {
     | {"--trajectories": ["0", "1e3"], "--threads": ["0"], "--eta": ["-1"], "--ideal": ["2"]}
     | {"--method": ["scipy:LSODA"], "--output": ["everything"], "--stop-loss": ["nan"]}
     | {"--out": ["run.txt"]},
+    "report": {"--out": ["report.txt", "report", "no/folder/report.html", ".", "", "/dev/null/report.html"]}
+    | {"--trajectories": ["-1", "1e3", "10000000"], "--eta": ["0"], "--n": ["1"], "--alpha": ["0"]}
+    | {"--method": ["euler"], "--overlaps": ["missing.npz"], "--teacher-correlation": ["0.5"]}
+    | {"--p": ["0"], "--constraint": ["ball"]},
 }
 SINGLE = [
     (f"{command} {option} {shlex.quote(value)}", f"{option}: ")

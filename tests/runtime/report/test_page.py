@@ -225,36 +225,3 @@ def test_the_command_line_has_every_option():
     words_of = shlex.split(line)
     assert words_of[words_of.index("--alpha") + 1] == "0,0.1,2.5"
     assert float(words_of[words_of.index("--teacher-correlation") + 1]) == 1 / 3
-
-
-# --- what is refused -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("--out", "report.txt"),
-        ("--out", "report"),
-        ("--out", "no/folder/report.html"),
-        ("--out", "."),
-        ("--out", ""),
-        ("--out", "/dev/null/report.html"),
-        ("--trajectories", "-1"),
-        ("--trajectories", "1e3"),
-        ("--trajectories", "10000000"),
-        ("--eta", "0"),
-        ("--n", "1"),
-        ("--alpha", "0"),
-        ("--method", "euler"),
-        ("--overlaps", "missing.npz"),
-        ("--teacher-correlation", "0.5"),
-        ("--p", "0"),
-        ("--constraint", "ball"),
-    ],
-)
-def test_bad_values_name_the_option_in_one_line_and_write_nothing(call, tmp_path, option, value):
-    code, out, err = call("report", option, value)
-    assert (code, out) == (2, "")
-    assert err.startswith(f"cli: {option}: ")
-    assert err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
