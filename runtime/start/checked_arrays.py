@@ -37,7 +37,7 @@ def as_model(value: Any) -> Model:
 
 def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bool = False) -> float:
     """A finite float that is at least `least`, or with `strict` greater than it; else InputError."""
-    refuse_masked(option, value)
+    reject_masked(option, value)
     try:
         # float() would read text, take True for 1, and an array of one number for a number.
         if isinstance(value, (str, bytes, bool, np.bool_)) or np.ndim(value) or np.iscomplexobj(value):
@@ -54,7 +54,7 @@ def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bo
     return number
 
 
-def refuse_masked(option: str, value: Any) -> None:
+def reject_masked(option: str, value: Any) -> None:
     """Raise InputError for a masked array, perhaps in lists, with masked entries, which have no value."""
     waiting, seen = [value], set()
     while waiting:
@@ -70,7 +70,7 @@ def refuse_masked(option: str, value: Any) -> None:
 
 def dimensions(option: str, value: ArrayLike) -> int:
     """Number of axes; InputError for lists of unequal lengths."""
-    refuse_masked(option, value)
+    reject_masked(option, value)
     try:
         return np.ndim(value)
     except ValueError:
@@ -90,7 +90,7 @@ def listed(option: str, value: Any) -> list[Any]:
 
 def real_array(option: str, value: ArrayLike, shape: tuple[int, ...], *, finite: bool = True) -> Array:
     """A new float64 array in C order of exactly this shape, without NaN if `finite`; else InputError."""
-    refuse_masked(option, value)
+    reject_masked(option, value)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):

@@ -16,7 +16,7 @@ import numpy as np
 
 from derive.errors import InputError, shown
 from derive.model import Model
-from runtime.start.checked_arrays import as_model, real_number, refuse_masked
+from runtime.start.checked_arrays import as_model, real_number, reject_masked
 from runtime.start.readout_weights import readout
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ CONVENTIONS: Mapping[str, Callable[[Model], Convention]] = {
 
 def _numbers(name: str, value: Any) -> Any:
     """A float, or an array of floats; else InputError."""
-    refuse_masked(name, value)
+    reject_masked(name, value)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):

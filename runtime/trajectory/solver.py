@@ -75,20 +75,20 @@ def solve(
     times = np.ascontiguousarray(times, dtype=np.float64)
     outputs = np.full((times.size, n), np.nan)
     work = np.zeros((tableau.slopes + 2, n))
-    clock = np.array([0.0, 0.0, 1.0])
-    counters = np.zeros(6, dtype=np.int64)
+    position = np.zeros((), dtype=stepper.POSITION)
+    position["last_error"] = 1.0
     if bound is None:
         bound = DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y))))
     chunk = max(1, int(_CHUNK_OPERATIONS / (stages * (operations + 20 * n))))
     with held_interrupts() as deliver:
         rhs(y, parameters, work[0])
-        counters[stepper.EVALUATIONS] = 1
+        position["evaluations"] = 1
         # A single output at t = 0 needs no step.
         if times[-1] > 0.0:
-            clock[stepper.STEP] = stepper.first_step(
+            position["step"] = stepper.first_step(
                 rhs, parameters, y, work, tableau.order, rtol, atol, times[-1]
             )
-            counters[stepper.EVALUATIONS] = 2
+            position["evaluations"] = 2
         status = stepper.RUNNING
         while status == stepper.RUNNING:
             # Ctrl-C can be seen only between calls of compiled code.
@@ -107,8 +107,7 @@ def solve(
                 bound,
                 y,
                 times,
-                clock,
-                counters,
+                position[()],
                 outputs,
                 work,
                 chunk,
@@ -118,8 +117,8 @@ def solve(
         times=times,
         states=outputs,
         status=STATUS[status],
-        end=float(clock[stepper.TIME]),
-        accepted=int(counters[stepper.ACCEPTED]),
-        rejected=int(counters[stepper.REJECTED]),
-        evaluations=int(counters[stepper.EVALUATIONS]),
+        end=float(position["time"]),
+        accepted=int(position["accepted"]),
+        rejected=int(position["rejected"]),
+        evaluations=int(position["evaluations"]),
     )

@@ -6,6 +6,7 @@ steps (to look at signals) and be resumed.
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from numba import types
 
@@ -14,9 +15,23 @@ from runtime.system.compilation import RIGHT_HAND_SIDE, kernel
 # Whether and how a trajectory has ended: what `advance` returns.
 RUNNING, FINISHED, DIVERGED, STEP_TOO_SMALL = 0, 1, 2, 3
 
-# Entries of `clock` and `counters`.
-TIME, STEP, LAST_ERROR = 0, 1, 2
-NEXT_OUTPUT, ACCEPTED, REJECTED, EVALUATIONS, FAILED_BEFORE, NOT_FINITE = 0, 1, 2, 3, 4, 5
+# Where a trajectory is, and what it has cost.
+POSITION = np.dtype(
+    [
+        # The time that is reached, and the size of the next step.
+        ("time", np.float64),
+        ("step", np.float64),
+        # The error of the last accepted step, in units of the tolerance; 1 before the first.
+        ("last_error", np.float64),
+        ("next_output", np.int64),
+        ("accepted", np.int64),
+        ("rejected", np.int64),
+        ("evaluations", np.int64),
+        # Whether the step before was rejected, and whether that was because its error was not finite.
+        ("failed_before", np.int64),
+        ("not_finite", np.int64),
+    ]
+)
 
 EPSILON = np.finfo(np.float64).eps
 # Steps below this many units of rounding of the time no longer resolve anything.
@@ -39,6 +54,7 @@ _matrix = types.float64[:, ::1]
 _function = types.FunctionType(RIGHT_HAND_SIDE)
 # Tableaux are read-only arrays, which Numba types as such.
 _weights = types.Array(types.float64, 1, "C", readonly=True)
+_position = numba.from_dtype(POSITION)
 _coefficients = types.Array(types.float64, 2, "C", readonly=True)
 
 
@@ -110,8 +126,7 @@ def first_step(rhs, parameters, y, work, order, rtol, atol, span):
         types.float64,
         _vector,
         _vector,
-        _vector,
-        types.int64[::1],
+        _position,
         _matrix,
         _matrix,
         types.int64,
@@ -132,15 +147,14 @@ def advance(
     bound,
     y,
     times,
-    clock,
-    counters,
+    position,
     outputs,
     work,
     max_steps,
 ):
     """Take up to `max_steps` steps; returns RUNNING or how the trajectory ended.
 
-    `y`, `clock`, `counters` and `work` carry the state: work[j] is the slope k_j, and work[0] must hold
+    `y`, `position` and `work` carry the state: work[j] is the slope k_j, and work[0] must hold
     the slope at y; after all slopes come two trial states. For each times[k] that is passed, outputs[k] is
     written; times ascend, and the last one is hit exactly.
     """
@@ -153,19 +167,19 @@ def advance(
     exponent = 1.0 / (error_order + 1)
     needs_end_slope = e[stages] != 0.0
 
-    while counters[NEXT_OUTPUT] <= last and times[counters[NEXT_OUTPUT]] <= clock[TIME]:
-        outputs[counters[NEXT_OUTPUT], :] = y
-        counters[NEXT_OUTPUT] += 1
+    while position.next_output <= last and times[position.next_output] <= position.time:
+        outputs[position.next_output, :] = y
+        position.next_output += 1
 
     for _ in range(max_steps):
-        t = clock[TIME]
+        t = position.time
         if t >= t_end:
             return FINISHED
-        h = clock[STEP]
+        h = position.step
         # The comparison is negated so that a step that is NaN ends here too.
         if not h > SMALLEST_STEP * EPSILON * max(t, EPSILON * min(t_end, FAR_END)):
             grown = not np.max(np.abs(y)) <= BLOW_UP * bound
-            return DIVERGED if counters[NOT_FINITE] or np.isnan(h) or grown else STEP_TOO_SMALL
+            return DIVERGED if position.not_finite or np.isnan(h) or grown else STEP_TOO_SMALL
         # A step that ends just before the end is stretched, so that no sliver of a step remains.
         final = t + 1.0000001 * h >= t_end
         if final:
@@ -187,10 +201,10 @@ def advance(
                 x = h * b[j]
                 for i in range(n):
                     y_new[i] += x * work[j, i]
-        counters[EVALUATIONS] += stages - 1
+        position.evaluations += stages - 1
         if needs_end_slope:
             rhs(y_new, parameters, work[stages])
-            counters[EVALUATIONS] += 1
+            position.evaluations += 1
 
         _combine(h, e, work, trial)
         error = _scaled_norm(trial, y, y_new, rtol, atol)
@@ -201,29 +215,29 @@ def advance(
 
         # The comparison is negated so that NaN is rejected too.
         if not error <= 1.0:
-            counters[REJECTED] += 1
-            counters[FAILED_BEFORE] = 1
+            position.rejected += 1
+            position.failed_before = 1
             if np.isfinite(error):
-                counters[NOT_FINITE] = 0
-                clock[STEP] = h * max(SHRINK, SAFETY * error**-exponent)
+                position.not_finite = 0
+                position.step = h * max(SHRINK, SAFETY * error**-exponent)
             else:
-                counters[NOT_FINITE] = 1
-                clock[STEP] = h * SHRINK_NOT_FINITE
+                position.not_finite = 1
+                position.step = h * SHRINK_NOT_FINITE
             continue
 
         if not needs_end_slope:
             rhs(y_new, parameters, work[stages])
-            counters[EVALUATIONS] += 1
+            position.evaluations += 1
         t_new = t_end if final else t + h
-        if counters[NEXT_OUTPUT] <= last and times[counters[NEXT_OUTPUT]] < t_new:
+        if position.next_output <= last and times[position.next_output] < t_new:
             for m in range(extra.shape[0]):
                 _combine(h, extra[m], work, trial)
                 for i in range(n):
                     trial[i] += y[i]
                 rhs(trial, parameters, work[stages + 1 + m])
-                counters[EVALUATIONS] += 1
-        while counters[NEXT_OUTPUT] <= last and times[counters[NEXT_OUTPUT]] <= t_new:
-            k = counters[NEXT_OUTPUT]
+                position.evaluations += 1
+        while position.next_output <= last and times[position.next_output] <= t_new:
+            k = position.next_output
             if times[k] == t_new:
                 outputs[k, :] = y_new
             else:
@@ -238,26 +252,26 @@ def advance(
                         x = h * weight
                         for i in range(n):
                             outputs[k, i] += x * work[j, i]
-            counters[NEXT_OUTPUT] += 1
+            position.next_output += 1
 
         largest = 0.0
         for i in range(n):
             y[i] = y_new[i]
             work[0, i] = work[stages, i]
             largest = max(largest, abs(y[i]))
-        clock[TIME] = t_new
-        counters[ACCEPTED] += 1
-        counters[NOT_FINITE] = 0
+        position.time = t_new
+        position.accepted += 1
+        position.not_finite = 0
         if not largest <= bound:
             return DIVERGED
 
         error = max(error, SMALLEST_ERROR)
-        factor = SAFETY * error ** (-PROPORTIONAL * exponent) * clock[LAST_ERROR] ** (INTEGRAL * exponent)
+        factor = SAFETY * error ** (-PROPORTIONAL * exponent) * position.last_error ** (INTEGRAL * exponent)
         factor = min(GROW, max(SHRINK, factor))
-        if counters[FAILED_BEFORE]:
+        if position.failed_before:
             factor = min(factor, 1.0)
-            counters[FAILED_BEFORE] = 0
+            position.failed_before = 0
         if not final or factor < 1.0:
-            clock[STEP] = h * factor
-        clock[LAST_ERROR] = error
-    return FINISHED if clock[TIME] >= t_end else RUNNING
+            position.step = h * factor
+        position.last_error = error
+    return FINISHED if position.time >= t_end else RUNNING

@@ -61,17 +61,18 @@ def integrate_in_fixed_steps(problem, tableau, steps, times):
     """States at `times` and the step ends: the loop of the stepper with its controller overruled."""
     function, y, parameters = problem.arguments()
     step = problem.t_end / steps
-    clock, counters = np.array([0.0, step, 1.0]), np.zeros(6, dtype=np.int64)
+    position = np.zeros((), dtype=stepper.POSITION)
+    position["step"], position["last_error"] = step, 1.0
     outputs, work = np.full((times.size, y.size), np.nan), np.zeros((tableau.slopes + 2, y.size))
     function(y, parameters, work[0])
     status, ends = stepper.RUNNING, []
     while status == stepper.RUNNING:
-        clock[stepper.STEP] = step
+        position["step"] = step
         # With this tolerance every step is accepted.
         status = stepper.advance(
             function, parameters, tableau.a, tableau.b, tableau.e, tableau.e_low, tableau.extra,
-            tableau.p, tableau.error_order, 1e100, 1e100, np.inf, y, times, clock, counters, outputs,
+            tableau.p, tableau.error_order, 1e100, 1e100, np.inf, y, times, position[()], outputs,
             work, 1,
         )  # fmt: skip
-        ends.append(clock[stepper.TIME])
+        ends.append(float(position["time"]))
     return outputs, ends

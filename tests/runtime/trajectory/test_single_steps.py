@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 from smooth_problems import compiled
 
-from runtime.trajectory.stepper import DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL, advance, first_step
+from runtime.trajectory.stepper import (
+    DIVERGED,
+    FINISHED,
+    POSITION,
+    RUNNING,
+    STEP_TOO_SMALL,
+    advance,
+    first_step,
+)
 from runtime.trajectory.tableaux import TABLEAUX
 
 RTOL, ATOL = 1e-6, 1e-8
@@ -77,8 +85,8 @@ class Trajectory:
     y: tuple[float, ...] = (0.5, 1.5)
     time: float = 0.0
     last_error: float = 1.0
-    failed_before: bool = False
-    not_finite: bool = False
+    failed_before: int = 0
+    not_finite: int = 0
     accepted: int = 0
     rejected: int = 0
     evaluations: int = 0
@@ -88,31 +96,19 @@ class Trajectory:
 def compiled_step(tableau, function, before, times, bound=1e6, parameters=(1.0,)):
     """Status, trajectory and outputs after one step of the compiled loop."""
     y, parameters = np.array(before.y), np.array(parameters)
-    clock = np.array([before.time, before.step, before.last_error])
-    counters = np.array(
-        [
-            before.next_output,
-            before.accepted,
-            before.rejected,
-            before.evaluations,
-            before.failed_before,
-            before.not_finite,
-        ]
-    )
+    position = np.zeros((), dtype=POSITION)
+    for name in POSITION.names:
+        position[name] = getattr(before, name)
     outputs, work = np.full((len(times), y.size), np.nan), np.full((tableau.slopes + 2, y.size), np.nan)
     work[0] = slope(function, y, parameters)
     status = advance(
         compiled(function), parameters, tableau.a, tableau.b, tableau.e, tableau.e_low, tableau.extra,
-        tableau.p, tableau.error_order, RTOL, ATOL, bound, y, np.array(times), clock, counters, outputs,
+        tableau.p, tableau.error_order, RTOL, ATOL, bound, y, np.array(times), position[()], outputs,
         work, 1,
     )  # fmt: skip
-    next_output, accepted, rejected, evaluations, failed_before, not_finite = counters.tolist()
-    after = Trajectory(
-        clock[1], tuple(y), clock[0], clock[2], bool(failed_before), bool(not_finite),
-        accepted, rejected, evaluations, next_output,
-    )  # fmt: skip
+    after = Trajectory(y=tuple(y), **{name: position[name].item() for name in POSITION.names})
     # What the next step starts with.
-    if accepted > before.accepted:
+    if after.accepted > before.accepted:
         np.testing.assert_array_equal(work[0], slope(function, y, parameters))
     return status, after, outputs
 

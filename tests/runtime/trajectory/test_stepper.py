@@ -138,9 +138,9 @@ def recorded_steps(problem, tableau):
 
     def recording(*arguments):
         status = advance(*arguments)
-        y, clock = arguments[12], arguments[14]
-        if not ends or clock[solver.stepper.TIME] > ends[-1]:
-            ends.append(clock[solver.stepper.TIME])
+        y, time = arguments[12], float(arguments[14]["time"])
+        if not ends or time > ends[-1]:
+            ends.append(time)
             states.append(y.copy())
         return status
 
