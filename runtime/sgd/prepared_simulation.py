@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 NEEDED_ANYWAY = frozenset({"seed", "trajectories"})
 
 
+# Q0 and R0, of each run or for all, T, and the attributes of results that name the start.
+Starts = tuple[Array, Array, Array | None, dict[str, Any]]
+
+
 @dataclasses.dataclass(frozen=True)
 class PreparedSimulation:
     """SGD of a model in `parameters["n"]` dimensions.
@@ -31,11 +35,14 @@ class PreparedSimulation:
         seed is that of the simulation too.
     parameters
         Keywords of `runtime.simulate`, without start and T.
+    stored
+        The start of a file; None if starts are drawn when the simulation is run.
     """
 
     model: Model
     start: ChosenStart
     parameters: Mapping[str, Any]
+    stored: Starts | None
 
     @classmethod
     def of(cls, model: Model, start: ChosenStart, **parameters: Any) -> PreparedSimulation:
@@ -46,29 +53,32 @@ class PreparedSimulation:
         start = dataclasses.replace(
             start, n=parameters["n"] if random else None, given=start.given - NEEDED_ANYWAY
         )
-        prepared = cls(model, start, {**parameters, "seed": start.seed})
+        parameters["seed"] = start.seed
         with naming_choices():
-            # The other starts differ in their random numbers alone.
-            Q0, R0, T, _ = prepared._starts(runs if start.overlaps is not None else 1)
-            simulation.check(model, T=T, **prepared.parameters)
+            stored = None if start.overlaps is None else start.overlaps_of(model, runs)
+            # The other random starts differ in their random numbers alone.
+            Q0, R0, T, _ = stored or _drawn(model, start, 1)
+            simulation.check(model, T=T, **parameters)
             simulation.check_room(model, parameters["n"], Q0, R0, T)
-        return prepared
+        return cls(model, start, parameters, stored)
 
     def run(self, progress: Progress | None = None) -> xarray.Dataset:
         """As `runtime.simulate` returns it, with the attributes of the start."""
         with naming_choices():
-            Q0, R0, T, origin = self._starts(self.parameters["trajectories"])
-            runs = simulation.simulate(self.model, Q0=Q0, R0=R0, T=T, progress=progress, **self.parameters)
-        runs.attrs.update(origin)
-        return runs
+            runs = self.parameters["trajectories"]
+            Q0, R0, T, origin = self.stored or _drawn(self.model, self.start, runs)
+            result = simulation.simulate(
+                self.model, Q0=Q0, R0=R0, T=T, progress=progress, **self.parameters
+            )
+        result.attrs.update(origin)
+        return result
 
-    def _starts(self, runs: int) -> tuple[Array, Array, Array | None, dict[str, Any]]:
-        """Q0 and R0, of each run or (from a file) for all, T, and where they come from."""
-        if self.start.overlaps is not None:
-            return self.start.overlaps_of(self.model, runs)
-        T = self.start.teacher(self.model)
-        sampler, origin = self.start.sampler(self.model, T)
-        return *sampler.draw(runs), T, origin
+
+def _drawn(model: Model, start: ChosenStart, runs: int) -> Starts:
+    """A random start of each run."""
+    T = start.teacher(model)
+    sampler, origin = start.sampler(model, T)
+    return *sampler.draw(runs), T, origin
 
 
 def check_results(model: Model, runs: int, alpha: Any) -> None:
