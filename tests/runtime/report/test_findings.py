@@ -83,7 +83,7 @@ def test_large_models_name_where_the_components_are(report_of):
     assert (small.path.parent / "generated" / "p4_pstar2" / "odes.tex").is_file()
 
 
-def test_what_there_is_not_is_said(report_of):
+def test_a_sentence_tells_why_something_is_missing(report_of):
     runaway = report_of("--p 1 --pstar 1 --eta 3 --alpha 5")
     text = visible(runaway.text)
     assert runaway.code == 0

@@ -1,4 +1,4 @@
-"""Kills drivers, workers and schedulers of a sweep at random times until it must be done all the same.
+"""Kills drivers, workers and schedulers of a sweep at random times; the sweep must finish all the same.
 
     python tests/runtime/sweep/kill_storm.py 60    kills on processes, threads, parts and Dask
 
@@ -30,8 +30,9 @@ CLI = [sys.executable, str(ROOT / "cli.py")]
 _WORDS = "--job chain --p 2 --pstar 1 --n 2000 --alpha 0,20,40 --trajectories 8 --eta 0.1:0.4:4"
 SWEEP = _WORDS.split(" ")
 SEEDS = 30
-# After the start of a driver: from imports to the middle of the tasks.
+# Seconds after the start of a driver, which is then anywhere from its imports to the middle of its tasks.
 EARLIEST, LATEST = 0.3, 3.0
+# Seconds between two kills, and until something must have ended.
 BETWEEN = (0.05, 0.8)
 PATIENCE = 120.0
 
@@ -61,7 +62,7 @@ def children(pid: int) -> dict[int, str]:
 
 
 def shards(folder: Path) -> dict[str, str]:
-    """Digests of what is there under its final name, but for what `Storm.forget_some` has cut off."""
+    """Digests of the shards with final names, without those that `Storm.forget_some` has cut off."""
     found = {}
     for path in sorted(folder.glob("shards/*/[0-9]*.nc")):
         content = path.read_bytes()
@@ -98,7 +99,7 @@ class Driver:
         return self.process.poll() is None
 
     def kill(self) -> bool:
-        """Whether it was still there to be killed."""
+        """Kill it; returns whether it was still there to be killed."""
         # The number of a process that was waited for may be another's by now.
         if not self.running:
             return False
@@ -145,14 +146,14 @@ class Storm:
         assert cli.run([*words, *(generated if words[0] == "sweep" else [])]) == 0
 
     def look(self) -> None:
-        """What has been stored is stored for good."""
+        """Check that what was stored before is still there, byte for byte."""
         now = shards(self.folder)
         lost = {name for name, digest in self.seen.items() if now.get(name) != digest}
         assert not lost, f"lost or changed: {sorted(lost)}"
         self.seen = now
 
     def forget_some(self) -> None:
-        """Work for the next kills: shards that go missing, are cut off or emptied."""
+        """Make work for the next kills: some shards go missing, others are cut off."""
         for path in sorted(self.folder.glob("shards/*/[0-9]*.nc")):
             choice = self.random.random()
             if choice < 0.5:
@@ -164,7 +165,7 @@ class Storm:
             self.seen.pop(path.name, None)
 
     def strike(self, driver: Driver, workers: dict[int, str]) -> bool:
-        """Kill a worker or the driver; whether it was the driver."""
+        """Kill a worker or the driver; returns whether it was the driver."""
         self.look()
         if workers and self.random.random() < 0.6:
             self.kills["worker"] += kill(self.random.choice(sorted(workers)))
@@ -173,7 +174,7 @@ class Storm:
         return True
 
     def run(self, options: list[str], kills: int) -> None:
-        """So many kills with one engine, a driver after the other."""
+        """Kill so many times with one engine, one driver after the other."""
         goal = self.count + kills
         while self.count < goal:
             driver = self.start(self.folder, *options)
@@ -194,7 +195,7 @@ class Storm:
                 self.forget_some()
 
     def parts(self, kills: int, count: int = 2) -> None:
-        """The same with the parts of a job array, side by side."""
+        """Kill so many times while parts of a job array run side by side."""
         goal = self.count + kills
         drivers: dict[int, Driver] = {}
         while self.count < goal:
@@ -214,7 +215,7 @@ class Storm:
         self.look()
 
     def dask(self, kills: int) -> None:
-        """The same with a scheduler and two workers of Dask, which are killed too."""
+        """Kill so many times with a scheduler and two workers of Dask, which are killed too."""
         goal, file = self.count + kills, str(self.folder.parent / "scheduler.json")
         while self.count < goal:
             with cluster(self.folder.parent) as processes:
@@ -247,7 +248,7 @@ class Storm:
         self.look()
 
     def gone(self, below: dict[int, str]) -> None:
-        """Workers end with their driver."""
+        """Check that workers end with their driver."""
         end = time.monotonic() + 10
         while any(Path(f"/proc/{pid}").exists() and line == command(pid) for pid, line in below.items()):
             assert time.monotonic() < end, f"workers outlive their driver: {below}"
@@ -308,7 +309,7 @@ class cluster:
 
 
 def storm_of(folder: Path, kills: int, seed: int = 0, seeds: int = SEEDS) -> Storm:
-    """A storm that is over; the engines shared the kills, and the sweep has `seeds` tasks for each η."""
+    """Run a storm in which the engines share the kills; the sweep has `seeds` tasks for each η."""
     storm = Storm(folder / "sweep", seed, seeds)
     wanted = storm.undisturbed()
     share = kills // 4
