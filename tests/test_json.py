@@ -13,7 +13,7 @@ from all_commands import COMMANDS
 
 import cli
 from runtime.analysis.claims import Claim
-from runtime.output import text_tables
+from runtime.output import run_summaries
 
 ROOT = Path(__file__).parent.parent
 SCHEMAS = {path.stem: json.loads(path.read_text()) for path in (ROOT / "docs" / "schema").glob("*.json")}
@@ -135,7 +135,7 @@ def test_the_page_names_every_command_and_schema():
 
 def test_attributes_that_are_no_numbers_are_null():
     run = xarray.Dataset(attrs={"deviation": np.float64("nan"), "limit": float("inf"), "n": np.int64(3)})
-    assert text_tables.as_json(run) == {"attributes": {"deviation": None, "limit": None, "n": 3}}
+    assert run_summaries.as_json(run) == {"attributes": {"deviation": None, "limit": None, "n": 3}}
 
 
 def test_a_schema_refuses_what_it_does_not_know():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from derive.errors import InputError, shown
 from derive.model import Model
-from runtime.output.guarded_reading import NETCDF, UnreadableError, read_file
+from runtime.output.input_files import NETCDF, UnreadableError, read_file
 from runtime.output.memory_limit import LARGEST_ARRAYS
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array

@@ -59,7 +59,7 @@ def compare(
     """
     from derive.errors import InputError
     from runtime.concurrency.thread_pool import thread_count
-    from runtime.output import text_tables
+    from runtime.output import run_summaries
     from runtime.sgd import comparison
     from runtime.sgd.comparison_figure import plot_comparison
     from runtime.sgd.prepared_simulation import NEEDED_ANYWAY, check_results
@@ -99,7 +99,7 @@ def compare(
         printer.write(result, plot_comparison)
 
     def text() -> str:
-        return f"{text_tables.comparison_table(result, TABLE_ROWS)}\n{verdict_line(result)}"
+        return f"{run_summaries.comparison_table(result, TABLE_ROWS)}\n{verdict_line(result)}"
 
     printer.show(result, text)
     return 0 if result.attrs["verdict"] == "agree" else EXIT_FAILURE

@@ -56,7 +56,7 @@ def ensemble(
     """
     from derive.errors import InputError
     from runtime.ensemble.prepared_ensemble import PreparedEnsemble
-    from runtime.output import text_tables
+    from runtime.output import run_summaries
     from runtime.output.figures import plot_ensemble
     from runtime.system.loading import load
 
@@ -75,4 +75,4 @@ def ensemble(
     with printer.progress("trajectories") as progress:
         runs = prepared.run(load(model, generated), progress)
         printer.write(runs, plot_ensemble)
-    printer.show(runs, lambda: text_tables.ensemble_table(runs, TABLE_ROWS))
+    printer.show(runs, lambda: run_summaries.ensemble_table(runs, TABLE_ROWS))

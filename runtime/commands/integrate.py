@@ -37,7 +37,7 @@ def integrate(
       cli integrate --p 8 --pstar 4 --eta 0.3 --alpha 400 --out run.nc
       cli integrate --ideal 1e-3 --flow gradient --method scipy:LSODA --json
     """
-    from runtime.output import text_tables
+    from runtime.output import run_summaries
     from runtime.output.figures import plot_trajectory
     from runtime.system.loading import load
     from runtime.trajectory.prepared_run import PreparedRun
@@ -47,5 +47,5 @@ def integrate(
     run = prepared.run(load(model, generated))
     printer.write(run, plot_trajectory)
     if run["status"].item() != "ok":
-        printer.say(text_tables.stopped_line(run))
-    printer.show(run, lambda: text_tables.as_table(run, TABLE_ROWS))
+        printer.say(run_summaries.stopped_line(run))
+    printer.show(run, lambda: run_summaries.trajectory_table(run, TABLE_ROWS))

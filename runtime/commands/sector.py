@@ -65,7 +65,7 @@ def sector(
     """
     from derive.errors import InputError
     from derive.sector import SectorModel
-    from runtime.output import text_tables
+    from runtime.output import run_summaries
     from runtime.sector.sector_figure import plot_sector
     from runtime.sector.sector_run import integrate_sector
     from runtime.sector.sector_system import load_sector
@@ -87,7 +87,7 @@ def sector(
     run.attrs |= {"q0": float(q0), **origin}
     printer.write(run, plot_sector)
     if run["status"].item() != "ok":
-        printer.say(text_tables.stopped_line(run))
+        printer.say(run_summaries.stopped_line(run))
     printer.show(run, lambda: sector_table(run, TABLE_ROWS))
 
 
@@ -134,7 +134,7 @@ def sector_table(run: xarray.Dataset, rows: int) -> str:
     import numpy as np
 
     from runtime.output.result_table import Column, Table, evenly
-    from runtime.output.text_tables import status_line
+    from runtime.output.run_summaries import status_line
 
     alpha, loss, m, q = (run[name].values for name in ("alpha", "loss", "m", "q"))
     perp = run["q_perp"].values if "q_perp" in run else np.full(alpha.size, np.nan)

@@ -215,9 +215,9 @@ class Printer:
 
     def show(self, result: xarray.Dataset, table: Callable[[], str]) -> None:
         """Print the dataset, for programs or, as `table` has it, for people."""
-        from runtime.output import text_tables
+        from runtime.output import run_summaries
 
-        echo(json.dumps(text_tables.as_json(result)) if self.as_json else table())
+        echo(json.dumps(run_summaries.as_json(result)) if self.as_json else table())
 
 
 json_option = option("Output", "--json", "as_json", is_flag=True, help="Print JSON to stdout.")

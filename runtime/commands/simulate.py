@@ -49,7 +49,7 @@ def simulate(
       cli simulate --n 1000000 --alpha 0,10,20 --trajectories 16 --out runs.nc
       cli simulate --method weights --n 500 --constraint sphere --json
     """
-    from runtime.output import text_tables
+    from runtime.output import run_summaries
     from runtime.sgd.comparison_figure import plot_runs
     from runtime.sgd.prepared_simulation import PreparedSimulation
 
@@ -61,4 +61,4 @@ def simulate(
         printer.write(runs, plot_runs)
         if runs.attrs["method"] != method:
             printer.say(f"n = {n} is less than p + p*: the weights themselves were run")
-    printer.show(runs, lambda: text_tables.runs_table(runs, TABLE_ROWS))
+    printer.show(runs, lambda: run_summaries.runs_table(runs, TABLE_ROWS))

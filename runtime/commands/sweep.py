@@ -15,8 +15,8 @@ from runtime.commands.printing import EXIT_FAILURE, EXIT_INTERRUPTED, Talk, echo
 from runtime.commands.value_types import Integer
 
 if TYPE_CHECKING:
+    from runtime.sweep.sweep_run import Summary
     from runtime.sweep.sweep_settings import SweepSettings
-    from runtime.sweep.task_execution import Summary
     from runtime.sweep.task_plan import Plan
 
 # The parameters of tasks by the groups of the help; a test keeps them equal to those of the jobs.
@@ -114,7 +114,7 @@ def sweep(
       cli sweep sweep.toml --task-index 0 --task-count 4
       cli sweep --out runs --status
     """
-    from runtime.sweep import task_execution, whole_sweeps
+    from runtime.sweep import sweep_run, whole_sweeps
     from runtime.sweep.sweep_errors import SweepInterrupted
 
     if status and dry_run:
@@ -129,7 +129,7 @@ def sweep(
         echo(json.dumps(facts) if as_json else dry_run_text(facts))
         return 0
     try:
-        result = task_execution.run(folder, plan, settings, talk, talk.quiet)
+        result = sweep_run.run(folder, plan, settings, talk, talk.quiet)
     except SweepInterrupted as interrupted:
         return fail(str(interrupted), EXIT_INTERRUPTED)
     done = f"{result.folder}: {result.done} of {result.tasks} tasks done"

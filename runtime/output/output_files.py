@@ -9,7 +9,7 @@ from pathlib import Path
 from derive.atomic_files import refusal, temporary_beside
 from derive.errors import InputError
 from derive.symbolic_links import behind_links
-from runtime.output.guarded_reading import is_unicode
+from runtime.output.input_files import is_unicode
 
 
 def check_outputs(*outputs: tuple[str, str | Path | None, tuple[str, ...]]) -> None:

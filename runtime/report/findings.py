@@ -21,7 +21,7 @@ from runtime.report.solution_checks import LARGEST_JACOBIAN, solution_claims
 from runtime.start.checked_arrays import Array
 from runtime.start.initial_overlaps import OverlapSampler
 from runtime.system.compiled_system import System
-from runtime.system.loading import describe
+from runtime.system.loading import model_and_manifest
 from runtime.trajectory.single_run import Problem, integrate_problem
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def gather(system: System, start: ReportInput, say: Callable[[str], None]) -> Re
     """Integrate, analyse and check, which takes some seconds for small models; `say` tells the stages."""
     problem, model = start.problem, system.model
     general = problem.T if model.teacher == "general" else None
-    _, manifest = describe(system.folder)
+    _, manifest = model_and_manifest(system.folder)
     say("integrating")
     run = integrate_problem(system, problem)
     run.attrs.update(start.origin)

@@ -19,7 +19,7 @@ from runtime.analysis.plateau.fixed_point import (
     Plateau,
 )
 from runtime.output.result_table import Column, Table
-from runtime.output.text_tables import trajectory_rows
+from runtime.output.run_summaries import trajectory_rows
 from runtime.report.findings import Unavailable
 from runtime.report.printed_numbers import integer, number
 

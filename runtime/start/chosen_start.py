@@ -12,7 +12,7 @@ import numpy as np
 
 from derive.errors import InputError, printable
 from derive.model import Model
-from runtime.output.guarded_reading import Shapes
+from runtime.output.input_files import Shapes
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, real_number
 from runtime.start.initial_overlaps import OverlapSampler, checked_overlaps

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
-from runtime.output.guarded_reading import Shapes, read_arrays
+from runtime.output.input_files import Shapes, read_arrays
 from runtime.start.checked_arrays import Array, correlations, real_number, teacher_overlaps
 from runtime.start.matrix_factors import EPSILON
 from runtime.start.seeds import LARGEST_SEED

@@ -11,7 +11,7 @@ from typing import Any
 from derive.arguments import one_of, whole_number
 from derive.errors import InputError, shown
 from runtime.concurrency.thread_pool import LARGEST_THREADS, thread_count
-from runtime.output import guarded_reading
+from runtime.output import input_files
 
 ENGINES = ("threads", "processes", "dask")
 # Bytes: the values of the largest sweep take less.
@@ -95,7 +95,7 @@ def _whole(option: str, value: Any, largest: int) -> int:
 
 def read_file(path: Path) -> dict[str, Any]:
     """The options in a TOML file; raises InputError that names it."""
-    content: dict[str, Any] = guarded_reading.read_file(path, "file", guarded_reading.TOML, _parsed)
+    content: dict[str, Any] = input_files.read_file(path, "file", input_files.TOML, _parsed)
     for name in content:
         if name not in _IN_FILE:
             raise InputError("file", f"{path}: {name!r} is not one of {', '.join(_IN_FILE)}")
@@ -107,11 +107,11 @@ def read_file(path: Path) -> dict[str, Any]:
 def _parsed(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST_FILE:
-            raise guarded_reading.UnreadableError(f"it has more than {_LARGEST_FILE // 2**20} MiB")
+            raise input_files.UnreadableError(f"it has more than {_LARGEST_FILE // 2**20} MiB")
         with path.open("rb") as file:
             return tomllib.load(file)
     except (ValueError, RecursionError) as error:
-        raise guarded_reading.UnreadableError(f"it is no TOML: {error}") from None
+        raise input_files.UnreadableError(f"it is no TOML: {error}") from None
 
 
 def groups(given: Any) -> list[list[str]]:

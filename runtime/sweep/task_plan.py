@@ -13,7 +13,7 @@ from typing import Any
 from derive.errors import InputError
 from runtime.start.checked_arrays import output_times
 from runtime.sweep import task_kinds
-from runtime.sweep.axes import MAX_TASKS, Value, parse_axis, python_value
+from runtime.sweep.axis_values import MAX_TASKS, Value, parse_axis, python_value
 from runtime.sweep.program_version import PROGRAM
 from runtime.sweep.task_kinds import Job, Parameter
 

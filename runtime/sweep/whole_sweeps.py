@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from derive.errors import InputError, shown
-from runtime.sweep import sweep_settings, task_execution, task_kinds
+from runtime.sweep import sweep_run, sweep_settings, task_kinds
 from runtime.sweep.estimate import Estimate
 from runtime.sweep.merge import merge
 from runtime.sweep.sweep_folder import SweepFolder
+from runtime.sweep.sweep_run import Summary
 from runtime.sweep.sweep_settings import SweepSettings
-from runtime.sweep.task_execution import Summary
 from runtime.sweep.task_plan import Plan
 
 
@@ -64,7 +64,7 @@ def run_sweep(
     """
     chosen = SweepSettings.of(engine, workers, threads, scheduler, generated, task_index, task_count)
     plan = plan_of(job, {} if parameters is None else parameters, zip)
-    return task_execution.run(Path(folder), plan, chosen, lambda _: None, quiet)
+    return sweep_run.run(Path(folder), plan, chosen, lambda _: None, quiet)
 
 
 def plan_of(job: Any, parameters: Any, zip: Any) -> Plan | None:
@@ -84,7 +84,7 @@ def merge_sweep(folder: str | Path, out: str | Path, partial: bool = False) -> d
 
 def dry_run(path: Path, given: Plan | None, settings: SweepSettings) -> dict[str, Any]:
     """The tasks of a sweep and an estimate of its disk and memory, as plain values. Nothing is written."""
-    plan = task_execution.agreed_plan(SweepFolder(path), given)
+    plan = sweep_run.agreed_plan(SweepFolder(path), given)
     plan.check()
     estimate = Estimate.of(plan, settings.workers, settings.engine != "threads")
     estimate.check(path, plan.count)
@@ -105,7 +105,7 @@ def status(path: Path, given: Plan | None) -> dict[str, Any]:
     folder.check_usable()
     if folder.stored_plan() is None:
         raise InputError("out", f"{path} holds no sweep")
-    plan = task_execution.agreed_plan(folder, given)
+    plan = sweep_run.agreed_plan(folder, given)
     state = folder.state(plan)
     return {
         "folder": str(path),

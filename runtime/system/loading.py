@@ -76,6 +76,6 @@ def exists(generated: Path) -> bool:
     return True
 
 
-def describe(folder: Path) -> tuple[Model, dict[str, Any]]:
+def model_and_manifest(folder: Path) -> tuple[Model, dict[str, Any]]:
     """Model and manifest of a folder of a system, everything verified; raises LoadError."""
     return verified(folder, SYSTEM_FILES)

@@ -10,7 +10,7 @@ import numpy as np
 from derive.invariants import Darboux, Findings, Invariant, Law, as_expression
 from derive.model import Model
 from derive.version import VERSION
-from runtime.output import text_tables
+from runtime.output import run_summaries
 from runtime.output.result_table import Cell, Column, Table, evenly
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def as_json(report: ConservationReport) -> dict[str, Any]:
         }
     if monitors is not None:
         conserved = {str(name): bool(v.attrs["conserved"]) for name, v in monitors.data_vars.items()}
-        result["monitors"] = text_tables.as_json(monitors) | {"conserved": conserved}
+        result["monitors"] = run_summaries.as_json(monitors) | {"conserved": conserved}
     return result
 
 

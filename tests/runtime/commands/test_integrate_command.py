@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray
 
-from runtime.output.text_tables import as_json, as_table
+from runtime.output.run_summaries import as_json, trajectory_table
 from runtime.trajectory.single_run import integrate
 
 
@@ -32,7 +32,7 @@ def test_json_has_everything_and_no_nan(failed):
 
 
 def test_table_shows_both_ends_and_the_status(escape, failed):
-    lines = as_table(escape, 9).splitlines()
+    lines = trajectory_table(escape, 9).splitlines()
     assert len(lines) == 11
     assert lines[0].split() == ["alpha", "loss", "mean", "Q_ii", "max", "|R_ir|"]
     first, last = (line.split() for line in (lines[1], lines[-2]))
@@ -43,8 +43,8 @@ def test_table_shows_both_ends_and_the_status(escape, failed):
     assert float(last[3]) == pytest.approx(np.abs(escape["R"].values[-1]).max(), abs=1e-6)
     assert f"status ok, {escape['steps'].item()} steps" in lines[-1]
     assert "prince8" in lines[-1]
-    assert "status diverged" in as_table(failed, 100)
-    assert len(as_table(failed, 100).splitlines()) == 6
+    assert "status diverged" in trajectory_table(failed, 100)
+    assert len(trajectory_table(failed, 100).splitlines()) == 6
 
 
 def test_integrate_derives_on_demand_and_prints_a_table(call, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import xarray
 from matplotlib.figure import Figure
 
-from runtime.output import figures, text_tables
+from runtime.output import figures, run_summaries
 from runtime.output.quantiles import QUANTILES, exact_quantiles, quantiles
 from runtime.sgd import comparison_figure as sgd_plot
 
@@ -72,7 +72,7 @@ def ensemble(losses, escapes, status):
 def test_tables_have_a_dash_for_what_is_not_reached(escapes, failed, line, last):
     losses = np.arange(1.0, 6.0)[:, None] * [1.0, 1.0]
     status = ["ok"] * (5 - failed) + ["diverged"] * failed
-    table = text_tables.ensemble_table(ensemble(losses, escapes, status), 5).splitlines()
+    table = run_summaries.ensemble_table(ensemble(losses, escapes, status), 5).splitlines()
     text = (
         last
         if last == "none"

@@ -7,7 +7,7 @@ import pytest
 from small_sweep import SMALL
 
 import runtime
-from runtime.sweep.task_execution import Summary
+from runtime.sweep.sweep_run import Summary
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import derive
 from derive import Model
 from runtime import InputError
 from runtime.sweep import shard as shard_module
-from runtime.sweep import task_execution, task_kinds
+from runtime.sweep import sweep_run, task_kinds
 from runtime.sweep.folder_lock import FolderLock, setup
 from runtime.sweep.sweep_errors import SweepInterrupted
 from runtime.sweep.task_plan import Plan
@@ -40,7 +40,7 @@ def computed(monkeypatch):
 
 
 def test_the_whole_list_is_there_first(sweep, tmp_path, monkeypatch):
-    monkeypatch.setattr(task_execution, "_engine", lambda *_: (_ for _ in ()))
+    monkeypatch.setattr(sweep_run, "_engine", lambda *_: (_ for _ in ()))
     sweep()
     lines = [json.loads(line) for line in (tmp_path / "runs" / "tasks.jsonl").read_text().splitlines()]
     assert [line["task"] for line in lines] == list(range(6))
@@ -158,9 +158,9 @@ def test_damaged_shards_are_set_aside_and_computed_again(
     folder = tmp_path / "runs"
     DAMAGE[damage](shard(folder, 4))
     said = []
-    plan = task_execution.SweepFolder(folder).stored_plan()
-    settings = task_execution.SweepSettings.of(workers=1, generated=generated)
-    task_execution.run(folder, plan, settings, said.append, True)
+    plan = sweep_run.SweepFolder(folder).stored_plan()
+    settings = sweep_run.SweepSettings.of(workers=1, generated=generated)
+    sweep_run.run(folder, plan, settings, said.append, True)
     assert computed == [(0.2, 1)]
     assert said[0].startswith("task 4: its shard ")
     assert said[0].endswith("set aside and computed again")
@@ -258,7 +258,7 @@ def test_clocks_that_go_back_change_nothing(sweep, monkeypatch, merged, undistur
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_stop_the_sweep_and_say_how_to_go_on(sweep, monkeypatch, number, merged, undisturbed):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    real = task_execution.SweepProgress.add
+    real = sweep_run.SweepProgress.add
 
     def add(self, failed):
         real(self, failed)
@@ -269,7 +269,7 @@ def test_signals_stop_the_sweep_and_say_how_to_go_on(sweep, monkeypatch, number,
 
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(task_execution.SweepProgress, "add", add)
+            patch.setattr(sweep_run.SweepProgress, "add", add)
             with pytest.raises(SweepInterrupted, match="of 6 tasks done; run the same command again"):
                 sweep(workers=1)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -19,7 +19,7 @@ import runtime
 from derive import VERSION
 from derive.model import Model
 from runtime import LoadError
-from runtime.system.loading import describe, load
+from runtime.system.loading import load, model_and_manifest
 
 MODEL = Model(2, 1, constraint="sphere")
 COMMAND = "cli derive --p 2 --pstar 1 --constraint sphere"
@@ -315,10 +315,10 @@ def test_nested_lists_in_a_manifest(folder, depth):
 
 def test_what_is_shown_of_a_manifest_is_ours(folder):
     """Equal to what belongs there, but no whole number."""
-    shown = describe(folder)[1]["operations"]
+    shown = model_and_manifest(folder)[1]["operations"]
     edit_manifest(folder, set_in("operations", "rhs", value=float(shown["rhs"])))
     edit_manifest(folder, set_in("proof", "points", value=False))
-    found = describe(folder)[1]
+    found = model_and_manifest(folder)[1]
     assert (type(found["operations"]["rhs"]), found["operations"]) == (int, shown)
     assert type(found["proof"]["points"]) is int
 
@@ -387,7 +387,7 @@ def test_a_folder_of_another_version_with_the_same_equations_loads(folder, versi
     written_by(folder, version)
     # Version 0.1.1 recorded a digest of its source too.
     edit_manifest(folder, set_in("generator", "sha256", value="0" * 64))
-    assert describe(folder)[1]["generator"] == {"name": "overlap-ode", "version": version}
+    assert model_and_manifest(folder)[1]["generator"] == {"name": "overlap-ode", "version": version}
     assert load(folder).module is load(MODEL, folder.parent).module
 
 
@@ -461,7 +461,7 @@ def test_name_that_the_folder_of_a_model_cannot_have(name, words):
 
 
 def test_describe_gives_model_and_manifest(pristine):
-    model, manifest = describe(pristine)
+    model, manifest = model_and_manifest(pristine)
     assert model == MODEL
     assert manifest["state"] == list(MODEL.state)
 

@@ -74,7 +74,7 @@ def trajectory_rows(run: xarray.Dataset, rows: int) -> list[tuple[Cell, ...]]:
     ]
 
 
-def as_table(run: xarray.Dataset, rows: int) -> str:
+def trajectory_table(run: xarray.Dataset, rows: int) -> str:
     """A short table of α, loss, norms and alignment, for people; the last line is the status."""
     columns = (_ALPHA, Column("loss", "14.6e"), _NORM, Column("max |R_ir|", "12.6f"))
     return f"{Table(columns, trajectory_rows(run, rows)).as_text()}\n{status_line(run)}"

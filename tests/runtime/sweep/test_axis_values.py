@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime import InputError
-from runtime.sweep.axes import MAX_TASKS, parse_axis
+from runtime.sweep.axis_values import MAX_TASKS, parse_axis
 
 
 @pytest.mark.parametrize(
