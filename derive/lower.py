@@ -94,14 +94,14 @@ def _drift(equations: OverlapEquations, dQ: Matrix, dR: Matrix) -> list[Statemen
     if set(equations.dR) != {0, 1} or not {0, 1} <= set(equations.dQ) <= {0, 1, 2}:
         raise NotImplementedError("chains other than C, CDC, CDCDC have no lowering")
     statements += [
-        ScalarStatement("r0", equations.dR[0], note="dR = r0 R + r1 Y"),
+        ScalarStatement("r0", equations.dR[0], note=f"{dR.name} = r0 R + r1 Y"),
         ScalarStatement("r1", equations.dR[1]),
         MatrixStatement(dR, (_term(R, scalar="r0"), _term(Y, scalar="r1"))),
     ]
     top = 2 in equations.dQ
-    note = "dQ = q0 Q + q1 X + q2 (CDCDC) = q0 Q + V X - W Y'" if top else "dQ = q0 Q + q1 X"
+    chains = "q0 Q + q1 X + q2 (CDCDC) = q0 Q + V X - W Y'" if top else "q0 Q + q1 X"
     statements += [
-        ScalarStatement("q0", equations.dQ[0], note=note),
+        ScalarStatement("q0", equations.dQ[0], note=f"{dQ.name} = {chains}"),
         ScalarStatement("q1", equations.dQ[1]),
     ]
     if not top:
@@ -120,9 +120,7 @@ def _drift(equations: OverlapEquations, dQ: Matrix, dR: Matrix) -> list[Statemen
 
 def _sphere() -> list[Statement]:
     return [
-        NormRates(
-            "g", "inverse", FREE_DQ, Q, "sphere: g_i = dQ_ii / (2 Q_ii), then remove the growth of norms"
-        ),
+        NormRates("g", "inverse", FREE_DQ, Q, "sphere: rescaling removes the growth fQ_ii / (2 Q_ii)"),
         Projection(DR, FREE_DR, R, "g", sides=1),
         Projection(DQ, FREE_DQ, Q, "g", sides=2),
     ]

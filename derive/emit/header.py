@@ -1,4 +1,4 @@
-"""The words at the top of a generated module: model, equations' source, layout of the state."""
+"""The docstring of a generated module: its model, the source of the equations, the layout of the state."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from derive.version import written_by
 
 READOUT_WORDS = {"mean": "a = 1/p, b = 1/p*", "sum": "a = b = 1", "sqrt": "a = 1/sqrt(p), b = 1/sqrt(p*)"}
 _TEACHER = {"orthonormal": "orthonormal, T = 1", "general": "general, T is a parameter"}
-_CONSTRAINT = {"free": "free norms", "sphere": "sphere: each |w_i| is kept by rescaling"}
+_CONSTRAINT = {"free": "free norms", "sphere": "sphere: rescaling keeps each |w_i| constant"}
 FLOW_WORDS = {
     "sgd": "one-pass SGD, with its eta^2 noise",
-    "gradient": "gradient flow: the eta^2 terms are dropped, label noise has no effect",
+    "gradient": "gradient flow, without the eta^2 terms; label noise has no effect",
 }
 
 
 def derive_command(model: DerivableModel | type[DerivableModel]) -> str:
-    """The command line that generates a model; of a class of models, that without options."""
+    """The command that generates a model; for a class of models, the command without options."""
     command = "cli derive --sector" if model.kind == "sector" else "cli derive"
     if isinstance(model, type):
         return command
@@ -26,7 +26,7 @@ def derive_command(model: DerivableModel | type[DerivableModel]) -> str:
 
 
 def paragraph(text: str) -> str:
-    """Wrapped and indented for a docstring; names are not broken."""
+    """The text wrapped and indented for a docstring; names are not broken."""
     return fill(text, 92, initial_indent=INDENT, subsequent_indent=INDENT, break_long_words=False)
 
 
@@ -37,9 +37,9 @@ def module_docstring(model: Model, operations: int, unrolled: bool) -> str:
         f"y[0:{upper}] is the upper triangle of Q, row by row; "
         f"y[{upper}:{model.state_size}] is R, row by row. In order: "
     )
-    # A list of thousands of names tells a reader nothing more.
+    # A list of thousands of names would tell a reader nothing more.
     names = model.state if model.state_size <= 100 else (*model.state[:4], "...", model.state[-1])
-    body = "one line per entry" if unrolled else "loops over matrix products"
+    form = "has one line per entry" if unrolled else "loops over matrix products"
     return f'''"""Overlap ODEs of a quadratic teacher-student network, p = {model.p}, p* = {model.pstar}.
 
 Student f = a sum_i lambda_i^2, teacher y = b sum_r lambda*_r^2 + sqrt(label_noise) xi,
@@ -56,7 +56,7 @@ State y, {model.state_size} numbers:
 Parameters, {len(model.parameters)} numbers:
 {paragraph(", ".join(model.parameters) + ".")}
 
-{operations} floating-point operations in rhs, {body}.
+The function rhs takes {operations} floating-point operations and {form}.
 {written_by()}, regenerate with
     {derive_command(model)}
 """'''

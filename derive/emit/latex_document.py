@@ -11,25 +11,28 @@ from derive.version import written_by
 _CONSTRAINT = {
     "free": "Norms are free.",
     "sphere": (
-        r"After each step every student is rescaled to its norm (spherical constraint): "
-        r"$F$, $G$ are the free drifts of $Q$, $R$."
+        "On the sphere, every student is rescaled to its norm after each step;\n"
+        r"$F$ and $G$ are the drifts of $Q$ and $R$ before rescaling."
     ),
 }
 FLOW_SENTENCES = {
     "sgd": r"The terms in $\kappa^2$ are the noise of one-pass SGD.",
-    "gradient": r"Gradient flow on the population loss: the terms in $\kappa^2$ are dropped.",
+    "gradient": r"This is gradient flow on the population loss, without terms in $\kappa^2$.",
 }
 _TEACHER = {
     "orthonormal": r"The teacher is orthonormal, $T = 1$.",
     "general": r"The teacher's overlaps $T$ are constant parameters.",
 }
 
-
-PROBLEM = r"""Student $f = a\sum_{i=1}^{p} \lambda_i^2$ with $\lambda_i = w_i\cdot x/\sqrt{N}$, teacher
+# The problem, up to the order parameters of the student.
+PROBLEM = r"""The student is $f = a\sum_{i=1}^{p} \lambda_i^2$ with
+$\lambda_i = w_i\cdot x/\sqrt{N}$, the teacher
 $y = b\sum_{r=1}^{p^*} \lambda_r^{*2} + \sqrt{\Delta}\,\xi$ with
-$\lambda^*_r = w^*_r\cdot x/\sqrt{N}$, inputs $x \sim \mathcal{N}(0, 1_N)$, loss
-$\ell = \frac{1}{2}(f - y)^2$, one-pass SGD $w_i \leftarrow w_i - \eta\,\partial\ell/\partial w_i$,
-time $\alpha = \text{samples}/N$. Order parameters $Q = WW^\top/N$, $R = WW^{*\top}/N$,"""
+$\lambda^*_r = w^*_r\cdot x/\sqrt{N}$. The inputs are $x \sim \mathcal{N}(0, 1_N)$ and the loss is
+$\ell = \frac{1}{2}(f - y)^2$. A step of one-pass SGD is
+$w_i \leftarrow w_i - \eta\,\partial\ell/\partial w_i$ on a fresh sample, and the time is
+$\alpha = \text{samples}/N$. The generalisation error $\varepsilon$ is the mean loss without label
+noise. The order parameters are $Q = WW^\top/N$"""
 
 
 def _components(model: Model) -> str:
@@ -64,17 +67,18 @@ def odes_document(model: Model) -> str:
 \section*{{Overlap ODEs of a quadratic teacher--student network,
 \mbox{{$p = {model.p}$, $p^* = {model.pstar}$}}}}
 
-{PROBLEM}
-$T = W^*W^{{*\top}}/N$; generalisation error $\varepsilon$. After arXiv:2604.03068.
-{FLOW_SENTENCES[model.flow]} {_TEACHER[model.teacher]} {_CONSTRAINT[model.constraint]}
+{PROBLEM},
+$R = WW^{{*\top}}/N$ and $T = W^*W^{{*\top}}/N$. After arXiv:2604.03068.
+{FLOW_SENTENCES[model.flow]} {_TEACHER[model.teacher]}
+{_CONSTRAINT[model.constraint]}
 
 With
 \[
   C = \begin{{pmatrix}} Q & R \\ R^\top & T \end{{pmatrix}},\qquad
   D = \operatorname{{diag}}(\underbrace{{a,\dots,a}}_{{p}},\underbrace{{-b,\dots,-b}}_{{p^*}}),
 \]
-Wick's theorem gives each moment as closed loops $\operatorname{{tr}}(DC)^m$ times one open chain
-$C(DC)^m$; the subscripts ss and st name their student--student and
+Wick's theorem makes each moment a sum of products of closed loops $\operatorname{{tr}}((DC)^m)$
+and one open chain $C(DC)^m$. The subscripts ss and st stand for the student--student and
 student--teacher blocks.
 
 \subsection*{{Matrix form}}

@@ -21,8 +21,8 @@ from derive.program import (
 )
 
 HELPERS = """
-# Sums of matrix products, the pieces of the functions below. Inner loops run over contiguous
-# memory; of a symmetric result the upper triangle is computed and copied.
+# The functions below are made of these sums of matrix products. Inner loops run over contiguous
+# memory. Only the upper triangle of a symmetric result is computed; the lower one is its copy.
 
 
 @_compiled

@@ -13,7 +13,8 @@ INDENT = "    "
 # The readout weight of a student or teacher of some width.
 READOUT_VALUES = {"mean": "1.0 / {width}", "sum": "1.0", "sqrt": "1.0 / {width} ** 0.5"}
 COMPILED = (
-    "# Why contract only: fused multiply-adds are exact enough, but reordering would hide NaN.",
+    "# Fused multiply-adds are the only fast-math option that is allowed. The others would let the",
+    "# compiler reorder sums and assume that no number is NaN.",
     '_compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})',
 )
 

@@ -70,8 +70,8 @@ def sector_document(model: SectorModel) -> str:
 \section*{{Invariant sector of the overlap ODEs of a quadratic teacher--student network,
 \mbox{{$p^* = {pstar}$}}}}
 
-{PROBLEM}
-orthonormal teacher, $W^*W^{{*\top}}/N = 1$, free norms; generalisation error $\varepsilon$.
+{PROBLEM} and
+$R = WW^{{*\top}}/N$. The teacher is orthonormal, $W^*W^{{*\top}}/N = 1$, and norms are free.
 After arXiv:2604.03068. {FLOW_SENTENCES[model.flow]}
 
 \subsection*{{Invariance}}
@@ -81,15 +81,15 @@ From $Q_0 \propto 1$, or any $Q_0$ in the algebra of $R_0R_0^\top$ and $1$, the 
     + {_PERP}\Bigl(1 - \sum_{{k=1}}^{{{pstar}}} \hat u_k \hat u_k^\top\Bigr),\qquad
   R = \sum_{{k=1}}^{{{pstar}}} m_k \hat u_k \hat v_k^\top
 \]
-with constant orthonormal $\hat u_k$, $\hat v_k$: in their frame the covariance of all
-pre-activations $C$ has the blocks
+with constant orthonormal $\hat u_k$ and $\hat v_k$. In their frame the covariance $C$ of all
+pre-activations has the blocks
 \[
   c_k = \begin{{pmatrix}} q_k & m_k \\ m_k & 1 \end{{pmatrix}},\qquad
   d = \operatorname{{diag}}(a, -b),
 \]
-and $p - {pstar}$ entries ${_PERP}$; each chain $C(DC)^m$ of Wick's theorem has the blocks
+and $p - {pstar}$ entries ${_PERP}$. So each chain $C(DC)^m$ of Wick's theorem has the blocks
 $c_k(dc_k)^m$ and the entries ${_PERP}(a{_PERP})^m$, and each loop
-$\operatorname{{tr}}(DC)^m$ is a number. If $p < {pstar}$, the directions without a student have
+$\operatorname{{tr}}((DC)^m)$ is a number. If $p < {pstar}$, the directions without a student have
 $q_k = m_k = 0$, and ${_PERP} = 0$.
 
 \subsection*{{Equations, for any $p$}}

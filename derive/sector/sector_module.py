@@ -78,7 +78,7 @@ State, {model.state_size} numbers:
 Parameters, {len(model.parameters)} numbers:
 {INDENT}{", ".join(model.parameters)}.
 
-{operations(model)["rhs"]} floating-point operations in rhs, whatever p.
+The function rhs takes {operations(model)["rhs"]} floating-point operations for any p.
 {written_by()}, regenerate with
     {derive_command(model)}
 """'''
@@ -142,7 +142,7 @@ def _each_direction(both: bool) -> Iterator[str]:
 def _loops(loops: Iterable[Loop], both: bool) -> Iterator[str]:
     loops = tuple(loops)
     yield ""
-    yield f"# {', '.join(loop.note for loop in loops)}: students without a direction, then each direction"
+    yield f"# {', '.join(loop.note for loop in loops)}: students without a direction, then the directions"
     for loop in loops:
         yield _line(loop.target, loop.complement)
     yield from _each_direction(both)

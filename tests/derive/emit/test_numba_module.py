@@ -181,6 +181,12 @@ def test_docstring_lists_state_parameters_and_model(options):
             assert (f"--{option} {value}" in words) == (value != getattr(Model, option))
 
 
+def test_comments_on_the_sphere_name_the_drift_before_rescaling():
+    text = generated_code.source(Model(2, 1, "sphere"))
+    assert "# fR = r0 R + r1 Y\n" in text
+    assert "# fQ = q0 Q + q1 X + q2 (CDCDC) = q0 Q + V X - W Y'\n" in text
+
+
 def test_docstring_of_a_large_model_is_cut():
     docstring = ast.get_docstring(ast.parse(generated_code.source(Model(20, 5))))
     assert "Q_1_1, Q_1_2, Q_1_3, Q_1_4, ..., R_20_5." in " ".join(docstring.split())
