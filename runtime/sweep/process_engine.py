@@ -13,8 +13,8 @@ import os
 import selectors
 import subprocess
 import sys
-from collections import deque
-from collections.abc import Generator, Iterable
+from collections import Counter, deque
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,80 @@ class _Worker:
         self.output.close()
 
 
+class _Crew:
+    """The workers, the tasks that wait, and those that are tried again since their worker died."""
+
+    def __init__(self, tasks: Iterable[Task], context: Context) -> None:
+        self._waiting, self._again = iter(tasks), deque[Task]()
+        self._context = context
+        self._workers: list[_Worker] = []
+        self._deaths: Counter[int] = Counter()
+        self._failed_starts = 0
+        self._selector = selectors.DefaultSelector()
+
+    def hire(self) -> None:
+        """Start one more worker."""
+        worker = _Worker(self._context)
+        self._workers.append(worker)
+        self._selector.register(worker.output, selectors.EVENT_READ, worker)
+
+    def give_work(self) -> bool:
+        """Give a task to each worker that has none; False if all tasks have ended."""
+        for worker in self._workers:
+            if worker.ready and worker.task is None:
+                task = self._again.popleft() if self._again else next(self._waiting, None)
+                if task is None:
+                    return any(other.task is not None for other in self._workers)
+                worker.start(task)
+        return True
+
+    def wait(self) -> Iterator[Outcome | None]:
+        """The outcomes that arrive within a short time; None if no worker says anything."""
+        events = self._selector.select(_POLL_SECONDS)
+        if not events:
+            yield None
+        for key, _ in events:
+            worker: _Worker = key.data
+            answers = worker.answers()
+            if answers is None:
+                outcome = self._bury(worker)
+                self.hire()
+                if outcome is not None:
+                    yield outcome
+                continue
+            for answer in answers:
+                if "ready" in answer:
+                    worker.ready, self._failed_starts = True, 0
+                else:
+                    worker.task = None
+                    yield Outcome(**answer)
+
+    def _bury(self, worker: _Worker) -> Outcome | None:
+        """Take a dead worker away; its task is tried again, or has failed."""
+        self._selector.unregister(worker.output)
+        self._workers.remove(worker)
+        worker.end()
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= _STARTS:
+                code = worker.process.returncode
+                raise SweepError(f"workers end before they are ready, the last with code {code}")
+        task = worker.task
+        if task is None:
+            return None
+        self._deaths[task.number] += 1
+        if self._deaths[task.number] < ATTEMPTS:
+            self._again.append(task)
+            return None
+        return Outcome(task.number, f"killed its worker {ATTEMPTS} times ({_ending(worker)})")
+
+    def end(self) -> None:
+        """Stop all workers at once."""
+        for worker in self._workers:
+            worker.end()
+        self._selector.close()
+
+
 def outcomes(
     tasks: Iterable[Task], context: Context, workers: int, stop: Stop
 ) -> Generator[Outcome | None, None, None]:
@@ -89,80 +163,14 @@ def outcomes(
 
     Raises SweepError if workers cannot be started.
     """
-    waiting = iter(tasks)
-    again: deque[Task] = deque()
-    deaths: dict[int, int] = {}
-    crew: list[_Worker] = []
-    failed_starts = 0
-    selector = selectors.DefaultSelector()
-
-    def hire() -> None:
-        worker = _Worker(context)
-        crew.append(worker)
-        selector.register(worker.output, selectors.EVENT_READ, worker)
-
-    def dismiss(worker: _Worker) -> None:
-        selector.unregister(worker.output)
-        crew.remove(worker)
-        worker.end()
-
-    def following() -> Task | None:
-        return again.popleft() if again else next(waiting, None)
-
-    def bury(worker: _Worker) -> Outcome | None:
-        """Take a dead worker away; its task is tried again, or has failed."""
-        nonlocal failed_starts
-        dismiss(worker)
-        if not worker.ready:
-            failed_starts += 1
-            if failed_starts >= _STARTS:
-                code = worker.process.returncode
-                raise SweepError(f"workers end before they are ready, the last with code {code}")
-        task = worker.task
-        if task is None:
-            return None
-        deaths[task.number] = deaths.get(task.number, 0) + 1
-        if deaths[task.number] < ATTEMPTS:
-            again.append(task)
-            return None
-        return Outcome(task.number, f"killed its worker {ATTEMPTS} times ({_ending(worker)})")
-
+    crew = _Crew(tasks, context)
     try:
         for _ in range(workers):
-            hire()
-        while not stop.requested:
-            idle = False
-            for worker in crew:
-                if worker.ready and worker.task is None:
-                    task = following()
-                    if task is None:
-                        idle = True
-                    else:
-                        worker.start(task)
-            if idle and all(worker.task is None for worker in crew):
-                break
-            events = selector.select(_POLL_SECONDS)
-            if not events:
-                yield None
-            for key, _ in events:
-                worker = key.data
-                said = worker.answers()
-                if said is None:
-                    buried = bury(worker)
-                    hire()
-                    if buried is not None:
-                        yield buried
-                    continue
-                for answer in said:
-                    if "ready" in answer:
-                        worker.ready, failed_starts = True, 0
-                    else:
-                        worker.task = None
-                        yield Outcome(**answer)
+            crew.hire()
+        while not stop.requested and crew.give_work():
+            yield from crew.wait()
     finally:
-        for worker in crew:
-            worker.end()
-        selector.close()
+        crew.end()
 
 
 def _ending(worker: _Worker) -> str:
