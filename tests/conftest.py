@@ -47,7 +47,7 @@ def within(seconds: float) -> Iterator[None]:
         raise TooLongError(f"not finished after {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    # Why again each second: an exception that comes while Numba unpacks arguments is lost.
+    # The alarm is repeated each second: an exception that comes while Numba unpacks arguments is lost.
     remaining, _ = signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
     try:
         yield

@@ -123,7 +123,7 @@ def test_wrong_places(tmp_path):
 
 
 def test_folder_or_file_without_permission(tmp_path, monkeypatch):
-    # Why patched: root may write everywhere.
+    # The check is patched because root may write everywhere.
     (tmp_path / "run.nc").write_text("old")
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda *_: False)

@@ -52,7 +52,7 @@ def test_any_reader_of_netcdf_reads_it(shard):
 
 def test_the_same_data_are_the_same_bytes_at_any_time(tmp_path, dataset, monkeypatch):
     write_shard(tmp_path / "first.nc", dataset, TASK)
-    # Why: HDF5 has a clock of its own, of whole seconds.
+    # HDF5 has a clock of its own, of whole seconds.
     second = int(time.time())
     while int(time.time()) == second:
         pass
