@@ -41,21 +41,6 @@ def test_sgd_plateau(interpreted):
     np.testing.assert_allclose(rate, 0.17082, atol=5e-6)
 
 
-def test_a_long_run_sits_on_that_plateau_and_leaves_at_that_rate(system_of):
-    """The same numbers from a trajectory, whose start is too small to have left it."""
-    run = runtime.integrate(
-        system_of(4, 2),
-        *runtime.random_overlaps(4, 2, n=None, scale=1e-9, seed=3),
-        eta=0.4,
-        alpha=np.array([0.0, 40.0, 60.0]),
-        rtol=1e-11,
-        atol=1e-20,
-    )
-    R = run["R"].values
-    assert run["loss"].values[1] == pytest.approx(0.67376, abs=5e-6)
-    np.testing.assert_allclose(np.log(R[2] / R[1]) / 20.0, 0.17082, atol=5e-6)
-
-
 @pytest.mark.parametrize(("p", "pstar"), WIDTHS)
 def test_sphere_plateau(interpreted, p, pstar):
     sphere = interpreted(p, pstar, constraint="sphere")

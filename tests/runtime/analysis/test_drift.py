@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import closed_form_numpy as oracle
 import numpy as np
 import pytest
 import xarray
@@ -14,25 +15,6 @@ from runtime.analysis.conservation.monitors import drift_monitors
 
 ALPHA = np.linspace(0.0, 12.0, 13)
 ETA = 0.3
-
-
-def drift(model, Q, R, T, eta):
-    """The closed form of dQ/dα and dR/dα without label noise (Wick's theorem)."""
-    p, a, b = model.p, 1.0 / model.p, 1.0 / model.pstar
-    C = np.block([[Q, R], [R.T, T]])
-    D = np.diag([a] * p + [-b] * model.pstar)
-    s, t = np.trace(D @ C), np.trace(D @ C @ D @ C)
-    mean = s * C + 2 * C @ D @ C
-    step = 2 * a * eta
-    dQ, dR = -2 * step * mean[:p, :p], -step * mean[:p, p:]
-    if model.flow == "sgd":
-        chain = (s**2 + 2 * t) * C + 4 * s * C @ D @ C + 8 * C @ D @ C @ D @ C
-        dQ = dQ + step**2 * chain[:p, :p]
-    if model.constraint == "sphere":
-        growth = np.diag(dQ) / (2 * np.diag(Q))
-        dQ = dQ - Q * (growth[:, None] + growth[None, :])
-        dR = dR - R * growth[:, None]
-    return dQ, dR
 
 
 def start(p, pstar, seed=0, dimensions=12):
@@ -53,7 +35,9 @@ def solved(p, pstar, Q0=None, R0=None, *, alpha=ALPHA, T=None, eta=ETA, **option
         return y[: p * p].reshape(p, p), y[p * p :].reshape(p, pstar)
 
     def slope(_, y):
-        return np.concatenate([block.ravel() for block in drift(model, *unpacked(y), teacher, eta)])
+        return np.concatenate(
+            [block.ravel() for block in oracle.drift(model, *unpacked(y), eta, 0.0, teacher)]
+        )
 
     y0 = np.concatenate([Q0.ravel(), R0.ravel()])
     found = solve_ivp(slope, (0.0, alpha[-1]), y0, "DOP853", t_eval=alpha, rtol=1e-12, atol=1e-14)

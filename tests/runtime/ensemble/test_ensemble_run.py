@@ -93,7 +93,7 @@ def test_other_systems(system_of, widths, options):
     ensemble = integrate_ensemble(system, Q, R, eta=rates, rtol=1e-9, atol=1e-11, **FAST, **settings)
     assert (ensemble["status"] == "ok").all()
     reference = references(system, Q, R, eta=rates, **settings)
-    # Something must have happened for this to mean anything.
+    # Something must have happened, or this would mean nothing.
     assert np.abs(reference["Q"].values[:, -1] - reference["Q"].values[:, 0]).max() > 0.05
     assert largest_error(ensemble, reference) < 1e-7
     np.testing.assert_array_equal(ensemble["T"], reference["T"].values[0])
@@ -175,12 +175,6 @@ def test_diverging_rates(system, start):
     for name in ("steps", "rejected"):
         assert (single[name] > 100).all()
         np.testing.assert_allclose(ensemble[name][wild], single[name], rtol=0.1)
-    # The others are to the last bit as if these were not there.
-    calm = integrate_ensemble(
-        system, start[0][~wild], start[1][~wild], eta=rates[~wild], **settings, threads=1
-    )
-    for name in ("Q", "R", "loss", "steps", "rejected", "alpha_end"):
-        assert calm[name].values.tobytes() == ensemble[name].values[~wild].tobytes()
 
 
 @pytest.mark.parametrize("eta", [1e10, 1e100, 1e300])

@@ -122,17 +122,12 @@ def test_the_ensemble_has_every_kind_of_trajectory(engine_of):
     assert results.outcomes["rejected"].max() > 0
 
 
-def test_order(engine, ensemble, mode, expected):
+def test_order_and_number_of_trajectories(engine, ensemble, mode, expected):
     order = np.random.default_rng(1).permutation(COUNT)
-    for picks in (order, np.arange(COUNT)[::-1]):
-        assert_same(ensemble[picks].run(engine, **mode), expected, picks)
-
-
-def test_number_of_trajectories(engine, ensemble, mode, expected):
     # Fewer than lanes, as many, more, and some that never find a free lane.
-    for count in (1, 2, 8, 9, 17):
-        first = slice(count)
-        assert_same(ensemble[first].run(engine, **mode), expected, first)
+    first = [np.arange(count) for count in (1, 2, 8, 9, 17)]
+    for picks in (order, np.arange(COUNT)[::-1], *first):
+        assert_same(ensemble[picks].run(engine, **mode), expected, picks)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +138,7 @@ def test_chunks_and_threads(engine, ensemble, mode, expected, chunk, threads):
 
 
 def test_neighbours(engine, ensemble, mode, expected):
-    # Each trajectory amid copies of one that fails.
+    # Each trajectory is among copies of one that fails.
     for k, wild in itertools.product(range(0, COUNT, 4), (DIVERGING[0], STUCK)):
         picks = np.full(COUNT, wild)
         picks[k] = k

@@ -11,6 +11,7 @@ import functools
 import itertools
 import math
 
+import closed_form_numpy as oracle
 import numpy as np
 import pytest
 from matrix import thinned
@@ -128,13 +129,8 @@ def brute_force(case: Case, seed: int = 2) -> np.ndarray:
             if step in case.records:
                 Q.append(np.einsum("kin,kjn->kij", W, W) / case.n)
                 R.append(W @ teacher.T / case.n)
-        # ε = ½ (tr DC)² + tr DCDC.
-        D = np.diag([a] * case.p + [-b] * case.pstar)
-        losses = []
-        for q, r in zip(Q, R, strict=True):
-            T = np.broadcast_to(teacher @ teacher.T / case.n, (RUNS, case.pstar, case.pstar))
-            DC = D @ np.block([[q, r], [np.swapaxes(r, 1, 2), T]])
-            losses.append(0.5 * np.einsum("kii->k", DC) ** 2 + np.einsum("kij,kji->k", DC, DC))
+        T = teacher @ teacher.T / case.n
+        losses = [oracle.loss(case.model, q, r, T) for q, r in zip(Q, R, strict=True)]
         return observables(case, *(np.stack(values, axis=1) for values in (Q, R, losses)))
 
 

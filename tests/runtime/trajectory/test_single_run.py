@@ -215,13 +215,6 @@ def test_gradient_flow_ignores_label_noise(system_of, method):
     assert np.abs(loud[0]["Q"].values[-1] - loud[1]["Q"].values[-1]).max() > 1e-3
 
 
-def test_gradient_flow_depends_on_eta_alpha_alone(system_of):
-    system = system_of(3, 2, flow="gradient")
-    start = random_overlaps(3, 2, n=50, seed=1)
-    slow, fast = (integrate(system, *start, eta=eta, alpha=6.0 / eta) for eta in (1e-3, 10.0))
-    np.testing.assert_allclose(slow["Q"], fast["Q"], atol=1e-7)
-
-
 @pytest.mark.parametrize("method", OWN)
 def test_long_plateau_from_tiny_overlaps(system, method):
     # Overlaps grow as exp(rate α) from R0; the rate at (4, 2), η = 0.4 is known.

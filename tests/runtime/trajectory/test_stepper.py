@@ -170,14 +170,9 @@ def test_outputs_do_not_change_the_steps(tableau):
     assert many.evaluations == few.evaluations + len(tableau.extra) * many.accepted
 
 
-def test_first_output_at_zero_is_the_start(tableau):
+def test_the_output_at_zero_is_the_start_and_needs_no_step(tableau):
     problem = SOLVABLE["oscillator"]
-    solution = run(problem, tableau, np.array([0.0, 0.5]))
-    np.testing.assert_array_equal(solution.states[0], problem.y0)
-
-
-def test_start_alone_needs_no_step(tableau):
-    problem = SOLVABLE["oscillator"]
+    np.testing.assert_array_equal(run(problem, tableau, np.array([0.0, 0.5])).states[0], problem.y0)
     solution = run(problem, tableau, np.array([0.0]))
     np.testing.assert_array_equal(solution.states, [problem.y0])
     assert (solution.status, solution.end, solution.accepted) == ("ok", 0.0, 0)
@@ -277,16 +272,8 @@ def still(y, _, dy):
 
 
 def run_function(function, y0, times, tableau):
-    parameters = np.zeros(1)
-    return solve(
-        compiled(function),
-        np.array(y0),
-        times,
-        parameters=parameters,
-        rtol=1e-8,
-        atol=1e-10,
-        tableau=tableau,
-    )
+    settings = {"parameters": np.zeros(1), "rtol": 1e-8, "atol": 1e-10, "tableau": tableau}
+    return solve(compiled(function), np.array(y0), times, **settings)
 
 
 def check_nan_behind(solution):
@@ -328,15 +315,10 @@ def test_undefined_right_hand_side_is_diverged(tableau, function, time_limit):
     check_nan_behind(solution)
 
 
-def test_start_without_slope_is_diverged(tableau, time_limit):
+@pytest.mark.parametrize("function", [nowhere_a_number, infinite])
+def test_start_without_a_finite_slope_is_diverged(tableau, function, time_limit):
     with time_limit(60.0):
-        solution = run_function(nowhere_a_number, [1.0], np.array([0.0, 1.0]), tableau)
-    assert (solution.status, solution.end) == ("diverged", 0.0)
-
-
-def test_start_with_infinite_slope_is_diverged(tableau, time_limit):
-    with time_limit(60.0):
-        solution = run_function(infinite, [1.0], np.array([0.0, 1.0]), tableau)
+        solution = run_function(function, [1.0], np.array([0.0, 1.0]), tableau)
     assert (solution.status, solution.end) == ("diverged", 0.0)
 
 
