@@ -18,7 +18,7 @@ from fractions import Fraction
 
 from derive.arguments import one_of
 from derive.model import FLOWS
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 from derive.wick import Diagram, error_moment
 
 # Names of the closed loops tr(DC), tr(DCDC) in code and LaTeX; longer loops do not occur

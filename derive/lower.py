@@ -24,7 +24,7 @@ from derive.program import (
     Statement,
     Term,
 )
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 
 Q = Matrix("Q", "p", "p", symmetric=True)
 R = Matrix("R", "p", "pstar")

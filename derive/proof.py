@@ -103,7 +103,7 @@ class _Polynomials:
     """A ring of polynomials, and products of its generators as route 1 forms them."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        from derive.polynomials import combiner, context_of, number
+        from derive.flint_polynomials import combiner, context_of, number
 
         self.context = context_of(names)
         self.combine, self.number = combiner(self.context), number
@@ -218,7 +218,7 @@ def _sphere_slopes() -> tuple[Fraction, Fraction]:
     differentiated at Q_ii = n_i, the drift of Q_ii enters with slope · x / Q_ii. The slope is
     half the logarithmic derivative by Q_ii of the square, which is a quotient of polynomials.
     """
-    from derive.polynomials import context_of
+    from derive.flint_polynomials import context_of
 
     x, q, other, n, n_other = context_of(["x", "Q_ii", "Q_jj", "n_i", "n_j"]).gens()
     slopes = []

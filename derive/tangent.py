@@ -22,7 +22,7 @@ from derive.program import (
     Statement,
     Term,
 )
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 
 PREFIX = "t_"
 

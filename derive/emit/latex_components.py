@@ -30,7 +30,7 @@ from derive.program import (
     Term,
     expand,
 )
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 
 # The components of more order parameters fill tens of pages, so that the document leaves them out;
 # nobody can read the square of this many derivatives.

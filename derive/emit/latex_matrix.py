@@ -15,7 +15,7 @@ from derive.equations import STEP, OverlapEquations, overlap_equations
 from derive.lower import Q, R, X, Y
 from derive.model import Model
 from derive.program import Matrix
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 
 Z = Matrix("Z", "p", "p", symmetric=True)
 CHAINS_SS = {0: Q, 1: X, 2: Z}

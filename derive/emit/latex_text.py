@@ -9,7 +9,7 @@ from math import gcd, isqrt
 
 from derive.equations import NOISE, STEP
 from derive.model import Model
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 
 LINE_CHARACTERS = 72
 

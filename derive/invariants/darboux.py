@@ -10,10 +10,10 @@ from typing import Any
 from flint import fmpq
 
 from derive.errors import InputError
+from derive.flint_polynomials import number
 from derive.invariants.linear_algebra import Span, coefficients, null_space, pencil_eigenvalues, residues
 from derive.invariants.monomials import MonomialBlock, NumericField
 from derive.invariants.ring import positive
-from derive.polynomials import number
 
 # The number of columns of a matrix pencil; the time grows as the cube.
 LARGEST_BLOCK = 160

@@ -37,6 +37,7 @@ from typing import Any
 
 from derive.arguments import whole_number
 from derive.errors import InputError
+from derive.flint_polynomials import number
 from derive.invariants.darboux import DarbouxSearch
 from derive.invariants.integrals import Powers, conserved_products, growing_product
 from derive.invariants.known_polynomials import known_polynomials
@@ -46,7 +47,6 @@ from derive.invariants.monomials import NumericField
 from derive.invariants.ring import OverlapRing, exact_quotient, positive, primitive
 from derive.invariants.vector_field import VectorField, drift_field
 from derive.model import Model
-from derive.polynomials import number
 
 # These numbers stand for what the model leaves open; they are in no simple ratio to each other.
 ETA, LABEL_NOISE = Fraction(3, 7), Fraction(2, 11)

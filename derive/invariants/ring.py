@@ -11,9 +11,9 @@ from typing import Any
 from flint import fmpq, fmpq_mpoly
 from flint.utils.flint_exceptions import DomainError
 
+from derive.flint_polynomials import context_of, number
 from derive.invariants.matrix_algebra import Matrix, matrix
 from derive.model import Model
-from derive.polynomials import context_of, number
 
 READOUTS = ("a", "b")
 

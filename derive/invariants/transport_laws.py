@@ -26,6 +26,7 @@ from typing import Any
 
 from flint import fmpq_poly
 
+from derive.flint_polynomials import number
 from derive.invariants.conservation_proofs import REFUTED, UNDECIDED, Verdict, cofactor, prove_conserved
 from derive.invariants.invariant_sets import anywhere
 from derive.invariants.matrix_algebra import (
@@ -49,7 +50,6 @@ from derive.invariants.model_matrices import (
     identity,
 )
 from derive.invariants.vector_field import Rational
-from derive.polynomials import number
 
 # Determinants of more rows are long polynomials; for these the claims follow from (1) and (2).
 LARGEST_DETERMINANT = 3

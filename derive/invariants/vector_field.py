@@ -13,10 +13,10 @@ from math import prod
 from typing import Any
 
 from derive.errors import InputError
+from derive.flint_polynomials import combiner, context_of
 from derive.invariants.ring import OverlapRing, overlap_ring
 from derive.lower import DQ, DR, lower
 from derive.model import Model
-from derive.polynomials import combiner, context_of
 from derive.program import evaluate
 
 

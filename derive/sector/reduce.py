@@ -28,7 +28,7 @@ from fractions import Fraction
 from derive.equations import LOOP_NAMES, NOISE, STEP, overlap_equations
 from derive.lower import LEARNING_RATE, LOSS, READOUT_STUDENT, READOUT_TEACHER
 from derive.program import Program, ScalarStatement
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector.sector_model import SectorModel
 
 NORM, OVERLAP, PERP = "q", "m", "q_perp"

@@ -7,7 +7,7 @@ from derive.emit.latex_document import FLOW_SENTENCES, PROBLEM, document_start
 from derive.emit.latex_matrix import readout_line
 from derive.emit.latex_text import align, combination, derivative, join, polynomial, symbol
 from derive.equations import STEP, overlap_equations
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector.reduce import D_NORM, D_OVERLAP, REST, Loop, numbered, reduce
 from derive.sector.sector_model import SectorModel
 

@@ -10,7 +10,7 @@ from derive.emit.python_source import COMPILED, INDENT, READOUT_VALUES, assignme
 from derive.equations import NOISE
 from derive.lower import LEARNING_RATE, LOSS, READOUT_STUDENT
 from derive.program import Assignment, ScalarStatement, operation_count
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector.reduce import (
     D_NORM,
     D_OVERLAP,

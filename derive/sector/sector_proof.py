@@ -96,7 +96,7 @@ def _identity(size: int) -> _Matrix:
 
 
 def _compare_polynomials(model: SectorModel, full: Program, reduced: Program) -> None:
-    from derive.polynomials import combiner, context_of
+    from derive.flint_polynomials import combiner, context_of
 
     context = context_of([name for name in reduced.scalars if name != REST])
     values, combine = dict(zip(context.names(), context.gens(), strict=True)), combiner(context)

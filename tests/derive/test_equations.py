@@ -6,7 +6,7 @@ import pytest
 
 from derive.equations import overlap_equations
 from derive.errors import InputError
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 
 
 def name(text):

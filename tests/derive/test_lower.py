@@ -7,7 +7,7 @@ from derive import lower as lower_module
 from derive.equations import OverlapEquations, overlap_equations
 from derive.lower import drift_program, loss_program, lower
 from derive.program import MatrixStatement, NormRates, Program, Projection, operation_count, sources
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 
 
 def names_read(program: Program) -> set[str]:

@@ -31,7 +31,7 @@ from derive.program import (
     targets,
 )
 from derive.proof import evaluate_exactly
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 
 S = Matrix("S", "p", "p", symmetric=True)
 M = Matrix("M", "p", "pstar")

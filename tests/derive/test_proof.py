@@ -14,7 +14,7 @@ from derive import program as program_module
 from derive.lower import lower
 from derive.program import Contraction, MatrixStatement, NormRates, Operand, Projection, ScalarStatement
 from derive.proof import evaluate_exactly, prove
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 
 WIDTHS = list(itertools.product(range(1, 5), range(1, 4)))
 METHODS = {"polynomial identity": 10**9, "random points": 0}

@@ -11,7 +11,7 @@ from derive import Model
 from derive.lower import Q, R, T, drift_program, loss_program, lower
 from derive.program import Contraction, Matrix, ScalarStatement, evaluate
 from derive.proof import evaluate_exactly
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 from derive.tangent import PREFIX, differentiate
 
 

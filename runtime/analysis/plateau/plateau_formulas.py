@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from derive.equations import NOISE, STEP, overlap_equations
 from derive.model import Model
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 
 if TYPE_CHECKING:
     import sympy

@@ -22,7 +22,7 @@ from derive.program import (
     ScalarStatement,
     sources,
 )
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 from runtime.ensemble.kernels.matrix_placement import MatrixPlacement
 from runtime.ensemble.kernels.unrolled_entries import readout_values
 from runtime.vector.builder import BIT, VectorFunction, integer

@@ -9,6 +9,7 @@ import pytest
 from flint import fmpq, fmpq_mat, nmod, nmod_mat
 
 from derive import Model
+from derive.flint_polynomials import context_of, number
 from derive.invariants import as_expression, overlap_ring
 from derive.invariants.ideal import Ideal
 from derive.invariants.integrals import logarithmic_gradients
@@ -24,7 +25,6 @@ from derive.invariants.linear_algebra import (
 )
 from derive.invariants.monomials import exponents_up_to, parity
 from derive.invariants.ring import exact_quotient, positive, primitive
-from derive.polynomials import context_of, number
 
 CONTEXT = context_of(["x", "y", "z"])
 X, Y, Z = CONTEXT.gens()

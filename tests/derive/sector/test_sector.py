@@ -17,7 +17,7 @@ import derive
 from derive import InputError, Model, ProofError
 from derive.lower import lower
 from derive.proof import evaluate_exactly
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector import SectorModel, derived_sector, sector_odes, sector_proof
 from derive.sector.reduce import chain, drift_outputs, reduce, straight_line
 from derive.sector.sector_document import sector_document, sector_equations

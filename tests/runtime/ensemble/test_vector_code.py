@@ -26,7 +26,7 @@ from derive import Model
 from derive.lower import drift_program, loss_program
 from derive.model import CONSTRAINTS, FLOWS, READOUTS, TEACHERS
 from derive.program import Contraction, Matrix, MatrixStatement, Operand, Program, ScalarStatement, Term
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 from runtime.ensemble.kernels.kernel_emitter import ProgramForm
 from runtime.ensemble.kernels.looped_tiles import LoopedTiles
 from runtime.ensemble.kernels.unrolled_entries import UnrolledEntries

@@ -5,7 +5,7 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from derive.scalars import ScalarPolynomial
+from derive.scalar_polynomials import ScalarPolynomial
 
 x, y = ScalarPolynomial.name("x"), ScalarPolynomial.name("y")
 
