@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from derive.arguments import one_of
 from derive.generated_files import DerivedODEs, GeneratedFiles
-from derive.sector.reduce import reduce
 from derive.sector.sector_document import sector_document, sector_equations
 from derive.sector.sector_model import SectorModel
 from derive.sector.sector_module import operations, sector_module
+from derive.sector.sector_program import sector_program
 from derive.sector.sector_proof import SectorProof, prove_sector, record_of
 
 SUBJECTS = ("odes", "loss")
@@ -33,7 +33,7 @@ class SectorODEs(DerivedODEs[SectorModel]):
 
     def __init__(self, model: SectorModel) -> None:
         super().__init__(model, SECTOR_FILES)
-        self.proof: SectorProof = prove_sector(model, reduce(model))
+        self.proof: SectorProof = prove_sector(model, sector_program(model))
 
     def latex(self, what: str = "odes") -> str:
         """LaTeX (amsmath) of the ``"odes"`` or the ``"loss"``; raises InputError otherwise."""

@@ -8,8 +8,8 @@ from derive.emit.latex_matrix import readout_line
 from derive.emit.latex_text import align, combination, derivative, join, polynomial, symbol
 from derive.equations import STEP, overlap_equations
 from derive.scalar_polynomials import ScalarPolynomial
-from derive.sector.reduce import D_NORM, D_OVERLAP, REST, Loop, numbered, reduce
 from derive.sector.sector_model import SectorModel
+from derive.sector.sector_program import D_NORM, D_OVERLAP, REST, Loop, numbered, sector_program
 
 _PERP = r"q_\perp"
 # What the chains C(DC)ᵐ are in a direction and outside all of them.
@@ -40,7 +40,7 @@ def _loop(model: SectorModel, loop: Loop) -> str:
 
 def sector_equations(model: SectorModel, what: str = "odes") -> str:
     """LaTeX (amsmath) of the sector's ``"odes"`` or ``"loss"``, p symbolic."""
-    equations, program = overlap_equations(model.flow), reduce(model)
+    equations, program = overlap_equations(model.flow), sector_program(model)
     weights = readout_line(model.readout, "p", str(model.pstar))
     readout = f"\\[\n  {weights}\n\\]\n"
     loops = [(loop.target, _loop(model, loop)) for loop in program.loops]

@@ -30,7 +30,7 @@ class SectorModel(DerivableModel):
 
     From Q0 in the algebra of R0R0ᵀ and 1 (Q0 ∝ 1 above all) free students of an orthonormal
     teacher stay at Q = Σₖ qₖ ûₖûₖᵀ + q_⊥ (1 − Σₖ ûₖûₖᵀ), R = Σₖ mₖ ûₖv̂ₖᵀ with constant singular
-    vectors: 2p* + 1 numbers obey closed ODEs (`derive.sector.reduce` says why).
+    vectors: 2p* + 1 numbers obey closed ODEs (`derive.sector.sector_program` says why).
 
     Parameters
     ----------

@@ -11,7 +11,8 @@ from derive.equations import NOISE
 from derive.lower import LEARNING_RATE, LOSS, READOUT_STUDENT
 from derive.program import Assignment, ScalarStatement, operation_count
 from derive.scalar_polynomials import ScalarPolynomial
-from derive.sector.reduce import (
+from derive.sector.sector_model import SectorModel
+from derive.sector.sector_program import (
     D_NORM,
     D_OVERLAP,
     D_PERP,
@@ -22,10 +23,9 @@ from derive.sector.reduce import (
     Loop,
     SectorProgram,
     drift_outputs,
-    reduce,
-    straight_line,
+    sector_program,
+    written_out,
 )
-from derive.sector.sector_model import SectorModel
 from derive.version import written_by
 
 _LISTED_DIRECTIONS = 8
@@ -34,7 +34,7 @@ _MULTIPLIED = frozenset({NORM, OVERLAP, PERP, REST})
 
 def operations(model: SectorModel) -> dict[str, int]:
     """Floating-point operations of the generated functions."""
-    program = straight_line(reduce(model))
+    program = written_out(sector_program(model))
     return {
         "rhs": operation_count(program.restricted_to(drift_outputs(model.pstar))),
         "loss": operation_count(program.restricted_to((LOSS,))),
@@ -43,7 +43,7 @@ def operations(model: SectorModel) -> dict[str, int]:
 
 def sector_module(model: SectorModel) -> str:
     """The source of the Numba module of the sector; the same text on any machine."""
-    program = reduce(model)
+    program = sector_program(model)
     sections = [_docstring(model), _constants(model), _rhs(model, program), _loss(model, program), _PACK]
     return "\n\n\n".join(section.strip("\n") for section in sections) + "\n"
 

@@ -22,7 +22,8 @@ from derive.equations import NOISE
 from derive.lower import DQ, DR, LEARNING_RATE, LOSS, READOUT_STUDENT, READOUT_TEACHER, lower
 from derive.program import Program, evaluate
 from derive.proof import ProofError, evaluate_exactly
-from derive.sector.reduce import (
+from derive.sector.sector_model import SectorModel
+from derive.sector.sector_program import (
     D_NORM,
     D_OVERLAP,
     D_PERP,
@@ -31,9 +32,8 @@ from derive.sector.reduce import (
     PERP,
     REST,
     SectorProgram,
-    straight_line,
+    written_out,
 )
-from derive.sector.sector_model import SectorModel
 
 # A wider teacher is proved at this width: its statements are the same for every direction.
 LARGEST_PSTAR = 6
@@ -81,7 +81,7 @@ def prove_sector(model: SectorModel, program: SectorProgram, seed: int = 0) -> S
     record = record_of(model)
     # The program is the same but for this number, so that the proof at a small p* is one for any.
     shortened = dataclasses.replace(program, pstar=record.pstar)
-    reduced = straight_line(shortened)
+    reduced = written_out(shortened)
     generator = random.Random(seed)
     for p in record.widths:
         full = lower(model.with_widths(p, record.pstar))

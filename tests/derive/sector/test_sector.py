@@ -19,9 +19,9 @@ from derive.lower import lower
 from derive.proof import evaluate_exactly
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector import SectorModel, derived_sector, sector_odes, sector_proof
-from derive.sector.reduce import chain, drift_outputs, reduce, straight_line
 from derive.sector.sector_document import sector_document, sector_equations
 from derive.sector.sector_module import operations, sector_module
+from derive.sector.sector_program import chain, drift_outputs, sector_program, written_out
 from derive.sector.sector_proof import LARGEST_PSTAR, prove_sector
 
 ROOT = Path(derive.__file__).parent.parent
@@ -87,7 +87,7 @@ def test_generated_code_is_the_closed_form_in_any_frame(p, pstar, flow, readout)
 @pytest.mark.parametrize("flow", FLOWS)
 def test_generated_code_is_the_proved_program(flow):
     model = SectorModel(3, flow=flow, readout="sum")
-    module, program = executed(model), straight_line(reduce(model))
+    module, program = executed(model), written_out(sector_program(model))
     (q, m, q_perp), _, _ = sector_state(7, 3, seed=1)
     values = dict(zip(model.state, map(Fraction, (*q, *m, q_perp)), strict=True))
     values |= {"a": 1, "b": 1, "eta": Fraction(0.3), "label_noise": Fraction(0.2), "rest": 7 - 3}
@@ -155,7 +155,7 @@ def mutations(program):
 @pytest.mark.parametrize("flow", FLOWS)
 def test_every_wrong_program_is_rejected(flow):
     model = SectorModel(1, flow=flow)
-    wrong = list(mutations(reduce(model)))
+    wrong = list(mutations(sector_program(model)))
     assert len(wrong) > 60
     for program in wrong:
         with pytest.raises(ProofError, match="differs"):
@@ -167,8 +167,8 @@ def test_random_frames_alone_reject_every_wrong_program(flow, monkeypatch):
     """Integers in random frames stand by themselves: one look at the numbers is enough."""
     monkeypatch.setattr(sector_proof, "_compare_polynomials", lambda *_: None)
     model = SectorModel(2, flow=flow)
-    prove_sector(model, reduce(model))
-    for program in mutations(reduce(model)):
+    prove_sector(model, sector_program(model))
+    for program in mutations(sector_program(model)):
         with pytest.raises(ProofError, match="differs"):
             prove_sector(model, program)
 
@@ -184,8 +184,8 @@ def test_frames_are_random_rotations(size):
 
 
 def test_wrong_sector_never_becomes_files(tmp_path, monkeypatch):
-    program = next(mutations(reduce(SectorModel(2))))
-    monkeypatch.setattr(derived_sector, "reduce", lambda _: program)
+    program = next(mutations(sector_program(SectorModel(2))))
+    monkeypatch.setattr(derived_sector, "sector_program", lambda _: program)
     with pytest.raises(ProofError):
         sector_odes(SectorModel(2)).write(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -212,7 +212,7 @@ def test_sector_state_has_exactly_no_drift_outside_in_a_rational_frame():
     dR = np.array([[exact[f"dR_{i + 1}_{r + 1}"] for r in range(2)] for i in range(3)])
     norms, overlaps = u.T @ dQ @ u, u.T @ dR @ v
     reduced = dict(zip(SectorModel(2).state, (*q, *m, perp), strict=True))
-    found = evaluate_exactly(straight_line(reduce(SectorModel(2))), values | reduced | {"rest": 1})
+    found = evaluate_exactly(written_out(sector_program(SectorModel(2))), values | reduced | {"rest": 1})
     assert (norms == np.diag([found["dq_1"], found["dq_2"], found["dq_perp"]])).all()
     assert (overlaps == np.array([[found["dm_1"], 0], [0, found["dm_2"]], [0, 0]], dtype=object)).all()
 

@@ -116,7 +116,7 @@ def _loop(length: int) -> Loop:
     )
 
 
-def reduce(model: SectorModel) -> SectorProgram:
+def sector_program(model: SectorModel) -> SectorProgram:
     """The program of the sector of `model`; statements do not depend on p* but for its value."""
     equations = overlap_equations(model.flow)
     if set(equations.dR) != {0, 1} or not {0, 1} <= set(equations.dQ) <= {0, 1, 2}:
@@ -159,7 +159,7 @@ def numbered(polynomial: ScalarPolynomial, k: int | str) -> ScalarPolynomial:
     )
 
 
-def straight_line(program: SectorProgram) -> Program:
+def written_out(program: SectorProgram) -> Program:
     """The same with one line per number, the directions written out; the proof evaluates this.
 
     Scalar inputs are a, b, eta, label_noise, rest = p − p* and the state; outputs dq_k, dm_k,
