@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from derive.invariants.model_matrices import Law, ModelMatrices
-from derive.invariants.singular_laws import singular_laws
+from derive.invariants.singular_vector_laws import singular_vector_laws
 from derive.invariants.stationary_laws import stationary_laws
 from derive.invariants.transport_laws import transport_laws
 from derive.model import Model
@@ -16,4 +16,4 @@ def laws(model: Model) -> list[Law]:
     flow or constraint are tried too, so that the list says what is *not* conserved here.
     """
     matrices = ModelMatrices(model)
-    return [*transport_laws(matrices), *singular_laws(matrices), *stationary_laws(matrices)]
+    return [*transport_laws(matrices), *singular_vector_laws(matrices), *stationary_laws(matrices)]

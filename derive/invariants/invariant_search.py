@@ -39,7 +39,7 @@ from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.flint_polynomials import number
 from derive.invariants.darboux import DarbouxSearch
-from derive.invariants.integrals import Powers, conserved_products, growing_product
+from derive.invariants.first_integrals import Powers, conserved_products, growing_product
 from derive.invariants.known_polynomials import known_polynomials
 from derive.invariants.matrix_algebra import trace
 from derive.invariants.model_matrices import ModelMatrices

@@ -8,7 +8,7 @@ from typing import Any
 
 from derive.invariants.matrix_algebra import minors
 from derive.invariants.model_matrices import ModelMatrices
-from derive.invariants.singular_laws import separatrix
+from derive.invariants.singular_vector_laws import separatrix
 from derive.model import Model
 
 # Determinants of more rows have a higher degree than can be searched.

@@ -11,8 +11,8 @@ from flint import fmpq, fmpq_mat, nmod, nmod_mat
 from derive import Model
 from derive.flint_polynomials import context_of, number
 from derive.invariants import as_expression, overlap_ring
+from derive.invariants.first_integrals import logarithmic_gradients
 from derive.invariants.ideal import Ideal
-from derive.invariants.integrals import logarithmic_gradients
 from derive.invariants.invariant_search import _rescaled
 from derive.invariants.linear_algebra import (
     PRIME,

@@ -56,7 +56,7 @@ from derive.invariants.model_matrices import (
 from derive.invariants.vector_field import Rational, VectorField
 
 
-def singular_laws(matrices: ModelMatrices) -> Iterator[Law]:
+def singular_vector_laws(matrices: ModelMatrices) -> Iterator[Law]:
     """Rotations, diagonal states, the polar factor, and states in which Q and RRᵀ commute."""
     if matrices.general:
         return
