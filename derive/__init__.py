@@ -1,9 +1,10 @@
 """Derives the ODEs of the overlaps of a teacher-student problem, proves them, and writes code and LaTeX.
 
-The stages, each a module: `model` says what to derive. `wick` has the moments as diagrams, `equations`
-the drift in these, `lower` makes it a `program`, and `emit` prints that. `proof` compares the program
-with `isserlis`, the moments component by component. `odes` does all of this for one model, `sector` the
-same for aligned starts, and `invariants` finds what the equations conserve.
+Each stage is a module. `model` says what to derive. `wick` writes the moments as diagrams, `equations`
+the drift in terms of these, and `overlap_program` the statements on matrices that compute it. `emit`
+prints these statements. `proof` compares them with the moments of `isserlis`, which are written out
+component by component. `odes` does all of this for one model. `sector` does the same for aligned starts,
+and `invariants` finds what the equations conserve.
 """
 
 from derive.errors import InputError

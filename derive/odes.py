@@ -13,8 +13,8 @@ from derive.emit.latex_document import odes_document
 from derive.emit.latex_matrix import Conventions, matrix_form
 from derive.emit.numba_module import is_unrolled, numba_module, programs
 from derive.generated_files import DerivedODEs, GeneratedFiles
-from derive.lower import DQ, DR, LOSS, lower
 from derive.model import Model
+from derive.overlap_program import DQ, DR, LOSS, overlap_program
 from derive.program import evaluate, operation_count
 from derive.proof import Proof, prove, record_of
 
@@ -50,7 +50,7 @@ class OverlapODEs(DerivedODEs[Model]):
 
     def __init__(self, model: Model) -> None:
         super().__init__(model, SYSTEM_FILES)
-        self._program = lower(model)
+        self._program = overlap_program(model)
         self.proof: Proof = prove(model, self._program)
 
     @cached_property

@@ -20,8 +20,8 @@ from math import prod
 from typing import Any
 
 from derive.isserlis import ComponentMoments
-from derive.lower import DQ, DR, FREE_DQ, FREE_DR, LOSS
 from derive.model import Model
+from derive.overlap_program import DQ, DR, FREE_DQ, FREE_DR, LOSS
 from derive.program import Matrix, Program, evaluate, sources
 
 # Above this many products the polynomials are too long to expand in a second.

@@ -17,8 +17,8 @@ from derive.emit.latex_text import (
 )
 from derive.equations import STEP, OverlapEquations, overlap_equations
 from derive.errors import InputError
-from derive.lower import FREE_DQ, FREE_DR, Q, R, T, X, Y, loops
 from derive.model import Model
+from derive.overlap_program import FREE_DQ, FREE_DR, Q, R, T, X, Y, closed_loops
 from derive.program import (
     Assignment,
     Matrix,
@@ -45,7 +45,7 @@ def _display_program(model: Model, equations: OverlapEquations) -> Program:
 
     general = model.teacher == "general"
     statements = [
-        *loops(model),
+        *closed_loops(model),
         MatrixStatement(X, (product("a", 1, Q, Q), product("b", -1, R, R.T))),
         MatrixStatement(
             Y, (product("a", 1, Q, R), product("b", -1, R, T) if general else product("b", -1, R))

@@ -12,8 +12,8 @@ from fractions import Fraction
 
 from derive.emit.latex_text import ReadoutSums, align, combination, derivative, polynomial, symbol
 from derive.equations import STEP, OverlapEquations, overlap_equations
-from derive.lower import Q, R, X, Y
 from derive.model import Model
+from derive.overlap_program import Q, R, X, Y
 from derive.program import Matrix
 from derive.scalar_polynomials import ScalarPolynomial
 

@@ -6,8 +6,8 @@ from derive.emit.function_body import FunctionBody, UnrolledBody
 from derive.emit.header import module_docstring
 from derive.emit.looped_body import HELPERS, LoopedBody
 from derive.emit.python_source import COMPILED, INDENT, READOUT_VALUES, function_text
-from derive.lower import LOSS, Q, R, drift_program, loss_program
 from derive.model import Model
+from derive.overlap_program import LOSS, Q, R, drift_program, loss_program
 from derive.program import Program, operation_count
 from derive.tangent import differentiate
 

@@ -15,8 +15,8 @@ from typing import Any
 from derive.errors import InputError
 from derive.flint_polynomials import combiner, context_of
 from derive.invariants.ring import OverlapRing, overlap_ring
-from derive.lower import DQ, DR, lower
 from derive.model import Model
+from derive.overlap_program import DQ, DR, overlap_program
 from derive.program import evaluate
 
 
@@ -72,7 +72,7 @@ def drift_field(model: Model) -> VectorField:
     larger = context_of([*ring.names, *inverses])
     values = dict(zip(larger.names(), larger.gens(), strict=True))
     pairs = [(values[name], values[inverse]) for name, inverse in zip(norms, inverses, strict=True)]
-    program = lower(model).restricted_to((DQ, DR))
+    program = overlap_program(model).restricted_to((DQ, DR))
     drift = evaluate(program, values, combiner(larger), lambda norm: values[f"inverse_{norm}"])
 
     def cleared(polynomial: Any) -> Any:

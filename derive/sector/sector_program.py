@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from derive.equations import LOOP_NAMES, NOISE, STEP, overlap_equations
-from derive.lower import LEARNING_RATE, LOSS, READOUT_STUDENT, READOUT_TEACHER
+from derive.overlap_program import LEARNING_RATE, LOSS, READOUT_STUDENT, READOUT_TEACHER
 from derive.program import Program, ScalarStatement
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector.sector_model import SectorModel

@@ -1,6 +1,6 @@
 """Proof that the sector is invariant and that its equations are those of the full system.
 
-The full drift (`derive.lower`, itself proved against the component moments) is evaluated at
+The full drift (`derive.overlap_program`, itself proved against the component moments) is evaluated at
 states of the sector and compared, entry by entry, with the reduced drift put back into
 matrices: entries outside the sector must vanish.
 
@@ -19,7 +19,15 @@ from fractions import Fraction
 from typing import Any
 
 from derive.equations import NOISE
-from derive.lower import DQ, DR, LEARNING_RATE, LOSS, READOUT_STUDENT, READOUT_TEACHER, lower
+from derive.overlap_program import (
+    DQ,
+    DR,
+    LEARNING_RATE,
+    LOSS,
+    READOUT_STUDENT,
+    READOUT_TEACHER,
+    overlap_program,
+)
 from derive.program import Program, evaluate
 from derive.proof import ProofError, evaluate_exactly
 from derive.sector.sector_model import SectorModel
@@ -84,7 +92,7 @@ def prove_sector(model: SectorModel, program: SectorProgram, seed: int = 0) -> S
     reduced = written_out(shortened)
     generator = random.Random(seed)
     for p in record.widths:
-        full = lower(model.with_widths(p, record.pstar))
+        full = overlap_program(model.with_widths(p, record.pstar))
         _compare_polynomials(model, full, reduced)
         for _ in range(record.frames):
             _compare_in_frame(model, full, reduced, generator)

@@ -14,7 +14,7 @@ from closed_form import named, random_point
 import derive
 from derive import InputError, Model, ProofError, latex_for_any_widths, overlap_odes
 from derive import odes as odes_module
-from derive.lower import lower
+from derive.overlap_program import overlap_program
 from derive.proof import evaluate_exactly
 
 ROOT = Path(derive.__file__).parent.parent
@@ -33,7 +33,7 @@ def test_sympy_matrices_equal_the_program_exactly(widths, readout, constraint):
     values = named(model, random_point(model, seed=41))
     if readout == "mean":
         values |= {"a": Fraction(1, model.p), "b": Fraction(1, model.pstar)}
-    exact = evaluate_exactly(lower(model), values)
+    exact = evaluate_exactly(overlap_program(model), values)
     point = {symbol: rational(values[name]) for name, symbol in odes.symbols.items()}
     for i in range(model.p):
         for j in range(model.p):
@@ -92,7 +92,7 @@ def test_unknown_options_for_any_widths_are_refused():
 
 def test_wrong_derivation_never_becomes_files(tmp_path, monkeypatch):
     def wrong(model):
-        program = lower(model)
+        program = overlap_program(model)
         return dataclasses.replace(
             program,
             statements=tuple(
@@ -101,7 +101,7 @@ def test_wrong_derivation_never_becomes_files(tmp_path, monkeypatch):
             ),
         )
 
-    monkeypatch.setattr(odes_module, "lower", wrong)
+    monkeypatch.setattr(odes_module, "overlap_program", wrong)
     with pytest.raises(ProofError, match="dR_1_1"):
         overlap_odes(Model(2, 1)).write(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ import pytest
 from closed_form import drift, flatten, loss, magnitude, named, random_point
 
 from derive import Model
-from derive.lower import DQ, DR, LOSS, lower
+from derive.overlap_program import DQ, DR, LOSS, overlap_program
 from derive.program import (
     Assignment,
     Contraction,
@@ -54,7 +54,7 @@ def test_both_halves_of_a_symmetric_matrix_share_names():
 
 def test_independent_entries_in_the_order_of_the_state():
     model = Model(3, 2)
-    program = lower(model)
+    program = overlap_program(model)
     names = [entry(m, i, j) for m in program.inputs for i, j in program.entries(m)]
     assert tuple(names) == model.state
 
@@ -151,7 +151,7 @@ def test_a_reciprocal_is_one_operation():
 
 def test_operation_count_equals_that_of_the_expansion(options):
     for widths in ((1, 1), (1, 3), (2, 2), (5, 3)):
-        program = lower(Model(*widths, *options))
+        program = overlap_program(Model(*widths, *options))
         by_expansion = sum(
             assignment.operations
             for statement in program.statements
@@ -168,7 +168,7 @@ def test_program_in_floats_equals_the_closed_form(options):
         model = Model(*widths, *options)
         point = random_point(model, seed=17)
         values = {name: float(value) for name, value in named(model, point).items()}
-        results = evaluate(lower(model), values, combine, lambda value: 1.0 / value)
+        results = evaluate(overlap_program(model), values, combine, lambda value: 1.0 / value)
         found = [results[f"d{name}"] for name in model.state]
         expected = flatten(*drift(model, point))
         tolerance = 1e-13 * magnitude(model, point)
@@ -179,7 +179,7 @@ def test_program_in_floats_equals_the_closed_form(options):
 def test_evaluation_in_rationals_is_exact():
     model = Model(2, 2, "sphere", teacher="general")
     values = named(model, random_point(model, seed=1))
-    results = evaluate_exactly(lower(model), values)
+    results = evaluate_exactly(overlap_program(model), values)
     assert set(results) == {f"d{name}" for name in model.state} | {LOSS}
     assert all(isinstance(value, (int, Fraction)) for value in results.values())
     # Scaling the weights scales homogeneous parts exactly: without a student the loss is the teacher's.
@@ -187,13 +187,13 @@ def test_evaluation_in_rationals_is_exact():
         values[name] = Fraction(0)
     trace = values["T_1_1"] + values["T_2_2"]
     square = values["T_1_1"] ** 2 + 2 * values["T_1_2"] ** 2 + values["T_2_2"] ** 2
-    alone = evaluate_exactly(lower(model).restricted_to([LOSS]), values)
+    alone = evaluate_exactly(overlap_program(model).restricted_to([LOSS]), values)
     assert alone == {LOSS: values["b"] ** 2 * (trace**2 + 2 * square) / 2}
 
 
 def test_outputs_of_the_drift_cover_the_state():
     model = Model(3, 2, "sphere")
-    program = lower(model)
+    program = overlap_program(model)
     assert program.outputs == (DQ, DR, LOSS)
     assert [f"d{name}" for name in model.state] == [
         entry(matrix, i, j) for matrix in (DQ, DR) for i, j in program.entries(matrix)

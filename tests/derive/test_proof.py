@@ -11,7 +11,7 @@ from closed_form import drift, flatten, named, random_point
 
 from derive import Model, ProofError, overlap_odes, proof
 from derive import program as program_module
-from derive.lower import lower
+from derive.overlap_program import overlap_program
 from derive.program import Contraction, MatrixStatement, NormRates, Operand, Projection, ScalarStatement
 from derive.proof import evaluate_exactly, prove
 from derive.scalar_polynomials import ScalarPolynomial
@@ -46,7 +46,7 @@ def test_both_routes_agree_at_random_points(monkeypatch, options):
     monkeypatch.setattr(proof, "POLYNOMIAL_BUDGET", 0)
     for widths in ((1, 1), (1, 3), (3, 2)):
         model = Model(*widths, *options)
-        found = prove(model, lower(model), seed=5)
+        found = prove(model, overlap_program(model), seed=5)
         assert (found.method, found.points) == ("random points", proof.RANDOM_POINTS)
         assert found.error_bound_log2 < -100
 
@@ -89,7 +89,7 @@ def test_random_points_are_as_many_as_the_error_bound_says(monkeypatch):
     monkeypatch.setattr(proof, "POLYNOMIAL_BUDGET", 0)
     monkeypatch.setattr(proof.random, "Random", recorded)
     model = Model(2, 1)
-    found = prove(model, lower(model))
+    found = prove(model, overlap_program(model))
     (generator,) = drawn
     # Readouts, η and Δ, order parameters, and two vectors that contract students and teachers.
     numbers = 2 + len(model.parameters) + model.state_size + 2 * (model.p + model.pstar)
@@ -202,7 +202,7 @@ def mutations(program):
 
 @pytest.mark.parametrize("model", MUTATED, ids=lambda model: model.name)
 def test_every_wrong_program_is_rejected(method, model):
-    program = lower(model)
+    program = overlap_program(model)
     assert prove(model, program).method == method
     accepted, rejected = [], 0
     for what, wrong in mutations(program):
@@ -219,7 +219,7 @@ def test_every_wrong_program_is_rejected(method, model):
 @pytest.mark.parametrize("model", MUTATED, ids=lambda model: model.name)
 def test_mutations_reach_every_output(model):
     """dQ, dR and the loss are each changed by some mutations, and left alone by others."""
-    program = lower(model)
+    program = overlap_program(model)
     point = {name: Fraction(k + 2, 7) for k, name in enumerate(("a", "b", *model.parameters, *model.state))}
     right = evaluate_exactly(program, point)
     changed = {"dQ": 0, "dR": 0, "loss": 0}
@@ -234,17 +234,17 @@ def test_mutations_reach_every_output(model):
 def test_wrong_sphere_factor_is_rejected(method, monkeypatch, half):
     """The ½ of g = dQ_ii / (2 Q_ii) stands in the expansion, not in a statement."""
     model = Model(2, 2, "sphere")
-    assert prove(model, lower(model)).method == method
+    assert prove(model, overlap_program(model)).method == method
     monkeypatch.setattr(program_module, "HALF", half)
     with pytest.raises(ProofError, match=r"dR_1_1|dQ_1_2"):
-        prove(model, lower(model))
+        prove(model, overlap_program(model))
 
 
 @pytest.mark.usefixtures("method")
 def test_free_program_is_no_proof_of_the_sphere():
     """The sphere forgotten altogether: its outputs are the free drifts under other names."""
     model = Model(2, 2, "sphere")
-    program = lower(model)
+    program = overlap_program(model)
     renamed = {"dQ": "fQ", "dR": "fR"}
     statements = []
     for statement in program.statements:
@@ -265,13 +265,13 @@ def test_program_of_another_model_is_rejected():
         (Model(2, 2, teacher="general"), Model(2, 2)),
     ):
         with pytest.raises(ProofError, match=right.name):
-            prove(right, lower(wrong))
+            prove(right, overlap_program(wrong))
 
 
 @pytest.mark.usefixtures("method")
 def test_the_error_names_model_and_entry():
     model = Model(2, 1)
-    program = lower(model)
+    program = overlap_program(model)
     loss = next(s for s in program.statements if s.target == "loss")
     wrong = dataclasses.replace(loss, polynomial=2 * loss.polynomial)
     statements = tuple(wrong if s is loss else s for s in program.statements)
@@ -282,7 +282,7 @@ def test_the_error_names_model_and_entry():
 def test_the_seed_changes_the_points_and_nothing_else(monkeypatch):
     monkeypatch.setattr(proof, "POLYNOMIAL_BUDGET", 0)
     model = Model(2, 2, "sphere")
-    assert prove(model, lower(model), seed=1) == prove(model, lower(model), seed=2)
+    assert prove(model, overlap_program(model), seed=1) == prove(model, overlap_program(model), seed=2)
 
 
 def test_what_is_proved_is_also_the_closed_form():
@@ -290,6 +290,6 @@ def test_what_is_proved_is_also_the_closed_form():
     model = Model(6, 4, "sphere", teacher="general", readout="sqrt")
     point = random_point(model, seed=8)
     assert overlap_odes(model).proof.method in METHODS
-    exact = evaluate_exactly(lower(model), named(model, point))
+    exact = evaluate_exactly(overlap_program(model), named(model, point))
     found = [float(exact[f"d{name}"]) for name in model.state]
     np.testing.assert_allclose(found, flatten(*drift(model, point)), rtol=1e-12, atol=1e-12)

@@ -8,7 +8,7 @@ import pytest
 from closed_form import named, random_point
 
 from derive import Model
-from derive.lower import Q, R, T, drift_program, loss_program, lower
+from derive.overlap_program import Q, R, T, drift_program, loss_program, overlap_program
 from derive.program import Contraction, Matrix, ScalarStatement, evaluate
 from derive.proof import evaluate_exactly
 from derive.scalar_polynomials import ScalarPolynomial
@@ -99,7 +99,7 @@ def test_what_has_no_derivative_fails_loudly():
     mixed = ScalarStatement("m", ScalarPolynomial(), (Contraction(one, Q, other),))
     changing = ScalarStatement("s", ScalarPolynomial(), (Contraction(one, Q, None),))
     scaled = ScalarStatement("m", ScalarPolynomial(), (Contraction(s, Q, None),))
-    program = lower(Model(2, 2))
+    program = overlap_program(Model(2, 2))
     for statements, problem in (
         ((mixed,), "two different matrices"),
         ((changing, scaled), "changing coefficient"),

@@ -111,7 +111,7 @@ def test_matrix_moments_are_those_of_the_tilted_gaussian(matrices, power):
 
 @pytest.mark.parametrize("power", range(4))
 def test_both_routes_agree_exactly_beyond_the_powers_in_use(power):
-    """Integer matrices: the comparison has no rounding, and no word of it is `lower`'s or `proof`'s."""
+    """Integer matrices, so that nothing is rounded; neither the program nor its proof takes part."""
     generator = np.random.default_rng(power)
     factor = generator.integers(-3, 4, size=(STUDENTS + TEACHERS,) * 2)
     C = (factor @ factor.T).astype(object)

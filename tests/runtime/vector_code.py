@@ -13,7 +13,7 @@ from llvmlite import ir
 
 from derive import Model
 from derive.emit.numba_module import numba_module
-from derive.lower import drift_program, loss_program
+from derive.overlap_program import drift_program, loss_program
 from derive.program import Program
 from runtime.ensemble.kernels.kernel_emitter import ProgramForm
 from runtime.vector.builder import ALIGNMENT, BYTES, VectorFunction, integer

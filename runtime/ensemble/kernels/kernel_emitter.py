@@ -7,8 +7,8 @@ from typing import Any
 
 from llvmlite import ir
 
-from derive.lower import drift_program, loss_program
 from derive.model import Model
+from derive.overlap_program import drift_program, loss_program
 from derive.program import Program, operation_count
 from runtime.ensemble.kernels.lane_memory import LaneLayout
 from runtime.ensemble.kernels.looped_tiles import LoopedTiles

@@ -13,7 +13,7 @@ from closed_form import CONSTRAINTS, FLOWS, TEACHERS, drift, flatten, jacobian, 
 from derive import Model
 from derive.emit import numba_module
 from derive.emit.python_source import number_text
-from derive.lower import Q, R
+from derive.overlap_program import Q, R
 from derive.program import evaluate, operation_count
 from derive.proof import evaluate_exactly
 from derive.tangent import PREFIX, differentiate

@@ -15,7 +15,7 @@ from scipy.stats import ortho_group
 
 import derive
 from derive import InputError, Model, ProofError
-from derive.lower import lower
+from derive.overlap_program import overlap_program
 from derive.proof import evaluate_exactly
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector import SectorModel, derived_sector, sector_odes, sector_proof
@@ -207,7 +207,7 @@ def test_sector_state_has_exactly_no_drift_outside_in_a_rational_frame():
     }
     full = values | {f"Q_{i + 1}_{j + 1}": Q[i, j] for i in range(3) for j in range(i, 3)}
     full |= {f"R_{i + 1}_{r + 1}": R[i, r] for i in range(3) for r in range(2)}
-    exact = evaluate_exactly(lower(model), full)
+    exact = evaluate_exactly(overlap_program(model), full)
     dQ = np.array([[exact[f"dQ_{min(i, j) + 1}_{max(i, j) + 1}"] for j in range(3)] for i in range(3)])
     dR = np.array([[exact[f"dR_{i + 1}_{r + 1}"] for r in range(2)] for i in range(3)])
     norms, overlaps = u.T @ dQ @ u, u.T @ dR @ v

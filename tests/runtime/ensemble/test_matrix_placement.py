@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from derive import Model
-from derive.lower import drift_program, loss_program
+from derive.overlap_program import drift_program, loss_program
 from derive.program import Matrix, MatrixStatement, Operand, Program, Term
 from runtime.ensemble.kernels.matrix_placement import MatrixPlacement, Part
 

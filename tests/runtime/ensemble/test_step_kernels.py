@@ -8,7 +8,7 @@ from kernel_lanes import ATOL, MODEL, RTOL, make_lanes
 from vector_code import EPSILON, scalar_drift, scalar_module
 
 from derive import Model
-from derive.lower import drift_program
+from derive.overlap_program import drift_program
 from runtime.ensemble.kernels import kernel_emitter
 from runtime.ensemble.kernels import lane_memory as at
 from runtime.ensemble.kernels.compiled_kernels import compile_kernels

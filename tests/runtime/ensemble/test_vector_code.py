@@ -23,8 +23,8 @@ from vector_code import (
 )
 
 from derive import Model
-from derive.lower import drift_program, loss_program
 from derive.model import CONSTRAINTS, FLOWS, READOUTS, TEACHERS
+from derive.overlap_program import drift_program, loss_program
 from derive.program import Contraction, Matrix, MatrixStatement, Operand, Program, ScalarStatement, Term
 from derive.scalar_polynomials import ScalarPolynomial
 from runtime.ensemble.kernels.kernel_emitter import ProgramForm

@@ -1,11 +1,11 @@
-"""The shape of a lowered program: what is shared, what is left out."""
+"""The program of a model: what is shared, and what is left out."""
 
 import pytest
 
 from derive import Model
-from derive import lower as lower_module
+from derive import overlap_program as overlap_program_module
 from derive.equations import OverlapEquations, overlap_equations
-from derive.lower import drift_program, loss_program, lower
+from derive.overlap_program import drift_program, loss_program, overlap_program
 from derive.program import MatrixStatement, NormRates, Program, Projection, operation_count, sources
 from derive.scalar_polynomials import ScalarPolynomial
 
@@ -18,22 +18,22 @@ def test_products_are_shared_and_not_expanded():
     """Five products of matrices: aQ·Q, bR·Rᵀ, aQ·R, V·X and W·Yᵀ, whatever the widths."""
     products = [
         term
-        for statement in lower(Model(7, 3)).statements
+        for statement in overlap_program(Model(7, 3)).statements
         if isinstance(statement, MatrixStatement)
         for term in statement.terms
         if len(term.operands) == 2
     ]
     assert len(products) == 5
-    assert len(lower(Model(7, 3)).statements) == len(lower(Model(30, 20)).statements)
+    assert len(overlap_program(Model(7, 3)).statements) == len(overlap_program(Model(30, 20)).statements)
 
 
 def test_cost_grows_with_the_third_power_of_the_width():
-    small, large = (operation_count(lower(Model(p, 1))) for p in (32, 64))
+    small, large = (operation_count(overlap_program(Model(p, 1))) for p in (32, 64))
     assert 7 < large / small < 8
 
 
 def test_gradient_flow_computes_no_second_moment():
-    sgd, gradient = lower(Model(4, 2)), lower(Model(4, 2, flow="gradient"))
+    sgd, gradient = overlap_program(Model(4, 2)), overlap_program(Model(4, 2, flow="gradient"))
     assert "label_noise" in sgd.scalars
     assert "label_noise" not in gradient.scalars
     assert names_read(sgd) - names_read(gradient) >= {"label_noise", "V", "W", "q2"}
@@ -42,17 +42,17 @@ def test_gradient_flow_computes_no_second_moment():
 
 @pytest.mark.parametrize("teacher", ["orthonormal", "general"])
 def test_only_a_general_teacher_is_an_input(teacher):
-    program = lower(Model(3, 2, teacher=teacher))
+    program = overlap_program(Model(3, 2, teacher=teacher))
     present = teacher == "general"
     assert ("T" in [matrix.name for matrix in program.inputs]) == present
     assert ("T" in names_read(program)) == present
 
 
 def test_sphere_projects_both_drifts_after_the_norm_rates():
-    statements = lower(Model(3, 2, "sphere")).statements
+    statements = overlap_program(Model(3, 2, "sphere")).statements
     kinds = [type(s) for s in statements if isinstance(s, (NormRates, Projection))]
     assert kinds == [NormRates, Projection, Projection]
-    free = lower(Model(3, 2)).statements
+    free = overlap_program(Model(3, 2)).statements
     assert not any(isinstance(s, (NormRates, Projection)) for s in free)
 
 
@@ -72,6 +72,6 @@ def test_longer_chains_fail_loudly(monkeypatch, part):
     longer = {"dQ": dict(equations.dQ), "dR": dict(equations.dR)}
     longer[part][3] = ScalarPolynomial.name("kappa")
     changed = OverlapEquations(dR=longer["dR"], dQ=longer["dQ"], loss=equations.loss)
-    monkeypatch.setattr(lower_module, "overlap_equations", lambda _: changed)
+    monkeypatch.setattr(overlap_program_module, "overlap_equations", lambda _: changed)
     with pytest.raises(NotImplementedError, match="chains"):
-        lower(Model(2, 2))
+        overlap_program(Model(2, 2))

@@ -1,9 +1,13 @@
-"""Lowers the equations, given as Wick diagrams, to a program of shared matrix products.
+"""Writes the equations, given as Wick diagrams, as statements on matrices that share their products.
 
-C = [[Q, R], [Rᵀ, T]] and D = diag(a, …, −b, …) are split into student and teacher blocks.
-With P = CD only the student rows [aQ, −bR] are needed: chains grow as C(DC)ᵐ = P·C(DC)ᵐ⁻¹,
-and the last step is fused with the sum over chains by Horner's rule,
-k₀ C + (k₁ + k₂ P)·CDC. Loops are tr(DC) and tr(DCDC) = Σ d_k d_l C_kl².
+C = [[Q, R], [Rᵀ, T]] and D = diag(a, …, −b, …) are split into student and teacher blocks. Chains grow as
+C(DC)ᵐ = CD·C(DC)ᵐ⁻¹, for which only the student rows [aQ, −bR] of CD are needed. So with
+X = (CDC)_SS = aQ² − bRRᵀ and Y = (CDC)_ST = aQR − bRT (docs/theory.md) the drift is
+
+    dR = r₀ R + r₁ Y,    dQ = q₀ Q + q₁ X + q₂ (aQX − bRYᵀ) = q₀ Q + V X − W Yᵀ,
+
+where V = q₁ + q₂ aQ and W = q₂ bR save a product by Horner's rule. The coefficients rₘ and qₘ are
+polynomials in κ, Δ and the closed loops s = tr(DC) and t = tr(DCDC) = Σ d_k d_l C_kl².
 """
 
 from __future__ import annotations
@@ -29,8 +33,9 @@ from derive.scalar_polynomials import ScalarPolynomial
 Q = Matrix("Q", "p", "p", symmetric=True)
 R = Matrix("R", "p", "pstar")
 T = Matrix("T", "pstar", "pstar", symmetric=True)
-P_SS = Matrix("aQ", "p", "p", symmetric=True)
-P_ST = Matrix("bR", "p", "pstar")
+# The student rows of CD are [AQ, −BR]; the sign of BR stands in the statements that use it.
+AQ = Matrix("aQ", "p", "p", symmetric=True)
+BR = Matrix("bR", "p", "pstar")
 X = Matrix("X", "p", "p", symmetric=True)
 Y = Matrix("Y", "p", "pstar")
 V = Matrix("V", "p", "p", symmetric=True)
@@ -56,7 +61,7 @@ def _term(*factors: Matrix | Operand, sign: int = 1, scalar: str | None = None) 
     return Term(sign, scalar, operands)
 
 
-def loops(model: Model) -> list[Statement]:
+def closed_loops(model: Model) -> list[Statement]:
     """The statements of s = tr(DC) and t = tr(DCDC)."""
     a, b = _name(READOUT_STUDENT), _name(READOUT_TEACHER)
     general = model.teacher == "general"
@@ -77,22 +82,24 @@ def loops(model: Model) -> list[Statement]:
 
 
 def _first_chain(model: Model) -> list[Statement]:
-    teacher = _term(P_ST, T, sign=-1) if model.teacher == "general" else _term(P_ST, sign=-1)
+    """The statements of aQ and bR, and of X and Y, the blocks of CDC."""
+    teacher = _term(BR, T, sign=-1) if model.teacher == "general" else _term(BR, sign=-1)
     return [
-        MatrixStatement(P_SS, (_term(Q, scalar=READOUT_STUDENT),), "student rows of CD = [aQ, -bR]"),
-        MatrixStatement(P_ST, (_term(R, scalar=READOUT_TEACHER),)),
+        MatrixStatement(AQ, (_term(Q, scalar=READOUT_STUDENT),), "student rows of CD = [aQ, -bR]"),
+        MatrixStatement(BR, (_term(R, scalar=READOUT_TEACHER),)),
         MatrixStatement(
-            X, (_term(P_SS, Q), _term(P_ST, R.T, sign=-1)), "X = (CDC) student-student = aQQ - bRR'"
+            X, (_term(AQ, Q), _term(BR, R.T, sign=-1)), "X = (CDC) student-student = aQQ - bRR'"
         ),
-        MatrixStatement(Y, (_term(P_SS, R), teacher), "Y = (CDC) student-teacher = aQR - bRT"),
+        MatrixStatement(Y, (_term(AQ, R), teacher), "Y = (CDC) student-teacher = aQR - bRT"),
     ]
 
 
 def _drift(equations: OverlapEquations, dQ: Matrix, dR: Matrix) -> list[Statement]:
+    """The statements of the free drift, under the names of the matrices `dQ` and `dR`."""
     kappa = 2 * _name(READOUT_STUDENT) * _name(LEARNING_RATE)
     statements: list[Statement] = [ScalarStatement(STEP, kappa, note="kappa = 2 a eta")]
     if set(equations.dR) != {0, 1} or not {0, 1} <= set(equations.dQ) <= {0, 1, 2}:
-        raise NotImplementedError("chains other than C, CDC, CDCDC have no lowering")
+        raise NotImplementedError("only the chains C, CDC and CDCDC have statements")
     statements += [
         ScalarStatement("r0", equations.dR[0], note=f"{dR.name} = r0 R + r1 Y"),
         ScalarStatement("r1", equations.dR[1]),
@@ -110,15 +117,16 @@ def _drift(equations: OverlapEquations, dQ: Matrix, dR: Matrix) -> list[Statemen
     statements += [
         ScalarStatement("q2", equations.dQ[2]),
         MatrixStatement(
-            V, (_term(scalar="q1"), _term(P_SS, scalar="q2")), "[V, -W] = q1 [1, 0] + q2 [aQ, -bR]"
+            V, (_term(scalar="q1"), _term(AQ, scalar="q2")), "[V, -W] = q1 [1, 0] + q2 [aQ, -bR]"
         ),
-        MatrixStatement(W, (_term(P_ST, scalar="q2"),)),
+        MatrixStatement(W, (_term(BR, scalar="q2"),)),
         MatrixStatement(dQ, (_term(Q, scalar="q0"), _term(V, X), _term(W, Y.T, sign=-1))),
     ]
     return statements
 
 
 def _sphere() -> list[Statement]:
+    """The statements that remove the growth of norms from the free drift (docs/theory.md, Options)."""
     return [
         NormRates("g", "inverse", FREE_DQ, Q, "sphere: rescaling removes the growth fQ_ii / (2 Q_ii)"),
         Projection(DR, FREE_DR, R, "g", sides=1),
@@ -126,10 +134,10 @@ def _sphere() -> list[Statement]:
     ]
 
 
-def lower(model: Model) -> Program:
+def overlap_program(model: Model) -> Program:
     """The program that computes dQ, dR and the loss of `model`."""
     equations = overlap_equations(model.flow)
-    statements = loops(model) + _first_chain(model)
+    statements = closed_loops(model) + _first_chain(model)
     if model.constraint == "sphere":
         statements += _drift(equations, FREE_DQ, FREE_DR) + _sphere()
     else:
@@ -150,10 +158,10 @@ def lower(model: Model) -> Program:
 
 
 def drift_program(model: Model) -> Program:
-    """The part of `lower` that computes dQ and dR."""
-    return lower(model).restricted_to((DQ, DR))
+    """The part of `overlap_program` that computes dQ and dR."""
+    return overlap_program(model).restricted_to((DQ, DR))
 
 
 def loss_program(model: Model) -> Program:
-    """The part of `lower` that computes the loss."""
-    return lower(model).restricted_to((LOSS,))
+    """The part of `overlap_program` that computes the loss."""
+    return overlap_program(model).restricted_to((LOSS,))
