@@ -1,4 +1,4 @@
-"""The invariant sector at run time: load it, start in it, integrate any p, rebuild Q and R."""
+"""Integrates aligned starts at any width p: their whole state is 2p* + 1 numbers, the invariant sector."""
 
 from runtime.sector.aligned_starts import SectorStart
 from runtime.sector.sector_run import integrate_sector, sector_overlaps

@@ -1,4 +1,4 @@
-"""Starts in the invariant sector: from overlaps, from singular values, or at random."""
+"""Makes starts in the invariant sector: from overlaps, from singular values, or at random."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from runtime.start.seeds import LARGEST_SEED, seed_sequence
 Array = NDArray[np.float64]
 
 LARGEST_P = 10**12
-# Overlaps of an earlier run are in the sector up to its integration error.
+# Relative; overlaps of an earlier run are in the sector up to its integration error.
 _SECTOR_TOLERANCE = 1e-8
-# The same as for eigenvalues of overlaps in `runtime.start.checked_arrays`.
+# Relative; the same as for eigenvalues of overlaps in `runtime.start.checked_arrays`.
 _POSITIVE_TOLERANCE = 1e-6
 
 
@@ -30,12 +30,12 @@ class SectorStart:
     q, m
         Norms and overlaps of the min(p, p*) directions, shape (directions,).
     q_perp
-        Norm of the other p − p* students' directions; 0 if there are none.
+        Norm along each of the other p − p* directions; 0 if there are none.
     left, right
         The ûₖ and v̂ₖ as columns, (p, directions) and (p*, directions); None stands for unit vectors.
 
-    Raises InputError on wrong shapes; whether weights have these overlaps is checked by
-    `from_singular_values`, `from_overlaps` and `random`, which are the usual ways to make one.
+    Raises InputError on wrong shapes. Usually a start is made by `from_singular_values`, `from_overlaps` or
+    `random`, which also check that some weights have these overlaps.
     """
 
     p: int
@@ -73,7 +73,7 @@ class SectorStart:
         q: ArrayLike = 1.0,
         q_perp: float | None = None,
     ) -> SectorStart:
-        """From numbers alone, for any p up to ``LARGEST_P``.
+        """A start in the frame of unit vectors, for any p up to ``LARGEST_P``.
 
         Parameters
         ----------
@@ -114,7 +114,7 @@ class SectorStart:
 
     @classmethod
     def from_overlaps(cls, Q0: ArrayLike, R0: ArrayLike) -> SectorStart:
-        """From Q0 (p, p) in the algebra of R0R0ᵀ and 1, such as Q0 ∝ 1, and R0 (p, p*).
+        """A start from R0 (p, p*) and a Q0 (p, p) in the algebra of R0R0ᵀ and 1, such as Q0 ∝ 1.
 
         Raises
         ------
@@ -131,20 +131,24 @@ class SectorStart:
         q_perp = float(np.trace(Q) - np.sum(q)) / (p - pstar) if p > pstar else 0.0
         rebuilt = (left * (q - q_perp)) @ left.T + q_perp * np.eye(p)
         distance = float(np.max(np.abs(Q - rebuilt)))
-        if distance > _SECTOR_TOLERANCE * float(np.max(np.abs(Q))):
+        rounding = _SECTOR_TOLERANCE * float(np.max(np.abs(Q)))
+        if distance > rounding:
             raise InputError(
                 "Q0",
                 f"is not in the algebra of R0 R0' and 1: the nearest such matrix is {distance:.3g} away",
             )
+        # Where students have no norm beyond their overlaps with the teachers, rounding may leave less.
+        q = np.where((-rounding <= q) & (q < 0.0), m**2, q)
+        q_perp = 0.0 if -rounding <= q_perp < 0.0 else q_perp
         checked = cls.from_singular_values(p, pstar, m, q, q_perp if p > pstar else None)
         return dataclasses.replace(checked, left=left, right=right.T)
 
     @classmethod
     def random(cls, p: int, pstar: int, scale: float, seed: int = 0, q0: float = 1.0) -> SectorStart:
-        """Q0 = q0·1 and R0 with independent N(0, scale²) entries, exact in law for any p.
+        """A start with Q0 = q0·1 and R0 with independent N(0, scale²) entries, exact in law for any p.
 
-        R0ᵀR0 is Wishart, so the singular values of R0 are those of the min(p, p*)-rowed factor of
-        M. S. Bartlett, Proc. R. Soc. Edinburgh 53, 260 (1933), of O(p*²) numbers.
+        R0ᵀR0 is a Wishart matrix. Its triangular factor of M. S. Bartlett, Proc. R. Soc. Edinburgh 53, 260
+        (1933), has min(p, p*) rows and the singular values of R0, and takes O(p*²) random numbers.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Figure of a trajectory in the sector: the loss, norms and overlaps of the directions."""
+"""Draws a trajectory in the invariant sector: the loss, and norms and overlaps of the directions."""
 
 from __future__ import annotations
 

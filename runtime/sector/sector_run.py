@@ -1,4 +1,4 @@
-"""Integrates the 2p* + 1 numbers of the sector, at a cost that does not depend on p."""
+"""Integrates the 2p* + 1 numbers of the invariant sector, at a cost that does not depend on p."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def integrate_sector(
     atol: float = 1e-10,
     method: str = DEFAULT_METHOD,
 ) -> xarray.Dataset:
-    """Integrate the sector's ODEs from `start` at α = 0, for its number p of students.
+    """Integrate the ODEs of the sector from `start` at α = 0, with the number p of students of the start.
 
     Parameters
     ----------
     system
         From `load_sector`.
     start
-        From overlaps, from singular values, or random; its p* must be that of the system.
+        Its p* must be that of the system.
     eta, alpha, label_noise, rtol, atol
         As in `runtime.integrate`. The natural time is α ~ 1/(abη), so p/η with the readout "mean".
     method
@@ -69,7 +69,7 @@ def integrate_sector(
         raise InputError("start", f"is of the type {type(start).__name__}, not a SectorStart")
     model = system.model
     if start.pstar != model.pstar:
-        raise InputError("start", f"has p* = {start.pstar}, but the system {model.pstar}")
+        raise InputError("start", f"has p* = {start.pstar}, but the system has p* = {model.pstar}")
     one_of("method", method, TABLEAUX)
     settings = {
         "eta": checked_arrays.real_number("eta", eta, least=0.0, strict=True),
@@ -97,7 +97,7 @@ def integrate_sector(
 
 
 def _solution_norm(system: SectorSystem, p: int) -> float:
-    """b/a, the eigenvalues of Q at zero loss: with many students these are large by themselves."""
+    """b/a, the eigenvalues of Q at zero loss, which are large where there are many students."""
     ratio = p / system.model.pstar
     return {"mean": ratio, "sum": 1.0, "sqrt": float(np.sqrt(ratio))}[system.model.readout]
 
@@ -146,7 +146,7 @@ def sector_overlaps(run: xarray.Dataset) -> tuple[Array, Array]:
     needed = 8 * times * p * (p + pstar)
     if needed > LARGEST_ARRAYS:
         raise InputError(
-            "p", f"{p} is too large for matrices: {times} times of them take {needed / 2**30:.0f} GiB"
+            "p", f"{p} is too large: Q and R at {times} times would take {needed / 2**30:.0f} GiB"
         )
     left = run["left"].values if "left" in run else np.eye(p, count)
     right = run["right"].values if "right" in run else np.eye(pstar, count)

@@ -20,37 +20,24 @@ Array = NDArray[np.float64]
 class SectorSystem(GeneratedCode):
     """One generated sector; made by `load_sector`.
 
-    model
-        What was derived; any number p of students.
-    folder
-        Where the generated files are.
+    model, folder, operations
+        As for `GeneratedCode`; the equations hold for any number p of students.
     module
         The generated module: ``rhs``, ``loss``, ``pack``, ``unpack`` and ``pack_parameters``. The
         first two are raw compiled code, without any check of lengths.
-    operations
-        Floating-point operations of the right-hand side.
     """
 
     model: SectorModel
 
     def loss_of_states(self, states: ArrayLike, p: int) -> Array:
-        """ε of packed states (times, 2p* + 1) for p students, NaN where the state is; shape (times,)."""
+        """ε of packed states (times, 2p* + 1) for p students, shape (times,); NaN where a state has NaN."""
         parameters = self.module.pack_parameters(whole_number("p", p, 1, LARGEST_P), 0.0, 0.0)
         return self._losses(states, parameters)
 
 
 def load_sector(source: str | Path | SectorModel, generated: str | Path = GENERATED) -> SectorSystem:
-    """Load a generated sector, or a model, which is derived into `generated` if it is not there.
+    """Load a generated sector, or that of a model, which is derived into `generated` if it is missing.
 
-    Raises
-    ------
-    LoadError
-        The folder is missing, incomplete, edited, not what this version generates, a symbolic link or
-        writable by everyone; the message says how to regenerate it.
-    InputError
-        `generated` cannot be the name of a folder, or cannot be read or written; or `source` is
-        neither a model nor a path.
-    OSError
-        A model could not be written.
+    Raises LoadError, InputError and OSError as `runtime.load` does.
     """
     return load_code(source, generated, SECTOR_FILES, sector_odes, SectorSystem)

@@ -181,6 +181,16 @@ def test_wrong_numbers_are_refused():
     refused("seed", "integer", SectorStart.random, 10**6, 2, 1e-6, -1)
 
 
+@pytest.mark.parametrize(("p", "pstar"), [(5, 2), (3, 3), (2, 4)])
+def test_students_in_the_span_of_the_teachers_are_a_start(p, pstar):
+    """Q0 = R0 R0ᵀ leaves no norm beyond the overlaps, and rounding may leave less than none."""
+    for seed in range(20):
+        R0 = 0.5 * np.random.default_rng(seed).standard_normal((p, pstar))
+        start = SectorStart.from_overlaps(R0 @ R0.T, R0)
+        assert 0.0 <= start.q_perp < 1e-14
+        np.testing.assert_allclose(start.q, start.m**2, rtol=1e-6)
+
+
 def test_wrong_settings_are_refused(sector):
     start = SectorStart.from_singular_values(4, 2, 0.1)
     refused("start", "p\\* = 3", integrate_sector, sector, SectorStart.random(9, 3, 0.01), eta=0.1)
@@ -192,7 +202,7 @@ def test_wrong_settings_are_refused(sector):
 
 def test_matrices_too_large_to_rebuild_are_refused(sector):
     run = integrate_sector(sector, SectorStart.random(10**6, 2, 1e-6), eta=0.4, alpha=np.array([1.0]))
-    refused("p", "too large for matrices", sector_overlaps, run)
+    refused("p", "Q and R at 1 times would take", sector_overlaps, run)
 
 
 @pytest.mark.parametrize(
