@@ -1,4 +1,4 @@
-"""`cli bias`: is the solution that is found the one closest to the start?"""
+"""`cli bias`: test whether the solution that is found is the one closest to the start."""
 
 from __future__ import annotations
 

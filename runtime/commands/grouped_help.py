@@ -1,4 +1,4 @@
-"""Commands whose help lists their options in groups, and options that arrive together as one value."""
+"""Extends click: help with options in groups, and options that a command receives as one value."""
 
 from __future__ import annotations
 

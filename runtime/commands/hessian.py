@@ -1,4 +1,4 @@
-"""`cli hessian`: the spectrum of the Hessian at a state, or along a run."""
+"""`cli hessian`: compute the spectrum of the Hessian at a state, or along a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `cli doctor` looks at: the installation and its surroundings; what is fine, and what to do."""
+"""The checks of `cli doctor`: what is fine about the installation, what is not, and what to do."""
 
 from __future__ import annotations
 

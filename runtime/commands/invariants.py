@@ -1,4 +1,4 @@
-"""`cli invariants`: conserved quantities, proved, searched for and monitored."""
+"""`cli invariants`: prove, search and monitor conserved quantities."""
 
 from __future__ import annotations
 

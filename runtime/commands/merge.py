@@ -1,4 +1,4 @@
-"""`cli merge`: make one dataset of a sweep."""
+"""`cli merge`: merge the results of a sweep into one dataset."""
 
 from __future__ import annotations
 

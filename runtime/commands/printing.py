@@ -1,4 +1,4 @@
-"""What commands print: results to stdout, talk and progress to stderr, both safe for a terminal."""
+"""Prints results to stdout, and messages to stderr, without anything that could control a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cli report`: one page on a model, to hand on."""
+"""`cli report`: write one HTML page on a model."""
 
 from __future__ import annotations
 

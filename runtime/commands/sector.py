@@ -1,4 +1,4 @@
-"""`cli sector`: integrate aligned starts at any p by 2p* + 1 numbers."""
+"""`cli sector`: integrate aligned starts at any width p, by 2p* + 1 numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the values that commands receive of them."""
+"""Options that several commands share, and the values that commands receive for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cli sweep`: compute every combination of parameters, go on with it, or look at what is done."""
+"""`cli sweep`: run every combination of parameters, resume such a sweep, or show what is done."""
 
 from __future__ import annotations
 

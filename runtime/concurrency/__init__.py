@@ -1,1 +1,1 @@
-"""Threads that react to Ctrl-C: pools of them, and signals where compiled code would lose them."""
+"""Runs tasks on threads, and keeps Ctrl-C working while compiled code runs."""

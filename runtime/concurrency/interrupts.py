@@ -1,4 +1,4 @@
-"""Delivers Ctrl-C between the chunks of compiled code, where Numba would drop the exception."""
+"""Holds Ctrl-C back while compiled code runs, where Numba could lose it, and delivers it in between."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ def held_interrupts() -> Iterator[Callable[[], None]]:
     among the arguments of a kernel, that exception is dropped, or becomes a TypeError.
     """
     handler = signal.getsignal(signal.SIGINT)
-    # Only the main thread runs handlers and may exchange them; one that is no function raises nothing.
+    # Only the main thread runs handlers and may exchange them. Where the signal is ignored or ends the
+    # process, the handler is a constant and not a function, and there is nothing to hold back.
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield _raise_if_cancelled
         return
     held: list[tuple[Any, ...]] = []
 
     def deliver() -> None:
-        # The handler may return, as that of an event loop does; then the next signal is delivered.
+        # A handler that returns, as that of an event loop does, leaves the next signal to be delivered.
         while held:
             handler(*held.pop(0))
 

@@ -1,4 +1,4 @@
-"""Runs tasks on a pool of threads, while the main thread hears Ctrl-C and shows progress."""
+"""Runs tasks on a pool of threads, while the main thread reacts to Ctrl-C and shows progress."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from derive.arguments import whole_number
 from runtime.concurrency.interrupts import held_interrupts
 
 LARGEST_THREADS = 4096
-# How often the main thread looks at signals.
+# The main thread looks for signals and progress at least this often.
 _POLL_SECONDS = 0.05
-# Tasks that wait per thread: a million tasks need not all be in memory.
-_WAITING = 4
+# Tasks submitted per thread at a time, since a million tasks need not all be in memory.
+_SUBMITTED_PER_THREAD = 4
 
 
 def thread_count(threads: int | None) -> int:
     """The given number of threads, or one per processor that this process may use; raises InputError."""
     if threads is None:
-        # Not every system has it; it knows limits that cpu_count does not.
+        # Where the system has sched_getaffinity, it knows limits that cpu_count does not.
         affinity = getattr(os, "sched_getaffinity", None)
         return len(affinity(0)) if affinity else os.cpu_count() or 1
     return whole_number("threads", threads, 1, LARGEST_THREADS)
@@ -31,7 +31,7 @@ def run_tasks(
     cancel: Callable[[], None],
     report: Callable[[], None] | None = None,
 ) -> None:
-    """Run all tasks; `report` is called in this thread whenever some have finished, and in between.
+    """Run all tasks; `report` is called in this thread when some have finished, and in between.
 
     After an exception in a task, or KeyboardInterrupt, `cancel` is called, which must make running tasks
     return; the exception is raised again when they have.
@@ -52,7 +52,7 @@ def run_tasks(
         try:
             for task in tasks:
                 waiting.add(pool.submit(task))
-                while len(waiting) >= _WAITING * threads:
+                while len(waiting) >= _SUBMITTED_PER_THREAD * threads:
                     take_finished()
             while waiting:
                 take_finished()

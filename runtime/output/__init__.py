@@ -1,1 +1,1 @@
-"""How results leave the program: files that appear whole or not at all, tables, figures, progress."""
+"""Files, tables, figures and progress bars: how results leave the program, and how files are read."""

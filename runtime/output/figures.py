@@ -1,4 +1,4 @@
-"""Figures of trajectories and ensembles, and what all figures share: style, colours, files, titles."""
+"""Draws trajectories and ensembles, and defines what all figures share: style, colours, titles, saving."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".pdf", ".svg")
 LOSS_LABEL = r"generalisation error $\varepsilon$"
 TIME_LABEL = r"time $\alpha$ = samples / $N$"
-# Okabe and Ito's palette: distinct with any colour vision.
+# The palette of Okabe and Ito, whose colours are distinct with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLE: Any = {
     "font.size": 9,
@@ -64,7 +64,7 @@ def plot_trajectory(run: xarray.Dataset, path: str | Path) -> Path:
                 )
         bottom.set_ylabel(r"student-teacher overlaps $R_{ir}$")
         bottom.set_xlabel(TIME_LABEL)
-        # Inside the axes it would hide some trajectory.
+        # Inside the axes the legend would hide some trajectory.
         bottom.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
 
     return save_figure(draw, (5.6, 4.6), path)
@@ -106,13 +106,13 @@ def plot_ensemble(runs: xarray.Dataset, path: str | Path) -> Path:
 
 def shade(axes: Any, x: Any, low: Any, high: Any, **style: Any) -> None:
     """Fill the area between two curves where both are known."""
-    # Matplotlib would take infinite limits from a band that is nowhere.
+    # From a band that is known nowhere, matplotlib would compute infinite limits.
     if (np.isfinite(low) & np.isfinite(high)).any():
         axes.fill_between(x, low, high, **style)
 
 
 def positive(loss: Any) -> Any:
-    """The losses, with NaN where rounding has left one that is not positive: it has no logarithm."""
+    """The losses, with NaN for those that rounding has made negative or zero: these have no logarithm."""
     return np.where(loss > 0.0, loss, np.nan)
 
 

@@ -1,4 +1,4 @@
-"""Reads files that users name, and says in one line of our own words what is wrong with one."""
+"""Reads the files that users name, and says in one line what is wrong with a file that is not read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class FileFormat:
-    """A format of files: what it is called, and the bytes with which its files begin."""
+    """A format of files: its name in messages, and the bytes with which its files may begin."""
 
     name: str
     signatures: tuple[bytes, ...]
@@ -30,7 +30,7 @@ class FileFormat:
 
 NETCDF = FileFormat("a netCDF file", (b"\x89HDF\r\n\x1a\n", b"CDF\x01", b"CDF\x02", b"CDF\x05"))
 NPZ = FileFormat("an .npz file", (b"PK\x03\x04", b"PK\x05\x06"))
-# A text may begin with any bytes.
+# A text file may begin with any bytes.
 TOML = FileFormat("a TOML file", (b"",))
 # No array that fits into memory has a longer side.
 _LONGEST_SIDE = 2**48
@@ -38,7 +38,7 @@ _LONGEST = max(len(signature) for file_format in (NETCDF, NPZ) for signature in 
 
 
 def read_file(path: str | Path, option: str, file_format: FileFormat, read: Callable[[Path], Any]) -> Any:
-    """What `read` makes of a regular file of this format; raises InputError, which names the option."""
+    """The result of `read` on a regular file of this format; else InputError, which names the option."""
     path = Path(path)
     try:
         _check(path, file_format)
@@ -50,7 +50,7 @@ def read_file(path: str | Path, option: str, file_format: FileFormat, read: Call
     except UnreadableError as error:
         problem = str(error)
     except OSError as error:
-        # The libraries of netCDF have numbers below zero of their own, without words for users.
+        # The netCDF libraries have negative error numbers of their own, without words for users.
         known = error.errno is not None and error.errno > 0
         problem = str(error.strerror) if known else _DAMAGED
     except Exception:  # noqa: BLE001 (readers of damaged files raise anything)
@@ -58,11 +58,11 @@ def read_file(path: str | Path, option: str, file_format: FileFormat, read: Call
     raise InputError(option, f"{path} cannot be read: {problem}")
 
 
-_DAMAGED = "it is damaged, or holds other things than arrays of numbers"
+_DAMAGED = "it is damaged, or holds something other than arrays of numbers"
 
 
 class UnreadableError(Exception):
-    """A file cannot be used; the text says what is wrong with it."""
+    """A file that cannot be used; the message says what is wrong with it."""
 
 
 def is_unicode(path: Path) -> bool:
@@ -75,12 +75,12 @@ def is_unicode(path: Path) -> bool:
 
 
 def _check(path: Path, file_format: FileFormat) -> None:
-    # This is asked first, because opening a FIFO means waiting for its writer, perhaps for ever.
+    # This is checked first, because opening a FIFO means waiting for its writer, perhaps for ever.
     if not stat.S_ISREG(path.stat().st_mode):
         raise UnreadableError("it is not a regular file")
     with path.open("rb") as file:
         start = file.read(_LONGEST)
-    # The library is not asked, since it would tell users to install engines.
+    # xarray does not do this check, since it would tell users to install engines.
     if not start.startswith(file_format.signatures):
         raise UnreadableError(f"it is not {file_format.name}")
     if file_format is NETCDF and not is_unicode(path):
@@ -93,10 +93,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 def read_arrays(
     path: Path, option: str, names: Iterable[str], check: Callable[[Shapes], None]
 ) -> dict[str, Array]:
-    """The arrays of these names in an ``.npz`` file, or the last states in a ``.nc`` file.
+    """The arrays of these names in an ``.npz`` file, or their last values in a ``.nc`` file.
 
-    Before any array is read, `check` is called with the shapes of all that are there: a small compressed
-    file may hold more than fits into memory.
+    Before any array is read, `check` is called with the shapes of all arrays that are there, since a small
+    compressed file may hold more than fits into memory.
     """
 
     def checked(sizes: Mapping[str, tuple[tuple[int, ...], int]]) -> None:
@@ -111,7 +111,7 @@ def read_arrays(
 
 
 def _from_npz(path: Path, names: Iterable[str], check: Callable[[Any], None]) -> dict[str, Array]:
-    # np.load would read a member before its shape can be asked for.
+    # np.load would read a member before its shape can be checked.
     with zipfile.ZipFile(path) as archive:
         members = {name: f"{name}.npy" for name in names if f"{name}.npy" in archive.namelist()}
         sizes = {}
@@ -127,10 +127,10 @@ def _from_npz(path: Path, names: Iterable[str], check: Callable[[Any], None]) ->
 
 
 def _header(name: str, file: Any) -> tuple[tuple[int, ...], int]:
-    """Shape of an array in a file and bytes per entry, read from its first bytes."""
+    """The shape of an array in a file and its bytes per entry, from the first bytes of the file."""
     version = np.lib.format.read_magic(file)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    # Later versions of the format are for names of fields, which no array of numbers has.
+    # Later versions of the format exist for names of fields, which no array of numbers has.
     shape, _, dtype = read[version](file)
     if dtype.kind not in "iuf":
         raise UnreadableError(

@@ -1,4 +1,4 @@
-"""Writes xarray datasets as netCDF files, and says why in words of the system where that fails."""
+"""Writes xarray datasets as netCDF files; an error names its cause, such as a full disk."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from runtime.output.output_files import check_output
 if TYPE_CHECKING:
     import xarray
 
-# A netCDF file may have so many bytes beside its data; so many are written at once to try a disk.
+# Bytes that a netCDF file may have beside its data, and that are written at once to try a disk.
 _HEADERS = 2**17
 _BLOCK = 2**17
 
 
 @contextlib.contextmanager
 def netcdf_errors(path: Path, size: int) -> Iterator[None]:
-    """Inside, netCDF writes about `size` bytes to `path`, and what fails is an OSError of the system.
+    """Inside, netCDF writes about `size` bytes to `path`; a failure is raised as an OSError of the system.
 
-    The library itself would say of a full disk that HDF5 failed, or that a permission is missing.
+    Of a full disk the library itself would say that HDF5 failed, or that a permission is missing.
     """
     try:
         yield
     except (OSError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno is None:
-            # An error of ours has words of its own.
+            # This is an error of this program, which has words of its own.
             raise
-        # The system says what is wrong when as much is written without the library.
+        # Writing as many bytes without the library makes the system say what is wrong.
         with path.open("ab") as file:
             for _ in range(0, size + _HEADERS, _BLOCK):
                 file.write(bytes(_BLOCK))

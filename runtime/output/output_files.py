@@ -13,20 +13,20 @@ from runtime.output.input_files import is_unicode
 
 
 def check_outputs(*outputs: tuple[str, str | Path | None, tuple[str, ...]]) -> None:
-    """`check_output` for each (option, path, suffixes) that has a path; no two may name one file."""
+    """Apply `check_output` to each (option, path, suffixes) with a path; no two may name the same file."""
     seen: dict[Path, str] = {}
     for option, path, suffixes in outputs:
         if path is not None:
             target = behind_links(check_output(path, suffixes, option))
             if target in seen:
-                raise InputError(option, f"{path} is the file of --{seen[target]} as well")
+                raise InputError(option, f"{path} is also the file of --{seen[target]}")
             seen[target] = option
 
 
 def check_output(path: str | Path, suffixes: tuple[str, ...], option: str = "out") -> Path:
-    """The path, if a file of one of these types can be written there: one is made beside it and removed.
+    """The path, if a file of one of these types can be written there; a trial file is made and removed.
 
-    Raises InputError if none can, OSError if the disk is full or fails.
+    Raises InputError if it cannot be written, OSError if the disk is full or fails.
     """
     path = Path(path)
     if path.name.lower() in suffixes:
@@ -47,7 +47,7 @@ def check_output(path: str | Path, suffixes: tuple[str, ...], option: str = "out
 
 
 def _unwritable(path: Path, target: Path) -> str | None:
-    """What keeps a file from being written at `path`, which stands for `target`; None if nothing does."""
+    """The reason why no file can be written at `path`, which leads to `target`; None if one can."""
     folder = target.parent
     if not folder.is_dir():
         named = folder if path.is_symlink() else path.parent

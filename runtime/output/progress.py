@@ -1,4 +1,4 @@
-"""Progress bars of long work: drawn on a terminal or in a notebook, and nowhere else."""
+"""Progress bars for long work, drawn on a terminal or in a notebook and nowhere else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def can_draw() -> bool:
 
 
 def new_bar(label: str, total: int, finished: int = 0) -> tqdm[Any]:
-    """A bar on stderr, of which so many steps are finished; its time left is by the average rate."""
+    """A bar on stderr, with `finished` steps so far; its time left is estimated from the average rate."""
     try:
         # tqdm would draw an empty line on a terminal that does not tell its size.
         size_unknown = os.get_terminal_size(sys.stderr.fileno()).columns == 0
@@ -46,7 +46,7 @@ def new_bar(label: str, total: int, finished: int = 0) -> tqdm[Any]:
 
 @contextlib.contextmanager
 def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A function of (finished, all) that draws a bar, unless `quiet` or where none can be drawn."""
+    """A function of (finished, total) that draws a bar, unless `quiet` or where none can be drawn."""
     bar: tqdm[Any] | None = None
 
     def update(finished: int, total: int) -> None:
@@ -68,11 +68,11 @@ def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int], None]
 
 @functools.cache
 def _bar_class() -> type[tqdm[Any]]:
-    """The class for terminals or for notebooks; importing it takes a tenth of a second."""
+    """The class of bars for terminals or for notebooks, made late since importing tqdm takes 0.1 s."""
     from tqdm.auto import tqdm
 
     class Bar(tqdm):  # type: ignore[type-arg]
-        # The lock that tqdm would make is one between processes, which Python may start a process for.
+        # tqdm's own lock works between processes, for which Python may start a process.
         _lock = threading.RLock()
         # No thread needs to watch a bar that is updated all the time.
         monitor_interval = 0

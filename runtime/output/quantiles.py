@@ -1,4 +1,4 @@
-"""Quantiles over all trajectories, also where some have no value because they ended before."""
+"""Quantiles over all trajectories, including those that ended early and have no value."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def quantiles(values: Array, probabilities: Sequence[float]) -> Array:
-    """Quantiles over the last axis of `values`, where NaN counts as larger (or later) than all others.
+    """Quantiles over the last axis of `values`, where NaN counts as larger than all other values.
 
-    A quantile that would lie among NaN or infinite values is not known: it is NaN.
+    A quantile that would lie among NaN or infinite values is unknown, and NaN.
     """
     ordered = np.sort(values, axis=-1)
     ordered[np.isnan(ordered)] = np.inf
@@ -33,8 +33,9 @@ def exact_quantiles(
 ) -> Array:
     """Quantiles (probability, output) of `values` (trajectory, output) over all trajectories.
 
-    NaN counts as smaller than all others where the trajectory is among the `stopped`, whose loss came
-    down to a threshold, and as larger elsewhere, where it failed. A quantile among these is NaN.
+    NaN of a trajectory that is `stopped`, since its loss came down to a threshold, counts as smaller than
+    all other values; NaN of any other trajectory, which failed, counts as larger. A quantile that would
+    lie among these is NaN.
     """
     whole = np.isfinite(values).all(axis=0)
     found = np.empty((len(probabilities), values.shape[1]))

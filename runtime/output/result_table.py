@@ -1,4 +1,4 @@
-"""A table as a value: columns and rows, written as text here and as HTML by the templates of reports."""
+"""Tables of words and numbers, printed as text here and written as HTML in reports."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Column:
     """The title of a column, and how its numbers are written.
 
     form
-        The format of numbers in plain text, such as ``"12.6f"``; None for a column of words. Numbers
-        stand at the right of their column, words at the left.
+        The format of numbers in plain text, such as ``"12.6f"``; None for a column of words. Numbers are
+        aligned at the right, words at the left.
     """
 
     title: str
@@ -38,7 +38,7 @@ class Table:
     caption: str = ""
 
     def as_text(self) -> str:
-        """Lines with the columns side by side, for terminals and pipes."""
+        """The table as lines of text, for terminals and pipes."""
         from tabulate import tabulate
 
         return tabulate(
@@ -71,5 +71,5 @@ def cell(value: float | np.generic, form: str) -> str:
 
 
 def evenly(count: int, most: int) -> NDArray[np.int64]:
-    """At most so many of `count` indices, evenly spaced, the first and the last among them."""
+    """At most `most` of the indices 0 to count - 1, evenly spaced, with the first and the last."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))

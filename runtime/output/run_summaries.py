@@ -1,4 +1,4 @@
-"""What commands print of trajectories, ensembles and SGD runs: tables for people, plain values for JSON."""
+"""Sums up trajectories, ensembles and SGD runs: tables for people, plain values for JSON."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def as_json(run: xarray.Dataset) -> dict[str, Any]:
         str(name): plain(value.tolist() if hasattr(value, "tolist") else value)
         for name, value in run.attrs.items()
     }
-    # An index says no more than the place in a list.
+    # Indices are left out, since they only repeat the places in the lists.
     coordinates = {
         str(name): plain(run[name].values.tolist()) for name in run.coords if name not in _INDICES
     }
@@ -42,14 +42,14 @@ def as_json(run: xarray.Dataset) -> dict[str, Any]:
 
 
 def status_line(run: xarray.Dataset) -> str:
-    """How a single trajectory ended, and how much work it was."""
+    """How a single trajectory ended, and how much work it took."""
     return (
         f"status {run['status'].item()}, {run['steps'].item()} steps, "
         f"{run['evaluations'].item()} evaluations, {run.attrs['method']}"
     )
 
 
-# What helps against each reason to stop early.
+# What may help, by the status of a trajectory that ended early.
 _REMEDIES = {"diverged": "a smaller --eta may help", "step_too_small": "a larger --rtol may help"}
 
 
@@ -60,13 +60,13 @@ def stopped_line(run: xarray.Dataset) -> str:
 
 
 def _counted(runs: xarray.Dataset) -> str:
-    """How many trajectories have which status."""
+    """The number of trajectories with each status, in words."""
     found, counts = np.unique(runs["status"].values, return_counts=True)
     return ", ".join(f"{count} {name}" for name, count in zip(found, counts, strict=True))
 
 
 def trajectory_rows(run: xarray.Dataset, rows: int) -> list[tuple[Cell, ...]]:
-    """α, loss, mean norm and largest overlap with a teacher at up to so many outputs of a trajectory."""
+    """α, loss, mean norm and largest overlap with a teacher at up to `rows` outputs of a trajectory."""
     alpha, loss, Q, R = (run[name].values for name in ("alpha", "loss", "Q", "R"))
     return [
         (alpha[k], loss[k], np.trace(Q[k]) / Q.shape[1], np.max(np.abs(R[k])))
@@ -89,13 +89,13 @@ def ensemble_table(runs: xarray.Dataset, rows: int) -> str:
         columns += [Column(f"{100 * q:g} %", "12.4e") for q in runs["quantile"].values]
         values = np.vstack([alpha, runs["loss_mean"].values, runs["loss_quantile"].values]).T
         found: list[tuple[Cell, ...]] = [tuple(values[k]) for k in evenly(alpha.size, rows)]
-        # What has stopped no longer counts in the mean, which then is that of slow trajectories.
+        # Trajectories that have stopped no longer count in the mean, which then is that of the slow ones.
         if "escape_alpha" in runs or np.min(running) < np.max(running):
             columns.append(Column("running", "9d"))
             found = [(*row, running[k]) for row, k in zip(found, evenly(alpha.size, rows), strict=True)]
         lines.append(Table(columns, found).as_text())
         if np.isnan(runs["loss_quantile"].values[:, running > 0]).any():
-            lines.append("-: this quantile of all is among those that have stopped or failed")
+            lines.append("-: this quantile lies among trajectories that have stopped or failed")
         names_of = zip(runs["status"].values, runs["status_count"].values, strict=True)
         counted = ", ".join(f"{count} {name}" for name, count in names_of if count)
     else:
@@ -114,7 +114,7 @@ def ensemble_table(runs: xarray.Dataset, rows: int) -> str:
 
 
 def _quantiles_text(values: NDArray[np.float64], form: str) -> str:
-    """Quantiles 5 %, 50 % and 95 % of all values, a dash for one that is not reached."""
+    """The quantiles 5 %, 50 % and 95 % of all values, with a dash for those that are unknown."""
     return ", ".join("-" if math.isnan(x) else f"{x:{form}}" for x in quantiles(values, (0.05, 0.5, 0.95)))
 
 
@@ -145,7 +145,7 @@ def runs_table(runs: xarray.Dataset, rows: int) -> str:
 
 
 def comparison_table(result: xarray.Dataset, rows: int) -> str:
-    """ODE and SGD at each N for people, then how bias and fluctuations of the loss scale with N."""
+    """A short table of ODE and SGD at each N for people, then how bias and fluctuations scale with N."""
     sizes = result["n"].values
     alpha, theory = result["alpha"].values, result["loss"].values
     mean, error = result["loss_mean"].values, result["loss_error"].values
@@ -172,6 +172,6 @@ def comparison_table(result: xarray.Dataset, rows: int) -> str:
 
 
 def _root_mean_square(values: Any) -> float:
-    """The root mean square of what is not NaN; NaN if nothing is left."""
+    """The root mean square of the finite values; NaN if there are none."""
     there = values[np.isfinite(values)]
     return float(np.sqrt(np.mean(there**2))) if there.size else np.nan

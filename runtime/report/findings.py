@@ -1,4 +1,4 @@
-"""Computes everything that a report says; where there is nothing to say, a sentence tells why."""
+"""Computes everything that a report says; where something is missing, a sentence says why."""
 
 from __future__ import annotations
 

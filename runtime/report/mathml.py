@@ -1,4 +1,4 @@
-r"""Turns the LaTeX of equations into MathML by latex2mathml, and does what that lacks.
+r"""Converts the LaTeX of equations to MathML by latex2mathml, and adds what that lacks.
 
 latex2mathml does not know align*, so rows and cells are split here. It sets \mathrm and \operatorname
 as operators with wide spaces; here they become upright words and names of functions. What it does not

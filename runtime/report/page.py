@@ -1,4 +1,4 @@
-"""The report as one HTML file: fills the templates of this folder with what was found.
+"""Writes the report as one HTML file: fills the templates of this folder with what was found.
 
 The page has no script and fetches nothing. Every text is escaped by Jinja; a text of ours may hold
 $math$ and `code`, which the filter `words` sets, and a text of users never passes it.

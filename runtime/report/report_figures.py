@@ -1,4 +1,4 @@
-"""Draws the figures of a report, each with words that say what is seen in it."""
+"""Draws the figures of a report, and describes in words what is seen in each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of the dynamics around a solution without loss: neutral directions, and how the loss decays."""
+"""Checks of the dynamics around a zero-loss solution: neutral directions, and how the loss decays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts figures into the page as SVG: in its colours, with names of their own and a text to read aloud."""
+"""Turns figures into SVG for the page: its colours, unique names, and a description to be read aloud."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Sweeps over parameters: every task an atomic shard in a folder, on threads, processes or a cluster."""
+"""Sweeps over parameters: runs one task per combination on many workers and keeps each result in a file."""

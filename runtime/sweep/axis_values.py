@@ -1,4 +1,4 @@
-"""The values of one parameter of a sweep: numbers, lists, ranges and choices, strictly parsed.
+"""Parses the values of one parameter of a sweep: numbers, lists, ranges and choices.
 
 0.4                 one value: fixed
 0.1,0.2,0.4         these values

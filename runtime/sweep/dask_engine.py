@@ -1,4 +1,4 @@
-"""Runs the tasks of a sweep on the workers of a Dask scheduler, which write the shards themselves."""
+"""Runs the tasks of a sweep on the workers of a Dask cluster, which write the shards themselves."""
 
 from __future__ import annotations
 

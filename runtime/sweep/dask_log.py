@@ -1,4 +1,4 @@
-"""Turns off the logs of Dask and of its libraries: errors of a sweep are one line each."""
+"""Turns off the logs of Dask and of its libraries, since a sweep reports each error in one line."""
 
 from __future__ import annotations
 

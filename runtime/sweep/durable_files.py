@@ -1,4 +1,4 @@
-"""Files of a sweep: on the disk once they are acknowledged, and read without following links."""
+"""Writes the files of a sweep so that they survive a crash, and reads them without following links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locks that say who may work in the folder of a sweep: one whole sweep, or the parts of one job array.
+"""Locks the folder of a sweep, for one whole sweep or for the parts of one job array.
 
 They are flock's, on files that are never removed; the system releases one when its process ends, however
 that ends.

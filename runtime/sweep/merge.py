@@ -1,4 +1,4 @@
-"""Merges the results of a sweep into one netCDF file, task by task: memory does not grow with the sweep.
+"""Merges the results of a sweep into one netCDF file, task by task, so that memory does not grow.
 
 Its dimensions are the axes of the sweep, followed by those of a single result. Where results differ in
 size (widths that vary), the smaller ones are filled with NaN. Coordinates that differ in their values, as

@@ -1,4 +1,4 @@
-"""Runs the tasks of a sweep on processes of this machine; one that dies is replaced, its task tried again.
+"""Runs the tasks of a sweep on processes of this machine; a process that dies is replaced.
 
 The pools of the standard library do not serve: they are broken for good when a worker is killed, and
 their workers would import the caller's main module, or outlive a killed driver.

@@ -1,4 +1,4 @@
-"""The program of a worker process: it reads tasks, one line of JSON each, and answers with one line each.
+"""The program of a worker process: reads tasks, one line of JSON each, and answers each with one line.
 
 It ends as soon as its input ends, also in the middle of a task, so that none outlives a killed driver.
 """

@@ -1,4 +1,4 @@
-"""Which program computes: its version and its numerical code, so that no dataset mixes the results of two.
+"""Names the program by version and numerical code, so that no sweep mixes the results of two programs.
 
 The numerical code is that of the kinds of tasks and of all that they import, apart from the writers of
 LaTeX. The rest of the program, comments and docstrings may change while a sweep is half done, and so may

@@ -1,4 +1,4 @@
-"""Computes one task in whatever process, stores its shard, and reports the outcome."""
+"""Computes one task of a sweep, stores its result as a shard, and reports how the task ended."""
 
 from __future__ import annotations
 

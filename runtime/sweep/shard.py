@@ -1,4 +1,4 @@
-"""Stores the result of one task as one file, whole or not at all, and verifies such files before use.
+"""Stores the result of one task as one file, a shard, and verifies shards before they are used.
 
 A shard is a netCDF-4 file and a last line behind it, which readers of netCDF ignore:
 

@@ -1,4 +1,4 @@
-"""Writes datasets as netCDF-4 files, where the same numbers give the same bytes, and reads them back.
+"""Writes datasets as netCDF-4 files, the same bytes for the same numbers, and reads them back.
 
 xarray's writer is not used, since its files may depend on time and place.
 """

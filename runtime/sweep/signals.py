@@ -1,4 +1,4 @@
-"""Turns Ctrl-C and SIGTERM into a wish to stop that engines look at, instead of an exception anywhere."""
+"""Turns Ctrl-C and SIGTERM into a request to stop, which the engines of a sweep look at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exceptions with which a whole sweep ends early."""
+"""The exceptions that end a whole sweep early."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says how far a sweep is: by a bar on a terminal or in a notebook, else by a line now and then."""
+"""Shows how far a sweep is: a bar on a terminal or in a notebook, otherwise a line now and then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Computes the missing tasks of a sweep: one plan, a lock on the folder, an engine, a list of failures."""
+"""Runs a sweep: locks its folder, computes the missing tasks on an engine, and records failures."""
 
 from __future__ import annotations
 

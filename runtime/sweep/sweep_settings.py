@@ -1,4 +1,4 @@
-"""How a sweep is run: engine, workers and the like, from a TOML file and the command line."""
+"""The settings of a sweep's run, such as engine and workers, from a TOML file and the command line."""
 
 from __future__ import annotations
 

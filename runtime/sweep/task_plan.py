@@ -1,4 +1,4 @@
-"""What a sweep is: a job, fixed parameters and axes; its tasks in order, one at a time."""
+"""The plan of a sweep: its job, fixed parameters and axes, and the tasks that they make."""
 
 from __future__ import annotations
 

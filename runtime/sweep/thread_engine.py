@@ -1,4 +1,4 @@
-"""Runs the tasks of a sweep on threads of this process, where compiled code releases the lock."""
+"""Runs the tasks of a sweep on threads of this process; compiled code runs them at the same time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sweeps as a whole: compute or resume one, look at what is done, merge the results."""
+"""Computes or resumes a sweep, tells what is done, and merges the results: for Python and the commands."""
 
 from __future__ import annotations
 

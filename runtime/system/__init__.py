@@ -1,1 +1,1 @@
-"""From a verified folder of generated code to compiled functions."""
+"""Verifies, compiles and caches generated code: a folder of generated files becomes a `System`."""

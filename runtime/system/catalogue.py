@@ -1,4 +1,4 @@
-"""Lists what is in a folder of generated systems."""
+"""Lists the systems in a folder of generated code, and says which of them cannot be loaded."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from runtime.system.verification import verified
 
 
 def systems(generated: Path) -> list[dict[str, Any]]:
-    """One entry per system, by name: its model and manifest facts, or the problem with it.
+    """One entry per system, sorted by name: facts on its model and manifest, or the problem with it.
 
     Raises
     ------
     InputError
-        `generated` is not a folder, or cannot be read.
+        `generated` is not a folder.
+    OSError
+        It cannot be read.
     """
     if not exists(generated):
         return []
@@ -32,7 +34,7 @@ def systems(generated: Path) -> list[dict[str, Any]]:
             continue
         entry: dict[str, Any] = {"name": folder.name, "folder": str(folder)}
         try:
-            # Folders of invariant sectors, which have no p of their own, begin with another word.
+            # The names of folders of invariant sectors, which have no p of their own, begin so.
             sector = folder.name.startswith("sector_")
             files: GeneratedFiles[Any] = SECTOR_FILES if sector else SYSTEM_FILES
             model, manifest = verified(folder, files)

@@ -1,7 +1,7 @@
-"""Digests of the code that a result depends on: modules found by their imports, without the words in them.
+"""Digests of the source code that a result depends on; comments and docstrings do not count.
 
-Comments, docstrings and the layout of lines do not count. The digests are the same under every version of
-Python that parses the sources alike.
+A result depends on a module and on every module of this project that it imports. The layout of lines does
+not count either. The digests are the same under all versions of Python that parse the sources alike.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _PACKAGES = ("derive", "runtime")
 
 
 def code_digest(modules: Iterable[Path]) -> str:
-    """sha256 over what the source files do."""
+    """The sha256 of the code in these source files."""
     return hashlib.sha256(
         "".join(sorted(_code(path.read_bytes())[0] for path in modules)).encode()
     ).hexdigest()
 
 
 def modules_behind(start: Path, apart_from: Callable[[Path], bool]) -> set[Path]:
-    """A source file and those of this project that it imports, at its top or in functions, directly or not.
+    """A source file and the files of this project that it imports, directly or indirectly.
 
-    Files for which `apart_from` is true are left out, with what only they import, and so are imports for
-    type checkers.
+    Imports in functions count, imports for type checkers do not. Files for which `apart_from` is true are
+    left out, with all that only they import.
     """
     found: set[Path] = set()
     pending = [start]
@@ -51,7 +51,7 @@ def module_path(name: str) -> Path | None:
 
 @cache
 def _code(content: bytes) -> tuple[str, tuple[str, ...]]:
-    """The digest of the text of a file, and the names of what it imports."""
+    """The digest of the code in a source file, and the names of the modules that it may import."""
     parts: list[str] = []
     imports: list[str] = []
     _take(ast.parse(content), parts, imports)
@@ -59,9 +59,9 @@ def _code(content: bytes) -> tuple[str, tuple[str, ...]]:
 
 
 def _take(value: Any, parts: list[str], imports: list[str]) -> None:
-    """Append a part of a syntax tree as words, and the names of what it imports.
+    """Append a part of a syntax tree to `parts` as words, and the names that it imports to `imports`.
 
-    Empty fields are left out: versions of Python differ in which there are.
+    Empty fields are left out, since versions of Python differ in them.
     """
     if isinstance(value, list):
         parts.append("[")
@@ -74,7 +74,7 @@ def _take(value: Any, parts: list[str], imports: list[str]) -> None:
         if isinstance(value, ast.Import):
             imports += [alias.name for alias in value.names]
         elif isinstance(value, ast.ImportFrom) and value.module:
-            # What is imported from a package may be a module itself.
+            # A name that is imported from a package may be a module itself.
             imports += [value.module, *(f"{value.module}.{alias.name}" for alias in value.names)]
         parts.append(type(value).__name__)
         for name in value._fields:
@@ -85,7 +85,7 @@ def _take(value: Any, parts: list[str], imports: list[str]) -> None:
 
 
 def _is_silent(node: ast.AST) -> bool:
-    """Whether this is a docstring, or code that only type checkers read."""
+    """Whether a node is a docstring, or code that only type checkers read."""
     if isinstance(node, ast.If):
         return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" and not node.orelse
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

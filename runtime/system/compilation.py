@@ -1,4 +1,4 @@
-"""Compiles the loops of this package with Numba; `compile_cache` keeps their machine code."""
+"""Compiles the loops of this package with Numba, and keeps their machine code by `compile_cache`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ RIGHT_HAND_SIDE = types.void(_VECTOR, _VECTOR, _VECTOR)
 def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Any]:
     """Decorator: compile a function of this package for the given signatures, and keep its machine code.
 
-    What is kept depends on the options above and on the code of the function's module and of the modules
-    that this one imports, since Numba compiles their functions and constants into it. The signatures are
-    part of Numba's own key.
+    The key of the machine code holds the options above and the code of the function's module and of all
+    modules that it imports, since Numba compiles their functions and constants into it. The signatures
+    are part of Numba's own key.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:

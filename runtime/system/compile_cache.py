@@ -1,17 +1,19 @@
-"""Keeps compiled machine code between processes: never stale, damaged or written by other users.
+"""Keeps compiled machine code on disk; stale, damaged or untrusted code is never run.
 
-Numba's own disk cache is keyed by the source file alone, so a change elsewhere could bring back old
-code, and it unpickles whatever it finds, which runs what an attacker has put there. Here
+Numba's own disk cache is keyed by the source file alone, so that it may bring back old code after a change
+elsewhere. It also unpickles whatever it finds, which runs what an attacker has put there. This cache works
+differently:
 
-- Each source has a folder of its own. The name is a digest of all that the machine code depends on: the
-  text (of our own loops, the code of all modules that they use) and the versions of Python, NumPy, Numba
-  and llvmlite. A changed source has another folder, so nothing has to be invalidated.
+- Each source has a folder of its own, named by a digest of all that the machine code depends on: the text
+  of a generated module, or for loops of this package the code of all modules that they use; and the
+  versions of Python, NumPy, Numba and llvmlite. Changed code has another folder, so nothing has to be
+  invalidated.
 - Each compiled function is a file, named by Numba's key (signature, processor and bytecode) and by the
   names and constants of its code. The file begins with a digest of its place and content, and exactly
   the bytes that were compared with this digest are unpickled.
 - Folders and files that another user could have written are not read (`private_folder`).
 
-Each process compiles anew what cannot be kept or read.
+What cannot be kept or read is compiled again by each process.
 """
 
 from __future__ import annotations
@@ -58,12 +60,12 @@ def cache_root() -> Path:
         folder = Path(platformdirs.user_cache_dir("overlap-ode", appauthor=False))
     except RuntimeError:
         folder = Path("~")
-    # A user whom the system does not know may have no home folder: "~" stays, or is an error.
+    # For a user without a home folder, platformdirs raises an error or leaves "~" in the path.
     return folder if folder.is_absolute() else Path(tempfile.gettempdir()) / f"overlap-ode-{os.getuid()}"
 
 
 def problem_with(folder: Path) -> str | None:
-    """What keeps compiled code out of `folder`, which is made if it is missing; None if nothing does."""
+    """The reason why `folder`, made if it is missing, cannot keep compiled code; None if it can."""
     try:
         with temporary_beside(private_folder(folder, make=True) / "trial"):
             return None
@@ -74,7 +76,7 @@ def problem_with(folder: Path) -> str | None:
 
 
 def cache_folder(source: str) -> Path:
-    """The folder for code compiled from `source`; it need not be there yet."""
+    """The folder for code compiled from `source`; it may not exist yet."""
     digest = hashlib.sha256(source.encode())
     digest.update(f"python {sys.implementation.cache_tag}{getattr(sys, 'abiflags', '')}".encode())
     for library in (numpy, numba, llvmlite):
@@ -83,7 +85,7 @@ def cache_folder(source: str) -> Path:
 
 
 class _KeptCode(_core.caching.FunctionCache):  # type: ignore[misc]
-    """The machine code of one function in a cache folder, in place of what Numba would use."""
+    """The machine code of one function in a cache folder; it stands in for Numba's own cache."""
 
     def __init__(self, folder: Path, function: Callable[..., Any]) -> None:
         # Numba's own constructor is not called, since it would look for a folder and make one.
@@ -105,7 +107,7 @@ class _KeptCode(_core.caching.FunctionCache):  # type: ignore[misc]
                 return None
             try:
                 kept, reduced = pickle.loads(content)
-                # Types of the same name may still differ.
+                # Different types may have the same text, from which the file name is made.
                 if kept == key:
                     return _core.compiler.CompileResult._rebuild(target_context, *reduced)
             except MemoryError:
@@ -115,14 +117,14 @@ class _KeptCode(_core.caching.FunctionCache):  # type: ignore[misc]
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep a function that was compiled for this signature, if its code is good elsewhere."""
+        """Keep a function that was compiled for this signature, if its code is valid in other processes."""
         if data.library.has_dynamic_globals or not all(code.can_cache for code in data.lifted):
             return
         key = self._index_key(sig, data.codegen)
         content = _core.serialize.dumps((key, data._reduce()))
         with self._complaints():
             path = private_folder(self._folder, make=True) / self._file_name(key)
-            # Many processes may write it at once.
+            # Several processes may write the same file at once, and each puts a whole file there.
             with replacing(path, mode=0o600, through_links=False) as temporary:
                 temporary.write_bytes(_digest(path, content) + content)
 
@@ -136,7 +138,8 @@ class _KeptCode(_core.caching.FunctionCache):  # type: ignore[misc]
         return self._py_func.__qualname__.replace("<", "").replace(">", "")
 
     def _file_name(self, key: Any) -> str:
-        # Numba's key holds no names and constants; the line of the function would change with a comment.
+        # Numba's key lacks names and constants, which tell functions of the same name apart. Their line
+        # numbers would do so too, but would change with every comment.
         code = self._py_func.__code__
         constants = [value for value in code.co_consts if isinstance(value, (int, float, tuple))]
         digest = hashlib.sha256(repr((key, code.co_names, constants)).encode()).hexdigest()
@@ -144,12 +147,12 @@ class _KeptCode(_core.caching.FunctionCache):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def _complaints(self) -> Iterator[None]:
-        """What keeps the folder from being used becomes a warning, once for each cache."""
+        """Errors that keep the folder from being used become a warning, once per cache."""
         root = self._folder.parent
         try:
             yield
         except FileNotFoundError:
-            # Nothing is kept yet, or somebody has just emptied the cache.
+            # Nothing has been kept yet, or somebody has just emptied the cache.
             return
         except NotPrivateError as error:
             problem = str(error)

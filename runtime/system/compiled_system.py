@@ -33,7 +33,7 @@ class GeneratedCode:
     folder
         Where the generated files are.
     module
-        The generated module, for use in Numba code of your own; its functions check nothing.
+        The generated module, for use in your own Numba code; its functions check nothing.
     operations
         Floating-point operations of the right-hand side.
     """
@@ -61,7 +61,7 @@ class GeneratedCode:
         return self.first_call("loss")
 
     def _losses(self, states: ArrayLike, parameters: Array) -> Array:
-        """The loss at packed states (m, n), shape (m,), NaN where the state is; else InputError."""
+        """The losses at packed states (m, n), shape (m,), NaN where a state has NaN; raises InputError."""
         n = self.model.state_size
         if dimensions("states", states) != 2:
             raise InputError("states", f"has the shape {np.shape(states)}, not (states, {n})")
@@ -69,7 +69,7 @@ class GeneratedCode:
         return np.array([self._compiled_loss(y, parameters) for y in rows], dtype=np.float64)
 
     def first_call(self, name: str) -> Any:
-        """The function of the module of this name after a call that compiles it, whatever its results."""
+        """The function `name` of the module, after a first call that compiles it and is of no other use."""
         function = getattr(self.module, name)
         n = self.model.state_size
         y, parameters = np.ones(n), np.ones(len(self.model.parameters))
@@ -104,7 +104,7 @@ class System(GeneratedCode):
         return result
 
     def _state(self, option: str, y: ArrayLike) -> Array:
-        # NaN may pass, since a solver may ask at a state that overflowed.
+        # NaN is allowed, since a solver may evaluate at a state that has overflowed.
         return real_array(option, y, (self.model.state_size,), finite=False)
 
     def _packed_parameters(self, parameters: ArrayLike) -> Array:
@@ -129,17 +129,17 @@ class System(GeneratedCode):
         return q, real_array("R", R, (*leading, self.model.p, self.model.pstar))
 
     def _symmetric_state(self, Q: ArrayLike, R: ArrayLike) -> Array:
-        """As `pack`, but Q must be symmetric up to rounding, which is averaged."""
+        """As `pack`, but Q must be symmetric up to rounding; it is replaced by its symmetric part."""
         q, r = self._overlaps(Q, R)
         return self._packed(symmetric_part("Q", q), r)
 
     def _packed(self, q: Array, r: Array) -> Array:
-        # A triangle that is picked out of a stack has its entries, not its rows, together in memory.
+        # For a stack, `pack` returns an array whose states are not contiguous in memory.
         packed: Array = np.ascontiguousarray(self.module.pack(q, r))
         return packed
 
     def unpack(self, y: ArrayLike) -> tuple[Array, Array]:
-        """Q (..., p, p) and R (..., p, p*) from state vectors (..., n), NaN where these are."""
+        """Q (..., p, p) and R (..., p, p*) from state vectors (..., n); NaN stays NaN."""
         q, r = self.module.unpack(vectors("y", y, self.model.state_size))
         return q, r
 
@@ -153,8 +153,8 @@ class System(GeneratedCode):
     ) -> tuple[Array, Array]:
         """The drift (dQ/dα, dR/dα) at overlaps Q (..., p, p) and R (..., p, p*).
 
-        Any symmetric Q is taken, also one that no weights have. Raises InputError on wrong shapes, and
-        if Q is not symmetric.
+        Q may be any symmetric matrix, even one that no weights have. Raises InputError on wrong shapes,
+        and if Q is not symmetric.
         """
         states = self._symmetric_state(Q, R)
         parameters = self.parameters(eta, label_noise, T)
@@ -167,15 +167,15 @@ class System(GeneratedCode):
     def loss(self, Q: ArrayLike, R: ArrayLike, T: ArrayLike | None = None) -> Any:
         """Generalisation error ε at Q (..., p, p), R (..., p, p*): a float, or an array (...).
 
-        It is a difference of terms of order one, so below about 1e-16 it is rounding. Raises InputError
-        as `rhs`.
+        It is a difference of terms of order one, so that values below about 1e-16 are rounding. Raises
+        InputError as `rhs` does.
         """
         states = self._symmetric_state(Q, R)
         values = self.loss_of_states(states.reshape(-1, self.model.state_size), T)
         return float(values[0]) if states.ndim == 1 else values.reshape(states.shape[:-1])
 
     def loss_of_states(self, states: ArrayLike, T: ArrayLike | None = None) -> Array:
-        """ε of packed states (m, n), NaN where the state is; shape (m,)."""
+        """ε of packed states (m, n), shape (m,); NaN where a state has NaN."""
         return self._losses(states, self.parameters(0.0, 0.0, T))
 
     def jacobian(
@@ -201,7 +201,7 @@ class System(GeneratedCode):
 
 
 def as_system(value: Any) -> System:
-    """A System as it is; else InputError, which tells how to make one of a Model."""
+    """The value, if it is a System; else InputError, which says how a Model becomes one."""
     if isinstance(value, Model):
         raise InputError("system", "is a Model: load it with runtime.load(model)")
     if not isinstance(value, System):

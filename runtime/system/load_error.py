@@ -1,4 +1,4 @@
-"""The error of loading a generated folder."""
+"""The error that is raised when a generated folder cannot be loaded."""
 
 
 class LoadError(RuntimeError):

@@ -1,4 +1,4 @@
-"""Loads generated folders: verified, imported, their machine code cached."""
+"""Loads a generated folder: verifies it, imports its code and caches what is compiled."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AnyCode = TypeVar("AnyCode")
 
 
 def load(source: str | Path | Model, generated: str | Path = GENERATED) -> System:
-    """Load a generated folder, or a model, which is derived into `generated` if it is not there.
+    """Load a generated folder, or that of a model, which is derived into `generated` if it is missing.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def load(source: str | Path | Model, generated: str | Path = GENERATED) -> Syste
         `generated` cannot be the name of a folder, or cannot be read or written; or `source` is
         neither a model nor a path.
     OSError
-        A model could not be written.
+        The files of a model could not be written.
     """
     return load_code(source, generated, SYSTEM_FILES, overlap_odes, System)
 
@@ -45,7 +45,7 @@ def load_code(
     derive: Callable[[AnyModel], DerivedODEs[AnyModel]],
     code: Callable[[AnyModel, Path, ModuleType, int], AnyCode],
 ) -> AnyCode:
-    """Load a folder of generated `files`, or a model, as `load` does; `code` is made of what it finds."""
+    """As `load`, for any kind of generated `files`; `code` makes the result of what is loaded."""
     if isinstance(source, files.model_class):
         folder = Path(generated) / source.name
         if not exists(folder):
@@ -63,7 +63,7 @@ def load_code(
 
 
 def exists(generated: Path) -> bool:
-    """Whether there is a folder (or a file) of this name; raises InputError if it cannot be told."""
+    """Whether a folder or file of this name exists; raises InputError if that cannot be found out."""
     try:
         generated.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -71,11 +71,11 @@ def exists(generated: Path) -> bool:
     except OSError as error:
         raise InputError("generated", f"{generated} cannot be read: {error.strerror}") from None
     except ValueError:
-        # A null character, or a character that the file system cannot have.
+        # The name has a null character, or one that the file system does not allow.
         raise InputError("generated", f"{str(generated)!a} cannot be the name of a folder") from None
     return True
 
 
 def model_and_manifest(folder: Path) -> tuple[Model, dict[str, Any]]:
-    """Model and manifest of a folder of a system, everything verified; raises LoadError."""
+    """Model and manifest of the folder of a system, which is verified; raises LoadError."""
     return verified(folder, SYSTEM_FILES)

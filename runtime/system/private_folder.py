@@ -1,4 +1,4 @@
-"""Folders that nobody but this user and root can write, as sshd asks of the files that it trusts."""
+"""Checks that only this user and root can write a folder, as sshd does for the files that it trusts."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from derive.symbolic_links import steps
 
 
 class NotPrivateError(Exception):
-    """Another user could exchange what lies in a folder; the message says where and how."""
+    """Another user could exchange the contents of a folder; the message says where and how."""
 
 
 def private_folder(folder: Path, make: bool = False) -> Path:
-    """The folder, without symbolic links on its way, after a look at every folder that leads to it.
+    """The folder, with symbolic links resolved, after a check of every folder that leads to it.
 
-    They, and the links between them, have to belong to this user or to root, and no other user may
-    have the permission to write. Two kinds of folders may still lead on: one that is sticky, as /tmp
-    is, since nobody can exchange there what belongs to others, and one that the user's own group may
-    write, where each user has a group without other members. With `make`, folders that are missing are
-    made, for this user alone.
+    These folders, and the links between them, have to belong to this user or to root, and no other user
+    may have the permission to write. Two kinds of folders are allowed on the way nevertheless: a sticky
+    one such as /tmp, where nobody can exchange what belongs to others, and one that the user's own group
+    may write, if that group has no other members. With `make`, missing folders are made, for this user
+    alone.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def private_folder(folder: Path, make: bool = False) -> Path:
         if status is not None:
             _check(place, status, leads_on)
         elif make:
-            # Another process may be faster; what it has made is the next step.
+            # Another process may be faster; the next step checks the folder that it has made.
             with contextlib.suppress(FileExistsError):
                 os.mkdir(place, 0o700)
         else:
@@ -45,10 +45,13 @@ def private_folder(folder: Path, make: bool = False) -> Path:
 
 
 def objection(status: os.stat_result, leads_on: bool = False) -> str | None:
-    """How other users could write a file or folder, or exchange what they find on the way through it."""
+    """How other users could change a file or folder with this status; None if they cannot.
+
+    `leads_on` says whether it is a folder or link on the way to what matters.
+    """
     if not hasattr(os, "getuid"):
         return None
-    # The owner of / is root, which has another number in a container that does not map users.
+    # The owner of / is root, who has another number in a container that does not map users.
     if status.st_uid not in (os.getuid(), 0, os.lstat(os.sep).st_uid):
         return "belongs to another user"
     writable = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
@@ -61,9 +64,9 @@ def objection(status: os.stat_result, leads_on: bool = False) -> str | None:
 
 
 def _own_group() -> int | None:
-    """The group that only this user is in, by its name; None for root, or without such a group.
+    """The number of the group that has this user's name and no other members; None without one or for root.
 
-    Other users whose own group has this number are not looked for: a user database may be large.
+    Other users whose main group it is are not looked for, since a user database may be large.
     """
     import grp
     import pwd

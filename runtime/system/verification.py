@@ -1,8 +1,8 @@
-"""Verifies generated folders: nothing that the installed generator would not write is ever run.
+"""Verifies generated folders: only code that the installed version would generate is ever run.
 
-The texts are regenerated from the model, which takes milliseconds, and must agree byte by byte, except
-for the version that wrote them: it is information, and a folder outlives an update that changes no text.
-The manifest's digests say first, and in clearer words, what happened to a file.
+The texts are generated again from the model, which takes milliseconds, and must agree byte by byte. Only
+the version that wrote them may differ, so that a folder outlives an update that changes no text. The
+digests in the manifest are compared first, since they tell an edited file from one of another version.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from derive.version import VERSION
 from runtime.system.compile_cache import cache_folder, caching_in
 from runtime.system.load_error import LoadError
 
-# No generated file comes near; a larger one is not read into memory.
+# Generated files are much smaller (bytes); a larger file is not read into memory.
 _LARGEST_FILE = 64 * 2**20
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
 
 
 def remedy(model: DerivableModel | type[DerivableModel]) -> str:
-    """What mends a folder that is not loaded."""
+    """The end of an error message: the command that generates the folder again."""
     return f"regenerate with `{derive_command(model)}`"
 
 
 def verified(folder: Path, files: GeneratedFiles[AnyModel]) -> tuple[AnyModel, dict[str, Any]]:
-    """Model and manifest of a folder of such files, everything verified; raises LoadError."""
+    """Model and manifest of a folder, after all its files were verified; raises LoadError."""
     recorded, model = _read_manifest(folder, files.model_class)
     version = recorded["generator"]["version"]
     expected = files.texts(model, version)
@@ -51,13 +51,13 @@ def verified(folder: Path, files: GeneratedFiles[AnyModel]) -> tuple[AnyModel, d
             )
     if {**recorded, "generator": complete["generator"]} != complete:
         raise LoadError(f"{folder / MANIFEST} is damaged or was edited; {remedy(model)}")
-    # The recorded one may hold 1.0 or True, which are equal to 1.
+    # The generated manifest is returned, since the recorded one may hold 1.0 or True in place of 1.
     return model, complete
 
 
 def module_of(model: AnyModel, files: GeneratedFiles[AnyModel]) -> ModuleType:
-    """The module of a verified model; the same text is imported once per process."""
-    # The text is the generator's and not the file's: what runs is exactly what was verified.
+    """The generated module of a verified model; the same text is imported once per process."""
+    # The text comes from the generator and not from the file, so that exactly what was verified is run.
     text = files.module(model)
     cache = cache_folder(text)
     name = f"{model.name}_{cache.name}"
@@ -65,11 +65,11 @@ def module_of(model: AnyModel, files: GeneratedFiles[AnyModel]) -> ModuleType:
         return sys.modules[name]
     module = ModuleType(name)
     module.__file__ = f"<{name}>"
-    # Tracebacks show lines of a text that no file holds.
+    # This lets tracebacks show the lines, though no file of this name holds them.
     linecache.cache[module.__file__] = (len(text), None, text.splitlines(keepends=True), module.__file__)
     with caching_in(cache):
         exec(compile(text, module.__file__, "exec"), module.__dict__)  # noqa: S102
-    # Numba looks the globals of cached functions up there.
+    # Numba looks up the globals of cached functions in sys.modules.
     sys.modules[name] = module
     return module
 
@@ -103,7 +103,7 @@ def _read_manifest(folder: Path, model_class: type[AnyModel]) -> tuple[dict[str,
     except OSError as error:
         raise LoadError(f"{folder} cannot be read: {error.strerror}") from None
     except ValueError:
-        # A null character, or a character that the file system cannot have.
+        # The name has a null character, or one that the file system does not allow.
         raise LoadError(f"{str(folder)!a} does not exist; {mend}") from None
     if stat.S_ISLNK(mode):
         raise LoadError(f"{folder} is a symbolic link; name the folder itself")
@@ -116,7 +116,7 @@ def _read_manifest(folder: Path, model_class: type[AnyModel]) -> tuple[dict[str,
         content = json.loads(_read(path, mend))
         intact = _VERSION.fullmatch(content["generator"]["version"]) and isinstance(content["files"], dict)
         written_format = content["format"]
-        # Anyone may have written that text, which may also be too deep to be shown.
+        # Anyone may have written this value, and it may be nested too deeply to be shown.
         kind = "".join(filter(str.isprintable, str(content.get("kind", "system"))[:40]))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         intact = False

@@ -52,7 +52,7 @@ def test_two_outputs_that_are_one_file_are_refused(call, tmp_path, command):
     more, suffix = SINGLE[command]
     (tmp_path / f"link{suffix}").symlink_to("file.png")
     line = f"{command} {more} --out link{suffix} --plot file.png"
-    refused(call, tmp_path, line, "--plot", "is the file of --out as well")
+    refused(call, tmp_path, line, "--plot", "is also the file of --out")
 
 
 def test_every_figure_of_a_reproduction_is_tried_first(call, tmp_path):

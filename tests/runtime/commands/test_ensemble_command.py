@@ -62,7 +62,7 @@ def test_quantiles_that_are_not_reached_are_dashes(call, generated):
     table = call(line)[1].splitlines()
     assert table[2].split()[2] == "-"
     assert "-" not in table[2].split()[3:]
-    assert table[3] == "-: this quantile of all is among those that have stopped or failed"
+    assert table[3] == "-: this quantile lies among trajectories that have stopped or failed"
     statistics = json.loads(call(f"{line} --json")[1])
     assert [row[-1] is None for row in statistics["loss_quantile"]] == [True, *[False] * 4]
 

@@ -222,7 +222,7 @@ def test_two_outputs_are_two_files(tmp_path):
     figure, link = tmp_path / "figure.png", tmp_path / "link.nc"
     check_outputs(("out", link, (".nc",)), ("plot", None, (".png",)))
     check_outputs(("out", tmp_path / "figure.nc", (".nc",)), ("plot", figure, (".png",)))
-    with pytest.raises(InputError, match=r"^plot: .*figure\.png is the file of --out as well$"):
+    with pytest.raises(InputError, match=r"^plot: .*figure\.png is also the file of --out$"):
         check_outputs(("out", link, (".nc",)), ("plot", figure, (".png",)))
 
 
