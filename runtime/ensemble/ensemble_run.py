@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from runtime.concurrency.thread_pool import run_tasks, thread_count
 from runtime.ensemble.ensemble_results import EnsembleResults, ensemble_dataset
 from runtime.ensemble.kernels import lane_loop, lane_memory
 from runtime.ensemble.kernels.compiled_kernels import CompiledKernels, compile_kernels
+from runtime.output.progress import Progress
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System, as_system
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 OUTPUTS = ("all", "final", "loss")
 # Trajectories that a thread takes together: so many that lanes which are idle at the end cost little.
 CHUNK = 512
-
-Progress = Callable[[int, int], None]
 
 
 class EnsembleEngine:

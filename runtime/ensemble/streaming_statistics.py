@@ -11,8 +11,9 @@ from derive.arguments import one_of, whole_number
 from derive.errors import InputError
 from derive.version import VERSION
 from runtime.concurrency.thread_pool import thread_count
-from runtime.ensemble.ensemble_run import EnsembleEngine, Progress, pack_parameters
+from runtime.ensemble.ensemble_run import EnsembleEngine, pack_parameters
 from runtime.ensemble.loss_statistics import QUANTILE_ERROR, LossStatistics
+from runtime.output.progress import Progress, part_of
 from runtime.output.quantiles import QUANTILES, exact_quantiles
 from runtime.start import checked_arrays
 from runtime.start.initial_overlaps import LARGEST_COUNT, OverlapSampler
@@ -78,10 +79,6 @@ def ensemble_statistics(
     escapes: list[checked_arrays.Array] = []
     done, warned = 0, False
 
-    def report(finished: int, _: int) -> None:
-        if progress is not None:
-            progress(done + finished, trajectories)
-
     while done < trajectories:
         size = min(BATCH, trajectories - done)
         Q, R = sampler.draw(size)
@@ -95,7 +92,7 @@ def ensemble_statistics(
             output="loss",
             stop_loss=threshold,
             threads=workers,
-            progress=report,
+            progress=part_of(progress, done, size, trajectories),
         )
         crossed = results.outcomes["crossed"] == 1
         statistics.add(results.losses, crossed)

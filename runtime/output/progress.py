@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+# Called with how much is finished, and how much there is.
+Progress = Callable[[int, int], None]
+
 _REDRAW_SECONDS = 0.2
 _FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
@@ -44,8 +47,15 @@ def new_bar(label: str, total: int, finished: int = 0) -> tqdm[Any]:
     )
 
 
+def part_of(progress: Progress | None, before: int, share: int, total: int) -> Progress | None:
+    """Progress for a part of some work: its end counts as `share` of `total`, after `before`."""
+    if progress is None:
+        return None
+    return lambda finished, whole: progress(before + share * finished // max(whole, 1), total)
+
+
 @contextlib.contextmanager
-def progress_bar(label: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(label: str, quiet: bool) -> Iterator[Progress]:
     """A function of (finished, total) that draws a bar, unless `quiet` or where none can be drawn."""
     bar: tqdm[Any] | None = None
 

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike
 from derive.arguments import whole_number
 from derive.errors import InputError, shown
 from derive.version import VERSION
+from runtime.output.progress import Progress, part_of
 from runtime.sgd.simulation import (
     LARGEST_SIMULATED_N,
     METHODS,
-    Progress,
     check_room,
     recorded_steps,
     simulate,
@@ -94,7 +94,7 @@ def compare(
         A value is not allowed.
     """
     model = as_system(system).model
-    sizes, steps, runs, seed = checked(n, alpha, trajectories, seed)
+    sizes, steps, runs, seed = checked_sizes(n, alpha, trajectories, seed)
     if not isinstance(weights, (bool, np.bool_)) and weights is not None:
         raise InputError("weights", f"{shown(weights)} is neither True nor False, nor None")
     q, r = checked_arrays.overlaps(model, Q0, R0, checked_arrays.teacher_overlaps(model, T))
@@ -110,11 +110,7 @@ def compare(
     work = np.array([float(steps[-1]) * size / sizes[0] * runs for size, _ in plan])
     done: list[Any] = []
     for number, (size, method) in enumerate(plan):
-
-        def report(finished: int, _all: int, number: int = number) -> None:
-            if progress is not None:
-                progress(int(work[:number].sum()) + finished, int(work.sum()))
-
+        before, share = int(work[:number].sum()), int(work[number])
         done.append(
             simulate(
                 model,
@@ -129,7 +125,7 @@ def compare(
                 Q0=Q0,
                 R0=R0,
                 threads=threads,
-                progress=report,
+                progress=part_of(progress, before, share, int(work.sum())),
             )
         )
     simulated = done[: len(sizes)]
@@ -147,7 +143,7 @@ def compare(
     return result
 
 
-def checked(
+def checked_sizes(
     n: Sequence[int], alpha: ArrayLike, trajectories: int, seed: int
 ) -> tuple[list[int], np.ndarray, int, int]:
     """Sizes, steps of the records at the smallest size, runs and seed; raises InputError as `compare`."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from derive.arguments import whole_number
 from derive.model import Model
 from runtime.output.memory_limit import check_memory
+from runtime.output.progress import Progress
 from runtime.sgd import simulation
-from runtime.sgd.simulation import Progress
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.chosen_start import ChosenStart, naming_choices
@@ -58,7 +58,7 @@ class PreparedSimulation:
             stored = None if start.overlaps is None else start.overlaps_of(model, runs)
             # The other random starts differ in their random numbers alone.
             Q0, R0, T, _ = stored or _drawn(model, start, 1)
-            simulation.check(model, T=T, **parameters)
+            simulation.check_simulation(model, T=T, **parameters)
             simulation.check_room(model, parameters["n"], Q0, R0, T)
         return cls(model, start, parameters, stored)
 

@@ -14,6 +14,7 @@ from derive.arguments import one_of, whole_number
 from derive.errors import InputError
 from derive.model import Model
 from runtime.concurrency.thread_pool import run_tasks, thread_count
+from runtime.output.progress import Progress
 from runtime.sgd.overlap_chain import OverlapChain
 from runtime.sgd.recorder import RunRecorder, sgd_dataset
 from runtime.sgd.weight_coordinates import coordinates
@@ -42,8 +43,6 @@ _STREAMS = {"chain": 1, "weights": 2}
 _NUMBERS_BETWEEN_PAUSES = 50_000_000
 # A task takes together at most this many runs on small weights, and at most this many weights.
 _RUNS_TOGETHER, _NUMBERS_TOGETHER = 64, 2**17
-
-Progress = Callable[[int, int], None]
 
 
 def simulate(
@@ -110,13 +109,13 @@ def simulate(
     model = checked_arrays.as_model(model)
     overlaps = checked_arrays.teacher_overlaps(model, T)
     teacher = Teacher.from_overlaps(overlaps)
-    n = _check_kind(model, method, seed, n, teacher)
+    n = _checked_dimension(model, method, seed, n, teacher)
     count, Q, R = _start(model, n, seed, trajectories, overlaps, Q0, R0)
     rates = np.broadcast_to(per_trajectory("eta", eta, count, 0.0, strict=True), count)
     noises = np.broadcast_to(per_trajectory("label_noise", label_noise, count, 0.0, strict=False), count)
     steps = recorded_steps(alpha, n)
     workers = thread_count(threads)
-    used = _method(model, method, n, teacher, min(workers, count))
+    used = _used_method(model, method, n, teacher, min(workers, count))
     A, S = coordinates(Q, R, teacher, n - teacher.rank)
     A, S = (np.broadcast_to(part, (count, *part.shape[-2:])) for part in (A, S))
     recorder = RunRecorder(count, steps, A, S, teacher)
@@ -129,7 +128,7 @@ def simulate(
     return sgd_dataset(model, recorder, overlaps, rates, noises, n, settings)
 
 
-def check(
+def check_simulation(
     model: Model,
     *,
     n: int,
@@ -144,12 +143,12 @@ def check(
 ) -> None:
     """Raise InputError for what `simulate` would reject, without a start; η and Δ are those of all runs."""
     teacher = Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T))
-    n = _check_kind(model, method, seed, n, teacher)
+    n = _checked_dimension(model, method, seed, n, teacher)
     count = whole_number("trajectories", trajectories, 1, LARGEST_RUNS)
     checked_arrays.real_number("eta", eta, least=0.0, strict=True)
     checked_arrays.real_number("label_noise", label_noise, least=0.0)
     recorded_steps(alpha, n)
-    _method(model, method, n, teacher, min(thread_count(threads), count))
+    _used_method(model, method, n, teacher, min(thread_count(threads), count))
 
 
 def check_room(model: Model, n: int, Q0: Array, R0: Array, T: ArrayLike | None) -> None:
@@ -159,7 +158,7 @@ def check_room(model: Model, n: int, Q0: Array, R0: Array, T: ArrayLike | None) 
     coordinates(Q0, R0, teacher, n - teacher.rank)
 
 
-def _check_kind(model: Model, method: str, seed: int, n: int, teacher: Teacher) -> int:
+def _checked_dimension(model: Model, method: str, seed: int, n: int, teacher: Teacher) -> int:
     """N as an int; InputError unless SGD can be run there."""
     if model.flow != "sgd":
         raise InputError("flow", f"{model.flow!r} has no finite N: SGD is simulated, flow='sgd'")
@@ -168,7 +167,7 @@ def _check_kind(model: Model, method: str, seed: int, n: int, teacher: Teacher) 
     return whole_number("n", n, max(teacher.rank, 1), LARGEST_SIMULATED_N)
 
 
-def _method(model: Model, method: str, n: int, teacher: Teacher, together: int) -> str:
+def _used_method(model: Model, method: str, n: int, teacher: Teacher, together: int) -> str:
     """The method that is used where `method` is asked for; `together` runs are in memory at once."""
     used = "weights" if n < model.p + teacher.rank else method
     if used == "weights" and 8 * (model.p + 2) * n * together > LARGEST_WEIGHTS:

@@ -15,7 +15,8 @@ from derive.model import Model
 from derive.version import VERSION
 from runtime.analysis.bias.bias_theory import escape_polar, expected_bias, noise_to_signal
 from runtime.analysis.bias.closest_solutions import ImplicitBias, closest_solution, implicit_bias
-from runtime.ensemble.ensemble_run import Progress, integrate_ensemble
+from runtime.ensemble.ensemble_run import integrate_ensemble
+from runtime.output.progress import Progress, part_of
 from runtime.sgd.simulation import LARGEST_SIMULATED_N, recorded_steps, simulate
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
@@ -105,7 +106,6 @@ def bias_at_finite_n(
         Q0, R0 = random_overlaps(model.p, model.pstar, n, starts, trajectories, T=T, q0=q0)
         ends = {"ode": _ode(system, Q0, R0, eta, alpha, label_noise, T, threads)}
         if model.flow == "sgd":
-            report = None if progress is None else _part(progress, done, n * trajectories, total)
             run = simulate(
                 model,
                 n=n,
@@ -117,11 +117,11 @@ def bias_at_finite_n(
                 Q0=Q0,
                 R0=R0,
                 threads=threads,
-                progress=report,
+                progress=part_of(progress, done, n * trajectories, total),
             )
             ends["sgd"] = run["Q"].values[:, -1], run["R"].values[:, -1]
         for prefix, (Q, R) in ends.items():
-            _add(rows, prefix, model, implicit_bias(model, Q0, R0, Q, R, T), T)
+            _collect(rows, prefix, model, implicit_bias(model, Q0, R0, Q, R, T), T)
         done += n * trajectories
     variables = {name: (("n", "trajectory"), np.array(row)) for name, row in rows.items()}
     attributes = _attributes(model, eta, alpha, label_noise, q0, seed, trajectories)
@@ -195,7 +195,7 @@ def bias_of_norms(
     for condition in conditions:
         Q0 = _unequal(vectors, q0, condition)
         Q, R = _ode(system, Q0, R0, eta, alpha, label_noise, T, threads)
-        _add(rows, "norms", model, implicit_bias(model, Q0, R0, Q, R, T), T)
+        _collect(rows, "norms", model, implicit_bias(model, Q0, R0, Q, R, T), T)
         isometry = escape_polar(model, Q0, R0, eta, label_noise, T)
         alignment = np.sum(isometry * R0, axis=(-1, -2)) / np.sum(
             np.linalg.svd(R0, compute_uv=False), axis=-1
@@ -337,7 +337,7 @@ def _ode(
     return Q, R
 
 
-def _add(
+def _collect(
     rows: dict[str, list[NDArray[Any]]], prefix: str, model: Model, bias: ImplicitBias, T: Array | None
 ) -> None:
     for name in _STUDIED:
@@ -345,15 +345,6 @@ def _add(
     a, b = readout(model)
     size = b / a * float(np.trace(checked_arrays.teacher_overlaps(model, T)))
     rows.setdefault(f"{prefix}_solved", []).append(np.asarray(bias.remaining <= SOLVED * size))
-
-
-def _part(progress: Progress, before: int, share: int, total: int) -> Progress:
-    """Progress of one simulation as a part of all."""
-
-    def report(finished: int, whole: int) -> None:
-        progress(before + share * finished // max(whole, 1), total)
-
-    return report
 
 
 def _attributes(

@@ -153,7 +153,7 @@ def _growth(model: Model, q0: Array, eta: float, label_noise: float, T: Array | 
     def unequal(state: Array) -> float:
         return spread(state[:size].reshape(q0.shape)) - _EQUAL_NORMS
 
-    state = _until(model, drift, np.concatenate([q0.ravel(), np.zeros(size)]), unequal, size, eta)
+    state = _integrate_until(model, drift, np.concatenate([q0.ravel(), np.zeros(size)]), unequal, size, eta)
     return state[size:].reshape(q0.shape)
 
 
@@ -185,10 +185,10 @@ def noise_to_signal(model: Model, eta: float, label_noise: float = 0.0, q0: floa
     def left(state: Array) -> float:
         return _LONGEST_GROWTH - float(state[1])
 
-    return float(_until(model, drift, np.array([q0, 0.0, 0.0]), left, 1, eta)[2]) / q0
+    return float(_integrate_until(model, drift, np.array([q0, 0.0, 0.0]), left, 1, eta)[2]) / q0
 
 
-def _until(
+def _integrate_until(
     model: Model,
     drift: Callable[[float, Array], Array],
     state: Array,

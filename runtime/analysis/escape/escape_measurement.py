@@ -11,7 +11,7 @@ growth on the plateau at the largest N with the rate r itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from runtime.analysis.escape.growth_fit import NO_GROWTH, Growth, fit_growth
 from runtime.analysis.plateau.fixed_point import NoPlateauError, plateau
 from runtime.concurrency.thread_pool import thread_count
 from runtime.ensemble.ensemble_run import integrate_ensemble
+from runtime.output.progress import Progress, part_of
 from runtime.output.quantiles import QUANTILES, quantiles
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
@@ -35,8 +36,6 @@ from runtime.system.compiled_system import System, as_system
 
 if TYPE_CHECKING:
     import xarray
-
-Progress = Callable[[int, int], None]
 
 DEFAULT_SIZES = (10**3, 10**4, 10**5, 10**6)
 DEFAULT_FRACTION = 0.5
@@ -138,11 +137,7 @@ def escape_times(
         for j, size in enumerate(sizes):
             sampler = _sampler(system, size, derived_seed(seed, i * len(sizes) + j), T, q0)
             done = (i * len(sizes) + j) * count
-
-            def report(finished: int, _all: int, done: int = done) -> None:
-                if progress is not None:
-                    progress(done + finished, total)
-
+            report = part_of(progress, done, count, total)
             times[i, j], diverged[i, j] = _measure(system, theory, sampler, size, count, settings, report)
         growths.append(
             _growth(
@@ -239,16 +234,12 @@ def _measure(
     n: int,
     count: int,
     settings: dict[str, Any],
-    report: Progress,
+    progress: Progress | None,
 ) -> tuple[Array, int]:
     """Escape times (count,) of random starts at N = n, NaN without escape; and how many diverged."""
     times, diverged = [], 0
     for first in range(0, count, _BATCH):
         Q, R = sampler.draw(min(_BATCH, count - first))
-
-        def part(finished: int, _all: int, first: int = first) -> None:
-            report(first + finished, count)
-
         runs = integrate_ensemble(
             system,
             Q,
@@ -257,7 +248,7 @@ def _measure(
             alpha=_horizon(theory, n),
             output="final",
             stop_loss=theory.threshold,
-            progress=part,
+            progress=part_of(progress, first, len(Q), count),
             **settings,
         )
         times.append(runs["escape_alpha"].values)
