@@ -1,8 +1,8 @@
 """Route 1 of the derivation: Gaussian moments component by component, by Isserlis' theorem.
 
-E[z_{i1} … z_{in}] is the sum, over all ways to pair the n factors, of the products of
-the covariances of the pairs (L. Isserlis, Biometrika 12, 134 (1918)). Here every sum over
-components of the pre-activations is written out; nothing is known about matrices.
+E[z_{i1} … z_{in}] is a sum over all ways to pair the n factors. Each way contributes the product of the
+covariances of its pairs (L. Isserlis, Biometrika 12, 134 (1918)). Here every sum over the components of
+the pre-activations is written out; nothing is known about matrices.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Pair = tuple[str, str]
 def pairing_sum(word: tuple[Label, ...]) -> tuple[tuple[int, tuple[Pair, ...]], ...]:
     """Isserlis' sum for the product of the Gaussian variables named in `word`.
 
-    Returns (multiplicity, pairs) terms, equal products collected; a label that occurs
-    twice in the word is the same variable twice. Empty for odd words.
+    Returns terms (multiplicity, pairs), in which equal products are collected. A label that occurs twice
+    in the word is the same variable twice. There are no terms if the number of labels is odd.
     """
     if not word:
         return ((1, ()),)
@@ -38,9 +38,9 @@ def pairing_sum(word: tuple[Label, ...]) -> tuple[tuple[int, tuple[Pair, ...]], 
 class ComponentMoments:
     """Moments of e = Σ_k d_k z_k² − n and of the components z, for given covariances.
 
-    z are the pre-activations (λ, λ*) with covariance C, n the label noise, Gaussian with
+    z are the pre-activations (λ, λ*) with covariance C. The label noise n is Gaussian with
     variance Δ and independent of z. Values may be of any commutative ring: polynomials for
-    a proof, exact numbers at a point, SymPy expressions.
+    a proof, exact numbers at a point.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ class ComponentMoments:
     noise
         The variance Δ of the label noise; None is an exact zero.
     product, total
-        The ring's product of a list of factors and sum of a list of (integer, product)
-        terms, so that a caller can use a faster representation than operators.
+        The ring's product of a list of factors, and its sum of a list of terms (integer, product).
+        A caller can choose a representation that is faster than operators.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class ComponentMoments:
         """E[e^power u v] for Gaussian u, v given by their covariances.
 
         `left[k]` = E[u z_k], `right[k]` = E[v z_k], `joint` = E[u v]. For components,
-        u = z_i has left = C[i]; a random combination of components tests all at once.
+        u = z_i has left = C[i]. A random combination u of components tests all of them at once.
         """
         return self._moment(power, ("u", "v"), left, right, joint)
 
-    def of_components(self, power: int, i: int, j: int) -> Any:
+    def component_moment(self, power: int, i: int, j: int) -> Any:
         """E[e^power z_i z_j]."""
         covariance = self._covariance
         return self.error_moment(power, covariance[i], covariance[j], covariance[i][j])

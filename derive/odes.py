@@ -1,4 +1,4 @@
-"""The derived system: SymPy expressions, LaTeX, and the generated files that `runtime.load` loads."""
+"""Derives the ODEs of one model: SymPy expressions, LaTeX, and the files that `runtime.load` loads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from derive.generated_files import DerivedODEs, GeneratedFiles
 from derive.model import Model
 from derive.overlap_program import DQ, DR, LOSS, overlap_program
 from derive.program import evaluate, operation_count
-from derive.proof import Proof, prove, record_of
+from derive.proof import Proof, proof_record, prove
 
 if TYPE_CHECKING:
     import sympy
@@ -26,7 +26,7 @@ SUBJECTS = ("odes", "loss", "jacobian")
 
 
 def _facts(model: Model) -> dict[str, Any]:
-    """Operations of each generated function, and the form of its code."""
+    """What the manifest says about the code: the operations of each function, and its form."""
     functions = programs(model).items()
     return {
         "operations": {name: operation_count(program) for name, program in functions},
@@ -34,7 +34,7 @@ def _facts(model: Model) -> dict[str, Any]:
     }
 
 
-SYSTEM_FILES = GeneratedFiles(Model, numba_module, odes_document, _facts, record_of)
+SYSTEM_FILES = GeneratedFiles(Model, numba_module, odes_document, _facts, proof_record)
 
 
 class OverlapODEs(DerivedODEs[Model]):
@@ -55,7 +55,7 @@ class OverlapODEs(DerivedODEs[Model]):
 
     @cached_property
     def symbols(self) -> dict[str, sympy.Symbol]:
-        """SymPy symbols by name: the state, eta, label_noise (printed Δ) and a general T."""
+        """The SymPy symbols by name: the state, eta, label_noise (printed as Delta) and a general T."""
         import sympy
 
         names = {name: name for name in (*self.model.parameters, *self.state)}
@@ -93,17 +93,17 @@ class OverlapODEs(DerivedODEs[Model]):
 
     @cached_property
     def dQ(self) -> sympy.ImmutableDenseMatrix:
-        """dQ/dα, (p, p) SymPy matrix in `symbols`, not expanded."""
+        """dQ/dα, a (p, p) SymPy matrix in `symbols`, not expanded."""
         return self._matrix(DQ.name, self.model.p, symmetric=True)
 
     @cached_property
     def dR(self) -> sympy.ImmutableDenseMatrix:
-        """dR/dα, (p, p*) SymPy matrix in `symbols`, not expanded."""
+        """dR/dα, a (p, p*) SymPy matrix in `symbols`, not expanded."""
         return self._matrix(DR.name, self.model.pstar, symmetric=False)
 
     @property
     def loss(self) -> sympy.Expr:
-        """Generalisation error ε = ½ E[(f − y)²] without label noise, in `symbols`."""
+        """The generalisation error ε = ½ E[(f − y)²] without label noise, in `symbols`."""
         return self._expressions[LOSS]
 
     def latex(self, form: str = "matrix", what: str = "odes") -> str:
@@ -119,7 +119,7 @@ class OverlapODEs(DerivedODEs[Model]):
         Raises
         ------
         InputError
-            Another form or subject.
+            The form or the subject is another one.
         """
         return latex(self.model, form, what)
 
@@ -139,8 +139,9 @@ def check_latex_options(form: str, what: str) -> None:
 
 
 def latex_for_any_widths(what: str = "odes", **options: str) -> str:
-    """The matrix form with symbolic p and p*; `options` as those of Model, without widths."""
-    model = Model(1, 1, **options)  # validates the options
+    """The matrix form with symbolic p and p*; `options` are those of Model without the widths."""
+    # The widths do not matter; this validates the options.
+    model = Model(1, 1, **options)
     check_latex_options("matrix", what)
     return matrix_form(Conventions.of(model), what)
 

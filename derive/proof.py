@@ -1,13 +1,13 @@
-"""Proof that the program computed from Wick diagrams equals the component moments.
+"""Proves that the program made from Wick diagrams computes the moments written out in components.
 
-Route 1 (`isserlis`) writes the drift in components; route 2 (`wick`) is evaluated exactly as
-it is generated, entry by entry. Small systems are compared as polynomials. Large ones are
-compared at random integer points, contracted with random vectors so that one number tests
-all entries; by the Schwartz-Zippel lemma a wrong program of degree d passes a point with
-coordinates from a set of S values with probability at most d / S.
+Route 1 (`isserlis`) writes the drift in components. Route 2 (`wick`, `overlap_program`) is evaluated as it
+is generated, entry by entry, in exact arithmetic. Small systems are compared as polynomials. Large ones are
+compared at random integer points. There both drifts are contracted with random vectors, so that one number
+tests all entries. By the lemma of Schwartz and Zippel (J. T. Schwartz, J. ACM 27, 701 (1980)), a wrong
+program of degree d passes a point with coordinates from a set of S values with probability at most d / S.
 
-The sphere is proved in two steps: its free drift as above, then, with that drift taken as
-given, the removal of the growth of norms against the derivative of the rescaled overlaps.
+The sphere is proved in two steps. The free drift is compared as above. With that drift taken as given, the
+removal of the growth of norms is compared with the derivative of the rescaled overlaps.
 """
 
 from __future__ import annotations
@@ -26,17 +26,19 @@ from derive.program import Matrix, Program, evaluate, sources
 
 # Above this many products the polynomials are too long to expand in a second.
 POLYNOMIAL_BUDGET = 40_000
-PAIRINGS_OF_SQUARES = 6  # distinct products in E[z_k² z_l² z_i z_j]
+# E[z_k² z_l² z_i z_j] has this many distinct products.
+PAIRINGS_OF_SQUARES = 6
 RANDOM_POINTS = 2
+# Coordinates are drawn from 1 to 2^62.
 RANDOM_BITS = 62
-# Degree of the difference of the two routes as a polynomial in all coordinates: κ² (4) times
-# C(DC)² with its readouts (5) and the two contracting vectors (2), and on the sphere two
-# cleared denominators with their norms (4): 15, rounded up to a power of two.
+# The degree of the difference of the two routes, a polynomial in all coordinates, is at most 2^4. It is at
+# most 15: κ² has 4, C(DC)² has 5 with its readouts, the two contracting vectors have 2, and on the sphere
+# two cleared denominators with their norms have 4.
 DEGREE_BOUND_LOG2 = 4
 
 
 class ProofError(AssertionError):
-    """The two derivations disagree: a defect of this program, never of its input."""
+    """The two derivations disagree, which is a defect of this software, never of its input."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Proof:
 
 
 def component_products(model: Model) -> int:
-    """How many products route 1 sums for all entries: the size of the polynomials."""
+    """The number of products that route 1 sums for all entries, which is the size of the polynomials."""
     width = model.p + model.pstar
     student_entries = model.p * (model.p + 1) // 2
     products = student_entries * width + model.p * model.pstar * width
@@ -71,8 +73,8 @@ def component_products(model: Model) -> int:
     return products
 
 
-def record_of(model: Model) -> Proof:
-    """What `prove` returns for a model: how it proceeds depends on the widths and options alone."""
+def proof_record(model: Model) -> Proof:
+    """What `prove` returns for a model; it depends on the widths and options alone."""
     compared = model.state_size + 1
     if component_products(model) <= POLYNOMIAL_BUDGET:
         return Proof("polynomial identity", compared)
@@ -81,18 +83,17 @@ def record_of(model: Model) -> Proof:
 
 
 def prove(model: Model, program: Program, seed: int = 0) -> Proof:
-    """Compare both routes; raises ProofError naming the first entry that differs."""
-    record = record_of(model)
-    if not record.points:
-        try:
-            _prove_polynomials(model, program)
-        except (KeyError, NotImplementedError) as error:
-            # A program that reads or divides by something else than it should.
-            raise ProofError(f"{model.name}: the program cannot be compared: {error!r}") from error
-        return record
+    """Compare both routes; raises ProofError, which names the first entry that differs."""
+    record = proof_record(model)
     generator = random.Random(seed)
-    for _ in range(record.points):
-        _prove_at_point(model, program, generator)
+    try:
+        if not record.points:
+            _prove_polynomials(model, program)
+        for _ in range(record.points):
+            _prove_at_point(model, program, generator)
+    except (KeyError, NotImplementedError) as error:
+        # A wrong program may read a name that does not exist, or divide where nothing is divided.
+        raise ProofError(f"{model.name}: the program cannot be compared: {error!r}") from error
     return record
 
 
@@ -100,7 +101,10 @@ def prove(model: Model, program: Program, seed: int = 0) -> Proof:
 
 
 class _Polynomials:
-    """A ring of polynomials, and products of its generators as route 1 forms them."""
+    """A ring of polynomials, with the products and sums of route 1, which multiplies generators only.
+
+    A factor of route 1 is a sign and the positions of generators, a product a sign and its exponents.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         from derive.flint_polynomials import combiner, context_of, number
@@ -109,8 +113,6 @@ class _Polynomials:
         self.combine, self.number = combiner(self.context), number
         self.position = {name: k for k, name in enumerate(names)}
         self.values = dict(zip(names, self.context.gens(), strict=True))
-
-    # Route 1 multiplies generators only, so that a factor is a sign and the positions of generators.
 
     def product(self, factors: list[tuple[int, tuple[int, ...]]]) -> tuple[int, tuple[int, ...]]:
         sign = 1
@@ -154,7 +156,7 @@ def _free_outputs(model: Model) -> tuple[Matrix, Matrix]:
 
 
 def _covariance_names(model: Model) -> list[list[str | int]]:
-    """Entries of C by name; 0 and 1 where T is the identity."""
+    """The names of the entries of C; 0 and 1 where T is the identity."""
     p, width = model.p, model.p + model.pstar
     rows: list[list[str | int]] = []
     for k in range(width):
@@ -193,12 +195,12 @@ def _component_drift(model: Model, ring: _Polynomials) -> dict[str, Any]:
     drift: dict[str, Any] = {}
     for i in range(model.p):
         for j in range(i, model.p):
-            change = -2 * kappa * moments.of_components(1, i, j)
+            change = -2 * kappa * moments.component_moment(1, i, j)
             if model.flow == "sgd":
-                change += kappa**2 * moments.of_components(2, i, j)
+                change += kappa**2 * moments.component_moment(2, i, j)
             drift[f"{dQ.name}_{i + 1}_{j + 1}"] = change
         for r in range(model.pstar):
-            change = -kappa * moments.of_components(1, i, model.p + r)
+            change = -kappa * moments.component_moment(1, i, model.p + r)
             drift[f"{dR.name}_{i + 1}_{r + 1}"] = change
     return drift
 
@@ -212,11 +214,11 @@ def _component_loss(model: Model, ring: _Polynomials) -> dict[str, Any]:
 
 
 def _sphere_slopes() -> tuple[Fraction, Fraction]:
-    """How rescaling to fixed norms n enters the drift of Q_ij (i ≠ j) and R_ir.
+    """How rescaling to fixed norms n enters the drift of Q_ij (i ≠ j) and R_ir: both slopes are −½.
 
-    After rescaling the overlaps x are Q_ij √(n_i n_j / (Q_ii Q_jj)) and R_ir √(n_i / Q_ii);
-    differentiated at Q_ii = n_i, the drift of Q_ii enters with slope · x / Q_ii. The slope is
-    half the logarithmic derivative by Q_ii of the square, which is a quotient of polynomials.
+    The rescaled overlaps x are Q_ij √(n_i n_j / (Q_ii Q_jj)) and R_ir √(n_i / Q_ii). Differentiated at
+    Q_ii = n_i, the drift of Q_ii enters with slope · x / Q_ii. The slope is half the logarithmic derivative
+    by Q_ii of x², which is a quotient of polynomials.
     """
     from derive.flint_polynomials import context_of
 
@@ -232,7 +234,7 @@ def _sphere_slopes() -> tuple[Fraction, Fraction]:
 def _rescaled_drift(
     model: Model, values: Mapping[str, Any], inverse: Mapping[int, Any], number: Any
 ) -> dict[str, Any]:
-    """dQ and dR on the sphere from the free drift in `values`; norms do not change at all."""
+    """dQ and dR on the sphere from the free drift in `values`; the norms do not change."""
     slope_q, slope_r = (number(slope) for slope in _sphere_slopes())
     growth = {i: values[f"fQ_{i}_{i}"] * inverse[i] for i in range(1, model.p + 1)}
     drift: dict[str, Any] = {}
@@ -248,7 +250,7 @@ def _rescaled_drift(
 
 
 def _prove_sphere(model: Model, program: Program) -> None:
-    """The last statements of the program, with the free drift and 1/Q_ii as free variables."""
+    """Compare the last statements of the program, with the free drift and 1/Q_ii as variables."""
     dimensions = range(1, model.p + 1)
     drift = [name.replace("Q_", "fQ_").replace("R_", "fR_") for name in model.state]
     ring = _Polynomials([*model.state, *drift, *(f"inverse_{i}" for i in dimensions)])
@@ -265,14 +267,40 @@ def _prove_sphere(model: Model, program: Program) -> None:
 
 
 def _prove_at_point(model: Model, program: Program, generator: random.Random) -> None:
-    p, width = model.p, model.p + model.pstar
-    largest = 2**RANDOM_BITS
+    """Compare both routes at one random point."""
     # No number is 0, since the norms Q_ii are inverted on the sphere.
     values: dict[str, Any] = {
-        name: generator.randint(1, largest) for name in ("a", "b", *model.parameters, *model.state)
+        name: generator.randint(1, 2**RANDOM_BITS) for name in ("a", "b", *model.parameters, *model.state)
     }
-    dQ, dR = _free_outputs(model)
-    derived = evaluate_exactly(program.restricted_to(dict.fromkeys((dQ, dR, DQ, DR, LOSS))), values)
+    u, v = ([generator.randint(1, 2**RANDOM_BITS) for _ in range(model.p + model.pstar)] for _ in range(2))
+    outputs = (*_free_outputs(model), DQ, DR, LOSS)
+    derived = evaluate_exactly(program.restricted_to(outputs), values)
+    _compare(model, _contracted_outputs(model, derived, u, v), _contracted_moments(model, values, u, v))
+    if model.constraint == "sphere":
+        inverse = {i: 1 / Fraction(values[f"Q_{i}_{i}"]) for i in range(1, model.p + 1)}
+        expected = _rescaled_drift(model, values | derived, inverse, Fraction)
+        _compare(model, {name: derived[name] for name in expected}, expected)
+
+
+def _contracted_outputs(
+    model: Model, derived: Mapping[str, Any], u: Sequence[int], v: Sequence[int]
+) -> dict[str, Any]:
+    """Route 2: Σ u_i v_j dQ_ij over students, Σ u_i v_r dR_ir over students and teachers, and the loss."""
+    p = model.p
+    dQ, dR = (matrix.name for matrix in _free_outputs(model))
+    students, teachers = range(p), range(p, p + model.pstar)
+    total_q = sum(
+        u[i] * v[j] * derived[f"{dQ}_{min(i, j) + 1}_{max(i, j) + 1}"] for i in students for j in students
+    )
+    total_r = sum(u[i] * v[r] * derived[f"{dR}_{i + 1}_{r - p + 1}"] for i in students for r in teachers)
+    return {dQ: total_q, dR: total_r, LOSS: derived[LOSS]}
+
+
+def _contracted_moments(
+    model: Model, values: Mapping[str, Any], u: Sequence[int], v: Sequence[int]
+) -> dict[str, Any]:
+    """Route 1: the same numbers from the moments of two random combinations of components."""
+    p, width = model.p, model.p + model.pstar
     full = [
         [values[name] if isinstance(name, str) else name for name in row]
         for row in _covariance_names(model)
@@ -290,8 +318,6 @@ def _prove_at_point(model: Model, program: Program, generator: random.Random) ->
         )
 
     noisy = moments(values["label_noise"])
-    u = [generator.randint(1, largest) for _ in range(width)]
-    v = [generator.randint(1, largest) for _ in range(width)]
 
     def contracted(power: int, columns: range) -> Any:
         """Σ u_i v_j E[e^power z_i z_j] over students i and the given columns j."""
@@ -302,25 +328,12 @@ def _prove_at_point(model: Model, program: Program, generator: random.Random) ->
 
     kappa = 2 * values["a"] * values["eta"]
     students, teachers = range(p), range(p, width)
-    expected_q = -2 * kappa * contracted(1, students)
+    total_q = -2 * kappa * contracted(1, students)
     if model.flow == "sgd":
-        expected_q += kappa**2 * contracted(2, students)
-    expected_r = -kappa * contracted(1, teachers)
-    found_q = sum(
-        u[i] * v[j] * derived[f"{dQ.name}_{min(i, j) + 1}_{max(i, j) + 1}"]
-        for i in students
-        for j in students
-    )
-    found_r = sum(
-        u[i] * v[r] * derived[f"{dR.name}_{i + 1}_{r - p + 1}"] for i in students for r in teachers
-    )
+        total_q += kappa**2 * contracted(2, students)
+    dQ, dR = (matrix.name for matrix in _free_outputs(model))
     loss = Fraction(moments(None).error_power(2)) / 2
-    found = {dQ.name: found_q, dR.name: found_r, LOSS: derived[LOSS]}
-    _compare(model, found, {dQ.name: expected_q, dR.name: expected_r, LOSS: loss})
-    if model.constraint == "sphere":
-        inverse = {i: 1 / Fraction(values[f"Q_{i}_{i}"]) for i in range(1, p + 1)}
-        expected = _rescaled_drift(model, values | derived, inverse, Fraction)
-        _compare(model, {name: derived[name] for name in expected}, expected)
+    return {dQ: total_q, dR: -kappa * contracted(1, teachers), LOSS: loss}
 
 
 def evaluate_exactly(program: Program, values: Mapping[str, Any]) -> dict[str, Any]:

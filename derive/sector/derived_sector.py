@@ -8,7 +8,7 @@ from derive.sector.sector_document import sector_document, sector_equations
 from derive.sector.sector_model import SectorModel
 from derive.sector.sector_module import operations, sector_module
 from derive.sector.sector_program import sector_program
-from derive.sector.sector_proof import SectorProof, prove_sector, record_of
+from derive.sector.sector_proof import SectorProof, proof_record, prove_sector
 
 SUBJECTS = ("odes", "loss")
 SECTOR_FILES = GeneratedFiles(
@@ -16,7 +16,7 @@ SECTOR_FILES = GeneratedFiles(
     sector_module,
     sector_document,
     facts=lambda model: {"operations": operations(model)},
-    proof=record_of,
+    proof=proof_record,
 )
 
 

@@ -76,7 +76,7 @@ class SectorProof:
         return {**dataclasses.asdict(self), "widths": list(self.widths)}
 
 
-def record_of(model: SectorModel) -> SectorProof:
+def proof_record(model: SectorModel) -> SectorProof:
     """What `prove_sector` returns for a model: which systems it looks at depends on the width alone."""
     pstar = min(model.pstar, LARGEST_PSTAR)
     widths = tuple(sorted({1, *range(max(pstar - 1, 1), pstar + 3)}))
@@ -86,7 +86,7 @@ def record_of(model: SectorModel) -> SectorProof:
 
 def prove_sector(model: SectorModel, program: SectorProgram, seed: int = 0) -> SectorProof:
     """Compare `program` with full systems; raises ProofError naming the first entry that differs."""
-    record = record_of(model)
+    record = proof_record(model)
     # The program is the same but for this number, so that the proof at a small p* is one for any.
     shortened = dataclasses.replace(program, pstar=record.pstar)
     reduced = written_out(shortened)

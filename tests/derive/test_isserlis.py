@@ -90,7 +90,7 @@ def test_error_moments_of_one_student_and_one_teacher_by_quadrature(readout):
         assert moments.error_power(power) == pytest.approx((density * e**power).sum(), rel=1e-12)
         for i, j in itertools.product(range(2), repeat=2):
             expected = (density * e**power * z[i] * z[j]).sum()
-            assert moments.of_components(power, i, j) == pytest.approx(expected, rel=1e-12)
+            assert moments.component_moment(power, i, j) == pytest.approx(expected, rel=1e-12)
 
 
 def test_moments_of_combinations_are_bilinear():
@@ -101,7 +101,7 @@ def test_moments_of_combinations_are_bilinear():
     moments = _float_moments(C, [0.5, 0.5, -1.0, -1.0], 0.3)
     u, v = generator.normal(size=(2, 4))
     for power in (1, 2):
-        entries = [[moments.of_components(power, i, j) for j in range(4)] for i in range(4)]
+        entries = [[moments.component_moment(power, i, j) for j in range(4)] for i in range(4)]
         contracted = moments.error_moment(power, C @ u, C @ v, u @ C @ v)
         assert contracted == pytest.approx(u @ np.array(entries) @ v, rel=1e-12)
 
@@ -110,5 +110,5 @@ def test_none_is_an_exact_zero():
     dense = _float_moments([[2.0, 0.0], [0.0, 3.0]], [1.0, -1.0], 0.0)
     sparse = _float_moments([[2.0, None], [None, 3.0]], [1.0, -1.0], None)
     for power in (1, 2, 3):
-        assert sparse.of_components(power, 0, 0) == dense.of_components(power, 0, 0)
+        assert sparse.component_moment(power, 0, 0) == dense.component_moment(power, 0, 0)
         assert sparse.error_power(power) == dense.error_power(power)

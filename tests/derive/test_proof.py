@@ -269,13 +269,20 @@ def test_program_of_another_model_is_rejected():
 
 
 @pytest.mark.usefixtures("method")
-def test_the_error_names_model_and_entry():
+@pytest.mark.parametrize(
+    ("factor", "problem"),
+    [
+        (ScalarPolynomial.constant(2), "the two derivations of loss differ"),
+        (ScalarPolynomial.name("nothing"), r"the program cannot be compared: KeyError\('nothing'\)"),
+    ],
+)
+def test_the_error_names_model_and_entry(factor, problem):
     model = Model(2, 1)
     program = overlap_program(model)
     loss = next(s for s in program.statements if s.target == "loss")
-    wrong = dataclasses.replace(loss, polynomial=2 * loss.polynomial)
+    wrong = dataclasses.replace(loss, polynomial=factor * loss.polynomial)
     statements = tuple(wrong if s is loss else s for s in program.statements)
-    with pytest.raises(ProofError, match="p2_pstar1: the two derivations of loss differ"):
+    with pytest.raises(ProofError, match=f"p2_pstar1: {problem}"):
         prove(model, dataclasses.replace(program, statements=statements))
 
 

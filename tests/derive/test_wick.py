@@ -122,6 +122,6 @@ def test_both_routes_agree_exactly_beyond_the_powers_in_use(power):
     )
     for i in range(STUDENTS + TEACHERS):
         for j in range(STUDENTS + TEACHERS):
-            assert components.of_components(power, i, j) == diagrams[i, j]
+            assert components.component_moment(power, i, j) == diagrams[i, j]
     scalar = _value(error_moment(power, outer=False), C, np.diag(weights).astype(object), noise)
     assert components.error_power(power) == scalar
