@@ -1,8 +1,8 @@
-"""The intermediate representation of a system: statements on matrices, and their scalar expansion.
+"""Programs: lists of statements on named matrices and scalars, and their expansion entry by entry.
 
-A program is a list of statements on named matrices (p × p, p × p*, p* × p*) and scalars.
-Printers turn the statements into loops, or their expansion into one line per entry; the
-proof evaluates the same expansion in exact arithmetic, so what is proved is what is printed.
+Matrices are p × p, p × p* or p* × p*. Printers turn the statements into loops, or their expansion into one
+line per entry. The proof evaluates the same expansion in exact arithmetic, so what is proved is what is
+printed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Factors = tuple[str, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Matrix:
-    """A named matrix; `rows`, `columns` are "p" or "pstar"."""
+    """A named matrix; `rows` and `columns` are "p" or "pstar"."""
 
     name: str
     rows: str
@@ -69,7 +69,7 @@ class ScalarStatement:
 
 @dataclasses.dataclass(frozen=True)
 class MatrixStatement:
-    """target = Σ terms; of a symmetric target only the upper triangle is computed."""
+    """target = Σ terms; only the upper triangle of a symmetric target is computed."""
 
     target: Matrix
     terms: tuple[Term, ...]
@@ -78,7 +78,7 @@ class MatrixStatement:
 
 @dataclasses.dataclass(frozen=True)
 class NormRates:
-    """target_i = ½ drift_ii / Q_ii, the relative growth of |wᵢ| that the sphere removes."""
+    """target_i = ½ drift_ii / overlap_ii, the relative growth of |wᵢ|; reciprocal_i = 1 / overlap_ii."""
 
     target: str
     reciprocal: str
@@ -89,9 +89,10 @@ class NormRates:
 
 @dataclasses.dataclass(frozen=True)
 class Projection:
-    """target = drift − g_i overlap − overlap g_j; the diagonal of dQ is exactly zero.
+    """target_ij = drift_ij − (g_i + g_j) overlap_ij with g = `rates`: the sphere's drift (docs/theory.md).
 
-    `sides` is 2 for the student-student block (both indices rescale), 1 for student-teacher.
+    `sides` is 2 for the student-student block, where both indices are rescaled and the diagonal is exactly
+    zero. It is 1 for the student-teacher block, which has no g_j.
     """
 
     target: Matrix
@@ -101,10 +102,18 @@ class Projection:
     sides: int
     note: str = ""
 
+    @property
+    def removed(self) -> tuple[tuple[str, Matrix], ...]:
+        """The pairs (rates, matrix) whose products are subtracted from the drift."""
+        return ((self.rates, self.overlap),)
+
 
 @dataclasses.dataclass(frozen=True)
 class NormRatesTangent:
-    """target_i = (½ δdrift_ii − rate_i δoverlap_ii) / Q_ii, the derivative of NormRates."""
+    """target_i = (½ drift_ii − rates_i overlap_ii) · reciprocal_i with tangents as drift and overlap.
+
+    It is the derivative of NormRates.
+    """
 
     target: str
     rates: str
@@ -116,7 +125,10 @@ class NormRatesTangent:
 
 @dataclasses.dataclass(frozen=True)
 class ProjectionTangent:
-    """The derivative of Projection: δdrift − δg overlap − g δoverlap, sides as there."""
+    """The derivative of Projection: drift_ij − (δg_i + δg_j) overlap_ij − (g_i + g_j) δoverlap_ij.
+
+    `drift` is the tangent of the drift, and `sides` is as there.
+    """
 
     target: Matrix
     drift: Matrix
@@ -127,6 +139,11 @@ class ProjectionTangent:
     sides: int
     note: str = ""
 
+    @property
+    def removed(self) -> tuple[tuple[str, Matrix], ...]:
+        """The pairs (rates, matrix) whose products are subtracted from the drift."""
+        return ((self.rates_tangent, self.overlap), (self.rates, self.overlap_tangent))
+
 
 Statement = (
     ScalarStatement | MatrixStatement | NormRates | Projection | NormRatesTangent | ProjectionTangent
@@ -135,9 +152,12 @@ Statement = (
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """Statements in order, the matrices they start from and the names they leave.
+    """Statements in order, with their inputs and outputs.
 
-    `outputs` are names of matrices or scalars; `scalars` the scalar inputs (a, b, η, …).
+    inputs, scalars
+        The matrices and the names of the scalars (a, b, η, …) that the statements start from.
+    outputs
+        The matrices and the names of scalars that they compute.
     """
 
     p: int
@@ -151,7 +171,7 @@ class Program:
         return self.p if axis == "p" else self.pstar
 
     def entries(self, matrix: Matrix) -> Iterator[tuple[int, int]]:
-        """Index pairs (from 1) of the independent entries, row by row."""
+        """The pairs of indices, from 1, of the independent entries, row by row."""
         for i in range(1, self.size(matrix.rows) + 1):
             first = i if matrix.symmetric else 1
             for j in range(first, self.size(matrix.columns) + 1):
@@ -174,7 +194,7 @@ def _name(output: Matrix | str) -> str:
 
 
 def targets(statement: Statement) -> tuple[str, ...]:
-    """Names that the statement defines."""
+    """The names that the statement defines."""
     match statement:
         case NormRates():
             return (statement.target, statement.reciprocal)
@@ -183,7 +203,7 @@ def targets(statement: Statement) -> tuple[str, ...]:
 
 
 def sources(statement: Statement) -> set[str]:
-    """Names that the statement reads."""
+    """The names that the statement reads."""
     match statement:
         case ScalarStatement():
             names = set(statement.polynomial.names)
@@ -197,8 +217,6 @@ def sources(statement: Statement) -> set[str]:
             return names | {term.scalar for term in statement.terms if term.scalar}
         case NormRates():
             return {statement.drift.name, statement.overlap.name}
-        case Projection():
-            return {statement.drift.name, statement.overlap.name, statement.rates}
         case NormRatesTangent():
             return {
                 statement.rates,
@@ -206,14 +224,11 @@ def sources(statement: Statement) -> set[str]:
                 statement.drift.name,
                 statement.overlap.name,
             }
-        case ProjectionTangent():
-            return {
-                statement.drift.name,
-                statement.overlap.name,
-                statement.overlap_tangent.name,
-                statement.rates,
-                statement.rates_tangent,
-            }
+        case Projection() | ProjectionTangent():
+            names = {statement.drift.name}
+            for rates, matrix in statement.removed:
+                names |= {rates, matrix.name}
+            return names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,7 +241,7 @@ class Assignment:
 
     @property
     def operations(self) -> int:
-        """Floating-point operations: multiplications, additions, divisions."""
+        """The number of floating-point operations: multiplications, additions and divisions."""
         if self.reciprocal:
             return 1
         count = max(len(self.terms) - 1, 0)
@@ -241,7 +256,7 @@ HALF = Fraction(1, 2)
 
 
 def entry(matrix: Matrix, i: int, j: int) -> str:
-    """Name of an entry; both halves of a symmetric matrix have the name of the upper one."""
+    """The name of an entry; both halves of a symmetric matrix have the names of the upper one."""
     if matrix.symmetric and j < i:
         i, j = j, i
     return f"{matrix.name}_{i}_{j}"
@@ -252,7 +267,7 @@ def operand_entry(operand: Operand, i: int, j: int) -> str:
 
 
 def _scalar(program: Program, statement: ScalarStatement) -> Iterator[Assignment]:
-    """One assignment; a contraction with a coefficient of more than a name gets its own line."""
+    """An assignment for each contraction, then the one that adds them to the polynomial."""
     terms: list[tuple[Fraction, Factors]] = []
     parts: list[Assignment] = []
     for number, contraction in enumerate(statement.contractions, start=1):
@@ -270,7 +285,7 @@ def _contraction(program: Program, contraction: Contraction) -> Iterator[tuple[F
         for i in range(1, program.size(left.rows) + 1):
             yield ONE, (entry(left, i, i),)
         return
-    # ⟨A, B⟩ of two symmetric matrices counts each pair i < j twice.
+    # In ⟨A, B⟩ of two symmetric matrices each entry i < j occurs twice.
     both = left.symmetric and right.symmetric
     for i in range(1, program.size(left.rows) + 1):
         for j in range(i if both else 1, program.size(left.columns) + 1):
@@ -310,50 +325,37 @@ def expand(program: Program, statement: Statement) -> Iterator[Assignment]:
                 inverse = f"{reciprocal}_{i}"
                 yield Assignment(inverse, ((ONE, (entry(overlap, i, i),)),), reciprocal=True)
                 yield Assignment(f"{target}_{i}", ((HALF, (entry(drift, i, i), inverse)),))
-        case Projection():
-            yield from _projection(program, statement)
         case NormRatesTangent(target, rates, reciprocal, drift, overlap):
             for i in range(1, program.p + 1):
                 inverse = f"{reciprocal}_{i}"
                 change = (HALF, (entry(drift, i, i), inverse))
                 removed = (-ONE, (f"{rates}_{i}", entry(overlap, i, i), inverse))
                 yield Assignment(f"{target}_{i}", (change, removed))
-        case ProjectionTangent():
-            yield from _projection_tangent(program, statement)
+        case Projection() | ProjectionTangent():
+            yield from _projection(program, statement)
 
 
-def _projection(program: Program, statement: Projection) -> Iterator[Assignment]:
+def _projection(program: Program, statement: Projection | ProjectionTangent) -> Iterator[Assignment]:
     for i, j in program.entries(statement.target):
         if statement.sides == 2 and i == j:
             yield Assignment(entry(statement.target, i, j), ())
             continue
         terms: list[tuple[Fraction, Factors]] = [(ONE, (entry(statement.drift, i, j),))]
         for index in (i, j)[: statement.sides]:
-            terms.append((-ONE, (f"{statement.rates}_{index}", entry(statement.overlap, i, j))))
-        yield Assignment(entry(statement.target, i, j), tuple(terms))
-
-
-def _projection_tangent(program: Program, statement: ProjectionTangent) -> Iterator[Assignment]:
-    for i, j in program.entries(statement.target):
-        if statement.sides == 2 and i == j:
-            yield Assignment(entry(statement.target, i, j), ())
-            continue
-        terms: list[tuple[Fraction, Factors]] = [(ONE, (entry(statement.drift, i, j),))]
-        for index in (i, j)[: statement.sides]:
-            terms.append((-ONE, (f"{statement.rates_tangent}_{index}", entry(statement.overlap, i, j))))
-            terms.append((-ONE, (f"{statement.rates}_{index}", entry(statement.overlap_tangent, i, j))))
+            for rates, matrix in statement.removed:
+                terms.append((-ONE, (f"{rates}_{index}", entry(matrix, i, j))))
         yield Assignment(entry(statement.target, i, j), tuple(terms))
 
 
 def operation_count(program: Program) -> int:
-    """Floating-point operations of one evaluation, symmetry used."""
+    """The number of floating-point operations of one evaluation; symmetric halves are computed once."""
     return sum(_statement_operations(program, statement) for statement in program.statements)
 
 
 def _statement_operations(program: Program, statement: Statement) -> int:
     if not isinstance(statement, MatrixStatement):
         return sum(assignment.operations for assignment in expand(program, statement))
-    # Nothing is expanded: all diagonal entries cost the same, and so do all others.
+    # All diagonal entries cost the same, and so do all others, so that one of each is expanded.
     indices = list(program.entries(statement.target))
     square = statement.target.rows == statement.target.columns
     on_diagonal = sum(1 for i, j in indices if i == j) if square else 0
@@ -371,10 +373,14 @@ def evaluate(
     combine: Callable[[Iterable[tuple[Fraction, Sequence[Any]]]], Any],
     reciprocal: Callable[[Any], Any],
 ) -> dict[str, Any]:
-    """Run the expansion in any commutative ring; returns the outputs by entry name.
+    """Run the expansion in any commutative ring; returns the outputs by the name of the entry.
 
-    `values` holds the scalar inputs and the entries of the input matrices by name.
-    `combine` sums (coefficient, factors) terms; `reciprocal` inverts a value.
+    values
+        The scalar inputs and the entries of the input matrices by name.
+    combine
+        Sums terms (coefficient, factors).
+    reciprocal
+        Inverts a value.
     """
     known: dict[str, Any] = dict(values)
     for statement in program.statements:

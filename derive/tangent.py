@@ -1,7 +1,7 @@
-"""Forward-mode derivative of a program: the change of its outputs along (δQ, δR).
+"""Differentiates a program: the change of its outputs along changes of its inputs, in forward mode.
 
-The Jacobian's columns are these tangents along the unit vectors of the state. Derivatives of
-the scalar coefficients and the product rule suffice, since T and the parameters do not change.
+The columns of the Jacobian are the changes along the unit vectors of the state. T and the parameters do
+not change, so the product rule and derivatives of the scalar coefficients suffice.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def tangent_matrix(matrix: Matrix) -> Matrix:
 
 
 class _Differentiator:
-    """Differentiates statements; it knows which names change at all, so that constants have no tangent."""
+    """Differentiates one statement after the other; only names that change get a tangent."""
 
     def __init__(self, inputs: tuple[Matrix, ...]) -> None:
         self._changing = {matrix.name for matrix in inputs}
@@ -100,10 +100,10 @@ class _Differentiator:
 
 
 def differentiate(program: Program, along: tuple[Matrix, ...]) -> Program:
-    """The program that computes the tangents of the outputs along changes of `along`.
+    """The program that computes the tangents of the outputs along changes of the matrices `along`.
 
-    Its inputs are those of `program` followed by the tangents of `along`; values that only
-    the original outputs need are left out.
+    Its inputs are those of `program` and the tangents of `along`. Statements that only the original
+    outputs need are left out.
     """
     differentiator = _Differentiator(along)
     statements: list[Statement] = []

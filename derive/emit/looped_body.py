@@ -211,20 +211,14 @@ class LoopedBody(FunctionBody):
             yield f"{name}_transposed = _transpose({name})"
 
     def _projection(self, statement: Projection | ProjectionTangent) -> Iterator[str]:
-        name, drift, overlap = statement.target.name, statement.drift.name, statement.overlap.name
+        name, drift = statement.target.name, statement.drift.name
         sides = range(statement.sides)
-        removed = [(statement.rates, overlap)]
-        if isinstance(statement, ProjectionTangent):
-            removed = [
-                (statement.rates_tangent, overlap),
-                (statement.rates, statement.overlap_tangent.name),
-            ]
         yield f"{name} = np.zeros_like({drift})"
         yield f"_add({name}, 1.0, {drift})"
         yield "for i in range(P):"
         yield f"{INDENT}for j in range({_SIZES[statement.target.columns]}):"
-        for rates, of in removed:
+        for rates, matrix in statement.removed:
             rate = " + ".join(f"{rates}[{'ij'[side]}]" for side in sides)
-            yield f"{INDENT * 2}{name}[i, j] -= ({rate}) * {of}[i, j]"
+            yield f"{INDENT * 2}{name}[i, j] -= ({rate}) * {matrix.name}[i, j]"
         if statement.sides == 2:
             yield f"{INDENT}{name}[i, i] = 0.0"
