@@ -9,7 +9,7 @@ from typing import Any
 
 from derive.errors import InputError, shown
 
-# Numbers from here on are easier to read as powers.
+# Powers of ten and of two from this number on are easier to read as powers.
 _LONG = 10**7
 
 
@@ -24,13 +24,13 @@ def one_of(option: str, value: Any, allowed: Iterable[str]) -> str:
 
 def whole_number(option: str, value: Any, least: int, largest: int) -> int:
     """An integer from `least` to `largest`; else InputError."""
-    # True would pass as 1, and so would NumPy's in its versions before 2.3.
+    # True would pass as 1, and so would that of NumPy before version 2.3.
     truth = isinstance(value, bool) or str(getattr(value, "dtype", "")) == "bool"
     try:
         number = None if truth else operator.index(value)
     except TypeError:
         number = None
-    # A masked array of one number would pass as what its mask hides.
+    # A masked array of one number would pass as the number that its mask hides.
     if number is not None and getattr(value, "mask", False):
         number = None
     if number is None or not least <= number <= largest:

@@ -1,4 +1,4 @@
-"""The one writer of all files: a file appears whole under its name, or the old one stays."""
+"""Writes files so that a file appears whole under its name, or the old one stays."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pathlib import Path
 from derive.errors import InputError
 from derive.symbolic_links import behind_links
 
-# Part of the names of files that are being written; a killed process leaves them.
+# The names of files that are being written contain this; a killed process leaves such files behind.
 TEMPORARY = ".tmp"
-# Characters of a file's name in that of its temporary file, which must not become too long.
+# The name of a temporary file shows this much of the file's name, so that it does not become too long.
 _SHOWN = 40
-# These errors say nothing about a name.
+# These errors are those of the machine; another name for the file would not help.
 _FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 @contextlib.contextmanager
 def temporary_beside(target: Path, mode: int = 0o666) -> Iterator[Path]:
-    """A new, empty file of the same type in the same folder, with this mode less the umask.
+    """A new, empty file with the suffix of `target` in its folder, with this mode less the umask.
 
-    It is removed in the end, unless it was renamed. Raises OSError if none can be made.
+    It is removed in the end unless it was renamed. Raises OSError if it cannot be made.
     """
-    # Libraries take only names in UTF-8. Two machines may write one file, so the name is random.
+    # Some libraries take only names in UTF-8. Two machines may write one file, so the name is random.
     shown = target.stem[:_SHOWN] if target.stem.isascii() else "file"
     temporary = target.with_name(f".{shown}.{secrets.token_hex(8)}{TEMPORARY}{target.suffix}")
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
@@ -41,16 +41,17 @@ def temporary_beside(target: Path, mode: int = 0o666) -> Iterator[Path]:
 def replacing(
     path: Path, *, mode: int = 0o666, durable: bool = False, through_links: bool = True
 ) -> Iterator[Path]:
-    """A temporary file beside `path` to be written inside, and renamed to it if all went well.
+    """A temporary file beside `path`, to be written in the with block and renamed to `path` after it.
 
     mode
-        Permissions of the new file, less the umask.
+        The permissions of the new file, less the umask.
     durable
-        Whether it survives a power cut once this is done: file and folder are synced.
+        Whether file and folder are synced, so that the new file survives a power cut.
     through_links
-        Whether the file behind a symbolic link is replaced, and the link stays; else the link is replaced.
+        Whether a symbolic link stays and the file behind it is replaced; otherwise the link is replaced.
 
-    Raises OSError, which names `path`; then what was there still is, and the temporary file is not.
+    If the block raises, or if an OSError that names `path` is raised here, the old file is still there
+    and the temporary one is removed.
     """
     temporary: Path | None = None
     try:
@@ -69,7 +70,7 @@ def replacing(
 
 
 def sync(path: Path) -> None:
-    """Put a file, or the names in a folder, on the disk."""
+    """Write a file, or the names in a folder, through to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -78,9 +79,9 @@ def sync(path: Path) -> None:
 
 
 def refusal(option: str, path: Path, error: OSError) -> Exception:
-    """The error to raise for one that the system has with a file of the user.
+    """The error to raise when the system could not write a file that the user named.
 
-    It is an InputError, or an OSError with the name of the file if no other name would help: a full disk.
+    It is an InputError. If another name would not help, as on a full disk, it is an OSError with the name.
     """
     words = error.strerror or str(error)
     if error.errno in _FAILURES:

@@ -7,7 +7,7 @@ Phys. Rev. E 52, 4225 (1995), for this activation)
     dR/dα = −κ E[e λ λ*ᵀ],    dQ/dα = −2κ E[e λ λᵀ] + κ² E[e² λ λᵀ],
 
 and the population loss is ε = ½ E[e²] without label noise. Here the expectations are
-diagrams (route 2); `proof` writes the same three lines in components (route 1).
+sums of diagrams (route 2); `proof` writes the same three lines in components (route 1).
 """
 
 from __future__ import annotations
@@ -21,18 +21,23 @@ from derive.model import FLOWS
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.wick import Diagram, error_moment
 
-# Names of the closed loops tr(DC), tr(DCDC) in code and LaTeX; longer loops do not occur
-# for a quadratic activation and the squared loss.
+# The names of the closed loops tr(DC) and tr(DCDC) in code and LaTeX. Longer loops do not occur, since
+# the drift has no moment with more than e².
 LOOP_NAMES = {1: "s", 2: "t"}
+# The names of κ = 2aη and of Δ.
 STEP = "kappa"
 NOISE = "label_noise"
 
 
 @dataclasses.dataclass(frozen=True)
 class OverlapEquations:
-    """The drift as Σₘ coefficient · C(DC)ᵐ; coefficients in κ, Δ and the loops s, t.
+    """The drift as Σₘ coefficientₘ · C(DC)ᵐ, and the loss, as polynomials in κ, Δ and the loops s, t.
 
-    dR reads the student-teacher block of each chain, dQ the student-student block.
+    dR, dQ
+        The coefficients by m; each chain stands for its student-teacher block in dR, and for its
+        student-student block in dQ.
+    loss
+        The generalisation error ε.
     """
 
     dR: Mapping[int, ScalarPolynomial]

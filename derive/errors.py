@@ -7,13 +7,14 @@ import re
 import reprlib
 from typing import Any
 
-# Characters that may have to be escaped: all but the letters, digits and signs of ASCII.
+# These characters may have to be escaped: all except the printable ones of ASCII.
 _UNUSUAL = re.compile(r"[^ -~]")
+# A longer text is shortened, and this many characters at its end are kept.
 _LONGEST = 400
 _KEPT_END = 100
-# Numbers of an array that an error shows.
+# A larger array is shown by its shape alone.
 _MOST_NUMBERS = 20
-# Bits of an integer that an error shows; Python itself refuses to print very long ones.
+# A larger integer is shown by its number of digits, since Python refuses to print very long ones.
 _MOST_BITS = 1000
 
 
@@ -21,7 +22,7 @@ def printable(text: str, kept: str = "") -> str:
     """The text with escapes for what cannot be printed, except the characters `kept`.
 
     Names and values may come from somebody else. They may hold commands for the terminal (ESC, the C1
-    characters), characters of Unicode that reverse the direction of writing, and bytes that are no text.
+    characters), characters of Unicode that reverse the direction of writing, and bytes that are not text.
     """
 
     def escaped(match: re.Match[str]) -> str:
@@ -33,7 +34,7 @@ def printable(text: str, kept: str = "") -> str:
 
 
 def one_line(text: str) -> str:
-    """The text on one line, shortened if it is very long, `printable`."""
+    """The text on one line, `printable`, and shortened if it is very long."""
     line = printable(" ".join(text.split()))
     if len(line) > _LONGEST:
         line = f"{line[: _LONGEST - _KEPT_END]} … {line[-_KEPT_END:]}"
@@ -41,10 +42,7 @@ def one_line(text: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as its user would write it: numbers and text of NumPy are shown as those of Python.
-
-    The text is short, however large the value is.
-    """
+    """A short text for a value, as its user would write it; NumPy's values are written like Python's."""
     return _VALUES.repr(value)
 
 
@@ -56,7 +54,7 @@ class _Values(reprlib.Repr):
         self.maxstring = self.maxother = _LONGEST
 
     def repr1(self, x: Any, level: int) -> str:
-        # derive does not import NumPy, but knows its values by their attributes.
+        # NumPy is not imported here; its values are recognised by their attributes.
         if hasattr(x, "tolist") and hasattr(x, "dtype"):
             if x.size > _MOST_NUMBERS:
                 return f"an array of the shape {x.shape}"
@@ -65,7 +63,7 @@ class _Values(reprlib.Repr):
         return super().repr1(x, level)
 
     def repr_str(self, x: str, level: int) -> str:
-        # A NumPy text inside a list is a str for Python, but its repr is another.
+        # A NumPy text is a str, but its repr is not that of a str.
         return super().repr_str(str(x), level)
 
     def repr_int(self, x: int, level: int) -> str:
@@ -81,7 +79,7 @@ class InputError(ValueError):
     """An argument has a value that is not allowed.
 
     option
-        Name of the argument, as in Python.
+        The name of the argument, as in Python.
     problem
         The value and what is allowed, on one line.
     """

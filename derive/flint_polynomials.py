@@ -1,6 +1,6 @@
-"""Polynomials with rational coefficients, computed by FLINT: what exact proofs are written in.
+"""Rings of polynomials with rational coefficients, computed by FLINT, in which proofs are done.
 
-FLINT takes 30 ms to import, so that `derive` imports this module only when something is proved.
+FLINT takes 30 ms to import, so `derive` imports this module only when something is proved.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from flint import Ordering, fmpq, fmpq_mpoly_ctx
 
 
 def context_of(names: Sequence[str]) -> fmpq_mpoly_ctx:
-    """The ring of polynomials in these names, graded reverse lexicographic."""
+    """The ring of polynomials in these names, in graded reverse lexicographic order."""
     return fmpq_mpoly_ctx.get(list(names), Ordering.degrevlex)
 
 
 def number(value: Fraction | int) -> fmpq:
-    """A rational number as FLINT has it."""
+    """A rational number as one of FLINT."""
     return fmpq(int(value.numerator), int(value.denominator))
 
 
 def combiner(context: fmpq_mpoly_ctx) -> Callable[[Iterable[tuple[Fraction, Sequence[Any]]]], Any]:
-    """Sums of (coefficient, factors) terms in a ring, as `derive.program.evaluate` needs them."""
+    """The function that sums terms (coefficient, factors) in a ring, for `derive.program.evaluate`."""
 
     def combine(terms: Iterable[tuple[Fraction, Sequence[Any]]]) -> Any:
         zero = context.constant(0)

@@ -1,4 +1,4 @@
-"""The files that are generated for a model: code, document, and the manifest that vouches for them."""
+"""The files that are generated for a model: code, LaTeX, and the manifest that vouches for both."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ AnyModel = TypeVar("AnyModel", bound=DerivableModel)
 
 
 class ProofRecord(Protocol):
-    """What was compared in a proof, and how."""
+    """States what was compared in a proof, and how."""
 
     def to_dict(self) -> dict[str, Any]: ...
 
 
 @dataclasses.dataclass(frozen=True)
 class GeneratedFiles(Generic[AnyModel]):
-    """How the files of one class of models are written: their text depends on the model alone.
+    """Writes the files of one class of models; their text depends on the model and the version alone.
 
+    model_class
+        `Model` or `SectorModel`; each other field is a function of such a model.
     module, document
-        Texts of the Numba module and of the LaTeX document.
+        The texts of the Numba module and of the LaTeX document.
     facts
-        Entries of the manifest about the code, among them ``operations`` by function.
+        The entries of the manifest about the code, among them ``operations`` by function.
     proof
-        What is compared when the model is derived.
+        The record of what is compared when the model is derived.
     """
 
     model_class: type[AnyModel]
@@ -44,7 +46,7 @@ class GeneratedFiles(Generic[AnyModel]):
     proof: Callable[[AnyModel], ProofRecord]
 
     def texts(self, model: AnyModel, version: str = VERSION) -> dict[str, str]:
-        """The files by name, the manifest last, as this `version` writes them; the same on any machine."""
+        """The files by name, the manifest last, as this `version` writes them on any machine."""
         files = {MODULE: self.module(model), DOCUMENT: self.document(model)}
         files = {name: text.replace(written_by(), written_by(version)) for name, text in files.items()}
         content = {
@@ -75,7 +77,7 @@ class DerivedODEs(Generic[AnyModel]):
 
     @property
     def state(self) -> tuple[str, ...]:
-        """Names of the order parameters in order."""
+        """The names of the order parameters in order."""
         return self.model.state
 
     def files(self) -> dict[str, str]:

@@ -13,7 +13,7 @@ from derive.atomic_files import refusal, replacing, sync
 from derive.errors import InputError
 from derive.symbolic_links import behind_links
 
-# Permissions before the umask. Never may everyone write, since loading rejects such files.
+# These are the permissions before the umask. Loading rejects files that everyone may write.
 _FOLDER_MODE = 0o775
 _FILE_MODE = 0o664
 
@@ -29,7 +29,7 @@ def write_files(target: Path, files: Mapping[str, str]) -> None:
     InputError
         The folder above `target` cannot be made or written, or `target` is not a real folder.
     OSError
-        Writing failed; nothing half-written stays.
+        Writing failed; nothing half-written is left.
     """
     check_target(target)
     try:
@@ -54,9 +54,9 @@ def write_files(target: Path, files: Mapping[str, str]) -> None:
 
 
 def _fill(folder: Path, files: Mapping[str, str]) -> None:
-    """Write all files to the disk, then rename them to their names in the order given."""
+    """Write all files under temporary names, then rename them in the order given."""
     with contextlib.ExitStack() as renames:
-        # The context that was entered last is left first.
+        # The context that is entered last is left first, so that the first file is renamed first.
         for name in reversed(list(files)):
             file = replacing(folder / name, mode=_FILE_MODE, through_links=False)
             temporary = renames.enter_context(file)

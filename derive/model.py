@@ -1,4 +1,4 @@
-"""What to derive: the widths and the conventions of one teacher-student problem."""
+"""`Model` states what to derive: the widths and the conventions of one teacher-student problem."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from derive.arguments import one_of, whole_number
 from derive.errors import InputError
 
 # The proof evaluates every entry of the matrix products in exact integer arithmetic, about
-# (p + p*)·p² operations. At (256, 256) that takes minutes, and the state has 33 000 + 256 p*
-# components; wider students belong to reduced descriptions.
+# (p + p*)·p² operations, which takes minutes at (256, 256). Aligned starts of wider students are
+# integrated in the invariant sector (`derive.sector`), whose equations do not grow with p.
 MAX_WIDTH = 256
 
 CONSTRAINTS = ("free", "sphere")
@@ -31,10 +31,10 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class DerivableModel(abc.ABC):
-    """What ODEs can be derived for: a frozen record of widths, which have no defaults, and options.
+    """What ODEs can be derived for: a frozen record of widths and of options, which have defaults.
 
     kind
-        What is derived, a ``"system"`` or a ``"sector"``.
+        ``"system"`` for all overlaps, ``"sector"`` for those of aligned starts.
     """
 
     kind: ClassVar[str]
@@ -42,15 +42,15 @@ class DerivableModel(abc.ABC):
     @property
     @abc.abstractmethod
     def state(self) -> tuple[str, ...]:
-        """Names of the order parameters in order."""
+        """The names of the order parameters in order."""
 
     @property
     @abc.abstractmethod
     def parameters(self) -> tuple[str, ...]:
-        """Names of the run-time parameters in order."""
+        """The names of the run-time parameters in order."""
 
     def given_options(self) -> dict[str, Any]:
-        """The widths, and the options that do not have their defaults, in the order of the fields."""
+        """The widths, and the options that differ from their defaults, in the order of the fields."""
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         return {option: value for option, value in self.to_dict().items() if value != defaults[option]}
 
@@ -103,7 +103,7 @@ class Model(DerivableModel):
     Raises
     ------
     InputError
-        A value is not allowed; the message names the option, the value and what is.
+        A value is not allowed; the message names the option, the value and the allowed ones.
     """
 
     kind: ClassVar[str] = "system"

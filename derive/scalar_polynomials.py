@@ -1,7 +1,7 @@
-"""Polynomials in named scalars with rational coefficients.
+"""Polynomials in a few named scalars with rational coefficients: the coefficients of diagrams and matrices.
 
-The class is small on purpose: the index-free route and the code generator need sums of products
-of a handful of names, and no library that takes long to import each time a system is loaded.
+The class is small on purpose. It is needed each time a system is loaded, so that it must not need FLINT or
+SymPy, which take long to import.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
-Monomial = tuple[str, ...]  # sorted factor names, repeated for powers
+# The names of the factors, sorted; x² has the name x twice.
+Monomial = tuple[str, ...]
 
 
 class ScalarPolynomial:
@@ -67,7 +68,7 @@ class ScalarPolynomial:
         return tuple(sorted({name for monomial in self.terms for name in monomial}))
 
     def sorted_terms(self) -> list[tuple[Monomial, Fraction]]:
-        """Terms in a fixed order: by degree, then by name."""
+        """The terms in a fixed order: by degree, then by name."""
         return sorted(self.terms.items(), key=lambda item: (len(item[0]), item[0]))
 
     def derivative(self, name: str) -> ScalarPolynomial:
@@ -82,7 +83,7 @@ class ScalarPolynomial:
         return ScalarPolynomial(terms)
 
     def collect(self, names: Iterable[str]) -> dict[Monomial, ScalarPolynomial]:
-        """As a polynomial in `names`, its coefficients polynomials in the other names."""
+        """The polynomial as one in `names` alone, with polynomials in the other names as coefficients."""
         chosen = set(names)
         parts: dict[Monomial, dict[Monomial, Fraction | int]] = {}
         for monomial, value in self.terms.items():

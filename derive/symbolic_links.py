@@ -8,25 +8,25 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-# Linux follows as many.
+# Linux follows at most this many links.
 _MOST_LINKS = 40
 
 
 def steps(path: Path) -> Iterator[tuple[Path, os.stat_result | None, bool]]:
-    """Each folder and link on the way to what `path` stands for, and that itself, which comes last.
+    """Each folder and link on the way to the file or folder that `path` stands for, which comes last.
 
-    Yields absolute names without links before their last part; the status of what has this name, a link
-    itself if it is one, or None if nothing is there; and whether the way goes on. Whoever iterates may
-    make what is missing, which is then yielded once more.
+    Each step is a triple: an absolute name without links before its last part; the status of what has
+    this name, of the link itself if it is one, or None if nothing is there; and whether more steps follow.
+    The caller may make what is missing, which is then yielded once more.
 
-    Raises OSError: links in a circle, a name that no file can have, a folder that cannot be looked into.
+    Raises OSError for links in a circle, a name that no file can have, or an unreadable folder.
     """
     try:
         possible = b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:
         possible = False
     if not possible:
-        raise OSError(errno.EINVAL, "no name of a file has such characters as NUL", str(path))
+        raise OSError(errno.EINVAL, "the name has characters that no file name can have", str(path))
     whole = Path.cwd() / path
     place, names, links = Path(whole.anchor), [*reversed(whole.parts[1:])], 0
     yield place, _status(place), bool(names)
@@ -58,12 +58,13 @@ def _status(place: Path) -> os.stat_result | None:
 
 
 def behind_links(path: Path) -> Path:
-    """The absolute name, without symbolic links, of what a name stands for; it need not be there.
+    """The absolute name, without symbolic links, of the file or folder that `path` stands for.
 
-    In a folder like /tmp, where everyone may put links, those of others than its owner are not followed,
-    as Linux does with ``protected_symlinks``: they could lead to any file of the user.
+    Nothing needs to be there. In a folder like /tmp, where everyone may make links, only links of this
+    user or of the folder's owner are followed, as by Linux with ``protected_symlinks``; others could lead
+    to any file of the user.
 
-    Raises OSError: such a link, links in a circle, a name that no file can have.
+    Raises OSError for a link that is not followed, links in a circle, or a name that no file can have.
     """
     place = path
     for place, status, _ in steps(path):

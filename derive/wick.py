@@ -1,9 +1,9 @@
-"""Route 2 of the derivation: Gaussian moments without indices, by Wick pairings; widths stay symbolic.
+"""Route 2 of the derivation: Gaussian moments without indices, by Wick's theorem, for any widths.
 
-In E[(zᵀDz)ᵏ z zᵀ] every factor D has two legs and the two outer z one each. A pairing joins
-the legs in twos, each join a covariance C, and so the factors fall into closed loops, worth
-tr((DC)ᵐ) for m factors, and one open chain between the outer z, worth C(DC)ᵐ. Nothing
-depends on the size of the matrices, so the result holds for any p and p*.
+In E[(zᵀDz)ᵏ z zᵀ] every factor D has two legs, and each of the two outer z has one. A pairing joins the
+legs in pairs, and each join is a covariance C. So the factors D fall into closed loops and one open chain
+between the outer z. With m factors a loop is worth tr((DC)ᵐ) and the chain C(DC)ᵐ. Nothing depends on the
+size of the matrices, so the result holds for any p and p* (docs/theory.md).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Pairing = tuple[tuple[int, int], ...]
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Diagram:
-    """A product of closed loops, at most one open chain, and powers of Δ.
+    """A product of closed loops, at most one open chain, and a power of Δ.
 
     loops
-        Sorted m of each factor tr((DC)ᵐ).
+        The exponents m of the factors tr((DC)ᵐ), sorted.
     chain
-        m of the factor C(DC)ᵐ; None where the moment has no outer z.
+        The exponent m of the factor C(DC)ᵐ; None where the moment has no outer z.
     noise
         The power of the label-noise variance Δ.
     """
@@ -34,7 +34,7 @@ class Diagram:
 
 
 def pairings(legs: tuple[int, ...]) -> Iterator[Pairing]:
-    """All ways to join the legs in twos; none for an odd number of legs."""
+    """All ways to join the legs in pairs; there is none for an odd number of legs."""
     if not legs:
         yield ()
         return
@@ -44,32 +44,33 @@ def pairings(legs: tuple[int, ...]) -> Iterator[Pairing]:
             yield ((first, legs[k]), *rest)
 
 
-def _diagram(pairing: Pairing, vertices: int, outer: bool) -> tuple[tuple[int, ...], int | None]:
-    """Loops and chain of one pairing; vertex v owns legs 2v and 2v + 1, the outer z the last two."""
+def _diagram(pairing: Pairing, factors: int, outer: bool) -> tuple[tuple[int, ...], int | None]:
+    """Loops and chain of one pairing; factor k has the legs 2k and 2k + 1, and the outer z the last two."""
     partner: dict[int, int] = {}
     for left, right in pairing:
         partner[left], partner[right] = right, left
     visited: set[int] = set()
 
     def follow(leg: int, stop: int) -> int:
-        """Factors D met from `leg` on until the walk arrives at leg `stop`."""
+        """The number of factors D on the way from `leg` to `stop`."""
         met = 0
         while partner[leg] != stop:
-            leg = partner[leg] ^ 1  # through the vertex: in by one leg, out by the other
+            # The way enters a factor by one leg and leaves it by the other.
+            leg = partner[leg] ^ 1
             visited.add(leg // 2)
             met += 1
         return met
 
-    chain = follow(2 * vertices, 2 * vertices + 1) if outer else None
+    chain = follow(2 * factors, 2 * factors + 1) if outer else None
     loops = []
-    for vertex in range(vertices):
-        if vertex not in visited:
-            loops.append(1 + follow(2 * vertex, 2 * vertex + 1))
+    for factor in range(factors):
+        if factor not in visited:
+            loops.append(1 + follow(2 * factor, 2 * factor + 1))
     return tuple(sorted(loops)), chain
 
 
 def quadratic_moment(power: int, outer: bool) -> Counter[Diagram]:
-    """E[(zᵀDz)^power z zᵀ] (with `outer`) or E[(zᵀDz)^power], diagrams with multiplicities."""
+    """E[(zᵀDz)^power z zᵀ] with `outer`, else E[(zᵀDz)^power]: how often each diagram occurs."""
     legs = tuple(range(2 * power + (2 if outer else 0)))
     total: Counter[Diagram] = Counter()
     for pairing in pairings(legs):
@@ -79,9 +80,9 @@ def quadratic_moment(power: int, outer: bool) -> Counter[Diagram]:
 
 
 def error_moment(power: int, outer: bool = True) -> dict[Diagram, int]:
-    """E[e^power z zᵀ] (or E[e^power]) for e = zᵀDz − √Δ ξ, ξ ~ N(0, 1) independent of z.
+    """E[e^power z zᵀ] with `outer`, else E[e^power], for e = zᵀDz − √Δ ξ and ξ ~ N(0, 1) independent of z.
 
-    The binomial in the noise, E[ξ^2m] again by pairings: the number of ways to join 2m legs.
+    The power is expanded in ξ by the binomial theorem; E[ξ^2m] is the number of ways to pair 2m legs.
     """
     total: Counter[Diagram] = Counter()
     for k in range(0, power + 1, 2):
