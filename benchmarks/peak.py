@@ -8,9 +8,9 @@ import time
 import numpy as np
 from llvmlite import ir
 
+from derive.expansion import operation_count
 from derive.model import Model
 from derive.overlap_program import drift_program
-from derive.program import operation_count
 from runtime.ensemble.kernels.kernel_emitter import KernelEmitter
 from runtime.trajectory.tableaux import TSIT5
 from runtime.vector import jit

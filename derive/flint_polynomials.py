@@ -24,7 +24,7 @@ def number(value: Fraction | int) -> fmpq:
 
 
 def combiner(context: fmpq_mpoly_ctx) -> Callable[[Iterable[tuple[Fraction, Sequence[Any]]]], Any]:
-    """The function that sums terms (coefficient, factors) in a ring, for `derive.program.evaluate`."""
+    """The function that sums terms (coefficient, factors) in a ring, for `derive.expansion.evaluate`."""
 
     def combine(terms: Iterable[tuple[Fraction, Sequence[Any]]]) -> Any:
         zero = context.constant(0)

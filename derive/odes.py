@@ -12,10 +12,10 @@ from derive.emit.latex_components import component_form
 from derive.emit.latex_document import odes_document
 from derive.emit.latex_matrix import Conventions, matrix_form
 from derive.emit.numba_module import is_unrolled, numba_module, programs
+from derive.expansion import evaluate, operation_count
 from derive.generated_files import DerivedODEs, GeneratedFiles
 from derive.model import Model
 from derive.overlap_program import DQ, DR, LOSS, overlap_program
-from derive.program import evaluate, operation_count
 from derive.proof import Proof, proof_record, prove
 
 if TYPE_CHECKING:

@@ -19,10 +19,11 @@ from fractions import Fraction
 from math import prod
 from typing import Any
 
+from derive.expansion import evaluate
 from derive.isserlis import ComponentMoments
 from derive.model import Model
 from derive.overlap_program import DQ, DR, FREE_DQ, FREE_DR, LOSS
-from derive.program import Matrix, Program, evaluate, sources
+from derive.program import Matrix, Program, sources
 
 # Above this many products the polynomials are too long to expand in a second.
 POLYNOMIAL_BUDGET = 40_000

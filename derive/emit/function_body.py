@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from derive.emit.python_source import assignment_line
+from derive.expansion import entry, expand
 from derive.model import Model
-from derive.program import Matrix, Program, Statement, entry, expand, sources
+from derive.program import Matrix, Program, Statement, sources
 from derive.tangent import PREFIX
 
 

@@ -17,19 +17,10 @@ from derive.emit.latex_text import (
 )
 from derive.equations import STEP, OverlapEquations, overlap_equations
 from derive.errors import InputError
+from derive.expansion import Assignment, expand
 from derive.model import Model
 from derive.overlap_program import FREE_DQ, FREE_DR, Q, R, T, X, Y, closed_loops
-from derive.program import (
-    Assignment,
-    Matrix,
-    MatrixStatement,
-    Operand,
-    Program,
-    Projection,
-    ScalarStatement,
-    Term,
-    expand,
-)
+from derive.program import Matrix, MatrixStatement, Operand, Program, Projection, ScalarStatement, Term
 from derive.scalar_polynomials import ScalarPolynomial
 
 # The components of more order parameters fill tens of pages, so that the document leaves them out;

@@ -6,9 +6,10 @@ from derive.emit.function_body import FunctionBody, UnrolledBody
 from derive.emit.header import module_docstring
 from derive.emit.looped_body import HELPERS, LoopedBody
 from derive.emit.python_source import COMPILED, INDENT, READOUT_VALUES, function_text
+from derive.expansion import operation_count
 from derive.model import Model
 from derive.overlap_program import LOSS, Q, R, drift_program, loss_program
-from derive.program import Program, operation_count
+from derive.program import Program
 from derive.tangent import differentiate
 
 # Above this many operations a function has loops: Numba's compile time of unrolled code grows

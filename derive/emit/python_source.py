@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from textwrap import indent
 
-from derive.program import Assignment
+from derive.expansion import Assignment
 
 LINE_WIDTH = 96
 INDENT = "    "

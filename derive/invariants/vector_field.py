@@ -13,11 +13,11 @@ from math import prod
 from typing import Any
 
 from derive.errors import InputError
+from derive.expansion import evaluate
 from derive.flint_polynomials import combiner, context_of
 from derive.invariants.ring import OverlapRing, overlap_ring
 from derive.model import Model
 from derive.overlap_program import DQ, DR, overlap_program
-from derive.program import evaluate
 
 
 @dataclasses.dataclass(frozen=True)

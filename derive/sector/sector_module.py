@@ -8,8 +8,9 @@ from textwrap import indent
 from derive.emit.header import FLOW_WORDS, READOUT_WORDS, derive_command, paragraph
 from derive.emit.python_source import COMPILED, INDENT, READOUT_VALUES, assignment_line, function_text
 from derive.equations import NOISE
+from derive.expansion import Assignment, operation_count
 from derive.overlap_program import LEARNING_RATE, LOSS, READOUT_STUDENT
-from derive.program import Assignment, ScalarStatement, operation_count
+from derive.program import ScalarStatement
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector.sector_model import SectorModel
 from derive.sector.sector_program import (

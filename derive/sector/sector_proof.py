@@ -19,6 +19,7 @@ from fractions import Fraction
 from typing import Any
 
 from derive.equations import NOISE
+from derive.expansion import evaluate
 from derive.overlap_program import (
     DQ,
     DR,
@@ -28,7 +29,7 @@ from derive.overlap_program import (
     READOUT_TEACHER,
     overlap_program,
 )
-from derive.program import Program, evaluate
+from derive.program import Program
 from derive.proof import ProofError, evaluate_exactly
 from derive.sector.sector_model import SectorModel
 from derive.sector.sector_program import (

@@ -13,8 +13,8 @@ import pytest
 import derive
 from derive import VERSION, Model, SectorModel, overlap_odes, proof, sector_odes
 from derive.emit import numba_module
+from derive.expansion import expand, operation_count
 from derive.odes import SYSTEM_FILES
-from derive.program import expand, operation_count
 
 ROOT = Path(derive.__file__).parent.parent
 REFERENCE = ROOT / "generated" / "p4_pstar2"

@@ -5,8 +5,9 @@ import pytest
 from derive import Model
 from derive import overlap_program as overlap_program_module
 from derive.equations import OverlapEquations, overlap_equations
+from derive.expansion import operation_count
 from derive.overlap_program import drift_program, loss_program, overlap_program
-from derive.program import MatrixStatement, NormRates, Program, Projection, operation_count, sources
+from derive.program import MatrixStatement, NormRates, Program, Projection, sources
 from derive.scalar_polynomials import ScalarPolynomial
 
 

@@ -9,9 +9,9 @@ import pytest
 from closed_form import drift, flatten, loss, magnitude, named, random_point
 
 from derive import Model
+from derive.expansion import Assignment, entry, evaluate, expand, operand_entry, operation_count
 from derive.overlap_program import DQ, DR, LOSS, overlap_program
 from derive.program import (
-    Assignment,
     Contraction,
     Matrix,
     MatrixStatement,
@@ -22,11 +22,6 @@ from derive.program import (
     ProjectionTangent,
     ScalarStatement,
     Term,
-    entry,
-    evaluate,
-    expand,
-    operand_entry,
-    operation_count,
     sources,
     targets,
 )

@@ -9,10 +9,17 @@ import numpy as np
 import pytest
 from closed_form import drift, flatten, named, random_point
 
-from derive import Model, ProofError, overlap_odes, proof
-from derive import program as program_module
+from derive import Model, ProofError, expansion, overlap_odes, proof
 from derive.overlap_program import overlap_program
-from derive.program import Contraction, MatrixStatement, NormRates, Operand, Projection, ScalarStatement
+from derive.program import (
+    Contraction,
+    MatrixStatement,
+    NormRates,
+    Operand,
+    Projection,
+    ScalarStatement,
+    Term,
+)
 from derive.proof import evaluate_exactly, prove
 from derive.scalar_polynomials import ScalarPolynomial
 
@@ -235,7 +242,7 @@ def test_wrong_sphere_factor_is_rejected(method, monkeypatch, half):
     """The ½ of g = dQ_ii / (2 Q_ii) stands in the expansion, not in a statement."""
     model = Model(2, 2, "sphere")
     assert prove(model, overlap_program(model)).method == method
-    monkeypatch.setattr(program_module, "HALF", half)
+    monkeypatch.setattr(expansion, "HALF", half)
     with pytest.raises(ProofError, match=r"dR_1_1|dQ_1_2"):
         prove(model, overlap_program(model))
 
@@ -249,7 +256,7 @@ def test_free_program_is_no_proof_of_the_sphere():
     statements = []
     for statement in program.statements:
         if isinstance(statement, Projection):
-            whole = program_module.Term(1, None, (Operand(statement.drift),))
+            whole = Term(1, None, (Operand(statement.drift),))
             assert renamed[statement.target.name] == statement.drift.name
             statement = MatrixStatement(statement.target, (whole,))
         statements.append(statement)

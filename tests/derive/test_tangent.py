@@ -8,8 +8,9 @@ import pytest
 from closed_form import named, random_point
 
 from derive import Model
+from derive.expansion import evaluate
 from derive.overlap_program import Q, R, T, drift_program, loss_program, overlap_program
-from derive.program import Contraction, Matrix, ScalarStatement, evaluate
+from derive.program import Contraction, Matrix, ScalarStatement
 from derive.proof import evaluate_exactly
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.tangent import PREFIX, differentiate

@@ -7,9 +7,10 @@ from typing import Any
 
 from llvmlite import ir
 
+from derive.expansion import operation_count
 from derive.model import Model
 from derive.overlap_program import drift_program, loss_program
-from derive.program import Program, operation_count
+from derive.program import Program
 from runtime.ensemble.kernels.lane_memory import LaneLayout
 from runtime.ensemble.kernels.looped_tiles import LoopedTiles
 from runtime.ensemble.kernels.unrolled_entries import UnrolledEntries

@@ -7,8 +7,8 @@ from typing import Any
 
 from llvmlite import ir
 
+from derive.expansion import operation_count
 from derive.overlap_program import drift_program
-from derive.program import operation_count
 from runtime.ensemble.kernels import lane_memory as at
 from runtime.ensemble.kernels.kernel_emitter import KernelEmitter
 from runtime.trajectory.stepper import (

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
+from derive.expansion import Assignment, entry, expand
 from derive.model import Model
-from derive.program import Assignment, Program, entry, expand, sources
+from derive.program import Program, sources
 from runtime.vector.builder import VectorFunction
 
 # Independent partial sums of a long contraction, to hide the latency of fused multiply-adds.

@@ -13,8 +13,8 @@ from closed_form import CONSTRAINTS, FLOWS, TEACHERS, drift, flatten, jacobian, 
 from derive import Model
 from derive.emit import numba_module
 from derive.emit.python_source import number_text
+from derive.expansion import evaluate, operation_count
 from derive.overlap_program import Q, R
-from derive.program import evaluate, operation_count
 from derive.proof import evaluate_exactly
 from derive.tangent import PREFIX, differentiate
 
