@@ -3,9 +3,9 @@
 0.4                 one value: fixed
 0.1,0.2,0.4         these values
 0:9                 integers, both ends included
-0.1:0.5:5           5 even values, both ends included
+0.1:0.5:5           5 evenly spaced values, both ends included
 log:1e3:1e6:4       4 values evenly spaced in their logarithm, both ends included
-0:4,10,20:30:3      parts may be joined by commas
+0:4,10,20:30:3      several of these, joined by commas
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from derive.errors import InputError, shown
 
 Value = int | float | str
 
-# More files would take hours to look at; many small runs belong into an ensemble.
+# With more files, checking a sweep would take hours; many small runs belong into an ensemble.
 MAX_TASKS = 100_000
 LOGARITHMIC = "log:"
-# Logarithmic values are rounded to so many digits, which are the same on every machine.
+# Digits of logarithmic values, few enough to be the same on every machine.
 _LOG_DIGITS = 12
 _DIGITS = 19
 _INTEGER = re.compile(rf"[+-]?[0-9]{{1,{_DIGITS}}}")
@@ -53,9 +53,9 @@ def parse_axis(
 
 
 def python_value(option: str, given: Any) -> Any:
-    """The value with ranges, arrays and numbers of NumPy as lists and numbers of Python, inside lists too.
+    """The value with ranges, arrays and NumPy numbers as Python lists and numbers, inside lists too.
 
-    Raises InputError for what has no order, as sets, or no length, as generators.
+    Raises InputError for sets, which have no order, and generators, which have no length.
     """
     if isinstance(given, (list, tuple)):
         return [python_value(option, item) for item in given]
@@ -82,7 +82,7 @@ def _parts(option: str, given: Any, kind: type, choices: Sequence[str]) -> list[
 
 
 def _plain(option: str, given: Any, kind: type, choices: Sequence[str]) -> Value:
-    """A number of a TOML file or of Python."""
+    """A value that is not text, from a TOML file or from Python."""
     allowed = (int, float) if kind is float else (int,)
     if kind is str or isinstance(given, bool) or not isinstance(given, allowed):
         raise InputError(option, f"{shown(given)} is not {_named(kind, choices)}")
@@ -112,26 +112,26 @@ def _one(option: str, text: str, kind: type, choices: Sequence[str]) -> Value:
 
 
 def _range(option: str, text: str, kind: type) -> list[Value]:
-    """start:end, start:end:count or log:start:end:count."""
+    """The values of start:end, start:end:count or log:start:end:count."""
     logarithmic = text.startswith(LOGARITHMIC)
     fields = text.removeprefix(LOGARITHMIC).split(":")
     if len(fields) == 2 and kind is int and not logarithmic:
         start, end = (int(_one(option, field, int, ())) for field in fields)
         if end < start:
-            raise InputError(option, f"{_short(text)!r} descends: a range goes up")
+            raise InputError(option, f"{_short(text)!r} descends: give the smaller end first")
         _limited(option, end - start + 1)
         return list(range(start, end + 1))
     if len(fields) != 3:
         short = "start:end, " if kind is int else ""
         raise InputError(
-            option, f"{_short(text)!r} is no range: {short}start:end:count or log:start:end:count"
+            option, f"{_short(text)!r} is not a range: {short}start:end:count or log:start:end:count"
         )
     low, high = (float(_one(option, field, float, ())) for field in fields[:2])
     count = int(_one(option, fields[2], int, ()))
     if count < 2:
-        raise InputError(option, f"{_short(text)!r} is no range: its count is less than 2")
+        raise InputError(option, f"{_short(text)!r} is not a range: its count is less than 2")
     if high <= low:
-        raise InputError(option, f"{_short(text)!r} descends: a range goes up")
+        raise InputError(option, f"{_short(text)!r} descends: give the smaller end first")
     _limited(option, count)
     if logarithmic:
         return _logarithmic(option, text, low, high, count, kind)
@@ -140,7 +140,7 @@ def _range(option: str, text: str, kind: type) -> list[Value]:
     exact = [first + (last - first) * k / (count - 1) for k in range(count)]
     if kind is int:
         if any(value.denominator != 1 for value in exact):
-            raise InputError(option, f"{_short(text)!r} has values that are no integers")
+            raise InputError(option, f"{_short(text)!r} has values that are not integers")
         return [int(value) for value in exact]
     return [float(value) for value in exact]
 

@@ -30,13 +30,13 @@ _POLL_SECONDS = 0.1
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 15.0
 _CLOSE_SECONDS = 5.0
-# So many bytes of a scheduler file are read; it has fewer.
+# Bytes that are read of a scheduler file, which is smaller.
 _LARGEST_FILE = 2**20
-# After so many seconds the number of workers is asked for again.
+# The number of workers is asked for again after so many seconds.
 _ASK_SECONDS = 2.0
-# Tasks that are submitted per thread, so that the scheduler need not hold all.
+# Tasks that are submitted per thread at a time, so that the scheduler need not hold all.
 _AHEAD = 2
-# A task whose outcome got lost so many times has failed.
+# A task has failed when its outcome was lost so many times.
 _LOSSES = 10
 _GONE = "the Dask scheduler is gone"
 _KILLED = "killed its worker again and again"
@@ -45,11 +45,13 @@ _KILLED = "killed its worker again and again"
 def outcomes(
     tasks: Iterable[Task], context: Context, stop: Stop, scheduler: str
 ) -> Generator[Outcome | None, None, None]:
-    """How each task ended, as they end; None now and then. Closing it, or `stop`, cancels the rest.
+    """Yields the outcome of each task when it ends, and None now and then.
 
-    `scheduler` is an address or a scheduler file.
+    Closing the generator, or `stop`, cancels the other tasks. `scheduler` is an address or the name of a
+    scheduler file.
 
-    Raises InputError if it is not there or its workers do not fit, SweepError if it is lost.
+    Raises InputError if the scheduler does not answer or its workers run another program, SweepError if it
+    is lost later.
     """
     with _client(scheduler) as client:
         _check_workers(client, context)
@@ -63,8 +65,8 @@ def outcomes(
             running[future] = task
             future.add_done_callback(finished.put)
 
-        # Dask blames every task that waits at a worker that dies. These suspects are tried again one by
-        # one, when nothing else runs.
+        # When a worker dies, Dask blames every task that waits there. These suspects are tried again one
+        # by one, when nothing else runs.
         suspects: list[Task] = []
         exhausted = alone = False
         room, asked = 0, -math.inf
@@ -114,15 +116,15 @@ def outcomes(
 
 
 def _outcome(future: Any, number: int) -> Outcome | None:
-    """The outcome that a future holds; None if its worker died before the driver was told.
+    """The outcome that a future holds; None if its worker died before it told the outcome.
 
-    Raises SweepError if the scheduler has forgotten it.
+    Raises SweepError if the scheduler has forgotten the task.
     """
     from distributed import KilledWorker
 
     if future.status == "finished":
         try:
-            # If the worker dies now, Dask computes the task again when it can, which may be never.
+            # The time is limited since, if the worker dies now, Dask may never compute the task again.
             outcome = future.result(timeout=_CONNECT_SECONDS)
         except (TimeoutError, CancelledError):
             return None
@@ -137,12 +139,12 @@ def _outcome(future: Any, number: int) -> Outcome | None:
     error = future.exception()
     if isinstance(error, KilledWorker):
         return Outcome(number, _KILLED)
-    # This is fatal, since run_task itself raises nothing: the worker cannot even call it.
+    # This is fatal: run_task itself raises nothing, so the worker cannot even call it.
     return Outcome(number, f"Dask: {type(error).__name__}: {' '.join(str(error).split())}", fatal=True)
 
 
 def check(scheduler: str) -> None:
-    """Raise InputError without the package, or if the scheduler does not answer."""
+    """Raise InputError if the package is not installed or the scheduler does not answer."""
     if importlib.util.find_spec("distributed") is None:
         raise InputError("engine", "dask needs the package distributed: pip install 'overlap-ode[cluster]'")
     with _client(scheduler):
@@ -165,7 +167,7 @@ def _client(scheduler: str) -> Iterator[Any]:
         try:
             yield client
         finally:
-            # A scheduler that is gone must not be waited for without a limit.
+            # The time is limited, since the scheduler may be gone.
             with contextlib.suppress(Exception):
                 client.close(timeout=_CLOSE_SECONDS)
 
@@ -183,12 +185,12 @@ def _address(scheduler: str) -> str:
             with open(scheduler, "rb") as file:
                 address = str(json.loads(file.read(_LARGEST_FILE))["address"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            raise InputError("scheduler", f"{scheduler} is no scheduler file of Dask") from None
+            raise InputError("scheduler", f"{scheduler} is not a scheduler file of Dask") from None
     try:
         get_address_host_port(address)
     except ValueError:
         raise InputError(
-            "scheduler", f"{scheduler} is neither a file nor an address, as tcp://host:8786"
+            "scheduler", f"{scheduler} is neither a file nor an address such as tcp://host:8786"
         ) from None
     return address
 
@@ -196,8 +198,8 @@ def _address(scheduler: str) -> str:
 def _knock(scheduler: str, address: str) -> None:
     """Raise InputError unless Dask answers at this address.
 
-    A client of Dask that does not get an answer may wait without a limit, and complains when it is
-    collected.
+    This is tried first, since a client of Dask that gets no answer may wait for ever, and prints complaints
+    when it is collected.
     """
     import distributed
 
@@ -208,7 +210,7 @@ def _knock(scheduler: str, address: str) -> None:
         comm = await dask.comm.connect(address, timeout=_CONNECT_SECONDS, **certificates)
         await comm.close()
 
-    # A loop in a thread of its own, since the caller may be in one already, as in Jupyter.
+    # The loop runs in a thread of its own, since the caller may be in a loop already, as in Jupyter.
     runner = dask.utils.LoopRunner()
     runner.start()
     silence_loop(runner.loop)
@@ -226,13 +228,13 @@ def _knock(scheduler: str, address: str) -> None:
 
 
 def _check_workers(client: Any, context: Context) -> None:
-    """Raise InputError unless there are workers of this version that see the folder."""
+    """Raise InputError unless there are workers, and all have this version and see the folder."""
     try:
         client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
     except TimeoutError:
         raise InputError("scheduler", f"has no workers after {_CONNECT_SECONDS:g} s") from None
     token = Path(context.folder) / LOCKS / f"seen-by-workers-{secrets.token_hex(8)}"
-    # A link of that name would not be followed.
+    # With O_EXCL, a link of that name would not be followed.
     os.close(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         found = client.run(_look, str(token), on_error="return")
@@ -242,14 +244,14 @@ def _check_workers(client: Any, context: Context) -> None:
         token.unlink(missing_ok=True)
     for address, answer in found.items():
         if isinstance(answer, OSError):
-            # This worker has just died, and Dask starts another.
+            # This worker has just died; Dask starts another.
             continue
         if isinstance(answer, Exception):
             words = f"{type(answer).__name__}: {' '.join(str(answer).split())}"
             raise InputError("scheduler", f"the worker {address} cannot run this program: {words}")
         version, seen = answer
         if version != PROGRAM:
-            raise InputError("scheduler", f"the worker {address} has {version}, and this is {PROGRAM}")
+            raise InputError("scheduler", f"the worker {address} has {version}, but this is {PROGRAM}")
         if not seen:
             raise InputError(
                 "out", f"the worker {address} does not see {context.folder}: use a shared file system"

@@ -23,7 +23,7 @@ def silence() -> list[tuple[logging.Logger, int]]:
 
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """The logs are off inside, and as they were afterwards."""
+    """Inside, the logs are off; afterwards they are as they were."""
     before = silence()
     try:
         yield
@@ -33,9 +33,9 @@ def silenced() -> Iterator[None]:
 
 
 def silence_loop(loop: Any) -> None:
-    """Errors that nobody waits for on this Tornado loop are not logged, however late they are found.
+    """Never log errors that nobody waits for on this Tornado loop.
 
-    They stay off for good, since asyncio finds such errors when the task is collected, which may be after
+    They are off for good, since asyncio finds such errors when the task is collected, which may be after
     the logs are on again.
     """
     loop.asyncio_loop.set_exception_handler(lambda _loop, _context: None)

@@ -11,17 +11,17 @@ from derive.atomic_files import TEMPORARY, replacing
 
 
 class StorageError(OSError):
-    """The folder of the sweep cannot be written: no fault of a task, and others would fail too."""
+    """The folder of the sweep cannot be written; this is no fault of a task and would hit all others."""
 
     @classmethod
     def of(cls, error: OSError, path: Path | str) -> StorageError:
-        """The error for another one, of the file or folder `path`."""
+        """The StorageError for another error, at the file or folder `path`."""
         return cls(error.errno, error.strerror or str(error), str(path))
 
 
 @contextlib.contextmanager
 def storing(target: Path) -> Iterator[Path]:
-    """As `replacing`, for a file that is on the disk at the end. Raises StorageError, which names it."""
+    """As `replacing`, but the file is on the disk at the end. Raises StorageError, which names the file."""
     try:
         with replacing(target, durable=True, through_links=False) as temporary:
             yield temporary
@@ -36,8 +36,8 @@ def write_whole(target: Path, content: bytes) -> None:
 
 
 def read_regular(path: Path) -> bytes:
-    """The content of a file that is no link, pipe or folder; raises OSError."""
-    # Opening a FIFO would wait for its writer, so it must not block.
+    """The content of a regular file; raises OSError, also for a link, a pipe or a folder."""
+    # Without O_NONBLOCK, opening a FIFO would wait for its writer.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     with open(os.open(path, flags), "rb") as file:
         return file.read()
@@ -46,7 +46,7 @@ def read_regular(path: Path) -> bytes:
 def remove_temporaries(folder: Path, ours: Callable[[int], bool] | None = None) -> None:
     """Delete temporary files that killed processes have left in a folder.
 
-    If `ours` is given, only those of tasks are deleted for whose number it is true.
+    If `ours` is given, only files of tasks are deleted for whose number it returns true.
     """
     for path in folder.glob(f".*{TEMPORARY}*"):
         number = path.name[1:].split(".")[0]

@@ -11,9 +11,9 @@ from derive.errors import InputError
 from runtime.sweep.task_kinds import SHARD_OVERHEAD
 from runtime.sweep.task_plan import Plan
 
-# A task holds its results, the file made of them, and copies on the way.
+# A task holds its results, the file made of them, and copies on the way: so many times its shard.
 _COPIES = 4
-# Bytes of an interpreter with Numba, SciPy and compiled code.
+# Bytes of a process with Numba, SciPy and compiled code, and of a task's line in the list of tasks.
 _WORKER = 400 * 2**20
 _RECORD = 600
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
@@ -21,7 +21,7 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """Bytes: of the folder when all is done, of its largest shard, of memory while it runs."""
+    """The number of tasks, and the bytes of the whole folder, of its largest shard and of memory."""
 
     tasks: int
     disk: int
@@ -30,7 +30,7 @@ class Estimate:
 
     @classmethod
     def of(cls, plan: Plan, workers: int, processes: bool) -> Estimate:
-        """Upper bounds, roughly; `processes` says whether each worker is one."""
+        """Rough upper bounds for a plan; `processes` says whether each worker is a process."""
         sizes: dict[tuple[object, ...], int] = {}
         disk = largest = 0
         for task in plan.tasks():
@@ -50,14 +50,14 @@ class Estimate:
         needed = self.disk * left // self.tasks
         if needed > free:
             raise InputError(
-                "out", f"{folder} has {readable(free)} free, and the sweep may need {readable(needed)}"
+                "out", f"{folder} has {readable(free)} free, but the sweep may need {readable(needed)}"
             )
         memory = _memory()
         if memory is not None and self.memory > memory:
             raise InputError(
                 "workers",
-                f"the sweep may need {readable(self.memory)} of memory, and there are {readable(memory)}:"
-                " fewer workers or smaller tasks",
+                f"the sweep may need {readable(self.memory)} of memory, but {readable(memory)} are free:"
+                " use fewer workers or smaller tasks",
             )
 
 
@@ -66,7 +66,7 @@ _SHAPING = ("p", "pstar", "trajectories", "stop_loss")
 
 
 def readable(count: int) -> str:
-    """Bytes for people."""
+    """A number of bytes in words, such as 1.5 GB."""
     value, unit = float(count), 0
     while value >= 1000 and unit < len(_UNITS) - 1:
         value, unit = value / 1000, unit + 1
@@ -74,7 +74,7 @@ def readable(count: int) -> str:
 
 
 def _memory() -> int | None:
-    """Bytes of memory that are available, None if the system does not say."""
+    """Bytes of memory that are available; None if the system does not say."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):

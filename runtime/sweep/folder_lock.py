@@ -1,7 +1,7 @@
 """Locks the folder of a sweep, for one whole sweep or for the parts of one job array.
 
-They are flock's, on files that are never removed; the system releases one when its process ends, however
-that ends.
+The locks are those of flock, on files that are never removed. The system releases a lock when its process
+ends, however it ends.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from derive.errors import InputError
 from runtime.sweep.durable_files import StorageError
 
 LOCKS = "locks"
-# Writing a plan takes less.
+# Writing a plan takes less time.
 _SETUP_SECONDS = 120.0
 _POLL_SECONDS = 0.05
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -46,14 +46,17 @@ def _try(descriptor: int, how: int, folder: Path) -> bool:
 
 @contextlib.contextmanager
 def setup(folder: Path) -> Iterator[None]:
-    """One process at a time makes or judges the plan, and takes its lock."""
+    """Inside, this process alone may store or compare the plan and take its lock."""
     descriptor = _open(folder / LOCKS / "setup")
     try:
-        # The wall clock may be set back.
+        # The monotonic clock is used, since the wall clock may be set back.
         end = time.monotonic() + _SETUP_SECONDS
         while not _try(descriptor, fcntl.LOCK_EX, folder):
             if time.monotonic() > end:
-                raise InputError("out", f"{folder} is being set up by another process for minutes")
+                raise InputError(
+                    "out",
+                    f"{folder} is still being set up by another process: end it, or wait",
+                )
             time.sleep(_POLL_SECONDS)
         yield
     finally:
@@ -61,7 +64,7 @@ def setup(folder: Path) -> Iterator[None]:
 
 
 class FolderLock:
-    """The right to compute in a folder; hold it as long as anything is written."""
+    """The right to compute in a folder, to be held as long as anything is written there."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -76,21 +79,23 @@ class FolderLock:
         alone = _try(main, fcntl.LOCK_EX, self._folder)
         if part is None:
             if not alone:
-                raise InputError("out", f"{self._folder}: another sweep runs in this folder")
+                raise InputError("out", f"{self._folder}: another sweep is running in this folder")
             os.truncate(main, 0)
             return
         index, count = part
         if alone:
             os.truncate(main, 0)
             os.pwrite(main, str(count).encode(), 0)
-        # Nobody can come between the two locks, since we are in `setup`.
+        # Nobody can come between the two locks, since this is inside `setup`.
         if not _try(main, fcntl.LOCK_SH, self._folder):
-            raise InputError("out", f"{self._folder}: a whole sweep runs in this folder")
+            raise InputError("out", f"{self._folder}: a whole sweep is running in this folder")
         running = os.pread(main, 32, 0).decode("ascii", "replace")
         if running != str(count):
-            raise InputError("task_count", f"{count} is not {running}, that of the parts now running")
+            raise InputError(
+                "task_count", f"{count} is not {running}, the count of the parts that are running"
+            )
         if not _try(self._keep(f"part-{index}-of-{count}"), fcntl.LOCK_EX, self._folder):
-            raise InputError("task_index", f"{index} of {count} runs already")
+            raise InputError("task_index", f"{index} of {count} is running already")
 
     def _keep(self, name: str) -> int:
         descriptor = _open(self._folder / LOCKS / name)

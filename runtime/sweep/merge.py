@@ -1,8 +1,8 @@
 """Merges the results of a sweep into one netCDF file, task by task, so that memory does not grow.
 
-Its dimensions are the axes of the sweep, followed by those of a single result. Where results differ in
-size (widths that vary), the smaller ones are filled with NaN. Coordinates that differ in their values, as
-the times of SGD do with N, become variables over the axes and a counted dimension, alpha_index.
+The dimensions of the file are the axes of the sweep, followed by those of a single result. Where results
+differ in size, since widths vary, the smaller ones are filled with NaN. Coordinates that differ in their
+values, as the times of SGD do with N, become variables over the axes and a counted dimension, alpha_index.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from runtime.sweep.task_plan import Plan
 if TYPE_CHECKING:
     import xarray
 
-# Each result has these attributes; the merged dataset has its own.
+# Attributes of each result for which the merged dataset has values of its own.
 _OWN_ATTRIBUTES = ("title", "version", "job")
 _DONE = "done"
 
 
 @dataclasses.dataclass
 class _Variable:
-    """A variable of the results: the kind of its values, and its dimensions there."""
+    """A variable of the results: a value of its type, its dimensions and its attributes."""
 
     like: Any
     dims: tuple[str, ...]
@@ -47,7 +47,7 @@ class _Variable:
 
 
 class _Layout:
-    """What all results have in common, and the sizes of the largest."""
+    """What the results have in common and where they differ, and the largest size of each dimension."""
 
     def __init__(self) -> None:
         self.sizes: dict[str, int] = {}
@@ -61,7 +61,7 @@ class _Layout:
         self._first = True
 
     def add(self, number: int, result: xarray.Dataset) -> None:
-        """Take one more result into account; raises SweepError if it is of another kind."""
+        """Take one more result into account; raises SweepError if it has other variables."""
         names = {str(name): tuple(map(str, variable.dims)) for name, variable in result.data_vars.items()}
         if self._first:
             self.variables = {
@@ -70,7 +70,9 @@ class _Layout:
             }
             self.attributes = dict(result.attrs)
         elif names != {name: variable.dims for name, variable in self.variables.items()}:
-            raise SweepError(f"task {number} has other variables than the first one: they do not merge")
+            raise SweepError(
+                f"task {number} has other variables than the first task, so they cannot be merged"
+            )
         for name, size in result.sizes.items():
             self._dimension(str(name), size, result.coords.get(name))
         for name in {*self.attributes, *result.attrs}:
@@ -107,8 +109,8 @@ class _Layout:
 def merge(path: Path, out: Path, partial: bool) -> dict[str, int]:
     """Write one netCDF file with the results of all tasks; returns its dimensions and sizes.
 
-    The same results give the same bytes. With `partial`, tasks that are not done are NaN and empty
-    text, and ``done`` says which those are.
+    The same results give the same bytes. With `partial`, tasks that are not done have NaN and empty text,
+    and the variable ``done`` says which tasks are done.
 
     Raises InputError if there is no sweep or `out` cannot be written, SweepError if the sweep is not
     complete (unless `partial`) or its results do not fit together, OSError if writing fails.
@@ -148,8 +150,8 @@ def _results(
             lost += 1
     if lost and not partial:
         raise SweepError(
-            f"{folder.path}: {lost} of {plan.count} tasks are not done, --status of `cli sweep` says why;"
-            " --partial merges the others"
+            f"{folder.path}: {lost} of {plan.count} tasks are not done;"
+            f" `cli sweep --out {folder.path} --status` says why, and --partial merges the others"
         )
 
 
@@ -161,12 +163,12 @@ def _check_space(target: Path, plan: Plan, layout: _Layout) -> int:
     )
     needed, free = int(8 * each * plan.count), shutil.disk_usage(behind_links(target).parent).free
     if needed > free:
-        raise SweepError(f"{target} needs {readable(needed)}, and {readable(free)} are free")
+        raise SweepError(f"{target} needs {readable(needed)}, but {readable(free)} are free")
     return needed
 
 
 def _fill(like: Any, gaps: bool) -> Any:
-    """What stands where there is no result; whole numbers without gaps stay whole numbers."""
+    """The value where there is no result; None, for text or without gaps, leaves that to netCDF."""
     kind = np.asarray(like).dtype
     if kind.kind == "f":
         return np.nan
@@ -201,7 +203,7 @@ def _write(
             like = layout.coordinates[name].dtype.type()
             targets[name] = variable(name, like, (name,), layout.coordinate_attributes[name])
         swept = {coordinate_of(name) for axis in plan.axes for name in axis.names}
-        # Attributes that depend on the parameters, as the method that was used, must not get lost.
+        # Attributes that differ between tasks, such as the method that was used, become variables.
         for name in sorted(set(layout.varying) - swept - set(targets)):
             targets[name] = variable(name, layout.varying[name], (), {})
         done = None if complete else file.createVariable(_DONE, np.int8, axes)

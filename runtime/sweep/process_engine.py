@@ -1,7 +1,8 @@
 """Runs the tasks of a sweep on processes of this machine; a process that dies is replaced.
 
-The pools of the standard library do not serve: they are broken for good when a worker is killed, and
-their workers would import the caller's main module, or outlive a killed driver.
+The task of a process that dies is tried again. The pools of the standard library are not used, since they
+are broken for good when a worker is killed, and their workers would import the caller's main module, or
+outlive a driver that is killed.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from runtime.sweep.signals import Stop
 from runtime.sweep.sweep_errors import SweepError
 from runtime.sweep.task_plan import Task
 
-# A task that has killed its worker so many times has failed.
+# A task has failed when it has killed its worker so many times.
 ATTEMPTS = 3
-# So many workers may not die one after the other before any is ready.
+# The sweep ends when so many workers die one after the other before they are ready.
 _STARTS = 5
 _POLL_SECONDS = 0.1
 _WAIT_SECONDS = 5.0
@@ -37,7 +38,7 @@ class _Worker:
     """A worker process, its task, and what it has written so far."""
 
     def __init__(self, context: Context) -> None:
-        # In a session of its own it does not get the Ctrl-C of the terminal, which is for the driver.
+        # A process in a session of its own does not get the terminal's Ctrl-C, which is for the driver.
         self.process = subprocess.Popen(
             # With -P nothing in the current folder is imported.
             [sys.executable, "-P", "-m", "runtime.sweep.process_worker"],
@@ -56,7 +57,7 @@ class _Worker:
         self._send(dataclasses.asdict(context))
 
     def _send(self, content: dict[str, Any]) -> None:
-        # That a worker has died is seen at the end of its output.
+        # A worker that has died is noticed when its output ends.
         with contextlib.suppress(BrokenPipeError):
             self._input.write(json.dumps(content).encode() + b"\n")
 
@@ -65,7 +66,7 @@ class _Worker:
         self._send(task.to_dict())
 
     def answers(self) -> list[dict[str, Any]] | None:
-        """Its answers since the last call, or None when it is dead; waits for something to read."""
+        """The answers since the last call, or None if the worker is dead; waits for something to read."""
         read = os.read(self.output.fileno(), _READ_BYTES)
         if not read:
             return None
@@ -73,7 +74,7 @@ class _Worker:
         return [json.loads(line) for line in lines]
 
     def end(self) -> None:
-        """Stop it at once, and collect it."""
+        """Kill the process and collect it."""
         with contextlib.suppress(OSError):
             self._input.close()
         self.process.kill()
@@ -159,9 +160,9 @@ class _Crew:
 def outcomes(
     tasks: Iterable[Task], context: Context, workers: int, stop: Stop
 ) -> Generator[Outcome | None, None, None]:
-    """How each task ended, as they end; None now and then. Closing it, or `stop`, ends all workers.
+    """Yields the outcome of each task when it ends, and None now and then.
 
-    Raises SweepError if workers cannot be started.
+    Closing the generator, or `stop`, ends all workers. Raises SweepError if workers cannot be started.
     """
     crew = _Crew(tasks, context)
     try:
@@ -179,7 +180,10 @@ def _ending(worker: _Worker) -> str:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """Variables of a worker: its number of threads, this program's folder, no relative folders."""
+    """The environment of a worker: its number of threads, and this program's folder to import from.
+
+    Relative folders are left out of PYTHONPATH.
+    """
     root = str(Path(__file__).resolve().parents[2])
     others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     path = os.pathsep.join([root, *filter(os.path.isabs, others)])

@@ -1,6 +1,7 @@
 """The program of a worker process: reads tasks, one line of JSON each, and answers each with one line.
 
-It ends as soon as its input ends, also in the middle of a task, so that none outlives a killed driver.
+The process ends as soon as its input ends, even in the middle of a task, so that it does not outlive a
+driver that is killed.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from typing import Any, BinaryIO
 
 
 def main() -> None:
-    """Entry point of `python -m runtime.sweep.process_worker`; the first line is the context."""
+    """Entry point of `python -m runtime.sweep.process_worker`; the first line of input is the context."""
     # On a terminal Ctrl-C reaches every process, and the driver decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
-    # What some library prints must not come between the answers.
+    # Text that a library prints must not get between the answers, so it goes to stderr.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     source = sys.stdin.buffer
     threading.Thread(target=_read, args=(source, lines), daemon=True).start()
     warnings.showwarning = _warn
-    # Imported only now: the reader already watches for the driver's death.
+    # The import takes long, so the reader watches for the driver's death before.
     from runtime.sweep.run_task import Context, run_task, task_from
 
     context = Context(**json.loads(lines.get()))

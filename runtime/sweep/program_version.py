@@ -1,8 +1,8 @@
 """Names the program by version and numerical code, so that no sweep mixes the results of two programs.
 
-The numerical code is that of the kinds of tasks and of all that they import, apart from the writers of
-LaTeX. The rest of the program, comments and docstrings may change while a sweep is half done, and so may
-the version of Python.
+The numerical code is `task_kinds` and all modules that it imports, apart from the writers of LaTeX. The
+rest of the program, comments and docstrings may change while a sweep is half done, and so may the version
+of Python.
 """
 
 from pathlib import Path

@@ -22,7 +22,7 @@ class Context:
     """The values that all tasks of a run share.
 
     folder, generated
-        The sweep, and the derived systems; absolute, for workers that started elsewhere.
+        The folders of the sweep and of the derived systems; absolute, for workers that started elsewhere.
     threads
         Threads of each task.
     version
@@ -37,9 +37,9 @@ class Context:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a task ended: done (its shard is on the disk), or why not.
+    """How a task ended: done, with its shard on the disk, or with an error.
 
-    `fatal` is an error of the folder that would hit the other tasks too.
+    An error is `fatal` if it would hit the other tasks too.
     """
 
     number: int
@@ -48,7 +48,7 @@ class Outcome:
 
 
 def run_task(task: Task, context: Context) -> Outcome:
-    """Compute a task and write its shard; whatever goes wrong with it is in the outcome."""
+    """Compute a task and write its shard; whatever goes wrong is told in the outcome."""
     if context.version != PROGRAM:
         return Outcome(task.number, f"the worker has {PROGRAM}, the driver {context.version}", fatal=True)
     try:
@@ -58,13 +58,13 @@ def run_task(task: Task, context: Context) -> Outcome:
         write_shard(SweepFolder(context.folder).shard(task.number), dataset, task.digest)
     except StorageError as error:
         return Outcome(task.number, f"{error.filename}: {error.strerror}", fatal=True)
-    except Exception as error:  # noqa: BLE001 (the other tasks must go on, and the error is recorded)
+    except Exception as error:  # noqa: BLE001 (the error is recorded, and the other tasks continue)
         return Outcome(task.number, described(error))
     return Outcome(task.number)
 
 
 def described(error: Exception) -> str:
-    """An error in one line: of an option as the command line says it, else with its kind."""
+    """An error in one line: as the command line says it for an option, else with the name of its class."""
     if isinstance(error, InputError):
         return f"--{error.option.replace('_', '-')}: {error.problem}"
     words = " ".join(str(error).split())[:_LONGEST_ERROR]

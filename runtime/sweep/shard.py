@@ -1,10 +1,10 @@
 """Stores the result of one task as one file, a shard, and verifies shards before they are used.
 
-A shard is a netCDF-4 file and a last line behind it, which readers of netCDF ignore:
+A shard is a netCDF-4 file that is followed by one line, which readers of netCDF ignore:
 
     overlap-ode shard 1 task=<sha256 of job, parameters, version> content=<sha256 of the file before>
 
-The line vouches for every byte before HDF5, which is not made for damaged files, sees any of them.
+The line is compared with every byte before HDF5, which is not made for damaged files, reads any of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PATTERN = re.compile(rb"\noverlap-ode shard 1 task=([0-9a-f]{64}) content=([0-9
 
 
 class DamagedShardError(ValueError):
-    """A shard that is not the result of its task; the text says what is wrong with it."""
+    """A shard that is not the result of its task; the message says what is wrong with it."""
 
 
 def write_shard(path: Path, dataset: xarray.Dataset, task: str) -> None:
@@ -44,9 +44,9 @@ def write_shard(path: Path, dataset: xarray.Dataset, task: str) -> None:
 
 
 def verified(path: Path, task: str) -> bytes | None:
-    """The netCDF file in the shard of this task; None if there is none.
+    """The bytes of the netCDF file in the shard of this task; None if there is no shard.
 
-    Raises DamagedShardError if it is not whole or not of this task and version.
+    Raises DamagedShardError if the shard is not whole, or not of this task and version.
     """
     try:
         content = read_regular(path)
@@ -61,10 +61,10 @@ def verified(path: Path, task: str) -> bytes | None:
         raise DamagedShardError("is empty")
     line = _PATTERN.fullmatch(content[-_LENGTH:])
     if line is None:
-        raise DamagedShardError("is cut off, or no shard")
+        raise DamagedShardError("is cut off, or is not a shard")
     file = content[:-_LENGTH]
     if hashlib.sha256(file).hexdigest().encode() != line[2]:
-        raise DamagedShardError("has bytes that are not those that were written")
+        raise DamagedShardError("has other bytes than were written")
     if line[1] != task.encode():
         raise DamagedShardError("is of another task, model or version")
     return file

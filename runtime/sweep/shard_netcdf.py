@@ -1,6 +1,6 @@
 """Writes datasets as netCDF-4 files, the same bytes for the same numbers, and reads them back.
 
-xarray's writer is not used, since its files may depend on time and place.
+xarray does not write them, since its files may depend on time and place.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from runtime.output.netcdf_files import netcdf_errors
 if TYPE_CHECKING:
     import xarray
 
-# netCDF wants a name for a file in memory too.
+# netCDF requires a name even for a file in memory.
 _NAME = "shard.nc"
 # HDF5 is not made for several threads; every use of netCDF4 in a sweep holds this lock.
 hdf5_lock = threading.RLock()
 
 
 def encode(dataset: xarray.Dataset, path: Path) -> bytes:
-    """Write a dataset of numbers and text to this file; returns the bytes. Raises OSError."""
-    # The library takes names as text, and in latin-1 any bytes are text. A file in memory would not do,
-    # since HDF5 notes the time in its root group.
+    """Write a dataset of numbers and text to this file, and return the bytes. Raises OSError."""
+    # The library takes names as text, and in latin-1 any bytes are text. A file in memory is not used,
+    # since HDF5 writes the time into its root group.
     name = os.fsencode(path).decode("latin-1")
     with (
         hdf5_lock,
@@ -44,7 +44,7 @@ def encode(dataset: xarray.Dataset, path: Path) -> bytes:
 
 
 def decode(content: bytes, outline: bool = False) -> xarray.Dataset:
-    """The dataset of `encode`; in an `outline` only coordinates have their values.
+    """The dataset that `encode` wrote; in an `outline` only coordinates have their values.
 
     Raises OSError if it cannot be read.
     """
@@ -66,7 +66,7 @@ def decode(content: bytes, outline: bool = False) -> xarray.Dataset:
 
 
 def _blank(variable: Any) -> Any:
-    """An array of the shape and the kind of a variable that is not read."""
+    """An array of the shape and type of a variable, whose values are not read."""
     kind = object if variable.dtype is str else variable.dtype
     return np.broadcast_to(np.zeros((), dtype=kind), variable.shape)
 
@@ -94,12 +94,12 @@ def create(
 
 
 def storable(values: Any) -> Any:
-    """Values as netCDF-4 holds them: text as objects, truth as bytes."""
+    """Values as netCDF-4 holds them: text as objects, booleans as bytes."""
     array = np.asarray(values)
     if array.dtype.kind == "b":
         return array.astype(np.int8)
     if array.dtype.kind not in "iufUO":
-        raise TypeError(f"{array.dtype} has no place in a netCDF file")
+        raise TypeError(f"values of type {array.dtype} cannot be written to a netCDF file")
     return array.astype(object) if array.dtype.kind == "U" else array
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-# Clusters send SIGTERM some time before they kill.
+# Clusters send SIGTERM some time before they kill a process.
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 _AGAIN_SECONDS = 1.0
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 class SweepError(OSError):
-    """The sweep cannot go on; the text says why, and what is done stays done."""
+    """The sweep cannot continue; the message says why. Finished tasks stay finished."""
 
 
 class SweepInterrupted(KeyboardInterrupt):
-    """A sweep was stopped; the text says how far it got and how to go on."""
+    """A sweep was stopped; the message says how far it got and how to resume it."""

@@ -3,8 +3,8 @@
 sweep.json              the plan: job, fixed parameters, axes, version, digest
 tasks.jsonl             every task with all its parameters, one per line, for people and other programs
 shards/0012/0012345.nc  the result of task 12345
-failed/0012345.json     the error because of which it has none
-damaged/0012345.nc      what was found in place of its result, set aside
+failed/0012345.json     the error, if the task has failed
+damaged/0012345.nc      a damaged result that was set aside
 locks/                  the locks of running processes
 """
 
@@ -28,13 +28,13 @@ from runtime.sweep.task_plan import Plan, Task, canonical
 
 PLAN, TASKS, SHARDS, FAILED, DAMAGED = "sweep.json", "tasks.jsonl", "shards", "failed", "damaged"
 _OURS = {PLAN, TASKS, SHARDS, FAILED, DAMAGED, LOCKS}
-# A subfolder holds so many shards: some file systems are slow with many files in one folder.
+# Shards per subfolder; some file systems are slow with many files in one folder.
 _TOGETHER = 1000
 
 
 @dataclasses.dataclass
 class TaskStates:
-    """Numbers of the tasks that are done, failed (with their records), damaged (with a word) or missing."""
+    """Numbers of tasks that are done, failed (with the record), damaged (with the reason) or missing."""
 
     done: list[int]
     failed: dict[int, dict[str, Any]]
@@ -55,7 +55,7 @@ class SweepFolder:
         return self.path / FAILED / f"{number:07d}.json"
 
     def check_usable(self) -> None:
-        """Raise InputError if a sweep cannot be here: a file, a folder of other things, links inside."""
+        """Raise InputError if no sweep can be here, as in a file or a folder with other things or links."""
         try:
             behind_links(self.path)
             if not self.path.exists():
@@ -70,13 +70,13 @@ class SweepFolder:
             self._check_inside()
         except OSError as error:
             raise refusal("out", self.path, error) from None
-        # Temporary files do not count: a process may have been killed while it wrote the plan.
+        # Temporary files do not count, since a process may have been killed while it wrote the plan.
         others = [name for name in others if not name.startswith(".")]
         if others and not (self.path / PLAN).exists():
             raise InputError("out", f"{self.path} holds no sweep, but {min(others)}: choose another folder")
 
     def _check_inside(self) -> None:
-        """Raise InputError if a folder inside is a link: what is elsewhere would be written or removed."""
+        """Raise InputError if a folder inside is a link, which leads to files that are not the sweep's."""
         shards = self.path / SHARDS
         inside = [self.path / name for name in (SHARDS, FAILED, DAMAGED, LOCKS)]
         if shards.is_dir() and not shards.is_symlink():
@@ -86,7 +86,7 @@ class SweepFolder:
                 raise InputError("out", f"{path} is a symbolic link: remove it, or choose another folder")
 
     def stored_plan(self) -> Plan | None:
-        """The plan in the folder, None if there is none.
+        """The plan in the folder; None if there is none.
 
         Raises InputError if it is damaged or of another version.
         """
@@ -103,7 +103,7 @@ class SweepFolder:
             raise InputError("out", f"{path} {word}; choose another folder") from None
 
     def store(self, plan: Plan) -> None:
-        """Write the plan and the list of its tasks; the plan comes last and vouches for the rest.
+        """Write the list of tasks and then the plan, so that a folder with a plan has everything.
 
         Raises StorageError.
         """
@@ -126,7 +126,7 @@ class SweepFolder:
             write_whole(self.path / PLAN, text.encode())
 
     def state(self, plan: Plan, numbers: range | None = None) -> TaskStates:
-        """What is done of these tasks, or of all; every byte of their shards is read."""
+        """The states of these tasks, or of all; every byte of their shards is read."""
         state = TaskStates([], {}, {}, [])
         for number in range(plan.count) if numbers is None else numbers:
             try:
@@ -155,12 +155,12 @@ class SweepFolder:
         write_whole(self._failure(task.number), canonical({**task.to_dict(), "error": error}).encode())
 
     def forget_failure(self, number: int) -> None:
-        """Remove the record of a failure, since the task is done after all."""
+        """Remove the record of a failure, if there is one, since the task is done now."""
         with contextlib.suppress(OSError):
             self._failure(number).unlink()
 
     def set_aside(self, number: int) -> None:
-        """Move what is no shard of this task out of the way. Raises StorageError."""
+        """Move a damaged shard into the folder for damaged ones. Raises StorageError."""
         target = self.path / DAMAGED / self.shard(number).name
         try:
             target.parent.mkdir(exist_ok=True)
@@ -169,7 +169,7 @@ class SweepFolder:
             raise StorageError.of(error, error.filename) from None
 
     def clean(self, numbers: range | None = None) -> None:
-        """Remove what killed processes have left of these tasks, or of all tasks and the plan."""
+        """Remove temporary files that killed processes left of these tasks, or of all and the plan."""
         if numbers is None:
             remove_temporaries(self.path)
             remove_temporaries(self.path / FAILED)

@@ -7,7 +7,7 @@ import time
 
 from runtime.output.progress import can_draw, new_bar
 
-# A line in a log comes at every tenth of the tasks, and after so many seconds without one.
+# Without a terminal, a line is printed after every tenth of the tasks and after so many seconds.
 _LINES = 10
 _LINE_SECONDS = 30.0
 
@@ -15,7 +15,7 @@ _LINE_SECONDS = 30.0
 class SweepProgress:
     """Counts tasks and says on stderr how many are done, and how long the rest will take.
 
-    `total` and `done` are numbers of tasks, `done` of those that were done before.
+    `total` is the number of tasks, and `done` that of the tasks that were done before.
     """
 
     def __init__(self, total: int, done: int, quiet: bool) -> None:
@@ -38,7 +38,7 @@ class SweepProgress:
         self.show()
 
     def show(self) -> None:
-        """Say where the sweep is, if it is time to."""
+        """Draw the bar again, or print a line if it is time for one."""
         if self._bar is not None:
             self._bar.update(0)
         now = time.monotonic()
@@ -47,16 +47,16 @@ class SweepProgress:
             try:
                 print(self.line(now), file=sys.stderr, flush=True)
             except (OSError, ValueError):
-                # Nobody listens, and the tasks matter more.
+                # Stderr is closed; the tasks continue without lines.
                 self._lines = False
 
     def end(self) -> None:
-        """Leave the last state on the terminal."""
+        """Close the bar, which leaves its last state on the terminal."""
         if self._bar is not None:
             self._bar.close()
 
     def line(self, now: float) -> str:
-        """Where the sweep is at the monotonic time `now`, in words."""
+        """The progress of the sweep in words, at the monotonic time `now`."""
         failed = f", {self.failed} failed" if self.failed else ""
         return f"{self.done} of {self._total} tasks done{failed}{self._remaining(now)}"
 

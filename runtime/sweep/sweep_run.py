@@ -22,13 +22,13 @@ from runtime.sweep.sweep_settings import SweepSettings
 from runtime.sweep.task_plan import Plan
 from runtime.system.load_error import LoadError
 
-GO_ON = "run the same command again to go on"
+TO_RESUME = "run the same command again to resume it"
 Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Where a sweep is, or its part: numbers of tasks, and the errors of those that failed."""
+    """How far a sweep, or a part of it, is: numbers of tasks, and the errors of those that failed."""
 
     folder: Path
     tasks: int
@@ -36,7 +36,7 @@ class Summary:
     failed: dict[int, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain values."""
+        """The summary as plain values."""
         errors = [{"task": number, "error": error} for number, error in sorted(self.failed.items())]
         return {"folder": str(self.folder), "tasks": self.tasks, "done": self.done, "failed": errors}
 
@@ -65,12 +65,17 @@ def run(path: Path, given: Plan | None, settings: SweepSettings, say: Say, quiet
 
 
 def agreed_plan(folder: SweepFolder, given: Plan | None) -> Plan:
-    """The plan in the folder, which is the given one; or that, if there is none yet."""
+    """The plan in the folder, or the given plan if the folder has none yet.
+
+    Raises InputError if the two differ, or if there is neither.
+    """
     folder.check_usable()
     stored = folder.stored_plan()
     if stored is None:
         if given is None:
-            raise InputError("out", f"{folder.path} holds no sweep yet: say what to vary, as --seed 0:9")
+            raise InputError(
+                "out", f"{folder.path} holds no sweep yet: say what to vary, such as --seed 0:9"
+            )
         return given
     difference = None if given is None else stored.difference(given)
     if difference is not None:
@@ -90,7 +95,7 @@ def _brief(values: Any) -> str:
 
 @contextlib.contextmanager
 def _locked(folder: SweepFolder, plan: Plan, settings: SweepSettings) -> Iterator[None]:
-    """The folder with its plan, for us alone."""
+    """Inside, the folder exists, holds the plan, and is locked for this run."""
     try:
         folder.path.mkdir(exist_ok=True)
     except OSError as error:
@@ -151,16 +156,16 @@ def _run_locked(
         except (SweepError, StorageError) as error:
             progress.end()
             word = error.strerror and f"{error.filename}: {error.strerror}"
-            raise SweepError(f"{word or error}; {done} of {len(numbers)} tasks done; {GO_ON}") from None
+            raise SweepError(f"{word or error}; {done} of {len(numbers)} tasks done; {TO_RESUME}") from None
         progress.end()
     if stop.requested and done + len(failed) < len(numbers):
-        raise SweepInterrupted(f"{done} of {len(numbers)} tasks done; {GO_ON}")
+        raise SweepInterrupted(f"{done} of {len(numbers)} tasks done; {TO_RESUME}")
     return Summary(folder.path, len(numbers), done, failed)
 
 
 @contextlib.contextmanager
 def _cleaned(folder: SweepFolder, numbers: range | None) -> Iterator[None]:
-    """Removes what killed processes left, before and after."""
+    """Temporary files that killed processes left are removed before and after."""
     folder.clean(numbers)
     try:
         yield
@@ -169,14 +174,14 @@ def _cleaned(folder: SweepFolder, numbers: range | None) -> Iterator[None]:
 
 
 def _prepare(plan: Plan, pending: list[int], settings: SweepSettings) -> None:
-    """Derive and compile each system once, before workers could do so at the same time."""
+    """Derive and compile each system once, before workers would do so at the same time."""
     seen = set()
     for number in pending:
         parameters = plan.task(number).parameters
         model = task_kinds.model_of(parameters)
         if model not in seen:
             seen.add(model)
-            # The tasks of a damaged system fail one by one and say why, and the others run.
+            # The tasks of a damaged system will fail one by one and say why, and the others will run.
             with contextlib.suppress(LoadError):
                 task_kinds.prepare(plan.job, parameters, settings.generated.absolute())
 

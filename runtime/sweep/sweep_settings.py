@@ -14,7 +14,7 @@ from runtime.concurrency.thread_pool import LARGEST_THREADS, thread_count
 from runtime.output import input_files
 
 ENGINES = ("threads", "processes", "dask")
-# Bytes: the values of the largest sweep take less.
+# Bytes; the values of the largest sweep take fewer.
 _LARGEST_FILE = 16 * 2**20
 # Largest number of parts of a job array.
 MAX_PARTS = 100_000
@@ -26,7 +26,7 @@ class SweepSettings:
     """Checked settings of the run of a sweep.
 
     workers
-        Number of tasks at once in this process and those that it starts.
+        Number of tasks that this process and those that it starts compute at once.
     threads
         Threads of each task.
     part
@@ -51,7 +51,7 @@ class SweepSettings:
         task_index: Any = None,
         task_count: Any = None,
     ) -> SweepSettings:
-        """The settings, None being a default; raises InputError."""
+        """The settings, checked; None stands for the default. Raises InputError."""
         if engine is None:
             engine = "threads" if scheduler is None else "dask"
         one_of("engine", engine, ENGINES)
@@ -61,13 +61,12 @@ class SweepSettings:
             if not isinstance(scheduler, (str, Path)) or not str(scheduler):
                 raise InputError("scheduler", f"{shown(scheduler)} is neither an address nor a file")
             if workers is not None:
-                raise InputError("workers", "are those of the scheduler: does not go with --scheduler")
+                raise InputError("workers", "does not go with --scheduler, which has workers of its own")
             workers = 1
         elif engine == "dask":
             raise InputError(
                 "engine",
-                "dask needs --scheduler, an address or a scheduler file; on this machine alone processes"
-                " does the same",
+                "dask needs --scheduler, an address or a file; on one machine, use --engine processes",
             )
         count = thread_count(None) if workers is None else _whole("workers", workers, LARGEST_THREADS)
         if (task_index is None) != (task_count is None):
@@ -111,7 +110,7 @@ def _parsed(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             return tomllib.load(file)
     except (ValueError, RecursionError) as error:
-        raise input_files.UnreadableError(f"it is no TOML: {error}") from None
+        raise input_files.UnreadableError(f"it is not TOML: {error}") from None
 
 
 def groups(given: Any) -> list[list[str]]:
@@ -120,14 +119,14 @@ def groups(given: Any) -> list[list[str]]:
         return []
     items: Sequence[Any] = [given] if isinstance(given, str) else given
     if not isinstance(items, (list, tuple)):
-        raise InputError("zip", f"{shown(given)} is no list of names")
+        raise InputError("zip", f"{shown(given)} is not a list of names")
     if items and all(isinstance(item, str) and "," not in item for item in items):
         items = [items]
     found = []
     for item in items:
         names = item.split(",") if isinstance(item, str) else item
         if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
-            raise InputError("zip", f"{shown(item)} is no list of names")
+            raise InputError("zip", f"{shown(item)} is not a list of names")
         if len(names) < 2:
             raise InputError("zip", f"{','.join(names)!r} needs at least two names")
         found.append([name.replace("-", "_") for name in names])
@@ -135,5 +134,5 @@ def groups(given: Any) -> list[list[str]]:
 
 
 def merged(file: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a file, under those that were given besides."""
+    """The options of a file, replaced by those that are also given on the command line."""
     return {**file, **{name: value for name, value in options.items() if value is not None}}

@@ -1,7 +1,7 @@
 """The kinds of tasks of a sweep: the parameters of each, how they are checked, and how one is computed.
 
-A task gives the data of `cli integrate`, `cli ensemble`, `cli simulate` or `cli escape` with the same
-options, to the last bit.
+The result of a task equals, to the last bit, the data of `cli integrate`, `cli ensemble`, `cli simulate` or
+`cli escape` with the same options.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Parameter:
     kind
         int, float or str; "times" is a number or a list of numbers, and never an axis.
     default
-        That of the single command; None lets the task decide, and a tuple is an axis.
+        The default of the single command; None leaves the choice to the task, and a tuple is an axis.
     choices
-        Words that are allowed; empty where the check of the whole task decides.
+        The words that are allowed; empty where the check of the whole task decides.
     alone
-        Whether a value can be judged without the other parameters.
+        Whether a value can be checked without the other parameters.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Parameter:
     alone: bool = False
 
 
-# A prepared task computes its dataset, given a function that loads its system.
+# A prepared task computes its dataset when it is given a function that loads its system.
 Run = Callable[[Callable[[], System]], "xarray.Dataset"]
 Prepare = Callable[[Model, Mapping[str, Any], int], Run]
 
@@ -62,11 +62,11 @@ class Job:
 
     prepare
         Prepares the task of a model, parameters and a number of threads, with the checks of the single
-        command: it raises InputError that names the first parameter which is not allowed.
+        command; raises InputError, which names the first parameter that is not allowed.
     values
-        Rough number of values in the result of a task.
+        The rough number of values in the result of a task.
     loads
-        Whether it needs generated systems.
+        Whether its tasks need generated systems.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Job:
 
 
 def _common(*own: Parameter, alpha: float | None, n: int | tuple[int, ...] | None) -> tuple[Parameter, ...]:
-    """Parameters in the order of the axes of results: those that need another system first, seeds last."""
+    """All parameters of a job, in the order of the axes: those that change the system first, seeds last."""
     end = (Parameter("alpha", "times", alpha),) if alpha is not None else ()
     return (
         Parameter("p", int, 4),
@@ -132,7 +132,7 @@ def _prepare_ensemble(model: Model, parameters: Mapping[str, Any], threads: int)
 
     own = _picked(parameters, "trajectories", "output", "stop_loss", *_INTEGRATED)
     prepared = PreparedEnsemble.of(model, _start_of(parameters), threads=threads, **own)
-    # Each trajectory would repeat what is a parameter of the task.
+    # Each trajectory would repeat η and Δ, which are parameters of the task.
     return lambda load: prepared.run(load()).drop_vars(["eta", "label_noise"], errors="ignore")
 
 
@@ -154,7 +154,7 @@ def _prepare_escape(model: Model, parameters: Mapping[str, Any], threads: int) -
 
     def run(load: Callable[[], System]) -> xarray.Dataset:
         result = escape_times(load(), T=T, **own)
-        # A slope needs several N, and a task has one.
+        # A slope needs several N, but a task has one.
         return result.isel(eta=0, n=0, drop=True).drop_vars(["slope", "slope_error"])
 
     return run
@@ -247,15 +247,15 @@ JOBS = {
         ),
     )
 }
-# These change the shape of results, and so cannot be axes.
+# These parameters change the shape of results and cannot be axes.
 NEVER_AXES = ("alpha", "output")
-# Coordinates of results that xarray's sel would take for its own arguments have other names.
+# Other names for coordinates that xarray's sel would take for its own arguments.
 _COORDINATES = {"method": "method_name"}
 DEFAULT_JOB = "ode"
 
 
 def coordinate_of(parameter: str) -> str:
-    """The name of an axis in results: that of its parameter, unless xarray could not select by it."""
+    """The coordinate of a parameter in results: its own name, unless xarray could not select by it."""
     return _COORDINATES.get(parameter, parameter)
 
 
@@ -286,7 +286,7 @@ def result_of(
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a netCDF attribute can hold it; times are a coordinate anyway."""
+    """Whether a netCDF attribute can hold the value; lists of times are a coordinate anyway."""
     return value is not None and not isinstance(value, (list, tuple))
 
 
@@ -294,13 +294,13 @@ _loading = threading.Lock()
 
 
 def load_once(source: Model, generated: str | Path, /) -> System:
-    """As `runtime.load`, once per process, since verification takes longer than a small task."""
+    """As `runtime.load`, but once per process, since verification takes longer than a small task."""
     # Without the lock, threads would compile one system several times.
     with _loading:
         return _loaded(source, str(generated))
 
 
-# The number is bounded since large systems take memory, and tasks of one system follow each other.
+# The number of systems is bounded since large ones take memory; tasks of one system follow each other.
 @functools.lru_cache(maxsize=64)
 def _loaded(source: Model, generated: str) -> System:
     import numpy as np
@@ -308,7 +308,7 @@ def _loaded(source: Model, generated: str) -> System:
     from runtime.system.loading import load
 
     system = load(source, generated)
-    # The system is compiled here, while the lock is held and before other processes start.
+    # This compiles the system, while the lock is held and before other processes start.
     system.compiled_rhs  # noqa: B018
     T = np.eye(source.pstar) if source.teacher == "general" else None
     system.loss(np.eye(source.p), np.zeros((source.p, source.pstar)), T)
@@ -316,6 +316,6 @@ def _loaded(source: Model, generated: str) -> System:
 
 
 def prepare(job: Job, parameters: Mapping[str, Any], generated: str | Path) -> None:
-    """Derive and compile what the task will load, into the folder and the cache."""
+    """Derive and compile the system that the task will load, into the folder and the cache."""
     if job.loads:
         load_once(model_of(parameters), generated)

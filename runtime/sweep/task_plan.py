@@ -17,7 +17,7 @@ from runtime.sweep.axis_values import MAX_TASKS, Value, parse_axis, python_value
 from runtime.sweep.program_version import PROGRAM
 from runtime.sweep.task_kinds import Job, Parameter
 
-# Format of the folder and its files; others are rejected.
+# Format of the folder and its files; other formats are rejected.
 FORMAT = 1
 _DIGITS_SHOWN = 15
 
@@ -33,7 +33,7 @@ def digest_of(value: Any) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One point of a sweep; `digest` says which job, parameters and version."""
+    """One combination of a sweep; `digest` is that of job, parameters and version."""
 
     number: int
     job: str
@@ -56,7 +56,7 @@ class Axis:
 
     @property
     def dimension(self) -> str:
-        """Its name in results."""
+        """The name of the axis in results."""
         return "_".join(map(task_kinds.coordinate_of, self.names))
 
     def __len__(self) -> int:
@@ -73,9 +73,9 @@ class Plan:
 
     @classmethod
     def of(cls, job: Any, given: Mapping[str, Any], together: Sequence[Sequence[str]] = ()) -> Plan:
-        """The plan of `given` parameters, as text, numbers, lists or arrays; the others have defaults.
+        """The plan of `given` parameters: text, numbers, lists or arrays by name; the others have defaults.
 
-        `together` are groups of axes that vary together. Nothing is allocated for the tasks; raises
+        `together` holds groups of parameters that vary together. Nothing is allocated for the tasks. Raises
         InputError if a value cannot be read or there are more than MAX_TASKS tasks.
         """
         kind = task_kinds.job_of(job)
@@ -114,12 +114,12 @@ class Plan:
         for axis, place in zip(self.axes, self.place(number), strict=True):
             for name, column in zip(axis.names, axis.columns, strict=True):
                 parameters[name] = column[place]
-        # The order is that of the job, whichever parameters are axes.
+        # The parameters are in the order of the job, whichever of them are axes.
         ordered = {name: parameters[name] for name in self.job.by_name}
         return Task(number, self.job.name, ordered)
 
     def place(self, number: int) -> tuple[int, ...]:
-        """Where a task is along each axis."""
+        """The index of a task along each axis."""
         places = []
         for size in reversed(self.shape):
             number, place = divmod(number, size)
@@ -132,8 +132,9 @@ class Plan:
     def check(self) -> None:
         """Raise InputError if the single command would reject a task.
 
-        Every combination of what depends on each other is checked; of other numbers the ends, since
-        what is allowed is an interval, and of other words each.
+        Every combination of parameters that depend on each other is checked. Of a parameter that can be
+        checked alone, each word is, but only the smallest and largest number, since the allowed numbers are
+        an interval.
         """
         alone = {
             name: set(values if isinstance(values[0], str) else (min(values), max(values)))
@@ -153,14 +154,14 @@ class Plan:
                 seen |= keys
 
     def _values_alone(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
-        """Axes of parameters that can be judged alone; the fixed ones are in every task."""
+        """Parameters on axes that can be checked alone, with their values; fixed ones are in every task."""
         for axis in self.axes:
             for name, column in zip(axis.names, axis.columns, strict=True):
                 if self.job.by_name[name].alone:
                     yield name, column
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as it is stored; `digest` vouches for the rest."""
+        """The plan as it is stored, with a digest of all else."""
         content = {
             "format": FORMAT,
             "version": PROGRAM,
@@ -175,12 +176,12 @@ class Plan:
 
     @classmethod
     def from_dict(cls, stored: Any) -> Plan:
-        """The inverse of `to_dict`; raises ValueError with a word if it cannot be trusted."""
+        """The inverse of `to_dict`; raises ValueError, which says why the stored plan cannot be used."""
         if not isinstance(stored, dict) or "digest" not in stored:
             raise ValueError("holds no sweep")
         content = {name: value for name, value in stored.items() if name != "digest"}
         if content.get("version") != PROGRAM:
-            raise ValueError(f"is of {content.get('version', 'another version')}, and this is {PROGRAM}")
+            raise ValueError(f"is of {content.get('version', 'another version')}, but this is {PROGRAM}")
         if content.get("format") != FORMAT:
             raise ValueError(f"is not of the format {FORMAT}, that of this version")
         if digest_of(content) != stored["digest"]:
@@ -199,9 +200,9 @@ class Plan:
         return plan
 
     def difference(self, other: Plan) -> tuple[str, str] | None:
-        """The first parameter in which the other plan differs, and its values there; None if none.
+        """A parameter in which the other plan differs, and its values there; None if none differs.
 
-        Those that do not have their default there come first: they were given.
+        Parameters that do not have their defaults there come first, since they were given.
         """
         if other.job.name != self.job.name:
             return "job", other.job.name
@@ -257,7 +258,7 @@ def _times(name: str, given: Any) -> float | list[float]:
 def _grouped(
     columns: Mapping[str, tuple[Value, ...]], together: Sequence[Sequence[str]]
 ) -> tuple[Axis, ...]:
-    """The axes in the order of the parameters; a group stands where its first member does."""
+    """The axes in the order of the parameters; a group has the place of its first member."""
     group_of: dict[str, tuple[str, ...]] = {}
     for names in together:
         for name in names:
@@ -265,7 +266,7 @@ def _grouped(
                 absent = min(set(names) - columns.keys())
                 raise InputError("zip", f"{absent!r} has no list of values to vary")
             if name in group_of or list(names).count(name) > 1:
-                raise InputError("zip", f"{name!r} is there twice")
+                raise InputError("zip", f"{name!r} is named twice")
             if len(columns[name]) != len(columns[names[0]]):
                 raise InputError(
                     "zip",
@@ -285,10 +286,10 @@ def _check_distinct(axis: Axis) -> None:
     seen = set()
     for values in zip(*axis.columns, strict=True):
         if values in seen and len(values) == 1:
-            raise InputError(axis.names[0], f"{values[0]} is there twice")
+            raise InputError(axis.names[0], f"{values[0]} is given twice")
         if values in seen:
             shown = ", ".join(f"{name} {value}" for name, value in zip(axis.names, values, strict=True))
-            raise InputError("zip", f"{shown} is there twice")
+            raise InputError("zip", f"{shown} is given twice")
         seen.add(values)
 
 

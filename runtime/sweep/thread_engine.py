@@ -13,14 +13,17 @@ from runtime.sweep.signals import Stop
 from runtime.sweep.task_plan import Task
 
 _POLL_SECONDS = 0.1
-# SciPy's solvers cannot be stopped; a task that still runs after this ends with the process.
+# SciPy's solvers cannot be stopped. A task that still runs after these seconds ends with the process.
 _GRACE_SECONDS = 5.0
 
 
 def outcomes(
     tasks: Iterable[Task], context: Context, workers: int, stop: Stop
 ) -> Generator[Outcome | None, None, None]:
-    """How each task ended, as they end; None now and then. Closing it, or `stop`, stops the tasks."""
+    """Yields the outcome of each task when it ends, and None now and then.
+
+    Closing the generator, or `stop`, stops the tasks.
+    """
     waiting = iter(tasks)
     taking = threading.Lock()
     cancel = threading.Event()
@@ -42,7 +45,7 @@ def outcomes(
                     break
         finished.put(None)
 
-    # As daemons they do not keep the process from ending if a task cannot be cancelled.
+    # Daemon threads do not keep the process from ending if a task cannot be cancelled.
     pool = [threading.Thread(target=work, name=f"sweep-{k}", daemon=True) for k in range(workers)]
     running = len(pool)
     for thread in pool:

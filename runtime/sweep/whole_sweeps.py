@@ -36,22 +36,22 @@ def run_sweep(
     Parameters
     ----------
     folder
-        It is made if it is not there; if it holds the same sweep, that is resumed.
+        It is made if it is missing; if it holds the same sweep, that sweep is resumed.
     job
         ``"ode"``, ``"ensemble"``, ``"chain"`` or ``"escape"``.
     parameters
-        Values by name, as for the single command: one, or a list, range, array or text ("0:9",
-        "0.1:0.5:5") to vary. None, without a job, resumes the sweep in the folder.
+        Values by name, as for the single command: one value, or a list, range, array or text ("0:9",
+        "0.1:0.5:5") of values to vary. None, without a job, resumes the sweep in the folder.
     zip
         Groups of parameters that vary together instead of in a product.
     engine
         ``"threads"``, ``"processes"`` or ``"dask"``, which needs a scheduler.
     workers, threads
-        Tasks at once (None: one per processor; Dask has its own), and threads of each.
+        Number of tasks at once (None: one per processor; Dask has its own workers), and threads of each.
     scheduler
-        Address or file of a scheduler of Dask that you trust, since it may run any code.
+        Address or file of a Dask scheduler, which you must trust, since it may run any code.
     task_index, task_count
-        A part of a job array: only the tasks index, index + count, … are computed.
+        The part of a job array: only the tasks index, index + count, … are computed.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def run_sweep(
 
 
 def plan_of(job: Any, parameters: Any, zip: Any) -> Plan | None:
-    """The plan of what is given; None, which stands for that of the folder, if nothing is."""
+    """The plan of what is given; None if nothing is, which stands for the plan in the folder."""
     if not isinstance(parameters, Mapping):
         raise InputError("parameters", f"{shown(parameters)} is not a mapping of names to values")
     together = sweep_settings.groups(zip)
@@ -119,7 +119,7 @@ def status(path: Path, given: Plan | None) -> dict[str, Any]:
 
 
 def _listed(plan: Plan, problems: Mapping[int, str]) -> list[dict[str, Any]]:
-    """Tasks with a problem, and where they are on the axes."""
+    """Tasks with their problem and their values on the axes."""
     found = []
     for number, problem in sorted(problems.items()):
         parameters = plan.task(number).parameters

@@ -262,7 +262,7 @@ LINES = {
     "sweep --out runs --job nonsense": "--job: ",
     "sweep --out runs --seed x": "--seed: ",
     "sweep --out runs --seed ''": "--seed: ",
-    "sweep --out runs --seed 1,1": "--seed: 1 is there twice",
+    "sweep --out runs --seed 1,1": "--seed: 1 is given twice",
     "sweep --out runs --eta nan": "--eta: ",
     "sweep --out runs --eta 0.1:0.2": "--eta: ",
     "sweep --out runs --p 1,257": "--p: ",

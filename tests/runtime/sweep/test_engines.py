@@ -96,7 +96,7 @@ def test_dask_that_is_not_there(sweep, tmp_path, monkeypatch):
 
 def test_dask_opens_no_scheduler_of_its_own(sweep, tmp_path):
     """Any user of this machine could have code run by one."""
-    with pytest.raises(InputError, match=r"^engine: dask needs --scheduler, .* processes does the same$"):
+    with pytest.raises(InputError, match=r"^engine: dask needs --scheduler, .* use --engine processes$"):
         sweep(engine="dask")
     assert list(tmp_path.iterdir()) == []
 
@@ -113,13 +113,13 @@ def silent():
 @pytest.mark.parametrize(
     ("scheduler", "problem"),
     [
-        ("empty.json", "empty.json is no scheduler file of Dask"),
-        ("deep.json", "deep.json is no scheduler file of Dask"),
-        ("fifo", "fifo is no scheduler file of Dask"),
-        (".", ". is no scheduler file of Dask"),
-        ("/dev/zero", "/dev/zero is no scheduler file of Dask"),
-        ("foo", "foo is neither a file nor an address, as tcp://host:8786"),
-        ("x" * 300, "is neither a file nor an address, as tcp://host:8786"),
+        ("empty.json", "empty.json is not a scheduler file of Dask"),
+        ("deep.json", "deep.json is not a scheduler file of Dask"),
+        ("fifo", "fifo is not a scheduler file of Dask"),
+        (".", ". is not a scheduler file of Dask"),
+        ("/dev/zero", "/dev/zero is not a scheduler file of Dask"),
+        ("foo", "foo is neither a file nor an address such as tcp://host:8786"),
+        ("x" * 300, "is neither a file nor an address such as tcp://host:8786"),
         ("http://127.0.0.1:1", "is neither a file nor an address"),
         ("tcp://127.0.0.1:1", "tcp://127.0.0.1:1 cannot be reached: Timed out "),
         ("tls://127.0.0.1:1", "tls://127.0.0.1:1 cannot be reached: TLS expects "),

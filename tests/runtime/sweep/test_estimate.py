@@ -23,7 +23,7 @@ def test_what_is_written_is_not_more_than_estimated(sweep, tmp_path):
 
 def test_full_disks_are_refused_before_anything_is_written(sweep, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 10**5))
-    with pytest.raises(InputError, match=r"100 kB free, and the sweep may need .* kB") as refused:
+    with pytest.raises(InputError, match=r"100 kB free, but the sweep may need .* kB") as refused:
         sweep()
     assert refused.value.option == "out"
     assert list(tmp_path.iterdir()) == []

@@ -27,7 +27,7 @@ def take(folder, part=None):
 def test_one_whole_sweep_at_a_time(tmp_path):
     first = take(tmp_path)
     for part in (None, (0, 2)):
-        with pytest.raises(InputError, match="runs in this folder"):
+        with pytest.raises(InputError, match="is running in this folder"):
             take(tmp_path, part)
     first.release()
     take(tmp_path).release()
@@ -37,7 +37,7 @@ def test_parts_side_by_side_each_once(tmp_path):
     parts = [take(tmp_path, (index, 3)) for index in range(3)]
     with pytest.raises(InputError, match="another sweep"):
         take(tmp_path)
-    with pytest.raises(InputError, match="1 of 3 runs already") as refused:
+    with pytest.raises(InputError, match="1 of 3 is running already") as refused:
         take(tmp_path, (1, 3))
     assert refused.value.option == "task_index"
     with pytest.raises(InputError, match="4 is not 3") as refused:
@@ -81,5 +81,5 @@ def test_file_systems_without_locks_are_named(tmp_path, monkeypatch):
 
 def test_waiting_for_the_setup_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_lock, "_SETUP_SECONDS", 0.1)
-    with setup(tmp_path), pytest.raises(InputError, match="set up by another"), setup(tmp_path):
+    with setup(tmp_path), pytest.raises(InputError, match="still being set up by another"), setup(tmp_path):
         pass

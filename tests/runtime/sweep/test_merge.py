@@ -179,7 +179,7 @@ def test_full_disks_are_named(sweep, merged, tmp_path, monkeypatch):
     sweep()
     usage = namedtuple("usage", "total used free")(1, 1, 0)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-    with pytest.raises(SweepError, match=r"needs .* and 0 bytes are free"):
+    with pytest.raises(SweepError, match=r"needs .* but 0 bytes are free"):
         merged()
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=10**15))
     with files_up_to(5000), pytest.raises(OSError, match=r"File too large: '.*runs\.nc'$"):

@@ -84,7 +84,7 @@ def test_another_sweep_needs_another_folder(sweep, tmp_path):
 def test_another_version_is_refused(sweep, monkeypatch):
     sweep()
     monkeypatch.setattr("runtime.sweep.task_plan.PROGRAM", "overlap-ode 9.9.9")
-    with pytest.raises(InputError, match=r"is of overlap-ode 0.*, and this is overlap-ode 9.9.9"):
+    with pytest.raises(InputError, match=r"is of overlap-ode 0.*, but this is overlap-ode 9.9.9"):
         sweep()
 
 
@@ -236,7 +236,7 @@ def test_two_sweeps_on_one_folder(sweep, tmp_path):
     with setup(tmp_path / "runs"):
         held.take(None)
     for options in ({}, {"task_index": 0, "task_count": 2}):
-        with pytest.raises(InputError, match="runs in this folder"):
+        with pytest.raises(InputError, match="is running in this folder"):
             sweep(**options)
     held.release()
     assert sweep().done == 6

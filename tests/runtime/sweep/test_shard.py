@@ -81,12 +81,12 @@ def flip(content, place=None):
         (cut, "cut off"),
         (lambda content: content[:-1], "cut off"),
         (lambda content: content + b"\n", "cut off"),
-        (flip, "not those that were written"),
-        (lambda content: flip(content, 0), "not those that were written"),
+        (flip, "other bytes than were written"),
+        (lambda content: flip(content, 0), "other bytes than were written"),
         (lambda content: flip(content, len(content) - 2), "not|cut off"),
         (lambda content: content.replace(b"task=a", b"task=b"), "another task, model or version"),
         (lambda content: b"\0" * len(content), "cut off"),
-        (lambda content: content[-1000:], "not those that were written"),
+        (lambda content: content[-1000:], "other bytes than were written"),
     ],
 )
 def test_damage_is_seen_and_named(shard, damage, word):

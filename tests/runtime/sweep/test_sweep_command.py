@@ -89,7 +89,9 @@ def test_status_shows_what_is_wrong(call, small, tmp_path):
     ]
     code, out, err = call("merge runs --out runs.nc")
     assert (code, out) == (1, "")
-    assert err.startswith("cli: runs: 4 of 6 tasks are not done, --status of `cli sweep` says why; ")
+    assert err.startswith(
+        "cli: runs: 4 of 6 tasks are not done; `cli sweep --out runs --status` says why, "
+    )
     assert err.endswith("--partial merges the others\n")
 
 

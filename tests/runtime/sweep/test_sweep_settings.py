@@ -82,12 +82,12 @@ def test_options_override_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("job = ", "no TOML"),
-        ("\xff", "no TOML"),
+        ("job = ", "not TOML"),
+        ("\xff", "not TOML"),
         ("seed = 1", "'seed' is not one of"),
         ("parameters = 3", "not a table"),
-        pytest.param(f"workers = {'9' * 5000}", "no TOML", id="digits"),
-        pytest.param(f"workers = {'[' * 5000}{']' * 5000}", "no TOML", id="nested"),
+        pytest.param(f"workers = {'9' * 5000}", "not TOML", id="digits"),
+        pytest.param(f"workers = {'[' * 5000}{']' * 5000}", "not TOML", id="nested"),
     ],
 )
 def test_bad_files_are_named(tmp_path, text, word):

@@ -51,10 +51,10 @@ def test_values_that_vary_together_may_repeat_and_combinations_may_not():
     assert plan.axes[0].columns == ((1, 1, 2), (1, 2, 1))
     assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))).to_dict() == plan.to_dict()
     for given, groups, problem in (
-        ({"p": "1,2,1", "pstar": "1,2,1"}, [["p", "pstar"]], "zip: p 1, pstar 1 is there twice"),
-        ({"p": "1,2,1"}, [], "p: 1 is there twice"),
-        ({"n": "log:10:12:5"}, [], "n: 10 is there twice"),
-        ({"eta": [0.1, 0.1], "p": "1,2"}, [], "eta: 0.1 is there twice"),
+        ({"p": "1,2,1", "pstar": "1,2,1"}, [["p", "pstar"]], "zip: p 1, pstar 1 is given twice"),
+        ({"p": "1,2,1"}, [], "p: 1 is given twice"),
+        ({"n": "log:10:12:5"}, [], "n: 10 is given twice"),
+        ({"eta": [0.1, 0.1], "p": "1,2"}, [], "eta: 0.1 is given twice"),
     ):
         with pytest.raises(InputError) as refused:
             Plan.of("ode", given, groups)

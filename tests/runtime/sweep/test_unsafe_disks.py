@@ -47,7 +47,7 @@ END
     error, left, status, _ = done.stdout.splitlines()
     assert left == ""
     assert "No space left on device; " in error
-    assert "of 30 tasks done; run the same command again to go on" in error
+    assert "of 30 tasks done; run the same command again to resume it" in error
     count = int(error.split("; ")[1].split(" of ")[0])
     # Workers may have stored one more each before they were ended.
     found = int(status.split(" tasks of ode, ")[1].split(" done")[0])
@@ -116,8 +116,8 @@ def test_where_the_library_cannot_write_the_sweep_stops_and_goes_on(sweep, merge
     with files_up_to(8000), pytest.raises(SweepError) as stopped:
         sweep(workers=1)
     path = r"\S+/runs/shards/0000/0000000\.nc"
-    go_on = "0 of 6 tasks done; run the same command again to go on"
-    assert re.fullmatch(f"{path}: File too large; {go_on}", str(stopped.value))
+    resume = "0 of 6 tasks done; run the same command again to resume it"
+    assert re.fullmatch(f"{path}: File too large; {resume}", str(stopped.value))
     assert sweep().done == 6
     assert merged() == undisturbed
 
