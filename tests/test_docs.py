@@ -150,13 +150,12 @@ def test_links_and_anchors_lead_somewhere(name):
             assert anchor in doc_pages.anchors_of(target), f"{name}: {link} has no such heading"
 
 
-# Paths and dotted names of this project in code spans. The change log names those of its time, and
-# tests/test_architecture.py looks after the page on architecture.
+# Paths and dotted names of this project in code spans. The change log names those of its time.
 _PATH = re.compile(r"`((?:derive|runtime|tests|docs)/[\w./-]+|benchmarks/\w+\.py)`")
 _DOTTED = re.compile(r"`((?:derive|runtime)(?:\.\w+)+)[`(]")
 
 
-@pytest.mark.parametrize("name", sorted(PAGES.keys() - {"CHANGELOG.md", "architecture.md"}))
+@pytest.mark.parametrize("name", sorted(PAGES.keys() - {"CHANGELOG.md"}))
 def test_paths_and_modules_that_a_page_names_exist(name):
     text = PAGES[name].read_text()
     missing = [path for path in _PATH.findall(text) if not (ROOT / path).exists()]
