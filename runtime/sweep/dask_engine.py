@@ -42,6 +42,65 @@ _GONE = "the Dask scheduler is gone"
 _KILLED = "killed its worker again and again"
 
 
+class _Submissions:
+    """The tasks that Dask computes, those that wait, and those that are tried again."""
+
+    def __init__(self, client: Any, tasks: Iterable[Task], context: Context) -> None:
+        self._client, self._context = client, context
+        self._waiting = iter(tasks)
+        self._finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.running: dict[Any, Task] = {}
+        self._losses: Counter[int] = Counter()
+        # When a worker dies, Dask blames every task that waits there. These suspects are tried again one
+        # by one, when nothing else runs.
+        self._suspects: list[Task] = []
+        self._exhausted = self._alone = False
+        self._room, self._asked = 0, -math.inf
+
+    def _submit(self, task: Task) -> None:
+        future = self._client.submit(run_task, task, self._context, pure=False)
+        self.running[future] = task
+        future.add_done_callback(self._finished.put)
+
+    def fill(self) -> bool:
+        """Submit tasks while the workers have room; False if all tasks have ended."""
+        if time.monotonic() - self._asked >= _ASK_SECONDS:
+            # Workers come and go.
+            self._room = _AHEAD * max(sum(self._client.nthreads().values()), 1)
+            self._asked = time.monotonic()
+        while not self._exhausted and len(self.running) < self._room:
+            task = next(self._waiting, None)
+            if task is None:
+                self._exhausted = True
+            else:
+                self._submit(task)
+        if not self.running and self._suspects:
+            self._alone = True
+            self._submit(self._suspects.pop())
+        return bool(self.running)
+
+    def wait(self) -> Outcome | None:
+        """The outcome of a task, if one has ended for good within a short time."""
+        try:
+            future = self._finished.get(timeout=_POLL_SECONDS)
+        except queue.Empty:
+            if self._client.status != "running":
+                raise SweepError(_GONE) from None
+            return None
+        task = self.running.pop(future)
+        outcome = _outcome(future, task.number)
+        if outcome is None:
+            self._losses[task.number] += 1
+            if self._losses[task.number] < _LOSSES:
+                self._submit(task)
+                return None
+            outcome = Outcome(task.number, f"was lost with its worker {_LOSSES} times")
+        if outcome.error == _KILLED and not self._alone:
+            self._suspects.append(task)
+            return None
+        return outcome
+
+
 def outcomes(
     tasks: Iterable[Task], context: Context, stop: Stop, scheduler: str
 ) -> Generator[Outcome | None, None, None]:
@@ -55,56 +114,10 @@ def outcomes(
     """
     with _client(scheduler) as client:
         _check_workers(client, context)
-        waiting = iter(tasks)
-        finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        running: dict[Any, Task] = {}
-        losses: Counter[int] = Counter()
-
-        def submit(task: Task) -> None:
-            future = client.submit(run_task, task, context, pure=False)
-            running[future] = task
-            future.add_done_callback(finished.put)
-
-        # When a worker dies, Dask blames every task that waits there. These suspects are tried again one
-        # by one, when nothing else runs.
-        suspects: list[Task] = []
-        exhausted = alone = False
-        room, asked = 0, -math.inf
+        submissions = _Submissions(client, tasks, context)
         try:
-            while not stop.requested:
-                if time.monotonic() - asked >= _ASK_SECONDS:
-                    # Workers come and go.
-                    room, asked = _AHEAD * max(sum(client.nthreads().values()), 1), time.monotonic()
-                while not exhausted and len(running) < room:
-                    task = next(waiting, None)
-                    if task is None:
-                        exhausted = True
-                        break
-                    submit(task)
-                if not running:
-                    if not suspects:
-                        break
-                    alone = True
-                    submit(suspects.pop())
-                try:
-                    future = finished.get(timeout=_POLL_SECONDS)
-                except queue.Empty:
-                    if client.status != "running":
-                        raise SweepError(_GONE) from None
-                    yield None
-                    continue
-                task = running.pop(future)
-                outcome = _outcome(future, task.number)
-                if outcome is None:
-                    losses[task.number] += 1
-                    if losses[task.number] < _LOSSES:
-                        submit(task)
-                        continue
-                    outcome = Outcome(task.number, f"was lost with its worker {_LOSSES} times")
-                if outcome.error == _KILLED and not alone:
-                    suspects.append(task)
-                    continue
-                yield outcome
+            while not stop.requested and submissions.fill():
+                yield submissions.wait()
         except SweepError:
             raise
         except (OSError, RuntimeError):
@@ -112,7 +125,7 @@ def outcomes(
         finally:
             with contextlib.suppress(Exception):
                 if client.status == "running":
-                    client.cancel(list(running), force=True)
+                    client.cancel(list(submissions.running), force=True)
 
 
 def _outcome(future: Any, number: int) -> Outcome | None:

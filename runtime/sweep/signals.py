@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 # Clusters send SIGTERM some time before they kill a process.
@@ -25,11 +25,6 @@ class Stop:
 def stopping() -> Iterator[Stop]:
     """Inside, the first signal asks to stop; a second Ctrl-C after a second raises KeyboardInterrupt."""
     stop = Stop()
-    # Only the main thread may exchange handlers.
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
     first = 0.0
 
     def ask(number: int, _frame: Any) -> None:
@@ -40,26 +35,30 @@ def stopping() -> Iterator[Stop]:
         elif number == signal.SIGINT and time.monotonic() - first > _AGAIN_SECONDS:
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, ask) for number in _STOPPING}
-    try:
+    with _handled(ask, *_STOPPING):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 @contextlib.contextmanager
 def terminating() -> Iterator[None]:
     """Inside, SIGTERM ends what is running as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def end(_number: int, _frame: Any) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, end)
+    with _handled(end, signal.SIGTERM):
+        yield
+
+
+@contextlib.contextmanager
+def _handled(handler: Callable[[int, Any], None], *signals: signal.Signals) -> Iterator[None]:
+    """Inside, these signals call `handler`; in other threads than the main one, nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in signals}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+        for number, earlier in before.items():
+            signal.signal(number, earlier if earlier is not None else signal.SIG_DFL)

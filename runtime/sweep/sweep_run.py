@@ -154,10 +154,10 @@ def _run_locked(
                     folder.record_failure(plan.task(outcome.number), outcome.error)
                 progress.add(outcome.error is not None)
         except (SweepError, StorageError) as error:
-            progress.end()
             word = error.strerror and f"{error.filename}: {error.strerror}"
             raise SweepError(f"{word or error}; {done} of {len(numbers)} tasks done; {TO_RESUME}") from None
-        progress.end()
+        finally:
+            progress.end()
     if stop.requested and done + len(failed) < len(numbers):
         raise SweepInterrupted(f"{done} of {len(numbers)} tasks done; {TO_RESUME}")
     return Summary(folder.path, len(numbers), done, failed)
