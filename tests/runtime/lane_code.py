@@ -89,9 +89,8 @@ class Draws:
         vector.loop(vector.builder.ptrtoint(turns, INT64), turn)
         vector.builder.ret(integer(0))
         self.values, self.lanes = values, target.lanes
-        self._compiled = CompiledModule(module, target)
-        kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 3, ctypes.c_int64)
-        self._function = kind(self._compiled.address("draws"))
+        types = [*[ctypes.c_void_p] * 3, ctypes.c_int64]
+        self._function = CompiledModule(module, target).function("draws", ctypes.c_int64, *types)
 
     def __call__(
         self, words: np.ndarray, turns: int, parameters: np.ndarray | None = None
@@ -122,11 +121,11 @@ def elementwise(target: Target, function: Callable[[RandomNumbers, Any], Any], x
 
     vector.loop(vector.builder.ptrtoint(turns, INT64), turn)
     vector.builder.ret(integer(0))
-    compiled = CompiledModule(module, target)
     count = -(-x.size // target.lanes)
     given, found = (aligned(count * target.lanes) for _ in range(2))
     given[:] = 1.0
     given[: x.size] = x
-    kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 2, ctypes.c_int64)
-    kind(compiled.address("f"))(given.ctypes.data, found.ctypes.data, count)
+    types = [*[ctypes.c_void_p] * 2, ctypes.c_int64]
+    compiled = CompiledModule(module, target).function("f", ctypes.c_int64, *types)
+    compiled(given.ctypes.data, found.ctypes.data, count)
     return found[: x.size].copy()
