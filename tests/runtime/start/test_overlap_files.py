@@ -67,7 +67,7 @@ def test_netcdf_without_times_is_read_as_it_is(tmp_path, overlaps):
 
 def test_pickled_arrays_are_not_loaded(tmp_path, overlaps):
     np.savez(tmp_path / "a.npz", Q=np.array([Evil(tmp_path)], dtype=object), R=overlaps[1])
-    assert "allow_pickle" not in cannot_be_read(tmp_path / "a.npz", "other things than arrays of numbers")
+    assert "allow_pickle" not in cannot_be_read(tmp_path / "a.npz", "other than arrays of numbers")
     assert not (tmp_path / "ran").exists()
 
 
