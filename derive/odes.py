@@ -45,7 +45,7 @@ class OverlapODEs(DerivedODEs[Model]):
     Raises
     ------
     derive.ProofError
-        The derivations disagree: a defect of this program.
+        The derivations disagree, which is a defect of this software.
     """
 
     def __init__(self, model: Model) -> None:

@@ -1,1 +1,1 @@
-"""Printers: the program as a Numba module, the equations as LaTeX, the folder's manifest."""
+"""Prints a derived system: its program as a Numba module, and its equations as LaTeX."""

@@ -1,4 +1,4 @@
-"""The lines of a generated function: the frame of all of them, and the form with one line per entry."""
+"""Prints the body of a generated function: what all bodies share, and the form with one line per entry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from derive.tangent import PREFIX
 
 
 class FunctionBody:
-    """Prints the lines of one function; subclasses choose scalars or arrays for the matrices."""
+    """Prints the lines of one function; subclasses print matrices as scalars or as arrays."""
 
     def __init__(self, model: Model, program: Program) -> None:
         self.model = model
@@ -38,6 +38,7 @@ class FunctionBody:
                 yield from self.read(matrix, source, offsets[base])
 
     def statements(self) -> Iterator[str]:
+        """The lines of all statements, with their notes as comments."""
         for statement in self.program.statements:
             if statement.note:
                 yield ""
@@ -59,12 +60,15 @@ class FunctionBody:
             offset += sum(1 for _ in self.program.entries(output))
 
     def read(self, matrix: Matrix, source: str, offset: int) -> Iterator[str]:
+        """Lines that read a matrix from the vector `source`."""
         raise NotImplementedError
 
     def write(self, matrix: Matrix, target: str, offset: int) -> Iterator[str]:
+        """Lines that write a matrix into the vector `target`."""
         raise NotImplementedError
 
     def statement(self, statement: Statement) -> Iterator[str]:
+        """The lines of one statement."""
         raise NotImplementedError
 
 

@@ -1,4 +1,4 @@
-"""The equations entry by entry as LaTeX: odes, loss and Jacobian of given widths."""
+"""Prints the equations entry by entry as LaTeX: ODEs, loss and Jacobian of given widths."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from derive.overlap_program import FREE_DQ, FREE_DR, Q, R, T, X, Y, closed_loops
 from derive.program import Matrix, MatrixStatement, Operand, Program, Projection, ScalarStatement, Term
 from derive.scalar_polynomials import ScalarPolynomial
 
-# The components of more order parameters fill tens of pages, so that the document leaves them out;
-# nobody can read the square of this many derivatives.
+# The components of more order parameters would fill tens of pages, so the document leaves them out. The
+# Jacobian, with the square of this many derivatives, is not written out at all.
 COMPONENT_LIMIT = 200
 
 
 def _display_program(model: Model, equations: OverlapEquations) -> Program:
-    """s, t, X, Y, Z one product at a time, with the readouts as factors outside."""
+    """The statements of s, t, X, Y and Z as they are printed, with the readouts as factors of products."""
 
     def product(scalar: str, sign: int, *operands: Matrix | Operand) -> Term:
         return Term(sign, scalar, tuple(o if isinstance(o, Operand) else Operand(o) for o in operands))
@@ -49,7 +49,7 @@ def _display_program(model: Model, equations: OverlapEquations) -> Program:
 
 
 def _flat_assignments(program: Program) -> list[Assignment]:
-    """All assignments, the auxiliary sums of s and t put back in place."""
+    """All assignments; the auxiliary sums of s and t are put back in place."""
     flat: list[Assignment] = []
     for statement in program.statements:
         assignments = list(expand(program, statement))
@@ -73,7 +73,7 @@ def _flat_assignments(program: Program) -> list[Assignment]:
 def _entry_drifts(
     model: Model, equations: OverlapEquations
 ) -> list[tuple[str, dict[str, ScalarPolynomial]]]:
-    """(name of the left side, {entry: coefficient}) for each entry of dQ and dR (F, G on the sphere)."""
+    """Each entry of the free drift by its order parameter: the coefficients of the entries of chains."""
     drifts = []
     for name in model.state:
         kind, i, j = name.split("_")
@@ -84,12 +84,14 @@ def _entry_drifts(
 
 
 def _drift_symbol(model: Model, name: str) -> str:
+    """The left side of an entry of the free drift: a derivative, or an entry of F or G on the sphere."""
     if model.constraint == "free":
         return derivative(symbol(name))
     return symbol(f"f{name}")
 
 
 def _sphere_assignments(model: Model) -> list[Assignment]:
+    """The drift on the sphere, from the free drift and the growth g of norms."""
     dQ, dR = Matrix("dQ", "p", "p", symmetric=True), Matrix("dR", "p", "pstar")
     program = Program(model.p, model.pstar, (Q, R), (), (), ())
     statements = (Projection(dQ, FREE_DQ, Q, "g", 2), Projection(dR, FREE_DR, R, "g", 1))
@@ -97,9 +99,9 @@ def _sphere_assignments(model: Model) -> list[Assignment]:
 
 
 def component_form(model: Model, what: str) -> str:
-    """LaTeX of every component of the odes, loss or jacobian of `model`.
+    """LaTeX of every component of the ``"odes"``, ``"loss"`` or ``"jacobian"`` of `model`.
 
-    Raises InputError for a jacobian of more than COMPONENT_LIMIT order parameters.
+    Raises InputError for the jacobian of more than COMPONENT_LIMIT order parameters.
     """
     if what == "jacobian" and model.state_size > COMPONENT_LIMIT:
         raise InputError(
@@ -115,7 +117,7 @@ def component_form(model: Model, what: str) -> str:
         lines = [(symbol(x.target), components.sum(x.terms, {})) for x in assignments[:2]]
         return align([*lines, (r"\varepsilon", polynomial(equations.loss))])
     if what == "jacobian":
-        # The derivatives are in terms of everything that the equations define.
+        # The derivatives refer to everything that the equations define.
         definitions = component_form(model, "odes")
         return definitions + _component_jacobian(model, equations, components, assignments)
     step = (symbol(STEP), product_text(components.sum([(Fraction(2), ("a", "eta"))], {}), ""))
@@ -177,7 +179,10 @@ def _component_jacobian(
 def _differentiate(
     terms: Iterable[tuple[Fraction, tuple[str, ...]]], tangents: Mapping[str, str]
 ) -> tuple[list[tuple[Fraction, tuple[str, ...]]], dict[str, str]]:
-    """Product rule on a sum of products; "" is the tangent of the variable itself, 1."""
+    """The terms of the derivative of a sum of products, and the LaTeX of the tangents in them.
+
+    The tangent "" is that of the variable itself, which is 1.
+    """
     collected: dict[tuple[str, ...], Fraction] = {}
     rename: dict[str, str] = {}
     for coefficient, factors in terms:
@@ -196,6 +201,7 @@ def _differentiate(
 def _sphere_tangents(
     model: Model, components: ReadoutSums, tangents: dict[str, str]
 ) -> list[tuple[str, str]]:
+    """The derivatives of the growth of norms and of the drift on the sphere."""
     lines: list[tuple[str, str]] = []
     for i in range(1, model.p + 1):
         norm = f"Q_{i}_{i}"

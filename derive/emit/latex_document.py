@@ -1,4 +1,4 @@
-"""The LaTeX document of a system, which compiles as it is: conventions, matrix form, components."""
+"""Writes the LaTeX document of a system: conventions, matrix form and components."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TEACHER = {
     "general": r"The teacher's overlaps $T$ are constant parameters.",
 }
 
-# The problem, up to the order parameters of the student.
+# The words on teacher and T follow, since they differ between systems and sectors.
 PROBLEM = r"""The student is $f = a\sum_{i=1}^{p} \lambda_i^2$ with
 $\lambda_i = w_i\cdot x/\sqrt{N}$, the teacher
 $y = b\sum_{r=1}^{p^*} \lambda_r^{*2} + \sqrt{\Delta}\,\xi$ with

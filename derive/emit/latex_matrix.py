@@ -1,7 +1,7 @@
-"""The equations in matrices as LaTeX, for given widths or for any: odes, loss and Jacobian.
+"""Prints the equations in matrices as LaTeX, for given widths or for any: ODEs, loss and Jacobian.
 
-Coefficients come from the diagrams; the blocks of C(DC)ᵐ are written with P = CD as
-X = (CDC)ₛₛ, Y = (CDC)ₛₜ and Z = (CDCDC)ₛₛ (s: students, t: teachers).
+Coefficients come from the diagrams. The blocks of C(DC)ᵐ are X = (CDC)ₛₛ, Y = (CDC)ₛₜ and Z = (CDCDC)ₛₛ,
+where s stands for students and t for teachers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CHAINS_ST = {0: R, 1: Y}
 
 @dataclasses.dataclass(frozen=True)
 class Conventions:
-    """The options without the widths: what the matrix form depends on."""
+    """The options without the widths, on which the matrix form depends."""
 
     constraint: str = "free"
     flow: str = "sgd"
@@ -50,7 +50,7 @@ def _readout_numbers(model: Model) -> str:
 
 
 def _definitions(conventions: Conventions, model: Model | None, chains: int) -> list[tuple[str, str]]:
-    """s, t, X, Y and, with the η² term, Z by the block products of C and D."""
+    """The lines of s and t, of X and Y if `chains` is at least 1, and of Z if it is 2."""
     if conventions.teacher == "general":
         trace, square = r"b\operatorname{tr} T", r"b^2\operatorname{tr} T^2"
         teacher = "RT"
@@ -97,7 +97,7 @@ def _matrix_drift(conventions: Conventions, equations: OverlapEquations) -> list
 
 
 def _tangents(parts: Mapping[str, ScalarPolynomial]) -> dict[str, ScalarPolynomial]:
-    """Product rule: δ(Σ c M) = Σ c δM + δc M, where s and t change."""
+    """The product rule δ(Σ c M) = Σ c δM + δc M, where s and t are what changes in c."""
     result: dict[str, ScalarPolynomial] = {}
     for text, value in parts.items():
         result[rf"\,\delta {text}"] = value
@@ -152,7 +152,7 @@ def _matrix_jacobian(conventions: Conventions, equations: OverlapEquations) -> l
 
 
 def matrix_form(conventions: Conventions, what: str, model: Model | None = None) -> str:
-    """LaTeX of the odes, loss or jacobian in matrices; without a model for symbolic p, p*."""
+    """LaTeX of the ``"odes"``, ``"loss"`` or ``"jacobian"`` in matrices; `model` has the widths, if any."""
     equations = overlap_equations(conventions.flow)
     definitions = _definitions(conventions, model, max(equations.dQ))
     weights = _readout_numbers(model) if model else readout_line(conventions.readout, "p", "p^*")

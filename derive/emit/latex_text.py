@@ -1,4 +1,4 @@
-"""Pieces of the LaTeX text: symbols, sums, products and wrapped lines."""
+"""Prints pieces of LaTeX: symbols, sums, products and wrapped lines."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _SYMBOLS = {
     "eta": r"\eta",
     "fQ": "F",
     "fR": "G",
-    # Changes of the loops; the tilde sorts them behind every other factor.
+    # These are the changes of the loops; the tilde sorts them behind every other factor.
     "~s": r"\,\delta s",
     "~t": r"\,\delta t",
 }
 
 
 def symbol(name: str) -> str:
-    """LaTeX of a name such as "kappa", "Q_1_2" or "g_3"; commas where an index has two digits."""
+    """LaTeX of a name such as "kappa", "Q_1_2" or "g_3", with commas if an index has two digits."""
     base, *indices = name.split("_") if name not in _SYMBOLS else [name]
     base = _SYMBOLS.get(base, base)
     if not indices:
@@ -36,7 +36,7 @@ def symbol(name: str) -> str:
 
 
 def number(value: Fraction) -> str:
-    """A positive rational."""
+    """LaTeX of a positive rational number."""
     if value.denominator == 1:
         return str(value.numerator)
     return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
@@ -50,14 +50,14 @@ def _powers(factors: Iterable[str]) -> str:
     pieces: list[str] = []
     for text, power in counted.items():
         piece = text if power == 1 else f"{text}^{power}"
-        # "\kappa" directly before a letter would be another command, so that a space comes between.
+        # "\kappa" directly before a letter would be another command, so a space comes between.
         joined = pieces and re.search(r"\\[a-zA-Z]+$", pieces[-1]) and piece[0].isalpha()
         pieces.append(f" {piece}" if joined else piece)
     return "".join(pieces)
 
 
 def join(terms: Iterable[tuple[Fraction, str]]) -> str:
-    """Σ coefficient · text as LaTeX; texts are products, an empty text is the number itself."""
+    """LaTeX of Σ coefficient · text; each text is a product, and an empty one stands for 1."""
     pieces: list[str] = []
     for coefficient, text in terms:
         if coefficient == 0:
@@ -72,7 +72,7 @@ def join(terms: Iterable[tuple[Fraction, str]]) -> str:
 
 
 def polynomial(value: ScalarPolynomial) -> str:
-    """A polynomial in scalars, highest degree first."""
+    """LaTeX of a polynomial in scalars, the highest degree first."""
     return join((c, _powers(map(symbol, m))) for m, c in reversed(value.sorted_terms()))
 
 
@@ -80,14 +80,14 @@ def _common_factor(values: Sequence[Fraction]) -> Fraction:
     """The greatest common divisor, with the sign of the first value."""
     size = Fraction(
         gcd(*(value.numerator for value in values)),
-        # Denominators are powers of two here; the largest clears them all.
+        # All denominators are powers of two here, so the largest is a multiple of the others.
         max(value.denominator for value in values),
     )
     return -size if values[0] < 0 else size
 
 
 def combination(parts: Mapping[str, ScalarPolynomial]) -> str:
-    """Σ polynomial · matrix, grouped by powers of κ: −2κ(sQ + 2X) + κ²(…)."""
+    """LaTeX of Σ polynomial · matrix, grouped by powers of κ as in −2κ[sQ + 2X] + κ²[…]."""
     powers: dict[int, list[tuple[str, ScalarPolynomial]]] = {}
     for text, value in parts.items():
         for monomial, part in value.collect([STEP]).items():
@@ -112,7 +112,7 @@ def combination(parts: Mapping[str, ScalarPolynomial]) -> str:
 
 
 def product_text(left: str, right: str) -> str:
-    """left·right, with a space where a command would swallow a letter."""
+    """LaTeX of left · right, with a space where a command would swallow a letter."""
     if re.search(r"\\delta [st]$", left):
         return rf"{left}\,{right}"
     needs_space = re.search(r"\\[a-zA-Z]+$", left) and right[:1].isalpha()
@@ -120,12 +120,12 @@ def product_text(left: str, right: str) -> str:
 
 
 def _printed_width(text: str) -> int:
-    """Rough number of characters that `text` takes on the page."""
+    """About how many characters `text` takes on the page."""
     return len(re.sub(r"\\[a-zA-Z]+\{?|[{}_^\\,&]", "", text).replace(" + ", "+++").replace(" - ", "+++"))
 
 
 def _wrap(text: str) -> str:
-    """Break a long right-hand side before "+" and "-"; parentheses are plain, so they may break."""
+    """Break a long right-hand side before "+" and "-", also inside parentheses, which do not stretch."""
     pieces = re.split(r" (?=[+-] )", text)
     lines, current = [], pieces[0]
     for piece in pieces[1:]:
@@ -144,7 +144,7 @@ def align(lines: Sequence[tuple[str, str]]) -> str:
 
 
 class ReadoutSums:
-    """Prints assignments with a and b as numbers, grouped by their readout factor."""
+    """Prints sums with a and b as numbers; terms with the same powers of a and b share a parenthesis."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -172,6 +172,7 @@ class ReadoutSums:
         return sign, rf"\frac{{{size.numerator}}}{{{below}}}{text}"
 
     def sum(self, terms: Iterable[tuple[Fraction, tuple[str, ...]]], rename: Mapping[str, str]) -> str:
+        """LaTeX of Σ coefficient · Π factors; `rename` has that of factors unknown to `symbol`."""
         groups: dict[tuple[str, ...], list[tuple[Fraction, tuple[str, ...]]]] = {}
         for coefficient, factors in terms:
             readout = tuple(f for f in factors if f in ("a", "b"))

@@ -1,4 +1,4 @@
-"""The lines of a generated function that is too long for one line per entry: loops over matrices."""
+"""Prints the body of a generated function as loops over matrices, if one line per entry were too many."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ _SIZES = {"p": "P", "pstar": "PSTAR"}
 
 
 class LoopedBody(FunctionBody):
-    """Every matrix is an array; sums of products are calls of the helpers above."""
+    """Every matrix is an array; sums of products are calls of the functions in `HELPERS`."""
 
     def __init__(self, model: Model, program: Program) -> None:
         super().__init__(model, program)

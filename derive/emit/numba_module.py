@@ -12,8 +12,8 @@ from derive.overlap_program import LOSS, Q, R, drift_program, loss_program
 from derive.program import Program
 from derive.tangent import differentiate
 
-# Above this many operations a function has loops: Numba's compile time of unrolled code grows
-# faster than linearly and passes that of loops (a second and a half) about here.
+# A function with more operations has loops. Numba's compile time of unrolled code grows faster than
+# linearly, and about here it passes that of loops, a second and a half.
 UNROLL_BUDGET = 1300
 
 

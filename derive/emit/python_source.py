@@ -1,4 +1,4 @@
-"""Pieces of the generated Python text: numbers, sums, assignments and compiled functions."""
+"""Prints pieces of generated Python: numbers, sums, assignments and compiled functions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from derive.expansion import Assignment
 
 LINE_WIDTH = 96
 INDENT = "    "
-# The readout weight of a student or teacher of some width.
+# The readout weight a or b for a width p or p*.
 READOUT_VALUES = {"mean": "1.0 / {width}", "sum": "1.0", "sqrt": "1.0 / {width} ** 0.5"}
 COMPILED = (
     "# Fused multiply-adds are the only fast-math option that is allowed. The others would let the",
@@ -33,14 +33,14 @@ def number_text(value: Fraction) -> str:
 
 
 def signed_term(coefficient: Fraction, factors: tuple[str, ...]) -> tuple[str, str]:
-    """The sign of a term, and its size times its factors."""
+    """The sign of a term, and the text of its absolute value."""
     size = abs(coefficient)
     parts = [number_text(size)] if size != 1 or not factors else []
     return ("-" if coefficient < 0 else "+"), " * ".join([*parts, *factors])
 
 
 def sum_text(terms: list[tuple[str, str]]) -> list[str]:
-    """Signed terms as pieces "x", "+ y", "- z"; an empty sum is 0.0."""
+    """Signed terms as the pieces "x", "+ y", "- z" of a sum; an empty sum is 0.0."""
     if not terms:
         return ["0.0"]
     first_sign, first = terms[0]

@@ -1,4 +1,4 @@
-"""The invariant sector of aligned starts: its ODEs for any p, their proof, code and LaTeX."""
+"""Derives the ODEs of the invariant sector of aligned starts for any p, with proof, code and LaTeX."""
 
 from derive.sector.derived_sector import SectorODEs, sector_odes
 from derive.sector.sector_model import SectorModel

@@ -1,4 +1,4 @@
-"""The derived sector: proof, LaTeX, and the generated files that `runtime.load_sector` loads."""
+"""Derives the ODEs of one sector: proof, LaTeX, and the files that `runtime.load_sector` loads."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SECTOR_FILES = GeneratedFiles(
 
 
 class SectorODEs(DerivedODEs[SectorModel]):
-    """The closed ODEs of the sector's 2p* + 1 numbers, for any p.
+    """The closed ODEs of the 2p* + 1 numbers of a sector, for any p.
 
     They are compared with the full system when this object is made; `proof` says how.
 
     Raises
     ------
     derive.ProofError
-        The reduction is wrong: a defect of this program.
+        The reduction is wrong, which is a defect of this software.
     """
 
     def __init__(self, model: SectorModel) -> None:
@@ -42,5 +42,5 @@ class SectorODEs(DerivedODEs[SectorModel]):
 
 
 def sector_odes(model: SectorModel) -> SectorODEs:
-    """Reduce the ODEs to the sector of `model`, and prove it."""
+    """Derive the ODEs of the sector of `model`, and prove them."""
     return SectorODEs(model)

@@ -1,4 +1,4 @@
-"""The sector's equations as LaTeX: the equations alone, and a document that compiles as it is."""
+"""Prints the sector's equations as LaTeX, alone or in a document."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from derive.sector.sector_model import SectorModel
 from derive.sector.sector_program import D_NORM, D_OVERLAP, REST, Loop, numbered, sector_program
 
 _PERP = r"q_\perp"
-# What the chains C(DC)ᵐ are in a direction and outside all of them.
+# The LaTeX of the chains C(DC)ᵐ in a direction and outside all of them, by m.
 _NORM_CHAINS = {0: "q_k", 1: "x_k", 2: "z_k"}
 _OVERLAP_CHAINS = {0: "m_k", 1: "y_k"}
 _PERP_CHAINS = {0: _PERP, 1: rf"a{_PERP}^2", 2: rf"a^2{_PERP}^3"}
 
 
 def _tidy(text: str) -> str:
-    """Single indices without braces, as one writes them."""
+    """The text with single indices without braces."""
     return text.replace("_{k}", "_k").replace("_{perp}", r"_\perp")
 
 
 def _sum(value: ScalarPolynomial) -> str:
-    """A polynomial of direction k, positive terms first."""
+    """LaTeX of a polynomial of direction k, the positive terms first."""
     terms = numbered(value, "k").sorted_terms()
     ordered = sorted(terms, key=lambda term: (term[1] < 0, -len(term[0])))
     return join((c, polynomial(ScalarPolynomial({monomial: 1}))) for monomial, c in ordered)

@@ -1,4 +1,4 @@
-"""What sector to derive: the number of directions and the conventions; p is a run-time parameter."""
+"""`SectorModel` states which sector to derive: the number of directions and the conventions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from derive.arguments import whole_number
 from derive.errors import InputError, shown
 from derive.model import DerivableModel, Model
 
-# The manifest lists 2p* + 1 names, and nobody has asked for wider teachers.
+# The manifest of a sector lists all of its 2p* + 1 names.
 MAX_DIRECTIONS = 4096
 
 _NOT_INVARIANT = {
@@ -28,9 +28,9 @@ _NOT_INVARIANT = {
 class SectorModel(DerivableModel):
     """The invariant sector of a quadratic teacher-student problem, for any number of students.
 
-    From Q0 in the algebra of R0R0ᵀ and 1 (Q0 ∝ 1 above all) free students of an orthonormal
-    teacher stay at Q = Σₖ qₖ ûₖûₖᵀ + q_⊥ (1 − Σₖ ûₖûₖᵀ), R = Σₖ mₖ ûₖv̂ₖᵀ with constant singular
-    vectors: 2p* + 1 numbers obey closed ODEs (`derive.sector.sector_program` says why).
+    The teacher is orthonormal, norms are free, and Q0 is in the algebra of R0R0ᵀ and 1, above all Q0 ∝ 1.
+    Then Q = Σₖ qₖ ûₖûₖᵀ + q_⊥ (1 − Σₖ ûₖûₖᵀ) and R = Σₖ mₖ ûₖv̂ₖᵀ with constant singular vectors, and these
+    2p* + 1 numbers obey closed ODEs. `derive.sector.sector_program` says why. p is a run-time parameter.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class SectorModel(DerivableModel):
     flow, readout
         As in `derive.Model`.
     constraint, teacher
-        Only ``"free"`` and ``"orthonormal"``: nothing else leaves the sector invariant.
+        Only ``"free"`` and ``"orthonormal"``, since nothing else leaves the sector invariant.
 
     Raises
     ------
@@ -57,7 +57,8 @@ class SectorModel(DerivableModel):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pstar", whole_number("pstar", self.pstar, 1, MAX_DIRECTIONS))
-        self.with_widths(1, 1)  # validates the options
+        # This validates the options.
+        self.with_widths(1, 1)
         for option, (needed, problem) in _NOT_INVARIANT.items():
             value = getattr(self, option)
             if value != needed:
@@ -78,7 +79,7 @@ class SectorModel(DerivableModel):
 
     @property
     def state_size(self) -> int:
-        """2p* + 1."""
+        """The number of order parameters, 2p* + 1."""
         return 2 * self.pstar + 1
 
     @property

@@ -133,7 +133,7 @@ def _load(model: SectorModel, used: set[str]) -> Iterator[str]:
 
 
 def _each_direction(both: bool) -> Iterator[str]:
-    """The head of a loop over directions; it reads m_k only if `both`."""
+    """The head of a loop over directions; it reads q_k, and m_k if `both`."""
     yield "for k in range(PSTAR):"
     yield f"{INDENT}{NORM} = state[k]"
     if both:

@@ -1,22 +1,22 @@
-"""Restricts the overlap equations to the invariant sector, for any p and p*.
+"""Restricts the overlap equations to the invariant sector, for any p and p* (docs/reductions.md).
 
-At Q = Σₖ qₖ ûₖûₖᵀ + q_⊥ (1 − Σₖ ûₖûₖᵀ), R = Σₖ mₖ ûₖv̂ₖᵀ, T = 1, turn the students into the frame
-of the ûₖ and the teachers into that of the v̂ₖ. C then falls into one block of two for each
+At Q = Σₖ qₖ ûₖûₖᵀ + q_⊥ (1 − Σₖ ûₖûₖᵀ), R = Σₖ mₖ ûₖv̂ₖᵀ, T = 1, rotate the students into the frame
+of the ûₖ and the teachers into that of the v̂ₖ. C then falls into one 2 × 2 block for each
 direction and one entry q_⊥ for each of the p − p* students left over,
 
     cₖ = [[qₖ, mₖ], [mₖ, 1]],    d = diag(a, −b),
 
-and D = diag(a, …, −b, …) does not feel the turn, since all students have the weight a and all
-teachers −b. So every chain C(DC)ᵐ has the blocks cₖ(dcₖ)ᵐ and the entries q_⊥(aq_⊥)ᵐ, every loop
+and D = diag(a, …, −b, …) is not changed by the rotation, since all students have the weight a and
+all teachers −b. So every chain C(DC)ᵐ has the blocks cₖ(dcₖ)ᵐ and the entries q_⊥(aq_⊥)ᵐ, every loop
 tr((DC)ᵐ) = Σₖ tr((dcₖ)ᵐ) + (p − p*)(aq_⊥)ᵐ is a number, and the drift, which is a sum of
 numbers times chains (`derive.equations`), has the form of the state: no component leads out of
 the sector, the ûₖ and v̂ₖ are constant, and the equations below are closed (arXiv:2604.03068).
 The argument needs T and D to be multiples of 1 among teachers and among students; a general T
 and the sphere, which rescales single students, break it.
 
-If p < p* only p directions carry a student. The others have qₖ = mₖ = 0, for which cₖ is the
-teacher's entry 1 alone; they stay 0, and so does q_⊥ = 0, whose multiplicity is then negative
-and counts nothing. The same equations hold.
+If p < p*, only p directions have a student. The others have qₖ = mₖ = 0, for which cₖ is the teacher's
+entry 1 alone, and these numbers stay 0. So does q_⊥ = 0, so it does not matter that its multiplicity
+p − p* is negative. The same equations hold.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector.sector_model import SectorModel
 
 NORM, OVERLAP, PERP = "q", "m", "q_perp"
-# Number of students outside all directions, p − p*.
+# This is p − p*, the number of students outside all directions.
 REST = "rest"
-# Chains in one direction: (CDC)ₛₛ, (CDC)ₛₜ and (CDCDC)ₛₛ.
+# These are the chains in one direction: (CDC)ₛₛ, (CDC)ₛₜ and (CDCDC)ₛₛ, s for students, t for teachers.
 X, Y, Z = "x", "y", "z"
 D_NORM, D_OVERLAP, D_PERP = "dq", "dm", "dq_perp"
 _IN_DIRECTION = (NORM, OVERLAP, X, Y, Z, D_NORM, D_OVERLAP)
@@ -44,7 +44,7 @@ _Block = tuple[tuple[ScalarPolynomial, ScalarPolynomial], tuple[ScalarPolynomial
 
 @dataclasses.dataclass(frozen=True)
 class Loop:
-    """target = complement + Σₖ direction: a trace over the blocks of C."""
+    """target = complement + Σₖ direction, the trace of a closed loop over the blocks of C."""
 
     target: str
     direction: ScalarPolynomial
@@ -117,7 +117,7 @@ def _loop(length: int) -> Loop:
 
 
 def sector_program(model: SectorModel) -> SectorProgram:
-    """The program of the sector of `model`; statements do not depend on p* but for its value."""
+    """The program of the sector of `model`, whose statements are the same for every p*."""
     equations = overlap_equations(model.flow)
     if set(equations.dR) != {0, 1} or not {0, 1} <= set(equations.dQ) <= {0, 1, 2}:
         raise NotImplementedError("chains other than C, CDC, CDCDC have no reduction")
@@ -150,7 +150,7 @@ def sector_program(model: SectorModel) -> SectorProgram:
 
 
 def numbered(polynomial: ScalarPolynomial, k: int | str) -> ScalarPolynomial:
-    """The polynomial of direction k: its own names with this index."""
+    """The polynomial of direction k; the names of numbers of a direction get this index."""
     return ScalarPolynomial(
         {
             tuple(sorted(f"{name}_{k}" if name in _IN_DIRECTION else name for name in monomial)): value
@@ -160,9 +160,9 @@ def numbered(polynomial: ScalarPolynomial, k: int | str) -> ScalarPolynomial:
 
 
 def written_out(program: SectorProgram) -> Program:
-    """The same with one line per number, the directions written out; the proof evaluates this.
+    """The program with the statements of every direction written out, which the proof evaluates.
 
-    Scalar inputs are a, b, eta, label_noise, rest = p − p* and the state; outputs dq_k, dm_k,
+    Its scalar inputs are a, b, eta, label_noise, rest = p − p* and the state; its outputs are dq_k, dm_k,
     dq_perp and loss.
     """
     directions = range(1, program.pstar + 1)
@@ -199,5 +199,5 @@ def _outputs(pstar: int) -> Iterator[str]:
 
 
 def drift_outputs(pstar: int) -> tuple[str, ...]:
-    """Names of the drift in the order of the state."""
+    """The names of the drift in the order of the state."""
     return tuple(name for name in _outputs(pstar) if name != LOSS)

@@ -1,13 +1,13 @@
-"""Proof that the sector is invariant and that its equations are those of the full system.
+"""Proves that the sector is invariant and that its equations are those of the full system.
 
-The full drift (`derive.overlap_program`, itself proved against the component moments) is evaluated at
-states of the sector and compared, entry by entry, with the reduced drift put back into
-matrices: entries outside the sector must vanish.
+The full drift (`derive.overlap_program`, itself proved in `derive.proof`) is evaluated at states of the
+sector. The reduced drift is put back into matrices and compared with it entry by entry; entries outside
+the sector must vanish.
 
-It is compared first as polynomials in a, b, η, Δ, qₖ, mₖ and q_⊥, in the frame where ûₖ and v̂ₖ
-are unit vectors. Then it is compared at random integers in random frames, exact rational rotations made of
-reflections 1 − 2wwᵀ/(wᵀw), so that the frame itself is tested too. The numbers of students are 1,
-where all directions but one are empty, and p* − 1 to p* + 2.
+The drifts are compared as polynomials in a, b, η, Δ, qₖ, mₖ and q_⊥ first, in the frame where ûₖ and v̂ₖ
+are unit vectors. Then they are compared at random integers in random frames, so that the frame is tested
+too. These frames are exact rational rotations made of reflections 1 − 2wwᵀ/(wᵀw). The numbers of students
+are 1, where all directions but one are empty, and p* − 1 to p* + 2.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from derive.sector.sector_program import (
     written_out,
 )
 
-# A wider teacher is proved at this width: its statements are the same for every direction.
+# A wider teacher is proved at this width, since the statements are the same for every direction.
 LARGEST_PSTAR = 6
 FRAMES = 2
 RANDOM_BITS = 30
@@ -55,7 +55,7 @@ _Matrix = list[list[Any]]
 
 @dataclasses.dataclass(frozen=True)
 class SectorProof:
-    """What was compared.
+    """What was compared in the proof of a sector.
 
     method
         ``"polynomial identity"``.
@@ -78,7 +78,7 @@ class SectorProof:
 
 
 def proof_record(model: SectorModel) -> SectorProof:
-    """What `prove_sector` returns for a model: which systems it looks at depends on the width alone."""
+    """What `prove_sector` returns for a model; it depends on the width of the teacher alone."""
     pstar = min(model.pstar, LARGEST_PSTAR)
     widths = tuple(sorted({1, *range(max(pstar - 1, 1), pstar + 3)}))
     compared = sum(model.with_widths(p, pstar).state_size + 1 for p in widths)
@@ -88,7 +88,7 @@ def proof_record(model: SectorModel) -> SectorProof:
 def prove_sector(model: SectorModel, program: SectorProgram, seed: int = 0) -> SectorProof:
     """Compare `program` with full systems; raises ProofError naming the first entry that differs."""
     record = proof_record(model)
-    # The program is the same but for this number, so that the proof at a small p* is one for any.
+    # The statements do not depend on p*, so the proof at a small p* holds for any.
     shortened = dataclasses.replace(program, pstar=record.pstar)
     reduced = written_out(shortened)
     generator = random.Random(seed)
@@ -129,7 +129,7 @@ def _rotation(size: int, generator: random.Random) -> _Matrix:
     """An exact orthogonal matrix: the product of two reflections along random integer vectors."""
     matrix: _Matrix = _identity(size)
     for _ in range(2):
-        # No entry is 0, so that no direction is left out.
+        # No entry is 0, so every direction takes part.
         w = [generator.choice((-1, 1)) * generator.randint(1, _REFLECTION_ENTRIES) for _ in range(size)]
         scale = Fraction(2, sum(x * x for x in w))
         for row in matrix:
@@ -146,11 +146,11 @@ def _compare(
     frames: tuple[_Matrix, _Matrix],
     run: Callable[[Program, Mapping[str, Any]], dict[str, Any]],
 ) -> None:
-    """Compare every entry at one state of the sector, ûₖ and v̂ₖ the first columns of `frames`."""
+    """Compare every entry at one state of the sector; ûₖ and v̂ₖ are the first columns of `frames`."""
     p, pstar = full.p, full.pstar
     known = dict(values) | {REST: p - pstar}
     if p <= pstar:
-        # Directions without a student, and no complement.
+        # There are directions without a student, and no student without a direction.
         known[PERP] = 0
         known |= {f"{name}_{k}": 0 for name in (NORM, OVERLAP) for k in range(p + 1, pstar + 1)}
     drift = run(reduced, known)
@@ -177,7 +177,7 @@ def _overlaps(
     names: tuple[str, str, str],
     targets: tuple[str, str],
 ) -> dict[str, Any]:
-    """Entries of Σₖ qₖ ûₖûₖᵀ + q_⊥ Σ_{k > p*} ûₖûₖᵀ and Σₖ mₖ ûₖv̂ₖᵀ by name."""
+    """The entries of Σₖ qₖ ûₖûₖᵀ + q_⊥ Σ_{k > p*} ûₖûₖᵀ and Σₖ mₖ ûₖv̂ₖᵀ by name."""
     left, right = frames
     p, pstar = len(left), len(right)
     norm, overlap, perp = names
