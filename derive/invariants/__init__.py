@@ -1,9 +1,9 @@
-"""Conserved quantities of the overlap ODEs: exact proofs, and a search for more.
+"""Proves what the overlap ODEs conserve, exactly, and searches for more (docs/conserved-quantities.md).
 
 overlap_ring(model)                            the polynomials in the overlaps and the parameters
 lie_derivative(candidate, model)               the rate of change of a polynomial or a Rational
 prove_conserved(candidate, model, on=None)     the proof that it vanishes, everywhere or on a named set
-laws(model)                                    what is known: claims, each proved or refuted
+laws(model)                                    known claims, each proved or refuted for the model
 search(model, degree)                          all polynomial and Darboux invariants up to a degree
 as_expression(polynomial)                      a polynomial as an expression of SymPy
 """

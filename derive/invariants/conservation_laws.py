@@ -10,10 +10,10 @@ from derive.model import Model
 
 
 def laws(model: Model) -> list[Law]:
-    """Every claim that makes sense for the model, with its verdict; it takes seconds up to p = 4.
+    """Every claim that makes sense for the model, with its verdict; this takes seconds up to p = 4.
 
-    Verdicts are exact and hold for all a, b, η, Δ and T. Claims that are known to hold for another
-    flow or constraint are tried too, so that the list says what is *not* conserved here.
+    Verdicts are exact and hold for all a, b, η, Δ and T. Claims that hold for another flow or constraint
+    are tried too, so that the list also says what is *not* conserved by this model.
     """
     matrices = ModelMatrices(model)
     return [*transport_laws(matrices), *singular_vector_laws(matrices), *stationary_laws(matrices)]

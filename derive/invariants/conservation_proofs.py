@@ -1,8 +1,8 @@
-"""Exact proofs that a quantity is conserved, grows at a given rate, or that a set is invariant.
+"""Proves exactly that a quantity is conserved or grows at a given rate, or that a set is invariant.
 
-All statements are identities of polynomials with a, b, η, Δ and a general T as indeterminates,
-so they hold for every value of the parameters and every readout at once. On a set, an identity
-is membership in the ideal of its generators. A claim that fails is refuted by an exact point.
+All claims are identities of polynomials with a, b, η, Δ and a general T as indeterminates, so they hold
+for every value of the parameters and every readout at once. An identity on a set means that a polynomial
+is in the ideal of the set's generators. A claim that fails is refuted by an exact point.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Verdict:
         ``"proved"``: exact, for all parameters. ``"refuted"``: exact; there are states and
         parameters where it fails. ``"undecided"``: neither was found.
     reason
-        Why the status is what it is, in one line.
+        What the status follows from, in one line.
     """
 
     status: str
@@ -55,8 +55,8 @@ def prove_conserved(candidate: Any, model: Model, on: str | InvariantSet | None 
     model
         The model whose drift is taken; its readout does not matter.
     on
-        None for all states; the name of a set of `derive.invariants.invariant_sets`, or an InvariantSet.
-        The set is proved to be invariant first; if it is not, the claim is refuted.
+        None for all states, the name of a set of `derive.invariants.invariant_sets`, or an InvariantSet.
+        The set is proved to be invariant first; if it is not, its verdict is returned.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def prove_conserved(candidate: Any, model: Model, on: str | InvariantSet | None 
 
 
 def prove_growth(candidate: Any, rate: Any, model: Model, on: str | InvariantSet | None = None) -> Verdict:
-    """Prove or refute dF/dα = rate · F for a candidate F and a polynomial `rate`, as `prove_conserved`."""
+    """Prove or refute dF/dα = rate · F for a polynomial `rate`; the rest is as in `prove_conserved`."""
     ring = overlap_ring(model)
     if not ring.contains(rate):
         raise InputError("rate", f"is not a polynomial of the ring of {model.name}")
@@ -85,15 +85,18 @@ def prove_growth(candidate: Any, rate: Any, model: Model, on: str | InvariantSet
 
 
 def prove_invariant(on: str | InvariantSet, model: Model) -> Verdict:
-    """Prove or refute that no trajectory leaves a set: the generators' Lie derivatives are in its ideal."""
+    """Prove or refute that no trajectory leaves a set.
+
+    It is proved if the Lie derivatives of the generators are in the ideal of the set.
+    """
     domain = named_set(on, model) if isinstance(on, str) else on
     return _invariant(domain, Ideal(domain.generators), drift_field(model))
 
 
 class _Excess:
-    """(L N) D − N L D − rate N D for a candidate N/D, times the field's denominator.
+    """(L N) D − N L D − rate N D for a candidate N/D, times the field's denominator: 0 if the claim holds.
 
-    Its value at a point comes from the factors; the polynomial may be thousands of times longer.
+    Its value at a point is computed from the factors, since the polynomial may be a thousand times longer.
     """
 
     def __init__(self, field: VectorField, candidate: Rational, rate: Any) -> None:
@@ -118,7 +121,7 @@ class _Excess:
 
 
 def _points(domain: InvariantSet, ring: OverlapRing) -> Iterator[Point]:
-    """Exact points of the set, the same each time; none if it has no source of them."""
+    """Exact points of the set, the same each time; there are none if it has no source of them."""
     generator = random.Random(0)
     for _ in range(_POINTS if domain.point is not None else 0):
         assert domain.point is not None
@@ -136,8 +139,8 @@ def _vanishes(polynomial: Any, ring: OverlapRing, domain: InvariantSet, ideal: I
 
 
 def _identically(excess: _Excess) -> Verdict:
-    # Any point will do, also one that no weights have: a polynomial that is not zero somewhere
-    # is not zero at most physical states either.
+    # The point need not belong to any weights, since a polynomial that is not zero somewhere is not zero
+    # at most physical states either.
     if excess.at(anywhere(excess.field.ring, random.Random(0))):
         return Verdict(REFUTED, "the Lie derivative is not zero at an exact point")
     if excess.polynomial:
@@ -158,7 +161,7 @@ def _invariant(domain: InvariantSet, ideal: Ideal, field: VectorField) -> Verdic
 
 
 def _on_set(excess: _Excess, what: str, domain: InvariantSet, ideal: Ideal) -> Verdict:
-    """Whether a Lie derivative vanishes on the set; refuted by a point on it where it does not."""
+    """The verdict on a Lie derivative that should vanish on the set."""
     # Points come first, since a Gröbner basis may take seconds.
     for point in _points(domain, excess.field.ring):
         if excess.at(point):
@@ -175,9 +178,9 @@ def _on_set(excess: _Excess, what: str, domain: InvariantSet, ideal: Ideal) -> V
 def cofactor(polynomial: Any, model: Model) -> Rational | None:
     """k with L f = k f for a Darboux polynomial f, or None if f does not divide L f.
 
-    The zeros of f are then an invariant set, and f keeps its sign along every trajectory;
-    products of powers of Darboux polynomials have the sum of the cofactors as their rate
-    (G. Darboux, Bull. Sci. Math. 2, 60 (1878)). On the sphere k has the denominator Π Q_ii.
+    The zeros of f are then an invariant set, and f keeps its sign along every trajectory. A product of
+    powers Π fᵢ^nᵢ of Darboux polynomials grows at the rate Σ nᵢ kᵢ (G. Darboux, Bull. Sci. Math. 2, 60
+    (1878)). On the sphere k has the denominator Π Q_ii.
 
     Raises InputError if the polynomial is of another ring, or constant.
     """

@@ -15,7 +15,7 @@ from derive.invariants.linear_algebra import Span, coefficients, null_space, pen
 from derive.invariants.monomials import MonomialBlock, NumericField
 from derive.invariants.ring import positive
 
-# The number of columns of a matrix pencil; the time grows as the cube.
+# This is the largest number of columns of a matrix pencil; the time grows as its cube.
 LARGEST_BLOCK = 160
 
 
@@ -58,9 +58,9 @@ class DarbouxSearch:
         self._known = known
 
     def extend(self, degree: int) -> None:
-        """Look at all polynomials up to `degree`; the degree grows by one from call to call.
+        """Find all Darboux polynomials up to `degree`, which grows by one from call to call.
 
-        Raises InputError if there are too many.
+        Raises InputError if there are too many monomials.
         """
         if self._even:
             for block in self.field.blocks(degree, degree):
@@ -136,7 +136,7 @@ class DarbouxSearch:
         self.found.append(NumericDarboux(polynomial, label, cofactor, degree))
 
     def _products(self, cofactor: tuple[fmpq, fmpq], degree: int) -> Iterator[Any]:
-        """Products of what was found that have this cofactor, up to the degree."""
+        """The products of found polynomials that have this cofactor, up to the degree."""
 
         def grow(start: int, product: Any, left: int, missing: tuple[fmpq, fmpq]) -> Iterator[Any]:
             if not any(missing) and left < degree:

@@ -13,12 +13,12 @@ from derive.invariants.linear_algebra import null_space
 from derive.invariants.ring import OverlapRing
 
 Powers = tuple[int, ...]
-# A random point with coordinates up to this is hardly special.
+# A random point with integer coordinates up to this is hardly special.
 LARGEST_COORDINATE = 2**20
 
 
 def conserved_products(polynomials: Sequence[Any], cofactors: Sequence[Any]) -> list[Powers]:
-    """Exponents nᵢ with Σ nᵢ kᵢ = 0 whose products are functionally independent, as many as there are."""
+    """Exponents nᵢ with Σ nᵢ kᵢ = 0: as many as there are with functionally independent products."""
     chosen: list[Powers] = []
     if polynomials:
         gradients = logarithmic_gradients(polynomials)
@@ -42,7 +42,7 @@ def growing_product(ring: OverlapRing, cofactors: Sequence[Any]) -> Powers | Non
 
 
 def _relations(cofactors: Sequence[Any]) -> Iterator[Powers]:
-    """Integer vectors n with Σ nᵢ kᵢ = 0: ratios of equals first, then between those that differ."""
+    """Integer vectors n with Σ nᵢ kᵢ = 0: first pairs of equal cofactors, then those of different ones."""
     count = len(cofactors)
     different: list[int] = []
     for i, cofactor in enumerate(cofactors):

@@ -1,9 +1,8 @@
-"""Ideals of polynomials, and whether a polynomial belongs to one.
+"""Decides whether a polynomial belongs to the ideal of some generators.
 
-A polynomial in the ideal of some generators vanishes wherever they do. Membership is decided
-by division: at once where the remainder by the generators themselves is zero, else by the
-remainder modulo a Gröbner basis (B. Buchberger, thesis, Innsbruck (1965)), which is zero only
-for members.
+A polynomial in the ideal vanishes wherever the generators do. If division by the generators leaves no
+remainder, it is a member. Otherwise the remainder modulo a Gröbner basis decides, which is zero for
+members alone (B. Buchberger, thesis, Innsbruck (1965)).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ LARGEST_NONLINEAR = 12
 
 
 class Ideal:
-    """The ideal that some polynomials of one ring generate.
+    """The ideal that polynomials of one ring generate.
 
     generators
         At least one polynomial; none is zero.
@@ -32,7 +31,7 @@ class Ideal:
         self._context = fmpz_mpoly_ctx.get(context.names(), context.ordering())
         whole = [self._whole(generator) for generator in generators]
         linear = [generator for generator in whole if generator.total_degree() <= 1]
-        # Each linear generator eliminates a variable, also from all others.
+        # Each linear generator eliminates a variable, also from all other generators.
         self._linear = self._vector(linear).buchberger_naive().autoreduction()
         others = (self._remainder(g, self._linear) for g in whole if g.total_degree() > 1)
         self._others = self._vector([generator for generator in others if generator])
@@ -54,7 +53,7 @@ class Ideal:
         return None if self._basis is None else not self._remainder(rest, self._basis)
 
     def _whole(self, polynomial: Any) -> Any:
-        """A multiple with integer coefficients."""
+        """A multiple of the polynomial that has integer coefficients."""
         terms = primitive(polynomial).terms() if polynomial else ()
         return self._context.from_dict({monomial: int(x.numerator) for monomial, x in terms})
 
@@ -63,5 +62,5 @@ class Ideal:
 
     @staticmethod
     def _remainder(polynomial: Any, divisors: Any) -> Any:
-        """A multiple of the remainder."""
+        """A multiple of the remainder of the division."""
         return polynomial.reduction_primitive_part(divisors) if len(divisors) else polynomial

@@ -48,11 +48,11 @@ from derive.invariants.ring import OverlapRing, exact_quotient, positive, primit
 from derive.invariants.vector_field import VectorField, drift_field
 from derive.model import Model
 
-# These numbers stand for what the model leaves open; they are in no simple ratio to each other.
+# These numbers stand for η, Δ and irrational readouts; no two have a simple ratio.
 ETA, LABEL_NOISE = Fraction(3, 7), Fraction(2, 11)
 GENERIC_READOUTS = {"a": Fraction(5, 13), "b": Fraction(7, 9)}
 LARGEST_DEGREE = 8
-# The number of monomials in all; more take minutes.
+# More monomials would take minutes.
 LARGEST_SPACE = 2000
 
 
@@ -129,11 +129,10 @@ def search(model: Model, degree: int) -> Findings:
     Parameters
     ----------
     model
-        With a general teacher, T is taken as diagonal with different numbers (rotate the
-        teachers); on the sphere the norms are 1. Readouts that are not rational are replaced by
-        rational ones, η and Δ by numbers.
+        A general T is taken as diagonal with different numbers, as it is after a rotation of the teachers.
+        On the sphere the norms are 1. Irrational readouts are replaced by rational numbers, as are η and Δ.
     degree
-        From 1 to 8; the number of monomials limits it further.
+        An integer from 1 to 8; the number of monomials limits it further.
 
     Raises
     ------
@@ -176,7 +175,7 @@ def search(model: Model, degree: int) -> Findings:
 
 
 def _complete(model: Model) -> bool:
-    """Whether the ansatz holds for every Darboux polynomial; the argument is at the top."""
+    """Whether the ansatz holds for every Darboux polynomial; the docstring of this module says why."""
     conventions = (model.constraint, model.flow, model.teacher)
     return conventions == ("free", "gradient", "orthonormal") and model.p + model.pstar > 2
 
@@ -188,7 +187,7 @@ def _outside_the_ansatz(
     values: Mapping[str, Fraction],
     degree: int,
 ) -> list[tuple[Any, str]]:
-    """Known polynomials up to the degree with a cofactor that is not k₀ + k₁ c."""
+    """The known Darboux polynomials up to the degree whose cofactors are not k₀ + k₁ c."""
     ring, more = drift.ring, []
     for label, polynomial in known:
         if ring.degree(polynomial) > degree:
@@ -204,7 +203,7 @@ def _outside_the_ansatz(
 
 
 def _symbolic(drift: VectorField, polynomial: Any, label: str, numbers: Mapping[str, Fraction]) -> Darboux:
-    """With the cofactor for all parameters, or that at the numbers of the search."""
+    """The polynomial with its cofactor for all parameters, or else at the numbers of the search."""
     for candidate in (polynomial, _rescaled(drift.ring, polynomial, numbers)):
         quotient = exact_quotient(drift.along(candidate), candidate)
         if quotient is not None:
@@ -213,10 +212,10 @@ def _symbolic(drift: VectorField, polynomial: Any, label: str, numbers: Mapping[
 
 
 def _rescaled(ring: OverlapRing, polynomial: Any, numbers: Mapping[str, Fraction]) -> Any:
-    """The polynomial for other readouts: Q in units of b/a and R in those of √(b/a).
+    """The polynomial for symbolic readouts, with Q in units of b/a and R in units of √(b/a).
 
-    With free norms the drift depends on a and b in these units alone, but for the unit of time
-    and, with the η² term, the size of η and Δ. The power of b/a that all terms share is left out.
+    In these units and with free norms, a and b enter the drift only in the unit of time and, with the η²
+    term, in the sizes of η and Δ. The power of b/a that all terms share is left out.
     """
     ratio = number(numbers["a"] / numbers["b"])
     a, b = (ring.position[name] for name in ("a", "b"))
@@ -230,7 +229,7 @@ def _rescaled(ring: OverlapRing, polynomial: Any, numbers: Mapping[str, Fraction
     least, most = min(orders.values()), max(orders.values())
     collected = {}
     for monomial, coefficient in polynomial.terms():
-        # Even: all terms have the same parity in R.
+        # This is a whole number, since all terms have the same parity in R.
         power = (orders[monomial] - least) // 2
         exponents = list(monomial)
         exponents[a] += power
@@ -240,7 +239,7 @@ def _rescaled(ring: OverlapRing, polynomial: Any, numbers: Mapping[str, Fraction
 
 
 def _held(model: Model) -> dict[str, Fraction]:
-    """Generators that stay numbers also in the symbolic proof: norms on the sphere, a general T."""
+    """The generators that are numbers even in the symbolic proof: norms on the sphere, a general T."""
     held: dict[str, Fraction] = {}
     if model.constraint == "sphere":
         held |= {f"Q_{i}_{i}": Fraction(1) for i in range(1, model.p + 1)}
@@ -251,7 +250,7 @@ def _held(model: Model) -> dict[str, Fraction]:
 
 
 def _numbers(model: Model) -> dict[str, Fraction]:
-    """Numbers for a, b, η and Δ; those of the readout where they are rational."""
+    """Numbers for a, b, η and Δ; a and b are those of the readout if these are rational."""
     numbers = {"eta": ETA, "label_noise": LABEL_NOISE}
     for name, width in (("a", model.p), ("b", model.pstar)):
         root = isqrt(width)
@@ -265,7 +264,7 @@ def _numbers(model: Model) -> dict[str, Fraction]:
 
 
 def _direction(model: Model, values: Mapping[str, Fraction]) -> Any:
-    """c: the part of tr(A + D) in the order parameters, its coefficients without a common factor."""
+    """The direction c, the part of tr(A + D) in the order parameters without a common factor."""
     matrices = ModelMatrices(model)
     whole = matrices.ring.substitute(trace(matrices.step), values)
     changing = whole - matrices.ring.constant_term(whole)
@@ -275,7 +274,7 @@ def _direction(model: Model, values: Mapping[str, Fraction]) -> Any:
 def _invariant(
     ring: OverlapRing, darboux: list[Darboux], powers: Powers, numbers: Mapping[str, Fraction]
 ) -> Invariant:
-    """The product with its rate: with symbols if the order parameters cancel that way too."""
+    """The product with its rate, which has symbols if the order parameters cancel for all parameters."""
     used = tuple((i, n) for i, n in enumerate(powers) if n)
     rate = sum((n * darboux[i].cofactor for i, n in used), start=ring.zero)
     state = {ring.position[name] for name in ring.model.state}

@@ -1,7 +1,7 @@
-"""Named sets of states that no trajectory leaves, given as zeros of polynomials.
+"""Names sets of states that no trajectory leaves, given as zeros of polynomials.
 
-Each has the generators of its ideal and a source of exact points on it. It is not assumed that the
-drift keeps the set: `derive.invariants.conservation_proofs.prove_invariant` proves it.
+Each set has the generators of its ideal and a source of exact points on it. That the drift keeps the set is
+not assumed here; `derive.invariants.conservation_proofs.prove_invariant` proves it.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _values(A: Matrix, values: Mapping[str, Fraction]) -> Matrix:
 
 
 def plateau(model: Model) -> InvariantSet:
-    """R = 0, Q = q·1 with a q that does not change: the plateau of arXiv:2604.03068."""
+    """R = 0 and Q = q·1 with a q that does not change, the plateau of arXiv:2604.03068."""
     ring = overlap_ring(model)
     q = ring.Q[0][0]
     different = [ring.Q[i][i] - q for i in range(1, model.p)]
@@ -117,9 +117,9 @@ def plateau(model: Model) -> InvariantSet:
     diagonal = {f"Q_{i}_{i}" for i in range(1, model.p + 1)}
     here = {name: q if name in diagonal else ring.zero for name in model.state}
     drift = drift_field(model).numerators["Q_1_1"]
-    # It is divided by q, since Q = 0 is another stationary state. On the sphere nothing is left.
+    # The rate is divided by q, since Q = 0 is another stationary state. On the sphere it is 0.
     rate = drift.compose(*(here.get(name, ring[name]) for name in ring.names)) / q
-    # With the η² term the rate is linear in Δ, without it in b: the point is found by solving for it.
+    # The rate is linear in Δ with the η² term, and in b without it; a point is found by solving for it.
     solved = "label_noise" if model.flow == "sgd" else "b"
 
     def point(generator: random.Random) -> Point:
@@ -140,7 +140,7 @@ def plateau(model: Model) -> InvariantSet:
 
 
 def commuting(model: Model) -> InvariantSet:
-    """Q RRᵀ = RRᵀ Q: the students' overlaps have the left singular vectors of R as eigenvectors.
+    """Q RRᵀ = RRᵀ Q, where Q has the left singular vectors of R as eigenvectors.
 
     It contains every start Q0 ∝ 1 and all that follows from there (the algebra of RRᵀ).
     """
@@ -168,7 +168,7 @@ def _rectangular(rows: int, columns: int, diagonal: list[Fraction]) -> Matrix:
 
 
 def singular_basis(model: Model) -> InvariantSet:
-    """Q and R diagonal, Q_kk equal for k > p*: a start Q0 ∝ 1 in the basis of R's singular vectors."""
+    """Q and R diagonal, Q_kk equal for k > p*, like a start Q0 ∝ 1 in the basis of R's singular vectors."""
     _orthonormal_only(model, "singular-basis")
     ring = overlap_ring(model)
     p, pstar = model.p, model.pstar
@@ -232,7 +232,7 @@ def solutions(model: Model) -> InvariantSet:
 
 
 def teacher_space(model: Model) -> InvariantSet:
-    """Q = RRᵀ: every student is a combination of the teachers."""
+    """Q = RRᵀ, where every student is a combination of the teachers."""
     _orthonormal_only(model, "teacher-space")
     ring = overlap_ring(model)
     S = combination((1, ring.Q), (-1, product(ring.R, transposed(ring.R))))

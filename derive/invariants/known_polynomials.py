@@ -1,4 +1,4 @@
-"""Polynomials that are known to divide their Lie derivatives, with their names."""
+"""Lists polynomials that are known to divide their Lie derivatives, with their names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from derive.invariants.model_matrices import ModelMatrices
 from derive.invariants.singular_vector_laws import separatrix
 from derive.model import Model
 
-# Determinants of more rows have a higher degree than can be searched.
+# Determinants of more rows have a degree that is too high to be searched.
 LARGEST_DETERMINANT = 4
 
 
@@ -19,8 +19,8 @@ def known_polynomials(model: Model, values: Mapping[str, Fraction]) -> list[tupl
     """Pairs (name, polynomial) with numbers for some generators, those of a lower degree first.
 
     They are the maximal minors of R (p ≤ p*), det S and Rᵀ adj(S) R with S = Q − R T⁻¹ Rᵀ, the
-    commutator of Q and RRᵀ for two students, and the separatrix of one student. In which models they
-    divide their Lie derivatives, `derive.invariants.conservation_laws` says.
+    commutator of Q and RRᵀ for two students, and the separatrix of one student.
+    `derive.invariants.conservation_laws` says in which models they divide their Lie derivatives.
     """
     matrices = ModelMatrices(model)
     p, pstar = model.p, model.pstar

@@ -1,7 +1,7 @@
-"""Exact linear relations between polynomials: null spaces, spans, and singular pencils.
+"""Finds exact linear relations between polynomials: null spaces, spans, and singular pencils.
 
-A matrix that has full rank modulo a prime has full rank; what is singular modulo the prime is
-looked at again over the rational numbers.
+A matrix that has full rank modulo a prime has full rank. A matrix that is singular modulo the prime is
+examined again over the rational numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LARGEST_FRACTION = isqrt(PRIME // 2)
 
 
 def coefficients(polynomials: Sequence[Any], monomials: Collection[tuple[int, ...]]) -> fmpq_mat:
-    """The matrix with a row for each of the monomials and a column for each polynomial."""
+    """The matrix of coefficients, with a row for each monomial and a column for each polynomial."""
     columns = [polynomial.to_dict() for polynomial in polynomials]
     entries = [column.get(monomial, 0) for monomial in monomials for column in columns]
     return fmpq_mat(len(monomials), len(columns), entries)
@@ -57,13 +57,13 @@ class Span:
         self._reduced: list[tuple[tuple[int, ...], Any]] = []
 
     def remainder(self, polynomial: Any) -> Any:
-        """The polynomial less what the span has of it; 0 if it is in the span."""
+        """The polynomial reduced by the span; it is 0 if the polynomial is in the span."""
         for pivot, row in self._reduced:
             polynomial = polynomial - polynomial[pivot] * row
         return polynomial
 
     def add(self, polynomial: Any) -> bool:
-        """Extend the span; whether the polynomial was not in it yet."""
+        """Extend the span by the polynomial; returns whether it was not in the span yet."""
         rest = self.remainder(polynomial)
         if rest:
             self._reduced.append((rest.monomial(0), rest / rest.leading_coefficient()))
@@ -71,10 +71,10 @@ class Span:
 
 
 def pencil_eigenvalues(A: nmod_mat, B: nmod_mat) -> list[Fraction]:
-    """Every small fraction x at which A − xB, (m, n) with m ≥ n, may lose rank; ascending.
+    """Every small fraction x at which A − xB, of shape (m, n) with m ≥ n, may lose rank; ascending.
 
-    Where the rank drops, so do the determinants of all n combinations of its rows; two random
-    sets of combinations have hardly another root in common. Empty if it drops everywhere.
+    Where the rank drops, the determinant of any n combinations of its rows vanishes. Two random sets of
+    combinations have hardly another root in common. The list is empty if the rank drops at every x.
     """
     rows, size = A.nrows(), A.ncols()
     if rows < size:

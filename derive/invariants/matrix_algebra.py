@@ -1,6 +1,6 @@
-"""Small matrices of polynomials, as tuples of rows: products, determinants and adjugates.
+"""Computes with small matrices of polynomials, tuples of rows: products, determinants and adjugates.
 
-Entries may be of any commutative ring; nothing is divided, so results are polynomials again.
+Entries may be of any commutative ring. Nothing is divided, so results are polynomials again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def shape(A: Matrix) -> tuple[int, int]:
 
 
 def determinant(A: Matrix, one: Any = 1) -> Any:
-    """By expansion along the first row; for matrices of a few rows. `one` for the empty one."""
+    """The determinant of a matrix of a few rows, by expansion along the first; `one` if there are none."""
     if not A:
         return one
     if len(A) == 1:
@@ -64,7 +64,7 @@ def determinant(A: Matrix, one: Any = 1) -> Any:
 
 
 def adjugate(A: Matrix, one: Any = 1) -> Matrix:
-    """adj(A) with A adj(A) = det(A) 1."""
+    """The adjugate adj(A), for which A adj(A) = det(A) 1."""
     size = len(A)
     return matrix(size, size, lambda i, j: (-1) ** (i + j) * determinant(_without(A, j, i), one))
 

@@ -1,4 +1,4 @@
-"""The matrices of one model in which its conservation laws are stated, and ways to check them."""
+"""Defines the matrices of one model in which its laws are stated, and verdicts on identities of them."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class ModelMatrices:
     Q, R, T
         The matrices of the ring.
     dQ, dR
-        The drift times `whole`.
-    whole
-        The drift's denominator: 1, or Π Q_ii on the sphere.
+        The drift times `denominator`.
+    denominator
+        The denominator of the drift: 1, or Π Q_ii on the sphere.
     kappa, s
         2aη and a tr Q − b tr T.
     """
@@ -66,7 +66,7 @@ class ModelMatrices:
         self.field: VectorField = drift_field(model)
         ring = self.ring
         self.Q, self.R, self.T = ring.Q, ring.R, ring.T
-        self.whole = self.field.denominator
+        self.denominator = self.field.denominator
         self.kappa = 2 * ring.a * ring.eta
         self.s = ring.a * trace(ring.Q) - ring.b * trace(ring.T)
         self.dQ, self.dR = self.along(ring.Q), self.along(ring.R)
@@ -80,7 +80,7 @@ class ModelMatrices:
         return self.model.teacher == "general"
 
     def along(self, A: Matrix) -> Matrix:
-        """The Lie derivatives of the entries, times `whole`."""
+        """The Lie derivatives of the entries, times `denominator`."""
         return tuple(tuple(self.field.along(x) for x in row) for row in A)
 
     @cached_property
@@ -90,21 +90,23 @@ class ModelMatrices:
 
     @cached_property
     def step(self) -> Matrix:
-        """(A + D) times `whole`: A = κ(s + 2aQ), D_ii = ½ (free dQ_ii)/Q_ii on the sphere, else 0."""
+        """(A + D) times `denominator`: A = κ(s + 2aQ), D_ii = ½ (free dQ_ii)/Q_ii on the sphere, else 0."""
 
         def entry(i: int, j: int) -> Any:
-            value = self.kappa * self.whole * (2 * self.ring.a * self.Q[i][j] + (self.s if i == j else 0))
+            value = (
+                self.kappa * self.denominator * (2 * self.ring.a * self.Q[i][j] + (self.s if i == j else 0))
+            )
             if i == j and self.sphere:
                 drift = self.free_field.numerators[f"Q_{i + 1}_{i + 1}"]
-                value += drift * self.whole / self.Q[i][i] / 2
+                value += drift * self.denominator / self.Q[i][i] / 2
             return value
 
         return matrix(self.model.p, self.model.p, entry)
 
     @cached_property
     def growth(self) -> Any:
-        """4abη times `whole`."""
-        return 4 * self.ring.a * self.ring.b * self.ring.eta * self.whole
+        """4abη times `denominator`."""
+        return 4 * self.ring.a * self.ring.b * self.ring.eta * self.denominator
 
     @cached_property
     def M(self) -> Matrix:
@@ -130,7 +132,7 @@ class ModelMatrices:
 
     @cached_property
     def K(self) -> Matrix:
-        """Rᵀ adj(S) R: the numerator of K = Rᵀ (Q − R T⁻¹ Rᵀ)⁻¹ R over det(S), up to det(T)."""
+        """Rᵀ adj(S) R, which is det(S) K / det(T) for K = Rᵀ (Q − R T⁻¹ Rᵀ)⁻¹ R."""
         return product(transposed(self.R), adjugate(self.S, self.ring.one), self.R)
 
 
@@ -146,14 +148,14 @@ def identity(*equations: tuple[Matrix, Matrix]) -> Verdict:
 
 
 def divides(factor: Any) -> Verdict:
-    """The verdict on a sign that is kept, from the cofactor or None."""
+    """The verdict on the claim that a polynomial keeps its sign, from its cofactor or None."""
     if factor is None:
         return Verdict(UNDECIDED, "it does not divide its Lie derivative")
     return Verdict(PROVED, "it divides its Lie derivative")
 
 
 def all_of(verdicts: Sequence[Verdict], reason: str) -> Verdict:
-    """The verdict on a claim of several parts: proved if all are, else that of the first that is not."""
+    """The verdict on a claim of several parts: proved if all are, else that of the first other part."""
     for verdict in verdicts:
         if not verdict.proved:
             return verdict
@@ -161,7 +163,7 @@ def all_of(verdicts: Sequence[Verdict], reason: str) -> Verdict:
 
 
 def follows(verdicts: Sequence[Verdict], reason: str) -> Verdict:
-    """The verdict on a claim that these imply; if one of them is not proved, nothing follows."""
+    """The verdict on a claim that follows if all of these are proved; otherwise it is undecided."""
     if all(verdict.proved for verdict in verdicts):
         return Verdict(PROVED, reason)
     return Verdict(UNDECIDED, "the laws that it would follow from do not hold")

@@ -1,4 +1,4 @@
-"""Monomials of bounded degree, in blocks that a vector field does not mix."""
+"""Sorts the monomials up to a degree into blocks that a vector field does not mix."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class NumericField:
         return max((drift.total_degree() for drift in self.field.numerators.values()), default=0)
 
     def blocks(self, degree: int, least: int = 0) -> list[MonomialBlock]:
-        """The monomials from one degree to another by parity: changes of sign commute with the drift."""
+        """The monomials from degree `least` to `degree` by parity, which the drift does not mix."""
         rates = self.linear_rates()
         groups: dict[Exponents, list[Exponents]] = {}
         for monomial in exponents_up_to(len(self.names), degree, least):

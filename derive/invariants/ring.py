@@ -1,4 +1,4 @@
-"""The ring of polynomials in which conserved quantities are written and proved."""
+"""Defines the ring of polynomials in which conserved quantities are written and proved."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ READOUTS = ("a", "b")
 class OverlapRing:
     """Polynomials over the rationals in the order parameters and the parameters of a model.
 
-    The readout weights a and b, η, Δ (``label_noise``) and a general T are generators as the
-    order parameters are, so that what is proved in this ring holds for all their values, and
-    for every readout. Its elements are polynomials of FLINT (``flint.fmpq_mpoly``), which know
-    + − * ** and the exact / among themselves and with integers and ``flint.fmpq``.
+    The readout weights a and b, η, Δ (``label_noise``) and a general T are generators, as the order
+    parameters are. So what is proved in this ring holds for all their values and every readout. Its
+    elements are polynomials of FLINT (``flint.fmpq_mpoly``), with +, −, *, ** and exact division among
+    themselves and with integers and ``flint.fmpq``.
 
     model
         The model; its ``state`` and ``parameters`` name the generators.
@@ -67,7 +67,7 @@ class OverlapRing:
         return isinstance(polynomial, fmpq_mpoly) and polynomial.context() == self.context
 
     def degree(self, polynomial: Any) -> int:
-        """The largest total degree in the order parameters, whatever the parameters' powers."""
+        """The largest total degree in the order parameters; powers of parameters do not count."""
         size = len(self.model.state)
         return max((sum(monomial[:size]) for monomial in polynomial.monoms()), default=0)
 
@@ -80,7 +80,7 @@ class OverlapRing:
         return polynomial.subs({name: number(value) for name, value in values.items()})
 
     def value(self, polynomial: Any, values: Mapping[str, Fraction | int]) -> Fraction:
-        """The polynomial where every generator has a value; KeyError if one has none."""
+        """The value of the polynomial at values of all generators; raises KeyError if one is missing."""
         result = polynomial(*(number(values[name]) for name in self.names))
         return Fraction(int(result.numerator), int(result.denominator))
 
@@ -100,7 +100,7 @@ def exact_quotient(dividend: Any, divisor: Any) -> Any | None:
 
 
 def primitive(polynomial: Any) -> Any:
-    """The positive multiple that has integer coefficients without a common factor; not of 0."""
+    """The positive multiple that has integer coefficients without a common factor; 0 has none."""
     coefficients = polynomial.coeffs()
     scale = lcm(*(int(x.denominator) for x in coefficients))
     common = gcd(*(int(x.numerator) for x in coefficients))
@@ -108,12 +108,12 @@ def primitive(polynomial: Any) -> Any:
 
 
 def positive(polynomial: Any) -> Any:
-    """The `primitive` multiple, of either sign, with a positive leading coefficient; not of 0."""
+    """The multiple that is `primitive` and has a positive leading coefficient; 0 has none."""
     return primitive(polynomial if polynomial.leading_coefficient() > 0 else -polynomial)
 
 
 def as_expression(polynomial: Any) -> Any:
-    """The polynomial as an expression of SymPy, which prints it."""
+    """The polynomial as an expression of SymPy."""
     import sympy
 
     symbols = sympy.symbols(polynomial.context().names())

@@ -1,4 +1,4 @@
-"""Laws for T = 1 about the singular vectors and the polar factor of R, from Q0 ∝ 1 and beyond.
+"""Proves the laws for T = 1 about the singular vectors and the polar factor of R, from Q0 ∝ 1 and beyond.
 
 Rotations of the students and of the teachers commute with the drift, and states with diagonal Q
 and R stay diagonal. A start Q0 ∝ 1 is such a state in the basis of the singular vectors of R0. So
@@ -120,26 +120,26 @@ def _brackets(matrices: ModelMatrices, J: Matrix, students: bool) -> Verdict:
     numerators |= {f"R_{i + 1}_{r + 1}": R[i][r] for i in range(p) for r in range(pstar)}
     rotation = VectorField(matrices.ring, numerators, matrices.ring.one)
     # The drift is numerator / whole, and the rotation acts on both.
-    slope = rotation.along(matrices.whole)
+    slope = rotation.along(matrices.denominator)
     equations = []
     for drift, expected in zip((matrices.dQ, matrices.dR), rotated(matrices.dQ, matrices.dR), strict=True):
         changed = tuple(tuple(rotation.along(x) for x in row) for row in drift)
-        left = combination((matrices.whole, changed), (-slope, drift))
-        equations.append((left, combination((matrices.whole, expected))))
+        left = combination((matrices.denominator, changed), (-slope, drift))
+        equations.append((left, combination((matrices.denominator, expected))))
     if identity(*equations).proved:
         return Verdict(PROVED, "the Lie bracket vanishes")
     return Verdict(REFUTED, "a Lie bracket of drift and rotation does not vanish")
 
 
 def _sign(matrices: ModelMatrices, generators: Sequence[Any], k: int) -> Verdict:
-    """Whether R_kk = 0 is kept on the set: then R_kk cannot change its sign there."""
+    """Whether R_kk = 0 is kept on the set, so that R_kk cannot change its sign there."""
     if Ideal([*generators, matrices.R[k][k]]).contains(matrices.dR[k][k]):
         return Verdict(PROVED, "in the ideal")
     return Verdict(UNDECIDED, f"R_{k + 1}_{k + 1} does not divide its Lie derivative")
 
 
 def _vectors_move(matrices: ModelMatrices) -> bool:
-    """Whether [M, dM] is not zero somewhere at Q = 1: then the left singular vectors move."""
+    """Whether [M, dM] is not zero somewhere at Q = 1, so that the left singular vectors move."""
     p = matrices.model.p
     at = {f"Q_{i}_{j}": int(i == j) for i in range(1, p + 1) for j in range(i, p + 1)}
     moved = commutator(matrices.M, matrices.along(matrices.M))
@@ -263,7 +263,7 @@ def separatrix(matrices: ModelMatrices) -> Any:
 
 
 def _one_student(matrices: ModelMatrices) -> Law:
-    """R₁^(2p*) f² S^−(p* + 2): with the ratios of R as many integrals as fix the orbit."""
+    """The law of R₁^(2p*) f² S^−(p* + 2), which fixes the orbit together with the ratios of R."""
     pstar = matrices.model.pstar
     factors = [
         cofactor(x, matrices.model) for x in (matrices.R[0][0], separatrix(matrices), matrices.det_S)

@@ -1,4 +1,4 @@
-"""Laws about states at rest: norms on the sphere, no alignment, the plateau, the zero-loss solutions."""
+"""Proves the laws of norms on the sphere, unaligned states, the plateau and zero-loss solutions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from derive.invariants.model_matrices import EVERYWHERE, Law, ModelMatrices, all
 
 
 def stationary_laws(matrices: ModelMatrices) -> Iterator[Law]:
-    """What is constant by the constraint, and the states that do not move."""
+    """What the constraint keeps constant, the set R = 0, and the states that do not move."""
     model = matrices.model
     if matrices.sphere:
         verdicts = [prove_conserved(matrices.Q[i][i], model) for i in range(model.p)]

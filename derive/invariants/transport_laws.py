@@ -1,4 +1,4 @@
-"""Laws that follow from one linear map that moves R and, in gradient flow, S: ranks and the growth of K.
+"""Proves the laws of one linear map that moves R and, in gradient flow, S: ranks and the growth of K.
 
 In every model a student moves by a combination of the students and the teachers, and its overlaps
 with anything move by the same combination. With A = 2aη(s + 2aQ) and the diagonal D of the growth
@@ -51,12 +51,12 @@ from derive.invariants.model_matrices import (
 )
 from derive.invariants.vector_field import Rational
 
-# Determinants of more rows are long polynomials; for these the claims follow from (1) and (2).
+# Determinants of more rows are long polynomials; their claims are derived from (1) and (2) alone.
 LARGEST_DETERMINANT = 3
 
 
 def transport_laws(matrices: ModelMatrices) -> Iterator[Law]:
-    """(1), (2) and what follows from them."""
+    """The laws (1) and (2), and what follows from them."""
     pulled = combination((matrices.growth, product(matrices.R, matrices.T)))
     moved = combination((-1, product(matrices.step, matrices.R)), (1, pulled))
     first = identity((matrices.dR, moved))
@@ -80,7 +80,7 @@ def transport_laws(matrices: ModelMatrices) -> Iterator[Law]:
 
 
 def _minors(matrices: ModelMatrices) -> Iterator[Law]:
-    """For p ≤ p*: the row space in coordinates, and the sign of det R."""
+    """The laws of the maximal minors of R for p ≤ p*: the row space in coordinates, the sign of det R."""
     found = [minor for _, minor in minors(matrices.R)]
     if len(found) > 1:
         verdicts = [prove_conserved(Rational(minor, found[0]), matrices.model) for minor in found[1:]]
@@ -95,7 +95,7 @@ def _minors(matrices: ModelMatrices) -> Iterator[Law]:
 def _growth_of_K(matrices: ModelMatrices, implied: Verdict, inverse: str) -> Iterator[Law]:
     right = "4ab eta (TK + KT)" if matrices.general else "8ab eta K"
     growth = shape = implied
-    # If (2) fails, a point is tried: the polynomials of a wrong claim do not cancel, and are long.
+    # If (2) fails, a point is tried, since the polynomials of a wrong claim do not cancel and are long.
     if not implied.proved:
         growth, shape = _tried_at_a_point(matrices)
     if matrices.model.p <= LARGEST_DETERMINANT and not matrices.general:

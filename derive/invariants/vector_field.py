@@ -1,4 +1,4 @@
-"""The drift as a polynomial vector field, and Lie derivatives along it.
+"""Writes the drift as a polynomial vector field, and takes Lie derivatives along it.
 
 The Lie derivative L f = Σ (∂f/∂y_k) dy_k/dα is the rate of change of f along every solution.
 On the sphere the drift has the denominators Q_ii; it is kept as polynomials over Π Q_ii.
@@ -32,7 +32,7 @@ class VectorField:
     """dy/dα = numerators / denominator, polynomials in the ring of a model.
 
     numerators
-        The polynomials by the name of the order parameter; one that is missing does not change.
+        The polynomials by the name of the order parameter; an order parameter without one is constant.
     denominator
         1, or Π Q_ii on the sphere.
     """
@@ -61,10 +61,9 @@ class VectorField:
 
 @lru_cache(maxsize=32)
 def drift_field(model: Model) -> VectorField:
-    """The drift of a model as polynomials; symbolic in a, b, η, Δ and a general T.
+    """The drift of a model as polynomials, symbolic in a, b, η, Δ and a general T.
 
-    It is the program that is generated as code, and that `derive.proof` compares with the component
-    moments, evaluated in the ring.
+    The program that is generated as code, and that `derive.proof` proves, is evaluated in the ring.
     """
     ring = overlap_ring(model)
     norms = [f"Q_{i}_{i}" for i in range(1, model.p + 1)] if model.constraint == "sphere" else []
