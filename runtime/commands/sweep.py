@@ -144,8 +144,8 @@ def request(
     from derive.errors import InputError, shown
     from runtime.sweep import sweep_settings, task_kinds, whole_sweeps
 
-    stored = {} if file is None else sweep_settings.read_file(file)
-    chosen = sweep_settings.merged(stored, options)
+    stored = {} if file is None else sweep_settings.read_sweep_file(file)
+    chosen = {**stored, **{name: value for name, value in options.items() if value is not None}}
     out = chosen.pop("out", "")
     if not isinstance(out, (str, Path)):
         raise InputError("out", f"{shown(out)} is not the name of a folder")

@@ -46,28 +46,31 @@ def plot_trajectory(run: xarray.Dataset, path: str | Path) -> Path:
         The name does not end in .png, .pdf or .svg, or cannot be written.
     """
 
-    def draw(figure: Any) -> None:
-        top, bottom = figure.subplots(2, 1, sharex=True)
-        alpha, loss = run["alpha"].values, run["loss"].values
-        top.semilogy(alpha, positive(loss), color=COLOURS[0], lw=1.6)
-        top.set_ylabel(LOSS_LABEL)
-        top.set_title(title(run), fontsize=9)
-        R = run["R"].values
+    def draw_overlaps(axes: Any) -> None:
+        alpha, R = run["alpha"].values, run["R"].values
         for r in range(R.shape[2]):
             for i in range(R.shape[1]):
-                bottom.plot(
-                    alpha,
-                    R[:, i, r],
-                    color=COLOURS[r % len(COLOURS)],
-                    lw=1.0,
-                    label=rf"$R_{{i{r + 1}}}$" if i == 0 and r < len(COLOURS) else None,
-                )
-        bottom.set_ylabel(r"student-teacher overlaps $R_{ir}$")
+                label = rf"$R_{{i{r + 1}}}$" if i == 0 and r < len(COLOURS) else None
+                axes.plot(alpha, R[:, i, r], color=COLOURS[r % len(COLOURS)], lw=1.0, label=label)
+        axes.set_ylabel(r"student-teacher overlaps $R_{ir}$")
+
+    return save_below_loss(run, draw_overlaps, path)
+
+
+def save_below_loss(run: xarray.Dataset, draw: Callable[[Any], None], path: str | Path) -> Path:
+    """Save a figure of the loss of a trajectory, above axes that `draw` fills over the same times."""
+
+    def draw_both(figure: Any) -> None:
+        top, bottom = figure.subplots(2, 1, sharex=True)
+        top.semilogy(run["alpha"].values, positive(run["loss"].values), color=COLOURS[0], lw=1.6)
+        top.set_ylabel(LOSS_LABEL)
+        top.set_title(title(run), fontsize=9)
+        draw(bottom)
         bottom.set_xlabel(TIME_LABEL)
         # Inside the axes the legend would hide some trajectory.
         bottom.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
 
-    return save_figure(draw, (5.6, 4.6), path)
+    return save_figure(draw_both, (5.6, 4.6), path)
 
 
 def plot_ensemble(runs: xarray.Dataset, path: str | Path) -> Path:

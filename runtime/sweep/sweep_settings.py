@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def _whole(option: str, value: Any, largest: int) -> int:
     return whole_number(option, value, 1, largest)
 
 
-def read_file(path: Path) -> dict[str, Any]:
+def read_sweep_file(path: Path) -> dict[str, Any]:
     """The options in a TOML file; raises InputError that names it."""
     content: dict[str, Any] = input_files.read_file(path, "file", input_files.TOML, _parsed)
     for name in content:
@@ -113,7 +113,7 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise input_files.UnreadableError(f"it is not TOML: {error}") from None
 
 
-def groups(given: Any) -> list[list[str]]:
+def zip_groups(given: Any) -> list[list[str]]:
     """Groups of parameters that vary together: "p,pstar", or lists of names; raises InputError."""
     if given is None:
         return []
@@ -131,8 +131,3 @@ def groups(given: Any) -> list[list[str]]:
             raise InputError("zip", f"{','.join(names)!r} needs at least two names")
         found.append([name.replace("-", "_") for name in names])
     return found
-
-
-def merged(file: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a file, replaced by those that are also given on the command line."""
-    return {**file, **{name: value for name, value in options.items() if value is not None}}

@@ -71,7 +71,7 @@ def plan_of(job: Any, parameters: Any, zip: Any) -> Plan | None:
     """The plan of what is given; None if nothing is, which stands for the plan in the folder."""
     if not isinstance(parameters, Mapping):
         raise InputError("parameters", f"{shown(parameters)} is not a mapping of names to values")
-    together = sweep_settings.groups(zip)
+    together = sweep_settings.zip_groups(zip)
     if job is None and not parameters and not together:
         return None
     return Plan.of(task_kinds.DEFAULT_JOB if job is None else job, parameters, together)

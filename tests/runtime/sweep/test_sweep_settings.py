@@ -8,7 +8,7 @@ import pytest
 from runtime import InputError
 from runtime.commands.sweep import request
 from runtime.concurrency.thread_pool import thread_count
-from runtime.sweep.sweep_settings import SweepSettings, groups, read_file
+from runtime.sweep.sweep_settings import SweepSettings, read_sweep_file, zip_groups
 
 _NAMES = "out job zip engine workers threads scheduler generated task_index task_count"
 NONE = dict.fromkeys(_NAMES.split())
@@ -94,23 +94,23 @@ def test_bad_files_are_named(tmp_path, text, word):
     file = tmp_path / "sweep.toml"
     file.write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=word) as refused:
-        read_file(file)
+        read_sweep_file(file)
     assert "sweep.toml" in str(refused.value)
     os.mkfifo(tmp_path / "fifo.toml")
     with (tmp_path / "large.toml").open("wb") as large:
         large.truncate(2**30)
     with pytest.raises(InputError, match="more than 16 MiB"):
-        read_file(tmp_path / "large.toml")
+        read_sweep_file(tmp_path / "large.toml")
     for path in (tmp_path, tmp_path / "none.toml", tmp_path / "fifo.toml"):
         with pytest.raises(InputError):
-            read_file(path)
+            read_sweep_file(path)
 
 
 def test_groups():
-    assert groups(None) == []
-    assert groups("p,label-noise") == [["p", "label_noise"]]
-    assert groups(["p", "pstar"]) == [["p", "pstar"]]
-    assert groups([["p", "pstar"], "eta,n"]) == [["p", "pstar"], ["eta", "n"]]
+    assert zip_groups(None) == []
+    assert zip_groups("p,label-noise") == [["p", "label_noise"]]
+    assert zip_groups(["p", "pstar"]) == [["p", "pstar"]]
+    assert zip_groups([["p", "pstar"], "eta,n"]) == [["p", "pstar"], ["eta", "n"]]
     for wrong in (3, "p", [["p"]], [3], [[1, 2]], {"p": 1}):
         with pytest.raises(InputError):
-            groups(wrong)
+            zip_groups(wrong)
