@@ -1,4 +1,4 @@
-"""Command line of overlap-ode: the list of commands, and what each way to end one means.
+"""The command line of overlap-ode: lists the commands and turns every error into one line and an exit code.
 
 Each command is a file in runtime/commands: its options, its call of the library, what it prints.
 `cli COMMAND --help` explains a command.
@@ -16,12 +16,12 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-# Nothing heavier is imported here: `cli --help` would wait for NumPy, SymPy and Numba.
+# Nothing heavier is imported here, since `cli --help` would wait for NumPy, SymPy and Numba.
 from runtime.commands.grouped_help import naming_root
 from runtime.commands.printing import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USAGE, fail, program, warn
 
-# The commands by the headings of the help, in order, with a line about each. The module of a command in
-# runtime/commands has its name, but for those in _MODULES.
+# The commands under the headings of the help, in order, with a line about each. A command has the name of
+# its module in runtime/commands, except for those in _MODULES.
 SECTIONS = {
     "Derive": {
         "derive": "Derive the ODEs, prove them, generate code and LaTeX.",
@@ -33,7 +33,7 @@ SECTIONS = {
         "ensemble": "Integrate many random starts at once.",
         "simulate": "Run one-pass SGD at finite N, many times.",
         "sweep": "Run every combination of parameters, on many workers.",
-        "merge": "Make one dataset of the results of a sweep.",
+        "merge": "Merge the results of a sweep into one dataset.",
     },
     "Analyse": {
         "compare": "Compare the ODE with SGD at several N.",
@@ -42,10 +42,10 @@ SECTIONS = {
         "escape": "Measure escape times from the plateau, beside the theory.",
         "invariants": "Prove, search and monitor conserved quantities.",
         "reproduce": "Regenerate the claims of the paper.",
-        "report": "Write one HTML page on a model, to hand on.",
+        "report": "Write one HTML page on a model, to share.",
     },
     "Manage": {
-        "list": "Show what is derived, and whether it can be loaded.",
+        "list": "List the derived systems, and whether they can be loaded.",
         "doctor": "Check the installation and say what to do.",
         "completion": "Print a script that completes commands and options.",
         "help": "Print the help of a command.",
@@ -125,7 +125,7 @@ def cli(context: click.Context, version: bool) -> None:
     if version:
         from derive.version import VERSION
 
-        # The metadata of an editable installation may be those of an earlier version.
+        # The metadata of an editable installation may be those of an earlier version, so they are not read.
         click.echo(f"overlap-ode, version {VERSION}")
         context.exit()
     if context.invoked_subcommand is None:
@@ -143,7 +143,7 @@ def run(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         return fail(_usage_problem(error), EXIT_USAGE)
     except (click.Abort, KeyboardInterrupt):
-        # What a terminal shows for Ctrl-C has a line of its own.
+        # A terminal shows ^C, which gets a line of its own.
         if sys.stderr.isatty():
             click.echo(err=True)
         return fail("interrupted", EXIT_INTERRUPTED)
@@ -159,19 +159,17 @@ def run(arguments: list[str] | None = None) -> int:
         from derive.errors import InputError
 
         if isinstance(error, InputError):
-            # The help names these arguments in capitals, without dashes.
+            # As in the help, the names of these arguments are in capitals, without dashes.
             positional = error.option in ("file", "folder")
             name = error.option.upper() if positional else f"--{error.option.replace('_', '-')}"
             return fail(f"{name}: {error.problem}", EXIT_USAGE)
         if isinstance(error, OSError) and error.strerror:
-            # All that writes files names them; help is printed by click, which does not name its stream.
+            # Errors of files name the file; click, which prints help, does not name its stream.
             unnamed = "standard output" if error.errno == errno.ENOSPC else "input or output"
             return fail(f"{error.filename or unnamed}: {error.strerror}", EXIT_FAILURE)
         if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
-            # This is asked before the import below, which does not work without compilation either.
-            return fail(
-                "NUMBA_DISABLE_JIT is set, but this runs compiled code only: unset it", EXIT_FAILURE
-            )
+            # This is checked before the import below, which fails without compilation, too.
+            return fail("NUMBA_DISABLE_JIT is set, but only compiled code is run: unset it", EXIT_FAILURE)
         from runtime.system.load_error import LoadError
 
         if isinstance(error, (LoadError, OSError, MemoryError)):
@@ -201,10 +199,10 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            # Where the shell has closed one, Python has None, and files would get its number.
+            # Python has None for a stream that the shell has closed, and files would get its number.
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         else:
-            # Help and tables have letters that not every character set has.
+            # Help and tables have letters that some character sets lack.
             stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = warn
     code = run()
@@ -212,7 +210,7 @@ def main() -> None:
         try:
             stream.flush()
         except OSError:
-            # It was told, or cannot be: Python must not complain again at exit, with a code of its own.
+            # The error was printed, or cannot be. Python must not report it at exit with a code of its own.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
 

@@ -178,4 +178,4 @@ def test_without_compilation_a_command_says_why_it_cannot_run(tmp_path):
         command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == ("cli: NUMBA_DISABLE_JIT is set, but this runs compiled code only: unset it\n")
+    assert result.stderr == ("cli: NUMBA_DISABLE_JIT is set, but only compiled code is run: unset it\n")

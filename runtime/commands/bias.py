@@ -143,12 +143,12 @@ def study_table(study: xarray.Dataset) -> str:
     columns = (Column("cond. of Q0", "12.6g"), *measured, Column("theory", "10.6f"))
     lines.append(Table(columns, conditions).as_text())
     if not all(study[name].values.any() for name in study.data_vars if str(name).endswith("solved")):
-        lines.append("where nothing is solved, runs are too short: --alpha; or they diverge: --eta")
+        lines.append("where nothing is solved, runs are too short (raise --alpha) or diverge (lower --eta)")
     return "\n".join(lines)
 
 
 def _row(study: xarray.Dataset, prefix: str, k: int) -> tuple[float | str, ...]:
-    """Means over the starts that were solved, with standard errors."""
+    """The cells of a row: means over the starts that were solved, with standard errors."""
     from runtime.analysis.bias.bias_study import mean_of
 
     solved = study[f"{prefix}_solved"].values[k]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "Analysis",
     "--weights/--no-weights",
     default=None,
-    help="Also run weights at the smallest N.  [default: if it takes less than a minute or so]",
+    help="Also simulate the weights at the smallest N.  [default: if it takes about a minute or less]",
 )
 @shared.threads_option
 @shared.output_options

@@ -15,7 +15,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 @command()
 @shared.generated_option
-@option("Analysis", "--trial", is_flag=True, help="Also integrate a small system by both solvers.")
+@option("Analysis", "--trial", is_flag=True, help="Also integrate a small system in two ways.")
 @shared.json_option
 def doctor(generated: Path, trial: bool, as_json: bool) -> int:
     """Check versions, processor, threads, folders and terminal; exit code 1 if there is a problem.
@@ -23,10 +23,10 @@ def doctor(generated: Path, trial: bool, as_json: bool) -> int:
     \b
     Examples:
       cli doctor
-      cli doctor --trial --json                    for a report of a problem
+      cli doctor --trial --json                    to send with a bug report
     """
     with warnings.catch_warnings():
-        # What the cache has to warn of is a line of the report.
+        # A warning of the cache is a line of the report already.
         warnings.simplefilter("ignore")
         from runtime.commands import installation_checks
 

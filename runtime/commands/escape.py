@@ -119,8 +119,7 @@ def escape_table(result: xarray.Dataset) -> str:
     lines = [Table(columns, rows).as_text()]
     if early.any():
         lines.append(
-            "theory -: the law for large N has this escape before the start; a larger N or lower --fraction"
-            " is needed"
+            "theory -: the law for large N puts this escape before the start; raise --n or lower --fraction"
         )
     for i, eta in enumerate(result["eta"].values):
         lines.extend(_summary(result.isel(eta=i), eta))
@@ -128,7 +127,7 @@ def escape_table(result: xarray.Dataset) -> str:
 
 
 def _summary(one: xarray.Dataset, eta: float) -> list[str]:
-    """What is known of one η."""
+    """Plateau, rate and slope at one η, for people."""
     value = {str(name): float(one[name]) for name in one.data_vars if one[name].ndim == 0}
     plateau = (
         f"eta = {eta:g}: plateau q = {value['plateau_q']:.6g}, loss {value['plateau_loss']:.6g};"
@@ -153,7 +152,7 @@ def _summary(one: xarray.Dataset, eta: float) -> list[str]:
 
 
 def _fitted(value: float, error: float, digits: int) -> str:
-    """A fitted number and its error, or why there is none."""
+    """A fitted number and its error, or the reason why there is none."""
     if not math.isfinite(value):
         return "unknown (too few points)"
     uncertain = f"+- {error:.1g}" if math.isfinite(error) else "(error unknown: too few points)"

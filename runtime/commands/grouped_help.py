@@ -48,7 +48,7 @@ class Command(click.Command):
 
 
 def naming_root(context: click.Context, text: str) -> str:
-    """Help with the name under which the program was started in its examples."""
+    """A help text whose examples have the name under which the program was started."""
     return re.sub(rf"\b{PROGRAM}\b", str(context.find_root().info_name), text)
 
 
@@ -73,7 +73,7 @@ def options(*decorators: Decorator) -> Decorator:
 
 
 def collected(name: str, build: Callable[..., Any], *decorators: Decorator) -> Decorator:
-    """Options that a command receives as one argument, `build` of their values by name."""
+    """Options that a command receives as one argument: what `build` makes of their values by name."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         names: list[str] = []
@@ -92,12 +92,12 @@ def collected(name: str, build: Callable[..., Any], *decorators: Decorator) -> D
 
 
 def given_options() -> frozenset[str]:
-    """Names of the options that are on the command line."""
+    """Names of the options that are given on the command line."""
     context = click.get_current_context()
     default = click.core.ParameterSource.DEFAULT
     return frozenset(name for name in context.params if context.get_parameter_source(name) != default)
 
 
 def completing(*values: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """Offers these values to a shell that completes an option."""
+    """The completion of an option by these values, for shells."""
     return lambda _context, _parameter, start: [value for value in values if value.startswith(start)]

@@ -83,8 +83,8 @@ def hessian(
         printer.show(result, lambda: spectra_table(result, TABLE_ROWS))
         return
     if printer.plot is not None:
-        raise InputError("plot", "draws spectra over time: it needs --along FILE.nc")
-    # Values are checked where the state does not depend on them, too.
+        raise InputError("plot", "draws spectra over time: give --along FILE.nc")
+    # Values are checked even where the state does not depend on them.
     whole_number("n", n, 1, LARGEST_START_N)
     checked_arrays.real_number("eta", eta, least=0.0, strict=True)
     checked_arrays.real_number("label_noise", label_noise, least=0.0)
@@ -187,7 +187,7 @@ def spectrum_table(spectrum: HessianSpectrum) -> str:
 
     from runtime.output.result_table import Column, Table
 
-    # Rounding of the largest eigenvalue is no information.
+    # Eigenvalues that are rounding of the largest one are shown as zero.
     rounding = _ROUNDING * float(np.max(np.abs(spectrum.eigenvalues), initial=0.0))
     rows = [
         (0.0 if abs(value) <= rounding else value, count, block)

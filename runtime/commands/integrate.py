@@ -29,7 +29,7 @@ def integrate(
     printer: shared.Printer,
     generated: Path,
 ) -> None:
-    """Integrate one trajectory from random weights; derives the system if it is not there.
+    """Integrate one trajectory, by default from random weights; derive the system if it is missing.
 
     \b
     Examples:

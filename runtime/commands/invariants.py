@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from derive.model import Model
 
 DEFAULT_DEGREE = 3
-# Order parameters: the polynomials of more take minutes.
+# With more order parameters, the polynomials take minutes.
 LARGEST_STATE = 30
 
 
@@ -28,13 +28,13 @@ LARGEST_STATE = 30
     "Analysis",
     "--degree",
     type=Integer(),
-    help="Search for polynomials up to this degree; 0 for none.  [default: 3, or what is quick]",
+    help="Search for polynomials up to this degree; 0 for none.  [default: 3, or less in wide networks]",
 )
 @option(
     "Analysis",
     "--monitor",
     type=shared.A_PATH,
-    help="Measure the drift along the run in this .nc file, and prove for its model.",
+    help="Measure the drift along the run in this .nc file, and prove the laws of its model.",
 )
 @option("Output", "--out", type=shared.A_PATH, help="Write the monitors to this .nc file.")
 @shared.json_option
@@ -58,7 +58,7 @@ def invariants(
 
     if out is not None:
         if monitor is None:
-            raise InputError("out", "needs the monitors of a run: --monitor RUN.nc")
+            raise InputError("out", "writes the monitors of a run: give --monitor RUN.nc")
         check_output(out, (".nc",), option="out")
     monitors = None
     if monitor is not None:
@@ -111,5 +111,5 @@ def _degree(model: Model, asked: int | None, talk: Talk) -> int:
     while degree and comb(model.state_size + degree, degree) > LARGEST_SPACE // 2:
         degree -= 1
     if degree < DEFAULT_DEGREE:
-        talk(f"{model.state_size} order parameters: searched up to degree {degree} (--degree)")
+        talk(f"{model.state_size} order parameters: searched up to degree {degree}; --degree changes that")
     return degree

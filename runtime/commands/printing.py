@@ -13,7 +13,7 @@ import click
 
 PROGRAM, OTHER_PROGRAM = "cli", "overlap-ode"
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
-# Rows of a table that people read.
+# Rows of tables for people.
 TABLE_ROWS = 11
 
 
@@ -29,7 +29,7 @@ def naming_program(text: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Talk:
-    """Says lines on stderr unless `quiet`."""
+    """Prints lines on stderr unless `quiet`."""
 
     quiet: bool
 
@@ -56,13 +56,13 @@ def say(message: str) -> None:
     """Print one line on stderr."""
     from derive.errors import one_line
 
-    # Where nobody can listen, the work matters more.
+    # The work matters more than a message that cannot be written.
     with contextlib.suppress(OSError):
         click.echo(one_line(naming_program(message)), err=True)
 
 
 def fail(message: str, code: int) -> int:
-    """Say what failed, and return the exit code."""
+    """Print what failed on stderr, and return the exit code."""
     say(f"{program()}: {message}")
     return code
 

@@ -58,7 +58,7 @@ def report(
 
     The exit code is 1 if a check fails.
 
-    Any browser prints it, or saves it as PDF, in a layout of its own.
+    Any browser prints the page, or saves it as PDF, in a layout made for paper.
 
     \b
     Examples:
@@ -107,7 +107,7 @@ def _beginning(model: Model, start: ChosenStart, prepared: PreparedRun, trajecto
     problem, origin = prepared.problem, prepared.origin
     T = problem.T if model.teacher == "general" else None
     sampler = None if start.overlaps is not None else start.sampler(model, T)[0]
-    # The Hessian needs room for all weights.
+    # The Hessian needs at least as many dimensions as there are weights.
     n = min(max(int(origin.get("n", DEFAULT_N)), model.p + model.pstar), LARGEST_START_N)
     beginning = ReportInput(problem, origin, sampler, trajectories, n)
     if no_ensemble(model, beginning) is None:
@@ -118,8 +118,8 @@ def _beginning(model: Model, start: ChosenStart, prepared: PreparedRun, trajecto
 def _near(source: Path, out: Path) -> str | None:
     """The address of a file from the report, if it is beside it or one folder up; else None.
 
-    An address of a file farther away would tell of folders that are nobody's business, and lead nowhere
-    once the report is sent.
+    The address of a file farther away would show folders that concern nobody else, and lead nowhere once
+    the report is sent.
     """
     relative = Path(os.path.relpath(source.resolve(), out.resolve().parent))
     return relative.as_posix() if list(relative.parts).count(os.pardir) <= 1 else None

@@ -28,7 +28,7 @@ _EXPONENT = 40.0
     "Training",
     "--alpha",
     type=Times(),
-    help="Times α: the end of 200 even ones, or the times.  [default: 10/(abη)]",
+    help="Output times α: the end of 200 evenly spaced ones, or a list.  [default: 10/(abη)]",
 )
 @option(
     "Start",
@@ -56,7 +56,7 @@ def sector(
     printer: shared.Printer,
     generated: Path,
 ) -> None:
-    """Integrate 2p* + 1 numbers that are the whole state if Q0 = q0·1: any p costs the same.
+    """Integrate aligned starts, Q0 = q0·1, whose whole state is 2p* + 1 numbers: any p costs the same.
 
     \b
     Examples:
@@ -92,7 +92,7 @@ def sector(
 
 
 def _end(model: SectorModel, p: int, eta: float) -> float:
-    """The time after which aligned students have escaped, unless their R0 is very small."""
+    """The α after which aligned students have escaped, unless their R0 is very small."""
     from runtime.start.checked_arrays import real_number
 
     exponent = {"mean": 1.0, "sum": 0.0, "sqrt": 0.5}[model.readout]
@@ -101,7 +101,7 @@ def _end(model: SectorModel, p: int, eta: float) -> float:
 
 
 def _random(p: int, model: SectorModel, ideal: float, seed: int, q0: float) -> SectorStart:
-    """R0 with random entries of the size `ideal`."""
+    """A start whose R0 has random entries of the size `ideal`."""
     from derive.errors import InputError
     from runtime.sector.aligned_starts import SectorStart
 
@@ -112,7 +112,7 @@ def _random(p: int, model: SectorModel, ideal: float, seed: int, q0: float) -> S
 
 
 def _aligned(p: int, model: SectorModel, values: float | list[float], q0: float) -> SectorStart:
-    """R0 with these singular values."""
+    """A start whose R0 has these singular values."""
     from derive.errors import InputError
     from runtime.sector.aligned_starts import SectorStart
     from runtime.start.checked_arrays import real_number
@@ -120,7 +120,7 @@ def _aligned(p: int, model: SectorModel, values: float | list[float], q0: float)
     directions = min(p, model.pstar)
     if isinstance(values, list) and len(values) != directions:
         raise InputError(
-            "singular_values", f"are {len(values)}, not one for all or {directions} = min(p, p*)"
+            "singular_values", f"{len(values)} are given, not one for all or min(p, p*) = {directions}"
         )
     try:
         return SectorStart.from_singular_values(p, model.pstar, values, real_number("q0", q0))

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from derive.model import Model
     from runtime.start.chosen_start import ChosenStart
 
-# These methods, and the choices below, are repeated since importing the library would slow down --help
-# and completion; tests keep them equal.
+# The methods and the choices below are repeated here, since importing them from the library would slow down
+# --help and completion; tests keep both equal.
 METHODS = ("prince8", "dop853", "tsit5")
 SCIPY_METHODS = ("LSODA", "DOP853", "RK45", "RK23", "Radau", "BDF")
 A_PATH = click.Path(path_type=Path)
@@ -81,7 +81,7 @@ def alpha_option(default: float) -> Decorator:
         "--alpha",
         type=Times(),
         default=default,
-        help="Times α = samples/N: the end of 200 even ones, or the times themselves: 0,50,100.",
+        help="Output times α = samples/N: the end of 200 evenly spaced ones, or a list: 0,50,100.",
     )
 
 
@@ -132,7 +132,7 @@ def _start(**choices: Any) -> ChosenStart:
 
 
 def start_options(*decorators: Decorator) -> Decorator:
-    """These options, a seed, a norm and a correlation of the teachers; the command receives a `start`."""
+    """The given options, and --seed, --q0 and --teacher-correlation; the command receives a `start`."""
     return collected("start", _start, *decorators, seed_option, norm_option, correlation_option)
 
 
@@ -150,7 +150,7 @@ single_method_option = option(
     "--method",
     default=METHODS[0],
     shell_complete=completing(*METHODS, *(f"scipy:{name}" for name in SCIPY_METHODS)),
-    help="prince8, dop853 (fastest to a final state), tsit5, or scipy:LSODA and the like.",
+    help="prince8, dop853 (fastest to a final state), tsit5, or a SciPy method: scipy:LSODA.",
 )
 method_option = option(
     "Solver",
@@ -175,10 +175,10 @@ threads_option = option(
 
 @dataclasses.dataclass(frozen=True)
 class Printer:
-    """Brings the result of a command to files and to stdout, and what is said on the way to stderr.
+    """Writes the result of a command to files and to stdout, and messages and progress to stderr.
 
     out, plot
-        A netCDF file and a figure. InputError unless both can be written.
+        A netCDF file and a figure; InputError unless both can be written.
     """
 
     out: Path | None
@@ -193,7 +193,7 @@ class Printer:
         check_outputs(("out", self.out, (".nc",)), ("plot", self.plot, SUFFIXES))
 
     def say(self, message: str) -> None:
-        """Say a line on stderr."""
+        """Print a line on stderr, unless quiet."""
         Talk(self.quiet)(message)
 
     def progress(self, label: str) -> contextlib.AbstractContextManager[Callable[[int, int], None]]:
@@ -203,7 +203,7 @@ class Printer:
         return progress_bar(label, self.quiet)
 
     def write(self, result: xarray.Dataset, draw: Callable[[xarray.Dataset, Path], Path]) -> None:
-        """Write the files; `draw` makes the figure."""
+        """Write the files that were asked for; `draw` makes the figure."""
         from runtime.output.netcdf_files import save_netcdf
 
         if self.out is not None:
@@ -214,34 +214,34 @@ class Printer:
             self.say(f"wrote {self.plot}")
 
     def show(self, result: xarray.Dataset, table: Callable[[], str]) -> None:
-        """Print the dataset, for programs or, as `table` has it, for people."""
+        """Print the dataset as JSON for programs, or its `table` for people."""
         from runtime.output import run_summaries
 
         echo(json.dumps(run_summaries.as_json(result)) if self.as_json else table())
 
 
 json_option = option("Output", "--json", "as_json", is_flag=True, help="Print JSON to stdout.")
-quiet_flag = option("Output", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
+quiet_flag = option("Output", "--quiet", is_flag=True, help="Print nothing but errors on stderr.")
 # The command receives a `printer`.
 output_options = collected(
     "printer",
     Printer,
     option("Output", "--out", type=A_PATH, help="Write the results to this .nc file."),
-    option("Output", "--plot", type=A_PATH, help="Draw to this .png, .pdf or .svg file."),
+    option("Output", "--plot", type=A_PATH, help="Draw the results to this .png, .pdf or .svg file."),
     json_option,
     quiet_flag,
 )
 generated_option = option(
     "Output", "--generated", type=A_PATH, default="generated", help="Folder of the derived systems."
 )
-# The command receives a `talk`, which says nothing where this was given.
+# The command receives a `talk`, which prints nothing if --quiet is given.
 quiet_option = collected("talk", Talk, quiet_flag)
 
 
 def run_of_file(option: str, path: Path, *allowed: str) -> xarray.Dataset:
-    """The run in the file of an option; InputError if options are given that the file answers already.
+    """The run in the file of an option; InputError if options are given whose values are in the file.
 
-    Besides those of the output, only the options `allowed` go with the file.
+    Only options of the output and those that are `allowed` go with the file.
     """
     from derive.errors import InputError
     from runtime.analysis.recorded_runs import read_run

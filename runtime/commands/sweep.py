@@ -24,31 +24,31 @@ SWEPT = {
     "Model": {
         "p": "Widths of the student.",
         "pstar": "Widths of the teacher.",
-        "constraint": "free, sphere.",
-        "flow": "sgd, gradient.",
-        "teacher": "orthonormal, general.",
-        "readout": "mean, sum, sqrt.",
+        "constraint": "free or sphere.",
+        "flow": "sgd or gradient.",
+        "teacher": "orthonormal or general.",
+        "readout": "mean, sum or sqrt.",
         "teacher_correlation": "Off-diagonal entries of T.",
     },
     "Training": {
         "eta": "Learning rates η.",
-        "label_noise": "Variances Δ.",
-        "alpha": "End of 200 even times, or the times; never varied.",
+        "label_noise": "Variances Δ of the label noise.",
+        "alpha": "End of 200 evenly spaced times, or a list; the same for all tasks.",
     },
     "Start": {
         "n": "Input dimensions N.",
         "ideal": "Sizes of R0 at Q0 = q0·1, instead of --n.",
         "seed": "Random seeds.",
-        "q0": "Norms of the start.",
-        "trajectories": "Starts or runs per task.",
+        "q0": "Norms |w|²/N of each student at the start.",
+        "trajectories": "Numbers of starts or runs per task.",
     },
     "Solver": {
         "rtol": "Relative tolerances.",
         "atol": "Absolute tolerances.",
-        "method": "Methods of the single command.",
-        "stop_loss": "Losses at which trajectories of ensemble stop.",
-        "fraction": "Thresholds of escape, in units of the plateau's loss.",
-        "output": "Output of ensemble: statistics, final, loss, all; never varied.",
+        "method": "Methods, as for the single command.",
+        "stop_loss": "Losses at which a trajectory stops, with --job ensemble.",
+        "fraction": "Parts of the plateau's loss that count as escape, with --job escape.",
+        "output": "statistics, final, loss or all, with --job ensemble; the same for all tasks.",
     },
 }
 swept_options = options(
@@ -64,16 +64,16 @@ _ROWS = 10
 @command()
 @click.argument("file", required=False, type=shared.A_PATH)
 @option("Sweep", "--out", type=shared.A_PATH, help="Folder of the sweep.")
-@option("Sweep", "--job", help="ode, ensemble, chain or escape.  [default: ode]")
-@option("Sweep", "--zip", metavar="NAMES", help="Vary these together: --zip p,pstar.")
+@option("Sweep", "--job", help="What a task runs: ode, ensemble, chain or escape.  [default: ode]")
+@option("Sweep", "--zip", metavar="NAMES", help="Vary these parameters together: --zip p,pstar.")
 @collected("parameters", dict, swept_options)
 @collected(
     "execution",
     dict,
-    option("Sweep", "--engine", help="threads, processes or dask.  [default: threads]"),
+    option("Sweep", "--engine", help="Where tasks run: threads, processes or dask.  [default: threads]"),
     option("Sweep", "--workers", type=Integer(), help="Tasks at once.  [default: one per processor]"),
     option("Sweep", "--threads", type=Integer(), help="Threads per task.  [default: 1]"),
-    option("Sweep", "--scheduler", metavar="FILE|ADDRESS", help="Scheduler of Dask, which you must trust."),
+    option("Sweep", "--scheduler", metavar="FILE|ADDRESS", help="A Dask scheduler, which you must trust."),
     option("Sweep", "--task-index", type=Integer(), help="Number of this part of a job array, from 0."),
     option("Sweep", "--task-count", type=Integer(), help="Number of parts of the job array."),
     option(
@@ -104,8 +104,8 @@ def sweep(
     """Run every combination of parameters, on threads, processes, Dask or a job array.
 
     Values are 0.4 (fixed), 0.1,0.2,0.4 (each), 0:9 (integers, both ends), 0.1:0.5:5 (start:end:count)
-    or log:1e3:1e6:4. Each task writes a file into the folder; the same command again, or --out alone,
-    computes those that are missing.
+    or log:1e3:1e6:4. Each task writes a file into the folder. The same command again, or --out alone,
+    computes the tasks that are missing.
 
     \b
     Examples:
@@ -150,7 +150,7 @@ def request(
     if not isinstance(out, (str, Path)):
         raise InputError("out", f"{shown(out)} is not the name of a folder")
     if not str(out):
-        raise InputError("out", "is missing: the folder of the sweep")
+        raise InputError("out", "is missing: name the folder of the sweep")
     values = {name.replace("-", "_"): value for name, value in chosen.pop("parameters", {}).items()}
     values |= {name: value for name, value in parameters.items() if value is not None}
     job = chosen.pop("job", None if file is None else task_kinds.DEFAULT_JOB)

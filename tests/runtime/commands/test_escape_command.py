@@ -60,7 +60,7 @@ def test_theory_before_the_start_is_not_shown(call, generated):
     assert code == 0
     assert lines[1].split()[-1] == "-"
     assert float(lines[2].split()[-1]) > 0.0
-    assert lines[3].startswith("theory -: the law for large N has this escape before the start")
+    assert lines[3].startswith("theory -: the law for large N puts this escape before the start")
 
 
 def test_a_single_start_has_no_error(call, generated):

@@ -76,7 +76,7 @@ def test_no_search_without_a_degree(call):
 
 def test_wide_systems_are_searched_to_a_lower_degree(call):
     code, out, err = call("invariants --p 4 --pstar 2 --flow gradient")
-    assert (code, err) == (0, "18 order parameters: searched up to degree 2 (--degree)\n")
+    assert (code, err) == (0, "18 order parameters: searched up to degree 2; --degree changes that\n")
     assert "search up to degree 2" in out
 
 
