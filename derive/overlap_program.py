@@ -21,7 +21,6 @@ from derive.program import (
     Matrix,
     MatrixStatement,
     NormRates,
-    Operand,
     Program,
     Projection,
     ScalarStatement,
@@ -52,13 +51,7 @@ READOUT_TEACHER = "b"
 LEARNING_RATE = "eta"
 
 
-def _name(name: str) -> ScalarPolynomial:
-    return ScalarPolynomial.name(name)
-
-
-def _term(*factors: Matrix | Operand, sign: int = 1, scalar: str | None = None) -> Term:
-    operands = tuple(f if isinstance(f, Operand) else Operand(f) for f in factors)
-    return Term(sign, scalar, operands)
+_name, _term = ScalarPolynomial.name, Term.of
 
 
 def closed_loops(model: Model) -> list[Statement]:
@@ -112,9 +105,9 @@ def _drift(equations: OverlapEquations, dQ: Matrix, dR: Matrix) -> list[Statemen
         ScalarStatement("q1", equations.dQ[1]),
     ]
     if not top:
-        statements.append(MatrixStatement(dQ, (_term(Q, scalar="q0"), _term(X, scalar="q1"))))
-        return statements
-    statements += [
+        return [*statements, MatrixStatement(dQ, (_term(Q, scalar="q0"), _term(X, scalar="q1")))]
+    return [
+        *statements,
         ScalarStatement("q2", equations.dQ[2]),
         MatrixStatement(
             V, (_term(scalar="q1"), _term(AQ, scalar="q2")), "[V, -W] = q1 [1, 0] + q2 [aQ, -bR]"
@@ -122,7 +115,6 @@ def _drift(equations: OverlapEquations, dQ: Matrix, dR: Matrix) -> list[Statemen
         MatrixStatement(W, (_term(BR, scalar="q2"),)),
         MatrixStatement(dQ, (_term(Q, scalar="q0"), _term(V, X), _term(W, Y.T, sign=-1))),
     ]
-    return statements
 
 
 def _sphere() -> list[Statement]:

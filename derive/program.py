@@ -42,6 +42,12 @@ class Term:
     scalar: str | None
     operands: tuple[Operand, ...]
 
+    @classmethod
+    def of(cls, *factors: Matrix | Operand, sign: int = 1, scalar: str | None = None) -> Term:
+        """The term with these factors; a matrix stands for itself, not transposed."""
+        operands = tuple(f if isinstance(f, Operand) else Operand(f) for f in factors)
+        return cls(sign, scalar, operands)
+
 
 @dataclasses.dataclass(frozen=True)
 class Contraction:

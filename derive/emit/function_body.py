@@ -17,13 +17,7 @@ class FunctionBody:
     def __init__(self, model: Model, program: Program) -> None:
         self.model = model
         self.program = program
-        self._names = self._used_names()
-
-    def _used_names(self) -> set[str]:
-        used: set[str] = set()
-        for statement in self.program.statements:
-            used |= sources(statement)
-        return used
+        self._names = {name for statement in program.statements for name in sources(statement)}
 
     def load(self) -> Iterator[str]:
         """Lines that read the state, the direction and the parameters."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from functools import partial
 
 from derive.emit.latex_matrix import CHAINS_SS, CHAINS_ST, Z
 from derive.emit.latex_text import (
@@ -20,7 +21,7 @@ from derive.errors import InputError
 from derive.expansion import Assignment, expand
 from derive.model import Model
 from derive.overlap_program import FREE_DQ, FREE_DR, Q, R, T, X, Y, closed_loops
-from derive.program import Matrix, MatrixStatement, Operand, Program, Projection, ScalarStatement, Term
+from derive.program import Matrix, MatrixStatement, Program, Projection, ScalarStatement, Term
 from derive.scalar_polynomials import ScalarPolynomial
 
 # The components of more order parameters would fill tens of pages, so the document leaves them out. The
@@ -30,20 +31,15 @@ COMPONENT_LIMIT = 200
 
 def _display_program(model: Model, equations: OverlapEquations) -> Program:
     """The statements of s, t, X, Y and Z as they are printed, with the readouts as factors of products."""
-
-    def product(scalar: str, sign: int, *operands: Matrix | Operand) -> Term:
-        return Term(sign, scalar, tuple(o if isinstance(o, Operand) else Operand(o) for o in operands))
-
+    a, minus_b = partial(Term.of, scalar="a"), partial(Term.of, sign=-1, scalar="b")
     general = model.teacher == "general"
     statements = [
         *closed_loops(model),
-        MatrixStatement(X, (product("a", 1, Q, Q), product("b", -1, R, R.T))),
-        MatrixStatement(
-            Y, (product("a", 1, Q, R), product("b", -1, R, T) if general else product("b", -1, R))
-        ),
+        MatrixStatement(X, (a(Q, Q), minus_b(R, R.T))),
+        MatrixStatement(Y, (a(Q, R), minus_b(R, T) if general else minus_b(R))),
     ]
     if 2 in equations.dQ:
-        statements.append(MatrixStatement(Z, (product("a", 1, Q, X), product("b", -1, R, Y.T))))
+        statements.append(MatrixStatement(Z, (a(Q, X), minus_b(R, Y.T))))
     inputs = (Q, R, T) if general else (Q, R)
     return Program(model.p, model.pstar, inputs, ("a", "b"), tuple(statements), ())
 

@@ -40,9 +40,7 @@ def numba_module(model: Model) -> str:
         module_docstring(model, operation_count(functions["rhs"]), unrolled["rhs"]),
         _constants(model),
         *([] if all(unrolled.values()) else [HELPERS]),
-        _rhs(bodies["rhs"]),
-        _loss(bodies["loss"]),
-        _tangent(bodies["tangent"]),
+        *(_function(name, body) for name, body in bodies.items()),
         _JACOBIAN,
         _pack(model),
     ]
@@ -68,20 +66,18 @@ def _constants(model: Model) -> str:
     return "\n".join(lines)
 
 
-def _rhs(body: FunctionBody) -> str:
-    lines = [*body.load(), *body.statements(), *body.store("dy")]
-    return function_text("rhs", "y, parameters, dy", "Write dy/dalpha at the state y into dy.", lines)
+# The arguments, the docstring and the vector of results of each generated function.
+_FUNCTIONS = {
+    "rhs": ("y, parameters, dy", "Write dy/dalpha at the state y into dy.", "dy"),
+    "loss": ("y, parameters", "Generalisation error at the state y.", ""),
+    "tangent": ("y, parameters, v, out", "Write the derivative of rhs at y along v into out.", "out"),
+}
 
 
-def _loss(body: FunctionBody) -> str:
-    lines = [*body.load(), *body.statements(), f"return {LOSS}"]
-    return function_text("loss", "y, parameters", "Generalisation error at the state y.", lines)
-
-
-def _tangent(body: FunctionBody) -> str:
-    lines = [*body.load(), *body.statements(), *body.store("out")]
-    docstring = "Write the derivative of rhs at y along the direction v into out."
-    return function_text("tangent", "y, parameters, v, out", docstring, lines)
+def _function(name: str, body: FunctionBody) -> str:
+    arguments, docstring, target = _FUNCTIONS[name]
+    last = body.store(target) if target else [f"return {LOSS}"]
+    return function_text(name, arguments, docstring, [*body.load(), *body.statements(), *last])
 
 
 _JACOBIAN = f'''

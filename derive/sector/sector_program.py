@@ -76,10 +76,7 @@ class SectorProgram:
     loss: ScalarStatement
 
 
-def _name(name: str) -> ScalarPolynomial:
-    return ScalarPolynomial.name(name)
-
-
+_name = ScalarPolynomial.name
 _A, _B, _Q, _M, _PERP = (_name(n) for n in (READOUT_STUDENT, READOUT_TEACHER, NORM, OVERLAP, PERP))
 _ONE = ScalarPolynomial.constant(1)
 _COVARIANCE: _Block = ((_Q, _M), (_M, _ONE))

@@ -299,7 +299,7 @@ def loss(y, parameters):
 
 @_compiled
 def tangent(y, parameters, v, out):
-    """Write the derivative of rhs at y along the direction v into out."""
+    """Write the derivative of rhs at y along v into out."""
     eta = parameters[0]
     label_noise = parameters[1]
     Q_1_1 = y[0]
