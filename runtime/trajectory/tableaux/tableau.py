@@ -53,18 +53,15 @@ class Tableau:
 
 
 def array(rows: object) -> Array:
+    """Coefficients as an array that cannot be written to."""
     array = np.array(rows, dtype=np.float64)
     array.setflags(write=False)
     return array
 
 
-def lower_triangular(rows: tuple[tuple[float, ...], ...]) -> Array:
-    return lower_rows(rows, first=0)
-
-
-def lower_rows(rows: tuple[tuple[float, ...], ...], first: int) -> Array:
-    """The last rows of a strictly lower triangular matrix, `first` of which come before."""
-    a = np.zeros((len(rows), first + len(rows)))
+def lower_rows(rows: tuple[tuple[float, ...], ...], before: int = 0) -> Array:
+    """A strictly lower triangular matrix without its first `before` rows; what a row leaves out is zero."""
+    a = np.zeros((len(rows), before + len(rows)))
     for i, row in enumerate(rows):
         a[i, : len(row)] = row
     return array(a)
