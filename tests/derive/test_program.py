@@ -52,6 +52,9 @@ def test_independent_entries_in_the_order_of_the_state():
     program = overlap_program(model)
     names = [entry(m, i, j) for m in program.inputs for i, j in program.entries(m)]
     assert tuple(names) == model.state
+    assert program.outputs == (DQ, DR, LOSS)
+    drift_names = [entry(m, i, j) for m in (DQ, DR) for i, j in program.entries(m)]
+    assert drift_names == [f"d{name}" for name in model.state]
 
 
 def test_product_of_matrices_entry_by_entry():
@@ -62,20 +65,20 @@ def test_product_of_matrices_entry_by_entry():
     assert assignments["S_1_1"][-1] == (1, ("c",))
 
 
-def test_projection_leaves_an_exact_zero_on_the_diagonal():
-    statement = Projection(DQ, S, S, "g", sides=2)
+@pytest.mark.parametrize(
+    ("statement", "removed"),
+    [
+        (Projection(DQ, S, U, "g", sides=2), [("g", "U")]),
+        (ProjectionTangent(DQ, S, U, G, "g", "dg", sides=2), [("dg", "U"), ("g", "G")]),
+    ],
+)
+def test_projections_leave_an_exact_zero_on_the_diagonal(statement, removed):
     assignments = {x.target: x.terms for x in expand(program_of(statement), statement)}
+    assert list(assignments) == ["dQ_1_1", "dQ_1_2", "dQ_2_2"]
     assert assignments["dQ_1_1"] == assignments["dQ_2_2"] == ()
-    assert assignments["dQ_1_2"] == ((1, ("S_1_2",)), (-1, ("g_1", "S_1_2")), (-1, ("g_2", "S_1_2")))
-
-
-def test_its_derivative_too():
-    statement = ProjectionTangent(DQ, S, S, U, "g", "dg", sides=2)
-    assignments = [(x.target, x.terms) for x in expand(program_of(statement), statement)]
-    assert [target for target, _ in assignments] == ["dQ_1_1", "dQ_1_2", "dQ_2_2"]
-    zero, between, also_zero = (terms for _, terms in assignments)
-    assert zero == also_zero == ()
-    assert between[:3] == ((1, ("S_1_2",)), (-1, ("dg_1", "S_1_2")), (-1, ("g_1", "U_1_2")))
+    products = [(-1, (f"{rates}_{k}", f"{matrix}_1_2")) for k in (1, 2) for rates, matrix in removed]
+    assert assignments["dQ_1_2"] == ((1, ("S_1_2",)), *products)
+    assert sources(statement) == {"S"}.union(*removed)
 
 
 def test_contractions_of_symmetric_and_other_matrices():
@@ -126,22 +129,19 @@ def test_restriction_keeps_what_the_outputs_need_and_no_more():
 
 
 @pytest.mark.parametrize(
-    ("terms", "operations"),
+    ("terms", "reciprocal", "operations"),
     [
-        ((), 0),
-        (((Fraction(1), ("x",)),), 0),
-        (((Fraction(-1), ("x",)),), 0),
-        (((Fraction(2), ("x",)),), 1),
-        (((Fraction(1), ("x", "y")), (Fraction(-1), ("z",))), 2),
-        (((Fraction(1, 2), ("x", "y")), (Fraction(-3), ())), 3),
+        ((), False, 0),
+        (((Fraction(1), ("x",)),), False, 0),
+        (((Fraction(-1), ("x",)),), False, 0),
+        (((Fraction(2), ("x",)),), False, 1),
+        (((Fraction(1), ("x", "y")), (Fraction(-1), ("z",))), False, 2),
+        (((Fraction(1, 2), ("x", "y")), (Fraction(-3), ())), False, 3),
+        (((Fraction(1), ("x",)),), True, 1),
     ],
 )
-def test_operations_of_one_assignment(terms, operations):
-    assert Assignment("target", terms).operations == operations
-
-
-def test_a_reciprocal_is_one_operation():
-    assert Assignment("target", ((Fraction(1), ("x",)),), reciprocal=True).operations == 1
+def test_operations_of_one_assignment(terms, reciprocal, operations):
+    assert Assignment("target", terms, reciprocal).operations == operations
 
 
 def test_operation_count_equals_that_of_the_expansion(options):
@@ -184,12 +184,3 @@ def test_evaluation_in_rationals_is_exact():
     square = values["T_1_1"] ** 2 + 2 * values["T_1_2"] ** 2 + values["T_2_2"] ** 2
     alone = evaluate_exactly(overlap_program(model).restricted_to([LOSS]), values)
     assert alone == {LOSS: values["b"] ** 2 * (trace**2 + 2 * square) / 2}
-
-
-def test_outputs_of_the_drift_cover_the_state():
-    model = Model(3, 2, "sphere")
-    program = overlap_program(model)
-    assert program.outputs == (DQ, DR, LOSS)
-    assert [f"d{name}" for name in model.state] == [
-        entry(matrix, i, j) for matrix in (DQ, DR) for i, j in program.entries(matrix)
-    ]

@@ -10,7 +10,7 @@ from closed_form import named, random_point
 from derive import Model
 from derive.expansion import evaluate
 from derive.overlap_program import Q, R, T, drift_program, loss_program, overlap_program
-from derive.program import Contraction, Matrix, ScalarStatement
+from derive.program import Contraction, Matrix, ScalarStatement, targets
 from derive.proof import evaluate_exactly
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.tangent import PREFIX, differentiate
@@ -66,19 +66,14 @@ def test_tangent_program_equals_dual_numbers_exactly(options):
 def test_constants_have_no_tangent():
     """T and the parameters are held: their changes are zero and must not be computed."""
     program = differentiate(drift_program(Model(2, 2, "sphere", teacher="general")), (Q, R))
-    names = {target for statement in program.statements for target in _targets(statement)}
+    names = {target for statement in program.statements for target in targets(statement)}
     assert names.isdisjoint({PREFIX + name for name in ("kappa", "q2", "r1", "T", "eta", "inverse")})
     assert [matrix.name for matrix in program.inputs] == ["Q", "R", "T", "t_Q", "t_R"]
 
 
-def _targets(statement):
-    target = statement.target
-    return [target if isinstance(target, str) else target.name]
-
-
 def test_values_that_only_the_original_outputs_need_are_left_out():
     program = differentiate(drift_program(Model(2, 2)), (Q, R))
-    names = {target for statement in program.statements for target in _targets(statement)}
+    names = {target for statement in program.statements for target in targets(statement)}
     assert names.isdisjoint({"dQ", "dR"})
     assert {"t_dQ", "t_dR", "q0", "X"} <= names
 

@@ -14,9 +14,8 @@ from derive import Model
 from derive.emit import numba_module
 from derive.emit.python_source import number_text
 from derive.expansion import evaluate, operation_count
-from derive.overlap_program import Q, R
 from derive.proof import evaluate_exactly
-from derive.tangent import PREFIX, differentiate
+from derive.tangent import PREFIX
 
 EPSILON = np.finfo(float).eps
 # Rounding errors in units of eps times the sum of the absolute values of all products.
@@ -231,12 +230,6 @@ def test_numbers_are_printed_exactly():
         text = number_text(value)
         assert eval(text) == float(value)
         assert ("/" in text) == (Fraction(float(value)) != value)
-
-
-def test_tangent_is_along_the_state():
-    model = Model(2, 2)
-    drift_part = numba_module.programs(model)["rhs"]
-    assert numba_module.programs(model)["tangent"] == differentiate(drift_part, (Q, R))
 
 
 # --- compiled ----------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from scipy.stats import ortho_group
 
 import derive
 from derive import InputError, Model, ProofError
-from derive.overlap_program import overlap_program
 from derive.proof import evaluate_exactly
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector import SectorModel, derived_sector, sector_odes, sector_proof
@@ -189,32 +188,6 @@ def test_wrong_sector_never_becomes_files(tmp_path, monkeypatch):
     with pytest.raises(ProofError):
         sector_odes(SectorModel(2)).write(tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_sector_state_has_exactly_no_drift_outside_in_a_rational_frame():
-    """By hand: p = 3, p* = 2, the rotation (1, 2, 2)/3 with permutations of signs, v̂ = (3, 4)/5."""
-    u = np.array([[1, 2, 2], [2, 1, -2], [2, -2, 1]], dtype=object) * Fraction(1, 3)
-    v = np.array([[3, -4], [4, 3]], dtype=object) * Fraction(1, 5)
-    q, m, perp = [Fraction(7, 5), Fraction(2, 3)], [Fraction(1, 2), Fraction(-3, 4)], Fraction(5, 7)
-    Q = u @ np.diag([*q, perp]) @ u.T
-    R = u[:, :2] @ np.diag(m) @ v.T
-    model = Model(3, 2)
-    values = {
-        "a": Fraction(1, 3),
-        "b": Fraction(1, 2),
-        "eta": Fraction(2, 5),
-        "label_noise": Fraction(1, 9),
-    }
-    full = values | {f"Q_{i + 1}_{j + 1}": Q[i, j] for i in range(3) for j in range(i, 3)}
-    full |= {f"R_{i + 1}_{r + 1}": R[i, r] for i in range(3) for r in range(2)}
-    exact = evaluate_exactly(overlap_program(model), full)
-    dQ = np.array([[exact[f"dQ_{min(i, j) + 1}_{max(i, j) + 1}"] for j in range(3)] for i in range(3)])
-    dR = np.array([[exact[f"dR_{i + 1}_{r + 1}"] for r in range(2)] for i in range(3)])
-    norms, overlaps = u.T @ dQ @ u, u.T @ dR @ v
-    reduced = dict(zip(SectorModel(2).state, (*q, *m, perp), strict=True))
-    found = evaluate_exactly(written_out(sector_program(SectorModel(2))), values | reduced | {"rest": 1})
-    assert (norms == np.diag([found["dq_1"], found["dq_2"], found["dq_perp"]])).all()
-    assert (overlaps == np.array([[found["dm_1"], 0], [0, found["dm_2"]], [0, 0]], dtype=object)).all()
 
 
 @pytest.mark.parametrize(("option", "value"), [("constraint", "sphere"), ("teacher", "general")])
