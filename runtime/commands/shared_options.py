@@ -150,7 +150,7 @@ single_method_option = option(
     "--method",
     default=METHODS[0],
     shell_complete=completing(*METHODS, *(f"scipy:{name}" for name in SCIPY_METHODS)),
-    help="prince8, dop853 (fastest to a final state), tsit5, or a SciPy method: scipy:LSODA.",
+    help="prince8, dop853 (fastest to a final state), tsit5, or one of SciPy such as scipy:LSODA.",
 )
 method_option = option(
     "Solver",

@@ -35,7 +35,7 @@ LARGEST_LAWS = 30
 LARGEST_ENSEMBLE = 400
 # With more students and teachers, the Hessian in the span of their weights takes too long to diagonalise.
 LARGEST_HESSIAN = 40
-# A trajectory has escaped when its loss is below this part of the plateau's.
+# A trajectory has escaped when its loss is below this part of the plateau's loss.
 ESCAPED = 0.5
 
 
@@ -57,12 +57,12 @@ class HessianAt:
 
 @dataclasses.dataclass(frozen=True)
 class ReportInput:
-    """Where the trajectory starts, and how many random starts like it are wanted (0: no ensemble).
+    """The start of the trajectory, and the number of random starts like it (0 for no ensemble).
 
     origin
         Attributes that name the start; see `runtime.trajectory.prepared_run.PreparedRun`.
     sampler
-        Draws starts like this one; None where there are none.
+        Draws random starts like this one; None for a start from a file.
     """
 
     problem: Problem
@@ -74,7 +74,7 @@ class ReportInput:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ReportFindings:
-    """All that a report says; `limits` are the largest learning rates, by what they limit."""
+    """All that a report says; `limits` holds the largest learning rates, by what they limit."""
 
     system: System
     start: ReportInput
@@ -98,7 +98,7 @@ class ReportFindings:
 
     @cached_property
     def escape(self) -> float | None:
-        """α at which the loss comes down to half of the plateau's; None if it does not or starts below."""
+        """The α at which the loss comes down to half of the plateau's; None as in `first_below`."""
         if isinstance(self.plateau, Unavailable):
             return None
         return first_below(self.run["alpha"].values, self.run["loss"].values, ESCAPED * self.plateau.loss)
@@ -115,7 +115,7 @@ class ReportFindings:
 def first_below(alpha: Array, loss: Array, level: float) -> float | None:
     """The α at which a loss that starts above `level` comes down to it; None if it never does.
 
-    Between two outputs the logarithm of the loss is taken as linear.
+    The logarithm of the loss is interpolated linearly between two outputs.
     """
     there = np.isfinite(loss)
     alpha, loss = alpha[there], loss[there]
@@ -129,7 +129,7 @@ def first_below(alpha: Array, loss: Array, level: float) -> float | None:
 
 
 def gather(system: System, start: ReportInput, say: Callable[[str], None]) -> ReportFindings:
-    """Integrate, analyse and check, which takes some seconds for small models; `say` tells the stages."""
+    """Integrate, analyse and check, which takes some seconds for small models; `say` is told each stage."""
     problem, model = start.problem, system.model
     general = problem.T if model.teacher == "general" else None
     _, manifest = model_and_manifest(system.folder)
@@ -178,7 +178,7 @@ def _ensemble(system: System, start: ReportInput) -> xarray.Dataset | Unavailabl
     why = no_ensemble(system.model, start)
     if why is not None or start.sampler is None:
         return Unavailable(why or "")
-    # Imported here only, since a new installation compiles its loop for some seconds.
+    # The import is here, since a new installation compiles the loop of ensembles for some seconds.
     from runtime.ensemble.streaming_statistics import ensemble_statistics
 
     return ensemble_statistics(
@@ -253,7 +253,7 @@ def _spectrum(
     if model.p + model.pstar > LARGEST_HESSIAN:
         return Unavailable(
             f"The Hessian is not computed here for more than {LARGEST_HESSIAN} students and teachers;"
-            " `cli hessian` may."
+            " `cli hessian` may compute it."
         )
     try:
         return hessian_spectrum(model, Q, R, n, general)

@@ -1,8 +1,8 @@
 r"""Converts the LaTeX of equations to MathML by latex2mathml, and adds what that lacks.
 
-latex2mathml does not know align*, so rows and cells are split here. It sets \mathrm and \operatorname
-as operators with wide spaces; here they become upright words and names of functions. What it does not
-know it passes on as raw LaTeX; here that is an error.
+latex2mathml does not know align*, so rows and cells are split here. It makes operators with wide spaces of
+\mathrm and \operatorname, which here become upright words and names of functions. Commands that it does not
+know stay in its output as raw LaTeX, which is an error here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DISPLAY = re.compile(
 )
 _ROW_END = " \\\\\n"
 _THIN = "0.167em"
-# About so many rows make one table, since browsers do not break a table of MathML over printed pages.
+# Rows of one table, or a few more, since browsers do not break a table of MathML over printed pages.
 _ROWS = 6
 # Operators without space around them.
 _TIGHT = "*⊤/"
@@ -32,7 +32,7 @@ _WORD = re.compile(r"\\(?:mathrm|text)\{([^{}]*)\}")
 
 
 class ConversionError(ValueError):
-    """LaTeX that does not become MathML: a defect of this program, or of latex2mathml."""
+    """LaTeX that cannot be converted to MathML, a defect of this program or of latex2mathml."""
 
 
 def inline(latex: str) -> str:
@@ -41,9 +41,9 @@ def inline(latex: str) -> str:
 
 
 def display(latex: str) -> Iterator[tuple[str, str]]:
-    r"""(kind, HTML-safe MathML) of each \[…\], align* and heading in `latex`, in order.
+    r"""Pairs (kind, HTML-safe MathML) for each \[…\], align* and heading in `latex`, in order.
 
-    kind is ``"equations"`` or ``"heading"``; a heading's LaTeX becomes one element within a line.
+    The kind is ``"equations"`` or ``"heading"``; a heading becomes one element for use within a line.
 
     Raises ConversionError if anything else stands between them.
     """
@@ -78,7 +78,7 @@ def _pieces(lines: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _aligned(lines: Sequence[str]) -> ET.Element:
-    """The rows of an align* as a table of two columns, the second from its relation on."""
+    """The rows of an align* as a table of two columns; the second begins with the relation sign."""
     table = ET.Element("mtable", {"class": "aligned", "displaystyle": "true", "columnalign": "right left"})
     for line in lines:
         left, separator, right = line.strip().partition("&")
@@ -96,7 +96,7 @@ def _aligned(lines: Sequence[str]) -> ET.Element:
 
 def _element(latex: str, kind: str = "inline") -> ET.Element:
     """The ``<mrow>`` of one expression."""
-    # Imported here only, since the other commands need no converter.
+    # The import is here, since other commands need no converter.
     from latex2mathml.converter import convert
 
     try:
@@ -123,7 +123,7 @@ def _element(latex: str, kind: str = "inline") -> ET.Element:
 
 
 def _name_functions(parent: ET.Element) -> None:
-    """``<mo>tr</mo>`` becomes the identifier tr, applied, with thin spaces where TeX has them."""
+    """Turn ``<mo>tr</mo>`` into an applied function named tr, with thin spaces where TeX has them."""
     children = list(parent)
     for child in children:
         _name_functions(child)
@@ -143,7 +143,7 @@ def _name_functions(parent: ET.Element) -> None:
 
 
 def _mark_signs(parent: ET.Element) -> None:
-    """A sign at the start or behind another operator belongs to its term, without a space."""
+    """Set a sign at the start, or after another operator, without a space before its term."""
     before: ET.Element | None = None
     for child in parent:
         _mark_signs(child)
@@ -158,7 +158,7 @@ def _mark_signs(parent: ET.Element) -> None:
 
 
 def _unwrap(parent: ET.Element) -> None:
-    """A row of one element, of which the converter writes many, becomes that element."""
+    """Replace each row of one element, of which the converter writes many, by that element."""
     for position, child in enumerate(list(parent)):
         _unwrap(child)
         if child.tag == "mrow" and len(child) == 1:
@@ -168,5 +168,5 @@ def _unwrap(parent: ET.Element) -> None:
 def _text(row: ET.Element, *, display: bool) -> str:
     math = ET.Element("math", {"display": "block"} if display else {})
     math.append(row)
-    # Within HTML the parser knows the namespace, and would leave "<mi />" open.
+    # HTML needs no namespace here, and would read "<mi />" as an open element.
     return ET.tostring(math, encoding="unicode", short_empty_elements=False)

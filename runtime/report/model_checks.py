@@ -24,14 +24,14 @@ from runtime.trajectory.single_run import Problem, integrate_problem
 if TYPE_CHECKING:
     import xarray
 
-# Factor on the tolerances of the run with another solver, and the change of the loss that is allowed,
-# over the largest loss.
+# The factor on the tolerances for the other solver, and the allowed change of the loss over the largest
+# loss.
 _TIGHTER, _LOSS_CHANGE = 1e-2, 1e-5
 # The smallest tolerances that the solvers can keep.
 _LEAST_RTOL, _LEAST_ATOL = 1e-13, 1e-18
-# Relative; where two fixed points meet, the plateau is known to half of the digits only.
+# Relative, and loose, since the plateau is known to half of the digits only where two fixed points meet.
 _CLOSED_FORM = 1e-7
-# Size of R where the growth on the plateau is measured: its square is below rounding.
+# The size of R where growth at the plateau is measured, so small that its square is below rounding.
 _INFINITESIMAL = 1e-9
 _GROWTH = 1e-6
 # How negative the smallest eigenvalue of the joint Gram matrix may be, over the largest, in tolerances.
@@ -45,7 +45,7 @@ _LOGARITHMIC = ("K_shape", "K_growth", "K_rate", "first_integral")
 
 
 def proof_claim(model: Model, proof: dict[str, Any]) -> Claim:
-    """As many entries were compared as the model has, with the loss; `proof` is that of the manifest."""
+    """The proof compared all entries of the model and the loss; `proof` is that of the manifest."""
     how = f"proof: {proof['method']}"
     return Claim(
         "two derivations",
@@ -58,7 +58,7 @@ def proof_claim(model: Model, proof: dict[str, Any]) -> Claim:
 
 
 def plateau_claims(system: System, point: Plateau) -> Iterator[Claim]:
-    """Norm, loss and rate of the plateau are those of the closed forms; a trajectory has the rate too."""
+    """Norm, loss and rate at the plateau equal the closed forms, and a trajectory grows at this rate."""
     model = system.model
     closed = closed_form(model.constraint, model.flow, model.teacher, model.readout)
     tau, vectors = leading_eigenvectors(point.T)
@@ -119,7 +119,7 @@ def _growth(system: System, point: Plateau, vectors: Array) -> Claim:
 
 
 def run_claims(system: System, problem: Problem, run: xarray.Dataset) -> Iterator[Claim]:
-    """The trajectory is that of another solver, of some weights, falls if it should, and keeps the laws."""
+    """Another solver agrees, some weights have the overlaps, the loss falls if it should, and laws hold."""
     loss = run["loss"].values
     if np.count_nonzero(np.isfinite(loss)) < 2:
         return
@@ -175,7 +175,7 @@ def _least_eigenvalue(run: xarray.Dataset) -> float:
 
 
 def _drift_claims(system: System, problem: Problem) -> Iterator[Claim]:
-    """What this model is known to conserve stays constant along an accurate run from the same start."""
+    """The quantities that this model conserves are constant along an accurate run from the same start."""
     accurate = _again(system, problem, "dop853", _ACCURATE_RTOL, _ACCURATE_ATOL)
     for name, monitor in drift_monitors(accurate).data_vars.items():
         determined = monitor.values[np.isfinite(monitor.values)]
@@ -207,9 +207,9 @@ def _drift_claims(system: System, problem: Problem) -> Iterator[Claim]:
 def hessian_claims(
     model: Model, T: Array | None, spectra: Mapping[str, HessianSpectrum], n: int
 ) -> Iterator[Claim]:
-    """With free norms, numbers of flat and descending directions are those of theory.
+    """With free norms, the numbers of flat and of descent directions are those of theory.
 
-    `spectra` has those at the "plateau" and at a "solution", as far as they are known.
+    `spectra` holds the spectra at the "plateau" and at a "solution", as far as they are known.
     """
     if model.constraint != "free":
         return

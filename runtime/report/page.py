@@ -1,7 +1,7 @@
 """Writes the report as one HTML file: fills the templates of this folder with what was found.
 
-The page has no script and fetches nothing. Every text is escaped by Jinja; a text of ours may hold
-$math$ and `code`, which the filter `words` sets, and a text of users never passes it.
+The page has no script and loads nothing. Jinja escapes every text. Texts of this program may hold $math$
+and `code`, which the filter `words` converts; texts of users never pass through it.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from runtime.report.provenance import command_line, facts
 from runtime.report.report_figures import figures
 from runtime.report.svg import svg
 
-# With more order parameters, their components fill pages.
+# With more order parameters, the components are left out, since they would fill pages.
 MOST_COMPONENTS = 40
 _DYNAMICS = {"sgd": "one-pass SGD", "gradient": "gradient flow"}
 _MARKS = re.compile(r"\$([^$]+)\$|`([^`]+)`")
 
 
 def page(content: ReportFindings, arguments: Mapping[str, Any], source: str | None) -> str:
-    """The whole page; `source` is the address of the generated LaTeX from the report, if near.
+    """The whole page; `source` is the address of the generated LaTeX, None if it is not near the report.
 
     `arguments` are the options of `cli report` by name.
     """
@@ -75,7 +75,7 @@ def page(content: ReportFindings, arguments: Mapping[str, Any], source: str | No
 
 @functools.cache
 def environment() -> Environment:
-    """Jinja with the templates of this folder and their filters."""
+    """The Jinja environment with the templates of this folder and their filters."""
     found = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -100,7 +100,7 @@ def environment() -> Environment:
 
 
 def words(text: str) -> Markup:
-    """HTML of a text of ours: $…$ as MathML and `…` as code; what is no Markup is escaped first."""
+    """The HTML of a text of this program: $…$ as MathML, `…` as code; plain text is escaped first."""
 
     def marked(match: re.Match[str]) -> str:
         return f"<code>{match[2]}</code>" if match[1] is None else mathml.inline(unescape(match[1]))
@@ -109,7 +109,7 @@ def words(text: str) -> Markup:
 
 
 def _plain(text: str) -> str:
-    """Words for an attribute: mathematics as its letters."""
+    """A text for an HTML attribute, without the marks of mathematics and code."""
     return re.sub(r"[$`\\{}]", "", text)
 
 

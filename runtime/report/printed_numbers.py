@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DIGITS = 5
-# Outside these a power of ten reads better.
+# Outside of this range, a power of ten reads better.
 _SMALL, _LARGE = 1e-3, 1e5
 _NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
 _NONE = "–"
@@ -41,13 +41,13 @@ def integer(value: int) -> str:
 
 
 def spread(values: NDArray[np.float64]) -> str:
-    """The least and the largest of several numbers, or the number that all of them are."""
+    """The smallest and the largest of several numbers, or the one number if all are equal."""
     low, high = float(values.min()), float(values.max())
     return number(low) if low == high else f"{number(low)} to {number(high)}"
 
 
 def plain(value: float) -> str:
-    """The value for alternative texts, which are read aloud."""
+    """The value as plain text for descriptions that are read aloud."""
     return "not a number" if math.isnan(value) else f"{value:.4g}"
 
 

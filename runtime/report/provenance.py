@@ -17,14 +17,14 @@ from derive.version import VERSION
 _COMPUTING = ("numpy", "scipy", "sympy", "numba", "llvmlite", "xarray")
 _DRAWING = ("matplotlib", "latex2mathml", "jinja2")
 _CONVENTIONS = ("constraint", "flow", "teacher", "readout")
-# Options that are always written, so that other defaults of later versions change nothing.
+# Options that are always written, since later versions may have other defaults.
 _ALWAYS = ("eta", "label_noise", "alpha", "rtol", "atol", "method")
 
 
 def command_line(model: Model, arguments: Mapping[str, Any], n: int | None) -> str:
-    """The command that makes this report again; files have their names only, without folders.
+    """The command that makes this report again; files are named without their folders.
 
-    `n` is the input dimension of a random start, None if the start is another.
+    `n` is the input dimension of a random start; None for any other start.
     """
     words = ["cli", "report", "--p", str(model.p), "--pstar", str(model.pstar)]
     for name in _CONVENTIONS:
@@ -32,7 +32,7 @@ def command_line(model: Model, arguments: Mapping[str, Any], n: int | None) -> s
             words += [f"--{name}", getattr(model, name)]
     for name in _ALWAYS:
         words += [f"--{name.replace('_', '-')}", _value(arguments[name])]
-    # The option does not go with a file that has a T.
+    # This option is rejected beside a file that has a T.
     if model.teacher == "general" and (arguments["overlaps"] is None or arguments["teacher_correlation"]):
         words += ["--teacher-correlation", _value(arguments["teacher_correlation"])]
     if arguments["overlaps"] is not None:
@@ -55,7 +55,7 @@ def _value(value: Any) -> str:
 
 
 def facts(manifest: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Pairs of a term and its value, both of them text that is shown as it is."""
+    """Pairs of a term and its value, both plain text."""
     from runtime.vector.jit import target
 
     found = [

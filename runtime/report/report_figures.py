@@ -14,9 +14,9 @@ from runtime.report.svg import Figure
 # With more entries of R, or more students, singular values and eigenvalues are drawn instead.
 MOST_ENTRIES = 16
 MOST_STUDENTS = 6
-# Losses below this part of the largest are rounding or errors of the solver, and are not shown.
+# Losses below this part of the largest are not shown, since they are rounding or errors of the solver.
 _DEEPEST = 1e-14
-# Lines differ by more than colour.
+# Line styles, so that lines differ by more than colour.
 _STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
 

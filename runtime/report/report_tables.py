@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import xarray
 
 ROWS = 11
-# Numbers in plain text; on the page they are written by `printed_numbers.number`.
+# The format of numbers in plain text; on the page, `printed_numbers.number` writes them.
 _FORM = "12.6g"
 # Eigenvalues below this part of the largest are rounding, and are shown as zero.
 _ROUNDING = 1e-13
@@ -67,7 +67,7 @@ def modes_table(point: Plateau) -> Table:
 
 
 def limits_table(limits: Mapping[str, float | Unavailable]) -> Table:
-    """The largest learning rates, or why there is none."""
+    """The largest learning rates, or the reasons why there are none."""
     rows = [
         (_LIMITS[where], limit.reason if isinstance(limit, Unavailable) else limit)
         for where, limit in limits.items()
@@ -77,7 +77,7 @@ def limits_table(limits: Mapping[str, float | Unavailable]) -> Table:
 
 
 def hessian_table(spectrum: HessianSpectrum, place: str) -> Table:
-    """The eigenvalues of a Hessian; what is rounding is shown as zero."""
+    """The eigenvalues of a Hessian; values that are rounding are shown as zero."""
     values = spectrum.eigenvalues
     rounding = _ROUNDING * float(np.max(np.abs(values), initial=0.0))
     rows = [

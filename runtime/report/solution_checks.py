@@ -20,13 +20,13 @@ from runtime.trajectory.single_run import Problem, integrate_problem
 
 # Eigenvalues below this size are zero, to the accuracy of dense eigenvalues.
 _ZERO_MODES = 1e-7
-# Weight of students beyond the teachers, over theirs, from which the loss decays; the times after which its
-# exponent is measured, in units of one over the rate of that weight; and how near the limit it is known.
+# The decay by a power law starts with this weight beyond the teachers, over the weight along the teachers.
+# Its exponent is measured at these times, in units of one over the rate of the first weight.
 _BEYOND, _LATE, _END = 0.05, 25.0, 100.0
-_EXPONENT, _EXPONENT_ALLOWED = -2.0, 0.02
 _TIMES = 40
-# Share of random directions in the students' weights from which the loss decays exponentially; the times
-# between which its rate is measured, in units of one over the slowest rate; and the allowed relative error.
+_EXPONENT, _EXPONENT_ALLOWED = -2.0, 0.02
+# The exponential decay starts with this share of random directions in the students' weights. Its rate is
+# measured between these times, in units of one over the slowest rate, up to this relative error.
 _SHARE = 1e-3
 _UNITS = (10.0, 14.0)
 _RATE_ALLOWED = 1e-3
@@ -67,8 +67,8 @@ def solution_claims(system: System, eta: float, T: Array | None, largest: float 
 def _power_law(system: System, eta: float, T: Array | None) -> Claim:
     """Weight beyond the teachers, Q − R T⁺Rᵀ, decays as 1/α, and the loss as its square.
 
-    From a solution with a little of it: dg/dα = −4a²η g² to leading order, so 1/(4a²ηg) is the unit
-    of time. The exponent is extrapolated in 1/α.
+    The start is a solution with a small weight g beyond the teachers: dg/dα = −4a²η g² to leading order, so
+    that 1/(4a²ηg) is the unit of time. The exponent is extrapolated to 1/α = 0.
     """
     model = system.model
     a, b = readout(model)
@@ -82,7 +82,7 @@ def _power_law(system: System, eta: float, T: Array | None) -> Claim:
     loss = _losses(system, Q + weight * beyond @ beyond.T, R, eta, alpha, T)
     with np.errstate(divide="ignore", invalid="ignore"):
         local = np.diff(np.log(loss)) / np.diff(np.log(alpha))
-    # A fit takes finite numbers only; with a loss that is not positive the claim fails.
+    # The fit needs finite numbers; where a loss is not positive, the exponent is NaN and the claim fails.
     exponent = np.nan
     if np.all(np.isfinite(local)):
         exponent = float(np.polyfit(1.0 / np.sqrt(alpha[1:] * alpha[:-1]), local, 1)[1])
@@ -100,8 +100,8 @@ def _power_law(system: System, eta: float, T: Array | None) -> Claim:
 def _exponential(system: System, eta: float, T: Array | None, slowest: float) -> Claim:
     """With no students to spare the loss decays exponentially, as the linear dynamics predicts.
 
-    From a solution in whose students a share of random directions is mixed: the loss is linear in
-    Q − R T⁺Rᵀ, which then has all modes. Its rate late, where the slowest of them is left or nearly.
+    The start is a solution with a share of random directions mixed into its students. The loss is linear in
+    Q − R T⁺Rᵀ, which then has all modes. Its rate is measured late, when almost only the slowest is left.
     """
     Q, R = zero_loss_solution(system.model, T, seed=0)
     mixed = (1.0 - _SHARE) * Q + _SHARE * np.diag(np.diag(Q)), np.sqrt(1.0 - _SHARE) * R
@@ -110,7 +110,7 @@ def _exponential(system: System, eta: float, T: Array | None, slowest: float) ->
     state, deviation = system.pack(Q, R), system.pack(*mixed) - system.pack(Q, R)
     jacobian = system.jacobian(Q, R, eta, 0.0, T)
     later = np.array([scipy.linalg.expm(time * jacobian) @ deviation for time in alpha])
-    # The part that is linear in the deviation, exactly: the loss is quadratic in the overlaps.
+    # This is exactly the part that is linear in the deviation, since the loss is quadratic in the overlaps.
     predicted = 0.5 * (system.loss_of_states(state + later, T) - system.loss_of_states(state - later, T))
     with np.errstate(divide="ignore", invalid="ignore"):
         measured, expected = (np.diff(np.log(x))[0] / np.diff(alpha)[0] for x in (loss, predicted))

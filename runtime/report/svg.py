@@ -13,25 +13,25 @@ from runtime.output.figures import COLOURS, write_figure
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _HREF = f"{{{_XLINK}}}href"
-# What matplotlib draws with, and the variable of report.css that stands for it.
+# The colours that matplotlib draws with, and the variables of report.css that replace them.
 DRAWN_COLOURS: Mapping[str, str] = {
     **{colour.lower(): f"line-{k + 1}" for k, colour in enumerate(COLOURS[:6])},
     COLOURS[6].lower(): "ink",
     "#b0b0b0": "rule",
     "#cccccc": "rule",
 }
-# Figures are transparent, so that the background is that of the page.
+# Figures are transparent, so that they have the background of the page.
 _TRANSPARENT = {"figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """What `draw` puts into a matplotlib figure of this size in inches.
+    """A figure of the report; `draw` fills a matplotlib figure of this size in inches.
 
     name
-        Letters and hyphens; unique in the document.
+        Letters and hyphens; unique in the page.
     title, alt
-        Plain text that says what the figure is, and what is seen in it, with numbers.
+        Plain texts that say what the figure is, and what is seen in it, with numbers.
     caption
         A text that may hold $math$ and `code`.
     """
@@ -70,7 +70,7 @@ def svg(figure: Figure) -> str:
 
 
 def _remove(root: ET.Element) -> None:
-    """Remove metadata, which has addresses, and the style sheet, which would hold for the whole page."""
+    """Remove metadata, which names web addresses, and styles, which would apply to the whole page."""
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag.rsplit("}", 1)[-1] in ("metadata", "style"):
@@ -90,7 +90,7 @@ def _own_names(root: ET.Element, name: str) -> None:
 
 
 def _themed(style: str) -> str:
-    """The style with variables of the page for colours, which are others in the dark."""
+    """The style with the colour variables of the page, which change with its dark mode."""
     return re.sub(
         r"#[0-9a-fA-F]{6}",
         lambda match: (
