@@ -184,25 +184,19 @@ def test_failure_while_writing_a_new_folder_leaves_nothing(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("call", [1, 2, 3])
-def test_failure_while_writing_leaves_an_existing_folder_as_it_was(tmp_path, monkeypatch, call):
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+def test_failure_in_an_existing_folder_leaves_whole_files_and_the_old_manifest(
+    tmp_path, monkeypatch, function, call
+):
+    """All files are on the disk before the first is renamed, and the manifest is the last one."""
     write_files(tmp_path / "system", OLD)
-    fail_at(monkeypatch, "fsync", call)
+    fail_at(monkeypatch, function, call)
     with pytest.raises(OSError, match="No space left"):
         write_files(tmp_path / "system", FILES)
-    assert contents(tmp_path / "system") == OLD
-    assert list(tmp_path.iterdir()) == [tmp_path / "system"]
-
-
-@pytest.mark.parametrize("call", [1, 2, 3])
-def test_failure_while_replacing_leaves_whole_files_and_the_old_manifest(tmp_path, monkeypatch, call):
-    write_files(tmp_path / "system", OLD)
-    fail_at(monkeypatch, "replace", call)
-    with pytest.raises(OSError, match="No space left"):
-        write_files(tmp_path / "system", FILES)
-    found = contents(tmp_path / "system")
-    names = list(FILES)
-    assert found == {name: (FILES if k < call - 1 else OLD)[name] for k, name in enumerate(names)}
-    assert found["manifest.json"] == OLD["manifest.json"]
+    renamed = call - 1 if function == "replace" else 0
+    assert contents(tmp_path / "system") == {
+        name: (FILES if k < renamed else OLD)[name] for k, name in enumerate(FILES)
+    }
     assert list(tmp_path.iterdir()) == [tmp_path / "system"]
 
 
