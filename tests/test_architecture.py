@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import runtime
+
 ROOT = Path(__file__).parent.parent
 MODULES = sorted([*(ROOT / "derive").rglob("*.py"), *(ROOT / "runtime").rglob("*.py")])
 # Rooms of `runtime` from the lowest layer to the highest; rooms of one layer do not know each other.
@@ -163,3 +165,9 @@ def test_the_layers_on_the_page_are_those_of_the_tests():
     assert found
     page = [re.findall(r"\w+", line) for line in found[1].splitlines()]
     assert page == [list(layer) for layer in LAYERS]
+
+
+def test_the_facade_offers_what_it_declares():
+    assert set(runtime.__all__) == set(runtime._ON_DEMAND) <= set(dir(runtime))
+    for name in runtime.__all__:
+        assert getattr(runtime, name) is not None
