@@ -29,4 +29,4 @@ def list_systems(generated: Path, as_json: bool) -> None:
     if not systems:
         say(f"{generated} holds no derived system; `cli derive --p 4 --pstar 2` makes one")
     for system in systems:
-        echo(naming_program(catalogue.line(system)), kept="")
+        echo(naming_program(catalogue.system_line(system)), kept="")

@@ -15,7 +15,7 @@ from runtime.commands.printing import EXIT_FAILURE, EXIT_INTERRUPTED, Talk, echo
 from runtime.commands.value_types import Integer
 
 if TYPE_CHECKING:
-    from runtime.sweep.sweep_run import Summary
+    from runtime.sweep.sweep_run import SweepSummary
     from runtime.sweep.sweep_settings import SweepSettings
     from runtime.sweep.task_plan import Plan
 
@@ -160,17 +160,17 @@ def request(
 
 def dry_run_text(facts: Mapping[str, Any]) -> str:
     """The size of a sweep, for people."""
-    from runtime.sweep.estimate import readable
+    from runtime.sweep.estimate import readable_bytes
 
     shape = " × ".join(f"{size} {name}" for name, size in facts["shape"].items())
     return (
         f"{facts['folder']}: {facts['tasks']} tasks of {facts['job']}{f' = {shape}' if shape else ''}\n"
-        f"at most about {readable(facts['disk_bytes'])} on disk,"
-        f" {readable(facts['memory_bytes'])} of memory"
+        f"at most about {readable_bytes(facts['disk_bytes'])} on disk,"
+        f" {readable_bytes(facts['memory_bytes'])} of memory"
     )
 
 
-def failure(result: Summary) -> str:
+def failure(result: SweepSummary) -> str:
     """How many tasks failed and where to look, in a line."""
     number, error = min(result.failed.items())
     return (

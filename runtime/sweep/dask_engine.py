@@ -21,8 +21,8 @@ from derive.errors import InputError
 from runtime.sweep.dask_log import silence_loop, silenced
 from runtime.sweep.folder_lock import LOCKS
 from runtime.sweep.program_version import PROGRAM
-from runtime.sweep.run_task import Context, Outcome, run_task
-from runtime.sweep.signals import Stop
+from runtime.sweep.run_task import Outcome, TaskContext, run_task
+from runtime.sweep.signals import StopRequest
 from runtime.sweep.sweep_errors import SweepError
 from runtime.sweep.task_plan import Task
 
@@ -45,7 +45,7 @@ _KILLED = "killed its worker again and again"
 class _Submissions:
     """The tasks that Dask computes, those that wait, and those that are tried again."""
 
-    def __init__(self, client: Any, tasks: Iterable[Task], context: Context) -> None:
+    def __init__(self, client: Any, tasks: Iterable[Task], context: TaskContext) -> None:
         self._client, self._context = client, context
         self._waiting = iter(tasks)
         self._finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -102,7 +102,7 @@ class _Submissions:
 
 
 def outcomes(
-    tasks: Iterable[Task], context: Context, stop: Stop, scheduler: str
+    tasks: Iterable[Task], context: TaskContext, stop: StopRequest, scheduler: str
 ) -> Generator[Outcome | None, None, None]:
     """Yields the outcome of each task when it ends, and None now and then.
 
@@ -240,7 +240,7 @@ def _knock(scheduler: str, address: str) -> None:
         raise InputError("scheduler", f"{scheduler} cannot be reached: {problem}")
 
 
-def _check_workers(client: Any, context: Context) -> None:
+def _check_workers(client: Any, context: TaskContext) -> None:
     """Raise InputError unless there are workers, and all have this version and see the folder."""
     try:
         client.wait_for_workers(1, timeout=_CONNECT_SECONDS)

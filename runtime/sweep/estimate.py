@@ -50,14 +50,16 @@ class Estimate:
         needed = self.disk * left // self.tasks
         if needed > free:
             raise InputError(
-                "out", f"{folder} has {readable(free)} free, but the sweep may need {readable(needed)}"
+                "out",
+                f"{folder} has {readable_bytes(free)} free, but the sweep may need"
+                f" {readable_bytes(needed)}",
             )
         memory = _memory()
         if memory is not None and self.memory > memory:
             raise InputError(
                 "workers",
-                f"the sweep may need {readable(self.memory)} of memory, but {readable(memory)} are free:"
-                " use fewer workers or smaller tasks",
+                f"the sweep may need {readable_bytes(self.memory)} of memory, but"
+                f" {readable_bytes(memory)} are free: use fewer workers or smaller tasks",
             )
 
 
@@ -65,7 +67,7 @@ class Estimate:
 _SHAPING = ("p", "pstar", "trajectories", "stop_loss")
 
 
-def readable(count: int) -> str:
+def readable_bytes(count: int) -> str:
     """A number of bytes in words, such as 1.5 GB."""
     value, unit = float(count), 0
     while value >= 1000 and unit < len(_UNITS) - 1:

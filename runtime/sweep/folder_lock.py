@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.05
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
-def _open(path: Path) -> int:
+def _open_lock(path: Path) -> int:
     try:
         path.parent.mkdir(exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
@@ -32,7 +32,7 @@ def _open(path: Path) -> int:
         raise StorageError.of(error, path) from None
 
 
-def _try(descriptor: int, how: int, folder: Path) -> bool:
+def _try_lock(descriptor: int, how: int, folder: Path) -> bool:
     try:
         fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -45,13 +45,13 @@ def _try(descriptor: int, how: int, folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def setup(folder: Path) -> Iterator[None]:
+def setup_lock(folder: Path) -> Iterator[None]:
     """Inside, this process alone may store or compare the plan and take its lock."""
-    descriptor = _open(folder / LOCKS / "setup")
+    descriptor = _open_lock(folder / LOCKS / "setup")
     try:
         # The monotonic clock is used, since the wall clock may be set back.
         end = time.monotonic() + _SETUP_SECONDS
-        while not _try(descriptor, fcntl.LOCK_EX, folder):
+        while not _try_lock(descriptor, fcntl.LOCK_EX, folder):
             if time.monotonic() > end:
                 raise InputError(
                     "out",
@@ -71,12 +71,12 @@ class FolderLock:
         self._descriptors: list[int] = []
 
     def take(self, part: tuple[int, int] | None) -> None:
-        """Take the lock for a whole sweep (None), or for part (index, count); call this inside `setup`.
+        """Inside `setup_lock`, take the lock for a whole sweep (None), or for part (index, count).
 
         Raises InputError if somebody else holds it.
         """
         main = self._keep("sweep")
-        alone = _try(main, fcntl.LOCK_EX, self._folder)
+        alone = _try_lock(main, fcntl.LOCK_EX, self._folder)
         if part is None:
             if not alone:
                 raise InputError("out", f"{self._folder}: another sweep is running in this folder")
@@ -86,19 +86,19 @@ class FolderLock:
         if alone:
             os.truncate(main, 0)
             os.pwrite(main, str(count).encode(), 0)
-        # Nobody can come between the two locks, since this is inside `setup`.
-        if not _try(main, fcntl.LOCK_SH, self._folder):
+        # Nobody can come between the two locks, since this is inside `setup_lock`.
+        if not _try_lock(main, fcntl.LOCK_SH, self._folder):
             raise InputError("out", f"{self._folder}: a whole sweep is running in this folder")
         running = os.pread(main, 32, 0).decode("ascii", "replace")
         if running != str(count):
             raise InputError(
                 "task_count", f"{count} is not {running}, the count of the parts that are running"
             )
-        if not _try(self._keep(f"part-{index}-of-{count}"), fcntl.LOCK_EX, self._folder):
+        if not _try_lock(self._keep(f"part-{index}-of-{count}"), fcntl.LOCK_EX, self._folder):
             raise InputError("task_index", f"{index} of {count} is running already")
 
     def _keep(self, name: str) -> int:
-        descriptor = _open(self._folder / LOCKS / name)
+        descriptor = _open_lock(self._folder / LOCKS / name)
         self._descriptors.append(descriptor)
         return descriptor
 

@@ -21,7 +21,7 @@ from derive.symbolic_links import behind_links
 from runtime.output.netcdf_files import netcdf_errors
 from runtime.output.output_files import check_output
 from runtime.sweep import shard_netcdf
-from runtime.sweep.estimate import readable
+from runtime.sweep.estimate import readable_bytes
 from runtime.sweep.program_version import PROGRAM
 from runtime.sweep.shard import DamagedShardError, verified
 from runtime.sweep.sweep_errors import SweepError
@@ -163,7 +163,7 @@ def _check_space(target: Path, plan: Plan, layout: _Layout) -> int:
     )
     needed, free = int(8 * each * plan.count), shutil.disk_usage(behind_links(target).parent).free
     if needed > free:
-        raise SweepError(f"{target} needs {readable(needed)}, but {readable(free)} are free")
+        raise SweepError(f"{target} needs {readable_bytes(needed)}, but {readable_bytes(free)} are free")
     return needed
 
 

@@ -19,8 +19,8 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from runtime.sweep.run_task import Context, Outcome
-from runtime.sweep.signals import Stop
+from runtime.sweep.run_task import Outcome, TaskContext
+from runtime.sweep.signals import StopRequest
 from runtime.sweep.sweep_errors import SweepError
 from runtime.sweep.task_plan import Task
 
@@ -37,7 +37,7 @@ _THREADS_OF_LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THR
 class _Worker:
     """A worker process, its task, and what it has written so far."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: TaskContext) -> None:
         # A process in a session of its own does not get the terminal's Ctrl-C, which is for the driver.
         self.process = subprocess.Popen(
             # With -P nothing in the current folder is imported.
@@ -86,7 +86,7 @@ class _Worker:
 class _Crew:
     """The workers, the tasks that wait, and those that are tried again since their worker died."""
 
-    def __init__(self, tasks: Iterable[Task], context: Context) -> None:
+    def __init__(self, tasks: Iterable[Task], context: TaskContext) -> None:
         self._waiting, self._again = iter(tasks), deque[Task]()
         self._context = context
         self._workers: list[_Worker] = []
@@ -158,7 +158,7 @@ class _Crew:
 
 
 def outcomes(
-    tasks: Iterable[Task], context: Context, workers: int, stop: Stop
+    tasks: Iterable[Task], context: TaskContext, workers: int, stop: StopRequest
 ) -> Generator[Outcome | None, None, None]:
     """Yields the outcome of each task when it ends, and None now and then.
 

@@ -29,9 +29,9 @@ def main() -> None:
     threading.Thread(target=_read, args=(source, lines), daemon=True).start()
     warnings.showwarning = _warn
     # The import takes long, so the reader watches for the driver's death before.
-    from runtime.sweep.run_task import Context, run_task, task_from
+    from runtime.sweep.run_task import TaskContext, run_task, task_from
 
-    context = Context(**json.loads(lines.get()))
+    context = TaskContext(**json.loads(lines.get()))
     _answer(answers, {"ready": os.getpid()})
     while True:
         outcome = run_task(task_from(json.loads(lines.get())), context)

@@ -18,7 +18,7 @@ _LONGEST_ERROR = 500
 
 
 @dataclasses.dataclass(frozen=True)
-class Context:
+class TaskContext:
     """The values that all tasks of a run share.
 
     folder, generated
@@ -47,7 +47,7 @@ class Outcome:
     fatal: bool = False
 
 
-def run_task(task: Task, context: Context) -> Outcome:
+def run_task(task: Task, context: TaskContext) -> Outcome:
     """Compute a task and write its shard; whatever goes wrong is told in the outcome."""
     if context.version != PROGRAM:
         return Outcome(task.number, f"the worker has {PROGRAM}, the driver {context.version}", fatal=True)

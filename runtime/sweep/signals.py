@@ -14,7 +14,7 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 _AGAIN_SECONDS = 1.0
 
 
-class Stop:
+class StopRequest:
     """Whether somebody wants the sweep to end."""
 
     def __init__(self) -> None:
@@ -22,9 +22,9 @@ class Stop:
 
 
 @contextlib.contextmanager
-def stopping() -> Iterator[Stop]:
+def stopping() -> Iterator[StopRequest]:
     """Inside, the first signal asks to stop; a second Ctrl-C after a second raises KeyboardInterrupt."""
-    stop = Stop()
+    stop = StopRequest()
     first = 0.0
 
     def ask(number: int, _frame: Any) -> None:

@@ -24,7 +24,7 @@ from derive.symbolic_links import behind_links
 from runtime.sweep.durable_files import StorageError, read_regular, remove_temporaries, write_whole
 from runtime.sweep.folder_lock import LOCKS
 from runtime.sweep.shard import DamagedShardError, verified
-from runtime.sweep.task_plan import Plan, Task, canonical
+from runtime.sweep.task_plan import Plan, PlanError, Task, canonical
 
 PLAN, TASKS, SHARDS, FAILED, DAMAGED = "sweep.json", "tasks.jsonl", "shards", "failed", "damaged"
 _OURS = {PLAN, TASKS, SHARDS, FAILED, DAMAGED, LOCKS}
@@ -97,10 +97,11 @@ class SweepFolder:
             return None
         except OSError as error:
             raise InputError("out", f"{path} cannot be read: {error.strerror}") from None
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            readable = isinstance(error, ValueError) and not isinstance(error, (InputError, UnicodeError))
-            word = str(error) if readable and not isinstance(error, json.JSONDecodeError) else "is damaged"
-            raise InputError("out", f"{path} {word}; choose another folder") from None
+        except PlanError as error:
+            problem = str(error)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            problem = "is damaged"
+        raise InputError("out", f"{path} {problem}; choose another folder")
 
     def store(self, plan: Plan) -> None:
         """Write the list of tasks and then the plan, so that a folder with a plan has everything.

@@ -12,9 +12,9 @@ from derive.errors import InputError
 from runtime.sweep import task_kinds
 from runtime.sweep.durable_files import StorageError
 from runtime.sweep.estimate import Estimate
-from runtime.sweep.folder_lock import FolderLock, setup
-from runtime.sweep.run_task import Context, Outcome
-from runtime.sweep.signals import Stop, stopping, terminating
+from runtime.sweep.folder_lock import FolderLock, setup_lock
+from runtime.sweep.run_task import Outcome, TaskContext
+from runtime.sweep.signals import StopRequest, stopping, terminating
 from runtime.sweep.sweep_errors import SweepError, SweepInterrupted
 from runtime.sweep.sweep_folder import SweepFolder
 from runtime.sweep.sweep_progress import SweepProgress
@@ -27,7 +27,7 @@ Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary:
+class SweepSummary:
     """How far a sweep, or a part of it, is: numbers of tasks, and the errors of those that failed."""
 
     folder: Path
@@ -41,7 +41,7 @@ class Summary:
         return {"folder": str(self.folder), "tasks": self.tasks, "done": self.done, "failed": errors}
 
 
-def run(path: Path, given: Plan | None, settings: SweepSettings, say: Say, quiet: bool) -> Summary:
+def run(path: Path, given: Plan | None, settings: SweepSettings, say: Say, quiet: bool) -> SweepSummary:
     """Compute every task of the sweep in `path` that is not done; None stands for the stored plan.
 
     Raises InputError if plan, folder and settings do not fit together, SweepInterrupted after Ctrl-C
@@ -102,7 +102,7 @@ def _locked(folder: SweepFolder, plan: Plan, settings: SweepSettings) -> Iterato
         raise StorageError.of(error, folder.path) from None
     lock = FolderLock(folder.path)
     try:
-        with setup(folder.path):
+        with setup_lock(folder.path):
             # Another process may have stored its plan first.
             agreed_plan(folder, plan)
             lock.take(settings.part)
@@ -114,7 +114,7 @@ def _locked(folder: SweepFolder, plan: Plan, settings: SweepSettings) -> Iterato
 
 def _run_locked(
     folder: SweepFolder, plan: Plan, settings: SweepSettings, estimate: Estimate, say: Say, quiet: bool
-) -> Summary:
+) -> SweepSummary:
     ours = None
     numbers = range(plan.count)
     if settings.part is not None:
@@ -160,7 +160,7 @@ def _run_locked(
             progress.end()
     if stop.requested and done + len(failed) < len(numbers):
         raise SweepInterrupted(f"{done} of {len(numbers)} tasks done; {TO_RESUME}")
-    return Summary(folder.path, len(numbers), done, failed)
+    return SweepSummary(folder.path, len(numbers), done, failed)
 
 
 @contextlib.contextmanager
@@ -187,10 +187,10 @@ def _prepare(plan: Plan, pending: list[int], settings: SweepSettings) -> None:
 
 
 def _engine(
-    folder: SweepFolder, plan: Plan, pending: list[int], settings: SweepSettings, stop: Stop
+    folder: SweepFolder, plan: Plan, pending: list[int], settings: SweepSettings, stop: StopRequest
 ) -> Generator[Outcome | None, None, None]:
     tasks = (plan.task(number) for number in pending)
-    context = Context(str(folder.path.absolute()), str(settings.generated.absolute()), settings.threads)
+    context = TaskContext(str(folder.path.absolute()), str(settings.generated.absolute()), settings.threads)
     workers = min(settings.workers, len(pending))
     if not pending:
         yield from ()

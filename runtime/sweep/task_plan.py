@@ -31,6 +31,10 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
+class PlanError(ValueError):
+    """A stored plan that cannot be used; the message says what is wrong with it."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
     """One combination of a sweep; `digest` is that of job, parameters and version."""
@@ -176,16 +180,16 @@ class Plan:
 
     @classmethod
     def from_dict(cls, stored: Any) -> Plan:
-        """The inverse of `to_dict`; raises ValueError, which says why the stored plan cannot be used."""
+        """The inverse of `to_dict`; raises PlanError, or another error if the plan is damaged."""
         if not isinstance(stored, dict) or "digest" not in stored:
-            raise ValueError("holds no sweep")
+            raise PlanError("holds no sweep")
         content = {name: value for name, value in stored.items() if name != "digest"}
         if content.get("version") != PROGRAM:
-            raise ValueError(f"is of {content.get('version', 'another version')}, but this is {PROGRAM}")
+            raise PlanError(f"is of {content.get('version', 'another version')}, but this is {PROGRAM}")
         if content.get("format") != FORMAT:
-            raise ValueError(f"is not of the format {FORMAT}, that of this version")
+            raise PlanError(f"is not of the format {FORMAT}, that of this version")
         if digest_of(content) != stored["digest"]:
-            raise ValueError("was changed or is damaged")
+            raise PlanError("was changed or is damaged")
         given = dict(content["fixed"])
         for axis in content["axes"]:
             given |= axis
@@ -196,7 +200,7 @@ class Plan:
             [list(axis) for axis in content["axes"] if len(axis) > 1],
         )
         if plan.to_dict() != stored:
-            raise ValueError("was changed or is damaged")
+            raise PlanError("was changed or is damaged")
         return plan
 
     def difference(self, other: Plan) -> tuple[str, str] | None:

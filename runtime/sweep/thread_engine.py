@@ -8,8 +8,8 @@ import threading
 from collections.abc import Generator, Iterable
 
 from runtime.concurrency.interrupts import cancelled_by
-from runtime.sweep.run_task import Context, Outcome, run_task
-from runtime.sweep.signals import Stop
+from runtime.sweep.run_task import Outcome, TaskContext, run_task
+from runtime.sweep.signals import StopRequest
 from runtime.sweep.task_plan import Task
 
 _POLL_SECONDS = 0.1
@@ -18,7 +18,7 @@ _GRACE_SECONDS = 5.0
 
 
 def outcomes(
-    tasks: Iterable[Task], context: Context, workers: int, stop: Stop
+    tasks: Iterable[Task], context: TaskContext, workers: int, stop: StopRequest
 ) -> Generator[Outcome | None, None, None]:
     """Yields the outcome of each task when it ends, and None now and then.
 

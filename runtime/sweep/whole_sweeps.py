@@ -11,7 +11,7 @@ from runtime.sweep import sweep_run, sweep_settings, task_kinds
 from runtime.sweep.estimate import Estimate
 from runtime.sweep.merge import merge
 from runtime.sweep.sweep_folder import SweepFolder
-from runtime.sweep.sweep_run import Summary
+from runtime.sweep.sweep_run import SweepSummary
 from runtime.sweep.sweep_settings import SweepSettings
 from runtime.sweep.task_plan import Plan
 
@@ -30,7 +30,7 @@ def run_sweep(
     task_index: int | None = None,
     task_count: int | None = None,
     quiet: bool = True,
-) -> Summary:
+) -> SweepSummary:
     """Compute every task of a sweep that is not done yet; each result is a file in `folder`.
 
     Parameters

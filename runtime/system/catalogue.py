@@ -51,7 +51,7 @@ def systems(generated: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def line(system: dict[str, Any]) -> str:
+def system_line(system: dict[str, Any]) -> str:
     """An entry of `systems` as a line of text."""
     if "problem" in system:
         return f"{system['name']:<32} PROBLEM  {system['problem']}"

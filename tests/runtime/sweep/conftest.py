@@ -7,11 +7,11 @@ import pytest
 from small_sweep import SMALL
 
 import runtime
-from runtime.sweep.sweep_run import Summary
+from runtime.sweep.sweep_run import SweepSummary
 
 
 @pytest.fixture
-def sweep(tmp_path: Path, generated: Path) -> Callable[..., Summary]:
+def sweep(tmp_path: Path, generated: Path) -> Callable[..., SweepSummary]:
     """``sweep(parameters, folder="runs", job="ode", **options)`` in an empty folder."""
 
     def run(parameters: dict | None = SMALL, folder: str = "runs", job: str | None = "ode", **options):

@@ -23,8 +23,8 @@ from small_sweep import SMALL
 from runtime import InputError
 from runtime.concurrency import interrupts
 from runtime.sweep import process_engine, run_task, thread_engine
-from runtime.sweep.run_task import Context
-from runtime.sweep.signals import Stop
+from runtime.sweep.run_task import TaskContext
+from runtime.sweep.signals import StopRequest
 from runtime.sweep.sweep_errors import SweepError
 from runtime.sweep.task_plan import Plan
 
@@ -235,7 +235,7 @@ def test_workers_import_nothing_from_the_current_folder(tmp_path, sweep, merged,
 
 def context(tmp_path, generated):
     (tmp_path / "shards" / "0000").mkdir(parents=True, exist_ok=True)
-    return Context(str(tmp_path), str(generated), 1)
+    return TaskContext(str(tmp_path), str(generated), 1)
 
 
 # Tasks that take hours.
@@ -256,7 +256,7 @@ def test_threads_stop_when_they_are_told(job, tmp_path, generated, monkeypatch):
         real()
 
     monkeypatch.setattr(interrupts, "_raise_if_cancelled", between_chunks)
-    stop = Stop()
+    stop = StopRequest()
     plan = Plan.of(job, LONG[job])
     for outcome in thread_engine.outcomes(plan.tasks(), context(tmp_path, generated), 2, stop):
         assert outcome is None
@@ -266,7 +266,7 @@ def test_threads_stop_when_they_are_told(job, tmp_path, generated, monkeypatch):
 
 
 def test_processes_stop_when_they_are_told(tmp_path, generated, workers):
-    begun, stop = workers(), Stop()
+    begun, stop = workers(), StopRequest()
     plan, seen = Plan.of("chain", LONG["chain"]), False
     for outcome in process_engine.outcomes(plan.tasks(), context(tmp_path, generated), 2, stop):
         assert outcome is None
@@ -284,7 +284,7 @@ def processes():
 
 def test_workers_of_another_version_refuse(tmp_path, generated):
     task = Plan.of("ode", {"p": 2, "pstar": 1, "alpha": 1.0}).task(0)
-    other = Context(str(tmp_path), str(generated), 1, "overlap-ode 0.0.0")
+    other = TaskContext(str(tmp_path), str(generated), 1, "overlap-ode 0.0.0")
     outcome = run_task.run_task(task, other)
     assert outcome.fatal
     assert "the driver overlap-ode 0.0.0" in outcome.error
@@ -292,7 +292,7 @@ def test_workers_of_another_version_refuse(tmp_path, generated):
 
 def test_a_folder_that_is_gone_is_fatal(tmp_path, generated):
     task = Plan.of("ode", {"p": 2, "pstar": 1, "alpha": 1.0}).task(0)
-    outcome = run_task.run_task(task, Context(str(tmp_path / "none"), str(generated), 1))
+    outcome = run_task.run_task(task, TaskContext(str(tmp_path / "none"), str(generated), 1))
     assert outcome.fatal
     assert "No such file" in outcome.error
 
@@ -318,4 +318,8 @@ def test_an_exception_that_is_no_error_ends_the_threads(tmp_path, generated, mon
 
     monkeypatch.setattr("runtime.sweep.thread_engine.run_task", leaves)
     with pytest.raises(SystemExit):
-        list(thread_engine.outcomes(Plan.of("ode", SMALL).tasks(), context(tmp_path, generated), 2, Stop()))
+        list(
+            thread_engine.outcomes(
+                Plan.of("ode", SMALL).tasks(), context(tmp_path, generated), 2, StopRequest()
+            )
+        )

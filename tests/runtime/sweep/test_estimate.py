@@ -7,7 +7,7 @@ import pytest
 
 from runtime import InputError
 from runtime.sweep import estimate
-from runtime.sweep.estimate import Estimate, readable
+from runtime.sweep.estimate import Estimate, readable_bytes
 from runtime.sweep.task_plan import Plan
 
 usage = namedtuple("usage", "total used free")
@@ -56,4 +56,4 @@ def test_the_size_follows_widths_and_trajectories():
     ("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (2 * 10**12, "2 TB")]
 )
 def test_readable(count, text):
-    assert readable(count) == text
+    assert readable_bytes(count) == text

@@ -10,13 +10,13 @@ from processes import started
 
 from runtime import InputError
 from runtime.sweep import folder_lock
-from runtime.sweep.folder_lock import FolderLock, setup
+from runtime.sweep.folder_lock import FolderLock, setup_lock
 
 
 def take(folder, part=None):
     held = FolderLock(folder)
     try:
-        with setup(folder):
+        with setup_lock(folder):
             held.take(part)
     except BaseException:
         held.release()
@@ -56,9 +56,9 @@ def test_parts_side_by_side_each_once(tmp_path):
 def test_a_killed_process_holds_nothing(tmp_path):
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from runtime.sweep.folder_lock import FolderLock, setup\n"
+        "from runtime.sweep.folder_lock import FolderLock, setup_lock\n"
         "folder = Path(sys.argv[1]); held = FolderLock(folder)\n"
-        "with setup(folder): held.take(None)\n"
+        "with setup_lock(folder): held.take(None)\n"
         "print('held', flush=True); time.sleep(600)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
@@ -81,5 +81,9 @@ def test_file_systems_without_locks_are_named(tmp_path, monkeypatch):
 
 def test_waiting_for_the_setup_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_lock, "_SETUP_SECONDS", 0.1)
-    with setup(tmp_path), pytest.raises(InputError, match="still being set up by another"), setup(tmp_path):
+    with (
+        setup_lock(tmp_path),
+        pytest.raises(InputError, match="still being set up by another"),
+        setup_lock(tmp_path),
+    ):
         pass

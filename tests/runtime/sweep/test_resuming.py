@@ -16,7 +16,7 @@ from derive import Model
 from runtime import InputError
 from runtime.sweep import shard as shard_module
 from runtime.sweep import sweep_run, task_kinds
-from runtime.sweep.folder_lock import FolderLock, setup
+from runtime.sweep.folder_lock import FolderLock, setup_lock
 from runtime.sweep.sweep_errors import SweepInterrupted
 from runtime.sweep.task_plan import Plan
 
@@ -233,7 +233,7 @@ def test_a_damaged_system_fails_its_tasks_only(sweep, tmp_path):
 def test_two_sweeps_on_one_folder(sweep, tmp_path):
     sweep()
     held = FolderLock(tmp_path / "runs")
-    with setup(tmp_path / "runs"):
+    with setup_lock(tmp_path / "runs"):
         held.take(None)
     for options in ({}, {"task_index": 0, "task_count": 2}):
         with pytest.raises(InputError, match="is running in this folder"):
