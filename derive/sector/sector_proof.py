@@ -110,10 +110,10 @@ def _compare_polynomials(model: SectorModel, full: Program, reduced: Program) ->
     context = context_of([name for name in reduced.scalars if name != REST])
     values, combine = dict(zip(context.names(), context.gens(), strict=True)), combiner(context)
     frames = _identity(full.p), _identity(full.pstar)
-    _compare(model, full, reduced, values, frames, lambda p, v: evaluate(p, v, combine, _refuse))
+    _compare(model, full, reduced, values, frames, lambda p, v: evaluate(p, v, combine, _no_reciprocal))
 
 
-def _refuse(value: Any) -> Any:
+def _no_reciprocal(value: Any) -> Any:
     raise NotImplementedError("the sector has no denominators")
 
 

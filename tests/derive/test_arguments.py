@@ -21,7 +21,7 @@ def test_whole_number_accepts_integers(value):
     [True, np.True_, 3.0, "3", None, 3j, [3], np.array([3, 4]), np.array(3.0), 2, 5, -(10**30)],
     ids=repr,
 )
-def test_whole_number_refuses_others(value):
+def test_whole_number_rejects_others(value):
     with pytest.raises(InputError) as error:
         whole_number("seed", value, 3, 4)
     assert error.value.option == "seed"
@@ -57,7 +57,7 @@ def test_one_of_accepts_names_and_returns_plain_text(kind, value):
 
 
 @pytest.mark.parametrize("value", ["b", "A", "", None, 1, ["a"], np.array(["a", "bc"]), b"a"], ids=repr)
-def test_one_of_refuses_others(value):
+def test_one_of_rejects_others(value):
     with pytest.raises(InputError) as error:
         one_of("what", value, {"a": 1, "bc": 2})
     assert error.value.option == "what"

@@ -37,6 +37,6 @@ def test_drift_and_loss(flow, dQ):
     assert equations.loss == Fraction(1, 2) * (s * s + 2 * t)
 
 
-def test_another_flow_is_refused():
+def test_another_flow_is_rejected():
     with pytest.raises(InputError, match=r"^flow: 'momentum' is not one of sgd, gradient"):
         overlap_equations("momentum")

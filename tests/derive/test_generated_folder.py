@@ -65,7 +65,7 @@ def test_new_folder_appears_only_when_complete(tmp_path, monkeypatch):
         (0o002, 0o775, 0o664),
         (0o027, 0o750, 0o640),
         (0o077, 0o700, 0o600),
-        # Never writable by everyone: loading would refuse it.
+        # Never writable by everyone: loading would reject it.
         (0o000, 0o775, 0o664),
     ],
 )
@@ -110,7 +110,7 @@ def test_files_are_replaced_in_order_the_manifest_last(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("dangling", [False, True])
-def test_symbolic_link_is_refused_and_left_alone(tmp_path, dangling):
+def test_symbolic_link_is_rejected_and_left_alone(tmp_path, dangling):
     elsewhere = tmp_path / "elsewhere"
     if not dangling:
         elsewhere.mkdir()

@@ -77,13 +77,13 @@ def test_symbols_have_the_names_of_state_and_parameters():
 @pytest.mark.parametrize(
     ("option", "bad"), [("form", "matrices"), ("what", "ode"), ("form", ""), ("what", None)]
 )
-def test_unknown_latex_is_refused(option, bad):
+def test_unknown_latex_is_rejected(option, bad):
     with pytest.raises(InputError, match=f"{option}: .* is not one of ") as error:
         overlap_odes(Model(1, 1)).latex(**{option: bad})
     assert error.value.option == option
 
 
-def test_unknown_options_for_any_widths_are_refused():
+def test_unknown_options_for_any_widths_are_rejected():
     with pytest.raises(InputError, match="readout"):
         latex_for_any_widths(readout="median")
     with pytest.raises(InputError, match="what"):

@@ -77,7 +77,7 @@ def test_lie_derivative_is_linear_and_obeys_the_product_rule():
     assert rate(ring.one) == rate(ring.eta) == 0
 
 
-def test_candidates_of_another_ring_are_refused():
+def test_candidates_of_another_ring_are_rejected():
     model = Model(2, 1)
     for candidate in (overlap_ring(Model(2, 2)).Q[0][0], 3, "Q_1_1"):
         with pytest.raises(

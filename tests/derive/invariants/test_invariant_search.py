@@ -1,4 +1,4 @@
-"""The search for conserved quantities: what it finds, and what it refuses."""
+"""The search for conserved quantities: what it finds, and what it rejects."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ def test_no_polynomial_is_conserved_in_three_students():
 
 
 @pytest.mark.parametrize("degree", [0, -1, 9, True, 2.0, "2"])
-def test_search_refuses_other_degrees(degree):
+def test_search_rejects_other_degrees(degree):
     with pytest.raises(InputError, match=r"degree: .* is not an integer from 1 to 8"):
         search(Model(1, 1), degree)
 
 
-def test_search_refuses_what_would_take_hours():
+def test_search_rejects_what_would_take_hours():
     with pytest.raises(InputError, match=r"degree: 5 means .* monomials for p4_pstar2, more than 2000"):
         search(Model(4, 2), 5)
 
@@ -110,7 +110,7 @@ def test_search_on_a_field_with_known_invariants():
     assert DarbouxSearch(NumericField(rotation), ring.zero, []).conserved(2) == [Q**2 + R**2]
 
 
-def test_a_linear_part_that_is_not_diagonal_is_refused():
+def test_a_linear_part_that_is_not_diagonal_is_rejected():
     ring = overlap_ring(Model(1, 1))
     Q, R = ring.Q[0][0], ring.R[0][0]
     for drift_of_q in (R, Q + 1):

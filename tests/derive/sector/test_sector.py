@@ -191,7 +191,7 @@ def test_wrong_sector_never_becomes_files(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("option", "value"), [("constraint", "sphere"), ("teacher", "general")])
-def test_what_is_refused_does_leave_the_sector(option, value):
+def test_what_is_rejected_does_leave_the_sector(option, value):
     """Sphere: norms differ from student to student; general T: the drift mixes directions."""
     model = Model(4, 2, **{option: value})
     _, (left, right), (Q, R) = sector_state(4, 2, seed=3)
