@@ -107,7 +107,7 @@ def _beginning(model: Model, start: ChosenStart, prepared: PreparedRun, trajecto
     problem, origin = prepared.problem, prepared.origin
     T = problem.T if model.teacher == "general" else None
     sampler = None if start.overlaps is not None else start.sampler(model, T)[0]
-    # The Hessian needs at least as many dimensions as there are weights.
+    # The Hessian needs at least as many dimensions as there are weight vectors.
     n = min(max(int(origin.get("n", DEFAULT_N)), model.p + model.pstar), LARGEST_START_N)
     beginning = ReportInput(problem, origin, sampler, trajectories, n)
     if no_ensemble(model, beginning) is None:

@@ -101,6 +101,29 @@ def test_a_damaged_plan_is_refused_and_kept(sweep, tmp_path, content):
     assert shard(tmp_path / "runs", 5).exists()
 
 
+def test_a_plan_with_an_infinite_number_is_damaged(sweep, tmp_path):
+    """JSON of Python reads Infinity, of which no digest is made."""
+    sweep()
+    plan = tmp_path / "runs" / "sweep.json"
+    plan.write_text(plan.read_text().replace('"q0": 1.0', '"q0": Infinity'))
+    with pytest.raises(InputError, match=r"sweep\.json is damaged; choose another folder$"):
+        sweep()
+
+
+def test_the_bar_ends_before_an_error_is_printed(sweep, monkeypatch):
+    ended = []
+
+    def engine(*_):
+        raise InputError("scheduler", "has no workers")
+        yield
+
+    monkeypatch.setattr(sweep_run.SweepProgress, "end", lambda _: ended.append(True))
+    monkeypatch.setattr(sweep_run, "_engine", engine)
+    with pytest.raises(InputError, match="has no workers"):
+        sweep()
+    assert ended == [True]
+
+
 def test_folders_of_other_things_are_left_alone(sweep, tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "thesis.tex").write_text("years")
