@@ -8,7 +8,7 @@ import pytest
 
 import derive
 from runtime import InputError
-from runtime.system.catalogue import line, systems
+from runtime.system.catalogue import system_line, systems
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def test_broken_systems_are_listed_with_their_problem(generated):
     assert "manifest.json is missing" in empty["problem"]
     assert "edited or damaged" in broken["problem"]
     assert "problem" not in whole
-    assert "PROBLEM" in line(broken)
-    assert "edited or damaged" in line(broken)
+    assert "PROBLEM" in system_line(broken)
+    assert "edited or damaged" in system_line(broken)
 
 
 def test_files_and_hidden_folders_are_not_systems(generated):
@@ -48,7 +48,7 @@ def test_files_and_hidden_folders_are_not_systems(generated):
 
 
 def test_lines_are_aligned(generated):
-    lines = [line(entry) for entry in systems(generated)]
+    lines = [system_line(entry) for entry in systems(generated)]
     assert all("order parameters" in text and "\n" not in text for text in lines)
     assert len({text.index("order parameters") for text in lines}) == 1
 
