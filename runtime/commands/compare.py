@@ -73,7 +73,7 @@ def compare(
         start = dataclasses.replace(start, ideal=None)
     start = dataclasses.replace(start, given=start.given - NEEDED_ANYWAY)
     if model.flow != "sgd":
-        raise InputError("flow", f"{model.flow!r} has no finite N to compare with: --flow sgd")
+        raise InputError("flow", f"{model.flow!r} has no SGD to compare with: give --flow sgd")
     sizes, _, runs, _ = comparison.checked_sizes(n, training["alpha"], trajectories, start.seed)
     thread_count(threads)
     check_results(model, runs, training["alpha"])

@@ -67,7 +67,7 @@ def invariants(
     if not provable:
         problem = f"{model.name} has {model.state_size} order parameters, more than {LARGEST_STATE}"
         if monitors is None:
-            raise InputError("p", problem)
+            raise InputError("p", f"{problem}: give smaller widths, or a run with --monitor")
         talk(f"{problem}: nothing is proved, the run is measured")
     searched = _degree(model, degree, talk) if provable else 0
     # The search comes first since it rejects degrees that take too long.

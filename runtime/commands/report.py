@@ -90,7 +90,7 @@ def report(
     with replacing(out) as temporary:
         temporary.write_text(written, encoding="utf-8", errors="backslashreplace", newline="\n")
     if as_json:
-        echo(json.dumps(facts(content, out)))
+        echo(json.dumps(key_facts(content, out)))
     else:
         echo(str(out), kept="")
     failed = [claim for claim in content.claims if not claim.holds]
@@ -125,7 +125,7 @@ def _near(source: Path, out: Path) -> str | None:
     return relative.as_posix() if list(relative.parts).count(os.pardir) <= 1 else None
 
 
-def facts(content: ReportFindings, out: Path) -> dict[str, Any]:
+def key_facts(content: ReportFindings, out: Path) -> dict[str, Any]:
     """File, key numbers and claims as plain values."""
     from runtime.report.findings import Unavailable
 

@@ -17,6 +17,6 @@ def check_memory(trajectories: int, numbers: int, where: str = "", remedy: str =
     if needed > LARGEST_ARRAYS:
         raise InputError(
             "trajectories",
-            f"{trajectories} need {needed / 2**30:.0f} GiB{where}, more than"
-            f" {LARGEST_ARRAYS / 2**30:.0f}{remedy}",
+            f"{trajectories} need {needed / 2**30:.0f} GiB{where}, more than the"
+            f" {LARGEST_ARRAYS / 2**30:.0f} GiB that results may take{remedy}",
         )

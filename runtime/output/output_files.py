@@ -32,7 +32,8 @@ def check_output(path: str | Path, suffixes: tuple[str, ...], option: str = "out
     if path.name.lower() in suffixes:
         raise InputError(option, f"{str(path)!r} has no name before the {path.name}")
     if path.suffix.lower() not in suffixes:
-        raise InputError(option, f"{str(path)!r} does not end in {' or '.join(suffixes)}")
+        allowed = " or ".join(filter(None, (", ".join(suffixes[:-1]), suffixes[-1])))
+        raise InputError(option, f"{str(path)!r} does not end in {allowed}")
     try:
         target = behind_links(path)
         problem = _unwritable(path, target)

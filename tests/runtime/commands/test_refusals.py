@@ -226,7 +226,7 @@ LINES = {
     "escape --eta 0": "--eta: 0.0 is not a finite number greater than 0",
     "escape --eta 0.2,0.1": "--eta: needs ascending learning rates",
     "escape --trajectories 0": "--trajectories: 0 is not an integer from 1 to",
-    "escape --trajectories 1000000000": "--trajectories: 1000000000 need 30 GiB, more than 16",
+    "escape --trajectories 1000000000": "--trajectories: 1000000000 need 30 GiB, more than the 16 GiB that",
     "escape --fraction 1": "--fraction: 1 is not less than 1",
     "escape --label-noise -1": "--label-noise: -1.0 is not a finite number of at least 0",
     "escape --teacher-correlation 0.2": "--teacher-correlation: needs --teacher general",
