@@ -209,21 +209,17 @@ class WeightsEmitter:
         """A loop of `count` turns, which may be none."""
         vector, builder = self.vector, self.vector.builder
         before = builder.block
-        some = vector.function.append_basic_block("some")
-        after = vector.function.append_basic_block("none")
+        some, after = vector.block("some"), vector.block("none")
         builder.cbranch(builder.icmp_signed(">", count, integer(0)), some, after)
         builder.position_at_end(some)
         results = vector.loop(count, body, carried)
         last = builder.block
         builder.branch(after)
         builder.position_at_end(after)
-        merged = []
-        for start, result in zip(carried, results, strict=True):
-            phi = builder.phi(result.type)
-            phi.add_incoming(start, before)
-            phi.add_incoming(result, last)
-            merged.append(phi)
-        return merged
+        return [
+            vector.merged((start, before), (result, last))
+            for start, result in zip(carried, results, strict=True)
+        ]
 
     def _total(self, x: Any) -> Any:
         """The sum over lanes, in every lane."""

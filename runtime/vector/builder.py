@@ -38,7 +38,8 @@ class VectorFunction:
         self.fused = fma
         self.type = ir.VectorType(DOUBLE, lanes)
         self.mask_type = ir.VectorType(BIT, lanes)
-        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.word_type = ir.VectorType(INT64, lanes)
+        self.builder = ir.IRBuilder(self.block("entry"))
         self._module = module
 
     @property
@@ -52,6 +53,10 @@ class VectorFunction:
 
     def constant(self, value: float) -> Any:
         return ir.Constant(self.type, [float(value)] * self.lanes)
+
+    def words(self, value: int) -> Any:
+        """The same 64-bit integer in every lane."""
+        return ir.Constant(self.word_type, [value] * self.lanes)
 
     def address(self, base: Any, component: Any) -> Any:
         """Address of a component (an int or an INT64 value) of the array at `base`."""
@@ -81,6 +86,10 @@ class VectorFunction:
 
     def store(self, value: Any, base: Any, component: Any = 0) -> None:
         self.builder.store(value, self.address(base, component), align=self.alignment)
+
+    def flag(self, base: Any, component: Any) -> Any:
+        """The mask of lanes whose component is 1 and not 0."""
+        return self.builder.fcmp_ordered(">", self.load(base, component), self.constant(0.5))
 
     def fence(self) -> None:
         """Keep loads and stores from moving across this place; it emits no instruction.
@@ -129,10 +138,6 @@ class VectorFunction:
         function = self.intrinsic(f"llvm.{name}.v{self.lanes}f64", self.type, [self.type])
         return self.builder.call(function, [x])
 
-    def binary(self, name: str, x: Any, y: Any) -> Any:
-        function = self.intrinsic(f"llvm.{name}.v{self.lanes}f64", self.type, [self.type] * 2)
-        return self.builder.call(function, [x, y])
-
     def maximum(self, x: Any, y: Any) -> Any:
         return self.select(self.builder.fcmp_ordered(">", x, y), x, y)
 
@@ -144,8 +149,24 @@ class VectorFunction:
 
     def bits(self, mask: Any) -> Any:
         """A mask as an INT64 with lane k in bit k."""
-        packed = self.builder.bitcast(mask, ir.IntType(self.lanes))
-        return self.builder.zext(packed, INT64) if self.lanes < 64 else packed
+        return self.builder.zext(self.builder.bitcast(mask, ir.IntType(self.lanes)), INT64)
+
+    def any_lane(self, mask: Any) -> Any:
+        return self.builder.icmp_unsigned("!=", self.bits(mask), integer(0))
+
+    def all_lanes(self, mask: Any) -> Any:
+        return self.builder.icmp_unsigned("==", self.bits(mask), integer((1 << self.lanes) - 1))
+
+    def block(self, name: str) -> Any:
+        """A new block of instructions, which branches may lead to."""
+        return self.function.append_basic_block(name)
+
+    def merged(self, *ways: tuple[Any, Any]) -> Any:
+        """The value that comes with the block from which this one is entered, given as (value, block)."""
+        phi = self.builder.phi(ways[0][0].type)
+        for value, block in ways:
+            phi.add_incoming(value, block)
+        return phi
 
     def shuffle(self, x: Any, y: Any, picks: Sequence[int]) -> Any:
         """Lanes of x (0 … n−1) and y (n …) in the order of `picks`."""
@@ -181,17 +202,12 @@ class VectorFunction:
         """for index in range(start, count): carried = body(index, carried); at least one turn."""
         builder = self.builder
         before = builder.block
-        head = self.function.append_basic_block("loop")
-        after = self.function.append_basic_block("after")
+        head, after = self.block("loop"), self.block("after")
         builder.branch(head)
         builder.position_at_end(head)
         index = builder.phi(INT64)
         index.add_incoming(integer(start) if isinstance(start, int) else start, before)
-        values = []
-        for value in carried:
-            phi = builder.phi(value.type)
-            phi.add_incoming(value, before)
-            values.append(phi)
+        values = [self.merged((value, before)) for value in carried]
         results = list(body(index, list(values)) or [])
         following = builder.add(index, integer(1))
         index.add_incoming(following, builder.block)

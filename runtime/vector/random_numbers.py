@@ -14,7 +14,7 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from runtime.vector.builder import INT64, VectorFunction, integer
+from runtime.vector.builder import INT32, VectorFunction
 
 # Number of 64-bit words in the state of a stream.
 WORDS = 4
@@ -81,34 +81,31 @@ class RandomNumbers:
 
     def __init__(self, vector: VectorFunction) -> None:
         self.vector = vector
-        self.integers = ir.VectorType(INT64, vector.lanes)
         self.state: list[Any] = []
 
     def load(self, base: Any, component: int) -> None:
         vector = self.vector
         places = [vector.address(base, component + k) for k in range(WORDS)]
         self.state = [
-            vector.builder.load(place, align=vector.alignment, typ=self.integers) for place in places
+            vector.builder.load(place, align=vector.alignment, typ=vector.word_type) for place in places
         ]
 
     def save(self, base: Any, component: int) -> None:
         for k, word in enumerate(self.state):
             self.vector.store(word, base, component + k)
 
-    def _splat(self, value: int) -> Any:
-        return ir.Constant(self.integers, [value] * self.vector.lanes)
-
     def _rotate(self, x: Any, bits: int) -> Any:
-        name = f"llvm.fshl.v{self.vector.lanes}i64"
-        function = self.vector.intrinsic(name, self.integers, [self.integers] * 3)
-        return self.vector.builder.call(function, [x, x, self._splat(bits)])
+        vector = self.vector
+        name = f"llvm.fshl.v{vector.lanes}i64"
+        function = vector.intrinsic(name, vector.word_type, [vector.word_type] * 3)
+        return vector.builder.call(function, [x, x, vector.words(bits)])
 
     def bits(self) -> Any:
         """64 random bits in each lane."""
-        builder = self.vector.builder
+        vector, builder = self.vector, self.vector.builder
         s0, s1, s2, s3 = self.state
         result = builder.add(self._rotate(builder.add(s0, s3), 23), s0)
-        shifted = builder.shl(s1, self._splat(17))
+        shifted = builder.shl(s1, vector.words(17))
         s2, s3 = builder.xor(s2, s0), builder.xor(s3, s1)
         s1, s0 = builder.xor(s1, s2), builder.xor(s0, s3)
         s2, s3 = builder.xor(s2, shifted), self._rotate(s3, 45)
@@ -117,9 +114,9 @@ class RandomNumbers:
 
     def _fraction(self, bits: Any) -> Any:
         """(k + ½)/2⁵² of the upper bits k."""
-        builder, vector = self.vector.builder, self.vector
-        mantissa = builder.lshr(bits, self._splat(64 - _MANTISSA_BITS))
-        number = builder.bitcast(builder.or_(mantissa, self._splat(_ONE)), vector.type)
+        vector, builder = self.vector, self.vector.builder
+        mantissa = builder.lshr(bits, vector.words(64 - _MANTISSA_BITS))
+        number = builder.bitcast(builder.or_(mantissa, vector.words(_ONE)), vector.type)
         return vector.subtract(number, vector.constant(1.0 - 2.0**-53))
 
     def uniform(self) -> Any:
@@ -133,34 +130,36 @@ class RandomNumbers:
         radius = vector.unary("sqrt", square)
         bits = self.bits()
         # Two bits choose the quadrant, others the angle in it.
-        y = vector.subtract(self._fraction(builder.shl(bits, self._splat(2))), vector.constant(0.5))
+        y = vector.subtract(self._fraction(builder.shl(bits, vector.words(2))), vector.constant(0.5))
         z = vector.multiply(y, y)
-        sine = vector.multiply(y, self.vector.polynomial(_SINE, z))
-        cosine = self.vector.polynomial(_COSINE, z)
-        turned = builder.icmp_unsigned("!=", builder.and_(bits, self._splat(1 << 62)), self._splat(0))
+        sine = vector.multiply(y, vector.polynomial(_SINE, z))
+        cosine = vector.polynomial(_COSINE, z)
+        turned = builder.icmp_unsigned("!=", builder.and_(bits, vector.words(1 << 62)), vector.words(0))
         x = vector.select(turned, vector.negate(sine), cosine)
         y = vector.select(turned, cosine, sine)
-        signed = builder.and_(bits, self._splat(_SIGN))
-        radius = builder.bitcast(builder.xor(builder.bitcast(radius, self.integers), signed), vector.type)
+        signed = builder.and_(bits, vector.words(_SIGN))
+        radius = builder.bitcast(
+            builder.xor(builder.bitcast(radius, vector.word_type), signed), vector.type
+        )
         return vector.multiply(radius, x), vector.multiply(radius, y)
 
     def logarithm(self, x: Any) -> Any:
         """Natural logarithm of positive normal numbers."""
         vector, builder = self.vector, self.vector.builder
-        bits = builder.bitcast(x, self.integers)
+        bits = builder.bitcast(x, vector.word_type)
         # Exponents are counted from √½ on, so that small logarithms stay exact on both sides of 1.
         root_half = 0x3FE6A09E667F3BCD
-        offset = builder.sub(bits, self._splat(root_half))
-        exponent = builder.ashr(offset, self._splat(_MANTISSA_BITS))
+        offset = builder.sub(bits, vector.words(root_half))
+        exponent = builder.ashr(offset, vector.words(_MANTISSA_BITS))
         m = builder.bitcast(
-            builder.sub(bits, builder.shl(exponent, self._splat(_MANTISSA_BITS))), vector.type
+            builder.sub(bits, builder.shl(exponent, vector.words(_MANTISSA_BITS))), vector.type
         )
-        shorter = builder.trunc(exponent, ir.VectorType(ir.IntType(32), vector.lanes))
+        shorter = builder.trunc(exponent, ir.VectorType(INT32, vector.lanes))
         whole = builder.sitofp(shorter, vector.type)
         one = vector.constant(1.0)
         s = vector.divide(vector.subtract(m, one), vector.add(m, one))
         z = vector.multiply(s, s)
-        rest = vector.multiply(vector.multiply(s, z), self.vector.polynomial(_LOG, z))
+        rest = vector.multiply(vector.multiply(s, z), vector.polynomial(_LOG, z))
         part = vector.multiply(vector.constant(2.0), vector.add(s, rest))
         return vector.fma(whole, vector.constant(_LN2), part)
 
@@ -177,11 +176,9 @@ class RandomNumbers:
         )
         u = self.uniform()
         v, sure = self._quick(d, step, normal, u)
-        all_sure = builder.icmp_unsigned("==", vector.bits(sure), integer((1 << vector.lanes) - 1))
+        all_sure = vector.all_lanes(sure)
         before, begun = builder.block, list(self.state)
-        slow = vector.function.append_basic_block("gamma_slow")
-        again = vector.function.append_basic_block("gamma_again")
-        done = vector.function.append_basic_block("gamma_done")
+        slow, again, done = (vector.block(f"gamma_{name}") for name in ("slow", "again", "done"))
         builder.cbranch(all_sure, done, slow)
 
         builder.position_at_end(slow)
@@ -189,11 +186,8 @@ class RandomNumbers:
         builder.branch(again)
 
         builder.position_at_end(again)
-        found, taken = builder.phi(vector.type), builder.phi(vector.mask_type)
-        state = [builder.phi(self.integers) for _ in begun]
-        for phi, value in zip([found, taken, *state], [v, accepted, *begun], strict=True):
-            phi.add_incoming(value, slow)
-        self.state = list(state)
+        found, taken, *state = (vector.merged((value, slow)) for value in (v, accepted, *begun))
+        self.state = state
         x, _ = self.normals()
         u = self.uniform()
         redrawn, surely = self._quick(d, step, x, u)
@@ -204,21 +198,15 @@ class RandomNumbers:
         now = builder.or_(taken, fits)
         for phi, value in zip([found, taken, *state], [chosen, now, *self.state], strict=True):
             phi.add_incoming(value, builder.block)
-        complete = builder.icmp_unsigned("==", vector.bits(now), integer((1 << vector.lanes) - 1))
+        complete = vector.all_lanes(now)
         last = builder.block
         builder.cbranch(complete, done, again)
 
         builder.position_at_end(done)
-        result = builder.phi(vector.type)
-        result.add_incoming(v, before)
-        result.add_incoming(chosen, last)
-        merged = []
-        for old, new in zip(begun, self.state, strict=True):
-            phi = builder.phi(self.integers)
-            phi.add_incoming(old, before)
-            phi.add_incoming(new, last)
-            merged.append(phi)
-        self.state = merged
+        result = vector.merged((v, before), (chosen, last))
+        self.state = [
+            vector.merged((old, before), (new, last)) for old, new in zip(begun, self.state, strict=True)
+        ]
         return vector.multiply(d, result)
 
     def _quick(self, d: Any, step: Any, x: Any, u: Any) -> tuple[Any, Any]:

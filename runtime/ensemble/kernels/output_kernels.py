@@ -10,7 +10,7 @@ from llvmlite import ir
 
 from runtime.ensemble.kernels import lane_memory as at
 from runtime.ensemble.kernels.kernel_emitter import KernelEmitter
-from runtime.vector.builder import BYTES, DOUBLE, INT64, POINTER, VectorFunction, integer
+from runtime.vector.builder import BYTES, DOUBLE, INT32, INT64, POINTER, VectorFunction, integer
 
 # Number of doubles in a piece of a row. Whole vectors would need more shuffles, and straddle cache lines.
 _PIECE = 4
@@ -128,11 +128,11 @@ class OutputEmitter(KernelEmitter):
         vector = self.new_function("write")
         (work,) = vector.arguments
         builder = vector.builder
-        done = vector.function.append_basic_block("done")
+        done = vector.block("done")
         writer = builder.load(vector.address(work, at.WRITER), align=vector.alignment, typ=INT64)
         choice = builder.switch(writer, done)
         for kind, function in kinds.items():
-            chosen = vector.function.append_basic_block("chosen")
+            chosen = vector.block("chosen")
             choice.add_case(integer(kind), chosen)
             builder.position_at_end(chosen)
             builder.call(function, [work])
@@ -149,26 +149,21 @@ class OutputEmitter(KernelEmitter):
         vector = self.new_function(name, inner=True)
         (work,) = vector.arguments
         builder = vector.builder
-        words = ir.VectorType(INT64, vector.lanes)
-
-        def constant(value: int) -> Any:
-            return ir.Constant(words, [value] * vector.lanes)
 
         def load_words(component: int) -> Any:
-            return builder.load(vector.address(work, component), align=vector.alignment, typ=words)
+            return builder.load(
+                vector.address(work, component), align=vector.alignment, typ=vector.word_type
+            )
 
         def store_words(value: Any, component: int) -> None:
             builder.store(value, vector.address(work, component), align=vector.alignment)
 
-        def block(label: str) -> Any:
-            return vector.function.append_basic_block(label)
-
-        head, body, done = block("next"), block("body"), block("done")
+        head, body, done = map(vector.block, ("next", "body", "done"))
         builder.branch(head)
         builder.position_at_end(head)
         wanted, time = vector.load(work, at.NEXT_OUTPUT), vector.load(work, at.TIME)
         due = builder.fcmp_ordered("<=", wanted, vector.load(work, at.LIMIT))
-        builder.cbranch(builder.icmp_unsigned("!=", vector.bits(due), integer(0)), body, done)
+        builder.cbranch(vector.any_lane(due), body, done)
         builder.position_at_end(body)
         theta = vector.divide(vector.subtract(wanted, time), vector.load(work, at.ATTEMPTED))
         zero, one = vector.constant(0.0), vector.constant(1.0)
@@ -181,16 +176,15 @@ class OutputEmitter(KernelEmitter):
         if states:
             rows = load_words(at.ROW)
             store_words(builder.select(due, rows, load_words(at.SPARE)), at.PLACE)
-            advanced = builder.add(rows, constant(self.layout.size * BYTES))
+            advanced = builder.add(rows, vector.words(self.layout.size * BYTES))
             store_words(builder.select(due, advanced, rows), at.ROW)
         if states and not losses:
             # Outputs inside of steps, which nearly all are, are written as they are computed.
-            inside, ends, written = block("inside"), block("ends"), block("written")
+            inside, ends, written = map(vector.block, ("inside", "ends", "written"))
             within = builder.and_(
                 builder.fcmp_ordered(">", theta, zero), builder.fcmp_ordered("<", theta, one)
             )
-            everywhere = integer((1 << vector.lanes) - 1)
-            builder.cbranch(builder.icmp_unsigned("==", vector.bits(within), everywhere), inside, ends)
+            builder.cbranch(vector.all_lanes(within), inside, ends)
             builder.position_at_end(inside)
             self._rows(vector, work, self._interpolant(vector, work, theta))
             builder.branch(written)
@@ -207,9 +201,9 @@ class OutputEmitter(KernelEmitter):
             builder.call(self.output_loss, [work])
             rows = load_words(at.LOSS_ROW)
             self._masked_store(vector, vector.load(work, at.LOSS), rows, due)
-            store_words(builder.select(due, builder.add(rows, constant(BYTES)), rows), at.LOSS_ROW)
+            store_words(builder.select(due, builder.add(rows, vector.words(BYTES)), rows), at.LOSS_ROW)
         position = load_words(at.POSITION)
-        position = builder.select(due, builder.add(position, constant(BYTES)), position)
+        position = builder.select(due, builder.add(position, vector.words(BYTES)), position)
         store_words(position, at.POSITION)
         vector.store(self._masked_load(vector, position, due, wanted), work, at.NEXT_OUTPUT)
         builder.branch(head)
@@ -222,14 +216,14 @@ class OutputEmitter(KernelEmitter):
 
     def _masked_store(self, vector: VectorFunction, value: Any, addresses: Any, mask: Any) -> None:
         pointers = self._pointers(vector, addresses)
-        kinds = [vector.type, pointers.type, ir.IntType(32), vector.mask_type]
+        kinds = [vector.type, pointers.type, INT32, vector.mask_type]
         name = f"llvm.masked.scatter.v{vector.lanes}f64.v{vector.lanes}p0"
         function = vector.intrinsic(name, ir.VoidType(), kinds)
-        vector.builder.call(function, [value, pointers, ir.Constant(ir.IntType(32), BYTES), mask])
+        vector.builder.call(function, [value, pointers, ir.Constant(INT32, BYTES), mask])
 
     def _masked_load(self, vector: VectorFunction, addresses: Any, mask: Any, other: Any) -> Any:
         pointers = self._pointers(vector, addresses)
-        kinds = [pointers.type, ir.IntType(32), vector.mask_type, vector.type]
+        kinds = [pointers.type, INT32, vector.mask_type, vector.type]
         name = f"llvm.masked.gather.v{vector.lanes}f64.v{vector.lanes}p0"
         function = vector.intrinsic(name, vector.type, kinds)
-        return vector.builder.call(function, [pointers, ir.Constant(ir.IntType(32), BYTES), mask, other])
+        return vector.builder.call(function, [pointers, ir.Constant(INT32, BYTES), mask, other])

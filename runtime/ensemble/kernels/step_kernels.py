@@ -24,7 +24,7 @@ from runtime.trajectory.stepper import (
     SMALLEST_ERROR,
     SMALLEST_STEP,
 )
-from runtime.vector.builder import INT64, VectorFunction, integer
+from runtime.vector.builder import INT32, INT64, VectorFunction, integer
 
 _MANTISSA_BITS = 52
 _EXPONENT_BIAS = 1023
@@ -77,7 +77,7 @@ class StepEmitter(KernelEmitter):
         # A state of zero norm has no scale of its own, so it starts with a small part of the whole time.
         floor = vector.multiply(vector.constant(1e-6), vector.load(work, at.TIME_END))
         first = vector.select(vector.builder.fcmp_ordered(">", first, zero), first, floor)
-        fresh = vector.builder.fcmp_ordered(">", vector.load(work, at.FRESH), vector.constant(0.5))
+        fresh = vector.flag(work, at.FRESH)
         vector.store(vector.select(fresh, first, vector.load(work, at.STEP)), work, at.STEP)
         for control in (at.LAST_LOG_ERROR, at.FAILED_BEFORE, at.ATTEMPTS, at.REJECTIONS):
             vector.store(vector.select(fresh, zero, vector.load(work, control)), work, control)
@@ -88,10 +88,7 @@ class StepEmitter(KernelEmitter):
         vector = self.new_function(name)
         (work,) = vector.arguments
         builder = vector.builder
-        attempt = vector.function.append_basic_block("attempt")
-        stop = vector.function.append_basic_block("stop")
-        go_on = vector.function.append_basic_block("go_on")
-        pause = vector.function.append_basic_block("pause")
+        attempt, stop, go_on, pause = map(vector.block, ("attempt", "stop", "go_on", "pause"))
         entry = builder.block
         builder.branch(attempt)
         builder.position_at_end(attempt)
@@ -118,7 +115,7 @@ class StepEmitter(KernelEmitter):
         builder, layout, tableau = vector.builder, self.layout, self.tableau
         zero, one = vector.constant(0.0), vector.constant(1.0)
         time, end = vector.load(work, at.TIME), vector.load(work, at.TIME_END)
-        live = builder.fcmp_ordered(">", vector.load(work, at.LIVE), vector.constant(0.5))
+        live = vector.flag(work, at.LIVE)
         step, rest = vector.load(work, at.STEP), vector.subtract(end, time)
         # A step that ends just before the end is stretched, so that no sliver of a step remains.
         stretched = vector.multiply(step, vector.constant(1.0000001))
@@ -170,24 +167,20 @@ class StepEmitter(KernelEmitter):
 
         *rough, largest = norms(vector.rough_quotient)
         # The sums of lanes whose scales single precision cannot hold are taken again, in double.
-        outside = builder.fcmp_ordered(">", vector.load(work, at.EXACT), vector.constant(0.5))
+        outside = vector.flag(work, at.EXACT)
         before_exact = builder.block
-        exact_block = vector.function.append_basic_block("exact")
-        summed = vector.function.append_basic_block("summed")
-        any_outside = builder.icmp_unsigned("!=", vector.bits(outside), integer(0))
-        builder.cbranch(any_outside, exact_block, summed)
+        exact_block, summed = vector.block("exact"), vector.block("summed")
+        builder.cbranch(vector.any_lane(outside), exact_block, summed)
         builder.position_at_end(exact_block)
         *exact, _ = norms(vector.divide)
         chosen = [vector.select(outside, x, y) for x, y in zip(exact, rough, strict=True)]
         after_exact = builder.block
         builder.branch(summed)
         builder.position_at_end(summed)
-        totals = []
-        for before, after in zip(rough, chosen, strict=True):
-            total = builder.phi(vector.type)
-            total.add_incoming(before, before_exact)
-            total.add_incoming(after, after_exact)
-            totals.append(total)
+        totals = [
+            vector.merged((before, before_exact), (after, after_exact))
+            for before, after in zip(rough, chosen, strict=True)
+        ]
         mean = vector.multiply(totals[0], vector.constant(1.0 / layout.size))
         if len(totals) > 1:
             both = vector.fma(vector.constant(LOW_SHARE), totals[1], totals[0])
@@ -245,9 +238,8 @@ class StepEmitter(KernelEmitter):
         vector.store(vector.select(due, new_time, vector.constant(-1.0)), work, at.LIMIT)
         writer = builder.load(vector.address(work, at.WRITER), align=vector.alignment, typ=INT64)
         writes = builder.icmp_signed("!=", writer, integer(at.NOTHING))
-        write = vector.function.append_basic_block("write")
-        written = vector.function.append_basic_block("written")
-        any_due = builder.icmp_unsigned("!=", vector.bits(due), integer(0))
+        write, written = vector.block("write"), vector.block("written")
+        any_due = vector.any_lane(due)
         builder.cbranch(builder.and_(any_due, writes), write, written)
         builder.position_at_end(write)
         builder.call(self.dense, [work])
@@ -272,7 +264,7 @@ class StepEmitter(KernelEmitter):
         power = self._exp2(vector, vector.select(accepted, grown, reduced))
         factor = vector.multiply(vector.constant(SAFETY), power)
         factor = vector.maximum(factor, vector.constant(SHRINK))
-        failed = builder.fcmp_ordered(">", vector.load(work, at.FAILED_BEFORE), vector.constant(0.5))
+        failed = vector.flag(work, at.FAILED_BEFORE)
         most = vector.select(failed, vector.constant(1.0), vector.constant(GROW))
         factor = vector.minimum(factor, most)
         factor = vector.select(finite, factor, vector.constant(SHRINK_NOT_FINITE))
@@ -284,19 +276,13 @@ class StepEmitter(KernelEmitter):
     def _log2(self, vector: VectorFunction, x: Any) -> Any:
         """log₂ of positive normal numbers, to about 1e-6."""
         builder = vector.builder
-        integers = ir.VectorType(INT64, vector.lanes)
-
-        def splat(value: int) -> Any:
-            return ir.Constant(integers, [value] * vector.lanes)
-
-        bits = builder.bitcast(x, integers)
-        exponent = builder.sub(builder.lshr(bits, splat(_MANTISSA_BITS)), splat(_EXPONENT_BIAS))
-        fraction = builder.and_(bits, splat((1 << _MANTISSA_BITS) - 1))
-        mantissa = builder.or_(fraction, splat(_EXPONENT_BIAS << _MANTISSA_BITS))
+        words = vector.words
+        bits = builder.bitcast(x, vector.word_type)
+        exponent = builder.sub(builder.lshr(bits, words(_MANTISSA_BITS)), words(_EXPONENT_BIAS))
+        fraction = builder.and_(bits, words((1 << _MANTISSA_BITS) - 1))
+        mantissa = builder.or_(fraction, words(_EXPONENT_BIAS << _MANTISSA_BITS))
         m = builder.bitcast(mantissa, vector.type)
-        whole = builder.sitofp(
-            builder.trunc(exponent, ir.VectorType(ir.IntType(32), vector.lanes)), vector.type
-        )
+        whole = builder.sitofp(builder.trunc(exponent, ir.VectorType(INT32, vector.lanes)), vector.type)
         return vector.add(whole, vector.polynomial(_LOG2, vector.subtract(m, vector.constant(1.5))))
 
     def _exp2(self, vector: VectorFunction, x: Any) -> Any:
@@ -304,13 +290,9 @@ class StepEmitter(KernelEmitter):
         builder = vector.builder
         x = vector.minimum(vector.maximum(x, vector.constant(-60.0)), vector.constant(60.0))
         whole = vector.unary("floor", x)
-        small = ir.VectorType(ir.IntType(32), vector.lanes)
-        exponent = builder.sext(builder.fptosi(whole, small), ir.VectorType(INT64, vector.lanes))
-
-        def splat(value: int) -> Any:
-            return ir.Constant(exponent.type, [value] * vector.lanes)
-
-        power = builder.shl(builder.add(exponent, splat(_EXPONENT_BIAS)), splat(_MANTISSA_BITS))
+        small = builder.fptosi(whole, ir.VectorType(INT32, vector.lanes))
+        exponent = builder.add(builder.sext(small, vector.word_type), vector.words(_EXPONENT_BIAS))
+        power = builder.shl(exponent, vector.words(_MANTISSA_BITS))
         scale = builder.bitcast(power, vector.type)
         rest = vector.subtract(vector.subtract(x, whole), vector.constant(0.5))
         return vector.multiply(scale, vector.polynomial(_EXP2, rest))
@@ -337,11 +319,8 @@ class StepEmitter(KernelEmitter):
 
         # There are two loops, since nearly always all lanes are accepted, and LLVM turns the choice into
         # masked stores, which take some twenty cycles each on processors without AVX-512.
-        all_taken, some_taken, done = (
-            vector.function.append_basic_block(name) for name in ("all_taken", "some_taken", "done")
-        )
-        everyone = integer((1 << vector.lanes) - 1)
-        builder.cbranch(builder.icmp_unsigned("==", vector.bits(accepted), everyone), all_taken, some_taken)
+        all_taken, some_taken, done = map(vector.block, ("all_taken", "some_taken", "done"))
+        builder.cbranch(vector.all_lanes(accepted), all_taken, some_taken)
         for block, body in ((all_taken, copy), (some_taken, choose)):
             builder.position_at_end(block)
             vector.loop(layout.size, body)
