@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from derive.version import VERSION
 from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
 from runtime.trajectory.solver import STATUS
 from runtime.trajectory.stepper import FINISHED
-from runtime.trajectory.trajectory_dataset import coordinates_of
+from runtime.trajectory.trajectory_dataset import coordinates_of, result_attributes
 
 if TYPE_CHECKING:
     import xarray
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class EnsembleResults:
-    """What the trajectories of an ensemble have left.
+    """What an engine writes about the trajectories of an ensemble.
 
     times
         Output times (output,).
@@ -40,7 +39,7 @@ class EnsembleResults:
 
     @property
     def status(self) -> np.ndarray:
-        """ "ok", "diverged" or "step_too_small" """
+        """How each trajectory ended, as text (k,): one of the values of STATUS."""
         names = np.array([STATUS[code] for code in sorted(STATUS)])
         codes = np.array(sorted(STATUS))
         return names[np.searchsorted(codes, self.outcomes["status"])]
@@ -105,8 +104,7 @@ def ensemble_dataset(
     if "stop_loss" in settings:
         escaped = np.where(results.outcomes["crossed"] == 1, results.outcomes["end"], np.nan)
         variables["escape_alpha"] = each(escaped, "time when the loss came down to stop_loss")
-    attributes = {"title": f"overlap ensemble of {model.name}", **model.to_dict(), **settings}
-    attributes["version"] = f"overlap-ode {VERSION}"
+    attributes = result_attributes(f"overlap ensemble of {model.name}", model, settings)
     coordinates = {"trajectory": np.arange(count), **coordinates_of(model, results.times)}
     if final:
         del coordinates["alpha"]

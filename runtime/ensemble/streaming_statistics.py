@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 
 from derive.arguments import one_of, whole_number
 from derive.errors import InputError
-from derive.version import VERSION
 from runtime.concurrency.thread_pool import thread_count
 from runtime.ensemble.ensemble_run import EnsembleEngine, pack_parameters
 from runtime.ensemble.loss_statistics import QUANTILE_ERROR, LossStatistics
@@ -20,6 +19,7 @@ from runtime.start.initial_overlaps import LARGEST_COUNT, OverlapSampler
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.solver import STATUS
 from runtime.trajectory.tableaux import DEFAULT_METHOD, TABLEAUX
+from runtime.trajectory.trajectory_dataset import result_attributes
 
 if TYPE_CHECKING:
     import xarray
@@ -143,10 +143,5 @@ def ensemble_statistics(
             "quantile": list(QUANTILES),
             "status": [STATUS[code] for code in status_counts],
         },
-        {
-            "title": f"overlap ensemble of {system.model.name}",
-            **system.model.to_dict(),
-            **settings,
-            "version": f"overlap-ode {VERSION}",
-        },
+        result_attributes(f"overlap ensemble of {system.model.name}", system.model, settings),
     )

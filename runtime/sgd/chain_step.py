@@ -89,13 +89,13 @@ class ChainEmitter:
             for i in range(j + 1, p):
                 body(i, diagonal + i - j)
             return
-        builder = self.vector.builder
-        start = builder.sub(diagonal, j) if not isinstance(j, int) else integer(diagonal - j)
+        vector, builder = self.vector, self.vector.builder
+        start = integer(diagonal - j) if isinstance(j, int) else builder.sub(diagonal, j)
 
         def turn(i: Any, _: list[Any]) -> None:
             body(i, builder.add(start, i))
 
-        self.vector.loop(p, turn, start=builder.add(j, integer(1)) if not isinstance(j, int) else j + 1)
+        vector.loop(p, turn, start=vector.plus(j, 1))
 
     # --- one step ------------------------------------------------------------------------
 
@@ -111,7 +111,7 @@ class ChainEmitter:
         zero = vector.constant(0.0)
 
         def clear(i: Any, _: list[Any]) -> None:
-            self._store(zero, self.vector.plus(layout.outside_at, i))
+            self._store(zero, vector.plus(layout.outside_at, i))
 
         self._each(p, clear)
         length = self._shrink(other)
@@ -120,18 +120,18 @@ class ChainEmitter:
         inverse = vector.divide(vector.constant(1.0), length)
 
         def along(i: Any, _: list[Any]) -> None:
-            field = self._load(self.vector.plus(layout.fields_at, i))
+            field = self._load(vector.plus(layout.fields_at, i))
             kick = vector.multiply(c, field)
-            row = self.vector.plus(layout.along_at, self.vector.times(i, k))
+            row = vector.plus(layout.along_at, vector.times(i, k))
 
             def teacher(r: Any, _inner: list[Any]) -> None:
-                place = self.vector.plus(row, r)
-                u = self._load(self.vector.plus(layout.teacher_inputs_at, r))
+                place = vector.plus(row, r)
+                u = self._load(vector.plus(layout.teacher_inputs_at, r))
                 self._store(vector.fma(vector.negate(kick), u, self._load(place)), place)
 
             self._each(k, teacher)
             # x = √G (c λ − w/G), in the place of w.
-            place = self.vector.plus(layout.outside_at, i)
+            place = vector.plus(layout.outside_at, i)
             x = vector.fma(vector.negate(inverse), self._load(place), kick)
             self._store(vector.multiply(vector.unary("sqrt", length), x), place)
 
@@ -142,14 +142,14 @@ class ChainEmitter:
 
     def _draw_inputs(self) -> list[Any]:
         """Draw u and v, next to each other; returns the number that is left over if their count is odd."""
-        layout = self.layout
+        vector, layout = self.vector, self.layout
         total = layout.k + layout.p
 
         def pair(index: Any, _: list[Any]) -> None:
             x, y = self.random.normals()
-            place = self.vector.plus(layout.teacher_inputs_at, self.vector.times(index, 2))
+            place = vector.plus(layout.teacher_inputs_at, vector.times(index, 2))
             self._store(x, place)
-            self._store(y, self.vector.plus(place, 1))
+            self._store(y, vector.plus(place, 1))
 
         if self.unrolled:
             for index in range(total // 2):
@@ -161,7 +161,7 @@ class ChainEmitter:
                 pair(index, [])
                 return self.random.state
 
-            self.random.state = self.vector.loop(total // 2, turn, self.random.state)
+            self.random.state = vector.loop(total // 2, turn, self.random.state)
         if total % 2 == 0:
             return []
         x, y = self.random.normals()
@@ -191,18 +191,18 @@ class ChainEmitter:
         p = layout.p
 
         def column(j: Any, shorter: Any, last: bool) -> Any:
-            v = self._load(self.vector.plus(layout.inputs_at, j))
+            v = self._load(vector.plus(layout.inputs_at, j))
             longer = vector.fma(v, v, shorter)
             factor = vector.unary("sqrt", vector.divide(shorter, longer))
             diagonal = layout.column_at(j, vector.builder)
             corner = self._load(diagonal)
             self._store(vector.multiply(factor, corner), diagonal)
-            place = self.vector.plus(layout.outside_at, j)
+            place = vector.plus(layout.outside_at, j)
             if not last:
                 pull = vector.divide(vector.negate(v), shorter)
 
                 def entry(i: Any, component: Any) -> None:
-                    place = self.vector.plus(layout.outside_at, i)
+                    place = vector.plus(layout.outside_at, i)
                     old, w = self._load(component), self._load(place)
                     self._store(vector.multiply(factor, vector.fma(pull, w, old)), component)
                     self._store(vector.fma(old, v, w), place)
@@ -232,19 +232,19 @@ class ChainEmitter:
         student = self._load(layout.student_at)
 
         def field(i: Any, carried: list[Any]) -> list[Any]:
-            row = self.vector.plus(layout.along_at, self.vector.times(i, k))
+            row = vector.plus(layout.along_at, vector.times(i, k))
 
             def overlap(r: Any, total: list[Any]) -> list[Any]:
-                u = self._load(self.vector.plus(layout.teacher_inputs_at, r))
-                return [vector.fma(self._load(self.vector.plus(row, r)), u, total[0])]
+                u = self._load(vector.plus(layout.teacher_inputs_at, r))
+                return [vector.fma(self._load(vector.plus(row, r)), u, total[0])]
 
-            value = self._each(k, overlap, [self._load(self.vector.plus(layout.outside_at, i))])[0]
-            self._store(value, self.vector.plus(layout.fields_at, i))
+            value = self._each(k, overlap, [self._load(vector.plus(layout.outside_at, i))])[0]
+            self._store(value, vector.plus(layout.fields_at, i))
             return [vector.fma(vector.multiply(student, value), value, carried[0])]
 
         def label(r: Any, carried: list[Any]) -> list[Any]:
-            u = self._load(self.vector.plus(layout.teacher_inputs_at, r))
-            weight = self._load(self.vector.plus(layout.weights_at, r))
+            u = self._load(vector.plus(layout.teacher_inputs_at, r))
+            weight = self._load(vector.plus(layout.weights_at, r))
             return [vector.fma(vector.multiply(weight, u), vector.negate(u), carried[0])]
 
         error = self._each(p, field, [vector.constant(0.0)])[0]
@@ -261,7 +261,7 @@ class ChainEmitter:
 
         def column(j: Any, last: bool) -> None:
             diagonal = layout.column_at(j, builder)
-            corner, x = self._load(diagonal), self._load(self.vector.plus(layout.outside_at, j))
+            corner, x = self._load(diagonal), self._load(vector.plus(layout.outside_at, j))
             square = vector.fma(corner, corner, vector.multiply(x, x))
             length = vector.unary("sqrt", square)
             self._store(length, diagonal)
@@ -274,7 +274,7 @@ class ChainEmitter:
             sine = vector.multiply(x, inverse)
 
             def entry(i: Any, component: Any) -> None:
-                place = self.vector.plus(layout.outside_at, i)
+                place = vector.plus(layout.outside_at, i)
                 old, y = self._load(component), self._load(place)
                 self._store(vector.fma(cosine, old, vector.multiply(sine, y)), component)
                 self._store(vector.fma(cosine, y, vector.negate(vector.multiply(sine, old))), place)
@@ -298,17 +298,17 @@ class ChainEmitter:
         p, k = layout.p, layout.k
 
         def along(i: Any, _: list[Any]) -> None:
-            row = self.vector.plus(layout.along_at, self.vector.times(i, k))
+            row = vector.plus(layout.along_at, vector.times(i, k))
 
             def square(r: Any, total: list[Any]) -> list[Any]:
-                value = self._load(self.vector.plus(row, r))
+                value = self._load(vector.plus(row, r))
                 return [vector.fma(value, value, total[0])]
 
             norm = self._each(k, square, [vector.constant(0.0)])[0]
-            self._store(norm, self.vector.plus(layout.outside_at, i))
+            self._store(norm, vector.plus(layout.outside_at, i))
 
         def add(i: Any, component: Any) -> None:
-            place = self.vector.plus(layout.outside_at, i)
+            place = vector.plus(layout.outside_at, i)
             value = self._load(component)
             self._store(vector.fma(value, value, self._load(place)), place)
 
@@ -316,20 +316,20 @@ class ChainEmitter:
         self._columns(add)
 
         def factor(i: Any, _: list[Any]) -> None:
-            place = self.vector.plus(layout.outside_at, i)
-            norm = self._load(self.vector.plus(layout.norms_at, i))
+            place = vector.plus(layout.outside_at, i)
+            norm = self._load(vector.plus(layout.norms_at, i))
             scale = vector.unary("sqrt", vector.divide(norm, self._load(place)))
             self._store(scale, place)
-            row = self.vector.plus(layout.along_at, self.vector.times(i, k))
+            row = vector.plus(layout.along_at, vector.times(i, k))
 
             def shrink(r: Any, _inner: list[Any]) -> None:
-                entry = self.vector.plus(row, r)
+                entry = vector.plus(row, r)
                 self._store(vector.multiply(scale, self._load(entry)), entry)
 
             self._each(k, shrink)
 
         def scale(i: Any, component: Any) -> None:
-            factor = self._load(self.vector.plus(layout.outside_at, i))
+            factor = self._load(vector.plus(layout.outside_at, i))
             self._store(vector.multiply(factor, self._load(component)), component)
 
         self._each(p, factor)

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from derive.model import Model
-from derive.version import VERSION
 from runtime.start.checked_arrays import Array
 from runtime.start.readout_weights import readout
 from runtime.start.teacher_directions import Teacher
 from runtime.trajectory.solver import DIVERGENCE_GROWTH
-from runtime.trajectory.trajectory_dataset import coordinates_of
+from runtime.trajectory.trajectory_dataset import coordinates_of, result_attributes
 
 if TYPE_CHECKING:
     import xarray
@@ -124,12 +123,7 @@ def sgd_dataset(
     going = np.sum(np.isfinite(variables["loss"][1]), axis=0)
     variables["runs"] = (("alpha",), going, {"long_name": "runs that have not diverged"})
     coordinates = {"trajectory": np.arange(len(rates)), **coordinates_of(model, times)}
-    attributes: dict[str, Any] = {
-        "title": f"SGD of {model.name} at N = {n}",
-        **model.to_dict(),
-        **settings,
-        "version": f"overlap-ode {VERSION}",
-    }
+    attributes = result_attributes(f"SGD of {model.name} at N = {n}", model, settings)
     for name, values in (("eta", rates), ("label_noise", noises)):
         if np.all(values == values[0]):
             attributes[name] = float(values[0])

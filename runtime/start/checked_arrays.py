@@ -35,6 +35,12 @@ def as_model(value: Any) -> Model:
     return model
 
 
+def require_free_norms(model: Model, what: str) -> None:
+    """Raise InputError for a model on the sphere; `what` says what is done for free norms only."""
+    if model.constraint != "free":
+        raise InputError("constraint", f"{model.constraint!r}: {what} for free norms only")
+
+
 def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bool = False) -> float:
     """A finite float that is at least `least`, or with `strict` greater than it; else InputError."""
     reject_masked(option, value)

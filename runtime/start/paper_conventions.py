@@ -16,7 +16,7 @@ import numpy as np
 
 from derive.errors import InputError, shown
 from derive.model import Model
-from runtime.start.checked_arrays import as_model, real_number, reject_masked
+from runtime.start.checked_arrays import as_model, dimensions, real_array, real_number
 from runtime.start.readout_weights import readout
 
 if TYPE_CHECKING:
@@ -164,11 +164,6 @@ CONVENTIONS: Mapping[str, Callable[[Model], Convention]] = {
 
 def _numbers(name: str, value: Any) -> Any:
     """A float, or an array of floats; else InputError."""
-    reject_masked(name, value)
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError):
-        raise InputError(name, "is not a number or an array of numbers") from None
-    if array.dtype.kind not in "iuf":
-        raise InputError(name, f"has the type {array.dtype}, not real numbers")
-    return float(array) if array.ndim == 0 else array.astype(np.float64)
+    axes = dimensions(name, value)
+    array = real_array(name, value, np.shape(value), finite=False)
+    return array if axes else float(array)

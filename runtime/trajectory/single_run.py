@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SCIPY_PREFIX = "scipy:"
 METHODS = (*TABLEAUX, *(SCIPY_PREFIX + name for name in SCIPY_METHODS))
+# The variables of a state, and their axes.
+_STATES = (("Q", ("i", "j")), ("R", ("i", "r")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,6 +189,3 @@ def final_state(run: xarray.Dataset) -> tuple[np.ndarray, np.ndarray]:
         for state in states
     )
     return Q, R
-
-
-_STATES = (("Q", ("i", "j")), ("R", ("i", "r")))

@@ -37,9 +37,13 @@ def trajectory_dataset(
         ),
         **solver_variables(solution),
     }
-    attributes = {"title": f"overlap trajectory of {model.name}", **model.to_dict(), **settings}
-    attributes["version"] = f"overlap-ode {VERSION}"
+    attributes = result_attributes(f"overlap trajectory of {model.name}", model, settings)
     return xarray.Dataset(variables, coordinates_of(model, solution.times), attributes)
+
+
+def result_attributes(title: str, model: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes of a result: its title, the model, the settings, and the version of this program."""
+    return {"title": title, **model.to_dict(), **settings, "version": f"overlap-ode {VERSION}"}
 
 
 def solver_variables(solution: OdeSolution) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,8 @@ from numpy.typing import NDArray
 from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
-from derive.version import VERSION
 from runtime.analysis.bias.bias_theory import escape_polar, expected_bias, noise_to_signal
-from runtime.analysis.bias.closest_solutions import ImplicitBias, closest_solution, implicit_bias
+from runtime.analysis.bias.closest_solutions import closest_solution, implicit_bias
 from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.progress import Progress, part_of
 from runtime.sgd.simulation import LARGEST_SIMULATED_N, recorded_steps, simulate
@@ -25,6 +25,7 @@ from runtime.start.readout_weights import readout
 from runtime.start.seeds import LARGEST_SEED, seed_sequence
 from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System
+from runtime.trajectory.trajectory_dataset import result_attributes
 from runtime.vector.matrix_products import times_transpose
 
 if TYPE_CHECKING:
@@ -92,19 +93,17 @@ def bias_at_finite_n(
     InputError
         A value is not allowed, or there is no zero-loss solution (`closest_solution`).
     """
-    import xarray
-
     model = system.model
     check_study(model, eta=eta, alpha=alpha, trajectories=trajectories, label_noise=label_noise, q0=q0, T=T)
     check_sizes(model, sizes, alpha)
     whole_number("seed", seed, 0, LARGEST_SEED)
     total, done = sum(n * trajectories for n in sizes), 0
-    rows: dict[str, list[NDArray[Any]]] = {}
+    study = _Study(system, eta, alpha, label_noise, T, threads)
     for k, n in enumerate(sizes):
         # Runs at different N have seeds of their own, since they must not share random numbers.
         starts, inputs = (int(word) for word in seed_sequence(seed, k).generate_state(2))
         Q0, R0 = random_overlaps(model.p, model.pstar, n, starts, trajectories, T=T, q0=q0)
-        ends = {"ode": _ode(system, Q0, R0, eta, alpha, label_noise, T, threads)}
+        study.add("ode", Q0, R0, *study.ends_of_ode(Q0, R0))
         if model.flow == "sgd":
             run = simulate(
                 model,
@@ -119,22 +118,19 @@ def bias_at_finite_n(
                 threads=threads,
                 progress=part_of(progress, done, n * trajectories, total),
             )
-            ends["sgd"] = run["Q"].values[:, -1], run["R"].values[:, -1]
-        for prefix, (Q, R) in ends.items():
-            _collect(rows, prefix, model, implicit_bias(model, Q0, R0, Q, R, T), T)
+            study.add("sgd", Q0, R0, run["Q"].values[:, -1], run["R"].values[:, -1])
         done += n * trajectories
-    variables = {name: (("n", "trajectory"), np.array(row)) for name, row in rows.items()}
-    attributes = _attributes(model, eta, alpha, label_noise, q0, seed, trajectories)
+    result = study.dataset("n", list(sizes), q0=q0, seed=seed, trajectories=trajectories)
     if model.teacher == "orthonormal":
         ratio = noise_to_signal(model, eta, label_noise, q0)
         expected = expected_bias(model, ratio, q0)
-        attributes |= {
+        result.attrs |= {
             "noise_to_signal": ratio,
             "expected_alignment": expected.alignment,
             "expected_alignment_error": expected.error,
             "expected_excess": expected.excess,
         }
-    return xarray.Dataset(variables, {"n": list(sizes)}, attributes)
+    return result
 
 
 def bias_of_norms(
@@ -185,25 +181,21 @@ def bias_of_norms(
     InputError
         A value is not allowed, or there is no zero-loss solution (`closest_solution`).
     """
-    import xarray
-
     model = system.model
     check_study(model, eta=eta, alpha=alpha, trajectories=trajectories, label_noise=label_noise, q0=q0, T=T)
     check_norms(model, conditions, scale=scale, trajectories=trajectories, q0=q0, seed=seed, T=T)
     vectors, R0 = _directions(model, scale, trajectories, seed, T)
-    rows: dict[str, list[NDArray[Any]]] = {}
+    largest = np.sum(np.linalg.svd(R0, compute_uv=False), axis=-1)
+    study = _Study(system, eta, alpha, label_noise, T, threads)
     for condition in conditions:
         Q0 = _unequal(vectors, q0, condition)
-        Q, R = _ode(system, Q0, R0, eta, alpha, label_noise, T, threads)
-        _collect(rows, "norms", model, implicit_bias(model, Q0, R0, Q, R, T), T)
+        study.add("norms", Q0, R0, *study.ends_of_ode(Q0, R0))
         isometry = escape_polar(model, Q0, R0, eta, label_noise, T)
-        alignment = np.sum(isometry * R0, axis=(-1, -2)) / np.sum(
-            np.linalg.svd(R0, compute_uv=False), axis=-1
-        )
-        rows.setdefault("norms_theory", []).append(alignment)
-    variables = {name: (("condition", "trajectory"), np.array(row)) for name, row in rows.items()}
-    attributes = _attributes(model, eta, alpha, label_noise, q0, seed, trajectories) | {"scale": scale}
-    return xarray.Dataset(variables, {"condition": [float(c) for c in conditions]}, attributes)
+        study.rows["norms_theory"].append(np.sum(isometry * R0, axis=(-1, -2)) / largest)
+    values = [float(condition) for condition in conditions]
+    result = study.dataset("condition", values, q0=q0, seed=seed, trajectories=trajectories)
+    result.attrs["scale"] = scale
+    return result
 
 
 def check_study(
@@ -307,57 +299,54 @@ def mean_of(values: Array, solved: NDArray[np.bool_]) -> MeanOfSolved:
     )
 
 
-def _ode(
-    system: System,
-    Q0: Array,
-    R0: Array,
-    eta: float,
-    alpha: float,
-    label_noise: float,
-    T: Array | None,
-    threads: int | None,
-) -> tuple[Array, Array]:
-    """Q and R at the end of the ODE from these starts, NaN where it was not reached."""
-    runs = integrate_ensemble(
-        system,
-        Q0,
-        R0,
-        eta=eta,
-        alpha=[alpha],
-        label_noise=label_noise,
-        T=T,
-        output="final",
-        rtol=_RTOL,
-        atol=_ATOL * float(np.min(np.max(np.abs(R0), axis=(-1, -2)))),
-        threads=threads,
-    )
-    lost = runs["status"].values != "ok"
-    Q, R = np.array(runs["Q"].values), np.array(runs["R"].values)
-    Q[lost], R[lost] = np.nan, np.nan
-    return Q, R
+@dataclasses.dataclass(frozen=True)
+class _Study:
+    """What the runs of a study have in common, and by name what was measured: a row for each N or Q0."""
 
+    system: System
+    eta: float
+    alpha: float
+    label_noise: float
+    T: Array | None
+    threads: int | None
+    rows: dict[str, list[NDArray[Any]]] = dataclasses.field(default_factory=lambda: defaultdict(list))
 
-def _collect(
-    rows: dict[str, list[NDArray[Any]]], prefix: str, model: Model, bias: ImplicitBias, T: Array | None
-) -> None:
-    for name in _STUDIED:
-        rows.setdefault(f"{prefix}_{name}", []).append(getattr(bias, name))
-    a, b = readout(model)
-    size = b / a * float(np.trace(checked_arrays.teacher_overlaps(model, T)))
-    rows.setdefault(f"{prefix}_solved", []).append(np.asarray(bias.remaining <= SOLVED * size))
+    def ends_of_ode(self, Q0: Array, R0: Array) -> tuple[Array, Array]:
+        """Q and R at the end of the ODE from these starts, NaN where it was not reached."""
+        runs = integrate_ensemble(
+            self.system,
+            Q0,
+            R0,
+            eta=self.eta,
+            alpha=[self.alpha],
+            label_noise=self.label_noise,
+            T=self.T,
+            output="final",
+            rtol=_RTOL,
+            atol=_ATOL * float(np.min(np.max(np.abs(R0), axis=(-1, -2)))),
+            threads=self.threads,
+        )
+        lost = runs["status"].values != "ok"
+        Q, R = np.array(runs["Q"].values), np.array(runs["R"].values)
+        Q[lost], R[lost] = np.nan, np.nan
+        return Q, R
 
+    def add(self, prefix: str, Q0: Array, R0: Array, Q: Array, R: Array) -> None:
+        """Add the rows of runs from Q0, R0 that ended at Q, R; `prefix` begins their names."""
+        model = self.system.model
+        bias = implicit_bias(model, Q0, R0, Q, R, self.T)
+        for name in _STUDIED:
+            self.rows[f"{prefix}_{name}"].append(getattr(bias, name))
+        a, b = readout(model)
+        size = b / a * float(np.trace(checked_arrays.teacher_overlaps(model, self.T)))
+        self.rows[f"{prefix}_solved"].append(np.asarray(bias.remaining <= SOLVED * size))
 
-def _attributes(
-    model: Model, eta: float, alpha: float, label_noise: float, q0: float, seed: int, trajectories: int
-) -> dict[str, Any]:
-    return {
-        "title": f"implicit bias of {model.name}",
-        **model.to_dict(),
-        "eta": eta,
-        "label_noise": label_noise,
-        "alpha_end": alpha,
-        "q0": q0,
-        "seed": seed,
-        "trajectories": trajectories,
-        "version": f"overlap-ode {VERSION}",
-    }
+    def dataset(self, axis: str, values: Sequence[float], **chosen: Any) -> xarray.Dataset:
+        """All rows over `axis`, which has these values, and trajectories."""
+        import xarray
+
+        variables = {name: ((axis, "trajectory"), np.array(row)) for name, row in self.rows.items()}
+        settings = {"eta": self.eta, "label_noise": self.label_noise, "alpha_end": self.alpha, **chosen}
+        model = self.system.model
+        attributes = result_attributes(f"implicit bias of {model.name}", model, settings)
+        return xarray.Dataset(variables, {axis: values}, attributes)

@@ -44,7 +44,7 @@ import numpy as np
 
 from derive.errors import InputError
 from derive.model import Model
-from runtime.start.checked_arrays import Array, real_number
+from runtime.start.checked_arrays import Array, real_number, require_free_norms
 from runtime.start.readout_weights import readout
 from runtime.start.teacher_directions import Teacher
 
@@ -110,7 +110,7 @@ def escape_polar(
     InputError
         The model has the sphere, or η is so large that norms grow without bound.
     """
-    _check_free(model)
+    require_free_norms(model, "the theory of the bias is")
     teacher = Teacher.from_overlaps(np.eye(model.pstar) if T is None else T)
     eigenvalues, vectors = np.linalg.eigh(Q0)
     rate = real_number("eta", eta, least=0.0, strict=True)
@@ -168,7 +168,7 @@ def noise_to_signal(model: Model, eta: float, label_noise: float = 0.0, q0: floa
         The model has the sphere or a general teacher; η is so large that students do not leave the
         plateau, or norms grow without bound; or a value is not allowed.
     """
-    _check_free(model)
+    require_free_norms(model, "the theory of the bias is")
     if model.teacher != "orthonormal":
         raise InputError("teacher", f"{model.teacher!r}: the theory of the noise is for T = 1")
     eta = real_number("eta", eta, least=0.0, strict=True)
@@ -254,8 +254,3 @@ def expected_bias(model: Model, noise: float, q0: float = 1.0, samples: int = SA
         float(np.std(alignment, ddof=1) / np.sqrt(samples)),
         float(2.0 * np.sqrt(b / a * q0) * np.mean(largest - found)),
     )
-
-
-def _check_free(model: Model) -> None:
-    if model.constraint != "free":
-        raise InputError("constraint", f"{model.constraint!r}: the theory of the bias is for free norms")

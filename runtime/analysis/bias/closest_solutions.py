@@ -48,6 +48,16 @@ from runtime.start.teacher_directions import Teacher
 if TYPE_CHECKING:
     import xarray
 
+# What the variables of `bias_of_run` are.
+_NAMES = {
+    "closest": "squared distance per N from the start to the closest solution",
+    "reached": "squared distance per N from the start to the solution found",
+    "excess": "excess of the squared distance of the solution found over the closest",
+    "alignment": "alignment of the solution found with the closest, 1 if they are the same",
+    "remaining": "squared distance per N from the end to the manifold of solutions",
+    "missed": "squared distance per N from the end to the solution closest to the start",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class ClosestSolution:
@@ -205,23 +215,10 @@ def bias_of_run(run: xarray.Dataset) -> xarray.Dataset:
     return xarray.Dataset(variables, attrs=attributes)
 
 
-_NAMES = {
-    "closest": "squared distance per N from the start to the closest solution",
-    "reached": "squared distance per N from the start to the solution found",
-    "excess": "excess of the squared distance of the solution found over the closest",
-    "alignment": "alignment of the solution found with the closest, 1 if they are the same",
-    "remaining": "squared distance per N from the end to the manifold of solutions",
-    "missed": "squared distance per N from the end to the solution closest to the start",
-}
-
-
 def _zero_loss(model: Model, T: ArrayLike | None) -> tuple[Array, float]:
     """T and b/a; InputError if there is no solution without loss."""
     teacher = checked_arrays.teacher_overlaps(model, T)
-    if model.constraint != "free":
-        raise InputError(
-            "constraint", f"{model.constraint!r}: the closest solution is known for free norms only"
-        )
+    checked_arrays.require_free_norms(model, "the closest solution is known")
     rank = Teacher.from_overlaps(teacher).rank
     if model.p < rank:
         least = solution(model, T).loss

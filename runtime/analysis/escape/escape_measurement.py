@@ -20,7 +20,6 @@ from numpy.typing import ArrayLike
 from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
-from derive.version import VERSION
 from runtime.analysis.escape.escape_theory import PATIENCE, EscapeTheory, checked_fraction, escape_theory
 from runtime.analysis.escape.growth_fit import NO_GROWTH, Growth, fit_growth
 from runtime.analysis.plateau.fixed_point import NoPlateauError, plateau
@@ -33,6 +32,7 @@ from runtime.start.checked_arrays import Array
 from runtime.start.initial_overlaps import LARGEST_START_N, OverlapSampler
 from runtime.start.seeds import LARGEST_SEED, derived_seed
 from runtime.system.compiled_system import System, as_system
+from runtime.trajectory.trajectory_dataset import result_attributes
 
 if TYPE_CHECKING:
     import xarray
@@ -139,28 +139,20 @@ def escape_times(
             done = (i * len(sizes) + j) * count
             report = part_of(progress, done, count, total)
             times[i, j], diverged[i, j] = _measure(system, theory, sampler, size, count, settings, report)
-        growths.append(
-            _growth(
-                system, theory, times[i, -1], sizes[-1], derived_seed(seed, 2**32 - 1 - i), q0, settings
-            )
-        )
+        own = derived_seed(seed, 2**32 - 1 - i)
+        growths.append(_growth(system, theory, times[i, -1], sizes[-1], own, q0, settings))
     result = _dataset(theories, growths, rates, sizes, times)
     result["diverged"] = (("eta", "n"), diverged, {"long_name": "diverged starts"})
     if not single:
         curve = np.linspace(0.0, _BEYOND * rates[-1], _CURVE + 1)[1:]
         values = [_rate(system, float(rate), label_noise, T, q0) for rate in curve]
         result = result.assign_coords(curve=curve)
-        result["rate_curve"] = (
-            ("curve",),
-            np.array(values),
-            {"long_name": "escape rate at the eta of curve"},
-        )
-    attributes = {"title": f"escape times of {system.model.name}", **system.model.to_dict()}
-    if single:
-        attributes["eta"] = rates[0]
-    attributes |= {"label_noise": theories[0].plateau.label_noise, "fraction": float(fraction)}
-    attributes |= {"q0": float(q0), "trajectories": count, "seed": seed, "rtol": rtol, "atol": atol}
-    result.attrs = attributes | {"version": f"overlap-ode {VERSION}"}
+        name = {"long_name": "escape rate at the eta of curve"}
+        result["rate_curve"] = (("curve",), np.array(values), name)
+    chosen = {"eta": rates[0]} if single else {}
+    chosen |= {"label_noise": theories[0].plateau.label_noise, "fraction": float(fraction)}
+    chosen |= {"q0": float(q0), "trajectories": count, "seed": seed, "rtol": rtol, "atol": atol}
+    result.attrs = result_attributes(f"escape times of {system.model.name}", system.model, chosen)
     return result
 
 

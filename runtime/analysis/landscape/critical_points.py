@@ -130,10 +130,7 @@ def critical_point(model: Model, teachers: int, beyond: int, T: ArrayLike | None
         The model has the sphere; or there are fewer directions, or students.
     """
     model = checked_arrays.as_model(model)
-    if model.constraint != "free":
-        raise InputError(
-            "constraint", f"{model.constraint!r}: critical points are known for free norms only"
-        )
+    checked_arrays.require_free_norms(model, "critical points are known")
     overlaps = checked_arrays.teacher_overlaps(model, T)
     teacher = Teacher.from_overlaps(overlaps)
     # The weights come in ascending order, and the largest are wanted first.
@@ -188,10 +185,7 @@ def flat_directions(model: Model, n: int, T: ArrayLike | None = None) -> FlatDir
     Raises InputError on the sphere, or if N is less than k.
     """
     model = checked_arrays.as_model(model)
-    if model.constraint != "free":
-        raise InputError(
-            "constraint", f"{model.constraint!r}: flat directions are counted for free norms only"
-        )
+    checked_arrays.require_free_norms(model, "flat directions are counted")
     tau = np.sort(Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T)).weights)[::-1]
     k, p = tau.size, model.p
     n = whole_number("n", n, k, 10**15)

@@ -25,12 +25,12 @@ from numpy.typing import ArrayLike, NDArray
 from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
-from derive.version import VERSION
 from runtime.analysis.landscape.local_hessian import LocalHessian
 from runtime.analysis.recorded_runs import states_of_run
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.teacher_directions import Teacher
+from runtime.trajectory.trajectory_dataset import result_attributes
 
 if TYPE_CHECKING:
     import xarray
@@ -131,21 +131,12 @@ class HessianSpectrum:
         """The same as a dataset with the dimension ``mode``."""
         import xarray
 
-        attributes = {
-            "title": f"Hessian of {self.model.name} at N = {self.n}",
-            **self.model.to_dict(),
-            "n": self.n,
-            "span": self.span,
-            "size": self.size,
-            "tolerance": self.tolerance,
-            "classification": self.classification,
-            "stationary": int(self.stationary),
-            "gradient": self.gradient,
-            "negative": self.negative,
-            "flat": self.flat,
-            "positive": self.positive,
-            "version": f"overlap-ode {VERSION}",
-        }
+        names = ("n", "span", "size", "tolerance", "classification", "stationary", "gradient", "negative")
+        settings = {name: getattr(self, name) for name in (*names, "flat", "positive")}
+        # A netCDF file cannot hold a bool.
+        settings["stationary"] = int(self.stationary)
+        title = f"Hessian of {self.model.name} at N = {self.n}"
+        attributes = result_attributes(title, self.model, settings)
         variables = {
             "eigenvalue": (("mode",), self.eigenvalues, {"long_name": "eigenvalue in v = w/sqrt(N)"}),
             "multiplicity": (("mode",), self.multiplicities, {"long_name": "multiplicity"}),

@@ -171,7 +171,9 @@ def plateau(
     R = np.zeros((model.p, model.pstar))
     y = system.pack(Q, R)
     modes = _modes(system, y, parameters, teacher)
-    residual = _residual(system, y, parameters)
+    drift = np.empty_like(y)
+    system.compiled_rhs(y, parameters, drift)
+    residual = float(np.max(np.abs(drift)))
     a, _ = readout(model)
     # The size of a single term: κ tr(aQ) Q with κ = 2aη.
     if residual > _STATIONARY * 2.0 * a * rate * a * float(np.trace(Q)) * float(np.max(Q)):
@@ -274,12 +276,6 @@ def _plateau_norm(system: System, parameters: Array, scale: float) -> float | No
             break
         q, best = better, remains
     return float(q)
-
-
-def _residual(system: System, y: Array, parameters: Array) -> float:
-    drift = np.empty_like(y)
-    system.compiled_rhs(y, parameters, drift)
-    return float(np.max(np.abs(drift)))
 
 
 def _modes(system: System, y: Array, parameters: Array, T: Array) -> tuple[Mode, ...]:

@@ -62,7 +62,7 @@ def study(settings: StudySettings) -> Study:
             4.0 * error + 1.0 / np.sqrt(sizes[-1]),
         )
     )
-    return Study("bias", tuple(claims), (5.0, 3.4), lambda figure: _draw(figure, result))
+    return Study(tuple(claims), (5.0, 3.4), lambda figure: _draw(figure, result))
 
 
 def _draw(figure: Any, result: Any) -> None:

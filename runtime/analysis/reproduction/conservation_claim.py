@@ -72,7 +72,7 @@ def study(settings: StudySettings) -> Study:
                 _ALLOWED,
             )
         )
-    return Study("conservation", tuple(claims), (5.0, 3.4), lambda figure: _draw(figure, drawn))
+    return Study(tuple(claims), (5.0, 3.4), lambda figure: _draw(figure, drawn))
 
 
 def _draw(figure: Any, drawn: list[tuple[str, Any, Any]]) -> None:

@@ -71,7 +71,7 @@ def study(settings: StudySettings) -> Study:
             0.01 * abs(rate),
         )
     )
-    return Study("decay", tuple(claims), (5.0, 3.4), lambda figure: _draw(figure, drawn))
+    return Study(tuple(claims), (5.0, 3.4), lambda figure: _draw(figure, drawn))
 
 
 def _draw(figure: Any, drawn: dict[str, Any]) -> None:

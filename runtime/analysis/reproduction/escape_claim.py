@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from runtime.analysis.claims import Claim
+from runtime.analysis.escape.escape_measurement import fit_slope
 from runtime.analysis.plateau.fixed_point import plateau
 from runtime.analysis.reproduction.studies import Study, StudySettings
 from runtime.ensemble.ensemble_run import integrate_ensemble
@@ -40,7 +41,7 @@ def study(settings: StudySettings) -> Study:
     ]
     times = {p: _times(settings, p) for p in (2, 4, 8)}
     for p, medians_and_errors in times.items():
-        slope, error = _slope(*medians_and_errors)
+        slope, error = fit_slope(_SIZES, *medians_and_errors)
         claims.append(
             Claim(
                 f"escape_time_grows_as_log_n_p{p}",
@@ -64,7 +65,6 @@ def study(settings: StudySettings) -> Study:
         )
     )
     return Study(
-        "escape",
         tuple(claims),
         (7.4, 3.2),
         lambda figure: _draw(figure, settings, widths, rates, noisy, times),
@@ -112,15 +112,6 @@ def _times(settings: StudySettings, p: int) -> tuple[np.ndarray, np.ndarray]:
         with np.errstate(invalid="ignore"):
             errors.append(float(np.std(np.median(found[picks], axis=1))))
     return np.array(medians), np.array(errors)
-
-
-def _slope(medians: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
-    """Weighted fit of the medians against ln N: slope and its standard error."""
-    x = np.log(_SIZES)
-    weight = 1.0 / errors**2
-    centre = np.sum(weight * x) / np.sum(weight)
-    spread = np.sum(weight * (x - centre) ** 2)
-    return float(np.sum(weight * (x - centre) * medians) / spread), float(1.0 / np.sqrt(spread))
 
 
 def _draw(

@@ -72,4 +72,4 @@ def study(settings: StudySettings) -> Study:
     Q0, R0 = random_overlaps(4, 2, n=10**6, seed=settings.seed)
     run = integrate(system, Q0, R0, eta=ETA, alpha=np.linspace(0.0, 200.0, 101))
     spectra = spectra_along(run, N)
-    return Study("hessian", tuple(claims), SPECTRA_SIZE, lambda figure: draw_spectra(figure, spectra))
+    return Study(tuple(claims), SPECTRA_SIZE, lambda figure: draw_spectra(figure, spectra))

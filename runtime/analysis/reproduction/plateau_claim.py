@@ -58,7 +58,7 @@ def study(settings: StudySettings) -> Study:
                 # Drawn from a start that leaves sooner, as random weights at N = 10⁸ do.
                 shown = integrate(system, np.eye(p), start / SMALLEST * 1e-4, eta=ETA, alpha=200.0)
                 runs.append((p, fixed, shown))
-    return Study("plateau", tuple(claims), (5.6, 4.8), lambda figure: _draw(figure, runs))
+    return Study(tuple(claims), (5.6, 4.8), lambda figure: _draw(figure, runs))
 
 
 def _draw(figure: Any, runs: list[tuple[int, Plateau, Any]]) -> None:

@@ -41,6 +41,4 @@ def study(settings: StudySettings) -> Study:
                 attributes["weights_allowed"],
             )
         )
-    return Study(
-        "simulation", tuple(claims), COMPARISON_SIZE, lambda figure: draw_comparison(figure, result)
-    )
+    return Study(tuple(claims), COMPARISON_SIZE, lambda figure: draw_comparison(figure, result))

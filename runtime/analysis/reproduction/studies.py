@@ -25,9 +25,8 @@ class StudySettings:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """The claims of one figure, and what draws it."""
+    """The claims of one figure, its width and height in inches, and what draws it."""
 
-    figure: str
     claims: tuple[Claim, ...]
     size: tuple[float, float]
     draw: Callable[[Any], None]

@@ -134,7 +134,7 @@ class LoopedTiles(StatementEmitter):
             return sums
 
         def turns(index: Index, carried: list[Any]) -> list[Any]:
-            k0 = self.vector.times(index, written)
+            k0 = vector.times(index, written)
             view_left, view_right = self._view(left, i0, k0), self._view(right, k0, j0)
             for k in range(written):
                 carried = turn(view_left, view_right, k, carried)
@@ -181,7 +181,7 @@ class LoopedTiles(StatementEmitter):
         vector = self.vector
         if target.name in self.places.result:
             for (u, v), total in zip(indices, totals, strict=True):
-                self._store(total, target, self.vector.plus(i0, u), self.vector.plus(j0, v))
+                self._store(total, target, vector.plus(i0, u), vector.plus(j0, v))
             return
         view = self._view(Operand(target), i0, j0)
         mirror = self._view(Operand(target, transposed=True), i0, j0) if target.symmetric else None

@@ -237,7 +237,7 @@ class StatementEmitter:
             memory, start = self._packed_input(left)
 
             def independent(k: Index, total: Any) -> Any:
-                value = vector.load(memory, self.vector.plus(k, start))
+                value = vector.load(memory, vector.plus(k, start))
                 return vector.fma(value, value, total)
 
             twice = self._sum(self.places.packed_size(left), independent)
@@ -259,8 +259,8 @@ class StatementEmitter:
         totals = [vector.constant(0.0)] * parts
 
         def turn(k: Index, carried: list[Any]) -> list[Any]:
-            first = self.vector.times(k, parts)
-            return [add(self.vector.plus(first, part), total) for part, total in enumerate(carried)]
+            first = vector.times(k, parts)
+            return [add(vector.plus(first, part), total) for part, total in enumerate(carried)]
 
         totals = self._loop(count // parts, turn, totals)
         for part in range(count % parts):
