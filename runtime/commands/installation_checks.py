@@ -216,7 +216,7 @@ def threads() -> Iterator[Check]:
         yield Check(
             "threads",
             "warning",
-            f"{found}, with time for {quota:g}: the container is limited",
+            f"{found}, but the container may use the time of {quota:g} only",
             f"--threads {whole}",
         )
     else:
@@ -325,7 +325,7 @@ def colour_reason(environment: Mapping[str, str], is_terminal: bool) -> str:
         return "none: NO_COLOR is set"
     if environment.get("TERM") == "dumb":
         return "none, and no progress bars: TERM=dumb"
-    return "as the terminal has them" if is_terminal else "none: the output is no terminal"
+    return "as the terminal has them" if is_terminal else "none: the output is not a terminal"
 
 
 # --- a trial ---------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from runtime.output.output_files import check_output
 if TYPE_CHECKING:
     import xarray
 
-# Bytes that a netCDF file may have beside its data, and that are written at once to try a disk.
+# Bytes that a netCDF file may have besides its data, and bytes that are written at once to try a disk.
 _HEADERS = 2**17
 _BLOCK = 2**17
 

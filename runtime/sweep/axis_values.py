@@ -22,7 +22,7 @@ from derive.errors import InputError, shown
 
 Value = int | float | str
 
-# With more files, checking a sweep would take hours; many small runs belong into an ensemble.
+# With more files, checking a sweep would take hours; many small runs belong in an ensemble.
 MAX_TASKS = 100_000
 LOGARITHMIC = "log:"
 # Digits of logarithmic values, few enough to be the same on every machine.

@@ -40,7 +40,7 @@ class _Worker:
     def __init__(self, context: TaskContext) -> None:
         # A process in a session of its own does not get the terminal's Ctrl-C, which is for the driver.
         self.process = subprocess.Popen(
-            # With -P nothing in the current folder is imported.
+            # With -P, nothing in the current folder is imported.
             [sys.executable, "-P", "-m", "runtime.sweep.process_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -31,7 +31,7 @@ def stopping() -> Iterator[StopRequest]:
         nonlocal first
         if not stop.requested:
             stop.requested, first = True, time.monotonic()
-        # Some senders signal a process and at once its group, which is no second wish.
+        # Some senders signal a process and at the same time its group, which is not a second request.
         elif number == signal.SIGINT and time.monotonic() - first > _AGAIN_SECONDS:
             raise KeyboardInterrupt
 

@@ -45,7 +45,7 @@ def run(path: Path, given: Plan | None, settings: SweepSettings, say: Say, quiet
     """Compute every task of the sweep in `path` that is not done; None stands for the stored plan.
 
     Raises InputError if plan, folder and settings do not fit together, SweepInterrupted after Ctrl-C
-    or SIGTERM, StorageError or SweepError if it cannot go on.
+    or SIGTERM, StorageError or SweepError if it cannot continue.
     """
     folder = SweepFolder(path)
     if settings.engine == "dask":

@@ -187,7 +187,7 @@ class Plan:
         if content.get("version") != PROGRAM:
             raise PlanError(f"is of {content.get('version', 'another version')}, but this is {PROGRAM}")
         if content.get("format") != FORMAT:
-            raise PlanError(f"is not of the format {FORMAT}, that of this version")
+            raise PlanError(f"is not of format {FORMAT}, which this version uses")
         if digest_of(content) != stored["digest"]:
             raise PlanError("was changed or is damaged")
         given = dict(content["fixed"])

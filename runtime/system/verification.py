@@ -129,5 +129,5 @@ def _read_manifest(folder: Path, model_class: type[AnyModel]) -> tuple[dict[str,
     except (KeyError, TypeError, AttributeError, InputError, RecursionError):
         raise LoadError(f"{path} is damaged or of another version; {mend}") from None
     if written_format != FORMAT:
-        raise LoadError(f"{path} is not of the format {FORMAT}, that of this version; {remedy(model)}")
+        raise LoadError(f"{path} is not of format {FORMAT}, which this version uses; {remedy(model)}")
     return content, model

@@ -237,7 +237,7 @@ def test_colours_and_their_reason():
     assert "NO_COLOR" in installation_checks.colour_reason({"NO_COLOR": "1"}, True)
     assert "TERM=dumb" in installation_checks.colour_reason({"TERM": "dumb"}, True)
     assert installation_checks.colour_reason({"NO_COLOR": ""}, True) == "as the terminal has them"
-    assert "no terminal" in installation_checks.colour_reason({}, False)
+    assert "not a terminal" in installation_checks.colour_reason({}, False)
 
 
 def test_other_character_sets_are_a_warning(monkeypatch):

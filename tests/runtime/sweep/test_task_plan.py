@@ -162,7 +162,7 @@ def test_an_edited_plan_is_not_trusted():
     stored = Plan.of("ode", GIVEN).to_dict()
     for edited, word in (
         ({**stored, "version": "overlap-ode 0.0.0"}, "0.0.0"),
-        ({**stored, "format": 2}, "is not of the format 1"),
+        ({**stored, "format": 2}, "is not of format 1"),
         ({**stored, "fixed": {**stored["fixed"], "pstar": 3}}, "changed"),
         ({**stored, "digest": "0" * 64}, "changed"),
         ({}, "no sweep"),

@@ -250,7 +250,7 @@ def set_in(*keys, value):
         (set_in("generator", "version", value="\x1b[31m"), "damaged"),
         (set_in("generator", "version", value="\ud800"), "damaged"),
         (set_in("generator", "version", value=2), "damaged"),
-        (set_in("format", value=2), "manifest.json is not of the format 1, that of this version; "),
+        (set_in("format", value=2), "manifest.json is not of format 1, which this version uses; "),
         (set_in("model", "p", value=3), "is not what this version ("),
         (set_in("model", "constraint", value="free"), "is not what this version ("),
         (set_in("model", "constraint", value="cube"), "another version"),
