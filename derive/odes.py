@@ -134,8 +134,8 @@ def latex(model: Model, form: str = "matrix", what: str = "odes") -> str:
 
 def check_latex_options(form: str, what: str) -> None:
     """Raise InputError unless `form` and `what` are known."""
-    for option, value, allowed in (("form", form, FORMS), ("what", what, SUBJECTS)):
-        one_of(option, value, allowed)
+    one_of("form", form, FORMS)
+    one_of("what", what, SUBJECTS)
 
 
 def latex_for_any_widths(what: str = "odes", **options: str) -> str:

@@ -134,13 +134,14 @@ class _Polynomials:
 def _prove_polynomials(model: Model, program: Program) -> None:
     ring = _Polynomials(["a", "b", *model.parameters, *model.state])
     outputs = (*_free_outputs(model), LOSS)
-    derived = evaluate(program.restricted_to(outputs), ring.values, ring.combine, _no_reciprocal)
+    derived = evaluate(program.restricted_to(outputs), ring.values, ring.combine, no_reciprocal)
     _compare(model, derived, _component_drift(model, ring) | _component_loss(model, ring))
     if model.constraint == "sphere":
         _prove_sphere(model, program)
 
 
-def _no_reciprocal(value: Any) -> Any:
+def no_reciprocal(value: Any) -> Any:
+    """The inverse for `evaluate` where nothing may be divided; it raises NotImplementedError."""
     raise NotImplementedError("a free drift has no denominators")
 
 

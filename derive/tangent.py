@@ -24,6 +24,7 @@ from derive.program import (
 )
 from derive.scalar_polynomials import ScalarPolynomial
 
+# The change of X has the name t_X.
 PREFIX = "t_"
 
 

@@ -1,11 +1,9 @@
-"""Prints the body of a generated function: what all bodies share, and the form with one line per entry."""
+"""Prints the body of a generated function: what both forms share, lines per entry and loops."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from derive.emit.python_source import assignment_line
-from derive.expansion import entry, expand
 from derive.model import Model
 from derive.program import Matrix, Program, Statement, sources
 from derive.tangent import PREFIX
@@ -64,19 +62,3 @@ class FunctionBody:
     def statement(self, statement: Statement) -> Iterator[str]:
         """The lines of one statement."""
         raise NotImplementedError
-
-
-class UnrolledBody(FunctionBody):
-    """Every entry of every matrix is a local scalar."""
-
-    def read(self, matrix: Matrix, source: str, offset: int) -> Iterator[str]:
-        for k, (i, j) in enumerate(self.program.entries(matrix), start=offset):
-            yield f"{entry(matrix, i, j)} = {source}[{k}]"
-
-    def write(self, matrix: Matrix, target: str, offset: int) -> Iterator[str]:
-        for k, (i, j) in enumerate(self.program.entries(matrix), start=offset):
-            yield f"{target}[{k}] = {entry(matrix, i, j)}"
-
-    def statement(self, statement: Statement) -> Iterator[str]:
-        for assignment in expand(self.program, statement):
-            yield assignment_line(assignment)

@@ -20,8 +20,8 @@ from derive.equations import STEP, OverlapEquations, overlap_equations
 from derive.errors import InputError
 from derive.expansion import Assignment, expand
 from derive.model import Model
-from derive.overlap_program import FREE_DQ, FREE_DR, Q, R, T, X, Y, closed_loops
-from derive.program import Matrix, MatrixStatement, Program, Projection, ScalarStatement, Term
+from derive.overlap_program import DQ, DR, FREE_DQ, FREE_DR, Q, R, T, X, Y, closed_loops
+from derive.program import MatrixStatement, Program, Projection, ScalarStatement, Term
 from derive.scalar_polynomials import ScalarPolynomial
 
 # The components of more order parameters would fill tens of pages, so the document leaves them out. The
@@ -88,9 +88,8 @@ def _drift_symbol(model: Model, name: str) -> str:
 
 def _sphere_assignments(model: Model) -> list[Assignment]:
     """The drift on the sphere, from the free drift and the growth g of norms."""
-    dQ, dR = Matrix("dQ", "p", "p", symmetric=True), Matrix("dR", "p", "pstar")
     program = Program(model.p, model.pstar, (Q, R), (), (), ())
-    statements = (Projection(dQ, FREE_DQ, Q, "g", 2), Projection(dR, FREE_DR, R, "g", 1))
+    statements = (Projection(DQ, FREE_DQ, Q, "g", 2), Projection(DR, FREE_DR, R, "g", 1))
     return [assignment for statement in statements for assignment in expand(program, statement)]
 
 

@@ -160,6 +160,5 @@ def matrix_form(conventions: Conventions, what: str, model: Model | None = None)
     if what == "loss":
         return readout + align([*definitions[:2], (r"\varepsilon", polynomial(equations.loss))])
     step = (symbol(STEP), r"2a\eta")
-    if what == "odes":
-        return readout + align([step, *definitions, *_matrix_drift(conventions, equations)])
-    return readout + align([step, *definitions, *_matrix_jacobian(conventions, equations)])
+    lines = _matrix_drift if what == "odes" else _matrix_jacobian
+    return readout + align([step, *definitions, *lines(conventions, equations)])

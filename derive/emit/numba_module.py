@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from derive.emit.function_body import FunctionBody, UnrolledBody
+from derive.emit.function_body import FunctionBody
 from derive.emit.header import module_docstring
 from derive.emit.looped_body import HELPERS, LoopedBody
 from derive.emit.python_source import COMPILED, INDENT, READOUT_VALUES, function_text
+from derive.emit.unrolled_body import UnrolledBody
 from derive.expansion import operation_count
 from derive.model import Model
 from derive.overlap_program import LOSS, Q, R, drift_program, loss_program

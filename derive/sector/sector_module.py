@@ -10,7 +10,6 @@ from derive.emit.python_source import COMPILED, INDENT, READOUT_VALUES, assignme
 from derive.equations import NOISE
 from derive.expansion import Assignment, operation_count
 from derive.overlap_program import LEARNING_RATE, LOSS, READOUT_STUDENT
-from derive.program import ScalarStatement
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector.sector_model import SectorModel
 from derive.sector.sector_program import (
@@ -114,13 +113,6 @@ def _line(target: str, polynomial: ScalarPolynomial, plus: bool = False) -> str:
     return line.replace(" = ", " += ", 1) if plus else line
 
 
-def _statements(statements: Iterable[ScalarStatement]) -> Iterator[str]:
-    for statement in statements:
-        if statement.note:
-            yield f"# {statement.note}"
-        yield _line(statement.target, statement.polynomial)
-
-
 def _load(model: SectorModel, used: set[str]) -> Iterator[str]:
     """Lines that read p, the parameters in `used` and q_perp."""
     yield "p = parameters[0]"
@@ -177,8 +169,8 @@ def _rhs(model: SectorModel, program: SectorProgram) -> str:
 
 
 def _loss(model: SectorModel, program: SectorProgram) -> str:
-    body = [*_load(model, set()), *_loops(program.loops, both=True), "", *_statements([program.loss])]
-    body.append(f"return {LOSS}")
+    body = [*_load(model, set()), *_loops(program.loops, both=True), "", f"# {program.loss.note}"]
+    body += [_line(LOSS, program.loss.polynomial), f"return {LOSS}"]
     return function_text("loss", "state, parameters", "Generalisation error.", body)
 
 
