@@ -1,6 +1,6 @@
 """Solves gradient flow by its matrix Riccati equation, to check the integrators.
 
-With V = W/√N (p × N) and V* likewise, the overlap ODEs without the η² term are those of
+With V = W/√N (p × N) and V* likewise, the overlap ODEs without the η² term follow from the flow
 (arXiv:2604.03068; conventions in the README)
 
     dV/dα = −2aη (s V + 2 V E),    E = aVᵀV − bV*ᵀV*,    s = tr E.
@@ -228,8 +228,7 @@ class _Problem:
         fastest = self.a * float(np.linalg.norm(Q, 2)) + self.b * float(np.max(self.tau, initial=0.0))
         rate = 8.0 * self.a * self.eta * (fastest + 0.5 * abs(s))
         # The time is divided evenly, so that no sliver is left at the end.
-        pieces = np.ceil(rate * remaining / _LONGEST_EXPONENT)
-        pieces = max(1.0, float(pieces))
+        pieces = max(1.0, float(np.ceil(rate * remaining / _LONGEST_EXPONENT)))
         while True:
             length = remaining / pieces
             # A piece that is too long may overflow before it is rejected.

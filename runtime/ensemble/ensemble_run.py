@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import xarray
 
 OUTPUTS = ("all", "final", "loss")
-# Trajectories that a thread takes together: so many that lanes which are idle at the end cost little.
-CHUNK = 512
+# A thread takes this many trajectories together, so that lanes which are idle at the end cost little.
+CHUNK_SIZE = 512
 
 
 class EnsembleEngine:
@@ -51,7 +51,7 @@ class EnsembleEngine:
         losses: bool = True,
         stop_loss: float | None = None,
         threads: int = 1,
-        chunk: int = CHUNK,
+        chunk: int = CHUNK_SIZE,
         progress: Progress | None = None,
     ) -> EnsembleResults:
         """Integrate packed states (k, n) with packed parameters (1 or k, m).

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derive.arguments import whole_number
 from derive.errors import InputError
-from runtime.start.checked_arrays import dimensions, real_array, real_number
+from runtime.start.checked_arrays import axis_count, real_array, real_number
 from runtime.start.seeds import LARGEST_SEED, seed_sequence
 
 Array = NDArray[np.float64]
@@ -98,7 +98,7 @@ class SectorStart:
             perp = 0.0
         elif q_perp is not None:
             perp = real_number("q_perp", q_perp, least=0.0)
-        elif dimensions("q", q) == 0:
+        elif axis_count("q", q) == 0:
             perp = float(norms[0])
         else:
             raise InputError("q_perp", "is required where q has a value for each direction")
@@ -121,7 +121,7 @@ class SectorStart:
         InputError
             Wrong shapes or numbers, or Q0 is not in that algebra.
         """
-        if dimensions("R0", R0) != 2:
+        if axis_count("R0", R0) != 2:
             raise InputError("R0", f"has the shape {np.shape(R0)}, not (p, p*)")
         p, pstar = np.shape(R0)
         R = real_array("R0", R0, (p, pstar))
@@ -172,6 +172,6 @@ class SectorStart:
 
 
 def _per_direction(option: str, value: ArrayLike, count: int) -> Array:
-    if dimensions(option, value) == 0:
+    if axis_count(option, value) == 0:
         return np.full(count, real_number(option, value))
     return real_array(option, value, (count,))

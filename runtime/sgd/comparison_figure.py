@@ -22,10 +22,7 @@ _MARKERS = 20
 def plot_runs(runs: xarray.Dataset, path: str | Path) -> Path:
     """Draw the loss of some runs and their median with quartiles, and the alignment with the teacher.
 
-    Raises
-    ------
-    InputError
-        The name does not end in .png, .pdf or .svg, or cannot be written.
+    Raises InputError if the name does not end in .png, .pdf or .svg, or cannot be written.
     """
 
     def draw(figure: Any) -> None:
@@ -56,10 +53,7 @@ COMPARISON_SIZE = (7.4, 5.4)
 def plot_comparison(result: xarray.Dataset, path: str | Path) -> Path:
     """Draw ODE and SGD: loss, overlaps, the bias times N and the spread times √N.
 
-    Raises
-    ------
-    InputError
-        As `plot_runs`.
+    Raises InputError as `plot_runs`.
     """
     return save_figure(lambda figure: draw_comparison(figure, result), COMPARISON_SIZE, path)
 

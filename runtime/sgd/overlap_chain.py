@@ -70,7 +70,7 @@ class OverlapChain:
         return work
 
     def advance(self, work: Array, steps: int) -> None:
-        """Take that many steps in all lanes; other threads go on meanwhile."""
+        """Take that many steps in all lanes; other threads run meanwhile."""
         if steps:
             self._advance(work.ctypes.data, steps)
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 # Choices of random starts that SGD needs from a given start too.
 NEEDED_ANYWAY = frozenset({"seed", "trajectories"})
 
-
 # Q0 and R0, of each run or for all, T, and the attributes of results that name the start.
 Starts = tuple[Array, Array, Array | None, dict[str, Any]]
 
@@ -82,7 +81,7 @@ def _drawn(model: Model, start: ChosenStart, runs: int) -> Starts:
 
 
 def check_results(model: Model, runs: int, alpha: Any) -> None:
-    """Raise InputError if the states of all runs at all times are too large to be kept."""
+    """Raise InputError if the states of all runs at all times do not fit into memory."""
     times = checked_arrays.output_times(alpha).size
     check_memory(
         runs,

@@ -53,7 +53,7 @@ class RunRecorder:
         return self._A[runs], self._S[runs]
 
     def write(self, record: int, runs: range, A: Array, S: Array) -> bool:
-        """Write the coordinates of some runs at a record; returns whether any of them still goes on."""
+        """Write the coordinates of some runs at a record; returns whether any of them has not diverged."""
         part = slice(runs.start, runs.stop)
         # A run that diverges is a result and no error.
         with np.errstate(over="ignore", invalid="ignore"):
@@ -67,7 +67,7 @@ class RunRecorder:
         return bool(fine.any())
 
 
-def statistics(values: Array) -> tuple[Array, Array]:
+def mean_of_finite(values: Array) -> tuple[Array, Array]:
     """Mean over the runs (in front) that are not NaN, and its standard error.
 
     Both are NaN without a run, and the error is NaN with a single one.
@@ -117,7 +117,7 @@ def sgd_dataset(
     }
     for name, what in (("Q", "Q"), ("R", "R"), ("loss", "generalisation error")):
         dims, values, _ = variables[name]
-        mean, error = statistics(values)
+        mean, error = mean_of_finite(values)
         variables[f"{name}_mean"] = (dims[1:], mean, {"long_name": f"mean {what} over runs"})
         variables[f"{name}_error"] = (dims[1:], error, {"long_name": f"standard error of the mean {what}"})
     going = np.sum(np.isfinite(variables["loss"][1]), axis=0)

@@ -188,7 +188,7 @@ def recorded_steps(alpha: ArrayLike, n: int) -> np.ndarray:
     if nearest[-1] == 0:
         raise InputError("alpha", f"{times[-1]:g} is less than half a step: a step is 1/n = {1 / n:g}")
     steps = np.unique(nearest)
-    if steps.size < times.size and checked_arrays.dimensions("alpha", alpha) > 0:
+    if steps.size < times.size and checked_arrays.axis_count("alpha", alpha) > 0:
         k = int(np.flatnonzero(np.diff(nearest) == 0)[0])
         raise InputError(
             "alpha",
@@ -217,7 +217,7 @@ def _start(
         return count, *random_overlaps(
             model.p, model.pstar, n, seed, count, constraint=model.constraint, T=general
         )
-    if checked_arrays.dimensions("Q0", Q0) == 2:
+    if checked_arrays.axis_count("Q0", Q0) == 2:
         q, r = checked_arrays.overlaps(model, Q0, R0, T)
         return DEFAULT_RUNS if count is None else count, 0.5 * (q + q.T), r
     q, r = checked_arrays.ensemble_overlaps(model, Q0, R0, T)

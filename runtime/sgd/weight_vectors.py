@@ -28,7 +28,7 @@ from runtime.vector.random_numbers import WORDS, RandomNumbers
 LANES = 8
 # Number of 64-bit words in the streams of a run.
 RUN_WORDS = LANES * WORDS
-# Number of students in one pass, whose sums and rates stay in registers, by whether norms are kept.
+# Number of students in one pass, whose sums and rates stay in registers: with free norms, on the sphere.
 _GROUP = {False: 8, True: 6}
 
 

@@ -24,6 +24,7 @@ SMALLEST_RTOL = 1e-14
 # norms of the two vectors whose overlap they are; the errors of runs at loose tolerances are the larger.
 _SYMMETRY_TOLERANCE = 1e-8
 _EIGENVALUE_TOLERANCE = 1e-6
+# Starts of an ensemble are checked in parts of this many, which need little memory.
 _CHECKED_TOGETHER = 4096
 
 
@@ -74,8 +75,8 @@ def reject_masked(option: str, value: Any) -> None:
             waiting.extend(x for x in item if isinstance(x, (list, tuple, np.ma.MaskedArray)))
 
 
-def dimensions(option: str, value: ArrayLike) -> int:
-    """Number of axes; InputError for lists of unequal lengths."""
+def axis_count(option: str, value: ArrayLike) -> int:
+    """The number of axes of an array or nested lists; InputError for lists of unequal lengths."""
     reject_masked(option, value)
     try:
         return np.ndim(value)
@@ -89,7 +90,7 @@ def listed(option: str, value: Any) -> list[Any]:
     The caller checks each value. Sets and generators, whose order or length is not known, count as single
     values.
     """
-    if dimensions(option, value) == 0:
+    if axis_count(option, value) == 0:
         return [value]
     return list(value) if isinstance(value, (list, tuple, range)) else list(np.asanyarray(value))
 
@@ -115,15 +116,15 @@ def real_array(option: str, value: ArrayLike, shape: tuple[int, ...], *, finite:
 
 
 def vectors(option: str, value: ArrayLike, size: int) -> Array:
-    """Float64 vectors (..., size), new and in C order, which may hold NaN; else InputError."""
-    if dimensions(option, value) == 0 or np.shape(value)[-1] != size:
+    """New float64 vectors (..., size) in C order, which may hold NaN; else InputError."""
+    if axis_count(option, value) == 0 or np.shape(value)[-1] != size:
         raise InputError(option, f"has the shape {np.shape(value)}, not (..., {size})")
     return real_array(option, value, np.shape(value), finite=False)
 
 
 def per_trajectory(option: str, value: ArrayLike, count: int, least: float, strict: bool) -> Array:
     """A number, or one per trajectory, as an array of length 1 or `count`; else InputError."""
-    if dimensions(option, value) == 0:
+    if axis_count(option, value) == 0:
         return np.array([real_number(option, value, least=least, strict=strict)])
     array = real_array(option, value, (count,), finite=False)
     right = np.isfinite(array) & (array > least if strict else array >= least)
@@ -151,7 +152,7 @@ def _asymmetric(matrices: Array) -> NDArray[np.bool_]:
     return np.asarray(np.any(apart > allowed, axis=(-1, -2)))
 
 
-def _symmetric(option: str, matrix: Array, whose: str = "") -> None:
+def _require_symmetric(option: str, matrix: Array, whose: str = "") -> None:
     if _asymmetric(matrix):
         asymmetry = float(np.max(_apart(matrix)))
         raise InputError(option, f"{whose}is not symmetric: entries differ by up to {asymmetry:.3g}")
@@ -161,9 +162,15 @@ def symmetric_part(option: str, matrices: Array) -> Array:
     """(M + Mᵀ)/2 of matrices (..., m, m); InputError names the first that is not symmetric."""
     for index in np.argwhere(_asymmetric(matrices))[:1].tolist():
         whose = f"row {', '.join(map(str, index))} " if index else ""
-        _symmetric(option, matrices[tuple(index)], whose)
+        _require_symmetric(option, matrices[tuple(index)], whose)
     # Each is halved first: the largest floats must not overflow.
     return 0.5 * matrices + 0.5 * np.swapaxes(matrices, -1, -2)
+
+
+def joint_overlaps(Q: Array, R: Array, T: Array) -> Array:
+    """[[Q, R], [Rᵀ, T]] of overlaps (k, p, p) and (k, p, p*) and a single T (p*, p*)."""
+    teacher = np.broadcast_to(T, (len(Q), *T.shape))
+    return np.block([[Q, R], [np.swapaxes(R, -1, -2), teacher]])
 
 
 def correlations(matrix: Array) -> tuple[Array, NDArray[np.bool_]]:
@@ -182,7 +189,7 @@ def correlations(matrix: Array) -> tuple[Array, NDArray[np.bool_]]:
     return result, np.asarray(np.any((matrix != 0.0) & none[..., :, None], axis=(-1, -2)))
 
 
-def _positive(option: str, matrix: Array, whose: str = "") -> None:
+def _require_positive(option: str, matrix: Array, whose: str = "") -> None:
     """Raise InputError if a matrix has a negative eigenvalue when all its vectors are scaled to norm 1."""
     unit, impossible = correlations(matrix)
     if impossible:
@@ -204,8 +211,8 @@ def teacher_overlaps(model: Model, T: ArrayLike | None) -> Array:
     if T is None:
         raise InputError("T", "is required: the model has a general teacher")
     matrix = real_array("T", T, (model.pstar, model.pstar))
-    _symmetric("T", matrix)
-    _positive("T", matrix)
+    _require_symmetric("T", matrix)
+    _require_positive("T", matrix)
     return matrix
 
 
@@ -221,9 +228,9 @@ def overlaps(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tuple[Array,
     """
     q = real_array("Q0", Q, (model.p, model.p))
     r = real_array("R0", R, (model.p, model.pstar))
-    _symmetric("Q0", q)
-    _positive("Q0", q)
-    _positive("R0", np.block([[q, r], [r.T, T]]), "belongs to no weights: [[Q0, R0], [R0', T]] ")
+    _require_symmetric("Q0", q)
+    _require_positive("Q0", q)
+    _require_positive("R0", np.block([[q, r], [r.T, T]]), "belongs to no weights: [[Q0, R0], [R0', T]] ")
     if model.constraint == "sphere" and np.min(np.diag(q)) <= 0.0:
         raise InputError("Q0", "has a student of norm zero, which the sphere cannot rescale")
     return q, r
@@ -231,7 +238,7 @@ def overlaps(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tuple[Array,
 
 def ensemble_overlaps(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tuple[Array, Array]:
     """As `overlaps` with a leading axis of trajectories; errors name the first wrong one."""
-    if dimensions("Q0", Q) != 3 or np.shape(Q)[0] == 0:
+    if axis_count("Q0", Q) != 3 or np.shape(Q)[0] == 0:
         raise InputError("Q0", f"has the shape {np.shape(Q)}, not (trajectories, {model.p}, {model.p})")
     count = np.shape(Q)[0]
     q = real_array("Q0", Q, (count, model.p, model.p))
@@ -252,8 +259,8 @@ def ensemble_overlaps(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tup
 def state_overlaps(
     model: Model, Q: ArrayLike, R: ArrayLike, T: Array, suffix: str = ""
 ) -> tuple[Array, Array]:
-    """As `overlaps` with any leading axes, for arguments that are called Q and R, and a suffix."""
-    leading = np.shape(Q)[:-2] if dimensions(f"Q{suffix}", Q) else ()
+    """As `overlaps` with any leading axes; errors call the arguments Q and R followed by `suffix`."""
+    leading = np.shape(Q)[:-2] if axis_count(f"Q{suffix}", Q) else ()
     q = real_array(f"Q{suffix}", Q, (*leading, model.p, model.p))
     r = real_array(f"R{suffix}", R, (*leading, model.p, model.pstar))
     try:
@@ -272,9 +279,7 @@ def state_overlaps(
 
 def _suspects(Q: Array, R: Array, T: Array) -> NDArray[np.bool_]:
     """Which pairs may fail to be overlaps of weights, by a quick test; `overlaps` then decides."""
-    teacher = np.broadcast_to(T, (len(Q), *T.shape))
-    joint = np.block([[Q, R], [np.swapaxes(R, 1, 2), teacher]])
-    unit, impossible = correlations(joint)
+    unit, impossible = correlations(joint_overlaps(Q, R, T))
     wrong = _asymmetric(Q) | impossible
     # Cholesky's factor of a shifted matrix exists if the smallest eigenvalue is above the shift,
     # and is many times faster than eigenvalues.
@@ -318,7 +323,7 @@ def output_times(alpha: ArrayLike) -> Array:
     InputError
         Not positive and finite, or an array that does not ascend from 0 or more.
     """
-    if dimensions("alpha", alpha) == 0:
+    if axis_count("alpha", alpha) == 0:
         return np.linspace(0.0, real_number("alpha", alpha, least=0.0, strict=True), DEFAULT_OUTPUTS)
     count = np.size(alpha)
     if count == 0:

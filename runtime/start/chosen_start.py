@@ -18,12 +18,12 @@ from runtime.start.checked_arrays import Array, real_number
 from runtime.start.initial_overlaps import OverlapSampler, checked_overlaps
 
 DEFAULT_N = 10**6
-# Numbers in the random starts that are drawn to see whether `ideal` allows them: less than a second.
+# At most this many random numbers are drawn to see whether `ideal` is too large, in less than a second.
 _CHECKED = 2**22
 # A Gaussian matrix (p, p*) has a norm above √p + √p* + this with the probability exp(−50) or less.
 _SAFE = 10.0
 # Choices that only random starts need.
-_OF_RANDOM_STARTS = ("q0", "seed", "trajectories")
+_FOR_RANDOM_STARTS = ("q0", "seed", "trajectories")
 # T of a run from a file may differ from 1 by this much, since it carries rounding.
 _EQUAL = 1e-8
 # Arguments that are no choice of their own, and the choice that they come from.
@@ -32,7 +32,7 @@ _CHOICES = {"Q0": "overlaps", "R0": "overlaps", "T": "overlaps", "file": "overla
 
 @contextlib.contextmanager
 def naming_choices() -> Iterator[None]:
-    """Errors inside name the choice that a value comes from, as `ideal`, not the argument, as `scale`."""
+    """Let errors name the choice that a value comes from, such as `ideal`, and not the argument `scale`."""
     try:
         yield
     except InputError as error:
@@ -135,7 +135,7 @@ class ChosenStart:
     def _from_file(
         self, model: Model, path: str | Path, starts: int | None
     ) -> tuple[Array, Array, Array | None, dict[str, Any]]:
-        superfluous = [name for name in _OF_RANDOM_STARTS if name in self.given]
+        superfluous = [name for name in _FOR_RANDOM_STARTS if name in self.given]
         if superfluous:
             raise InputError(superfluous[0], "does not go with --overlaps: the start is that of the file")
         p, pstar = model.p, model.pstar
@@ -159,7 +159,7 @@ class ChosenStart:
                     raise InputError(option, f"has the shape {shapes[name]}, not {shape}")
 
         Q0, R0, T = checked_overlaps(path, check)
-        # Names of files may be no text, which files of results cannot hold.
+        # The name of a file need not be valid text, and a file of results holds only text.
         origin = {"overlaps": printable(str(path))}
         if T is None:
             return Q0, R0, self.teacher(model), origin

@@ -12,7 +12,7 @@ from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
 from runtime.output.input_files import Shapes, read_arrays
-from runtime.start.checked_arrays import Array, correlations, real_number, teacher_overlaps
+from runtime.start.checked_arrays import Array, correlations, joint_overlaps, real_number, teacher_overlaps
 from runtime.start.matrix_factors import EPSILON
 from runtime.start.seeds import LARGEST_SEED
 from runtime.start.teacher_directions import Teacher
@@ -128,8 +128,8 @@ class OverlapSampler:
         p, rank = self._model.p, self._root.shape[1]
         R = times_transpose(self._scale * self._normal.standard_normal((count, p, rank)), self._root)
         Q = np.broadcast_to(self._variance * np.eye(p), (count, p, p)).copy()
-        unit, _ = correlations(_joint(Q, R, self._teacher))
-        # The eigenvalues 0 of a singular teacher are so only up to rounding.
+        unit, _ = correlations(joint_overlaps(Q, R, self._teacher))
+        # A singular teacher has eigenvalues that are zero up to rounding.
         if np.min(np.linalg.eigvalsh(unit)) < -2 * unit.shape[-1] * EPSILON:
             raise InputError(
                 "scale",
@@ -152,11 +152,6 @@ class OverlapSampler:
         return Q, R
 
 
-def _joint(Q: Array, R: Array, T: Array) -> Array:
-    teacher = np.broadcast_to(T, (len(Q), *T.shape))
-    return np.block([[Q, R], [np.swapaxes(R, -1, -2), teacher]])
-
-
 def _random_factor(
     p: int, rank: int, n: int, count: int, normal: np.random.Generator, gamma: np.random.Generator
 ) -> Array:
@@ -167,7 +162,7 @@ def _random_factor(
     """
     rest = n - rank
     if rest <= p:
-        # Fewer dimensions than students: the coordinates themselves.
+        # There are no more dimensions than students, so the coordinates themselves are drawn.
         return normal.standard_normal((count, p, n))
     columns = np.arange(p)
     below = p * (p - 1) // 2

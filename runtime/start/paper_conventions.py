@@ -16,7 +16,7 @@ import numpy as np
 
 from derive.errors import InputError, shown
 from derive.model import Model
-from runtime.start.checked_arrays import as_model, dimensions, real_array, real_number
+from runtime.start.checked_arrays import as_model, axis_count, real_array, real_number
 from runtime.start.readout_weights import readout
 
 if TYPE_CHECKING:
@@ -164,6 +164,6 @@ CONVENTIONS: Mapping[str, Callable[[Model], Convention]] = {
 
 def _numbers(name: str, value: Any) -> Any:
     """A float, or an array of floats; else InputError."""
-    axes = dimensions(name, value)
+    axes = axis_count(name, value)
     array = real_array(name, value, np.shape(value), finite=False)
     return array if axes else float(array)

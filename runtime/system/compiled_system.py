@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from derive.errors import InputError
 from derive.model import Model
 from runtime.start.checked_arrays import (
-    dimensions,
+    axis_count,
     real_array,
     real_number,
     symmetric_part,
@@ -63,7 +63,7 @@ class GeneratedCode:
     def _losses(self, states: ArrayLike, parameters: Array) -> Array:
         """The losses at packed states (m, n), shape (m,), NaN where a state has NaN; raises InputError."""
         n = self.model.state_size
-        if dimensions("states", states) != 2:
+        if axis_count("states", states) != 2:
             raise InputError("states", f"has the shape {np.shape(states)}, not (states, {n})")
         rows = vectors("states", states, n)
         return np.array([self._compiled_loss(y, parameters) for y in rows], dtype=np.float64)
@@ -124,7 +124,7 @@ class System(GeneratedCode):
         return self._packed(*self._overlaps(Q, R))
 
     def _overlaps(self, Q: ArrayLike, R: ArrayLike) -> tuple[Array, Array]:
-        leading = np.shape(Q)[:-2] if dimensions("Q", Q) else ()
+        leading = np.shape(Q)[:-2] if axis_count("Q", Q) else ()
         q = real_array("Q", Q, (*leading, self.model.p, self.model.p))
         return q, real_array("R", R, (*leading, self.model.p, self.model.pstar))
 

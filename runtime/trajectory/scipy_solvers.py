@@ -26,8 +26,8 @@ def solve_scipy(
     rhs = system.compiled_rhs
     start = float(np.max(np.abs(y0)))
     bound = DIVERGENCE_GROWTH * max(1.0, start)
-    # These are where the solver was, the largest order parameter there, and whether its last slope was
-    # finite.
+    # These are the time that the solver has reached, the largest order parameter there, and whether its
+    # last slope was finite.
     reached, size, finite = 0.0, start, True
 
     def slope(_: float, y: Array) -> Array:

@@ -21,10 +21,7 @@ _ROUNDING = 1e-14
 def plot_bias(study: xarray.Dataset, path: str | Path) -> Path:
     """Draw excess distance and misalignment against N, and against the condition number of Q₀.
 
-    Raises
-    ------
-    InputError
-        The name does not end in .png, .pdf or .svg, or cannot be written.
+    Raises InputError if the name does not end in .png, .pdf or .svg, or cannot be written.
     """
 
     def draw(figure: Any) -> None:

@@ -20,13 +20,13 @@ the order of τ (Gram and Schmidt; polar factors among equal τ).
 **Noise.** From random weights R₀ has independent entries of variance q₀/N, and Q₀ = q₀·1 up to 1/√N.
 The noise of one-pass SGD moves R by amounts of the same order 1/√N: however large N is, the solution
 depends on both. One step moves Rᵢᵣ by −2aη e λᵢλ*ᵣ/N; at Q = q·1, R = 0, T = 1 this noise is white in α,
-independent from entry to entry, with the variance D/N per unit of α,
+independent for different entries, with the variance D/N per unit of α,
 
     D = 4a²η² E[e² λ₁² λ*₁²]
       = 4a²η² [a² q³ (p+2)(p+4) − 2ab q² (p+2)(p*+2) + b² q (p*+2)(p*+4) + Δq],
 
 from the moments p(p+2) and p(p+2)(p+4) of χ²_p. R leaves the plateau as Γ (R₀ + ξ), with ξ Gaussian of
-variance (1/N) ∫ D/Γ² dα an entry: noise over signal is σ² = ∫ D/Γ² dα / q₀, whatever N. Later R is of
+variance (1/N) ∫ D/Γ² dα for each entry: noise over signal is σ² = ∫ D/Γ² dα / q₀, whatever N. Later R is of
 order one, and noise of order 1/√N does not count. So R ends with the polar factor of G₁ + σG₂, two
 independent normal matrices, and the alignment is tr(polar(G₁ + σG₂)ᵀG₁)/‖G₁‖₁. As the rate of ln Γ
 is ∝ η and D ∝ η², σ² is of order η: the closest solution is found at small learning rates.

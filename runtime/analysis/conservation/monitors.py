@@ -7,7 +7,7 @@ singular vectors and the polar factor R(RᵀR)^(−1/2) wherever Q0 and R0R0ᵀ 
 two students gradient flow has one more first integral. A monitor is measured whether or not the
 model conserves it; its attribute ``conserved`` says what theory expects.
 
-Nothing is divided by what rounding and the integrator's tolerance leave undetermined: there a
+Nothing is divided by a number that is no larger than rounding and the integrator's tolerance: there a
 monitor is NaN. So K ends where S, which decays, comes down to the size of the errors.
 """
 

@@ -23,10 +23,7 @@ def plot_escape(result: xarray.Dataset, path: str | Path) -> Path:
 
     Points are measured, lines are theory.
 
-    Raises
-    ------
-    InputError
-        The name does not end in .png, .pdf or .svg, or cannot be written.
+    Raises InputError if the name does not end in .png, .pdf or .svg, or cannot be written.
     """
 
     def draw(figure: Any) -> None:

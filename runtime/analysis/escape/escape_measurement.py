@@ -121,7 +121,7 @@ def escape_times(
         atol=atol,
         threads=threads,
     )
-    single = checked_arrays.dimensions("eta", eta) == 0
+    single = checked_arrays.axis_count("eta", eta) == 0
     settings: dict[str, Any] = {"label_noise": label_noise, "T": T, "rtol": rtol, "atol": atol}
     settings["threads"] = threads
     # All theories come first, so that an error in one of them is raised before the work.

@@ -21,10 +21,7 @@ SPECTRA_SIZE = (5.9, 5.2)
 def plot_spectra(spectra: xarray.Dataset, path: str | Path) -> Path:
     """Draw loss and eigenvalues of `spectra_along` against α.
 
-    Raises
-    ------
-    InputError
-        The name does not end in .png, .pdf or .svg, or cannot be written.
+    Raises InputError if the name does not end in .png, .pdf or .svg, or cannot be written.
     """
 
     return save_figure(lambda figure: draw_spectra(figure, spectra), SPECTRA_SIZE, path)

@@ -26,7 +26,7 @@ v̈ᵢ = −(|hᵢ|²/Qᵢᵢ) vᵢ, so that the second derivative (the Riemanni
 spheres) is Hess[H, H] − Σᵢ μᵢ |hᵢ|² with μᵢ = ∇ᵢ·vᵢ/Qᵢᵢ, restricted to those steps; μ is the diagonal
 of 2as + 4a (aQ² − bRRᵀ)ᵢᵢ/Qᵢᵢ.
 
-Model after arXiv:2604.03068.
+The model is that of arXiv:2604.03068; the Hessian is derived here.
 """
 
 from __future__ import annotations
