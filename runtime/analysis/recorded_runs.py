@@ -81,11 +81,6 @@ class RunStates:
         """Where the run got to: (…, alpha)."""
         return np.asarray(np.isfinite(self.Q).all(axis=(-1, -2)))
 
-    @property
-    def given_T(self) -> Array | None:
-        """T as an argument of functions that take a model: None for an orthonormal teacher."""
-        return self.T if self.model.teacher == "general" else None
-
 
 def states_of_run(run: xarray.Dataset) -> RunStates:
     """States, times, teacher and attributes of a result of ours, also one from a file.

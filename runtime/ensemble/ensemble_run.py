@@ -193,7 +193,7 @@ def integrate_ensemble(
     relative, absolute = checked_arrays.tolerances(rtol, atol)
     threshold = None if stop_loss is None else checked_arrays.real_number("stop_loss", stop_loss)
     workers = thread_count(threads)
-    general = teacher if system.model.teacher == "general" else None
+    general = checked_arrays.given_T(system.model, teacher)
     parameters = pack_parameters(system, rates, noises, general)
     checked_arrays.warn_if_unresolved(R, absolute, stacklevel=2)
     engine = EnsembleEngine(system, method)

@@ -71,7 +71,7 @@ def ensemble_statistics(
     relative, absolute = checked_arrays.tolerances(rtol, atol)
     threshold = None if stop_loss is None else checked_arrays.real_number("stop_loss", stop_loss)
     workers = thread_count(threads)
-    general = teacher if system.model.teacher == "general" else None
+    general = checked_arrays.given_T(system.model, teacher)
     parameters = pack_parameters(system, np.array([rate]), np.array([noise]), general)
     engine = EnsembleEngine(system, method)
     statistics = LossStatistics(times.size)

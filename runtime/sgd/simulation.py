@@ -211,7 +211,7 @@ def _start(
     count = None if trajectories is None else whole_number("trajectories", trajectories, 1, LARGEST_RUNS)
     if (Q0 is None) != (R0 is None):
         raise InputError("R0" if R0 is None else "Q0", "is missing: give both overlaps or none")
-    general = T if model.teacher == "general" else None
+    general = checked_arrays.given_T(model, T)
     if Q0 is None or R0 is None:
         count = DEFAULT_RUNS if count is None else count
         return count, *random_overlaps(

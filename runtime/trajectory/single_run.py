@@ -144,7 +144,7 @@ def integrate(
 def integrate_problem(system: System, problem: Problem) -> xarray.Dataset:
     """As `integrate`, for a problem that was checked against the system's model."""
     checked_arrays.warn_if_unresolved(problem.R0, problem.atol, stacklevel=3)
-    general = problem.T if system.model.teacher == "general" else None
+    general = checked_arrays.given_T(system.model, problem.T)
     parameters = system.parameters(problem.eta, problem.label_noise, general)
     y0 = system.pack(problem.Q0, problem.R0)
     if problem.method in TABLEAUX:

@@ -9,7 +9,7 @@ import numpy as np
 
 from derive.model import Model
 from derive.version import VERSION
-from runtime.start.checked_arrays import Array
+from runtime.start.checked_arrays import Array, given_T
 from runtime.system.compiled_system import System
 from runtime.trajectory.solver import OdeSolution
 
@@ -25,7 +25,7 @@ def trajectory_dataset(
 
     model = system.model
     Q, R = system.unpack(solution.states)
-    general = teacher if model.teacher == "general" else None
+    general = given_T(model, teacher)
     variables: dict[str, Any] = {
         "Q": (("alpha", "i", "j"), Q, {"long_name": "student-student overlap"}),
         "R": (("alpha", "i", "r"), R, {"long_name": "student-teacher overlap"}),

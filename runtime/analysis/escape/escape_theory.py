@@ -205,7 +205,7 @@ def checked_fraction(fraction: float) -> float:
 
 def _check_approach(system: System, point: Plateau, norm: float, threshold: float) -> None:
     """Reject a threshold that the loss passes at R = 0, on the way from Q = q₀ 1 to the plateau."""
-    general = point.T if system.model.teacher == "general" else None
+    general = checked_arrays.given_T(system.model, point.T)
 
     def loss(q: float) -> float:
         return float(system.loss(q * np.eye(system.model.p), point.R, general))
@@ -237,7 +237,7 @@ def _gain(system: System, point: Plateau, norm: float, vector: Array) -> float:
         eta=point.eta,
         alpha=np.array([end]),
         label_noise=point.label_noise,
-        T=point.T if system.model.teacher == "general" else None,
+        T=checked_arrays.given_T(system.model, point.T),
         rtol=1e-12,
         atol=_INFINITESIMAL * 1e-20,
     )
@@ -259,7 +259,7 @@ def _curvature(system: System, point: Plateau, vector: Array) -> float:
     rates of Q.
     """
     p = system.model.p
-    general = point.T if system.model.teacher == "general" else None
+    general = checked_arrays.given_T(system.model, point.T)
     R = _SMALL * np.outer(np.full(p, 1.0 / np.sqrt(p)), vector)
     drive = system.rhs(point.Q, R, point.eta, point.label_noise, general)[0]
     dQ = np.zeros((p, p))

@@ -209,7 +209,7 @@ def solution_spectrum(
     rate = checked_arrays.real_number("eta", eta, least=0.0, strict=True)
     width = checked_arrays.real_number("tolerance", tolerance, least=0.0)
     teacher = checked_arrays.teacher_overlaps(model, T)
-    general = teacher if model.teacher == "general" else None
+    general = checked_arrays.given_T(model, teacher)
     q, r = checked_arrays.overlaps(model, Q, R, teacher)
     directions = _directions(model, teacher)
     # The directions are an invariant subspace, so this is the Jacobian on it.
@@ -289,7 +289,7 @@ def largest_stable_eta(
     if noise > 0.0 and model.flow == "sgd":
         raise InputError("label_noise", f"{noise:g}: with label noise no zero-loss solution is stationary")
     q, r = _solution(system, teacher, Q, R)
-    general = teacher if model.teacher == "general" else None
+    general = checked_arrays.given_T(model, teacher)
     directions = _directions(model, teacher)
 
     def stable(eta: float) -> bool:
@@ -316,7 +316,7 @@ def _solution(
     if model.constraint == "sphere":
         raise InputError("Q", "is required on the sphere, where solutions differ: see zero_loss_solution")
     # The Jacobian of the solution without rotations falls into many small blocks.
-    return zero_loss_solution(model, teacher if model.teacher == "general" else None, seed=None)
+    return zero_loss_solution(model, checked_arrays.given_T(model, teacher), seed=None)
 
 
 def _directions(model: Model, teacher: Array) -> Array:
@@ -349,7 +349,7 @@ def _eigenvalues(matrix: Array) -> np.ndarray:
 
 
 def _is_solution(system: System, Q: Array, R: Array, teacher: Array) -> bool:
-    general = teacher if system.model.teacher == "general" else None
+    general = checked_arrays.given_T(system.model, teacher)
     _, b = readout(system.model)
     return bool(system.loss(Q, R, general) <= _NO_LOSS * b * b * np.sum(teacher**2))
 

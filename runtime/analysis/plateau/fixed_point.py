@@ -147,7 +147,7 @@ def plateau(
     rate = checked_arrays.real_number("eta", eta, least=0.0, strict=True)
     noise = checked_arrays.real_number("label_noise", label_noise, least=0.0)
     teacher = checked_arrays.teacher_overlaps(model, T)
-    general = teacher if model.teacher == "general" else None
+    general = checked_arrays.given_T(model, teacher)
     parameters = system.parameters(rate, noise, general)
     scale = _scale(model, teacher, noise)
     if model.constraint == "sphere":
@@ -210,7 +210,7 @@ def largest_plateau_eta(system: System, label_noise: float = 0.0, T: ArrayLike |
         raise InputError("constraint", f"{model.constraint!r}: the plateau exists at any η")
     noise = checked_arrays.real_number("label_noise", label_noise, least=0.0)
     teacher = checked_arrays.teacher_overlaps(model, T)
-    general = teacher if model.teacher == "general" else None
+    general = checked_arrays.given_T(model, teacher)
     scale = _scale(model, teacher, noise)
     a, _ = readout(model)
 
