@@ -12,13 +12,7 @@ from derive.arguments import whole_number
 from derive.errors import InputError, shown
 from derive.version import VERSION
 from runtime.output.progress import Progress, part_of
-from runtime.sgd.simulation import (
-    LARGEST_SIMULATED_N,
-    METHODS,
-    check_room,
-    recorded_steps,
-    simulate,
-)
+from runtime.sgd.simulation import LARGEST_SIMULATED_N, METHODS, check_room, recorded_steps, simulate
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.seeds import LARGEST_SEED, derived_seed

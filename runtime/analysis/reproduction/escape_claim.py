@@ -65,9 +65,7 @@ def study(settings: StudySettings) -> Study:
         )
     )
     return Study(
-        tuple(claims),
-        (7.4, 3.2),
-        lambda figure: _draw(figure, settings, widths, rates, noisy, times),
+        tuple(claims), (7.4, 3.2), lambda figure: _draw(figure, settings, widths, rates, noisy, times)
     )
 
 
