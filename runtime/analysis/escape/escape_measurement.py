@@ -307,9 +307,10 @@ def _dataset(
 
     measured, errors = quantiles(times, QUANTILES), median_error(times)
     slopes = [fit_slope(sizes, measured[i, :, _MEDIAN], errors[i]) for i in range(len(rates))]
-    predicted = [[theory.quantiles(size, QUANTILES) for size in sizes] for theory in theories]
+    predicted = np.array([[theory.quantiles(n, QUANTILES) for n in sizes] for theory in theories])
     law = np.array([theory.quantiles(1.0, PROBABILITIES) for theory in theories])
-    predicted_times = np.array(predicted)
+    for times_in_theory in (predicted, law):
+        times_in_theory[~np.isfinite(times_in_theory)] = np.nan
     plateaus = [theory.plateau for theory in theories]
     each: dict[str, tuple[Any, str]] = {
         "plateau_q": ([point.q for point in plateaus], "norm of a student on the plateau"),
@@ -334,12 +335,12 @@ def _dataset(
         "median_error": (("eta", "n"), errors, {"long_name": "standard error of the median"}),
         "theory_quantile": (
             ("eta", "n", "quantile"),
-            np.where(np.isfinite(predicted_times), predicted_times, np.nan),
+            predicted,
             {"long_name": "escape time, N to infinity"},
         ),
         "law": (
             ("eta", "probability"),
-            np.where(np.isfinite(law), law, np.nan),
+            law,
             {"long_name": "escape time less ln N / (2 rate), N to infinity"},
         ),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -11,6 +11,7 @@ from derive.expansion import operation_count
 from derive.overlap_program import drift_program
 from runtime.ensemble.kernels import lane_memory as at
 from runtime.ensemble.kernels.kernel_emitter import KernelEmitter
+from runtime.start.checked_arrays import Array
 from runtime.trajectory.stepper import (
     EPSILON,
     FAR_END,
@@ -142,6 +143,62 @@ class StepEmitter(KernelEmitter):
 
         vector.loop(layout.size, finish)
         self.call_program(vector, self.rhs, work, layout.new_state_at, layout.slope_at(layout.stage_count))
+        square, largest = self._squared_error(vector, work, h, estimates, base_y, base_new)
+        accepted = builder.fcmp_ordered("<=", square, one)
+        new_time = vector.select(final, end, vector.add(time, h))
+        new_time = vector.select(accepted, new_time, time)
+        factor = self._factor(vector, work, square, accepted)
+        # A final step that was accepted is shorter than the next one may be.
+        next_step = vector.multiply(h, factor)
+
+        vector.store(new_time, work, at.NEW_TIME)
+        vector.store(next_step, work, at.NEXT_STEP)
+        vector.store(vector.select(accepted, one, zero), work, at.ACCEPTED)
+        vector.store(largest, work, at.LARGEST)
+
+        unbounded = builder.fcmp_unordered(">", largest, vector.load(work, at.BOUND))
+        unbounded = builder.and_(unbounded, accepted)
+        smallest = vector.multiply(
+            vector.constant(SMALLEST_STEP * EPSILON),
+            vector.maximum(
+                time,
+                vector.multiply(vector.constant(EPSILON), vector.minimum(end, vector.constant(FAR_END))),
+            ),
+        )
+        stuck = builder.fcmp_unordered("<=", next_step, smallest)
+        # The last step may be of any length.
+        stuck = builder.and_(stuck, builder.not_(builder.and_(accepted, final)))
+        vector.store(vector.select(stuck, one, zero), work, at.STUCK)
+        attention = builder.or_(unbounded, stuck)
+        attention = builder.or_(attention, builder.and_(accepted, final))
+        due = builder.fcmp_ordered("<=", vector.load(work, at.NEXT_OUTPUT), new_time)
+        due = builder.and_(due, accepted)
+        if watch:
+            self.call_program(vector, self.loss, work, layout.new_state_at, at.NEW_LOSS)
+            threshold = vector.load(work, at.THRESHOLD)
+            crossed = builder.fcmp_ordered("<=", vector.load(work, at.NEW_LOSS), threshold)
+            crossed = builder.and_(crossed, accepted)
+            vector.store(vector.select(crossed, one, zero), work, at.CROSSED)
+            attention = builder.or_(attention, crossed)
+            # The time of the event is not known yet, and neither is which outputs come before it.
+            due = builder.and_(due, builder.not_(crossed))
+        attention = builder.or_(attention, self._write_due(vector, work, due, new_time))
+        return builder.and_(attention, live)
+
+    def _squared_error(
+        self,
+        vector: VectorFunction,
+        work: Any,
+        h: Any,
+        estimates: Sequence[tuple[Array, Any]],
+        base_y: Any,
+        base_new: Any,
+    ) -> tuple[Any, Any]:
+        """The square of the attempted step's error in units of the tolerance, and the largest |y| after it.
+
+        `estimates` are the weights of each estimate, and where all of it but its last term waits.
+        """
+        builder, layout, zero = vector.builder, self.layout, vector.constant(0.0)
         last_slope = vector.address(work, layout.slope_at(layout.stage_count))
 
         rtol, atol = vector.load(work, at.RTOL), vector.load(work, at.ATOL)
@@ -187,47 +244,7 @@ class StepEmitter(KernelEmitter):
             share = vector.divide(totals[0], vector.maximum(both, vector.constant(1e-300)))
             mean = vector.multiply(mean, share)
         # The square of h would overflow where the end is very far, so h is multiplied twice.
-        square = vector.multiply(vector.multiply(mean, h), h)
-        accepted = builder.fcmp_ordered("<=", square, one)
-        new_time = vector.select(final, end, vector.add(time, h))
-        new_time = vector.select(accepted, new_time, time)
-        factor = self._factor(vector, work, square, accepted)
-        # A final step that was accepted is shorter than the next one may be.
-        next_step = vector.multiply(h, factor)
-
-        vector.store(new_time, work, at.NEW_TIME)
-        vector.store(next_step, work, at.NEXT_STEP)
-        vector.store(vector.select(accepted, one, zero), work, at.ACCEPTED)
-        vector.store(largest, work, at.LARGEST)
-
-        unbounded = builder.fcmp_unordered(">", largest, vector.load(work, at.BOUND))
-        unbounded = builder.and_(unbounded, accepted)
-        smallest = vector.multiply(
-            vector.constant(SMALLEST_STEP * EPSILON),
-            vector.maximum(
-                time,
-                vector.multiply(vector.constant(EPSILON), vector.minimum(end, vector.constant(FAR_END))),
-            ),
-        )
-        stuck = builder.fcmp_unordered("<=", next_step, smallest)
-        # The last step may be of any length.
-        stuck = builder.and_(stuck, builder.not_(builder.and_(accepted, final)))
-        vector.store(vector.select(stuck, one, zero), work, at.STUCK)
-        attention = builder.or_(unbounded, stuck)
-        attention = builder.or_(attention, builder.and_(accepted, final))
-        due = builder.fcmp_ordered("<=", vector.load(work, at.NEXT_OUTPUT), new_time)
-        due = builder.and_(due, accepted)
-        if watch:
-            self.call_program(vector, self.loss, work, layout.new_state_at, at.NEW_LOSS)
-            threshold = vector.load(work, at.THRESHOLD)
-            crossed = builder.fcmp_ordered("<=", vector.load(work, at.NEW_LOSS), threshold)
-            crossed = builder.and_(crossed, accepted)
-            vector.store(vector.select(crossed, one, zero), work, at.CROSSED)
-            attention = builder.or_(attention, crossed)
-            # The time of the event is not known yet, and neither is which outputs come before it.
-            due = builder.and_(due, builder.not_(crossed))
-        attention = builder.or_(attention, self._write_due(vector, work, due, new_time))
-        return builder.and_(attention, live)
+        return vector.multiply(vector.multiply(mean, h), h), largest
 
     def _write_due(self, vector: VectorFunction, work: Any, due: Any, new_time: Any) -> Any:
         """Write the outputs that the step has passed; returns the lanes that are due if nothing is written.
