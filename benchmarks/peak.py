@@ -14,8 +14,8 @@ from derive.overlap_program import drift_program
 from runtime.ensemble.kernels.kernel_emitter import KernelEmitter
 from runtime.trajectory.tableaux import TSIT5
 from runtime.vector import jit
+from runtime.vector.aligned_arrays import aligned
 from runtime.vector.builder import VectorFunction, integer
-from runtime.vector.memory import aligned
 
 _CHAINS = 12
 _ROUNDS = 7

@@ -56,8 +56,8 @@ from runtime.sgd.recorder import generalisation_error
 from runtime.sgd.simulation import simulate
 from runtime.sgd.weight_vectors import LANES, RUN_WORDS
 from runtime.vector import jit
+from runtime.vector.aligned_arrays import aligned
 from runtime.vector.builder import INT64, VectorFunction, integer
-from runtime.vector.memory import aligned
 from runtime.vector.random_numbers import WORDS, RandomNumbers, streams
 
 RESULTS = Path(__file__).parent / "results"

@@ -22,7 +22,7 @@ from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.solver import DIVERGENCE_GROWTH
 from runtime.trajectory.tableaux import DEFAULT_METHOD, TABLEAUX
 from runtime.vector import jit
-from runtime.vector.memory import aligned
+from runtime.vector.aligned_arrays import aligned
 
 if TYPE_CHECKING:
     import xarray

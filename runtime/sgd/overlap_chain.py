@@ -15,8 +15,8 @@ import numpy as np
 from runtime.sgd.chain_memory import ChainLayout
 from runtime.sgd.chain_step import ChainEmitter
 from runtime.start.teacher_directions import Teacher
+from runtime.vector.aligned_arrays import Array, aligned
 from runtime.vector.jit import CompiledModule, Target
-from runtime.vector.memory import Array, aligned
 from runtime.vector.random_numbers import WORDS
 
 

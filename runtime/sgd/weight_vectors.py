@@ -19,9 +19,9 @@ from llvmlite import ir
 
 from runtime.start.checked_arrays import Array
 from runtime.start.teacher_directions import Teacher
+from runtime.vector.aligned_arrays import aligned
 from runtime.vector.builder import INT64, VectorFunction, integer
 from runtime.vector.jit import CompiledModule, Target
-from runtime.vector.memory import aligned
 from runtime.vector.random_numbers import WORDS, RandomNumbers
 
 # The number of lanes is the same on every processor, so that the streams are.

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from runtime.vector.aligned_arrays import Array
 from runtime.vector.builder import DOUBLE, INT64, POINTER, integer
 from runtime.vector.jit import CompiledModule, target
-from runtime.vector.memory import Array
 
 # Numbers of entries of a row that are summed at once; a single sum would wait for each of its
 # multiply-adds.

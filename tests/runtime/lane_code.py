@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from runtime.vector.aligned_arrays import aligned
 from runtime.vector.builder import INT64, VectorFunction, integer
 from runtime.vector.jit import CompiledModule, Target
-from runtime.vector.memory import aligned
 from runtime.vector.random_numbers import WORDS, RandomNumbers
 
 _MASK = 2**64 - 1
