@@ -31,7 +31,7 @@ class Claim:
 
     @property
     def holds(self) -> bool:
-        # Written so that NaN does not hold.
+        # A measured NaN is within no distance of the prediction, so its claim fails.
         return abs(self.measured - self.prediction) <= self.allowed
 
     def to_dict(self) -> dict[str, Any]:

@@ -43,17 +43,17 @@ class ChainLayout:
 
     @property
     def teacher_inputs_at(self) -> int:
-        """u."""
+        """u, the inputs along the teacher."""
         return self.beyond_at + self.p * (self.p + 1) // 2
 
     @property
     def inputs_at(self) -> int:
-        """v."""
+        """v, the inputs along the axes of S."""
         return self.teacher_inputs_at + self.k
 
     @property
     def fields_at(self) -> int:
-        """λ."""
+        """λ, the fields of the students."""
         return self.inputs_at + self.p
 
     @property

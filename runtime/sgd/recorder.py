@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def generalisation_error(model: Model, Q: Array, R: Array, T: Array) -> Array:
     """ε = ½ (s² + 2t) of overlaps (…, p, p), (…, p, p*) and (p*, p*).
 
-    s = tr DC and t = tr DCDC with C = [[Q, R], [Rᵀ, T]] and D = diag(a, …, −b, …).
+    docs/theory.md derives it, with s = tr DC, t = tr DCDC,
+    C = [[Q, R], [Rᵀ, T]] and D = diag(a, …, −b, …).
     """
     a, b = readout(model)
     s = a * np.trace(Q, axis1=-2, axis2=-1) - b * np.trace(T)

@@ -48,7 +48,7 @@ class WeightsLayout:
     scale_at: int = WORDS + 3
     # Two vectors for the last two of a row: 1 for inputs, 0 beyond N.
     mask_at: int = WORDS + 4
-    # By what each student's last gradient multiplies the last input.
+    # Each student's last gradient is this times the last input.
     kicks_at: int = WORDS + 6
 
     @property
@@ -67,7 +67,7 @@ class WeightsLayout:
 
     @property
     def shrink_at(self) -> int:
-        """By how much the next pass shortens the weights, on the sphere."""
+        """The factor by which the next pass shortens the weights, on the sphere."""
         return self.lengths_at + self.p
 
     @property

@@ -99,7 +99,7 @@ class Convention:
         return xarray.Dataset(variables, coordinates, attributes)
 
     def _factor(self, name: str, eta: Any) -> Any:
-        """By what a quantity of ours is multiplied; `eta` is our learning rate, or None."""
+        """The factor from our value of a quantity to theirs; `eta` is our learning rate, or None."""
         match name:
             case "Q":
                 return self.student**2

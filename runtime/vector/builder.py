@@ -22,7 +22,7 @@ def integer(value: int) -> ir.Constant:
 
 
 class VectorFunction:
-    """A function under construction; values are vectors of `lanes` doubles unless something else is said.
+    """A function under construction; values are vectors of `lanes` doubles unless stated otherwise.
 
     Arrays are structures of lanes: component k of all lanes starts at double k · lanes. Every
     load and store is a whole vector, aligned to its size.

@@ -43,13 +43,12 @@ DEFAULT_FRACTION = 0.5
 PROBABILITIES = np.linspace(0.005, 0.995, 100)
 LARGEST_COUNT = 10**9
 _MEDIAN = QUANTILES.index(0.5)
-# Numbers of trajectories that are integrated together, and that the growth is fitted to; output times of
-# the latter.
+# So many trajectories are integrated together; the growth is fitted to others, at so many output times.
 _BATCH = 2**15
 _FITTED, _TIMES = 64, 400
 # The number of η of the curve of rates, and the last one in units of the largest given η.
 _CURVE, _BEYOND = 100, 1.25
-# χ² below its quantile at this probability does not occur.
+# Starts whose χ² is below its quantile at this probability are taken not to occur.
 _RARE = 1e-9
 
 

@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 # p N must fit into 64 bits.
 LARGEST_HESSIAN_N = 10**15
 # Unless the user says otherwise, eigenvalues below this are zero, relative to the largest one in size.
-# Eigenvalues further apart than this are never taken as equal. Trajectories of the default accuracy can
-# tell so much.
+# Eigenvalues further apart than this are never taken as equal. It is about what trajectories of the
+# default accuracy resolve.
 TOLERANCE = 1e-6
 BLOCKS = ("teachers", "students", "mixed", "complement")
-# An eigenvector belongs to a block if that holds this part of its squared length.
+# An eigenvector belongs to a block that holds this part of its squared length.
 _PURE = 0.99
 # An entry is an eigenvalue, its multiplicity, and the block of its eigenvectors.
 Entry = tuple[float, int, str]

@@ -98,8 +98,9 @@ _call: Any = intrinsic(_emit_call)
 def _locate(kernels, work, fraction):
     """Find θ where the loss crosses the threshold, in all lanes at once whose LIMIT is not negative.
 
-    Secants of the Illinois method come first, kept half a resolution away from the ends of the bracket
-    so that both ends close in. Bisection follows where the loss is too crooked for them.
+    Secants of the Illinois method (M. Dowell and P. Jarratt, BIT 11, 168 (1971)) come first, kept half a
+    resolution away from the ends of the bracket so that both ends close in. Bisection follows where
+    the loss is too crooked for them.
     """
     lanes, address = work.shape[1], work.ctypes.data
     low = np.zeros(lanes)

@@ -113,7 +113,7 @@ class LaneLayout:
 
     @property
     def output_at(self) -> int:
-        """A state on the way, from the interpolant."""
+        """A state inside the step, from the interpolant."""
         return self.estimate_at(self.estimate_count)
 
     @property

@@ -58,7 +58,7 @@ class LoopedTiles(StatementEmitter):
         # The longest product comes first, since its sums are scaled as a whole. The others may have a
         # factor scaled in each turn.
         products.sort(key=lambda product: -self._inner(product[1]))
-        # A step is by what the sums so far are scaled, by what a factor of the product is, and the product.
+        # A step has a factor for the sums so far, one for the product's left operand, and the product.
         steps: list[tuple[Any, Any, tuple[Operand, ...]]] = []
         scale: Coefficient = (1, ())
         for number, (coefficient, operands) in enumerate(products):

@@ -57,7 +57,10 @@ class StepEmitter(KernelEmitter):
     """The kernels that advance the lanes."""
 
     def emit_start(self) -> None:
-        """The first slope of all lanes, and for fresh ones a first step of a hundredth of |y|/|dy/dα|."""
+        """The first slope of all lanes, and for fresh ones a first step of a hundredth of |y|/|dy/dα|.
+
+        This is the first guess of E. Hairer, S. P. Nørsett, G. Wanner, Solving ODEs I, sec. II.4.
+        """
         vector = self.new_function("start")
         (work,) = vector.arguments
         self.call_program(vector, self.rhs, work, self.layout.state_at, self.layout.slopes_at)

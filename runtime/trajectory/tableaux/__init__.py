@@ -1,4 +1,4 @@
-"""The Runge-Kutta methods that there are, by name."""
+"""Lists the Runge-Kutta methods by name, and says which one is the default."""
 
 from runtime.trajectory.tableaux.dop853 import DOP853
 from runtime.trajectory.tableaux.prince8 import PRINCE8
