@@ -65,7 +65,7 @@ class DerivableModel(abc.ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """The options as plain values, in the order of the fields."""
-        return dataclasses.asdict(self)
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> Self:
