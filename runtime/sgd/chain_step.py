@@ -59,8 +59,9 @@ class ChainEmitter:
 
     # --- helpers -------------------------------------------------------------------------
 
-    def _load(self, component: Any) -> Any:
-        return self.vector.load(self.work, component)
+    def _load(self, start: Any, index: Any = None) -> Any:
+        """The component `start`, or the one `index` places after it."""
+        return self.vector.load(self.work, start if index is None else self.vector.plus(start, index))
 
     def _store(self, value: Any, component: Any) -> None:
         self.vector.store(value, self.work, component)
@@ -120,13 +121,13 @@ class ChainEmitter:
         inverse = vector.divide(vector.constant(1.0), length)
 
         def along(i: Any, _: list[Any]) -> None:
-            field = self._load(vector.plus(layout.fields_at, i))
+            field = self._load(layout.fields_at, i)
             kick = vector.multiply(c, field)
             row = vector.plus(layout.along_at, vector.times(i, k))
 
             def teacher(r: Any, _inner: list[Any]) -> None:
                 place = vector.plus(row, r)
-                u = self._load(vector.plus(layout.teacher_inputs_at, r))
+                u = self._load(layout.teacher_inputs_at, r)
                 self._store(vector.fma(vector.negate(kick), u, self._load(place)), place)
 
             self._each(k, teacher)
@@ -191,7 +192,7 @@ class ChainEmitter:
         p = layout.p
 
         def column(j: Any, shorter: Any, last: bool) -> Any:
-            v = self._load(vector.plus(layout.inputs_at, j))
+            v = self._load(layout.inputs_at, j)
             longer = vector.fma(v, v, shorter)
             factor = vector.unary("sqrt", vector.divide(shorter, longer))
             diagonal = layout.column_at(j, vector.builder)
@@ -235,16 +236,16 @@ class ChainEmitter:
             row = vector.plus(layout.along_at, vector.times(i, k))
 
             def overlap(r: Any, total: list[Any]) -> list[Any]:
-                u = self._load(vector.plus(layout.teacher_inputs_at, r))
-                return [vector.fma(self._load(vector.plus(row, r)), u, total[0])]
+                u = self._load(layout.teacher_inputs_at, r)
+                return [vector.fma(self._load(row, r), u, total[0])]
 
-            value = self._each(k, overlap, [self._load(vector.plus(layout.outside_at, i))])[0]
+            value = self._each(k, overlap, [self._load(layout.outside_at, i)])[0]
             self._store(value, vector.plus(layout.fields_at, i))
             return [vector.fma(vector.multiply(student, value), value, carried[0])]
 
         def label(r: Any, carried: list[Any]) -> list[Any]:
-            u = self._load(vector.plus(layout.teacher_inputs_at, r))
-            weight = self._load(vector.plus(layout.weights_at, r))
+            u = self._load(layout.teacher_inputs_at, r)
+            weight = self._load(layout.weights_at, r)
             return [vector.fma(vector.multiply(weight, u), vector.negate(u), carried[0])]
 
         error = self._each(p, field, [vector.constant(0.0)])[0]
@@ -261,7 +262,7 @@ class ChainEmitter:
 
         def column(j: Any, last: bool) -> None:
             diagonal = layout.column_at(j, builder)
-            corner, x = self._load(diagonal), self._load(vector.plus(layout.outside_at, j))
+            corner, x = self._load(diagonal), self._load(layout.outside_at, j)
             square = vector.fma(corner, corner, vector.multiply(x, x))
             length = vector.unary("sqrt", square)
             self._store(length, diagonal)
@@ -301,7 +302,7 @@ class ChainEmitter:
             row = vector.plus(layout.along_at, vector.times(i, k))
 
             def square(r: Any, total: list[Any]) -> list[Any]:
-                value = self._load(vector.plus(row, r))
+                value = self._load(row, r)
                 return [vector.fma(value, value, total[0])]
 
             norm = self._each(k, square, [vector.constant(0.0)])[0]
@@ -317,7 +318,7 @@ class ChainEmitter:
 
         def factor(i: Any, _: list[Any]) -> None:
             place = vector.plus(layout.outside_at, i)
-            norm = self._load(vector.plus(layout.norms_at, i))
+            norm = self._load(layout.norms_at, i)
             scale = vector.unary("sqrt", vector.divide(norm, self._load(place)))
             self._store(scale, place)
             row = vector.plus(layout.along_at, vector.times(i, k))
@@ -329,7 +330,7 @@ class ChainEmitter:
             self._each(k, shrink)
 
         def scale(i: Any, component: Any) -> None:
-            factor = self._load(vector.plus(layout.outside_at, i))
+            factor = self._load(layout.outside_at, i)
             self._store(vector.multiply(factor, self._load(component)), component)
 
         self._each(p, factor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -226,25 +227,23 @@ def _start(
     return len(q), 0.5 * (q + np.swapaxes(q, -1, -2)), r
 
 
+@dataclasses.dataclass
 class _Runs:
     """All runs of one simulation; each task advances some of them and writes to the recorder."""
 
-    def __init__(
-        self,
-        model: Model,
-        teacher: Teacher,
-        n: int,
-        seed: int,
-        rates: Array,
-        noises: Array,
-        steps: np.ndarray,
-        recorder: RunRecorder,
-    ) -> None:
-        self.model, self.teacher, self.n, self.seed = model, teacher, n, seed
-        self.rates, self.noises, self.steps, self.recorder = rates, noises, steps, recorder
-        self.sphere = model.constraint == "sphere"
-        self.noisy = bool(np.any(noises > 0.0))
-        self.total = int(steps[-1]) * len(rates)
+    model: Model
+    teacher: Teacher
+    n: int
+    seed: int
+    rates: Array
+    noises: Array
+    steps: np.ndarray
+    recorder: RunRecorder
+
+    def __post_init__(self) -> None:
+        self.sphere = self.model.constraint == "sphere"
+        self.noisy = bool(np.any(self.noises > 0.0))
+        self.total = int(self.steps[-1]) * len(self.rates)
         self.done = 0
         self.cancelled = False
         self._lock = threading.Lock()

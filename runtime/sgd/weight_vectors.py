@@ -119,49 +119,49 @@ class WeightsEmitter:
 
     def _step(self, old: Any, new: Any) -> None:
         """One step; the rows of the last and of the new input start at `old` and `new`."""
-        vector, p = self.vector, self.layout.p
+        vector, layout, p = self.vector, self.layout, self.layout.p
         size = _GROUP[self.sphere]
         for first in range(0, p, size):
             self._pass(range(first, min(first + size, p)), old, new, draw=first == 0)
         error = vector.constant(0.0)
-        root = self._control(self.layout.scale_at)
+        root = self._control(layout.scale_at)
         fields, scales = [], []
         for i in range(p):
             scale = root
             if self.sphere:
                 # √(norm N)/|w| · 1/√N
                 ratio = vector.divide(
-                    self._control(self.layout.norms_at + i), self._control(self.layout.lengths_at + i)
+                    self._control(layout.norms_at + i), self._control(layout.lengths_at + i)
                 )
                 scale = vector.unary("sqrt", ratio)
-            field = vector.multiply(scale, self._control(self.layout.fields_at + i))
-            error = vector.fma(vector.multiply(self._control(self.layout.student_at), field), field, error)
+            field = vector.multiply(scale, self._control(layout.fields_at + i))
+            error = vector.fma(vector.multiply(self._control(layout.student_at), field), field, error)
             fields.append(field)
             scales.append(scale)
         label = vector.constant(0.0)
-        for number in range(self.layout.teacher_vector_count):
+        for number in range(layout.teacher_vector_count):
             x = vector.load(self.inputs, vector.builder.add(new, integer(number)))
-            weighted = vector.multiply(self._control(self.layout.teacher_at + number), x)
+            weighted = vector.multiply(self._control(layout.teacher_at + number), x)
             label = vector.fma(weighted, x, label)
         error = vector.subtract(error, self._total(label))
         if self.noise:
             x, _ = self.random.normals()
             # The run has one label, so the noise is that of one lane.
             first = vector.shuffle(x, x, [0] * LANES)
-            error = vector.fma(vector.negate(self._control(self.layout.noise_at)), first, error)
-        kick = vector.multiply(self._control(self.layout.rate_at), error)
+            error = vector.fma(vector.negate(self._control(layout.noise_at)), first, error)
+        kick = vector.multiply(self._control(layout.rate_at), error)
         for i, (field, scale) in enumerate(zip(fields, scales, strict=True)):
             change = vector.multiply(kick, field)
             if self.sphere:
-                vector.store(vector.divide(scale, root), self.control, self.layout.shrink_at + i)
-            vector.store(vector.multiply(root, change), self.control, self.layout.kicks_at + i)
+                vector.store(vector.divide(scale, root), self.control, layout.shrink_at + i)
+            vector.store(vector.multiply(root, change), self.control, layout.kicks_at + i)
 
     def _pass(self, students: range, old: Any, new: Any, draw: bool) -> None:
         """w ← shrink · w − kick · (last input); stores the sums of w · (new input), and of w²."""
-        vector, builder = self.vector, self.vector.builder
-        kicks = [vector.negate(self._control(self.layout.kicks_at + i)) for i in students]
+        vector, layout, builder = self.vector, self.layout, self.vector.builder
+        kicks = [vector.negate(self._control(layout.kicks_at + i)) for i in students]
         rows = [builder.mul(self.stride, integer(i)) for i in students]
-        shrinks = [self._control(self.layout.shrink_at + i) for i in students] if self.sphere else []
+        shrinks = [self._control(layout.shrink_at + i) for i in students] if self.sphere else []
         kinds = 2 if self.sphere else 1
 
         def turn(pair: Any, carried: list[Any], masks: list[Any] | None = None) -> list[Any]:
@@ -194,14 +194,14 @@ class WeightsEmitter:
         carried = [zero] * (kinds * len(students)) + self.random.state
         last = builder.sub(self.pairs, integer(1))
         carried = self._loop_if_any(last, turn, carried)
-        masks = [self._control(self.layout.mask_at), self._control(self.layout.mask_at + 1)]
+        masks = [self._control(layout.mask_at), self._control(layout.mask_at + 1)]
         carried = turn(last, carried, masks)
         sums, self.random.state = carried[: kinds * len(students)], carried[kinds * len(students) :]
         for number, i in enumerate(students):
-            vector.store(self._total(sums[number]), self.control, self.layout.fields_at + i)
+            vector.store(self._total(sums[number]), self.control, layout.fields_at + i)
             if self.sphere:
                 length = self._total(sums[len(students) + number])
-                vector.store(length, self.control, self.layout.lengths_at + i)
+                vector.store(length, self.control, layout.lengths_at + i)
 
     def _loop_if_any(
         self, count: Any, body: Callable[[Any, list[Any]], list[Any]], carried: list[Any]

@@ -81,7 +81,8 @@ class Convention:
             if run.attrs.get(name) != value:
                 there = shown(run.attrs.get(name))
                 raise InputError("run", f"has {name} = {there}, the convention {value!r}")
-        if missing := [name for name in _OF_A_RUN if name not in run]:
+        needed = (*_OF_A_RUN, "status", "eta")
+        if missing := [name for name in needed if name not in run and name not in run.attrs]:
             raise InputError("run", f"has no {' and no '.join(missing)}")
         if set(run["loss"].dims) != {"alpha"}:
             raise InputError("run", "is not a single trajectory: select one, or convert arrays with `to`")

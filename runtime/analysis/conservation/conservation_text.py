@@ -77,9 +77,8 @@ def _scope(integral: Invariant) -> str:
 
 
 def _text(polynomial: Any) -> str:
-    if len(polynomial) > _LONGEST:
-        return f"polynomial of {len(polynomial)} terms"
-    return str(as_expression(polynomial)).replace("label_noise", "Delta")
+    count = len(polynomial)
+    return f"polynomial of {count} terms" if count > _LONGEST else _full(polynomial)
 
 
 def _product(integral: Invariant) -> str:

@@ -258,6 +258,17 @@ def test_runs_without_overlaps_are_rejected(system_of):
         paper_conventions.rescaled_time(Model(2, 1)).dataset(losses.isel(trajectory=0))
 
 
+@pytest.mark.parametrize("lost", ["eta", "status"])
+def test_runs_that_lack_a_value_are_rejected(system_of, lost):
+    Q, R = runtime.random_overlaps(2, 1, n=1000)
+    run = runtime.integrate(system_of(2, 1), Q, R, eta=0.2, alpha=[0.0, 1.0]).drop_vars(
+        lost, errors="ignore"
+    )
+    run.attrs.pop(lost, None)
+    with pytest.raises(InputError, match=f"run: has no {lost}"):
+        paper_conventions.rescaled_time(Model(2, 1)).dataset(run)
+
+
 def test_runs_of_another_model_or_of_many_are_rejected(system_of):
     system = system_of(2, 1)
     Q, R = runtime.random_overlaps(2, 1, n=1000)
