@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from runtime.analysis.plateau.plateau_formulas import closed_form
     from runtime.analysis.riccati import gradient_flow
     from runtime.ensemble.ensemble_run import integrate_ensemble
-    from runtime.ensemble.streaming_statistics import ensemble_statistics
+    from runtime.ensemble.ensemble_statistics import ensemble_statistics
     from runtime.output.netcdf_files import save_netcdf
     from runtime.sector import SectorStart, integrate_sector, load_sector, sector_overlaps
     from runtime.sgd.comparison import compare
@@ -77,7 +77,7 @@ _ON_DEMAND = {
     "closed_form": "runtime.analysis.plateau.plateau_formulas",
     "closest_solution": "runtime.analysis.bias.closest_solutions",
     "compare": "runtime.sgd.comparison",
-    "ensemble_statistics": "runtime.ensemble.streaming_statistics",
+    "ensemble_statistics": "runtime.ensemble.ensemble_statistics",
     "escape_times": "runtime.analysis.escape.escape_measurement",
     "final_state": "runtime.trajectory.single_run",
     "gradient_flow": "runtime.analysis.riccati",

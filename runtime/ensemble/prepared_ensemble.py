@@ -10,7 +10,7 @@ from derive.arguments import one_of, whole_number
 from derive.model import Model
 from runtime.concurrency.thread_pool import thread_count
 from runtime.ensemble.ensemble_run import OUTPUTS, integrate_ensemble
-from runtime.ensemble.streaming_statistics import ensemble_statistics
+from runtime.ensemble.ensemble_statistics import ensemble_statistics
 from runtime.output.memory_limit import check_memory
 from runtime.output.progress import Progress
 from runtime.start import checked_arrays

@@ -179,7 +179,7 @@ def _ensemble(system: System, start: ReportInput) -> xarray.Dataset | Unavailabl
     if why is not None or start.sampler is None:
         return Unavailable(why or "")
     # The import is here, since a new installation compiles the loop of ensembles for some seconds.
-    from runtime.ensemble.streaming_statistics import ensemble_statistics
+    from runtime.ensemble.ensemble_statistics import ensemble_statistics
 
     return ensemble_statistics(
         system,

@@ -10,7 +10,7 @@ import pytest
 from rejections import rejected
 
 import runtime
-from runtime.ensemble import streaming_statistics
+from runtime.ensemble import ensemble_statistics
 from runtime.ensemble.loss_statistics import QUANTILE_ERROR, LossStatistics
 from runtime.output.quantiles import QUANTILES, exact_quantiles
 
@@ -121,7 +121,7 @@ def test_batches_do_not_matter(system_of, monkeypatch, stop_loss):
     Q, R = runtime.random_overlaps(2, 1, n=300, seed=4, trajectories=50)
     runs = runtime.integrate_ensemble(system, Q, R, output="loss", **settings)
     whole = runtime.ensemble_statistics(system, runtime.OverlapSampler(2, 1, 300, 4), 50, **settings)
-    monkeypatch.setattr(streaming_statistics, "BATCH", 16)
+    monkeypatch.setattr(ensemble_statistics, "BATCH", 16)
     seen = []
     parts = runtime.ensemble_statistics(
         system,
