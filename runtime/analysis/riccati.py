@@ -130,14 +130,14 @@ def gradient_flow(
     Q, R = checked_arrays.overlaps(model, Q0, R0, teacher)
     rate = checked_arrays.real_number("eta", eta, least=0.0, strict=True)
     times = checked_arrays.output_times(alpha)
-    problem = _Problem.of(model, teacher, rate)
-    Y, F = problem.coordinates(0.5 * Q + 0.5 * Q.T, R)
+    equation = _RiccatiEquation.of(model, teacher, rate)
+    Y, F = equation.coordinates(0.5 * Q + 0.5 * Q.T, R)
     outputs = [np.empty((times.size, *x.shape)) for x in (Y, F)]
     reached, done = 0.0, int(times[0] == 0.0)
     if done:
         outputs[0][0], outputs[1][0] = Y, F
     while done < times.size:
-        segment = problem.segment(Y, F, times[-1] - reached)
+        segment = equation.segment(Y, F, times[-1] - reached)
         end = reached + segment.length
         # The final segment reaches all outputs, since rounding of the sum must not leave one behind.
         last = times.size if segment.final else int(np.searchsorted(times, end, side="right"))
@@ -148,7 +148,7 @@ def gradient_flow(
         reached, done = end, last
         if not segment.length > _SHORTEST * reached:
             raise InputError("Q0", "leads to changes too fast to be resolved")
-    return problem.overlaps(*outputs)
+    return equation.overlaps(*outputs)
 
 
 @lru_cache(maxsize=1)
@@ -165,7 +165,7 @@ def _grid() -> tuple[Array, Array, Array]:
 class _Segment:
     """c and S on Chebyshev points of one piece of time, and the coordinates at its beginning."""
 
-    problem: _Problem
+    equation: _RiccatiEquation
     Y: Array
     F: Array
     length: float
@@ -179,12 +179,12 @@ class _Segment:
         values = chebyshev.chebvander(2.0 * x / self.length - 1.0, _DEGREE) @ coefficients
         scale = np.exp(0.5 * values @ self.log_scale)
         frame = scale[:, None, None] * np.einsum("xn,nij->xij", values, self.frame)
-        growth = np.exp(0.5 * self.problem.growth * x[:, None])
+        growth = np.exp(0.5 * self.equation.growth * x[:, None])
         return frame @ self.Y * growth[:, None, :], frame @ self.F
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Problem:
+class _RiccatiEquation:
     """a, b, η and the teacher's directions, with eigenvalues τ > 0 (r,) of T."""
 
     a: float
@@ -193,7 +193,7 @@ class _Problem:
     teacher: Teacher
 
     @classmethod
-    def of(cls, model: Model, T: Array, eta: float) -> _Problem:
+    def of(cls, model: Model, T: Array, eta: float) -> _RiccatiEquation:
         return cls(*readout(model), eta, Teacher.from_overlaps(T))
 
     @property

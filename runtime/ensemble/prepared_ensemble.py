@@ -17,7 +17,7 @@ from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.chosen_start import ChosenStart, naming_choices
 from runtime.system.compiled_system import System
-from runtime.trajectory.single_run import Problem
+from runtime.trajectory.single_run import OdeProblem
 from runtime.trajectory.tableaux import TABLEAUX
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class PreparedEnsemble:
         with naming_choices():
             Q, R = start.sampler(model, T)[0].draw(1)
             # The checks of a single trajectory are those of each of the ensemble.
-            problem = Problem.checked(model, Q[0], R[0], T=T, **parameters)
+            problem = OdeProblem.checked(model, Q[0], R[0], T=T, **parameters)
             start.check_draws(model, T, trajectories)
         if stop_loss is not None:
             parameters["stop_loss"] = checked_arrays.real_number("stop_loss", stop_loss)

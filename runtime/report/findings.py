@@ -22,7 +22,7 @@ from runtime.start.checked_arrays import Array
 from runtime.start.initial_overlaps import OverlapSampler
 from runtime.system.compiled_system import System
 from runtime.system.loading import model_and_manifest
-from runtime.trajectory.single_run import Problem, integrate_problem
+from runtime.trajectory.single_run import OdeProblem, integrate_problem
 
 if TYPE_CHECKING:
     import xarray
@@ -65,7 +65,7 @@ class ReportInput:
         Draws random starts like this one; None for a start from a file.
     """
 
-    problem: Problem
+    problem: OdeProblem
     origin: Mapping[str, Any]
     sampler: OverlapSampler | None
     trajectories: int
@@ -195,7 +195,7 @@ def _ensemble(system: System, start: ReportInput) -> xarray.Dataset | Unavailabl
     )
 
 
-def _plateau(system: System, problem: Problem, general: Array | None) -> Plateau | Unavailable:
+def _plateau(system: System, problem: OdeProblem, general: Array | None) -> Plateau | Unavailable:
     norms = np.diag(problem.Q0) if system.model.constraint == "sphere" else None
     try:
         return plateau(system, problem.eta, problem.label_noise, general, norms=norms)
@@ -206,7 +206,7 @@ def _plateau(system: System, problem: Problem, general: Array | None) -> Plateau
         return Unavailable(f"There is no plateau: ${error.option}$ {error.problem.split(':')[0]}.")
 
 
-def _limit(system: System, where: str, problem: Problem, general: Array | None) -> float | Unavailable:
+def _limit(system: System, where: str, problem: OdeProblem, general: Array | None) -> float | Unavailable:
     model = system.model
     if where == "solution":
         if model.constraint == "sphere":

@@ -19,7 +19,7 @@ from runtime.analysis.plateau.plateau_formulas import closed_form
 from runtime.start.checked_arrays import Array
 from runtime.start.readout_weights import readout
 from runtime.system.compiled_system import System
-from runtime.trajectory.single_run import Problem, integrate_problem
+from runtime.trajectory.single_run import OdeProblem, integrate_problem
 
 if TYPE_CHECKING:
     import xarray
@@ -99,7 +99,7 @@ def _growth(system: System, point: Plateau, vectors: Array) -> Claim:
     general = point.T if system.model.teacher == "general" else None
     R0 = _INFINITESIMAL * np.sqrt(point.q) * np.outer(np.ones(system.model.p), vectors[:, 0])
     end = 1.0 / _scale(point)
-    problem = Problem.checked(
+    problem = OdeProblem.checked(
         system.model,
         point.Q,
         R0,
@@ -118,7 +118,7 @@ def _growth(system: System, point: Plateau, vectors: Array) -> Claim:
     return Claim("escape rate", sentence, point.rate, rate, None, _GROWTH * _scale(point))
 
 
-def run_claims(system: System, problem: Problem, run: xarray.Dataset) -> Iterator[Claim]:
+def run_claims(system: System, problem: OdeProblem, run: xarray.Dataset) -> Iterator[Claim]:
     """Another solver agrees, some weights have the overlaps, the loss falls if it should, and laws hold."""
     loss = run["loss"].values
     if np.count_nonzero(np.isfinite(loss)) < 2:
@@ -158,7 +158,7 @@ def run_claims(system: System, problem: Problem, run: xarray.Dataset) -> Iterato
     yield from _drift_claims(system, problem)
 
 
-def _again(system: System, problem: Problem, method: str, rtol: float, atol: float) -> xarray.Dataset:
+def _again(system: System, problem: OdeProblem, method: str, rtol: float, atol: float) -> xarray.Dataset:
     changed = dataclasses.replace(
         problem, method=method, rtol=max(rtol, _LEAST_RTOL), atol=max(atol, _LEAST_ATOL)
     )
@@ -174,7 +174,7 @@ def _least_eigenvalue(run: xarray.Dataset) -> float:
     return min(0.0, float(np.min(values[:, 0] / values[:, -1])))
 
 
-def _drift_claims(system: System, problem: Problem) -> Iterator[Claim]:
+def _drift_claims(system: System, problem: OdeProblem) -> Iterator[Claim]:
     """The quantities that this model conserves are constant along an accurate run from the same start."""
     accurate = _again(system, problem, "dop853", _ACCURATE_RTOL, _ACCURATE_ATOL)
     for name, monitor in drift_monitors(accurate).data_vars.items():

@@ -16,7 +16,7 @@ from runtime.analysis.landscape.solution_stability import (
 from runtime.start.checked_arrays import Array
 from runtime.start.readout_weights import readout
 from runtime.system.compiled_system import System
-from runtime.trajectory.single_run import Problem, integrate_problem
+from runtime.trajectory.single_run import OdeProblem, integrate_problem
 
 # Eigenvalues below this size are zero, to the accuracy of dense eigenvalues.
 _ZERO_MODES = 1e-7
@@ -126,7 +126,7 @@ def _exponential(system: System, eta: float, T: Array | None, slowest: float) ->
 
 
 def _losses(system: System, Q: Array, R: Array, eta: float, alpha: Array, T: Array | None) -> Array:
-    problem = Problem.checked(
+    problem = OdeProblem.checked(
         system.model,
         Q,
         R,

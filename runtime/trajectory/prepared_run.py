@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from derive.model import Model
 from runtime.start.chosen_start import ChosenStart, naming_choices
 from runtime.system.compiled_system import System
-from runtime.trajectory.single_run import Problem, integrate_problem
+from runtime.trajectory.single_run import OdeProblem, integrate_problem
 
 if TYPE_CHECKING:
     import xarray
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class PreparedRun:
     """A problem, and the attributes that name where it starts."""
 
-    problem: Problem
+    problem: OdeProblem
     origin: Mapping[str, Any]
 
     @classmethod
@@ -27,7 +27,7 @@ class PreparedRun:
         """The run of these parameters of `integrate`; raises InputError that names one of the choices."""
         with naming_choices():
             Q0, R0, T, origin = start.overlaps_of(model)
-            return cls(Problem.checked(model, Q0, R0, T=T, **parameters), origin)
+            return cls(OdeProblem.checked(model, Q0, R0, T=T, **parameters), origin)
 
     def run(self, system: System) -> xarray.Dataset:
         """As `integrate` returns it, with the attributes of the start; `system` is of the model."""

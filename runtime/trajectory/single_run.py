@@ -28,7 +28,7 @@ _STATES = (("Q", ("i", "j")), ("R", ("i", "r")))
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
+class OdeProblem:
     """One trajectory to integrate, with checked values; `integrate` says what they mean."""
 
     Q0: checked_arrays.Array
@@ -55,7 +55,7 @@ class Problem:
         rtol: float,
         atol: float,
         method: str,
-    ) -> Problem:
+    ) -> OdeProblem:
         """The problem with these values; the InputError names the first argument that is not allowed."""
         one_of("method", method, METHODS)
         teacher = checked_arrays.teacher_overlaps(model, T)
@@ -126,7 +126,7 @@ def integrate(
     InputError
         An argument is not allowed; the message names it.
     """
-    problem = Problem.checked(
+    problem = OdeProblem.checked(
         as_system(system).model,
         Q0,
         R0,
@@ -141,7 +141,7 @@ def integrate(
     return integrate_problem(system, problem)
 
 
-def integrate_problem(system: System, problem: Problem) -> xarray.Dataset:
+def integrate_problem(system: System, problem: OdeProblem) -> xarray.Dataset:
     """As `integrate`, for a problem that was checked against the system's model."""
     checked_arrays.warn_if_unresolved(problem.R0, problem.atol, stacklevel=3)
     general = checked_arrays.given_T(system.model, problem.T)

@@ -20,7 +20,7 @@ from runtime.report.findings import Unavailable, first_below
 from runtime.report.printed_numbers import counted, integer, number
 from runtime.report.report_figures import _loss_words
 from runtime.report.solution_checks import solution_claims
-from runtime.trajectory.single_run import Problem
+from runtime.trajectory.single_run import OdeProblem
 
 MODELS = {
     "smallest": "--p 1 --pstar 1 --eta 0.05 --alpha 60",
@@ -197,7 +197,7 @@ def test_a_run_that_is_not_of_the_equations_fails(system_of):
     system = system_of(2, 1)
     Q, R = runtime.random_overlaps(2, 1, n=100)
     settings = {"eta": 0.1, "alpha": 20.0, "label_noise": 0.0, "T": None, "rtol": 1e-8, "atol": 1e-10}
-    problem = Problem.checked(Model(2, 1), Q, R, method="prince8", **settings)
+    problem = OdeProblem.checked(Model(2, 1), Q, R, method="prince8", **settings)
     run = runtime.integrate(system, Q, R, eta=0.1, alpha=20.0)
     assert all(claim.holds for claim in model_checks.run_claims(system, problem, run))
     run["loss"] *= 1.001
