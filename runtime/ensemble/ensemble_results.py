@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from runtime.output.result_attributes import result_attributes
 from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
 from runtime.trajectory.solver import STATUS
 from runtime.trajectory.stepper import FINISHED
-from runtime.trajectory.trajectory_dataset import coordinates_of, result_attributes
+from runtime.trajectory.trajectory_dataset import coordinates_of
 
 if TYPE_CHECKING:
     import xarray

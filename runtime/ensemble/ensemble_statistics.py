@@ -14,12 +14,12 @@ from runtime.ensemble.ensemble_run import EnsembleEngine, pack_parameters
 from runtime.ensemble.loss_statistics import QUANTILE_ERROR, LossStatistics
 from runtime.output.progress import Progress, part_of
 from runtime.output.quantiles import QUANTILES, exact_quantiles
+from runtime.output.result_attributes import result_attributes
 from runtime.start import checked_arrays
 from runtime.start.initial_overlaps import LARGEST_COUNT, OverlapSampler
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.solver import STATUS
 from runtime.trajectory.tableaux import DEFAULT_METHOD, TABLEAUX
-from runtime.trajectory.trajectory_dataset import result_attributes
 
 if TYPE_CHECKING:
     import xarray

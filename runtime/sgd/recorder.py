@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from derive.model import Model
+from runtime.output.result_attributes import result_attributes
 from runtime.start.checked_arrays import Array
 from runtime.start.readout_weights import readout
 from runtime.start.teacher_directions import Teacher
 from runtime.trajectory.solver import DIVERGENCE_GROWTH
-from runtime.trajectory.trajectory_dataset import coordinates_of, result_attributes
+from runtime.trajectory.trajectory_dataset import coordinates_of
 
 if TYPE_CHECKING:
     import xarray

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from derive.model import Model
-from derive.version import VERSION
+from runtime.output.result_attributes import result_attributes
 from runtime.start.checked_arrays import Array, given_T
 from runtime.system.compiled_system import System
 from runtime.trajectory.solver import OdeSolution
@@ -39,11 +39,6 @@ def trajectory_dataset(
     }
     attributes = result_attributes(f"overlap trajectory of {model.name}", model, settings)
     return xarray.Dataset(variables, coordinates_of(model, solution.times), attributes)
-
-
-def result_attributes(title: str, model: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes of a result: its title, the model, the settings, and the version of this program."""
-    return {"title": title, **model.to_dict(), **settings, "version": f"overlap-ode {VERSION}"}
 
 
 def solver_variables(solution: OdeSolution) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from runtime.analysis.bias.bias_theory import escape_polar, expected_bias, noise
 from runtime.analysis.bias.closest_solutions import closest_solution, implicit_bias
 from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.progress import Progress, part_of
+from runtime.output.result_attributes import result_attributes
 from runtime.sgd.simulation import LARGEST_SIMULATED_N, recorded_steps, simulate
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
@@ -25,7 +26,6 @@ from runtime.start.readout_weights import readout
 from runtime.start.seeds import LARGEST_SEED, seed_sequence
 from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System
-from runtime.trajectory.trajectory_dataset import result_attributes
 from runtime.vector.matrix_products import times_transpose
 
 if TYPE_CHECKING:

@@ -27,12 +27,12 @@ from runtime.concurrency.thread_pool import thread_count
 from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.progress import Progress, part_of
 from runtime.output.quantiles import QUANTILES, quantiles
+from runtime.output.result_attributes import result_attributes
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.initial_overlaps import LARGEST_START_N, OverlapSampler
 from runtime.start.seeds import LARGEST_SEED, derived_seed
 from runtime.system.compiled_system import System, as_system
-from runtime.trajectory.trajectory_dataset import result_attributes
 
 if TYPE_CHECKING:
     import xarray

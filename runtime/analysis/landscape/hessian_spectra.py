@@ -27,10 +27,10 @@ from derive.errors import InputError
 from derive.model import Model
 from runtime.analysis.landscape.local_hessian import LocalHessian
 from runtime.analysis.recorded_runs import states_of_run
+from runtime.output.result_attributes import result_attributes
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.teacher_directions import Teacher
-from runtime.trajectory.trajectory_dataset import result_attributes
 
 if TYPE_CHECKING:
     import xarray
