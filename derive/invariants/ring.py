@@ -119,7 +119,7 @@ def as_expression(polynomial: Any) -> Any:
     symbols = sympy.symbols(polynomial.context().names())
     terms = (
         sympy.Rational(int(x.numerator), int(x.denominator))
-        * sympy.Mul(*(s**e for s, e in zip(symbols, monomial, strict=True)))
+        * sympy.Mul(*(s ** int(e) for s, e in zip(symbols, monomial, strict=True)))
         for monomial, x in polynomial.terms()
     )
     return sympy.Add(*terms)

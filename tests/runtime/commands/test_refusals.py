@@ -101,7 +101,7 @@ LINES = {
     "list --generated /dev/null": "--generated: ",
     f"list --generated {FAR}": "--generated: ",
     # integrate, ensemble
-    "integrate --nonsense": "No such option '--nonsense'",
+    "integrate --nonsense": "No such option",
     "integrate extra": "Got unexpected extra argument (extra); see `cli integrate --help`",
     "integrate --n 100 --ideal 0.1": "--ideal: does not go with --n",
     "integrate --n 100 --overlaps a.npz": "--overlaps: does not go with --n",
