@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 from derive.arguments import one_of, whole_number
 from derive.errors import InputError
+from derive.parameters import packed_names
 
 # The proof evaluates every entry of the matrix products in exact integer arithmetic, about
 # (p + p*)·p² operations, which takes minutes at (256, 256). Aligned starts of wider students are
@@ -139,8 +140,4 @@ class Model(DerivableModel):
     @property
     def parameters(self) -> tuple[str, ...]:
         """The names of the run-time parameters in order: η, Δ, then the upper triangle of a general T."""
-        names = ["eta", "label_noise"]
-        if self.teacher == "general":
-            teachers = range(1, self.pstar + 1)
-            names += [f"T_{r}_{s}" for r in teachers for s in range(r, self.pstar + 1)]
-        return tuple(names)
+        return packed_names(self)

@@ -204,13 +204,15 @@ def _require_positive(option: str, matrix: Array, whose: str = "") -> None:
 
 def teacher_overlaps(model: Model, T: ArrayLike | None) -> Array:
     """T of shape (p*, p*): the given one for a general teacher, the identity otherwise."""
-    if model.teacher == "orthonormal":
-        if T is not None:
-            raise InputError("T", "is given, but the model has an orthonormal teacher (T = 1)")
-        return np.eye(model.pstar)
     if T is None:
-        raise InputError("T", "is required: the model has a general teacher")
+        if model.teacher == "general":
+            raise InputError("T", "is required: the model has a general teacher")
+        return np.eye(model.pstar)
     matrix = real_array("T", T, (model.pstar, model.pstar))
+    if model.teacher == "orthonormal":
+        if not np.array_equal(matrix, np.eye(model.pstar)):
+            raise InputError("T", "is not 1, but the model has an orthonormal teacher: teacher='general'")
+        return matrix
     _require_symmetric("T", matrix)
     _require_positive("T", matrix)
     return matrix

@@ -352,7 +352,7 @@ def test_plateau_attracts_between_these_learning_rates(system, system_of):
         ({"eta": 0.0}, r"^eta: 0\.0 is not a finite number greater than 0"),
         ({"eta": np.nan}, r"^eta: "),
         ({"eta": 0.4, "label_noise": -1.0}, r"^label_noise: "),
-        ({"eta": 0.4, "T": np.eye(2)}, r"^T: is given, but the model has an orthonormal teacher"),
+        ({"eta": 0.4, "T": 2 * np.eye(2)}, r"^T: is not 1, but the model has an orthonormal teacher"),
         ({"eta": 0.4, "norms": np.ones(4)}, r"^norms: are given, but the norms are free"),
         ({"eta": 3.0}, r"^eta: 3 has no plateau.*the largest learning rate is 1\.2$"),
     ],
