@@ -91,11 +91,6 @@ class ReportFindings:
     def model(self) -> Model:
         return self.system.model
 
-    @property
-    def general(self) -> Array | None:
-        """T as functions take it: None for an orthonormal teacher."""
-        return self.start.problem.T if self.model.teacher == "general" else None
-
     @cached_property
     def escape(self) -> float | None:
         """The α at which the loss comes down to half of the plateau's; None as in `first_below`."""
@@ -131,16 +126,15 @@ def first_below(alpha: Array, loss: Array, level: float) -> float | None:
 def gather(system: System, start: ReportInput, say: Callable[[str], None]) -> ReportFindings:
     """Integrate, analyse and check, which takes some seconds for small models; `say` is told each stage."""
     problem, model = start.problem, system.model
-    general = problem.T if model.teacher == "general" else None
     _, manifest = model_and_manifest(system.folder)
     say("integrating")
     run = integrate_problem(system, problem)
     run.attrs.update(start.origin)
     ensemble = _ensemble(system, start)
     say("analysing plateau and Hessian")
-    point = _plateau(system, problem, general)
-    limits = {where: _limit(system, where, problem, general) for where in WHERE}
-    hessians = _hessians(system, point, general, start.n)
+    point = _plateau(system, problem)
+    limits = {where: _limit(system, where, problem) for where in WHERE}
+    hessians = _hessians(model, point, problem.T, start.n)
     say("checking")
     return ReportFindings(
         system=system,
@@ -188,17 +182,17 @@ def _ensemble(system: System, start: ReportInput) -> xarray.Dataset | Unavailabl
         eta=problem.eta,
         alpha=problem.times,
         label_noise=problem.label_noise,
-        T=problem.T if system.model.teacher == "general" else None,
+        T=problem.T,
         rtol=problem.rtol,
         atol=problem.atol,
         method=problem.method,
     )
 
 
-def _plateau(system: System, problem: OdeProblem, general: Array | None) -> Plateau | Unavailable:
+def _plateau(system: System, problem: OdeProblem) -> Plateau | Unavailable:
     norms = np.diag(problem.Q0) if system.model.constraint == "sphere" else None
     try:
-        return plateau(system, problem.eta, problem.label_noise, general, norms=norms)
+        return plateau(system, problem.eta, problem.label_noise, problem.T, norms=norms)
     except NoPlateauError as error:
         if error.option == "eta":
             why = error.problem.replace(" has no plateau, ", " there is no plateau: ", 1)
@@ -206,7 +200,7 @@ def _plateau(system: System, problem: OdeProblem, general: Array | None) -> Plat
         return Unavailable(f"There is no plateau: ${error.option}$ {error.problem.split(':')[0]}.")
 
 
-def _limit(system: System, where: str, problem: OdeProblem, general: Array | None) -> float | Unavailable:
+def _limit(system: System, where: str, problem: OdeProblem) -> float | Unavailable:
     model = system.model
     if where == "solution":
         if model.constraint == "sphere":
@@ -218,26 +212,23 @@ def _limit(system: System, where: str, problem: OdeProblem, general: Array | Non
     elif model.constraint == "sphere" and not np.allclose(np.diag(problem.Q0), 1.0):
         return Unavailable("computed for norms of 1 only")
     try:
-        return largest_stable_eta(system, where, label_noise=problem.label_noise, T=general)
+        return largest_stable_eta(system, where, label_noise=problem.label_noise, T=problem.T)
     except InputError as error:
         return Unavailable(error.problem)
 
 
-def _hessians(
-    system: System, point: Plateau | Unavailable, general: Array | None, n: int
-) -> tuple[HessianAt, ...]:
-    model = system.model
+def _hessians(model: Model, point: Plateau | Unavailable, T: Array, n: int) -> tuple[HessianAt, ...]:
     found = []
     if isinstance(point, Unavailable):
         found.append(HessianAt("plateau", Unavailable(point.reason), np.nan))
     else:
-        found.append(HessianAt("plateau", _spectrum(model, point.Q, point.R, n, general), point.loss))
+        found.append(HessianAt("plateau", _spectrum(model, point.Q, point.R, n, T), point.loss))
     try:
-        best = solution(model, general)
+        best = solution(model, T)
     except InputError as error:
         found.append(HessianAt("solution", Unavailable(_sentence(error)), np.nan))
     else:
-        found.append(HessianAt("solution", _spectrum(model, best.Q, best.R, n, general), best.loss))
+        found.append(HessianAt("solution", _spectrum(model, best.Q, best.R, n, T), best.loss))
     return tuple(found)
 
 
@@ -247,16 +238,14 @@ def _sentence(error: InputError) -> str:
     return f"{problem[:1].upper()}{problem[1:]}."
 
 
-def _spectrum(
-    model: Model, Q: Array, R: Array, n: int, general: Array | None
-) -> HessianSpectrum | Unavailable:
+def _spectrum(model: Model, Q: Array, R: Array, n: int, T: Array) -> HessianSpectrum | Unavailable:
     if model.p + model.pstar > LARGEST_HESSIAN:
         return Unavailable(
             f"The Hessian is not computed here for more than {LARGEST_HESSIAN} students and teachers;"
             " `cli hessian` may compute it."
         )
     try:
-        return hessian_spectrum(model, Q, R, n, general)
+        return hessian_spectrum(model, Q, R, n, T)
     except InputError as error:
         return Unavailable(_sentence(error))
 
@@ -282,7 +271,6 @@ def _claims(
     hessians: tuple[HessianAt, ...],
 ) -> list[Claim]:
     model, problem = system.model, start.problem
-    general = problem.T if model.teacher == "general" else None
     found = [model_checks.proof_claim(model, manifest["proof"])]
     # The closed forms on the sphere are for norms of 1.
     if not isinstance(point, Unavailable) and (
@@ -290,10 +278,10 @@ def _claims(
     ):
         found += model_checks.plateau_claims(system, point)
     spectra = {h.place: h.spectrum for h in hessians if not isinstance(h.spectrum, Unavailable)}
-    found += model_checks.hessian_claims(model, general, spectra, start.n)
+    found += model_checks.hessian_claims(model, problem.T, spectra, start.n)
     if problem.label_noise == 0.0 or model.flow == "gradient":
         limit = limits["solution"]
         largest = None if isinstance(limit, Unavailable) else limit
-        found += solution_claims(system, problem.eta, general, largest)
+        found += solution_claims(system, problem.eta, problem.T, largest)
     found += model_checks.run_claims(system, problem, run)
     return found

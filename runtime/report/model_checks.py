@@ -96,7 +96,6 @@ def _scale(point: Plateau) -> float:
 
 def _growth(system: System, point: Plateau, vectors: Array) -> Claim:
     """R of a trajectory that starts next to the plateau grows at the rate, over one unit of time."""
-    general = point.T if system.model.teacher == "general" else None
     R0 = _INFINITESIMAL * np.sqrt(point.q) * np.outer(np.ones(system.model.p), vectors[:, 0])
     end = 1.0 / _scale(point)
     problem = OdeProblem.checked(
@@ -106,7 +105,7 @@ def _growth(system: System, point: Plateau, vectors: Array) -> Claim:
         eta=point.eta,
         alpha=[end],
         label_noise=point.label_noise,
-        T=general,
+        T=point.T,
         rtol=1e-12,
         atol=_INFINITESIMAL * 1e-13,
         method="dop853",
@@ -205,7 +204,7 @@ def _drift_claims(system: System, problem: OdeProblem) -> Iterator[Claim]:
 
 
 def hessian_claims(
-    model: Model, T: Array | None, spectra: Mapping[str, HessianSpectrum], n: int
+    model: Model, T: Array, spectra: Mapping[str, HessianSpectrum], n: int
 ) -> Iterator[Claim]:
     """With free norms, the numbers of flat and of descent directions are those of theory.
 

@@ -36,7 +36,7 @@ _CLEARLY_STABLE = 0.95
 LARGEST_JACOBIAN = 160
 
 
-def solution_claims(system: System, eta: float, T: Array | None, largest: float | None) -> Iterator[Claim]:
+def solution_claims(system: System, eta: float, T: Array, largest: float | None) -> Iterator[Claim]:
     """Zero modes of the dynamics around a solution, where theory counts them, and how the loss decays.
 
     `largest` is the largest η with which solutions are stable, None if it is not known.
@@ -64,7 +64,7 @@ def solution_claims(system: System, eta: float, T: Array | None, largest: float 
         )
 
 
-def _power_law(system: System, eta: float, T: Array | None) -> Claim:
+def _power_law(system: System, eta: float, T: Array) -> Claim:
     """Weight beyond the teachers, Q − R T⁺Rᵀ, decays as 1/α, and the loss as its square.
 
     The start is a solution with a small weight g beyond the teachers: dg/dα = −4a²η g² to leading order, so
@@ -76,7 +76,7 @@ def _power_law(system: System, eta: float, T: Array | None) -> Claim:
     left, values, _ = np.linalg.svd(R)
     rank = int(np.sum(values > _ZERO_MODES * values[0]))
     beyond = left[:, rank:]
-    weight = _BEYOND * b / a * (1.0 if T is None else float(np.trace(T)) / model.pstar)
+    weight = _BEYOND * b / a * (float(np.trace(T)) / model.pstar)
     unit = 1.0 / (4.0 * a * a * eta * weight)
     alpha = np.geomspace(_LATE * unit, _END * unit, _TIMES)
     loss = _losses(system, Q + weight * beyond @ beyond.T, R, eta, alpha, T)
@@ -97,7 +97,7 @@ def _power_law(system: System, eta: float, T: Array | None) -> Claim:
     )
 
 
-def _exponential(system: System, eta: float, T: Array | None, slowest: float) -> Claim:
+def _exponential(system: System, eta: float, T: Array, slowest: float) -> Claim:
     """With no students to spare the loss decays exponentially, as the linear dynamics predicts.
 
     The start is a solution with a share of random directions mixed into its students. The loss is linear in
@@ -125,7 +125,7 @@ def _exponential(system: System, eta: float, T: Array | None, slowest: float) ->
     )
 
 
-def _losses(system: System, Q: Array, R: Array, eta: float, alpha: Array, T: Array | None) -> Array:
+def _losses(system: System, Q: Array, R: Array, eta: float, alpha: Array, T: Array) -> Array:
     problem = OdeProblem.checked(
         system.model,
         Q,

@@ -200,7 +200,7 @@ def bias_of_run(run: xarray.Dataset) -> xarray.Dataset:
         found.R[..., 0, :, :],
         found.Q[..., -1, :, :],
         found.R[..., -1, :, :],
-        checked_arrays.given_T(found.model, found.T),
+        found.T,
         ends=False,
     )
     variables = {

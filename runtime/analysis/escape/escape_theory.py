@@ -205,10 +205,9 @@ def checked_fraction(fraction: float) -> float:
 
 def _check_approach(system: System, point: Plateau, norm: float, threshold: float) -> None:
     """Reject a threshold that the loss passes at R = 0, on the way from Q = q₀ 1 to the plateau."""
-    general = checked_arrays.given_T(system.model, point.T)
 
     def loss(q: float) -> float:
-        return float(system.loss(q * np.eye(system.model.p), point.R, general))
+        return float(system.loss(q * np.eye(system.model.p), point.R, point.T))
 
     q = point.q
     # Along R = 0, Q = q 1 the loss is a parabola in q; its lowest point on the way is wanted.
@@ -237,7 +236,7 @@ def _gain(system: System, point: Plateau, norm: float, vector: Array) -> float:
         eta=point.eta,
         alpha=np.array([end]),
         label_noise=point.label_noise,
-        T=checked_arrays.given_T(system.model, point.T),
+        T=point.T,
         rtol=1e-12,
         atol=_INFINITESIMAL * 1e-20,
     )
@@ -259,9 +258,8 @@ def _curvature(system: System, point: Plateau, vector: Array) -> float:
     rates of Q.
     """
     p = system.model.p
-    general = checked_arrays.given_T(system.model, point.T)
     R = _SMALL * np.outer(np.full(p, 1.0 / np.sqrt(p)), vector)
-    drive = system.rhs(point.Q, R, point.eta, point.label_noise, general)[0]
+    drive = system.rhs(point.Q, R, point.eta, point.label_noise, point.T)[0]
     dQ = np.zeros((p, p))
     if p > 1:
         dQ = drive / (2.0 * point.rate - point.rate_of(STUDENTS))
@@ -269,7 +267,7 @@ def _curvature(system: System, point: Plateau, vector: Array) -> float:
     np.fill_diagonal(dQ, 0.0)
     if system.model.constraint == "free":
         np.fill_diagonal(dQ, np.mean(np.diag(drive)) / (2.0 * point.rate - point.rate_of(NORM)))
-    fall = (point.loss - system.loss(point.Q + dQ, R, general)) / _SMALL**2
+    fall = (point.loss - system.loss(point.Q + dQ, R, point.T)) / _SMALL**2
     if not fall > 0.0:
         raise InputError("eta", f"{point.eta:g}: the loss does not fall where the plateau is left")
     return float(fall)

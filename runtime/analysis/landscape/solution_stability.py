@@ -209,11 +209,10 @@ def solution_spectrum(
     rate = checked_arrays.real_number("eta", eta, least=0.0, strict=True)
     width = checked_arrays.real_number("tolerance", tolerance, least=0.0)
     teacher = checked_arrays.teacher_overlaps(model, T)
-    general = checked_arrays.given_T(model, teacher)
     q, r = checked_arrays.overlaps(model, Q, R, teacher)
     directions = _directions(model, teacher)
     # The directions are an invariant subspace, so this is the Jacobian on it.
-    jacobian = directions.T @ system.jacobian(q, r, rate, label_noise, general) @ directions
+    jacobian = directions.T @ system.jacobian(q, r, rate, label_noise, teacher) @ directions
     eigenvalues = _eigenvalues(jacobian)
     eigenvalues = eigenvalues[np.lexsort((eigenvalues.imag, -eigenvalues.real))]
     largest = float(np.max(np.abs(eigenvalues), initial=0.0))
@@ -223,7 +222,7 @@ def solution_spectrum(
     if _is_solution(system, q, r, teacher):
         beyond = _leaving(model, null @ directions.T, r, teacher)
         along = len(null) - beyond
-    drift = system.rhs(q, r, rate, label_noise, general)
+    drift = system.rhs(q, r, rate, label_noise, teacher)
     return StabilitySpectrum(
         eigenvalues=eigenvalues,
         zero_modes=int(np.sum(np.abs(eigenvalues) <= width * largest)),
@@ -289,11 +288,10 @@ def largest_stable_eta(
     if noise > 0.0 and model.flow == "sgd":
         raise InputError("label_noise", f"{noise:g}: with label noise no zero-loss solution is stationary")
     q, r = _solution(system, teacher, Q, R)
-    general = checked_arrays.given_T(model, teacher)
     directions = _directions(model, teacher)
 
     def stable(eta: float) -> bool:
-        values = _eigenvalues(directions.T @ system.jacobian(q, r, eta, 0.0, general) @ directions)
+        values = _eigenvalues(directions.T @ system.jacobian(q, r, eta, 0.0, teacher) @ directions)
         # Zero modes are zero up to rounding.
         rounding = 4.0 * values.size * np.finfo(np.float64).eps * np.max(np.abs(values))
         return bool(np.max(values.real) <= rounding)
@@ -316,7 +314,7 @@ def _solution(
     if model.constraint == "sphere":
         raise InputError("Q", "is required on the sphere, where solutions differ: see zero_loss_solution")
     # The Jacobian of the solution without rotations falls into many small blocks.
-    return zero_loss_solution(model, checked_arrays.given_T(model, teacher), seed=None)
+    return zero_loss_solution(model, teacher, seed=None)
 
 
 def _directions(model: Model, teacher: Array) -> Array:
@@ -349,9 +347,8 @@ def _eigenvalues(matrix: Array) -> np.ndarray:
 
 
 def _is_solution(system: System, Q: Array, R: Array, teacher: Array) -> bool:
-    general = checked_arrays.given_T(system.model, teacher)
     _, b = readout(system.model)
-    return bool(system.loss(Q, R, general) <= _NO_LOSS * b * b * np.sum(teacher**2))
+    return bool(system.loss(Q, R, teacher) <= _NO_LOSS * b * b * np.sum(teacher**2))
 
 
 def _leaving(model: Model, null: Array, R: Array, teacher: Array) -> int:

@@ -147,8 +147,7 @@ def plateau(
     rate = checked_arrays.real_number("eta", eta, least=0.0, strict=True)
     noise = checked_arrays.real_number("label_noise", label_noise, least=0.0)
     teacher = checked_arrays.teacher_overlaps(model, T)
-    general = checked_arrays.given_T(model, teacher)
-    parameters = system.parameters(rate, noise, general)
+    parameters = system.parameters(rate, noise, teacher)
     scale = _scale(model, teacher, noise)
     if model.constraint == "sphere":
         Q = np.diag(_norms(model, norms))
@@ -189,7 +188,7 @@ def plateau(
         T=teacher,
         Q=Q,
         R=R,
-        loss=system.loss(Q, R, general),
+        loss=system.loss(Q, R, teacher),
         rate=escape.rate,
         multiplicity=escape.multiplicity,
         modes=modes,
@@ -210,12 +209,11 @@ def largest_plateau_eta(system: System, label_noise: float = 0.0, T: ArrayLike |
         raise InputError("constraint", f"{model.constraint!r}: the plateau exists at any η")
     noise = checked_arrays.real_number("label_noise", label_noise, least=0.0)
     teacher = checked_arrays.teacher_overlaps(model, T)
-    general = checked_arrays.given_T(model, teacher)
     scale = _scale(model, teacher, noise)
     a, _ = readout(model)
 
     def exists(eta: float) -> bool:
-        return _plateau_norm(system, system.parameters(eta, noise, general), scale) is not None
+        return _plateau_norm(system, system.parameters(eta, noise, teacher), scale) is not None
 
     return largest_where(exists, 1.0 / (a * a * model.p * scale))
 
