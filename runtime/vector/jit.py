@@ -62,13 +62,18 @@ def target(restrict: str | None = None) -> Target:
     return Target("baseline", 4, False, "", "")
 
 
+def module_text(module: ir.Module) -> str:
+    """A module as LLVM reads it, for this kind of processor."""
+    module.triple = llvm.get_process_triple()
+    return str(module)
+
+
 class CompiledModule:
     """A module in memory; keeps its machine code alive as long as it lives."""
 
     def __init__(self, module: ir.Module, machine: Target) -> None:
         _initialize()
-        module.triple = llvm.get_process_triple()
-        parsed = llvm.parse_assembly(str(module))
+        parsed = llvm.parse_assembly(module_text(module))
         parsed.verify()
         self._machine = llvm.Target.from_triple(module.triple).create_target_machine(
             cpu=machine.cpu, features=machine.features, opt=3, codemodel="jitdefault", jit=True

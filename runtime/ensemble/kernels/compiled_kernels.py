@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from derive.arguments import one_of
 from derive.model import Model
 from runtime.ensemble.kernels.lane_memory import LaneLayout
 from runtime.ensemble.kernels.output_kernels import OutputEmitter
 from runtime.ensemble.kernels.step_kernels import StepEmitter
 from runtime.trajectory.tableaux import TABLEAUX, Tableau
-from runtime.vector.jit import CompiledModule, Target
+from runtime.vector.jit import CompiledModule, Target, module_text, target
 
 KERNELS = ("start", "advance", "watch", "commit", "dense", "evaluate", "loss", "scatter", "write")
 # The addresses of the kernels, by name.
@@ -63,7 +64,18 @@ class SystemKernels(StepEmitter, OutputEmitter):
 
 
 @lru_cache(maxsize=64)
-def compile_kernels(model: Model, method: str, target: Target) -> CompiledKernels:
+def compile_kernels(model: Model, method: str, machine: Target) -> CompiledKernels:
     """The kernels of `model` for a tableau by name; compiled once per process."""
-    builder = SystemKernels(model, TABLEAUX[method], target)
-    return CompiledKernels(CompiledModule(builder.module, target), builder.layout, builder.lanes)
+    emitted = SystemKernels(model, TABLEAUX[method], machine)
+    return CompiledKernels(CompiledModule(emitted.module, machine), emitted.layout, emitted.lanes)
+
+
+def llvm_text(model: Model, method: str = "prince8") -> str:
+    """The kernels of `model` for this processor in LLVM's language, before LLVM optimises them.
+
+    Raises InputError if no tableau has the name `method`.
+    """
+    machine = target()
+    emitted = SystemKernels(model, TABLEAUX[one_of("method", method, TABLEAUX)], machine)
+    heading = f"; {model.name} with {method}: {emitted.lanes} trajectories at once ({machine.name}).\n"
+    return heading + module_text(emitted.module)
