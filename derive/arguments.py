@@ -22,6 +22,12 @@ def one_of(option: str, value: Any, allowed: Iterable[str]) -> str:
     return str(value)
 
 
+def alternatives(words: Iterable[str]) -> str:
+    """The words as a list that ends with "or"."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 def whole_number(option: str, value: Any, least: int, largest: int) -> int:
     """An integer from `least` to `largest`; else InputError."""
     # True would pass as 1, and so would that of NumPy before version 2.3.

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from derive.arguments import one_of
-from derive.model import FLOWS
+from derive.model import OPTIONS
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.wick import Diagram, error_moment
 
@@ -61,7 +61,7 @@ def _by_chain(moment: Mapping[Diagram, int]) -> dict[int, ScalarPolynomial]:
 
 def overlap_equations(flow: str) -> OverlapEquations:
     """The equations for any widths; `flow` is "sgd" or "gradient" (no κ² term), else InputError."""
-    one_of("flow", flow, FLOWS)
+    one_of("flow", flow, OPTIONS["flow"].values)
     kappa = ScalarPolynomial.name(STEP)
     mean = _by_chain(error_moment(1))
     dR = {chain: -1 * kappa * value for chain, value in mean.items()}

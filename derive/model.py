@@ -7,27 +7,71 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from derive.arguments import one_of, whole_number
+from derive.arguments import alternatives, one_of, whole_number
 from derive.errors import InputError
 from derive.parameters import packed_names
+from derive.readout import READOUTS as ALL_READOUTS
 
 # The proof evaluates every entry of the matrix products in exact integer arithmetic, about
 # (p + p*)·p² operations, which takes minutes at (256, 256). Aligned starts of wider students are
 # integrated in the invariant sector (`derive.sector`), whose equations do not grow with p.
 MAX_WIDTH = 256
 
-CONSTRAINTS = ("free", "sphere")
-FLOWS = ("sgd", "gradient")
-TEACHERS = ("orthonormal", "general")
-READOUTS = ("mean", "sum", "sqrt")
-
 _WIDTHS = ("p", "pstar")
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "constraint": CONSTRAINTS,
-    "flow": FLOWS,
-    "teacher": TEACHERS,
-    "readout": READOUTS,
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOption:
+    """One structural option of a model: its allowed values, and what is said about them everywhere.
+
+    name
+        The field of `Model`, and with dashes the option of commands.
+    help
+        A sentence for commands and for the tables of the docs.
+    values
+        The words about each allowed value, ASCII, as in the docstrings of generated modules. The first
+        value is the default.
+    """
+
+    name: str
+    help: str
+    values: Mapping[str, str]
+
+    @property
+    def default(self) -> str:
+        """The value of a model that does not name one."""
+        return next(iter(self.values))
+
+
+OPTIONS = {
+    option.name: option
+    for option in (
+        ModelOption(
+            "constraint",
+            "Let the norms of the students change, or keep each as it is.",
+            {"free": "free norms", "sphere": "sphere: rescaling keeps each |w_i| constant"},
+        ),
+        ModelOption(
+            "flow",
+            "One-pass SGD with its η² noise, or gradient flow without it.",
+            {
+                "sgd": "one-pass SGD, with its eta^2 noise",
+                "gradient": "gradient flow, without the eta^2 terms; label noise has no effect",
+            },
+        ),
+        ModelOption(
+            "teacher",
+            "Teacher overlaps T = 1, or any T given at run time.",
+            {"orthonormal": "orthonormal, T = 1", "general": "general, T is a parameter"},
+        ),
+        ModelOption(
+            "readout",
+            f"Readout weights (a, b) = {alternatives(readout.pair for readout in ALL_READOUTS.values())}.",
+            {name: f"{name}: {readout.words}" for name, readout in ALL_READOUTS.items()},
+        ),
+    )
 }
+CONSTRAINTS, FLOWS, TEACHERS, READOUTS = (tuple(option.values) for option in OPTIONS.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +143,7 @@ class Model(DerivableModel):
     teacher
         ``"orthonormal"``: T = I. ``"general"``: T is given at run time.
     readout
-        ``"mean"``: a = 1/p, b = 1/p*; ``"sum"``: 1, 1; ``"sqrt"``: 1/√p, 1/√p*.
+        A name in `derive.readout.READOUTS`, by default ``"mean"``: a = 1/p, b = 1/p*.
 
     Raises
     ------
@@ -111,18 +155,16 @@ class Model(DerivableModel):
 
     p: int
     pstar: int
-    constraint: str = "free"
-    flow: str = "sgd"
-    teacher: str = "orthonormal"
-    readout: str = "mean"
+    constraint: str = OPTIONS["constraint"].default
+    flow: str = OPTIONS["flow"].default
+    teacher: str = OPTIONS["teacher"].default
+    readout: str = OPTIONS["readout"].default
 
     def __post_init__(self) -> None:
-        for option in _WIDTHS:
-            value = getattr(self, option)
-            object.__setattr__(self, option, whole_number(option, value, 1, MAX_WIDTH))
-        for option, allowed in _CHOICES.items():
-            value = getattr(self, option)
-            object.__setattr__(self, option, one_of(option, value, allowed))
+        for width in _WIDTHS:
+            object.__setattr__(self, width, whole_number(width, getattr(self, width), 1, MAX_WIDTH))
+        for name, option in OPTIONS.items():
+            object.__setattr__(self, name, one_of(name, getattr(self, name), option.values))
 
     @property
     def state_size(self) -> int:

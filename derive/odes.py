@@ -17,6 +17,7 @@ from derive.generated_files import DerivedODEs, GeneratedFiles
 from derive.model import Model
 from derive.overlap_program import DQ, DR, LOSS, overlap_program
 from derive.proof import Proof, proof_record, prove
+from derive.readout import READOUTS
 
 if TYPE_CHECKING:
     import sympy
@@ -66,12 +67,8 @@ class OverlapODEs(DerivedODEs[Model]):
     def _expressions(self) -> dict[str, Any]:
         import sympy
 
-        a, b = (
-            {"mean": 1 / sympy.Integer(width), "sum": sympy.Integer(1), "sqrt": 1 / sympy.sqrt(width)}[
-                self.model.readout
-            ]
-            for width in (self.model.p, self.model.pstar)
-        )
+        readout = READOUTS[self.model.readout]
+        a, b = (readout.expression(width) for width in (self.model.p, self.model.pstar))
 
         def combine(terms: Iterable[tuple[Fraction, Sequence[Any]]]) -> Any:
             return sympy.Add(

@@ -5,16 +5,8 @@ from __future__ import annotations
 from textwrap import fill
 
 from derive.emit.python_source import INDENT
-from derive.model import DerivableModel, Model
+from derive.model import OPTIONS, DerivableModel, Model
 from derive.version import written_by
-
-READOUT_WORDS = {"mean": "a = 1/p, b = 1/p*", "sum": "a = b = 1", "sqrt": "a = 1/sqrt(p), b = 1/sqrt(p*)"}
-_TEACHER = {"orthonormal": "orthonormal, T = 1", "general": "general, T is a parameter"}
-_CONSTRAINT = {"free": "free norms", "sphere": "sphere: rescaling keeps each |w_i| constant"}
-FLOW_WORDS = {
-    "sgd": "one-pass SGD, with its eta^2 noise",
-    "gradient": "gradient flow, without the eta^2 terms; label noise has no effect",
-}
 
 
 def derive_command(model: DerivableModel | type[DerivableModel]) -> str:
@@ -23,6 +15,13 @@ def derive_command(model: DerivableModel | type[DerivableModel]) -> str:
     if isinstance(model, type):
         return command
     return " ".join([command, *(f"--{option} {value}" for option, value in model.given_options().items())])
+
+
+def option_lines(model: DerivableModel) -> str:
+    """A line for each structural option: its name, and the words about its value."""
+    return "\n".join(
+        f"{name.capitalize():<11} {option.values[getattr(model, name)]}" for name, option in OPTIONS.items()
+    )
 
 
 def paragraph(text: str) -> str:
@@ -46,10 +45,7 @@ Student f = a sum_i lambda_i^2, teacher y = b sum_r lambda*_r^2 + sqrt(label_noi
 loss (f - y)^2 / 2, time alpha = samples / N; overlaps Q = WW'/N, R = WW*'/N, T = W*W*'/N.
 After arXiv:2604.03068; readable equations are in odes.tex beside this file.
 
-Constraint  {_CONSTRAINT[model.constraint]}
-Flow        {FLOW_WORDS[model.flow]}
-Teacher     {_TEACHER[model.teacher]}
-Readout     {model.readout}: {READOUT_WORDS[model.readout]}
+{option_lines(model)}
 
 State y, {model.state_size} numbers:
 {paragraph(layout + ", ".join(names) + ".")}

@@ -15,6 +15,7 @@ from derive.equations import STEP, OverlapEquations, overlap_equations
 from derive.model import Model
 from derive.overlap_program import Q, R, X, Y
 from derive.program import Matrix
+from derive.readout import READOUTS
 from derive.scalar_polynomials import ScalarPolynomial
 
 Z = Matrix("Z", "p", "p", symmetric=True)
@@ -26,27 +27,19 @@ CHAINS_ST = {0: R, 1: Y}
 class Conventions:
     """The options without the widths, on which the matrix form depends."""
 
-    constraint: str = "free"
-    flow: str = "sgd"
-    teacher: str = "orthonormal"
-    readout: str = "mean"
+    constraint: str
+    flow: str
+    teacher: str
+    readout: str
 
     @classmethod
     def of(cls, model: Model) -> Conventions:
         return cls(model.constraint, model.flow, model.teacher, model.readout)
 
 
-def readout_line(readout: str, student: str, teacher: str) -> str:
-    """The readout weights for symbolic widths of student and teacher."""
-    if readout == "sum":
-        return "a = b = 1"
-    roots = [rf"\sqrt{{{width}}}" if readout == "sqrt" else width for width in (student, teacher)]
-    return rf"a = \frac{{1}}{{{roots[0]}}},\qquad b = \frac{{1}}{{{roots[1]}}}"
-
-
 def _readout_numbers(model: Model) -> str:
     a, b = (ReadoutSums(model).sum([(Fraction(1), (name,))], {}) for name in ("a", "b"))
-    return "a = b = 1" if model.readout == "sum" else rf"a = {a},\qquad b = {b}"
+    return rf"a = {a},\qquad b = {b}" if READOUTS[model.readout].power else "a = b = 1"
 
 
 def _definitions(conventions: Conventions, model: Model | None, chains: int) -> list[tuple[str, str]]:
@@ -155,7 +148,7 @@ def matrix_form(conventions: Conventions, what: str, model: Model | None = None)
     """LaTeX of the ``"odes"``, ``"loss"`` or ``"jacobian"`` in matrices; `model` has the widths, if any."""
     equations = overlap_equations(conventions.flow)
     definitions = _definitions(conventions, model, max(equations.dQ))
-    weights = _readout_numbers(model) if model else readout_line(conventions.readout, "p", "p^*")
+    weights = _readout_numbers(model) if model else READOUTS[conventions.readout].latex("p", "p^*")
     readout = f"\\[\n  {weights}\n\\]\n"
     if what == "loss":
         return readout + align([*definitions[:2], (r"\varepsilon", polynomial(equations.loss))])

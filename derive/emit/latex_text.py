@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from math import gcd, isqrt
+from math import gcd
 
 from derive.equations import NOISE, STEP
 from derive.model import Model
+from derive.readout import READOUTS
 from derive.scalar_polynomials import ScalarPolynomial
 
 LINE_CHARACTERS = 72
@@ -154,12 +155,7 @@ class ReadoutSums:
         width = 1
         for name in factors:
             width *= self._model.p if name == "a" else self._model.pstar
-        if self._model.readout == "sum":
-            return Fraction(1), 1
-        if self._model.readout == "mean":
-            return Fraction(1, width), 1
-        root = isqrt(width)
-        return (Fraction(1, root), 1) if root * root == width else (Fraction(1), width)
+        return READOUTS[self._model.readout].parts(width)
 
     @staticmethod
     def _scaled(value: Fraction, width: int, text: str) -> tuple[Fraction, str]:

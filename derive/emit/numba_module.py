@@ -5,12 +5,13 @@ from __future__ import annotations
 from derive.emit.function_body import FunctionBody
 from derive.emit.header import module_docstring
 from derive.emit.looped_body import HELPERS, LoopedBody
-from derive.emit.python_source import COMPILED, INDENT, READOUT_VALUES, function_text
+from derive.emit.python_source import COMPILED, INDENT, function_text
 from derive.emit.unrolled_body import UnrolledBody
 from derive.expansion import operation_count
 from derive.model import Model
 from derive.overlap_program import LOSS, Q, R, drift_program, loss_program
 from derive.program import Program
+from derive.readout import READOUTS
 from derive.tangent import differentiate
 
 # A function with more operations has loops. Numba's compile time of unrolled code grows faster than
@@ -49,6 +50,7 @@ def numba_module(model: Model) -> str:
 
 
 def _constants(model: Model) -> str:
+    readout = READOUTS[model.readout]
     lines = [
         "import numpy as np",
         "from numba import njit",
@@ -59,8 +61,8 @@ def _constants(model: Model) -> str:
         f"PARAMETERS = {len(model.parameters)}",
         "",
         "# Readout weights: student f = a sum lambda_i^2, teacher y = b sum lambda*_r^2.",
-        f"a = {READOUT_VALUES[model.readout].format(width=model.p)}",
-        f"b = {READOUT_VALUES[model.readout].format(width=model.pstar)}",
+        f"a = {readout.code(model.p)}",
+        f"b = {readout.code(model.pstar)}",
         "",
         *COMPILED,
     ]

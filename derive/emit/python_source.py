@@ -10,8 +10,6 @@ from derive.expansion import Assignment
 
 LINE_WIDTH = 96
 INDENT = "    "
-# The readout weight a or b for a width p or p*.
-READOUT_VALUES = {"mean": "1.0 / {width}", "sum": "1.0", "sqrt": "1.0 / {width} ** 0.5"}
 COMPILED = (
     "# Fused multiply-adds are the only fast-math option that is allowed. The others would let the",
     "# compiler reorder sums and assume that no number is NaN.",

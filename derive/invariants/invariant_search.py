@@ -32,7 +32,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from fractions import Fraction
-from math import comb, isqrt
+from math import comb
 from typing import Any
 
 from derive.arguments import whole_number
@@ -47,6 +47,7 @@ from derive.invariants.monomials import NumericField
 from derive.invariants.ring import OverlapRing, exact_quotient, positive, primitive
 from derive.invariants.vector_field import VectorField, drift_field
 from derive.model import Model
+from derive.readout import READOUTS
 
 # These numbers stand for η, Δ and irrational readouts; no two have a simple ratio.
 ETA, LABEL_NOISE = Fraction(3, 7), Fraction(2, 11)
@@ -253,13 +254,8 @@ def _numbers(model: Model) -> dict[str, Fraction]:
     """Numbers for a, b, η and Δ; a and b are those of the readout if these are rational."""
     numbers = {"eta": ETA, "label_noise": LABEL_NOISE}
     for name, width in (("a", model.p), ("b", model.pstar)):
-        root = isqrt(width)
-        if model.readout == "sum":
-            numbers[name] = Fraction(1)
-        elif model.readout == "mean":
-            numbers[name] = Fraction(1, width)
-        else:
-            numbers[name] = Fraction(1, root) if root**2 == width else GENERIC_READOUTS[name]
+        weight = READOUTS[model.readout].exact(width)
+        numbers[name] = GENERIC_READOUTS[name] if weight is None else weight
     return numbers
 
 

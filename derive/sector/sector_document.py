@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from derive.emit.header import derive_command
 from derive.emit.latex_document import FLOW_SENTENCES, PROBLEM, document_start
-from derive.emit.latex_matrix import readout_line
 from derive.emit.latex_text import align, combination, derivative, join, polynomial, symbol
 from derive.equations import STEP, overlap_equations
+from derive.readout import READOUTS
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector.sector_model import SectorModel
 from derive.sector.sector_program import D_NORM, D_OVERLAP, REST, Loop, numbered, sector_program
@@ -41,7 +41,7 @@ def _loop(model: SectorModel, loop: Loop) -> str:
 def sector_equations(model: SectorModel, what: str = "odes") -> str:
     """LaTeX (amsmath) of the sector's ``"odes"`` or ``"loss"``, p symbolic."""
     equations, program = overlap_equations(model.flow), sector_program(model)
-    weights = readout_line(model.readout, "p", str(model.pstar))
+    weights = READOUTS[model.readout].latex("p", str(model.pstar))
     readout = f"\\[\n  {weights}\n\\]\n"
     loops = [(loop.target, _loop(model, loop)) for loop in program.loops]
     loss = (r"\varepsilon", polynomial(equations.loss))

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from derive.arguments import whole_number
 from derive.errors import InputError, shown
-from derive.model import DerivableModel, Model
+from derive.model import OPTIONS, DerivableModel, Model
 
 # The manifest of a sector lists all of its 2p* + 1 names.
 MAX_DIRECTIONS = 4096
@@ -50,10 +50,10 @@ class SectorModel(DerivableModel):
     kind: ClassVar[str] = "sector"
 
     pstar: int
-    constraint: str = "free"
-    flow: str = "sgd"
-    teacher: str = "orthonormal"
-    readout: str = "mean"
+    constraint: str = OPTIONS["constraint"].default
+    flow: str = OPTIONS["flow"].default
+    teacher: str = OPTIONS["teacher"].default
+    readout: str = OPTIONS["readout"].default
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pstar", whole_number("pstar", self.pstar, 1, MAX_DIRECTIONS))

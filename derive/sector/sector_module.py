@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from textwrap import indent
 
-from derive.emit.header import FLOW_WORDS, READOUT_WORDS, derive_command, paragraph
-from derive.emit.python_source import COMPILED, INDENT, READOUT_VALUES, assignment_line, function_text
+from derive.emit.header import derive_command, option_lines, paragraph
+from derive.emit.python_source import COMPILED, INDENT, assignment_line, function_text
 from derive.equations import NOISE
 from derive.expansion import Assignment, operation_count
 from derive.overlap_program import LEARNING_RATE, LOSS, READOUT_STUDENT
+from derive.readout import READOUTS
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector.sector_model import SectorModel
 from derive.sector.sector_program import (
@@ -68,10 +69,7 @@ with constant singular vectors u_k, v_k, for any number p of students; if p < p*
 directions without a student have q_k = m_k = 0, and q_perp = 0.
 After arXiv:2604.03068; readable equations are in odes.tex beside this file.
 
-Constraint  free norms
-Flow        {FLOW_WORDS[model.flow]}
-Teacher     orthonormal, T = 1
-Readout     {model.readout}: {READOUT_WORDS[model.readout]}
+{option_lines(model)}
 
 State, {model.state_size} numbers:
 {paragraph(layout)}
@@ -94,7 +92,7 @@ def _constants(model: SectorModel) -> str:
         f"PARAMETERS = {len(model.parameters)}",
         "",
         "# Readout weight of the teacher, y = b sum lambda*_r^2; that of the students depends on p.",
-        f"b = {READOUT_VALUES[model.readout].format(width=model.pstar)}",
+        f"b = {READOUTS[model.readout].code(model.pstar)}",
         "",
         *COMPILED,
     ]
@@ -119,7 +117,7 @@ def _load(model: SectorModel, used: set[str]) -> Iterator[str]:
     for position, name in enumerate((LEARNING_RATE, NOISE), start=1):
         if name in used:
             yield f"{name} = parameters[{position}]"
-    yield f"{READOUT_STUDENT} = {READOUT_VALUES[model.readout].format(width='p')}"
+    yield f"{READOUT_STUDENT} = {READOUTS[model.readout].code('p')}"
     yield f"{REST} = p - PSTAR"
     yield f"{PERP} = state[2 * PSTAR]"
 
