@@ -23,9 +23,8 @@ from processes import started
 from streams import Terminal
 
 import cli
-from runtime.commands import printing, shared_options
+from runtime.commands import printing
 from runtime.commands.completion import SHELLS, VARIABLE
-from runtime.trajectory.single_run import METHODS
 
 ROOT = Path(__file__).parent.parent
 
@@ -117,10 +116,6 @@ def completed(words: str, count: int) -> list[str]:
 )
 def test_commands_options_and_values_are_completed(words, count, expected):
     assert completed(words, count) == expected
-
-
-def test_methods_offered_are_those_there_are():
-    assert (*shared_options.METHODS, *(f"scipy:{name}" for name in shared_options.SCIPY_METHODS)) == METHODS
 
 
 def offered_by_bash(line: str, folder: Path, environment: dict[str, str]) -> str:

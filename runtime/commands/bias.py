@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import TABLE_ROWS
-from runtime.commands.value_types import Integer, Integers, Real, Times
 
 if TYPE_CHECKING:
     import xarray
@@ -18,30 +17,20 @@ if TYPE_CHECKING:
 
 
 @command()
-@shared.model_options(4, 2)
-@shared.eta_option
-@shared.noise_option
-@option("Training", "--alpha", type=Real(), default=200.0, help="End of the runs, in α = samples/N.")
-@option("Start", "--n", type=Integers(), default="100,1000,10000", help="Input dimensions N.")
-@option("Start", "--trajectories", type=Integer(), default=128, help="Number of starts of each kind.")
-@shared.start_options()
-@option(
-    "Analysis",
-    "--conditions",
-    type=Times(),
-    default="1,3,10,30,100",
-    help="Condition numbers of Q0 for starts with unequal norms.",
-)
-@option("Analysis", "--scale", type=Real(), default=1e-6, help="Size of R0 for starts with unequal norms.")
+@shared.model_options()
+@shared.training_options("bias")
+@shared.run_option("bias", "n")
+@shared.run_option("bias", "trajectories")
+@shared.start_options("bias")
+@shared.run_option("bias", "conditions")
+@shared.run_option("bias", "scale")
 @option("Analysis", "--run", type=shared.A_PATH, help="Judge the runs in this .nc file instead.")
-@shared.threads_option
+@shared.run_option("bias", "threads")
 @shared.output_options
 @shared.generated_option
 def bias(
     model: Model,
-    eta: float,
-    label_noise: float,
-    alpha: float,
+    training: dict[str, Any],
     n: list[int],
     trajectories: int,
     start: ChosenStart,
@@ -70,17 +59,15 @@ def bias(
     else:
         T = start.teacher(model)
         study: dict[str, Any] = {
+            **training,
             "T": T,
-            "eta": eta,
-            "alpha": alpha,
             "trajectories": trajectories,
-            "label_noise": label_noise,
             "q0": start.q0,
         }
         numbers = conditions if isinstance(conditions, list) else [conditions]
         # All is checked before the system, so that wrong options leave no derived system behind.
         bias_study.check_study(model, **study)
-        bias_study.check_sizes(model, n, alpha)
+        bias_study.check_sizes(model, n, training["alpha"])
         thread_count(threads)
         bias_study.check_norms(
             model, numbers, T=T, scale=scale, trajectories=trajectories, q0=start.q0, seed=start.seed

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import EXIT_FAILURE, TABLE_ROWS
-from runtime.commands.value_types import Integer, Integers
 
 if TYPE_CHECKING:
     import xarray
@@ -19,24 +18,18 @@ if TYPE_CHECKING:
 
 
 @command()
-@shared.model_options(4, 2)
-@shared.training_options(20.0)
-@option(
-    "Start",
-    "--n",
-    type=Integers(),
-    default="1000,2000,4000",
-    help="Input dimensions N: multiples of the first, ascending.",
-)
-@option("Start", "--trajectories", type=Integer(), default=256, help="Number of runs at each N.")
-@shared.start_options(shared.ideal_option(0.1, ""), shared.overlaps_option)
+@shared.model_options()
+@shared.training_options("compare")
+@shared.run_option("compare", "n")
+@shared.run_option("compare", "trajectories")
+@shared.start_options("compare")
 @option(
     "Analysis",
     "--weights/--no-weights",
     default=None,
     help="Also simulate the weights at the smallest N.  [default: if it takes about a minute or less]",
 )
-@shared.threads_option
+@shared.run_option("compare", "threads")
 @shared.output_options
 @shared.generated_option
 def compare(

@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from runtime.commands import shared_options as shared
-from runtime.commands.grouped_help import command, option
+from runtime.commands.grouped_help import command
 from runtime.commands.printing import TABLE_ROWS
-from runtime.commands.value_types import Integer, Real
 
 if TYPE_CHECKING:
     from derive.model import Model
@@ -18,20 +15,13 @@ if TYPE_CHECKING:
 
 
 @command()
-@shared.model_options(4, 2)
-@shared.training_options(200.0)
-@option("Start", "--trajectories", type=Integer(), default=1000, help="Number of random starts.")
-@shared.random_start_options
-@shared.solver_options(shared.method_option)
-@option("Solver", "--stop-loss", type=Real(), help="Stop each trajectory when its loss comes down to this.")
-@shared.threads_option
-@option(
-    "Output",
-    "--output",
-    type=click.Choice(["statistics", "final", "loss", "all"]),
-    default="statistics",
-    help="Keep mean and quantiles of the loss, or the last state, losses or all states of each trajectory.",
-)
+@shared.model_options()
+@shared.training_options("ensemble")
+@shared.run_option("ensemble", "trajectories")
+@shared.start_options("ensemble")
+@shared.solver_options("ensemble")
+@shared.run_option("ensemble", "threads")
+@shared.run_option("ensemble", "output")
 @shared.output_options
 @shared.generated_option
 def ensemble(
@@ -40,7 +30,6 @@ def ensemble(
     trajectories: int,
     start: ChosenStart,
     solver: dict[str, Any],
-    stop_loss: float | None,
     threads: int | None,
     output: str,
     printer: shared.Printer,
@@ -67,7 +56,6 @@ def ensemble(
         start,
         trajectories=trajectories,
         output=output,
-        stop_loss=stop_loss,
         threads=threads,
         **training,
         **solver,

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.commands import shared_options as shared
-from runtime.commands.grouped_help import collected, command, option
-from runtime.commands.value_types import Integer, Integers, Real, Times
+from runtime.commands.grouped_help import collected, command
 
 if TYPE_CHECKING:
     import xarray
@@ -18,32 +17,16 @@ if TYPE_CHECKING:
 
 
 @command()
-@shared.model_options(4, 2)
-@shared.start_options()
+@shared.model_options()
+@shared.start_options("escape")
 @collected(
     "study",
     dict,
-    option(
-        "Training", "--eta", type=Times(), default=0.4, help="Learning rate η, or several: 0.1,0.2,0.4."
+    shared.number_options("escape", "eta"),
+    *(
+        shared.run_option("escape", name)
+        for name in ("n", "trajectories", "fraction", "rtol", "atol", "threads")
     ),
-    shared.noise_option,
-    option(
-        "Start",
-        "--n",
-        type=Integers(),
-        default="1000,10000,100000,1000000",
-        help="Input dimensions N of the random starts.",
-    ),
-    option("Start", "--trajectories", type=Integer(), default=1000, help="Number of starts at each N."),
-    option(
-        "Analysis",
-        "--fraction",
-        type=Real(),
-        default=0.5,
-        help="A trajectory has escaped when its loss is below this part of the plateau's.",
-    ),
-    shared.tolerance_options,
-    shared.threads_option,
 )
 @shared.output_options
 @shared.generated_option

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runtime.commands import shared_options as shared
-from runtime.commands.grouped_help import command, option
+from runtime.commands.grouped_help import collected, command, option
 from runtime.commands.printing import TABLE_ROWS
-from runtime.commands.value_types import Integer, Real
 
 if TYPE_CHECKING:
     import xarray
@@ -26,11 +25,10 @@ PLACES = ("plateau", "solution", "start")
 
 
 @command()
-@shared.model_options(4, 2)
-@shared.eta_option
-@shared.noise_option
-@option("Start", "--n", type=Integer(), default=1000, help="Input dimension N.")
-@shared.start_options(shared.overlaps_option)
+@shared.model_options()
+@collected("training", dict, shared.number_options("hessian"))
+@shared.run_option("hessian", "n")
+@shared.start_options("hessian")
 @option(
     "Analysis",
     "--at",
@@ -38,19 +36,12 @@ PLACES = ("plateau", "solution", "start")
     help="At the plateau (R = 0), a global minimum, or random weights.  [default: plateau]",
 )
 @option("Analysis", "--along", type=shared.A_PATH, help="At all states of the trajectory in this .nc file.")
-@option(
-    "Analysis",
-    "--tolerance",
-    type=Real(),
-    default=1e-6,
-    help="Eigenvalues below this part of the largest are flat.",
-)
+@shared.run_option("hessian", "tolerance")
 @shared.output_options
 @shared.generated_option
 def hessian(
     model: Model,
-    eta: float,
-    label_noise: float,
+    training: dict[str, Any],
     n: int,
     start: ChosenStart,
     at: str | None,
@@ -69,6 +60,7 @@ def hessian(
     """
     from derive.arguments import whole_number
     from derive.errors import InputError
+    from derive.parameters import NUMBERS
     from runtime.analysis.landscape.critical_points import flat_directions
     from runtime.analysis.landscape.hessian_figure import plot_spectra
     from runtime.analysis.landscape.hessian_spectra import hessian_spectrum
@@ -86,13 +78,15 @@ def hessian(
         raise InputError("plot", "draws spectra over time: give --along FILE.nc")
     # Values are checked even where the state does not depend on them.
     whole_number("n", n, 1, LARGEST_START_N)
-    checked_arrays.real_number("eta", eta, least=0.0, strict=True)
-    checked_arrays.real_number("label_noise", label_noise, least=0.0)
+    for number in NUMBERS:
+        checked_arrays.real_number(
+            number.name, training[number.name], least=number.least, strict=number.strict
+        )
     checked_arrays.real_number("q0", start.q0, least=0.0, strict=True)
     whole_number("seed", start.seed, 0, LARGEST_SEED)
     checked_arrays.real_number("tolerance", tolerance, least=0.0)
     with naming_choices():
-        Q, R, T, origin = _state(model, start, at, n, (eta, label_noise), generated)
+        Q, R, T, origin = _state(model, start, at, n, training, generated)
         checked_arrays.overlaps(model, Q, R, checked_arrays.teacher_overlaps(model, T))
     spectrum = hessian_spectrum(model, Q, R, n, T, tolerance=tolerance)
     result = spectrum.to_dataset()
@@ -119,7 +113,7 @@ def _along(path: Path, n: int, tolerance: float) -> xarray.Dataset:
 
 
 def _state(
-    model: Model, start: ChosenStart, at: str | None, n: int, training: tuple[float, float], generated: Path
+    model: Model, start: ChosenStart, at: str | None, n: int, training: dict[str, Any], generated: Path
 ) -> tuple[Array, Array, Array | None, dict[str, Any]]:
     """Q, R and T of the wanted state, and the attributes that name it."""
     from derive.errors import InputError
@@ -141,7 +135,7 @@ def _state(
 
 
 def _plateau(
-    model: Model, q0: float, T: Array | None, n: int, training: tuple[float, float], generated: Path
+    model: Model, q0: float, T: Array | None, n: int, training: dict[str, Any], generated: Path
 ) -> tuple[Array, Array]:
     """Q and R = 0 where the drift vanishes without any overlap with the teachers."""
     import numpy as np
@@ -161,7 +155,7 @@ def _plateau(
     teacher = Teacher.from_overlaps(teacher_overlaps(model, T))
     # Whether the weights fit into N dimensions is known before the system is derived.
     beyond(np.eye(model.p), np.zeros((model.p, teacher.rank)), n - teacher.rank)
-    fixed = plateau(load(model, generated), *training, T)
+    fixed = plateau(load(model, generated), **training, T=T)
     return fixed.Q, fixed.R
 
 

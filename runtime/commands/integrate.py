@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 @command()
-@shared.model_options(4, 2)
-@shared.training_options(200.0)
-@shared.any_start_options
-@shared.solver_options(shared.single_method_option)
+@shared.model_options()
+@shared.training_options("integrate")
+@shared.start_options("integrate")
+@shared.solver_options("integrate")
 @shared.output_options
 @shared.generated_option
 def integrate(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import EXIT_FAILURE, Talk, echo
-from runtime.commands.value_types import Integer
 
 if TYPE_CHECKING:
     from derive.model import Model
@@ -24,17 +23,11 @@ LARGEST_TRAJECTORIES = 10**6
 
 
 @command()
-@shared.model_options(4, 2)
-@shared.training_options(200.0)
-@option(
-    "Start",
-    "--trajectories",
-    type=Integer(),
-    default=200,
-    help="Random starts whose losses are shown beside the trajectory; 0 for none.",
-)
-@shared.any_start_options
-@shared.solver_options(shared.single_method_option)
+@shared.model_options()
+@shared.training_options("report")
+@shared.run_option("report", "trajectories")
+@shared.start_options("report")
+@shared.solver_options("report")
 @option("Output", "--out", type=shared.A_PATH, default="report.html", help="Write to this .html file.")
 @option(
     "Output", "--date", is_flag=True, help="Include the date; without it the file is the same each time."
@@ -101,14 +94,14 @@ def report(
 def _beginning(model: Model, start: ChosenStart, prepared: PreparedRun, trajectories: int) -> ReportInput:
     """The start of the report's trajectory and the source of its ensemble; raises InputError."""
     from runtime.report.findings import ReportInput, no_ensemble
-    from runtime.start.chosen_start import DEFAULT_N
+    from runtime.run_options import RANDOM_N
     from runtime.start.initial_overlaps import LARGEST_START_N
 
     problem, origin = prepared.problem, prepared.origin
     T = problem.T if model.teacher == "general" else None
     sampler = None if start.overlaps is not None else start.sampler(model, T)[0]
     # The Hessian needs at least as many dimensions as there are weight vectors.
-    n = min(max(int(origin.get("n", DEFAULT_N)), model.p + model.pstar), LARGEST_START_N)
+    n = min(max(int(origin.get("n", RANDOM_N)), model.p + model.pstar), LARGEST_START_N)
     beginning = ReportInput(problem, origin, sampler, trajectories, n)
     if no_ensemble(model, beginning) is None:
         start.check_draws(model, T, trajectories)

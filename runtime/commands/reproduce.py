@@ -12,7 +12,7 @@ from runtime.commands.printing import EXIT_FAILURE, Talk, echo
 
 @command()
 @option("Analysis", "--quick", is_flag=True, help="Use fewer runs and widths; takes about a minute.")
-@shared.seed_option
+@shared.run_option("reproduce", "seed")
 @option(
     "Output",
     "--out",

@@ -23,23 +23,18 @@ _EXPONENT = 40.0
 @command()
 @shared.width_options(1_000_000, 2)
 @collected("conventions", dict, shared.convention_options)
-@collected("training", dict, shared.eta_option, shared.noise_option)
-@option(
-    "Training",
-    "--alpha",
-    type=Times(),
-    help="Output times α: the end of 200 evenly spaced ones, or a list.  [default: 10/(abη)]",
-)
+@collected("training", dict, shared.number_options("sector"))
+@shared.run_option("sector", "alpha")
 @option(
     "Start",
     "--singular-values",
     type=Times(),
     help="Singular values of R0: one for all, or all min(p, p*).",
 )
-@shared.ideal_option(1e-6, " in random directions")
-@shared.seed_option
-@shared.norm_option
-@shared.solver_options(shared.method_option)
+@shared.run_option("sector", "ideal")
+@shared.run_option("sector", "seed")
+@shared.run_option("sector", "q0")
+@shared.solver_options("sector")
 @shared.output_options
 @shared.generated_option
 def sector(

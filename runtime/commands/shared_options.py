@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from derive.parameters import RuntimeParameter
+from runtime import run_options
 from runtime.commands.grouped_help import Decorator, collected, completing, given_options, option, options
 from runtime.commands.printing import Talk, echo
-from runtime.commands.value_types import Integer, Real, Times
+from runtime.commands.value_types import Integer, Integers, Real, Times
+from runtime.run_options import RunOption
 
 if TYPE_CHECKING:
     import xarray
@@ -21,11 +24,39 @@ if TYPE_CHECKING:
     from derive.model import Model
     from runtime.start.chosen_start import ChosenStart
 
-# The methods and the choices below are repeated here, since importing them from the library would slow down
-# --help and completion; tests keep both equal.
-METHODS = ("prince8", "dop853", "tsit5")
-SCIPY_METHODS = ("LSODA", "DOP853", "RK45", "RK23", "Radau", "BDF")
 A_PATH = click.Path(path_type=Path)
+_TYPES = {
+    "integer": Integer(),
+    "integers": Integers(),
+    "number": Real(),
+    "numbers": Times(),
+    "times": Times(),
+    "path": A_PATH,
+}
+
+
+# --- options of the tables ---------------------------------------------------------------------
+
+
+def run_option(command: str, name: str) -> Decorator:
+    """An option of `runtime.run_options` as a command takes it."""
+    return _declared(run_options.RUN_OPTIONS[name].of(command))
+
+
+def _declared(declared: RunOption) -> Decorator:
+    kind: dict[str, Any] = {}
+    if declared.kind == "method":
+        kind["shell_complete"] = completing(*declared.choices)
+    else:
+        kind["type"] = click.Choice(declared.choices) if declared.choices else _TYPES[declared.kind]
+    default = declared.default
+    if isinstance(default, tuple):
+        default = ",".join(f"{value:g}" if isinstance(value, float) else str(value) for value in default)
+    return option(declared.group, _dashed(declared.name), help=declared.help, default=default, **kind)
+
+
+def _dashed(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 # --- model -----------------------------------------------------------------------------------
@@ -62,67 +93,36 @@ def _model(**choices: Any) -> Model:
     return Model(**choices)
 
 
-def model_options(p: int, pstar: int) -> Decorator:
+def model_options(p: int = run_options.P, pstar: int = run_options.PSTAR) -> Decorator:
     """Widths and conventions; the command receives a `model`."""
     return collected("model", _model, width_options(p, pstar), convention_options)
 
 
 # --- training --------------------------------------------------------------------------------
 
-eta_option = option("Training", "--eta", type=Real(), default=0.4, help="Learning rate η.")
-noise_option = option(
-    "Training", "--label-noise", type=Real(), default=0.0, help="Variance Δ of the label noise."
-)
+
+def number_options(command: str, *several: str) -> Decorator:
+    """The run-time parameters of a command that are numbers; of those in `several` it takes a list too."""
+    return options(*(_number(number, number.name in several) for number in run_options.numbers_of(command)))
 
 
-def alpha_option(default: float) -> Decorator:
+def _number(parameter: RuntimeParameter, several: bool) -> Decorator:
+    words = f"{parameter.help.rstrip('.')}, or several: 0.1,0.2,0.4." if several else parameter.help
     return option(
         "Training",
-        "--alpha",
-        type=Times(),
-        default=default,
-        help="Output times α = samples/N: the end of 200 evenly spaced ones, or a list: 0,50,100.",
+        _dashed(parameter.name),
+        type=Times() if several else Real(),
+        default=parameter.usual,
+        help=words,
     )
 
 
-def training_options(alpha: float) -> Decorator:
-    """The command receives eta, label_noise and alpha together as `training`."""
-    return collected("training", dict, eta_option, noise_option, alpha_option(alpha))
+def training_options(command: str) -> Decorator:
+    """The command receives the run-time parameters and alpha together as `training`."""
+    return collected("training", dict, number_options(command), run_option(command, "alpha"))
 
 
 # --- start -----------------------------------------------------------------------------------
-
-correlation_option = option(
-    "Model",
-    "--teacher-correlation",
-    type=Real(),
-    default=0.0,
-    help="Off-diagonal entries of T, with --teacher general.",
-)
-random_n_option = option(
-    "Start", "--n", type=Integer(), help="Input dimension N of the random start.  [default: 1000000]"
-)
-seed_option = option("Start", "--seed", type=Integer(), default=0, help="Random seed.")
-norm_option = option(
-    "Start", "--q0", type=Real(), default=1.0, help="Norm |w|²/N of each student at the start."
-)
-overlaps_option = option(
-    "Start",
-    "--overlaps",
-    type=A_PATH,
-    help="Start from Q, R (and T) of this .npz file, or the last state of this .nc file.",
-)
-
-
-def ideal_option(default: float | None, instead: str) -> Decorator:
-    return option(
-        "Start",
-        "--ideal",
-        type=Real(),
-        metavar="SIZE",
-        default=default,
-        help=f"Start at Q0 = q0·1 with R0 of this size{instead}.",
-    )
 
 
 def _start(**choices: Any) -> ChosenStart:
@@ -131,44 +131,29 @@ def _start(**choices: Any) -> ChosenStart:
     return ChosenStart(**choices, given=given_options())
 
 
-def start_options(*decorators: Decorator) -> Decorator:
-    """The given options, and --seed, --q0 and --teacher-correlation; the command receives a `start`."""
-    return collected("start", _start, *decorators, seed_option, norm_option, correlation_option)
+# The fields of a `ChosenStart`, in the order of the help.
+_OF_START = ("n", "ideal", "overlaps", "seed", "q0", "teacher_correlation")
 
 
-any_start_options = start_options(random_n_option, ideal_option(None, ", instead of --n"), overlaps_option)
-random_start_options = start_options(random_n_option, ideal_option(None, ", instead of --n"))
+def start_options(command: str) -> Decorator:
+    """The options that say how a command starts; it receives a `start`.
+
+    An input dimension that has a default is an option of its own.
+    """
+    taken = run_options.options_of(command)
+    if "n" in taken and taken["n"].default is not None:
+        del taken["n"]
+    return collected("start", _start, *(_declared(taken[name]) for name in _OF_START if name in taken))
+
 
 # --- solver ----------------------------------------------------------------------------------
 
-tolerance_options = options(
-    option("Solver", "--rtol", type=Real(), default=1e-8, help="Relative tolerance of a step."),
-    option("Solver", "--atol", type=Real(), default=1e-10, help="Absolute tolerance of a step."),
-)
-single_method_option = option(
-    "Solver",
-    "--method",
-    default=METHODS[0],
-    shell_complete=completing(*METHODS, *(f"scipy:{name}" for name in SCIPY_METHODS)),
-    help="prince8, dop853 (fastest to a final state), tsit5, or one of SciPy such as scipy:LSODA.",
-)
-method_option = option(
-    "Solver",
-    "--method",
-    default=METHODS[0],
-    shell_complete=completing(*METHODS),
-    help="prince8, dop853 (fastest to a final state) or tsit5 (for loose tolerances).",
-)
 
+def solver_options(command: str) -> Decorator:
+    """The command receives tolerances, method and the like together as `solver`, without threads."""
+    taken = [o for o in run_options.options_of(command).values() if o.group == "Solver"]
+    return collected("solver", dict, *(_declared(o) for o in taken if o.name != "threads"))
 
-def solver_options(method: Decorator) -> Decorator:
-    """The command receives rtol, atol and method together as `solver`."""
-    return collected("solver", dict, tolerance_options, method)
-
-
-threads_option = option(
-    "Solver", "--threads", type=Integer(), help="Number of threads.  [default: one per processor]"
-)
 
 # --- output ----------------------------------------------------------------------------------
 

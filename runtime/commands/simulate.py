@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from runtime.commands import shared_options as shared
-from runtime.commands.grouped_help import command, option
+from runtime.commands.grouped_help import command
 from runtime.commands.printing import TABLE_ROWS
-from runtime.commands.value_types import Integer
 
 if TYPE_CHECKING:
     from derive.model import Model
@@ -17,19 +14,13 @@ if TYPE_CHECKING:
 
 
 @command()
-@shared.model_options(4, 2)
-@shared.training_options(100.0)
-@option("Start", "--n", type=Integer(), default=10_000, help="Input dimension N.")
-@option("Start", "--trajectories", type=Integer(), default=64, help="Number of independent runs.")
-@shared.start_options(shared.ideal_option(None, " instead of random weights"), shared.overlaps_option)
-@option(
-    "Solver",
-    "--method",
-    type=click.Choice(["chain", "weights"]),
-    default="chain",
-    help="Exact Markov chain of the overlaps, or N-dimensional weights.",
-)
-@shared.threads_option
+@shared.model_options()
+@shared.training_options("simulate")
+@shared.run_option("simulate", "n")
+@shared.run_option("simulate", "trajectories")
+@shared.start_options("simulate")
+@shared.solver_options("simulate")
+@shared.run_option("simulate", "threads")
 @shared.output_options
 def simulate(
     model: Model,
@@ -37,7 +28,7 @@ def simulate(
     n: int,
     trajectories: int,
     start: ChosenStart,
-    method: str,
+    solver: dict[str, Any],
     threads: int | None,
     printer: shared.Printer,
 ) -> None:
@@ -54,11 +45,11 @@ def simulate(
     from runtime.sgd.prepared_simulation import PreparedSimulation
 
     prepared = PreparedSimulation.of(
-        model, start, n=n, trajectories=trajectories, method=method, threads=threads, **training
+        model, start, n=n, trajectories=trajectories, threads=threads, **training, **solver
     )
     with printer.progress("steps") as progress:
         runs = prepared.run(progress)
         printer.write(runs, plot_runs)
-        if runs.attrs["method"] != method:
+        if runs.attrs["method"] != solver["method"]:
             printer.say(f"n = {n} is less than p + p*: the weights themselves were run")
     printer.show(runs, lambda: run_summaries.runs_table(runs, TABLE_ROWS))

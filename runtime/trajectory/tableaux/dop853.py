@@ -5,7 +5,6 @@ from runtime.trajectory.tableaux.tableau import Tableau, array, lower_rows
 # The formatter would give every number a line of its own.
 # fmt: off
 DOP853 = Tableau(
-    name="dop853",
     order=8,
     error_order=7,
     a=lower_rows((

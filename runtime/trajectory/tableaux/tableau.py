@@ -34,7 +34,6 @@ class Tableau:
         The publication.
     """
 
-    name: str
     order: int
     error_order: int
     a: Array

@@ -5,7 +5,6 @@ from runtime.trajectory.tableaux.tableau import Tableau, array, lower_rows
 # The formatter would give every number a line of its own.
 # fmt: off
 TSIT5 = Tableau(
-    name="tsit5",
     order=5,
     error_order=4,
     a=lower_rows((
