@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from derive.model import OPTIONS, Model
 from derive.parameters import RuntimeParameter
 from runtime import run_options
 from runtime.commands.grouped_help import Decorator, collected, completing, given_options, option, options
@@ -21,7 +22,6 @@ from runtime.run_options import RunOption
 if TYPE_CHECKING:
     import xarray
 
-    from derive.model import Model
     from runtime.start.chosen_start import ChosenStart
 
 A_PATH = click.Path(path_type=Path)
@@ -69,33 +69,23 @@ def width_options(p: int | None, pstar: int | None) -> Decorator:
     )
 
 
-def _choice(name: str, choices: list[str], words: str) -> Decorator:
-    return option("Model", name, type=click.Choice(choices), default=choices[0], help=words)
-
-
 convention_options = options(
-    _choice(
-        "--constraint", ["free", "sphere"], "Let the norms of the students change, or keep each as it is."
-    ),
-    _choice("--flow", ["sgd", "gradient"], "One-pass SGD with its η² noise, or gradient flow without it."),
-    _choice("--teacher", ["orthonormal", "general"], "Teacher overlaps T = 1, or any T given at run time."),
-    _choice(
-        "--readout",
-        ["mean", "sum", "sqrt"],
-        "Readout weights (a, b) = (1/p, 1/p*), (1, 1) or (1/√p, 1/√p*).",
-    ),
+    *(
+        option(
+            "Model",
+            _dashed(declared.name),
+            type=click.Choice(list(declared.values)),
+            default=declared.default,
+            help=declared.help,
+        )
+        for declared in OPTIONS.values()
+    )
 )
-
-
-def _model(**choices: Any) -> Model:
-    from derive.model import Model
-
-    return Model(**choices)
 
 
 def model_options(p: int = run_options.P, pstar: int = run_options.PSTAR) -> Decorator:
     """Widths and conventions; the command receives a `model`."""
-    return collected("model", _model, width_options(p, pstar), convention_options)
+    return collected("model", Model, width_options(p, pstar), convention_options)
 
 
 # --- training --------------------------------------------------------------------------------
