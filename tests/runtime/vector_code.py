@@ -15,7 +15,8 @@ from derive import Model
 from derive.emit.numba_module import numba_module
 from derive.overlap_program import drift_program, loss_program
 from derive.program import Program
-from runtime.ensemble.kernels.kernel_emitter import ProgramForm
+from runtime.ensemble.kernels.form_by_size import FORMS
+from runtime.ensemble.kernels.program_form import ProgramAddresses
 from runtime.vector.builder import ALIGNMENT, BYTES, VectorFunction, integer
 from runtime.vector.jit import CompiledModule, Target
 
@@ -53,15 +54,17 @@ class Programs:
     """The drift and the loss of a model, or other programs, as vector code of one form."""
 
     def __init__(
-        self, model: Model, target: Target, kind: ProgramForm, programs: Mapping[str, Program] | None = None
+        self, model: Model, target: Target, form: str, programs: Mapping[str, Program] | None = None
     ) -> None:
-        self.model, self.lanes, self.kind = model, target.lanes, kind
+        self.lanes = target.lanes
         self.programs = programs or {"rhs": drift_program(model), "loss": loss_program(model)}
+        self.forms = {
+            name: FORMS[form](model, program, target.tile) for name, program in self.programs.items()
+        }
         module = ir.Module(model.name)
-        for name, program in self.programs.items():
+        for name, emitted in self.forms.items():
             vector = VectorFunction(module, name, target.lanes, target.fma, 4)
-            state, parameters, scratch, result = vector.arguments
-            kind(vector, model, program, target.tile).emit(state, parameters, scratch, result)
+            emitted.emit(vector, ProgramAddresses(*vector.arguments))
             vector.builder.ret(integer(0))
         self.compiled = CompiledModule(module, target)
 
@@ -77,7 +80,7 @@ class Programs:
             1 if isinstance(output, str) else len(list(program.entries(output)))
             for output in program.outputs
         )
-        scratch_size = self.kind.scratch_components(program)
+        scratch_size = self.forms[name].scratch_components
         # The scratch array holds no number at first, since what is read there must have been written.
         scratch = aligned(scratch_size + _GUARD_COMPONENTS, self.lanes, np.nan)
         scratch[scratch_size:] = GUARD

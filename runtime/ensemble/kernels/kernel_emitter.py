@@ -7,34 +7,17 @@ from typing import Any
 
 from llvmlite import ir
 
-from derive.expansion import operation_count
 from derive.model import Model
 from derive.overlap_program import drift_program, loss_program
-from derive.program import Program
+from runtime.ensemble.kernels.form_by_size import FORMS, form_by_size
 from runtime.ensemble.kernels.lane_memory import LaneLayout
-from runtime.ensemble.kernels.looped_tiles import LoopedTiles
-from runtime.ensemble.kernels.unrolled_entries import UnrolledEntries
-from runtime.ensemble.kernels.written_out_tiles import WrittenOutTiles
+from runtime.ensemble.kernels.program_form import ProgramAddresses, ProgramForm
 from runtime.trajectory.tableaux import Tableau
 from runtime.vector.builder import VectorFunction, integer
 from runtime.vector.jit import Target
 
 # Systems of up to this many order parameters are stepped two vectors at a time.
 DOUBLED_STATE = 8
-# Programs of up to this many operations keep all entries in registers, as far as there are enough.
-UNROLLED_OPERATIONS = 600
-# Above this many operations, straight-line code takes long to compile and outgrows the instruction cache.
-WRITTEN_OUT_OPERATIONS = 4000
-
-ProgramForm = type[UnrolledEntries] | type[LoopedTiles]
-
-
-def program_form(program: Program) -> ProgramForm:
-    """The form of vector code that is fastest for a program of this size."""
-    operations = operation_count(program)
-    if operations <= UNROLLED_OPERATIONS:
-        return UnrolledEntries
-    return WrittenOutTiles if operations <= WRITTEN_OUT_OPERATIONS else LoopedTiles
 
 
 class KernelEmitter:
@@ -50,19 +33,20 @@ class KernelEmitter:
         # fills the gaps.
         self.lanes = target.lanes * (2 if model.state_size <= DOUBLED_STATE else 1)
         self.module = ir.Module(model.name)
-        drift = drift_program(model)
+        drift, loss = drift_program(model), loss_program(model)
         # Both programs have the form that suits the larger one, since they share their scratch memory.
-        self.kind = program_form(drift)
+        form_of = FORMS[form_by_size(drift)]
+        drift_form, loss_form = (form_of(model, program, target.tile) for program in (drift, loss))
         self.layout = LaneLayout(
             model.state_size,
             len(model.parameters),
             tableau.b.size,
             tableau.slopes,
             2 if tableau.e_low.size else 1,
-            self.kind.scratch_components(drift),
+            drift_form.scratch_components,
         )
-        self.rhs = self._emit_program("inner_rhs", drift)
-        self.loss = self._emit_program("inner_loss", loss_program(model))
+        self.rhs = self._emit_program("inner_rhs", drift_form)
+        self.loss = self._emit_program("inner_loss", loss_form)
 
     def new_function(
         self, name: str, arguments: int = 1, inner: bool = False, distinct: bool = True
@@ -81,11 +65,10 @@ class KernelEmitter:
             vector.function.attributes.add("noinline")
         return vector
 
-    def _emit_program(self, name: str, program: Program) -> Any:
+    def _emit_program(self, name: str, form: ProgramForm) -> Any:
         """Emit name(state, parameters, scratch, result), which writes the outputs of a program in order."""
-        vector = self.new_function(name, 4, inner=True, distinct=self.kind.distinct)
-        state, parameters, scratch, result = vector.arguments
-        self.kind(vector, self.model, program, self.target.tile).emit(state, parameters, scratch, result)
+        vector = self.new_function(name, 4, inner=True, distinct=form.distinct)
+        form.emit(vector, ProgramAddresses(*vector.arguments))
         vector.builder.ret(integer(0))
         return vector.function
 

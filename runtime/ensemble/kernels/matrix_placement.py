@@ -8,8 +8,9 @@ V = q₁ 1 + q₂ a Q, is substituted into the products that use it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from derive.parameters import PARAMETERS
 from derive.program import (
     Matrix,
     MatrixStatement,
@@ -20,9 +21,6 @@ from derive.program import (
     ScalarStatement,
     targets,
 )
-
-# The parameters start with η and Δ; the entries of a general T come after them.
-SCALAR_PARAMETERS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +35,12 @@ class Part:
 class MatrixPlacement:
     """The places of a program's matrices, by name: the component at which each starts.
 
-    With `packed`, symmetric matrices are kept as their independent entries.
+    `parameters` are the names of the packed run-time parameters. With `packed`, symmetric matrices are kept
+    as their independent entries.
 
     inputs
-        All input matrices; T is counted in the parameters, the others in the state.
+        All input matrices; those that are run-time parameters (T) are counted in these, the others in the
+        state.
     state, parameters
         Input matrices that are read in place.
     result
@@ -51,7 +51,7 @@ class MatrixPlacement:
         Matrices that are linear in one other matrix, and occur only as factors or terms of others.
     """
 
-    def __init__(self, program: Program, packed: bool = False) -> None:
+    def __init__(self, program: Program, parameters: Sequence[str], packed: bool = False) -> None:
         self.program, self.packed = program, packed
         self.matrices: dict[str, Matrix] = {matrix.name: matrix for matrix in program.inputs}
         for statement in program.statements:
@@ -65,13 +65,13 @@ class MatrixPlacement:
         self.result: dict[str, int] = {}
         self.scratch: dict[str, int] = {}
         self.components = 0
-        self._place_inputs()
+        self._place_inputs(parameters)
         self._place_results()
         for name, matrix in self.matrices.items():
             if not any(
                 name in places for places in (self.state, self.parameters, self.result, self.multiples)
             ):
-                whole = program.size(matrix.rows) * program.size(matrix.columns)
+                whole = self.rows(matrix) * self.columns(matrix)
                 self._reserve(name, self.packed_size(matrix) if packed else whole)
         for statement in program.statements:
             if isinstance(statement, NormRates):
@@ -82,19 +82,26 @@ class MatrixPlacement:
         self.scratch[name] = self.components
         self.components += components
 
+    def rows(self, matrix: Matrix) -> int:
+        return self.program.size(matrix.rows)
+
+    def columns(self, matrix: Matrix) -> int:
+        return self.program.size(matrix.columns)
+
     def packed_size(self, matrix: Matrix) -> int:
-        rows, columns = self.program.size(matrix.rows), self.program.size(matrix.columns)
+        """Number of the independent entries."""
+        rows, columns = self.rows(matrix), self.columns(matrix)
         return rows * (rows + 1) // 2 if matrix.symmetric else rows * columns
 
-    def _place_inputs(self) -> None:
+    def _place_inputs(self, parameters: Sequence[str]) -> None:
         offset = 0
         for matrix in self.program.inputs:
-            general = matrix.name == "T"
-            self.inputs[matrix.name] = SCALAR_PARAMETERS if general else offset
+            given = matrix.name in PARAMETERS
+            self.inputs[matrix.name] = parameters.index(f"{matrix.name}_1_1") if given else offset
             if self.packed or not matrix.symmetric:
-                places = self.parameters if general else self.state
+                places = self.parameters if given else self.state
                 places[matrix.name] = self.inputs[matrix.name]
-            if not general:
+            if not given:
                 offset += self.packed_size(matrix)
 
     def _place_results(self) -> None:

@@ -6,13 +6,15 @@ once. Parameters are vectors too, so every lane has its own η and Δ.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 from derive.expansion import Assignment, entry, expand
 from derive.model import Model
 from derive.program import Program, sources
+from runtime.ensemble.kernels.program_form import ProgramAddresses
 from runtime.vector.builder import VectorFunction
 
 # Independent partial sums of a long contraction, to hide the latency of fused multiply-adds.
@@ -32,42 +34,57 @@ def readout_values(model: Model) -> dict[str, float]:
     return {"a": 1.0 / model.p**0.5, "b": 1.0 / model.pstar**0.5}
 
 
+@dataclasses.dataclass(frozen=True)
 class UnrolledEntries:
-    """Emits one program as straight-line code, without tiles."""
+    """A program as straight-line code, without tiles and scratch."""
 
-    distinct = True
+    model: Model
+    program: Program
 
-    def __init__(
-        self, vector: VectorFunction, model: Model, program: Program, _tile: tuple[int, int]
-    ) -> None:
-        self.vector, self.model, self.program = vector, model, program
-        self.known: dict[str, Any] = {
-            name: vector.constant(value) for name, value in readout_values(model).items()
-        }
+    distinct: ClassVar[bool] = True
+    scratch_components: ClassVar[int] = 0
 
-    @staticmethod
-    def scratch_components(_program: Program) -> int:
-        """Vectors of scratch that a program needs: none."""
-        return 0
-
-    def emit(self, state: Any, parameters: Any, _scratch: Any, result: Any) -> None:
-        """Emit the program: from packed state and parameters to the packed outputs."""
-        self._load(state, parameters)
+    def emit(self, vector: VectorFunction, addresses: ProgramAddresses) -> None:
+        entries = _EntryValues(vector, self._inputs(vector, addresses))
         for statement in self.program.statements:
             for assignment in expand(self.program, statement):
-                self.known[assignment.target] = self._value(assignment)
-        for k, value in enumerate(self._outputs()):
-            self.vector.store(value, result, k)
+                entries.assign(assignment)
+        for k, name in enumerate(self._outputs()):
+            vector.store(entries.known[name], addresses.result, k)
 
-    def _load(self, state: Any, parameters: Any) -> None:
-        """Read the order parameters and run-time parameters that the program uses."""
+    def _inputs(self, vector: VectorFunction, addresses: ProgramAddresses) -> dict[str, Any]:
+        """The readout, and the order parameters and run-time parameters that the program uses."""
+        known = {name: vector.constant(value) for name, value in readout_values(self.model).items()}
         used = {name for statement in self.program.statements for name in sources(statement)}
-        for k, name in enumerate(self.model.state):
-            if name.split("_")[0] in used:
-                self.known[name] = self.vector.load(state, k)
-        for k, name in enumerate(self.model.parameters):
-            if name in used or (name.startswith("T_") and "T" in used):
-                self.known[name] = self.vector.load(parameters, k)
+        for names, address in (
+            (self.model.state, addresses.state),
+            (self.model.parameters, addresses.parameters),
+        ):
+            for k, name in enumerate(names):
+                # Entries have the names of their matrices before their indices.
+                if name in used or name.split("_")[0] in used:
+                    known[name] = vector.load(address, k)
+        return known
+
+    def _outputs(self) -> Iterator[str]:
+        """The names of the entries of the outputs, in the order of the state."""
+        for output in self.program.outputs:
+            if isinstance(output, str):
+                yield output
+            else:
+                for i, j in self.program.entries(output):
+                    yield entry(output, i, j)
+
+
+class _EntryValues:
+    """The values of entries and scalars that are `known` so far, by name."""
+
+    def __init__(self, vector: VectorFunction, known: dict[str, Any]) -> None:
+        self.vector, self.known = vector, known
+
+    def assign(self, assignment: Assignment) -> None:
+        """Emit one assignment."""
+        self.known[assignment.target] = self._value(assignment)
 
     def _value(self, assignment: Assignment) -> Any:
         vector = self.vector
@@ -112,12 +129,3 @@ class UnrolledEntries:
             else:
                 total = vector.fma(head, values[-1], total)
         return total
-
-    def _outputs(self) -> Iterator[Any]:
-        """The entries of the outputs, in the order of the state."""
-        for output in self.program.outputs:
-            if isinstance(output, str):
-                yield self.known[output]
-            else:
-                for i, j in self.program.entries(output):
-                    yield self.known[entry(output, i, j)]

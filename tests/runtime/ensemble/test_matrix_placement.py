@@ -14,8 +14,8 @@ OPTIONS = list(itertools.product(["free", "sphere"], ["sgd", "gradient"], ["orth
 
 @pytest.mark.parametrize(("constraint", "flow", "teacher"), OPTIONS)
 def test_every_matrix_has_one_place(constraint, flow, teacher):
-    program = drift_program(Model(5, 3, constraint=constraint, flow=flow, teacher=teacher))
-    places = MatrixPlacement(program)
+    model = Model(5, 3, constraint=constraint, flow=flow, teacher=teacher)
+    places = MatrixPlacement(drift_program(model), model.parameters)
     kinds = (places.state, places.result, places.multiples, places.scratch)
     for name in places.matrices:
         assert sum(name in kind for kind in kinds) == 1, name
@@ -25,12 +25,13 @@ def test_every_matrix_has_one_place(constraint, flow, teacher):
 
 
 def test_inputs_are_read_in_place_where_symmetric_matrices_are_packed():
-    program = drift_program(Model(5, 3, teacher="general"))
-    places = MatrixPlacement(program, packed=True)
+    model = Model(5, 3, teacher="general")
+    program = drift_program(model)
+    places = MatrixPlacement(program, model.parameters, packed=True)
     assert places.inputs == {"Q": 0, "R": 15, "T": 2}
     assert (places.state, places.parameters) == ({"Q": 0, "R": 15}, {"T": 2})
     assert set(places.scratch) == {"X", "Y"} | (
-        set(MatrixPlacement(program).scratch) - {"Q", "T", "X", "Y"}
+        set(MatrixPlacement(program, model.parameters).scratch) - {"Q", "T", "X", "Y"}
     )
     # X is kept as its independent entries.
     order = sorted(places.scratch.items(), key=lambda item: item[1])
@@ -40,7 +41,7 @@ def test_inputs_are_read_in_place_where_symmetric_matrices_are_packed():
 
 
 def test_multiples_of_the_drift():
-    places = MatrixPlacement(drift_program(Model(4, 2)))
+    places = MatrixPlacement(drift_program(Model(4, 2)), ())
     assert set(places.multiples) == {"aQ", "bR", "V", "W"}
     assert set(places.scratch) == {"Q", "X", "Y"}
     assert places.components == 16 + 16 + 8
@@ -48,7 +49,7 @@ def test_multiples_of_the_drift():
 
 def test_substitution_multiplies_coefficients():
     program = drift_program(Model(4, 2))
-    places = MatrixPlacement(program)
+    places = MatrixPlacement(program, ())
     statement = next(
         s for s in program.statements if isinstance(s, MatrixStatement) and s.target.name == "dQ"
     )
@@ -67,12 +68,13 @@ def test_a_transposed_multiple_transposes_its_base():
     scaled = MatrixStatement(M, (Term(-1, "a", (Operand(A),)),))
     product = MatrixStatement(S, (Term(1, None, (Operand(M), M.T)),))
     program = Program(3, 2, (A,), ("a",), (scaled, product), (S,))
-    assert list(MatrixPlacement(program).parts(product)) == [
+    assert list(MatrixPlacement(program, ()).parts(product)) == [
         Part(1, ("a", "a"), (Operand(A), Operand(A, True)))
     ]
 
 
 def test_what_contractions_read_is_kept():
-    places = MatrixPlacement(loss_program(Model(3, 2, teacher="general")))
+    model = Model(3, 2, teacher="general")
+    places = MatrixPlacement(loss_program(model), model.parameters)
     assert set(places.scratch) == {"Q", "T"}
     assert places.result == {}

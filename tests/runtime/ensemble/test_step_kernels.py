@@ -12,10 +12,8 @@ from derive.overlap_program import drift_program
 from runtime.ensemble.kernels import kernel_emitter
 from runtime.ensemble.kernels import lane_memory as at
 from runtime.ensemble.kernels.compiled_kernels import compile_kernels
-from runtime.ensemble.kernels.kernel_emitter import DOUBLED_STATE, program_form
-from runtime.ensemble.kernels.looped_tiles import LoopedTiles
-from runtime.ensemble.kernels.unrolled_entries import UnrolledEntries
-from runtime.ensemble.kernels.written_out_tiles import WrittenOutTiles
+from runtime.ensemble.kernels.form_by_size import form_by_size
+from runtime.ensemble.kernels.kernel_emitter import DOUBLED_STATE
 from runtime.trajectory.stepper import (
     GROW,
     INTEGRAL,
@@ -253,10 +251,11 @@ def test_small_systems_have_two_vectors():
 
 
 @pytest.mark.parametrize(
-    ("widths", "kind"), [((4, 2), UnrolledEntries), ((8, 4), WrittenOutTiles), ((12, 6), LoopedTiles)]
+    ("widths", "name"),
+    [((4, 2), "unrolled entries"), ((8, 4), "written-out tiles"), ((12, 6), "looped tiles")],
 )
-def test_form_of_code_by_size(widths, kind):
-    assert program_form(drift_program(Model(*widths))) is kind
+def test_form_of_code_by_size(widths, name):
+    assert form_by_size(drift_program(Model(*widths))) == name
 
 
 @pytest.fixture
@@ -264,20 +263,20 @@ def form(monkeypatch):
     """A function that sets the form of code for all sizes."""
     compile_kernels.cache_clear()
 
-    def set_form(kind):
-        monkeypatch.setattr(kernel_emitter, "program_form", lambda _program: kind)
+    def set_form(name):
+        monkeypatch.setattr(kernel_emitter, "form_by_size", lambda _program: name)
         compile_kernels.cache_clear()
 
     yield set_form
     compile_kernels.cache_clear()
 
 
-@pytest.mark.parametrize("other", [WrittenOutTiles, LoopedTiles])
+@pytest.mark.parametrize("other", ["written-out tiles", "looped tiles"])
 def test_one_step_is_the_same_in_all_forms_of_code(form, other):
     model = Model(5, 3, constraint="sphere", teacher="general")
     ways = []
-    for kind in (other, UnrolledEntries):
-        form(kind)
+    for name in (other, "unrolled entries"):
+        form(name)
         lanes = make_lanes(model, "tsit5")
         lanes.memory[at.STEP] = np.linspace(0.01, 0.05, lanes.count)
         lanes("watch")

@@ -14,9 +14,7 @@ from vector_code import Programs, compile_function, random_lanes
 from derive import Model
 from runtime import InputError
 from runtime.ensemble.kernels.compiled_kernels import KERNELS, SystemKernels, compile_kernels
-from runtime.ensemble.kernels.looped_tiles import LoopedTiles
-from runtime.ensemble.kernels.unrolled_entries import UnrolledEntries
-from runtime.ensemble.kernels.written_out_tiles import WrittenOutTiles
+from runtime.ensemble.kernels.form_by_size import FORMS
 from runtime.trajectory.tableaux import TABLEAUX
 from runtime.vector import jit
 from runtime.vector.jit import CompiledModule
@@ -25,7 +23,7 @@ FEATURES = {"avx512": "avx512f", "avx2": "avx2", "baseline": None}
 WRITERS = ("write_states", "write_losses", "write_both")
 INNER = ("inner_rhs", "inner_loss", *WRITERS)
 X86 = llvm.get_process_triple().startswith("x86_64")
-WIDTHS = {"unrolled": (4, 2), "blocks": (6, 3), "tiled": (12, 6)}
+WIDTHS = {"unrolled": (4, 2), "written out": (6, 3), "looped": (12, 6)}
 
 
 def target_of(kind: str) -> jit.Target:
@@ -209,12 +207,12 @@ def test_lanes_are_whole_vectors_in_arm_code():
 # The same numbers.
 
 
-@pytest.mark.parametrize("kind", [UnrolledEntries, WrittenOutTiles, LoopedTiles])
-def test_all_fused_vectors_give_the_same_bits(kind):
+@pytest.mark.parametrize("form", FORMS)
+def test_all_fused_vectors_give_the_same_bits(form):
     wide, narrow = target_of("avx512"), target_of("avx2")
     model = Model(5, 3, constraint="sphere", teacher="general")
     states, parameters = random_lanes(model, wide.lanes, seed=8)
-    narrow_code, wide_code = (Programs(model, target, kind) for target in (narrow, wide))
+    narrow_code, wide_code = (Programs(model, target, form) for target in (narrow, wide))
     for name in ("rhs", "loss"):
         together = wide_code(name, states, parameters)
         for first in range(0, wide.lanes, narrow.lanes):
