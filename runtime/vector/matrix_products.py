@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -24,27 +25,31 @@ from runtime.vector.jit import CompiledModule, target
 _TOGETHER = (8, 4, 1)
 
 
-def _emit() -> ir.Module:
-    """products(X, Y, Z, count, apart, rows, columns, depth): Z = X Yᵀ of `count` matrices in C order.
+class _ProductsEmitter:
+    """Emits products(X, Y, Z, count, apart, rows, columns, depth): Z = X Yᵀ of `count` matrices in C order.
 
     Each Y starts `apart` numbers after the one before.
     """
-    module = ir.Module("products")
-    kind = ir.FunctionType(ir.VoidType(), [POINTER] * 3 + [INT64] * 5)
-    function = ir.Function(module, kind, "products")
-    *bases, count, apart, rows, columns, depth = function.args
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
 
-    def loop(first: Any, last: Any, step: int, body: Any, carried: list[Any] | None = None) -> list[Any]:
+    def __init__(self) -> None:
+        self.module = ir.Module("products")
+        kind = ir.FunctionType(ir.VoidType(), [POINTER] * 3 + [INT64] * 5)
+        self.function = ir.Function(self.module, kind, "products")
+        *self.bases, count, self.apart, self.rows, self.columns, self.depth = self.function.args
+        self.builder = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self._loop(integer(0), count, 1, lambda number, _: self._product(number))
+        self.builder.ret_void()
+
+    def _loop(self, first: Any, last: Any, step: int, body: Any, carried: Sequence[Any] = ()) -> list[Any]:
         """for index in range(first, last, step): carried = body(index, carried)."""
-        before = builder.block
-        head, turn, after = (function.append_basic_block(name) for name in ("head", "turn", "after"))
+        builder, before = self.builder, self.builder.block
+        head, turn, after = (self.function.append_basic_block(name) for name in ("head", "turn", "after"))
         builder.branch(head)
         builder.position_at_end(head)
         index = builder.phi(INT64)
         index.add_incoming(first, before)
-        values = [builder.phi(DOUBLE) for _ in carried or []]
-        for phi, value in zip(values, carried or [], strict=True):
+        values = [builder.phi(DOUBLE) for _ in carried]
+        for phi, value in zip(values, carried, strict=True):
             phi.add_incoming(value, before)
         builder.cbranch(builder.icmp_signed("<", index, last), turn, after)
         builder.position_at_end(turn)
@@ -56,46 +61,53 @@ def _emit() -> ir.Module:
         builder.position_at_end(after)
         return values
 
-    def place(base: Any, row: Any, width: Any, column: Any = None) -> Any:
-        offset = builder.mul(row, width)
+    def _place(self, base: Any, row: Any, width: Any, column: Any = None) -> Any:
+        offset = self.builder.mul(row, width)
         if column is not None:
-            offset = builder.add(offset, column)
-        return builder.gep(base, [offset], inbounds=True, source_etype=DOUBLE)
+            offset = self.builder.add(offset, column)
+        return self.builder.gep(base, [offset], inbounds=True, source_etype=DOUBLE)
 
-    def matrix(number: Any, _: list[Any]) -> None:
-        sizes = (builder.mul(rows, depth), apart, builder.mul(rows, columns))
-        x, y, z = (place(base, number, size) for base, size in zip(bases, sizes, strict=True))
-
-        def entries(row: Any, column: Any, together: int) -> None:
-            places = [builder.add(column, integer(j)) for j in range(together)]
-
-            def term(k: Any, sums: list[Any]) -> list[Any]:
-                left = builder.load(place(x, row, depth, k), typ=DOUBLE)
-                right = [builder.load(place(y, j, depth, k), typ=DOUBLE) for j in places]
-                return [builder.fma(left, factor, total) for factor, total in zip(right, sums, strict=True)]
-
-            sums = loop(integer(0), depth, 1, term, [ir.Constant(DOUBLE, 0.0)] * together)
-            for j, total in zip(places, sums, strict=True):
-                builder.store(total, place(z, row, columns, j))
+    def _product(self, number: Any) -> None:
+        """One matrix Z = X Yᵀ."""
+        builder = self.builder
+        sizes = (
+            builder.mul(self.rows, self.depth),
+            self.apart,
+            builder.mul(self.rows, self.columns),
+        )
+        x, y, z = (self._place(base, number, size) for base, size in zip(self.bases, sizes, strict=True))
 
         def line(row: Any, _: list[Any]) -> None:
             first: Any = integer(0)
             for together in _TOGETHER:
-                last = builder.sub(columns, builder.srem(columns, integer(together)))
-                loop(first, last, together, lambda j, _, together=together: entries(row, j, together))
+                last = builder.sub(self.columns, builder.srem(self.columns, integer(together)))
+
+                def entries(column: Any, _: list[Any], together: int = together) -> None:
+                    places = [builder.add(column, integer(j)) for j in range(together)]
+                    for j, total in zip(places, self._entries(x, y, row, places), strict=True):
+                        builder.store(total, self._place(z, row, self.columns, j))
+
+                self._loop(first, last, together, entries)
                 first = last
 
-        loop(integer(0), rows, 1, line)
+        self._loop(integer(0), self.rows, 1, line)
 
-    loop(integer(0), count, 1, matrix)
-    builder.ret_void()
-    return module
+    def _entries(self, x: Any, y: Any, row: Any, places: Sequence[Any]) -> list[Any]:
+        """Entries of one row of X Yᵀ, which are summed at once."""
+        builder = self.builder
+
+        def term(k: Any, sums: list[Any]) -> list[Any]:
+            left = builder.load(self._place(x, row, self.depth, k), typ=DOUBLE)
+            right = [builder.load(self._place(y, j, self.depth, k), typ=DOUBLE) for j in places]
+            return [builder.fma(left, factor, total) for factor, total in zip(right, sums, strict=True)]
+
+        return self._loop(integer(0), self.depth, 1, term, [ir.Constant(DOUBLE, 0.0)] * len(places))
 
 
 @lru_cache(maxsize=1)
 def _compile() -> Any:
     """The compiled function; threads that ask at the same moment may compile it twice."""
-    return CompiledModule(_emit(), target()).function(
+    return CompiledModule(_ProductsEmitter().module, target()).function(
         "products", None, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 5
     )
 
