@@ -2,8 +2,8 @@
 
 Each option is declared once. The options of commands, the axes of sweeps, the defaults of Python functions,
 JSON schemas and the tables of the docs are read from here. `derive.model` declares the options of models,
-`derive.parameters` the parameters that the equations take. Nothing heavy is imported, since help and
-completion read the table.
+`derive.parameters` the parameters that the equations take; `MODEL_OPTIONS` and `numbers_of` give both the
+form of this table. Nothing heavy is imported, since help and completion read the tables.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from derive.parameters import NUMBERS, RuntimeParameter
-
-# Widths of commands that say nothing else.
-P, PSTAR = 4, 2
+from derive.model import OPTIONS
+from derive.parameters import NUMBERS
 
 # --- words that are allowed --------------------------------------------------------------------
 
@@ -36,12 +34,11 @@ SIMULATION_METHODS = {
     "chain": "the exact Markov chain of the overlaps",
     "weights": "N-dimensional weights",
 }
+# What is kept of each trajectory of an ensemble, or instead statistics of all.
+OUTPUTS = ("all", "final", "loss")
+STATISTICS = "statistics"
 # Input dimension N of random starts, unless one is given or the start is ideal.
 RANDOM_N = 10**6
-STATISTICS = "statistics"
-# What is kept of each trajectory of an ensemble, beside statistics of all.
-OUTPUTS = ("all", "final", "loss")
-
 
 # --- the table ---------------------------------------------------------------------------------
 
@@ -55,7 +52,7 @@ class RunOption:
     kind
         ``"integer"``, ``"integers"``, ``"number"``, ``"numbers"``, ``"times"`` (an end, or ascending
         times), ``"path"``, ``"choice"``, or ``"method"``: a choice that the library checks, of too many
-        for a line.
+        for a line of help.
     group
         The heading of the help under which it is listed.
     help
@@ -66,8 +63,11 @@ class RunOption:
         The words that are allowed.
     commands
         The commands that take it, each with the fields that differ there.
-    axis, alone
-        Whether a sweep may vary it, and whether its values can be checked without other options.
+    swept
+        What a sweep does with it: ``"axis"``, it may vary; ``"fixed"``, it is the same for all tasks, since
+        it changes the shape of results; ``"never"``, it is no option of a task.
+    alone
+        Whether its values can be checked without other options.
     """
 
     name: str
@@ -77,7 +77,7 @@ class RunOption:
     default: Any = None
     choices: tuple[str, ...] = ()
     commands: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    axis: bool = True
+    swept: str = "axis"
     alone: bool = False
 
     def of(self, command: str) -> RunOption:
@@ -85,252 +85,251 @@ class RunOption:
         return dataclasses.replace(self, **self.commands[command])
 
 
-def _taken_by(*commands: str, **differing: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    return {**{name: {} for name in commands}, **differing}
+def _by_name(*options: RunOption) -> dict[str, RunOption]:
+    return {option.name: option for option in options}
+
+
+def _like(*commands: str, **differing: Any) -> dict[str, Mapping[str, Any]]:
+    """These commands, which all take the option with the same fields."""
+    return dict.fromkeys(commands, differing)
 
 
 _INTEGRATED = ("integrate", "ensemble", "report")
 _STARTED = (*_INTEGRATED, "simulate", "compare", "escape", "bias", "hessian")
 # These take no parameter that the simulations of SGD do not know.
 _SIMULATING = ("simulate", "compare", "bias")
-
-_ANY_METHOD = {
-    "choices": METHODS,
-    "help": "prince8, dop853 (fastest to a final state), tsit5, or one of SciPy such as scipy:LSODA.",
-}
+_IDEAL = "Start at Q0 = q0·1 with R0 of this size"
 
 # The order is that of the axes of a sweep: what changes the size of results comes first.
-RUN_OPTIONS: Mapping[str, RunOption] = {
-    option.name: option
-    for option in (
-        RunOption(
-            "teacher_correlation",
-            "number",
-            "Model",
-            "Off-diagonal entries of T, with --teacher general.",
-            default=0.0,
-            commands=_taken_by(*_STARTED),
+RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
+    RunOption(
+        "teacher_correlation",
+        "number",
+        "Model",
+        "Off-diagonal entries of T, with --teacher general.",
+        default=0.0,
+        commands=_like(*_STARTED),
+    ),
+    RunOption(
+        "alpha",
+        "times",
+        "Training",
+        "Output times α = samples/N: the end of 200 evenly spaced ones, or a list: 0,50,100.",
+        default=200.0,
+        commands=_like(*_INTEGRATED)
+        | {
+            "simulate": {"default": 100.0},
+            "compare": {"default": 20.0},
+            "bias": {"kind": "number", "help": "End of the runs, in α = samples/N."},
+            "sector": {
+                "default": None,
+                "help": "Output times α: the end of 200 evenly spaced ones, or a list."
+                "  [default: 10/(abη)]",
+            },
+        },
+        swept="fixed",
+    ),
+    RunOption(
+        "method",
+        "method",
+        "Solver",
+        "Method of integration or simulation.",
+        default=DEFAULT_METHOD,
+        choices=tuple(OWN_METHODS),
+        commands=_like(
+            "ensemble",
+            "sector",
+            help="prince8, dop853 (fastest to a final state) or tsit5 (for loose tolerances).",
+        )
+        | _like(
+            "integrate",
+            "report",
+            choices=METHODS,
+            help="prince8, dop853 (fastest to a final state), tsit5, or one of SciPy such as scipy:LSODA.",
+        )
+        | _like(
+            "simulate",
+            kind="choice",
+            default="chain",
+            choices=tuple(SIMULATION_METHODS),
+            help="Exact Markov chain of the overlaps, or N-dimensional weights.",
+            alone=False,
         ),
-        RunOption(
-            "alpha",
-            "times",
-            "Training",
-            "Output times α = samples/N: the end of 200 evenly spaced ones, or a list: 0,50,100.",
-            default=200.0,
-            commands=_taken_by(
-                *_INTEGRATED,
-                simulate={"default": 100.0},
-                compare={"default": 20.0},
-                bias={"kind": "number", "help": "End of the runs, in α = samples/N."},
-                sector={
-                    "default": None,
-                    "help": "Output times α: the end of 200 evenly spaced ones, or a list."
-                    "  [default: 10/(abη)]",
-                },
-            ),
-            axis=False,
-        ),
-        RunOption(
-            "method",
-            "method",
-            "Solver",
-            "Runge-Kutta method: prince8, dop853 (fastest to a final state) or tsit5 (for loose"
-            " tolerances).",
-            default=DEFAULT_METHOD,
-            choices=tuple(OWN_METHODS),
-            commands=_taken_by(
-                "ensemble",
-                "sector",
-                integrate=_ANY_METHOD,
-                report=_ANY_METHOD,
-                simulate={
-                    "kind": "choice",
-                    "default": "chain",
-                    "choices": tuple(SIMULATION_METHODS),
-                    "help": "Exact Markov chain of the overlaps, or N-dimensional weights.",
-                    "alone": False,
-                },
-            ),
-            alone=True,
-        ),
-        RunOption(
-            "rtol",
-            "number",
-            "Solver",
-            "Relative tolerance of a step.",
-            default=1e-8,
-            commands=_taken_by(*_INTEGRATED, "sector", "escape"),
-            alone=True,
-        ),
-        RunOption(
-            "atol",
-            "number",
-            "Solver",
-            "Absolute tolerance of a step.",
-            default=1e-10,
-            commands=_taken_by(*_INTEGRATED, "sector", "escape"),
-            alone=True,
-        ),
-        RunOption(
-            "output",
-            "choice",
-            "Output",
-            "Keep mean and quantiles of the loss, or the last state, losses or all states of each"
-            " trajectory.",
-            default=STATISTICS,
-            choices=(STATISTICS, "final", "loss", "all"),
-            commands=_taken_by("ensemble"),
-            axis=False,
-        ),
-        RunOption(
-            "trajectories",
-            "integer",
-            "Start",
-            "Number of random starts.",
-            default=1000,
-            commands=_taken_by(
-                "ensemble",
-                escape={"help": "Number of starts at each N."},
-                simulate={"default": 64, "help": "Number of independent runs."},
-                compare={"default": 256, "help": "Number of runs at each N."},
-                bias={"default": 128, "help": "Number of starts of each kind."},
-                report={
-                    "default": 200,
-                    "help": "Random starts whose losses are shown beside the trajectory; 0 for none.",
-                },
-            ),
-        ),
-        RunOption(
-            "stop_loss",
-            "number",
-            "Solver",
-            "Stop each trajectory when its loss comes down to this.",
-            commands=_taken_by("ensemble"),
-            alone=True,
-        ),
-        RunOption(
-            "fraction",
-            "number",
-            "Analysis",
-            "A trajectory has escaped when its loss is below this part of the plateau's.",
-            default=0.5,
-            commands=_taken_by("escape"),
-            alone=True,
-        ),
-        RunOption(
-            "ideal",
-            "number",
-            "Start",
-            "Start at Q0 = q0·1 with R0 of this size, instead of --n.",
-            commands=_taken_by(
-                *_INTEGRATED,
-                simulate={"help": "Start at Q0 = q0·1 with R0 of this size instead of random weights."},
-                compare={"default": 0.1, "help": "Start at Q0 = q0·1 with R0 of this size."},
-                sector={
-                    "default": 1e-6,
-                    "help": "Start at Q0 = q0·1 with R0 of this size in random directions.",
-                },
-            ),
-        ),
-        RunOption(
-            "n",
-            "integer",
-            "Start",
-            f"Input dimension N of the random start.  [default: {RANDOM_N}]",
-            commands=_taken_by(
-                *_INTEGRATED,
-                simulate={"default": 10_000, "help": "Input dimension N."},
-                hessian={"default": 1000, "help": "Input dimension N."},
-                compare={
-                    "kind": "integers",
-                    "default": (1000, 2000, 4000),
-                    "help": "Input dimensions N: multiples of the first, ascending.",
-                },
-                bias={
-                    "kind": "integers",
-                    "default": (100, 1000, 10_000),
-                    "help": "Input dimensions N.",
-                },
-                escape={
-                    "kind": "integers",
-                    "default": (10**3, 10**4, 10**5, 10**6),
-                    "help": "Input dimensions N of the random starts.",
-                },
-            ),
-        ),
-        RunOption(
-            "q0",
-            "number",
-            "Start",
-            "Norm |w|²/N of each student at the start.",
-            default=1.0,
-            commands=_taken_by(*_STARTED, "sector"),
-        ),
-        RunOption(
-            "seed",
-            "integer",
-            "Start",
-            "Random seed.",
-            default=0,
-            commands=_taken_by(*_STARTED, "sector", "reproduce"),
-            alone=True,
-        ),
-        RunOption(
-            "overlaps",
-            "path",
-            "Start",
-            "Start from Q, R (and T) of this .npz file, or the last state of this .nc file.",
-            commands=_taken_by("integrate", "report", "simulate", "compare", "hessian"),
-            axis=False,
-        ),
-        RunOption(
-            "conditions",
-            "numbers",
-            "Analysis",
-            "Condition numbers of Q0 for starts with unequal norms.",
-            default=(1.0, 3.0, 10.0, 30.0, 100.0),
-            commands=_taken_by("bias"),
-        ),
-        RunOption(
-            "scale",
-            "number",
-            "Analysis",
-            "Size of R0 for starts with unequal norms.",
-            default=1e-6,
-            commands=_taken_by("bias"),
-        ),
-        RunOption(
-            "tolerance",
-            "number",
-            "Analysis",
-            "Eigenvalues below this part of the largest are flat.",
-            default=1e-6,
-            commands=_taken_by("hessian"),
-        ),
-        RunOption(
-            "threads",
-            "integer",
-            "Solver",
-            "Number of threads.  [default: one per processor]",
-            commands=_taken_by("ensemble", "simulate", "compare", "escape", "bias"),
-            axis=False,
-        ),
-    )
-}
-
-
-def options_of(command: str) -> dict[str, RunOption]:
-    """The options that a command takes, as it takes them, by name and in the order of the table."""
-    return {name: option.of(command) for name, option in RUN_OPTIONS.items() if command in option.commands}
-
-
-def numbers_of(command: str) -> tuple[RuntimeParameter, ...]:
-    """The run-time parameters that are options of a command."""
-    return tuple(number for number in NUMBERS if number.at_finite_n or command not in _SIMULATING)
+        alone=True,
+    ),
+    RunOption(
+        "rtol",
+        "number",
+        "Solver",
+        "Relative tolerance of a step.",
+        default=1e-8,
+        commands=_like(*_INTEGRATED, "sector", "escape"),
+        alone=True,
+    ),
+    RunOption(
+        "atol",
+        "number",
+        "Solver",
+        "Absolute tolerance of a step.",
+        default=1e-10,
+        commands=_like(*_INTEGRATED, "sector", "escape"),
+        alone=True,
+    ),
+    RunOption(
+        "output",
+        "choice",
+        "Output",
+        "Keep mean and quantiles of the loss, or the last state, losses or all states of each trajectory.",
+        default=STATISTICS,
+        choices=(STATISTICS, "final", "loss", "all"),
+        commands=_like("ensemble"),
+        swept="fixed",
+    ),
+    RunOption(
+        "trajectories",
+        "integer",
+        "Start",
+        "Number of random starts or of runs.",
+        default=1000,
+        commands={
+            "ensemble": {"help": "Number of random starts."},
+            "escape": {"help": "Number of starts at each N."},
+            "simulate": {"default": 64, "help": "Number of independent runs."},
+            "compare": {"default": 256, "help": "Number of runs at each N."},
+            "bias": {"default": 128, "help": "Number of starts of each kind."},
+            "report": {
+                "default": 200,
+                "help": "Random starts whose losses are shown beside the trajectory; 0 for none.",
+            },
+        },
+    ),
+    RunOption(
+        "stop_loss",
+        "number",
+        "Solver",
+        "Stop each trajectory when its loss comes down to this.",
+        commands=_like("ensemble"),
+        alone=True,
+    ),
+    RunOption(
+        "fraction",
+        "number",
+        "Analysis",
+        "A trajectory has escaped when its loss is below this part of the plateau's.",
+        default=0.5,
+        commands=_like("escape"),
+        alone=True,
+    ),
+    RunOption(
+        "ideal",
+        "number",
+        "Start",
+        f"{_IDEAL}.",
+        commands=_like(*_INTEGRATED, help=f"{_IDEAL}, instead of --n.")
+        | {
+            "simulate": {"help": f"{_IDEAL} instead of random weights."},
+            "compare": {"default": 0.1},
+            "sector": {"default": 1e-6, "help": f"{_IDEAL} in random directions."},
+        },
+    ),
+    RunOption(
+        "n",
+        "integer",
+        "Start",
+        "Input dimension N.",
+        commands=_like(*_INTEGRATED, help=f"Input dimension N of the random start.  [default: {RANDOM_N}]")
+        | {
+            "simulate": {"default": 10_000},
+            "hessian": {"default": 1000},
+            "compare": {
+                "kind": "integers",
+                "default": (1000, 2000, 4000),
+                "help": "Input dimensions N: multiples of the first, ascending.",
+            },
+            "bias": {"kind": "integers", "default": (100, 1000, 10_000), "help": "Input dimensions N."},
+            "escape": {
+                "kind": "integers",
+                "default": (10**3, 10**4, 10**5, 10**6),
+                "help": "Input dimensions N of the random starts.",
+            },
+        },
+    ),
+    RunOption(
+        "q0",
+        "number",
+        "Start",
+        "Norm |w|²/N of each student at the start.",
+        default=1.0,
+        commands=_like(*_STARTED, "sector"),
+    ),
+    RunOption(
+        "seed",
+        "integer",
+        "Start",
+        "Random seed.",
+        default=0,
+        commands=_like(*_STARTED, "sector", "reproduce"),
+        alone=True,
+    ),
+    RunOption(
+        "overlaps",
+        "path",
+        "Start",
+        "Start from Q, R (and T) of this .npz file, or the last state of this .nc file.",
+        commands=_like("integrate", "report", "simulate", "compare", "hessian"),
+        swept="never",
+    ),
+    RunOption(
+        "conditions",
+        "numbers",
+        "Analysis",
+        "Condition numbers of Q0 for starts with unequal norms.",
+        default=(1.0, 3.0, 10.0, 30.0, 100.0),
+        commands=_like("bias"),
+    ),
+    RunOption(
+        "scale",
+        "number",
+        "Analysis",
+        "Size of R0 for starts with unequal norms.",
+        default=1e-6,
+        commands=_like("bias"),
+    ),
+    RunOption(
+        "tolerance",
+        "number",
+        "Analysis",
+        "Eigenvalues below this part of the largest are flat.",
+        default=1e-6,
+        commands=_like("hessian"),
+    ),
+    RunOption(
+        "threads",
+        "integer",
+        "Solver",
+        "Number of threads.  [default: one per processor]",
+        commands=_like("ensemble", "simulate", "compare", "escape", "bias"),
+        swept="never",
+    ),
+)
+# The widths, of commands that say nothing else, and the options of models.
+MODEL_OPTIONS: Mapping[str, RunOption] = _by_name(
+    RunOption("p", "integer", "Model", "Width p of the student.", default=4),
+    RunOption("pstar", "integer", "Model", "Width p* of the teacher.", default=2),
+    *(
+        RunOption(name, "choice", "Model", option.help, option.default, tuple(option.values))
+        for name, option in OPTIONS.items()
+    ),
+)
+# The kinds of tasks of a sweep, and the commands that do such a task once.
+JOBS = {"ode": "integrate", "ensemble": "ensemble", "chain": "simulate", "escape": "escape"}
+DEFAULT_JOB = "ode"
+# Where the tasks of a sweep run.
+ENGINES = ("threads", "processes", "dask")
 
 
 def default(name: str, command: str | None = None) -> Any:
-    """The default of an option, for functions that do what a command does or for all others."""
+    """The default of an option, in general or where a function does what this command does."""
     option = RUN_OPTIONS[name]
     return (option if command is None else option.of(command)).default
 
@@ -338,3 +337,27 @@ def default(name: str, command: str | None = None) -> Any:
 # Defaults that many functions share.
 ALPHA, RTOL, ATOL = default("alpha"), default("rtol"), default("atol")
 Q0_NORM, SEED = default("q0"), default("seed")
+
+
+def options_of(command: str) -> dict[str, RunOption]:
+    """The options of this table that a command takes, as it takes them, by name."""
+    return {name: option.of(command) for name, option in RUN_OPTIONS.items() if command in option.commands}
+
+
+def numbers_of(command: str) -> dict[str, RunOption]:
+    """The run-time parameters that are numbers and options of a command, by name."""
+    return _by_name(
+        *(
+            RunOption(number.name, "number", "Training", number.help, number.usual, alone=True)
+            for number in NUMBERS
+            if number.at_finite_n or command not in _SIMULATING
+        )
+    )
+
+
+def axes_of(job: str) -> dict[str, RunOption]:
+    """All options of the tasks of a sweep by name, in the order of its axes."""
+    run = {name: option for name, option in options_of(JOBS[job]).items() if option.swept != "never"}
+    # What changes only numbers comes last, the seed at the end.
+    last = {name: run.pop(name) for name in ("q0", "seed")}
+    return {**MODEL_OPTIONS, **run, **numbers_of(JOBS[job]), **last}

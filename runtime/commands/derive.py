@@ -14,7 +14,7 @@ from runtime.commands.printing import Talk, echo
 
 
 @command()
-@shared.width_options(4, 2)
+@shared.width_options()
 @shared.convention_options
 @option("Model", "--sector", is_flag=True, help="Derive the sector of aligned starts instead, for any p.")
 @shared.generated_option

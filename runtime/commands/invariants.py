@@ -23,7 +23,7 @@ LARGEST_STATE = 30
 
 
 @command()
-@shared.model_options(2, 1)
+@shared.model_options(p=2, pstar=1)
 @option(
     "Analysis",
     "--degree",

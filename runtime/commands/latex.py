@@ -13,7 +13,7 @@ from runtime.commands.printing import echo
 
 
 @command()
-@shared.width_options(None, None)
+@shared.width_options(p=None, pstar=None)
 @shared.convention_options
 @option(
     "Output",

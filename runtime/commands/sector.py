@@ -21,7 +21,7 @@ _EXPONENT = 40.0
 
 
 @command()
-@shared.width_options(1_000_000, 2)
+@shared.width_options(p=1_000_000)
 @collected("conventions", dict, shared.convention_options)
 @collected("training", dict, shared.number_options("sector"))
 @shared.run_option("sector", "alpha")

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from derive.model import OPTIONS, Model
-from derive.parameters import RuntimeParameter
 from runtime import run_options
 from runtime.commands.grouped_help import Decorator, collected, completing, given_options, option, options
 from runtime.commands.printing import Talk, echo
 from runtime.commands.value_types import Integer, Integers, Real, Times
-from runtime.run_options import RunOption
+from runtime.run_options import MODEL_OPTIONS, RunOption
 
 if TYPE_CHECKING:
     import xarray
@@ -52,40 +51,31 @@ def _declared(declared: RunOption) -> Decorator:
     default = declared.default
     if isinstance(default, tuple):
         default = ",".join(f"{value:g}" if isinstance(value, float) else str(value) for value in default)
-    return option(declared.group, _dashed(declared.name), help=declared.help, default=default, **kind)
+    return option(declared.group, dashed(declared.name), help=declared.help, default=default, **kind)
 
 
-def _dashed(name: str) -> str:
+def dashed(name: str) -> str:
+    """The option of this name as it is typed."""
     return f"--{name.replace('_', '-')}"
 
 
 # --- model -----------------------------------------------------------------------------------
 
 
-def width_options(p: int | None, pstar: int | None) -> Decorator:
+def width_options(**widths: int | None) -> Decorator:
+    """The widths, with the defaults of most commands or these."""
+    declared = [MODEL_OPTIONS[name] for name in ("p", "pstar")]
     return options(
-        option("Model", "--p", type=Integer(), default=p, help="Width p of the student."),
-        option("Model", "--pstar", type=Integer(), default=pstar, help="Width p* of the teacher."),
+        *(_declared(dataclasses.replace(o, default=widths.get(o.name, o.default))) for o in declared)
     )
 
 
-convention_options = options(
-    *(
-        option(
-            "Model",
-            _dashed(declared.name),
-            type=click.Choice(list(declared.values)),
-            default=declared.default,
-            help=declared.help,
-        )
-        for declared in OPTIONS.values()
-    )
-)
+convention_options = options(*(_declared(MODEL_OPTIONS[name]) for name in OPTIONS))
 
 
-def model_options(p: int = run_options.P, pstar: int = run_options.PSTAR) -> Decorator:
+def model_options(**widths: int) -> Decorator:
     """Widths and conventions; the command receives a `model`."""
-    return collected("model", Model, width_options(p, pstar), convention_options)
+    return collected("model", Model, width_options(**widths), convention_options)
 
 
 # --- training --------------------------------------------------------------------------------
@@ -93,18 +83,11 @@ def model_options(p: int = run_options.P, pstar: int = run_options.PSTAR) -> Dec
 
 def number_options(command: str, *several: str) -> Decorator:
     """The run-time parameters of a command that are numbers; of those in `several` it takes a list too."""
-    return options(*(_number(number, number.name in several) for number in run_options.numbers_of(command)))
-
-
-def _number(parameter: RuntimeParameter, several: bool) -> Decorator:
-    words = f"{parameter.help.rstrip('.')}, or several: 0.1,0.2,0.4." if several else parameter.help
-    return option(
-        "Training",
-        _dashed(parameter.name),
-        type=Times() if several else Real(),
-        default=parameter.usual,
-        help=words,
-    )
+    declared = run_options.numbers_of(command)
+    for name in several:
+        words = f"{declared[name].help.rstrip('.')}, or several: 0.1,0.2,0.4."
+        declared[name] = dataclasses.replace(declared[name], kind="numbers", help=words)
+    return options(*map(_declared, declared.values()))
 
 
 def training_options(command: str) -> Decorator:

@@ -9,68 +9,52 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from derive.arguments import alternatives
+from derive.parameters import NUMBERS
 from runtime.commands import shared_options as shared
-from runtime.commands.grouped_help import collected, command, option, options
+from runtime.commands.grouped_help import Decorator, collected, command, option, options
 from runtime.commands.printing import EXIT_FAILURE, EXIT_INTERRUPTED, Talk, echo, fail
 from runtime.commands.value_types import Integer
+from runtime.run_options import DEFAULT_JOB, ENGINES, JOBS, MODEL_OPTIONS, RUN_OPTIONS, RunOption, axes_of
 
 if TYPE_CHECKING:
     from runtime.sweep.sweep_run import SweepSummary
     from runtime.sweep.sweep_settings import SweepSettings
     from runtime.sweep.task_plan import Plan
 
-# The parameters of tasks by the groups of the help; a test keeps them equal to those of the jobs.
-SWEPT = {
-    "Model": {
-        "p": "Widths of the student.",
-        "pstar": "Widths of the teacher.",
-        "constraint": "free or sphere.",
-        "flow": "sgd or gradient.",
-        "teacher": "orthonormal or general.",
-        "readout": "mean, sum or sqrt.",
-        "teacher_correlation": "Off-diagonal entries of T.",
-    },
-    "Training": {
-        "eta": "Learning rates η.",
-        "label_noise": "Variances Δ of the label noise.",
-        "alpha": "End of 200 evenly spaced times, or a list; the same for all tasks.",
-    },
-    "Start": {
-        "n": "Input dimensions N.",
-        "ideal": "Sizes of R0 at Q0 = q0·1, instead of --n.",
-        "seed": "Random seeds.",
-        "q0": "Norms |w|²/N of each student at the start.",
-        "trajectories": "Numbers of starts or runs per task.",
-    },
-    "Solver": {
-        "rtol": "Relative tolerances.",
-        "atol": "Absolute tolerances.",
-        "method": "Methods, as for the single command.",
-        "stop_loss": "Losses at which a trajectory stops, with --job ensemble.",
-        "fraction": "Parts of the plateau's loss that count as escape, with --job escape.",
-        "output": "statistics, final, loss or all, with --job ensemble; the same for all tasks.",
-    },
-}
-swept_options = options(
-    *(
-        option(group, f"--{name.replace('_', '-')}", metavar="VALUES", help=words)
-        for group, parameters in SWEPT.items()
-        for name, words in parameters.items()
-    )
-)
+
+def _swept_options() -> Decorator:
+    """The options of the tasks of all jobs; each takes the text of values to vary."""
+    tasks = {job: axes_of(job) for job in JOBS}
+    every = {name: option for axes in tasks.values() for name, option in axes.items()}
+    order = sorted(every, key=[*MODEL_OPTIONS, *(n.name for n in NUMBERS), *RUN_OPTIONS].index)
+    return options(*(_swept(every[name], [j for j in JOBS if name in tasks[j]]) for name in order))
+
+
+def _swept(declared: RunOption, jobs: list[str]) -> Decorator:
+    words = RUN_OPTIONS.get(declared.name, declared).help.rstrip(".")
+    if declared.kind == "choice":
+        words += f": {alternatives(declared.choices)}"
+    if len(jobs) == 1:
+        words += f", with --job {jobs[0]}"
+    if declared.swept == "fixed":
+        words += "; the same for all tasks"
+    return option(declared.group, shared.dashed(declared.name), metavar="VALUES", help=f"{words}.")
+
+
 _ROWS = 10
 
 
 @command()
 @click.argument("file", required=False, type=shared.A_PATH)
 @option("Sweep", "--out", type=shared.A_PATH, help="Folder of the sweep.")
-@option("Sweep", "--job", help="What a task runs: ode, ensemble, chain or escape.  [default: ode]")
+@option("Sweep", "--job", help=f"What a task runs: {alternatives(JOBS)}.  [default: {DEFAULT_JOB}]")
 @option("Sweep", "--zip", metavar="NAMES", help="Vary these parameters together: --zip p,pstar.")
-@collected("parameters", dict, swept_options)
+@collected("parameters", dict, _swept_options())
 @collected(
     "execution",
     dict,
-    option("Sweep", "--engine", help="Where tasks run: threads, processes or dask.  [default: threads]"),
+    option("Sweep", "--engine", help=f"Where tasks run: {alternatives(ENGINES)}.  [default: {ENGINES[0]}]"),
     option("Sweep", "--workers", type=Integer(), help="Tasks at once.  [default: one per processor]"),
     option("Sweep", "--threads", type=Integer(), help="Threads per task.  [default: 1]"),
     option("Sweep", "--scheduler", metavar="FILE|ADDRESS", help="A Dask scheduler, which you must trust."),
@@ -142,7 +126,7 @@ def request(
 ) -> tuple[Path, Plan | None, SweepSettings]:
     """Folder, plan and settings of a sweep, from options above those of a TOML file; raises InputError."""
     from derive.errors import InputError, shown
-    from runtime.sweep import sweep_settings, task_kinds, whole_sweeps
+    from runtime.sweep import sweep_settings, whole_sweeps
 
     stored = {} if file is None else sweep_settings.read_sweep_file(file)
     chosen = {**stored, **{name: value for name, value in options.items() if value is not None}}
@@ -153,7 +137,7 @@ def request(
         raise InputError("out", "is missing: name the folder of the sweep")
     values = {name.replace("-", "_"): value for name, value in chosen.pop("parameters", {}).items()}
     values |= {name: value for name, value in parameters.items() if value is not None}
-    job = chosen.pop("job", None if file is None else task_kinds.DEFAULT_JOB)
+    job = chosen.pop("job", None if file is None else DEFAULT_JOB)
     plan = whole_sweeps.plan_of(job, values, chosen.pop("zip", None))
     return Path(out), plan, sweep_settings.SweepSettings.of(**chosen)
 

@@ -34,7 +34,7 @@ class Estimate:
         sizes: dict[tuple[object, ...], int] = {}
         disk = largest = 0
         for task in plan.tasks():
-            key = tuple(task.parameters[name] for name in plan.job.by_name if name in _SHAPING)
+            key = tuple(task.parameters[name] for name in plan.job.options if name in _SHAPING)
             if key not in sizes:
                 sizes[key] = SHARD_OVERHEAD + 8 * plan.job.values(task.parameters)
             disk += sizes[key] + _RECORD

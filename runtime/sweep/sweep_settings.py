@@ -12,8 +12,8 @@ from derive.arguments import one_of, whole_number
 from derive.errors import InputError, shown
 from runtime.concurrency.thread_pool import LARGEST_THREADS, thread_count
 from runtime.output import input_files
+from runtime.run_options import ENGINES
 
-ENGINES = ("threads", "processes", "dask")
 # Bytes; the values of the largest sweep take fewer.
 _LARGEST_FILE = 16 * 2**20
 # Largest number of parts of a job array.

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from derive.arguments import one_of
-from derive.model import CONSTRAINTS, FLOWS, READOUTS, TEACHERS, Model
+from derive.model import Model
+from runtime.run_options import RunOption, axes_of
 from runtime.start.checked_arrays import output_times
 from runtime.start.chosen_start import ChosenStart
 from runtime.system.compiled_system import System
-from runtime.trajectory.tableaux import DEFAULT_METHOD
 
 if TYPE_CHECKING:
     import xarray
@@ -28,27 +28,6 @@ _INTEGRATED = ("eta", "alpha", "label_noise", "rtol", "atol", "method")
 SHARD_OVERHEAD = 80_000
 _STATISTICS = 8
 _STATES_OF_CHAIN = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Parameter:
-    """One parameter of a kind of task.
-
-    kind
-        int, float or str; "times" is a number or a list of numbers, and never an axis.
-    default
-        The default of the single command; None leaves the choice to the task, and a tuple is an axis.
-    choices
-        The words that are allowed; empty where the check of the whole task decides.
-    alone
-        Whether a value can be checked without the other parameters.
-    """
-
-    name: str
-    kind: type | str
-    default: Any
-    choices: tuple[str, ...] = ()
-    alone: bool = False
 
 
 # A prepared task computes its dataset when it is given a function that loads its system.
@@ -70,42 +49,14 @@ class Job:
     """
 
     name: str
-    parameters: tuple[Parameter, ...]
     prepare: Prepare
     values: Callable[[Mapping[str, Any]], int]
     loads: bool = True
 
     @functools.cached_property
-    def by_name(self) -> dict[str, Parameter]:
-        return {parameter.name: parameter for parameter in self.parameters}
-
-
-def _common(*own: Parameter, alpha: float | None, n: int | tuple[int, ...] | None) -> tuple[Parameter, ...]:
-    """All parameters of a job, in the order of the axes: those that change the system first, seeds last."""
-    end = (Parameter("alpha", "times", alpha),) if alpha is not None else ()
-    return (
-        Parameter("p", int, 4),
-        Parameter("pstar", int, 2),
-        Parameter("constraint", str, "free", CONSTRAINTS),
-        Parameter("flow", str, "sgd", FLOWS),
-        Parameter("teacher", str, "orthonormal", TEACHERS),
-        Parameter("readout", str, "mean", READOUTS),
-        Parameter("teacher_correlation", float, 0.0),
-        *end,
-        *own,
-        Parameter("n", int, n),
-        Parameter("eta", float, 0.4, alone=True),
-        Parameter("label_noise", float, 0.0, alone=True),
-        Parameter("q0", float, 1.0),
-        Parameter("seed", int, 0, alone=True),
-    )
-
-
-_TOLERANCES = (
-    Parameter("rtol", float, 1e-8, alone=True),
-    Parameter("atol", float, 1e-10, alone=True),
-)
-_IDEAL = Parameter("ideal", float, None)
+    def options(self) -> dict[str, RunOption]:
+        """The options of its tasks, which are those of the command that does one of them, by name."""
+        return axes_of(self.name)
 
 
 def _fields(kind: type[Model | ChosenStart]) -> list[str]:
@@ -193,65 +144,14 @@ def _escape_values(parameters: Mapping[str, Any]) -> int:
 JOBS = {
     job.name: job
     for job in (
-        Job(
-            "ode",
-            _common(
-                Parameter("method", str, DEFAULT_METHOD, alone=True),
-                *_TOLERANCES,
-                _IDEAL,
-                alpha=200.0,
-                n=None,
-            ),
-            _prepare_ode,
-            _ode_values,
-        ),
-        Job(
-            "ensemble",
-            _common(
-                Parameter("method", str, DEFAULT_METHOD, alone=True),
-                *_TOLERANCES,
-                Parameter("output", str, "statistics", ("statistics", "final", "loss", "all")),
-                Parameter("trajectories", int, 1000),
-                Parameter("stop_loss", float, None, alone=True),
-                _IDEAL,
-                alpha=200.0,
-                n=None,
-            ),
-            _prepare_ensemble,
-            _ensemble_values,
-        ),
-        Job(
-            "chain",
-            _common(
-                Parameter("method", str, "chain"),
-                Parameter("trajectories", int, 64),
-                _IDEAL,
-                alpha=100.0,
-                n=10_000,
-            ),
-            _prepare_chain,
-            _chain_values,
-            loads=False,
-        ),
-        Job(
-            "escape",
-            _common(
-                *_TOLERANCES,
-                Parameter("trajectories", int, 1000),
-                Parameter("fraction", float, 0.5, alone=True),
-                alpha=None,
-                n=(10**3, 10**4, 10**5, 10**6),
-            ),
-            _prepare_escape,
-            _escape_values,
-        ),
+        Job("ode", _prepare_ode, _ode_values),
+        Job("ensemble", _prepare_ensemble, _ensemble_values),
+        Job("chain", _prepare_chain, _chain_values, loads=False),
+        Job("escape", _prepare_escape, _escape_values),
     )
 }
-# These parameters change the shape of results and cannot be axes.
-NEVER_AXES = ("alpha", "output")
 # Other names for coordinates that xarray's sel would take for its own arguments.
 _COORDINATES = {"method": "method_name"}
-DEFAULT_JOB = "ode"
 
 
 def coordinate_of(parameter: str) -> str:

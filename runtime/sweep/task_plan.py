@@ -11,15 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from derive.errors import InputError
+from runtime.run_options import RunOption
 from runtime.start.checked_arrays import output_times
 from runtime.sweep import task_kinds
 from runtime.sweep.axis_values import MAX_TASKS, Value, parse_axis, python_value
 from runtime.sweep.program_version import PROGRAM
-from runtime.sweep.task_kinds import Job, Parameter
+from runtime.sweep.task_kinds import Job
 
 # Format of the folder and its files; other formats are rejected.
 FORMAT = 1
 _DIGITS_SHOWN = 15
+_TYPES = {"integer": int, "integers": int, "number": float, "choice": str, "method": str}
 
 
 def canonical(value: Any) -> str:
@@ -84,16 +86,16 @@ class Plan:
         """
         kind = task_kinds.job_of(job)
         for name in given:
-            if name not in kind.by_name:
+            if name not in kind.options:
                 raise InputError(str(name), f"is not a parameter of --job {kind.name}")
         fixed: dict[str, Any] = {}
         columns: dict[str, tuple[Value, ...]] = {}
-        for parameter in kind.parameters:
-            value = _value(parameter, given.get(parameter.name, parameter.default))
+        for name, option in kind.options.items():
+            value = _value(option, given.get(name, option.default))
             if isinstance(value, tuple):
-                columns[parameter.name] = value
+                columns[name] = value
             else:
-                fixed[parameter.name] = value
+                fixed[name] = value
         plan = cls(kind, fixed, _grouped(columns, together))
         if plan.count > MAX_TASKS:
             sizes = " × ".join(f"{len(axis)} {axis.dimension}" for axis in plan.axes)
@@ -119,7 +121,7 @@ class Plan:
             for name, column in zip(axis.names, axis.columns, strict=True):
                 parameters[name] = column[place]
         # The parameters are in the order of the job, whichever of them are axes.
-        ordered = {name: parameters[name] for name in self.job.by_name}
+        ordered = {name: parameters[name] for name in self.job.options}
         return Task(number, self.job.name, ordered)
 
     def place(self, number: int) -> tuple[int, ...]:
@@ -144,7 +146,7 @@ class Plan:
             name: set(values if isinstance(values[0], str) else (min(values), max(values)))
             for name, values in self._values_alone()
         }
-        bound = [name for name, parameter in self.job.by_name.items() if not parameter.alone]
+        bound = [name for name, option in self.job.options.items() if not option.alone]
         seen: set[Any] = set()
         for task in self.tasks():
             keys: set[Any] = {str([task.parameters[name] for name in bound])}
@@ -161,7 +163,7 @@ class Plan:
         """Parameters on axes that can be checked alone, with their values; fixed ones are in every task."""
         for axis in self.axes:
             for name, column in zip(axis.names, axis.columns, strict=True):
-                if self.job.by_name[name].alone:
+                if self.job.options[name].alone:
                     yield name, column
 
     def to_dict(self) -> dict[str, Any]:
@@ -210,9 +212,7 @@ class Plan:
         """
         if other.job.name != self.job.name:
             return "job", other.job.name
-        defaults = {
-            name: _value(parameter, parameter.default) for name, parameter in self.job.by_name.items()
-        }
+        defaults = {name: _value(option, option.default) for name, option in self.job.options.items()}
         for name in sorted(defaults, key=lambda name: other.values(name) == defaults[name]):
             if self.values(name) != other.values(name):
                 return name, _shown(other.values(name))
@@ -228,16 +228,15 @@ class Plan:
         return self.fixed[name]
 
 
-def _value(parameter: Parameter, given: Any) -> Any:
+def _value(option: RunOption, given: Any) -> Any:
     """A fixed value, or a tuple for an axis."""
-    name = parameter.name
+    name = option.name
     if given is None:
         return None
-    if parameter.kind == "times":
+    if option.kind == "times":
         return _times(name, given)
-    assert isinstance(parameter.kind, type)
-    value = parse_axis(name, given, parameter.kind, parameter.choices)
-    if isinstance(value, tuple) and name in task_kinds.NEVER_AXES:
+    value = parse_axis(name, given, _TYPES[option.kind], option.choices)
+    if isinstance(value, tuple) and option.swept != "axis":
         raise InputError(name, "cannot be an axis: give one value")
     return value
 

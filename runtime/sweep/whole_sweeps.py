@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from derive.errors import InputError, shown
-from runtime.sweep import sweep_run, sweep_settings, task_kinds
+from runtime.run_options import DEFAULT_JOB
+from runtime.sweep import sweep_run, sweep_settings
 from runtime.sweep.estimate import Estimate
 from runtime.sweep.merge import merge
 from runtime.sweep.sweep_folder import SweepFolder
@@ -74,7 +75,7 @@ def plan_of(job: Any, parameters: Any, zip: Any) -> Plan | None:
     together = sweep_settings.zip_groups(zip)
     if job is None and not parameters and not together:
         return None
-    return Plan.of(task_kinds.DEFAULT_JOB if job is None else job, parameters, together)
+    return Plan.of(DEFAULT_JOB if job is None else job, parameters, together)
 
 
 def merge_sweep(folder: str | Path, out: str | Path, partial: bool = False) -> dict[str, int]:
@@ -87,7 +88,9 @@ def dry_run(path: Path, given: Plan | None, settings: SweepSettings) -> dict[str
     plan = sweep_run.agreed_plan(SweepFolder(path), given)
     plan.check()
     estimate = Estimate.of(plan, settings.workers, settings.engine != "threads")
-    estimate.check(path, plan.count)
+    there = SweepFolder(path)
+    done = there.state(plan).done if there.stored_plan() else []
+    estimate.check(path, plan.count - len(done))
     return {
         "folder": str(path),
         "job": plan.job.name,

@@ -6,8 +6,9 @@ from collections import namedtuple
 import pytest
 
 from runtime import InputError
-from runtime.sweep import estimate
+from runtime.sweep import estimate, whole_sweeps
 from runtime.sweep.estimate import Estimate, readable_bytes
+from runtime.sweep.sweep_settings import SweepSettings
 from runtime.sweep.task_plan import Plan
 
 usage = namedtuple("usage", "total used free")
@@ -29,10 +30,11 @@ def test_full_disks_are_refused_before_anything_is_written(sweep, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_done_needs_no_room(sweep, monkeypatch):
+def test_what_is_done_needs_no_room(sweep, monkeypatch, tmp_path):
     sweep()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 0))
     assert sweep().done == 6
+    assert whole_sweeps.dry_run(tmp_path / "runs", None, SweepSettings.of())["tasks"] == 6
 
 
 def test_memory_counts_workers(monkeypatch, tmp_path):
