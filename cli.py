@@ -7,6 +7,7 @@ Each command is a file in runtime/commands: its options, its call of the library
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 import warnings
@@ -18,7 +19,15 @@ from click.shell_completion import CompletionItem
 
 # Nothing heavier is imported here, since `cli --help` would wait for NumPy, SymPy and Numba.
 from runtime.commands.grouped_help import naming_root
-from runtime.commands.printing import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USAGE, fail, program, warn
+from runtime.commands.printing import (
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    LogLines,
+    fail,
+    program,
+    warn,
+)
 
 # The commands under the headings of the help, in order, with a line about each. A command has the name of
 # its module in runtime/commands, except for those in _MODULES.
@@ -205,6 +214,9 @@ def main() -> None:
             # Help and tables have letters that some character sets lack.
             stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = warn
+    log = logging.getLogger("overlap_ode")
+    log.setLevel(logging.INFO)
+    log.addHandler(LogLines())
     code = run()
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import sys
 from pathlib import Path
@@ -70,6 +71,14 @@ def fail(message: str, code: int) -> int:
 def warn(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning as one line on stderr, without its place in the source."""
     say(f"{program()}: warning: {message}")
+
+
+class LogLines(logging.Handler):
+    """Prints what the library logs as lines on stderr, unless the running command has --quiet."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        context = click.get_current_context(silent=True)
+        Talk(context is not None and bool(context.params.get("quiet")))(record.getMessage())
 
 
 def coloured(stream: Any) -> bool:

@@ -18,6 +18,7 @@ from runtime.ensemble.kernels.compiled_kernels import CompiledKernels, compile_k
 from runtime.output.progress import Progress
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
+from runtime.system.compilation import compile_now
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.solver import DIVERGENCE_GROWTH
 from runtime.trajectory.tableaux import DEFAULT_METHOD, TABLEAUX
@@ -111,6 +112,7 @@ class EnsembleEngine:
             if progress is not None:
                 progress(done, count)
 
+        compile_now(lane_loop.run_chunk)
         counting = threading.Lock()
         tasks = (partial(task, first) for first in range(0, count, chunk))
         run_tasks(tasks, threads, stop, report)

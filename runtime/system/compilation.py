@@ -1,7 +1,8 @@
-"""Compiles the loops of this package with Numba, and keeps their machine code by `compile_cache`."""
+"""Compiles the loops of this package with Numba when they are first used, and keeps their machine code."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numba
 from numba import types
 
 from runtime.system.code_digests import code_digest, modules_behind
-from runtime.system.compile_cache import cache_folder, caching_in
+from runtime.system.compile_cache import cache_folder, caching_in, compiler_lock
 
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
@@ -19,17 +20,55 @@ _VECTOR = types.float64[::1]
 RIGHT_HAND_SIDE = types.void(_VECTOR, _VECTOR, _VECTOR)
 
 
-def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Decorator: compile a function of this package for the given signatures, and keep its machine code.
+class Kernel:
+    """A function of this package that is compiled when it is first called, or used by another kernel.
 
     The key of the machine code holds the options above and the code of the function's module and of all
     modules that it imports, since Numba compiles their functions and constants into it. The signatures
     are part of Numba's own key.
     """
 
-    def decorate(function: Callable[..., Any]) -> Any:
-        modules = modules_behind(Path(function.__code__.co_filename), apart_from=Path(__file__).__eq__)
-        with caching_in(cache_folder(f"{_OPTIONS} {code_digest(modules)}")):
-            return numba.njit(list(signatures), **_OPTIONS)(function)
+    def __init__(self, function: Callable[..., Any], signatures: tuple[Any, ...]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+        self._signatures = signatures
+        self._compiled: Any = None
 
-    return decorate
+    def __call__(self, *arguments: Any) -> Any:
+        return self.compile()(*arguments)
+
+    def compile(self) -> Any:
+        """Numba's function, compiled for all signatures and for no others."""
+        if self._compiled is None:
+            # One lock for Numba and this package, so that no two threads wait for each other.
+            with compiler_lock:
+                if self._compiled is None:
+                    self._compiled = self._compile()
+        return self._compiled
+
+    @property
+    def _numba_type_(self) -> Any:
+        """What Numba takes this object for where another compiled function calls it."""
+        return self.compile()._numba_type_
+
+    def _compile(self) -> Any:
+        place = Path(self._function.__code__.co_filename)
+        modules = modules_behind(place, apart_from=Path(__file__).__eq__)
+        with caching_in(cache_folder(f"{_OPTIONS} {code_digest(modules)}")):
+            dispatcher = numba.njit(**_OPTIONS)(self._function)
+        for signature in self._signatures:
+            dispatcher.compile(signature)
+        dispatcher.disable_compile()
+        return dispatcher
+
+
+def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Kernel]:
+    """Decorator: a function of this package that is compiled for these signatures, on first use."""
+    return lambda function: Kernel(function, signatures)
+
+
+def compile_now(*functions: Any) -> None:
+    """Compile those that are kernels, before Ctrl-C is held back: nobody should wait for it so long."""
+    for function in functions:
+        if isinstance(function, Kernel):
+            function.compile()

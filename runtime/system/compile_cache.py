@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import pickle
 import stat
@@ -28,6 +29,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +46,9 @@ SUFFIX = ".code"
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _NAME_LENGTH = 32
-_lock = threading.RLock()
 _core: Any = numba_core
+# Numba holds this lock while it compiles.
+compiler_lock = _core.compiler_lock.global_compiler_lock
 _complained: set[Path] = set()
 
 
@@ -99,7 +102,12 @@ class _KeptCode(_core.caching.FunctionCache):  # type: ignore[misc]
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The function compiled for this signature and processor; None if it is not kept."""
         target_context.refresh()
-        key = self._index_key(sig, target_context.codegen())
+        found = self._kept(self._index_key(sig, target_context.codegen()), target_context)
+        if found is None:
+            _say_that_it_is_compiled()
+        return found
+
+    def _kept(self, key: Any, target_context: Any) -> Any:
         with self._complaints():
             path = private_folder(self._folder) / self._file_name(key)
             content = _verified(path)
@@ -168,6 +176,12 @@ class _KeptCode(_core.caching.FunctionCache):  # type: ignore[misc]
             )
 
 
+@cache
+def _say_that_it_is_compiled() -> None:
+    """Numba takes seconds, so that a user wants to know; one line per process is enough."""
+    logging.getLogger("overlap_ode").info("compiling, once per installation and system ...")
+
+
 def _unusable(folder: Path, error: OSError) -> str:
     return f"{folder} cannot be used ({error.strerror})"
 
@@ -194,7 +208,7 @@ def _verified(path: Path) -> memoryview | None:
 @contextlib.contextmanager
 def caching_in(folder: Path) -> Iterator[None]:
     """Functions that this thread decorates with ``njit(cache=True)`` inside keep their code in `folder`."""
-    with _lock:
+    with compiler_lock:
         before, thread = _core.dispatcher.FunctionCache, threading.get_ident()
 
         def cache(function: Callable[..., Any]) -> Any:

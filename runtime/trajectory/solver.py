@@ -9,6 +9,7 @@ import numpy as np
 
 from runtime.concurrency.interrupts import held_interrupts
 from runtime.start.checked_arrays import Array
+from runtime.system.compilation import compile_now
 from runtime.trajectory import stepper
 from runtime.trajectory.tableaux import Tableau
 
@@ -80,6 +81,7 @@ def solve(
     if bound is None:
         bound = DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y))))
     chunk = max(1, int(_CHUNK_OPERATIONS / (stages * (operations + 20 * n))))
+    compile_now(stepper.first_step, stepper.advance)
     with held_interrupts() as deliver:
         rhs(y, parameters, work[0])
         position["evaluations"] = 1

@@ -157,6 +157,9 @@ def advance(
     `y`, `position` and `work` carry the state: work[j] is the slope k_j, and work[0] must hold
     the slope at y; after all slopes come two trial states. For each times[k] that is passed, outputs[k] is
     written; times ascend, and the last one is hit exactly.
+
+    Arrays are copied entry by entry: an assignment of slices would take Numba seconds to compile, for the
+    words of an error that cannot occur.
     """
     stages = b.size
     n = y.size
@@ -168,7 +171,8 @@ def advance(
     needs_end_slope = e[stages] != 0.0
 
     while position.next_output <= last and times[position.next_output] <= position.time:
-        outputs[position.next_output, :] = y
+        for i in range(n):
+            outputs[position.next_output, i] = y[i]
         position.next_output += 1
 
     for _ in range(max_steps):
@@ -178,7 +182,10 @@ def advance(
         h = position.step
         # The comparison is negated so that a step that is NaN ends here too.
         if not h > SMALLEST_STEP * EPSILON * max(t, EPSILON * min(t_end, FAR_END)):
-            grown = not np.max(np.abs(y)) <= BLOW_UP * bound
+            grown = False
+            for i in range(n):
+                # The comparison is negated so that NaN has grown too.
+                grown = grown or not abs(y[i]) <= BLOW_UP * bound
             return DIVERGED if position.not_finite or np.isnan(h) or grown else STEP_TOO_SMALL
         # A step that ends just before the end is stretched, so that no sliver of a step remains.
         final = t + 1.0000001 * h >= t_end
@@ -239,7 +246,8 @@ def advance(
         while position.next_output <= last and times[position.next_output] <= t_new:
             k = position.next_output
             if times[k] == t_new:
-                outputs[k, :] = y_new
+                for i in range(n):
+                    outputs[k, i] = y_new[i]
             else:
                 theta = (times[k] - t) / h
                 for i in range(n):

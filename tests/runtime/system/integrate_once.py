@@ -21,8 +21,8 @@ run = runtime.integrate(system, np.eye(2), np.full((2, 1), 0.1), eta=0.3, alpha=
 json.dump(
     {
         "loss": run["loss"].values[-1].hex(),
-        "advance": counts(stepper.advance),
-        "first_step": counts(stepper.first_step),
+        "advance": counts(stepper.advance.compile()),
+        "first_step": counts(stepper.first_step.compile()),
         "rhs": counts(system.module.rhs),
         "loss_function": counts(system.module.loss),
     },

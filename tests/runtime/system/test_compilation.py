@@ -8,13 +8,17 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cached_kernels import files_in, flipped, without_a_page
+from numba import types
 from processes import started
 
 from derive import Model, overlap_odes
+from runtime.system.compilation import kernel
 from runtime.system.compile_cache import ENVIRONMENT, SUFFIX
 from runtime.trajectory import stepper
 
@@ -42,10 +46,15 @@ def total(result, what):
     return sum(value[what] for value in result.values() if isinstance(value, dict))
 
 
+@pytest.fixture(scope="module")
+def kept():
+    """The folder where this process keeps the stepper, which it compiles before the tests have caches."""
+    return Path(stepper.advance.compile()._cache.cache_path)
+
+
 @pytest.fixture
-def lent(root):
+def lent(root, kept):
     """In the cache, from that of this process: the kernel that takes longest to compile, no more."""
-    kept = Path(stepper.advance._cache.cache_path)
     folder = root / kept.name
     folder.mkdir(0o700, parents=True)
     root.chmod(0o700)
@@ -104,7 +113,7 @@ def shifted(x):
 CALL = """
 from runtime.user import shifted
 
-print(shifted(2.0), sum(shifted.stats.cache_hits.values()))
+print(shifted(2.0), sum(shifted.compile().stats.cache_hits.values()))
 """
 
 
@@ -148,3 +157,68 @@ def test_kernels_are_compiled_again_if_and_only_if_their_code_changes(root, tmp_
     assert called() == ["4.0", "0"]
     edit("system/compilation.py", '"error_model": "numpy"', '"error_model": "python"')
     assert called() == ["4.0", "0"]
+
+
+def test_no_import_compiles_anything(root):
+    command = [sys.executable, str(HERE / "import_everything.py")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), ENVIRONMENT: str(root)}
+    subprocess.run(command, env=environment, timeout=CHILD_LIMIT, check=True)
+    assert not root.exists()
+
+
+def test_kernels_that_threads_call_at_once_are_compiled_once(root):
+    """One of them calls the other, and both are asked for at the same moment."""
+
+    @kernel(types.float64(types.float64))
+    def inner(x):
+        return x + 1.0
+
+    @kernel(types.float64(types.float64))
+    def outer(x):
+        return 2.0 * inner(x)
+
+    barrier, results = threading.Barrier(4), []
+
+    def call(function):
+        barrier.wait()
+        results.append((function(2.0), function.compile()))
+
+    threads = [threading.Thread(target=call, args=(function,)) for function in (inner, outer) * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(results) == {(3.0, inner.compile()), (6.0, outer.compile())}
+    assert len(results) == 4
+    assert len(files_in(root)) == 2
+
+
+@pytest.mark.usefixtures("root")
+def test_a_kernel_takes_arguments_of_its_types_only():
+    @kernel(types.float64(types.float64[::1]))
+    def first(x):
+        return x[0]
+
+    assert first(np.ones(3)) == 1.0
+    with pytest.raises(TypeError, match="No matching definition"):
+        first(np.ones(3, dtype=bool))
+
+
+@pytest.mark.usefixtures("lent")
+def test_the_command_line_says_that_it_compiles_unless_it_is_quiet(root, tmp_path):
+    environment = {**os.environ, ENVIRONMENT: str(root)}
+
+    def talk(*options):
+        line = ["integrate", "--p", "1", "--pstar", "1", "--eta", "0.1", "--alpha", "1", *options]
+        command = [sys.executable, str(ROOT / "cli.py"), *line]
+        child = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, timeout=CHILD_LIMIT, check=True
+        )
+        assert b"status ok" in child.stdout
+        return child.stderr.decode()
+
+    assert talk("--quiet") == ""
+    # What is kept is not compiled.
+    assert talk() == ""
+    shutil.rmtree(files_in(root)[0].parent)
+    assert talk() == "compiling, once per installation and system ...\n"

@@ -22,6 +22,7 @@ import runtime
 from derive import Model
 from derive.atomic_files import replacing
 from runtime.system import compile_cache
+from runtime.system.compilation import Kernel
 from runtime.system.compile_cache import ENVIRONMENT, SUFFIX, cache_folder, cache_root, caching_in
 
 STEP, OTHER = 1.2345678, 5.2345678
@@ -39,7 +40,7 @@ OUTSIDE = SOURCE.replace("@kernel", f"STEP = {STEP}\n@kernel").replace(f"x + {ST
 
 @pytest.fixture
 def imported(tmp_path):
-    """``imported(source)``: the kernel of a file that is imported as a new process would."""
+    """``imported(source)``: the kernel of a file that is imported and compiled as a new process would."""
     path = tmp_path / "some_kernel.py"
     path.write_text(SOURCE)
 
@@ -52,7 +53,9 @@ def imported(tmp_path):
         module = importlib.util.module_from_spec(specification)
         # exec_module would read back bytecode that Python itself keeps by time stamp.
         exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102
-        return module.shifted
+        # The other kernels of the file come first.
+        kernels = [value for value in vars(module).values() if isinstance(value, Kernel)]
+        return [kernel.compile() for kernel in reversed(kernels)][-1]
 
     return imported
 
