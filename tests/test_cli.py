@@ -125,7 +125,7 @@ def test_ctrl_c_stops_at_once_with_one_line(generated, tmp_path, line):
     runtime.load(derive.Model(4, 2), generated)
     runtime.load(derive.Model(2, 1), generated)
     folder = [] if line.startswith("simulate") else ["--generated", str(generated)]
-    command = [sys.executable, str(ROOT / "tests" / "telling_cli.py"), *line.split(), *folder]
+    command = [sys.executable, str(ROOT / "tests" / "telling_cli.py"), *line.split(), "--quiet", *folder]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with started([*command, "--out", "run.nc"], cwd=tmp_path, **streams) as running:
         assert running.stdout.readline() == "running\n"

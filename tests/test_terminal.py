@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import pty
 import re
@@ -241,6 +242,7 @@ def test_warnings_are_one_line_without_source(capsys):
 
 def test_main_installs_them(monkeypatch):
     before = warnings.showwarning
+    monkeypatch.setattr(logging.getLogger("overlap_ode"), "handlers", [])
     monkeypatch.setattr(cli, "run", lambda: 0)
     try:
         with pytest.raises(SystemExit):
