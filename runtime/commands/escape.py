@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @shared.model_options()
 @shared.start_options("escape")
 @collected(
-    "study",
+    "measurement",
     dict,
     shared.number_options("escape", "eta"),
     *(
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def escape(
     model: Model,
     start: ChosenStart,
-    study: dict[str, Any],
+    measurement: dict[str, Any],
     printer: shared.Printer,
     generated: Path,
 ) -> None:
@@ -46,16 +46,15 @@ def escape(
       cli escape --n 1000000 --trajectories 10000 --fraction 0.9 --json
     """
     from runtime.analysis.escape.escape_figure import plot_escape
-    from runtime.analysis.escape.escape_measurement import check_escapes, escape_times
+    from runtime.analysis.escape.escape_measurement import measure_escapes
+    from runtime.analysis.escape.escape_study import EscapeStudy
     from runtime.output.memory_limit import check_memory
     from runtime.system.loading import load
 
-    T = start.teacher(model)
-    study |= {"q0": start.q0, "seed": start.seed}
-    sizes, rates, count, _ = check_escapes(model, **study)
-    check_memory(count, len(sizes) * len(rates))
+    study = EscapeStudy(model, T=start.teacher(model), q0=start.q0, seed=start.seed, **measurement)
+    check_memory(study.trajectories, len(study.sizes) * len(study.rates))
     with printer.progress("trajectories") as progress:
-        result = escape_times(load(model, generated), T=T, progress=progress, **study)
+        result = measure_escapes(load(model, generated), study, progress)
         printer.write(result, plot_escape)
     diverged = int(result["diverged"].sum())
     missing = result["escape_alpha"].size - int(result["escaped"].sum()) - diverged

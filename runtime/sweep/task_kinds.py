@@ -96,15 +96,15 @@ def _prepare_chain(model: Model, parameters: Mapping[str, Any], threads: int) ->
 
 
 def _prepare_escape(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
-    from runtime.analysis.escape.escape_measurement import check_escapes, escape_times
+    from runtime.analysis.escape.escape_measurement import measure_escapes
+    from runtime.analysis.escape.escape_study import EscapeStudy
 
     names = ("eta", "trajectories", "fraction", "label_noise", "q0", "seed", "rtol", "atol")
     own = {**_picked(parameters, *names), "n": [parameters["n"]], "threads": threads}
-    T = _start_of(parameters).teacher(model)
-    check_escapes(model, **own)
+    study = EscapeStudy(model, T=_start_of(parameters).teacher(model), **own)
 
     def run(load: Callable[[], System]) -> xarray.Dataset:
-        result = escape_times(load(), T=T, **own)
+        result = measure_escapes(load(), study)
         # A slope needs several N, but a task has one.
         return result.isel(eta=0, n=0, drop=True).drop_vars(["slope", "slope_error"])
 

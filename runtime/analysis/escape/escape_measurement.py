@@ -17,31 +17,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from derive.arguments import whole_number
-from derive.errors import InputError
-from derive.model import Model
-from runtime.analysis.escape.escape_theory import PATIENCE, EscapeTheory, checked_fraction, escape_theory
+from runtime.analysis.escape.escape_study import DEFAULT_FRACTION, DEFAULT_SIZES, EscapeStudy
+from runtime.analysis.escape.escape_theory import PATIENCE, EscapeTheory, escape_theory
 from runtime.analysis.escape.growth_fit import NO_GROWTH, Growth, fit_growth
 from runtime.analysis.plateau.fixed_point import NoPlateauError, plateau
-from runtime.concurrency.thread_pool import thread_count
 from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.progress import Progress, part_of
 from runtime.output.quantiles import QUANTILES, quantiles
 from runtime.output.result_attributes import result_attributes
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
-from runtime.start.initial_overlaps import LARGEST_START_N, OverlapSampler
-from runtime.start.seeds import LARGEST_SEED, derived_seed
+from runtime.start.initial_overlaps import OverlapSampler
+from runtime.start.seeds import derived_seed
 from runtime.system.compiled_system import System, as_system
 
 if TYPE_CHECKING:
     import xarray
 
-DEFAULT_SIZES = (10**3, 10**4, 10**5, 10**6)
-DEFAULT_FRACTION = 0.5
 # Probabilities at which figures show the law of escape times as N → ∞.
 PROBABILITIES = np.linspace(0.005, 0.995, 100)
-LARGEST_COUNT = 10**9
 _MEDIAN = QUANTILES.index(0.5)
 # So many trajectories are integrated together; the growth is fitted to others, at so many output times.
 _BATCH = 2**15
@@ -50,6 +44,8 @@ _FITTED, _TIMES = 64, 400
 _CURVE, _BEYOND = 100, 1.25
 # Starts whose χ² is below its quantile at this probability are taken not to occur.
 _RARE = 1e-9
+# The values of a study that its result names.
+_RECORDED = ("label_noise", "fraction", "q0", "trajectories", "seed", "rtol", "atol")
 
 
 def escape_times(
@@ -107,105 +103,62 @@ def escape_times(
     InputError
         A value is not allowed, or there is no plateau or no escape from it at one of the η.
     """
-    sizes, rates, count, seed = check_escapes(
+    study = EscapeStudy(
         as_system(system).model,
         n=n,
         eta=eta,
         trajectories=trajectories,
         fraction=fraction,
         label_noise=label_noise,
+        T=T,
         q0=q0,
         seed=seed,
         rtol=rtol,
         atol=atol,
         threads=threads,
     )
-    single = checked_arrays.axis_count("eta", eta) == 0
-    settings: dict[str, Any] = {"label_noise": label_noise, "T": T, "rtol": rtol, "atol": atol}
-    settings["threads"] = threads
+    return measure_escapes(system, study, progress)
+
+
+def measure_escapes(system: System, study: EscapeStudy, progress: Progress | None = None) -> xarray.Dataset:
+    """The result of `escape_times` for a study of the model of `system`."""
     # All theories come first, so that an error in one of them is raised before the work.
-    theories = [
-        escape_theory(system, rate, q0=q0, fraction=fraction, seed=seed, **settings) for rate in rates
-    ]
-    times = np.full((len(rates), len(sizes), count), np.nan)
+    theories = [escape_theory(system, study, eta) for eta in study.rates]
+    count, sizes = study.trajectories, study.sizes
+    times = np.full((len(theories), len(sizes), count), np.nan)
     diverged = np.zeros(times.shape[:2], dtype=np.int64)
     growths = []
-    total = times.size
-
     for i, theory in enumerate(theories):
-        for j, size in enumerate(sizes):
-            sampler = _sampler(system, size, derived_seed(seed, i * len(sizes) + j), T, q0)
-            done = (i * len(sizes) + j) * count
-            report = part_of(progress, done, count, total)
-            times[i, j], diverged[i, j] = _measure(system, theory, sampler, size, count, settings, report)
-        own = derived_seed(seed, 2**32 - 1 - i)
-        growths.append(_growth(system, theory, times[i, -1], sizes[-1], own, q0, settings))
-    result = _dataset(theories, growths, rates, sizes, times)
+        for j, n in enumerate(sizes):
+            part = i * len(sizes) + j
+            sampler = study.sampler(n, derived_seed(study.seed, part))
+            end = _horizon(theory, n)
+            report = part_of(progress, part * count, count, times.size)
+            times[i, j], diverged[i, j] = _measure(system, study, theory, sampler, end, report)
+        growths.append(
+            _growth(system, study, theory, times[i, -1], derived_seed(study.seed, 2**32 - 1 - i))
+        )
+    result = _dataset(theories, growths, study, times)
     result["diverged"] = (("eta", "n"), diverged, {"long_name": "diverged starts"})
+    single = checked_arrays.axis_count("eta", study.eta) == 0
     if not single:
-        curve = np.linspace(0.0, _BEYOND * rates[-1], _CURVE + 1)[1:]
-        values = [_rate(system, float(rate), label_noise, T, q0) for rate in curve]
+        curve = np.linspace(0.0, _BEYOND * study.rates[-1], _CURVE + 1)[1:]
+        values = [_rate(system, study, float(eta)) for eta in curve]
         result = result.assign_coords(curve=curve)
         name = {"long_name": "escape rate at the eta of curve"}
         result["rate_curve"] = (("curve",), np.array(values), name)
-    chosen = {"eta": rates[0]} if single else {}
-    chosen |= {"label_noise": theories[0].plateau.label_noise, "fraction": float(fraction)}
-    chosen |= {"q0": float(q0), "trajectories": count, "seed": seed, "rtol": rtol, "atol": atol}
-    result.attrs = result_attributes(f"escape times of {system.model.name}", system.model, chosen)
+    chosen = {"eta": study.rates[0]} if single else {}
+    chosen |= {name: getattr(study, name) for name in _RECORDED}
+    result.attrs = result_attributes(f"escape times of {study.model.name}", study.model, chosen)
     return result
 
 
-def check_escapes(
-    model: Model,
-    *,
-    n: int | Sequence[int],
-    eta: ArrayLike,
-    trajectories: int,
-    fraction: float,
-    label_noise: float,
-    q0: float,
-    seed: int,
-    rtol: float,
-    atol: float,
-    threads: int | None,
-) -> tuple[list[int], list[float], int, int]:
-    """Sizes N, learning rates, number of starts and seed of `escape_times`; raises its InputError.
-
-    Whether there is a plateau and an escape from it is seen only when the system is loaded.
-    """
-    sizes = [
-        whole_number("n", size, model.pstar, LARGEST_START_N) for size in checked_arrays.listed("n", n)
-    ]
-    if not sizes or np.any(np.diff(sizes) <= 0):
-        raise InputError("n", "needs ascending dimensions, such as 1000,10000,100000")
-    rates = [
-        checked_arrays.real_number("eta", rate, least=0.0, strict=True)
-        for rate in checked_arrays.listed("eta", eta)
-    ]
-    if not rates or np.any(np.diff(rates) <= 0.0):
-        raise InputError("eta", "needs ascending learning rates: 0.1,0.2,0.4")
-    count = whole_number("trajectories", trajectories, 1, LARGEST_COUNT)
-    seed = whole_number("seed", seed, 0, LARGEST_SEED)
-    checked_arrays.real_number("label_noise", label_noise, least=0.0)
-    checked_arrays.real_number("q0", q0, least=0.0, strict=True)
-    checked_arrays.tolerances(rtol, atol)
-    thread_count(threads)
-    checked_fraction(fraction)
-    return sizes, rates, count, seed
-
-
-def _rate(system: System, eta: float, label_noise: float, T: ArrayLike | None, q0: float) -> float:
+def _rate(system: System, study: EscapeStudy, eta: float) -> float:
     """The escape rate at one η, NaN without a plateau."""
-    norms = np.full(system.model.p, q0) if system.model.constraint == "sphere" else None
     try:
-        return plateau(system, eta, label_noise, T, norms=norms).rate
+        return plateau(system, eta, study.label_noise, study.T, norms=study.norms).rate
     except NoPlateauError:
         return np.nan
-
-
-def _sampler(system: System, n: int, seed: int, T: ArrayLike | None, q0: float) -> OverlapSampler:
-    model = system.model
-    return OverlapSampler(model.p, model.pstar, n, seed, constraint=model.constraint, T=T, q0=q0)
 
 
 def _horizon(theory: EscapeTheory, n: int) -> float:
@@ -220,15 +173,14 @@ def _horizon(theory: EscapeTheory, n: int) -> float:
 
 def _measure(
     system: System,
+    study: EscapeStudy,
     theory: EscapeTheory,
     sampler: OverlapSampler,
-    n: int,
-    count: int,
-    settings: dict[str, Any],
+    end: float,
     progress: Progress | None,
 ) -> tuple[Array, int]:
-    """Escape times (count,) of random starts at N = n, NaN without escape; and how many diverged."""
-    times, diverged = [], 0
+    """Escape times (trajectories,) of random starts, NaN without escape by `end`; and how many diverged."""
+    count, times, diverged = study.trajectories, [], 0
     for first in range(0, count, _BATCH):
         Q, R = sampler.draw(min(_BATCH, count - first))
         runs = integrate_ensemble(
@@ -236,35 +188,30 @@ def _measure(
             Q,
             R,
             eta=theory.plateau.eta,
-            alpha=_horizon(theory, n),
+            alpha=end,
             output="final",
             stop_loss=theory.threshold,
             progress=part_of(progress, first, len(Q), count),
-            **settings,
+            **study.integration,
         )
         times.append(runs["escape_alpha"].values)
         diverged += int(np.sum(runs["status"].values == "diverged"))
     return np.concatenate(times), diverged
 
 
-def _growth(
-    system: System,
-    theory: EscapeTheory,
-    times: Array,
-    n: int,
-    seed: int,
-    q0: float,
-    settings: dict[str, Any],
-) -> Growth:
-    """The growth on the plateau, from starts of its own at N = n; NaN if most escape at once."""
+def _growth(system: System, study: EscapeStudy, theory: EscapeTheory, times: Array, seed: int) -> Growth:
+    """The growth on the plateau, from starts of its own at the largest N; NaN if most escape at once.
+
+    `times` are the escape times that were measured at this N.
+    """
+    n = study.sizes[-1]
     middle = quantiles(times, [0.5])[0]
     if middle == 0.0:
         return NO_GROWTH
     end = middle if np.isfinite(middle) else _horizon(theory, n)
-    Q, R = _sampler(system, n, seed, settings["T"], q0).draw(_FITTED)
-    runs = integrate_ensemble(
-        system, Q, R, eta=theory.plateau.eta, alpha=np.linspace(0.0, end, _TIMES), **settings
-    )
+    Q, R = study.sampler(n, seed).draw(_FITTED)
+    alpha = np.linspace(0.0, end, _TIMES)
+    runs = integrate_ensemble(system, Q, R, eta=theory.plateau.eta, alpha=alpha, **study.integration)
     return fit_growth(runs, theory.plateau)
 
 
@@ -298,15 +245,14 @@ def fit_slope(n: ArrayLike, medians: Array, errors: Array) -> tuple[float, float
 def _dataset(
     theories: Sequence[EscapeTheory],
     growths: Sequence[Growth],
-    rates: Sequence[float],
-    sizes: Sequence[int],
+    study: EscapeStudy,
     times: Array,
 ) -> xarray.Dataset:
     import xarray
 
     measured, errors = quantiles(times, QUANTILES), median_error(times)
-    slopes = [fit_slope(sizes, measured[i, :, _MEDIAN], errors[i]) for i in range(len(rates))]
-    predicted = np.array([[theory.quantiles(n, QUANTILES) for n in sizes] for theory in theories])
+    slopes = [fit_slope(study.sizes, measured[i, :, _MEDIAN], errors[i]) for i in range(len(theories))]
+    predicted = np.array([[theory.quantiles(n, QUANTILES) for n in study.sizes] for theory in theories])
     law = np.array([theory.quantiles(1.0, PROBABILITIES) for theory in theories])
     for times_in_theory in (predicted, law):
         times_in_theory[~np.isfinite(times_in_theory)] = np.nan
@@ -347,8 +293,8 @@ def _dataset(
         name: (("eta",), np.asarray(values), {"long_name": words}) for name, (values, words) in each.items()
     }
     coordinates = {
-        "eta": np.array(rates),
-        "n": np.array(sizes),
+        "eta": np.array(study.rates),
+        "n": np.array(study.sizes),
         "quantile": np.array(QUANTILES),
         "probability": PROBABILITIES,
     }

@@ -25,14 +25,13 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from derive.arguments import whole_number
 from derive.errors import InputError
+from runtime.analysis.escape.escape_study import EscapeStudy
 from runtime.analysis.plateau.fixed_point import NORM, STUDENTS, Plateau, plateau
 from runtime.ensemble.ensemble_run import integrate_ensemble
-from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.matrix_factors import logarithm
-from runtime.start.seeds import LARGEST_SEED, seed_sequence
+from runtime.start.seeds import seed_sequence
 from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System
 from runtime.trajectory.single_run import integrate
@@ -112,95 +111,61 @@ def leading_eigenvectors(T: Array) -> tuple[float, Array]:
     return float(teacher.weights[-1]), vectors
 
 
-def escape_theory(
-    system: System,
-    eta: float,
-    label_noise: float = 0.0,
-    T: ArrayLike | None = None,
-    *,
-    q0: float = 1.0,
-    fraction: float = 0.5,
-    shapes: int = SHAPES,
-    seed: int = 0,
-    rtol: float = 1e-8,
-    atol: float = 1e-10,
-    threads: int | None = None,
-) -> EscapeTheory:
-    """The law of escape times from random weights of variance q₀, as N → ∞.
+def escape_theory(system: System, study: EscapeStudy, eta: float, shapes: int = SHAPES) -> EscapeTheory:
+    """The law of escape times of a study at one η, as N → ∞; `shapes` of R₀ are sampled.
 
-    Parameters
-    ----------
-    eta, label_noise, T
-        As for `runtime.integrate`.
-    q0
-        Norm of the students at the start.
-    fraction
-        A trajectory has escaped when its loss comes down to this fraction of the plateau's.
-    shapes, seed
-        Number of sampled shapes of R₀, and the seed.
-    rtol, atol, threads
-        Those of the integration of the delays, as for `runtime.integrate_ensemble`; atol applies to R₀
-        of 10⁻⁶ and is lowered with it.
+    The tolerances are those of the integration of the delays. There R₀ is of the size 10⁻⁶, and atol is
+    lowered with it.
 
     Raises
     ------
     InputError
-        There is no plateau, or it does not repel; students of norm q0 do not relax to it; the loss
-        passes the threshold before it is there; or an argument is not allowed.
+        There is no plateau, or it does not repel; students of norm q0 do not relax to it; or the loss
+        passes the threshold before it is there.
     """
-    model = system.model
-    norm = checked_arrays.real_number("q0", q0, least=0.0, strict=True)
-    part = checked_fraction(fraction)
-    count = whole_number("shapes", shapes, 1, 2**20)
-    on_sphere = model.constraint == "sphere"
-    point = plateau(system, eta, label_noise, T, norms=np.full(model.p, norm) if on_sphere else None)
+    point = plateau(system, eta, study.label_noise, study.T, norms=study.norms)
     if not point.rate > 0.0:
         raise InputError(
             "eta", f"{eta:g}: there is no escape, the plateau attracts (rate {point.rate:.3g})"
         )
     if not point.stable:
         raise InputError("eta", f"{eta:g}: the plateau is not stable within R = 0, students align on it")
-    threshold = part * point.loss
-    _check_approach(system, point, norm, threshold)
+    threshold = study.fraction * point.loss
+    _check_approach(system, point, study.q0, threshold)
     tau, vectors = leading_eigenvectors(point.T)
+    free = study.model.constraint == "free"
     theory = EscapeTheory(
         plateau=point,
         threshold=threshold,
-        gain=1.0 if on_sphere else _gain(system, point, norm, vectors[:, 0]),
+        gain=_gain(system, point, study.q0, vectors[:, 0]) if free else 1.0,
         curvature=_curvature(system, point, vectors[:, 0]),
-        weight=norm * tau,
-        directions=model.p * vectors.shape[1],
+        weight=study.q0 * tau,
+        directions=study.model.p * vectors.shape[1],
         delays=np.zeros(1),
     )
-    rng = np.random.default_rng(seed_sequence(whole_number("seed", seed, 0, LARGEST_SEED), count))
-    R = rng.standard_normal((count, model.p, vectors.shape[1]))
+    return dataclasses.replace(theory, delays=_delays(system, study, theory, vectors, shapes))
+
+
+def _delays(system: System, study: EscapeStudy, theory: EscapeTheory, vectors: Array, shapes: int) -> Array:
+    """The delays (shapes,) of random shapes of R₀ along these eigenvectors of T."""
+    p = study.model.p
+    rng = np.random.default_rng(seed_sequence(study.seed, shapes))
+    R = rng.standard_normal((shapes, p, vectors.shape[1]))
     squared = _SEED_SIZE * theory.weight
     R *= np.sqrt(squared) / np.linalg.norm(R, axis=(1, 2), keepdims=True)
     start = theory.leading(squared)
     runs = integrate_ensemble(
         system,
-        np.broadcast_to(norm * np.eye(model.p), (count, model.p, model.p)),
+        np.broadcast_to(study.q0 * np.eye(p), (shapes, p, p)),
         times_transpose(R, vectors),
-        eta=point.eta,
-        alpha=float(start) + PATIENCE / point.rate,
-        label_noise=point.label_noise,
-        T=T,
-        rtol=rtol,
-        atol=atol * np.sqrt(_SEED_SIZE),
+        eta=theory.plateau.eta,
+        alpha=float(start) + PATIENCE / theory.plateau.rate,
         output="final",
-        stop_loss=threshold,
-        threads=threads,
+        stop_loss=theory.threshold,
+        **(study.integration | {"atol": study.atol * np.sqrt(_SEED_SIZE)}),
     )
     times = runs["escape_alpha"].values
-    return dataclasses.replace(theory, delays=np.where(np.isfinite(times), times - start, np.inf))
-
-
-def checked_fraction(fraction: float) -> float:
-    """The threshold of an escape in units of the plateau's loss; raises InputError unless in (0, 1)."""
-    part = checked_arrays.real_number("fraction", fraction, least=0.0, strict=True)
-    if part >= 1.0:
-        raise InputError("fraction", f"{part:g} is not less than 1")
-    return part
+    return np.where(np.isfinite(times), times - start, np.inf)
 
 
 def _check_approach(system: System, point: Plateau, norm: float, threshold: float) -> None:

@@ -11,6 +11,7 @@ from rejections import rejected
 import runtime
 from runtime import InputError
 from runtime.analysis.escape.escape_measurement import escape_times, fit_slope, median_error
+from runtime.analysis.escape.escape_study import EscapeStudy
 from runtime.analysis.escape.escape_theory import escape_theory
 from runtime.analysis.escape.growth_fit import fit_growth
 from runtime.analysis.plateau.fixed_point import plateau
@@ -132,16 +133,21 @@ def test_narrow_students_never_learn_half(system_of):
 # --- the theory ------------------------------------------------------------------------------
 
 
+def theory_of(system, eta, shapes=1, **study):
+    """The law of escape times from `shapes` random shapes; `study` are arguments of `escape_times`."""
+    return escape_theory(system, EscapeStudy(system.model, eta=eta, **study), eta, shapes)
+
+
 @pytest.mark.parametrize("q0", [0.25, 1.0, 3.0])
 def test_gain_of_gradient_flow_follows_from_the_conserved_shape(system_of, q0):
     """Rᵀ(Q − RRᵀ)⁻¹R exp(−8abηα) is constant, so R/√Q grows as exp(rα): G = √(q/q₀)."""
-    theory = escape_theory(system_of(4, 2, flow="gradient"), 0.4, q0=q0, shapes=1)
+    theory = theory_of(system_of(4, 2, flow="gradient"), 0.4, q0=q0)
     assert theory.gain == pytest.approx(np.sqrt(2 / 3 / q0), rel=1e-9)
 
 
 def test_fall_of_the_loss_on_the_sphere(system_of):
     """Q_ii cannot follow R, so to second order ε falls by 2ab ρ² alone."""
-    theory = escape_theory(system_of(4, 2, constraint="sphere"), 0.4, shapes=1)
+    theory = theory_of(system_of(4, 2, constraint="sphere"), 0.4)
     assert theory.curvature == pytest.approx(2 / 8, rel=1e-6)
     assert theory.gain == 1.0
 
@@ -149,7 +155,7 @@ def test_fall_of_the_loss_on_the_sphere(system_of):
 def test_fall_of_the_loss_along_a_trajectory(system_of):
     """K from the unstable manifold, against a trajectory that leaves along it."""
     one = system_of(4, 2)
-    theory = escape_theory(one, 0.4, shapes=1)
+    theory = theory_of(one, 0.4)
     point = theory.plateau
     R0 = 1e-8 * np.random.default_rng(1).standard_normal((4, 2))
     end = np.log(1e-3 / np.linalg.norm(R0)) / point.rate
@@ -164,7 +170,7 @@ def test_delay_vanishes_with_the_depth_of_the_threshold(system_of, constraint):
     one = system_of(4, 2, constraint=constraint)
     sizes = []
     for fraction in (0.5, 0.9, 0.99, 0.999):
-        theory = escape_theory(one, 0.4, fraction=fraction, shapes=32)
+        theory = theory_of(one, 0.4, fraction=fraction, shapes=32)
         sizes.append(2.0 * theory.plateau.rate * np.median(theory.delays))
     assert sizes[0] > 0.5
     # Proportional to the depth.
@@ -173,7 +179,7 @@ def test_delay_vanishes_with_the_depth_of_the_threshold(system_of, constraint):
 
 
 def test_leading_time_is_logarithmic(system_of):
-    theory = escape_theory(system_of(4, 2), 0.4, shapes=4)
+    theory = theory_of(system_of(4, 2), 0.4, shapes=4)
     rate = theory.plateau.rate
     assert theory.leading(1e-8) - theory.leading(1e-6) == pytest.approx(np.log(100.0) / (2 * rate))
     moved = theory.quantiles(1e8, [0.1, 0.9]) - theory.quantiles(1e4, [0.1, 0.9])
@@ -182,7 +188,7 @@ def test_leading_time_is_logarithmic(system_of):
 
 def test_norm_of_random_overlaps_is_that_of_the_theory(system_of):
     """ρ₀² = q₀τ χ²_{pm}/N: here along the largest eigenvalue 1.3 of T, m = 1."""
-    theory = escape_theory(system_of(4, 2, teacher="general"), 0.3, T=CORRELATED, q0=2.0, shapes=1)
+    theory = theory_of(system_of(4, 2, teacher="general"), 0.3, T=CORRELATED, q0=2.0)
     assert theory.directions == 4
     _, R = runtime.random_overlaps(4, 2, n=1000, seed=1, trajectories=20000, T=CORRELATED, q0=2.0)
     squared = np.sum((R @ np.full(2, np.sqrt(0.5))) ** 2, axis=(1,))
