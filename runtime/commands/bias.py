@@ -49,34 +49,35 @@ def bias(
       cli bias --p 6 --pstar 3 --eta 0.1 --alpha 2000 --n 1000
       cli bias --run runs.nc
     """
-    from runtime.analysis.bias import bias_study
     from runtime.analysis.bias.bias_figure import plot_bias
-    from runtime.concurrency.thread_pool import thread_count
+    from runtime.analysis.bias.bias_study import (
+        BiasStudy,
+        RandomWeights,
+        UnequalNorms,
+        bias_at_finite_n,
+        bias_of_norms,
+    )
     from runtime.system.loading import load
 
     if run is not None:
         result = _of_run(run)
     else:
-        T = start.teacher(model)
-        study: dict[str, Any] = {
-            **training,
-            "T": T,
-            "trajectories": trajectories,
-            "q0": start.q0,
-        }
-        numbers = conditions if isinstance(conditions, list) else [conditions]
         # All is checked before the system, so that wrong options leave no derived system behind.
-        bias_study.check_study(model, **study)
-        bias_study.check_sizes(model, n, training["alpha"])
-        thread_count(threads)
-        bias_study.check_norms(
-            model, numbers, T=T, scale=scale, trajectories=trajectories, q0=start.q0, seed=start.seed
+        study = BiasStudy(
+            model,
+            **training,
+            trajectories=trajectories,
+            T=start.teacher(model),
+            q0=start.q0,
+            seed=start.seed,
+            threads=threads,
         )
-        study |= {"seed": start.seed, "threads": threads}
+        weights = RandomWeights(study, n)
+        unequal = UnequalNorms(study, conditions if isinstance(conditions, list) else [conditions], scale)
         system = load(model, generated)
         with printer.progress("steps") as progress:
-            sizes = bias_study.bias_at_finite_n(system, n, progress=progress, **study)
-            norms = bias_study.bias_of_norms(system, numbers, scale=scale, **study)
+            sizes = bias_at_finite_n(system, weights, progress)
+            norms = bias_of_norms(system, unequal)
         result = sizes.assign_coords(norms.coords).assign(norms.data_vars)
         result.attrs["scale"] = norms.attrs["scale"]
     printer.write(result, plot_bias)

@@ -14,15 +14,15 @@ from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
 from runtime.analysis.bias.bias_theory import escape_polar, expected_bias, noise_to_signal
-from runtime.analysis.bias.closest_solutions import closest_solution, implicit_bias
+from runtime.analysis.bias.closest_solutions import implicit_bias, solvable_teacher
+from runtime.concurrency.thread_pool import thread_count
 from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.progress import Progress, part_of
 from runtime.output.result_attributes import result_attributes
 from runtime.sgd.simulation import LARGEST_SIMULATED_N, recorded_steps, simulate
 from runtime.start import checked_arrays
-from runtime.start.checked_arrays import Array
+from runtime.start.checked_arrays import Array, real_number
 from runtime.start.initial_overlaps import random_overlaps
-from runtime.start.readout_weights import readout
 from runtime.start.seeds import LARGEST_SEED, seed_sequence
 from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System
@@ -47,36 +47,146 @@ _STUDIED = ("closest", "reached", "excess", "alignment", "remaining")
 _RTOL, _ATOL = 1e-10, 1e-9
 
 
-def bias_at_finite_n(
-    system: System,
-    sizes: Sequence[int] = DEFAULT_SIZES,
-    *,
-    eta: float = 0.4,
-    alpha: float = 200.0,
-    trajectories: int = DEFAULT_RUNS,
-    label_noise: float = 0.0,
-    T: Array | None = None,
-    q0: float = 1.0,
-    seed: int = 0,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> xarray.Dataset:
-    """Implicit bias from random weights at several N: of the ODE and of SGD from the same starts.
+@dataclasses.dataclass(frozen=True, eq=False)
+class BiasStudy:
+    """What the studies from both kinds of starts are given; checked here, before a system is needed.
 
-    Parameters
-    ----------
-    sizes
-        Input dimensions N, ascending.
     eta, label_noise, T, threads
         As for `integrate_ensemble`; T (p*, p*).
     alpha
         End of the runs, in samples/N.
     trajectories
-        Starts at each N.
+        Starts at each N, or at each condition number.
     q0
-        Expected norm |w|²/N of the students at the start.
+        Expected norm |w|²/N of random weights, or the largest eigenvalue of Q₀.
     seed
         Seed of starts and inputs.
+
+    Raises InputError for a value that is not allowed, or if there is no zero-loss solution
+    (`closest_solution`).
+    """
+
+    model: Model
+    eta: float = 0.4
+    alpha: float = 200.0
+    trajectories: int = DEFAULT_RUNS
+    label_noise: float = 0.0
+    T: Any = None
+    q0: float = 1.0
+    seed: int = 0
+    threads: int | None = None
+    solved: float = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        T, ratio = solvable_teacher(self.model, self.T)
+        checked = {
+            "T": T,
+            "eta": real_number("eta", self.eta, least=0.0, strict=True),
+            "alpha": real_number("alpha", self.alpha, least=0.0, strict=True),
+            "trajectories": whole_number("trajectories", self.trajectories, 1, LARGEST_STUDY),
+            "label_noise": real_number("label_noise", self.label_noise, least=0.0),
+            "q0": real_number("q0", self.q0, least=0.0, strict=True),
+            "seed": whole_number("seed", self.seed, 0, LARGEST_SEED),
+            "solved": SOLVED * (ratio * float(np.trace(T))),
+        }
+        thread_count(self.threads)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RandomWeights:
+    """A study from random weights in several dimensions N, `sizes`, which ascend.
+
+    Raises InputError for an N that is not allowed, or at which SGD would end before its first step.
+    """
+
+    study: BiasStudy
+    sizes: Sequence[int] = DEFAULT_SIZES
+
+    def __post_init__(self) -> None:
+        if not self.sizes:
+            raise InputError("n", "has no numbers")
+        model = self.study.model
+        for n in self.sizes:
+            whole_number("n", n, model.pstar, LARGEST_SIMULATED_N)
+            if model.flow == "sgd":
+                recorded_steps(np.array([0.0, self.study.alpha]), n)
+        if np.any(np.diff(self.sizes) <= 0):
+            raise InputError("n", "needs ascending dimensions, such as 100,1000,10000")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class UnequalNorms:
+    """A study from Q₀ that is not ∝ 1, with R₀ small.
+
+    Q₀ has the eigenvalues q₀, …, q₀/condition, evenly spaced in their logarithm, and random
+    eigenvectors; R₀ has independent normal entries of standard deviation `scale` (times the factor of
+    T). Only the eigenvalues depend on the condition.
+
+    conditions
+        Largest over smallest eigenvalue of Q₀, from 1 to 10¹², ascending.
+    vectors, R0
+        Eigenvectors of Q₀ (trajectories, p, p), and R₀ (trajectories, p, p*), for all conditions.
+
+    Raises InputError for a value that is not allowed, or if no weights have such overlaps.
+    """
+
+    study: BiasStudy
+    conditions: Sequence[float] = DEFAULT_CONDITIONS
+    scale: float = DEFAULT_SCALE
+    vectors: Array = dataclasses.field(init=False)
+    R0: Array = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        if not self.conditions:
+            raise InputError("conditions", "has no numbers")
+        conditions = [real_number("conditions", condition) for condition in self.conditions]
+        for condition in conditions:
+            if condition < 1.0:
+                raise InputError("conditions", f"{condition:g} is less than 1, the least condition number")
+            if condition > LARGEST_CONDITION:
+                raise InputError("conditions", f"{condition:g} is more than {LARGEST_CONDITION:g}")
+        if np.any(np.diff(conditions) <= 0.0):
+            raise InputError("conditions", "needs ascending condition numbers, such as 1,10,100")
+        object.__setattr__(self, "conditions", conditions)
+        object.__setattr__(self, "scale", real_number("scale", self.scale, least=0.0, strict=True))
+        self._draw()
+        # The Q0 of the largest condition number has the least room for R0.
+        Q0 = self.Q0(conditions[-1])
+        try:
+            checked_arrays.ensemble_overlaps(self.study.model, Q0, self.R0, self.study.T)
+        except InputError:
+            raise InputError(
+                "scale",
+                f"{self.scale:g} is too large: no weights have this R0 and a Q0 with the eigenvalue"
+                f" {self.study.q0 / conditions[-1]:g}",
+            ) from None
+
+    def _draw(self) -> None:
+        count, p = self.study.trajectories, self.study.model.p
+        generator = np.random.default_rng(seed_sequence(self.study.seed, 1))
+        root = Teacher.from_overlaps(self.study.T).root
+        R0 = times_transpose(self.scale * generator.standard_normal((count, p, root.shape[1])), root)
+        vectors = np.linalg.qr(generator.standard_normal((count, p, p)))[0]
+        object.__setattr__(self, "R0", R0)
+        object.__setattr__(self, "vectors", vectors)
+
+    def Q0(self, condition: float) -> Array:
+        """Q₀ (trajectories, p, p) with the eigenvalues q₀, …, q₀/condition."""
+        norms = self.study.q0 * np.geomspace(1.0, 1.0 / condition, self.vectors.shape[-1])
+        return np.asarray((self.vectors * norms) @ np.swapaxes(self.vectors, -1, -2))
+
+
+def bias_at_finite_n(
+    system: System, starts: RandomWeights, progress: Progress | None = None
+) -> xarray.Dataset:
+    """Implicit bias from random weights at several N: of the ODE and of SGD from the same starts.
+
+    Parameters
+    ----------
+    system
+        That of the study's model, from `runtime.load`.
     progress
         Called with (done, all), in units of N · trajectories.
 
@@ -88,42 +198,37 @@ def bias_at_finite_n(
         ``expected_alignment`` (with its standard error) and ``expected_excess`` (times √N) are the
         theory for N → ∞.
 
-    Raises
-    ------
-    InputError
-        A value is not allowed, or there is no zero-loss solution (`closest_solution`).
+    Raises InputError if the learning rate is too large for the theory (`noise_to_signal`).
     """
-    model = system.model
-    check_study(model, eta=eta, alpha=alpha, trajectories=trajectories, label_noise=label_noise, q0=q0, T=T)
-    check_sizes(model, sizes, alpha)
-    whole_number("seed", seed, 0, LARGEST_SEED)
-    total, done = sum(n * trajectories for n in sizes), 0
-    study = _Study(system, eta, alpha, label_noise, T, threads)
-    for k, n in enumerate(sizes):
+    study, model = starts.study, starts.study.model
+    count = study.trajectories
+    total, done = sum(n * count for n in starts.sizes), 0
+    rows = _Rows(system, study)
+    for k, n in enumerate(starts.sizes):
         # Runs at different N have seeds of their own, since they must not share random numbers.
-        starts, inputs = (int(word) for word in seed_sequence(seed, k).generate_state(2))
-        Q0, R0 = random_overlaps(model.p, model.pstar, n, starts, trajectories, T=T, q0=q0)
-        study.add("ode", Q0, R0, *study.ends_of_ode(Q0, R0))
+        weights, inputs = (int(word) for word in seed_sequence(study.seed, k).generate_state(2))
+        Q0, R0 = random_overlaps(model.p, model.pstar, n, weights, count, T=study.T, q0=study.q0)
+        rows.add("ode", Q0, R0, *rows.ends_of_ode(Q0, R0))
         if model.flow == "sgd":
             run = simulate(
                 model,
                 n=n,
-                eta=eta,
-                alpha=[0.0, alpha],
+                eta=study.eta,
+                alpha=[0.0, study.alpha],
                 seed=inputs,
-                label_noise=label_noise,
-                T=T,
+                label_noise=study.label_noise,
+                T=study.T,
                 Q0=Q0,
                 R0=R0,
-                threads=threads,
-                progress=part_of(progress, done, n * trajectories, total),
+                threads=study.threads,
+                progress=part_of(progress, done, n * count, total),
             )
-            study.add("sgd", Q0, R0, run["Q"].values[:, -1], run["R"].values[:, -1])
-        done += n * trajectories
-    result = study.dataset("n", list(sizes), q0=q0, seed=seed, trajectories=trajectories)
+            rows.add("sgd", Q0, R0, run["Q"].values[:, -1], run["R"].values[:, -1])
+        done += n * count
+    result = rows.dataset("n", list(starts.sizes))
     if model.teacher == "orthonormal":
-        ratio = noise_to_signal(model, eta, label_noise, q0)
-        expected = expected_bias(model, ratio, q0)
+        ratio = noise_to_signal(model, study.eta, study.label_noise, study.q0)
+        expected = expected_bias(model, ratio, study.q0)
         result.attrs |= {
             "noise_to_signal": ratio,
             "expected_alignment": expected.alignment,
@@ -133,42 +238,8 @@ def bias_at_finite_n(
     return result
 
 
-def bias_of_norms(
-    system: System,
-    conditions: Sequence[float] = DEFAULT_CONDITIONS,
-    *,
-    eta: float = 0.4,
-    alpha: float = 200.0,
-    trajectories: int = DEFAULT_RUNS,
-    label_noise: float = 0.0,
-    T: Array | None = None,
-    q0: float = 1.0,
-    scale: float = DEFAULT_SCALE,
-    seed: int = 0,
-    threads: int | None = None,
-) -> xarray.Dataset:
-    """Implicit bias of the ODE from Q₀ that is not ∝ 1, with R₀ small.
-
-    Q₀ has the eigenvalues q₀, …, q₀/condition, evenly spaced in their logarithm, and random
-    eigenvectors; R₀ has independent normal entries of standard deviation `scale` (times the factor of
-    T). Only the eigenvalues depend on the condition.
-
-    Parameters
-    ----------
-    conditions
-        Largest over smallest eigenvalue of Q₀, from 1 to 10¹², ascending.
-    eta, label_noise, T, threads
-        As for `integrate_ensemble`; T (p*, p*).
-    alpha
-        End of the runs, in samples/N.
-    trajectories
-        Starts at each condition.
-    q0
-        Largest eigenvalue of Q₀.
-    scale
-        Standard deviation of the entries of R₀.
-    seed
-        Seed of eigenvectors and R₀.
+def bias_of_norms(system: System, starts: UnequalNorms) -> xarray.Dataset:
+    """Implicit bias of the ODE from starts with unequal norms; `system` is that of the study's model.
 
     Returns
     -------
@@ -176,107 +247,19 @@ def bias_of_norms(
         alignment of `ImplicitBias`, ``norms_solved``, and ``norms_theory``, the alignment that theory
         predicts for scale → 0 (`escape_polar`).
 
-    Raises
-    ------
-    InputError
-        A value is not allowed, or there is no zero-loss solution (`closest_solution`).
+    Raises InputError if the learning rate is too large for the theory (`escape_polar`).
     """
-    model = system.model
-    check_study(model, eta=eta, alpha=alpha, trajectories=trajectories, label_noise=label_noise, q0=q0, T=T)
-    check_norms(model, conditions, scale=scale, trajectories=trajectories, q0=q0, seed=seed, T=T)
-    vectors, R0 = _directions(model, scale, trajectories, seed, T)
+    study, R0 = starts.study, starts.R0
     largest = np.sum(np.linalg.svd(R0, compute_uv=False), axis=-1)
-    study = _Study(system, eta, alpha, label_noise, T, threads)
-    for condition in conditions:
-        Q0 = _unequal(vectors, q0, condition)
-        study.add("norms", Q0, R0, *study.ends_of_ode(Q0, R0))
-        isometry = escape_polar(model, Q0, R0, eta, label_noise, T)
-        study.rows["norms_theory"].append(np.sum(isometry * R0, axis=(-1, -2)) / largest)
-    values = [float(condition) for condition in conditions]
-    result = study.dataset("condition", values, q0=q0, seed=seed, trajectories=trajectories)
-    result.attrs["scale"] = scale
+    rows = _Rows(system, study)
+    for condition in starts.conditions:
+        Q0 = starts.Q0(condition)
+        rows.add("norms", Q0, R0, *rows.ends_of_ode(Q0, R0))
+        isometry = escape_polar(study.model, Q0, R0, study.eta, study.label_noise, study.T)
+        rows.named["norms_theory"].append(np.sum(isometry * R0, axis=(-1, -2)) / largest)
+    result = rows.dataset("condition", starts.conditions)
+    result.attrs["scale"] = starts.scale
     return result
-
-
-def check_study(
-    model: Model,
-    *,
-    eta: float,
-    alpha: float,
-    trajectories: int,
-    label_noise: float,
-    q0: float,
-    T: Array | None,
-) -> None:
-    """Raise InputError for values that the studies do not allow."""
-    closest_solution(model, np.eye(model.p), np.zeros((model.p, model.pstar)), T)
-    checked_arrays.real_number("eta", eta, least=0.0, strict=True)
-    checked_arrays.real_number("alpha", alpha, least=0.0, strict=True)
-    whole_number("trajectories", trajectories, 1, LARGEST_STUDY)
-    checked_arrays.real_number("label_noise", label_noise, least=0.0)
-    checked_arrays.real_number("q0", q0, least=0.0, strict=True)
-
-
-def check_sizes(model: Model, sizes: Sequence[int], alpha: float) -> None:
-    """Raise InputError for input dimensions, or ends of SGD there, that `bias_at_finite_n` rejects."""
-    if not sizes:
-        raise InputError("n", "has no numbers")
-    for n in sizes:
-        whole_number("n", n, model.pstar, LARGEST_SIMULATED_N)
-        if model.flow == "sgd":
-            recorded_steps(np.array([0.0, alpha]), n)
-    if np.any(np.diff(sizes) <= 0):
-        raise InputError("n", "needs ascending dimensions, such as 100,1000,10000")
-
-
-def check_norms(
-    model: Model,
-    conditions: Sequence[float],
-    *,
-    scale: float,
-    trajectories: int,
-    q0: float,
-    seed: int,
-    T: Array | None,
-) -> None:
-    """Raise InputError for starts that `bias_of_norms` does not allow."""
-    if not conditions:
-        raise InputError("conditions", "has no numbers")
-    for condition in conditions:
-        if checked_arrays.real_number("conditions", condition) < 1.0:
-            raise InputError("conditions", f"{condition:g} is less than 1, the least condition number")
-        if condition > LARGEST_CONDITION:
-            raise InputError("conditions", f"{condition:g} is more than {LARGEST_CONDITION:g}")
-    if np.any(np.diff(conditions) <= 0.0):
-        raise InputError("conditions", "needs ascending condition numbers, such as 1,10,100")
-    checked_arrays.real_number("scale", scale, least=0.0, strict=True)
-    vectors, R0 = _directions(model, scale, trajectories, seed, T)
-    # The Q0 of the largest condition number has the least room for R0.
-    Q0 = _unequal(vectors, q0, conditions[-1])
-    try:
-        checked_arrays.ensemble_overlaps(model, Q0, R0, checked_arrays.teacher_overlaps(model, T))
-    except InputError:
-        raise InputError(
-            "scale",
-            f"{scale:g} is too large: no weights have this R0 and a Q0 with the eigenvalue"
-            f" {q0 / conditions[-1]:g}",
-        ) from None
-
-
-def _directions(
-    model: Model, scale: float, trajectories: int, seed: int, T: Array | None
-) -> tuple[Array, Array]:
-    """Eigenvectors of Q0 (trajectories, p, p), and R0 (trajectories, p, p*), for all conditions."""
-    generator = np.random.default_rng(seed_sequence(whole_number("seed", seed, 0, LARGEST_SEED), 1))
-    root = Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T)).root
-    R0 = times_transpose(scale * generator.standard_normal((trajectories, model.p, root.shape[1])), root)
-    return np.linalg.qr(generator.standard_normal((trajectories, model.p, model.p)))[0], R0
-
-
-def _unequal(vectors: Array, q0: float, condition: float) -> Array:
-    """Q0 (trajectories, p, p) with the eigenvalues q0, …, q0/condition."""
-    norms = q0 * np.geomspace(1.0, 1.0 / condition, vectors.shape[-1])
-    return np.asarray((vectors * norms) @ np.swapaxes(vectors, -1, -2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -300,16 +283,12 @@ def mean_of(values: Array, solved: NDArray[np.bool_]) -> MeanOfSolved:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Study:
-    """What the runs of a study have in common, and by name what was measured: a row for each N or Q0."""
+class _Rows:
+    """What was measured in a study, by name: a row for each N or condition number."""
 
     system: System
-    eta: float
-    alpha: float
-    label_noise: float
-    T: Array | None
-    threads: int | None
-    rows: dict[str, list[NDArray[Any]]] = dataclasses.field(default_factory=lambda: defaultdict(list))
+    study: BiasStudy
+    named: dict[str, list[NDArray[Any]]] = dataclasses.field(default_factory=lambda: defaultdict(list))
 
     def ends_of_ode(self, Q0: Array, R0: Array) -> tuple[Array, Array]:
         """Q and R at the end of the ODE from these starts, NaN where it was not reached."""
@@ -317,14 +296,14 @@ class _Study:
             self.system,
             Q0,
             R0,
-            eta=self.eta,
-            alpha=[self.alpha],
-            label_noise=self.label_noise,
-            T=self.T,
+            eta=self.study.eta,
+            alpha=[self.study.alpha],
+            label_noise=self.study.label_noise,
+            T=self.study.T,
             output="final",
             rtol=_RTOL,
             atol=_ATOL * float(np.min(np.max(np.abs(R0), axis=(-1, -2)))),
-            threads=self.threads,
+            threads=self.study.threads,
         )
         lost = runs["status"].values != "ok"
         Q, R = np.array(runs["Q"].values), np.array(runs["R"].values)
@@ -333,20 +312,18 @@ class _Study:
 
     def add(self, prefix: str, Q0: Array, R0: Array, Q: Array, R: Array) -> None:
         """Add the rows of runs from Q0, R0 that ended at Q, R; `prefix` begins their names."""
-        model = self.system.model
-        bias = implicit_bias(model, Q0, R0, Q, R, self.T)
+        bias = implicit_bias(self.study.model, Q0, R0, Q, R, self.study.T)
         for name in _STUDIED:
-            self.rows[f"{prefix}_{name}"].append(getattr(bias, name))
-        a, b = readout(model)
-        size = b / a * float(np.trace(checked_arrays.teacher_overlaps(model, self.T)))
-        self.rows[f"{prefix}_solved"].append(np.asarray(bias.remaining <= SOLVED * size))
+            self.named[f"{prefix}_{name}"].append(getattr(bias, name))
+        self.named[f"{prefix}_solved"].append(np.asarray(bias.remaining <= self.study.solved))
 
-    def dataset(self, axis: str, values: Sequence[float], **chosen: Any) -> xarray.Dataset:
+    def dataset(self, axis: str, values: Sequence[float]) -> xarray.Dataset:
         """All rows over `axis`, which has these values, and trajectories."""
         import xarray
 
-        variables = {name: ((axis, "trajectory"), np.array(row)) for name, row in self.rows.items()}
-        settings = {"eta": self.eta, "label_noise": self.label_noise, "alpha_end": self.alpha, **chosen}
-        model = self.system.model
-        attributes = result_attributes(f"implicit bias of {model.name}", model, settings)
+        variables = {name: ((axis, "trajectory"), np.array(row)) for name, row in self.named.items()}
+        study = self.study
+        chosen = {"eta": study.eta, "label_noise": study.label_noise, "alpha_end": study.alpha}
+        chosen |= {"q0": study.q0, "seed": study.seed, "trajectories": study.trajectories}
+        attributes = result_attributes(f"implicit bias of {study.model.name}", study.model, chosen)
         return xarray.Dataset(variables, {axis: values}, attributes)

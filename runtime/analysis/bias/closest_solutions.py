@@ -115,7 +115,7 @@ def closest_solution(
         have these overlaps.
     """
     model = checked_arrays.as_model(model)
-    teacher, ratio = _zero_loss(model, T)
+    teacher, ratio = solvable_teacher(model, T)
     return _closest(*checked_arrays.state_overlaps(model, Q, R, teacher), teacher, ratio)
 
 
@@ -143,7 +143,7 @@ def _compared(
     ends: bool,
 ) -> ImplicitBias:
     """As `implicit_bias`; with `ends`, it checks that some weights have the overlaps of the ends."""
-    teacher, ratio = _zero_loss(model, T)
+    teacher, ratio = solvable_teacher(model, T)
     first_Q, first_R = checked_arrays.state_overlaps(model, Q0, R0, teacher, "0")
     last_Q = checked_arrays.real_array("Q", Q, first_Q.shape, finite=False)
     last_R = checked_arrays.real_array("R", R, first_R.shape, finite=False)
@@ -215,8 +215,8 @@ def bias_of_run(run: xarray.Dataset) -> xarray.Dataset:
     return xarray.Dataset(variables, attrs=attributes)
 
 
-def _zero_loss(model: Model, T: ArrayLike | None) -> tuple[Array, float]:
-    """T and b/a; InputError if there is no solution without loss."""
+def solvable_teacher(model: Model, T: ArrayLike | None) -> tuple[Array, float]:
+    """T (p*, p*) and b/a; InputError unless norms are free and there is a solution without loss."""
     teacher = checked_arrays.teacher_overlaps(model, T)
     checked_arrays.require_free_norms(model, "the closest solution is known")
     rank = Teacher.from_overlaps(teacher).rank

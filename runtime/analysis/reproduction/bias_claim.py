@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.analysis.bias.bias_study import bias_at_finite_n, mean_of
+from runtime.analysis.bias.bias_study import BiasStudy, RandomWeights, bias_at_finite_n, mean_of
 from runtime.analysis.bias.closest_solutions import bias_of_run
 from runtime.analysis.claims import Claim
 from runtime.analysis.reproduction.studies import Study, StudySettings
@@ -41,14 +41,10 @@ def study(settings: StudySettings) -> Study:
             )
         )
     sizes = (100, 1000) if settings.quick else (100, 1000, 10_000)
-    result = bias_at_finite_n(
-        settings.system(4, 2),
-        sizes,
-        eta=ETA,
-        alpha=150.0,
-        trajectories=64 if settings.quick else 256,
-        seed=settings.seed,
-    )
+    system = settings.system(4, 2)
+    runs_each = 64 if settings.quick else 256
+    bias_study = BiasStudy(system.model, eta=ETA, alpha=150.0, trajectories=runs_each, seed=settings.seed)
+    result = bias_at_finite_n(system, RandomWeights(bias_study, sizes))
     mean = mean_of(result["sgd_alignment"].values[-1], result["sgd_solved"].values[-1])
     error = float(np.hypot(mean.error, result.attrs["expected_alignment_error"]))
     claims.append(

@@ -13,7 +13,14 @@ import derive
 import runtime
 from runtime import InputError
 from runtime.analysis.bias.bias_figure import plot_bias
-from runtime.analysis.bias.bias_study import bias_at_finite_n, bias_of_norms, mean_of
+from runtime.analysis.bias.bias_study import (
+    BiasStudy,
+    RandomWeights,
+    UnequalNorms,
+    bias_at_finite_n,
+    bias_of_norms,
+    mean_of,
+)
 from runtime.analysis.bias.bias_theory import (
     diffusion,
     escape_polar,
@@ -27,6 +34,14 @@ from runtime.start.readout_weights import readout
 
 CORRELATED = np.array([[1.0, 0.4], [0.4, 2.0]])
 SINGULAR = np.array([[1.0, 1.0], [1.0, 1.0]])
+
+
+def from_random_weights(system, sizes, **study):
+    return bias_at_finite_n(system, RandomWeights(BiasStudy(system.model, **study), sizes))
+
+
+def from_unequal_norms(system, conditions=(1.0, 10.0), scale=1e-6, **study):
+    return bias_of_norms(system, UnequalNorms(BiasStudy(system.model, **study), conditions, scale))
 
 
 def polar(matrices):
@@ -189,7 +204,7 @@ def test_gradient_flow_weighs_the_start_with_the_inverse_root_of_its_norms():
 
 
 def test_unequal_norms_lead_elsewhere_as_predicted(system_of):
-    study = bias_of_norms(system_of(4, 2), [1.0, 10.0, 100.0], alpha=200.0, trajectories=32)
+    study = from_unequal_norms(system_of(4, 2), [1.0, 10.0, 100.0], alpha=200.0, trajectories=32)
     alignment, theory = study["norms_alignment"].values, study["norms_theory"].values
     assert study["norms_solved"].values.all()
     np.testing.assert_allclose(alignment, theory, atol=1e-3)
@@ -202,7 +217,7 @@ def test_unequal_teachers_are_learned_one_by_one_and_the_closest_solution_is_mis
     """The largest first, then what is orthogonal to it: the polar factor is not conserved unless T ∝ 1."""
     turn = np.array([[0.6, -0.8], [0.8, 0.6]])
     T = turn @ np.diag([2.0, 0.5]) @ turn.T
-    study = bias_of_norms(
+    study = from_unequal_norms(
         system_of(2, 2, teacher="general"),
         [1.0, 5.0],
         T=T,
@@ -267,7 +282,7 @@ def test_expected_bias_in_its_limits():
 @pytest.mark.parametrize("eta", [0.1, 0.4])
 def test_sgd_from_random_weights_finds_what_theory_expects(system_of, eta):
     """At any N; the closest solution only at small learning rates."""
-    study = bias_at_finite_n(
+    study = from_random_weights(
         system_of(4, 2), [200, 600], eta=eta, alpha=40.0 / eta, trajectories=256, seed=1
     )
     assert study["sgd_solved"].values.mean() > 0.99
@@ -286,16 +301,16 @@ def test_sgd_from_random_weights_finds_what_theory_expects(system_of, eta):
 
 def test_study_of_gradient_flow_has_no_sgd(system_of, tmp_path):
     flow = system_of(4, 2, flow="gradient")
-    study = bias_at_finite_n(flow, [100], alpha=100.0, trajectories=4)
+    study = from_random_weights(flow, [100], alpha=100.0, trajectories=4)
     assert not [name for name in study if str(name).startswith("sgd")]
     assert study.attrs["expected_alignment"] == pytest.approx(1.0, abs=1e-12)
-    norms = bias_of_norms(flow, [1.0, 10.0], trajectories=4)
+    norms = from_unequal_norms(flow, [1.0, 10.0], trajectories=4)
     both = study.assign_coords(norms.coords).assign(norms.data_vars)
     assert plot_bias(both, tmp_path / "bias.svg").stat().st_size > 5000
 
 
 def test_runs_that_are_too_short_are_not_counted(system_of):
-    study = bias_at_finite_n(system_of(4, 2), [100], alpha=0.5, trajectories=4)
+    study = from_random_weights(system_of(4, 2), [100], alpha=0.5, trajectories=4)
     assert not study["sgd_solved"].values.any()
     mean = mean_of(study["sgd_alignment"].values[0], study["sgd_solved"].values[0])
     assert mean.count == 0
@@ -318,7 +333,7 @@ def test_runs_that_are_too_short_are_not_counted(system_of):
 )
 def test_studies_reject_with_the_argument_s_name(system_of, arguments, option):
     with rejected(option):
-        bias_at_finite_n(system_of(4, 2), **({"sizes": [100]} | arguments))
+        from_random_weights(system_of(4, 2), **({"sizes": [100]} | arguments))
 
 
 @pytest.mark.parametrize(
@@ -334,7 +349,7 @@ def test_studies_reject_with_the_argument_s_name(system_of, arguments, option):
 )
 def test_studies_of_norms_reject_with_the_argument_s_name(system_of, arguments, option):
     with rejected(option):
-        bias_of_norms(system_of(4, 2), **arguments)
+        from_unequal_norms(system_of(4, 2), **arguments)
 
 
 def test_bias_of_many_runs_and_of_what_is_no_run(system_of):
