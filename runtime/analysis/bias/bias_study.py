@@ -20,6 +20,7 @@ from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.progress import Progress, part_of
 from runtime.output.result_attributes import result_attributes
 from runtime.sgd.simulation import LARGEST_SIMULATED_N, recorded_steps, simulate
+from runtime.run_options import Q0_NORM, SEED, default
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, real_number
 from runtime.start.initial_overlaps import random_overlaps
@@ -31,10 +32,6 @@ from runtime.vector.matrix_products import times_transpose
 if TYPE_CHECKING:
     import xarray
 
-DEFAULT_SIZES = (100, 1000, 10_000)
-DEFAULT_CONDITIONS = (1.0, 3.0, 10.0, 30.0, 100.0)
-DEFAULT_RUNS = 128
-DEFAULT_SCALE = 1e-6
 LARGEST_STUDY = 10**6
 # Beyond this the smallest eigenvalue of Q0 is lost in the rounding of the largest.
 LARGEST_CONDITION = 1e12
@@ -68,12 +65,12 @@ class BiasStudy:
 
     model: Model
     eta: float = 0.4
-    alpha: float = 200.0
-    trajectories: int = DEFAULT_RUNS
+    alpha: float = default("alpha", "bias")
+    trajectories: int = default("trajectories", "bias")
     label_noise: float = 0.0
     T: Any = None
-    q0: float = 1.0
-    seed: int = 0
+    q0: float = Q0_NORM
+    seed: int = SEED
     threads: int | None = None
     solved: float = dataclasses.field(init=False)
 
@@ -102,7 +99,7 @@ class RandomWeights:
     """
 
     study: BiasStudy
-    sizes: Sequence[int] = DEFAULT_SIZES
+    sizes: Sequence[int] = default("n", "bias")
 
     def __post_init__(self) -> None:
         if not self.sizes:
@@ -133,8 +130,8 @@ class UnequalNorms:
     """
 
     study: BiasStudy
-    conditions: Sequence[float] = DEFAULT_CONDITIONS
-    scale: float = DEFAULT_SCALE
+    conditions: Sequence[float] = default("conditions", "bias")
+    scale: float = default("scale", "bias")
     vectors: Array = dataclasses.field(init=False)
     R0: Array = dataclasses.field(init=False)
 

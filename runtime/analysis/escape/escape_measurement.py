@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from runtime.analysis.escape.escape_study import DEFAULT_FRACTION, DEFAULT_SIZES, EscapeStudy
+from runtime.analysis.escape.escape_study import EscapeStudy
 from runtime.analysis.escape.escape_theory import PATIENCE, EscapeTheory, escape_theory
 from runtime.analysis.escape.growth_fit import NO_GROWTH, Growth, fit_growth
 from runtime.analysis.plateau.fixed_point import NoPlateauError, plateau
@@ -25,6 +25,7 @@ from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.progress import Progress, part_of
 from runtime.output.quantiles import QUANTILES, quantiles
 from runtime.output.result_attributes import result_attributes
+from runtime.run_options import ATOL, Q0_NORM, RTOL, SEED, default
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.initial_overlaps import OverlapSampler
@@ -51,16 +52,16 @@ _RECORDED = ("label_noise", "fraction", "q0", "trajectories", "seed", "rtol", "a
 def escape_times(
     system: System,
     *,
-    n: int | Sequence[int] = DEFAULT_SIZES,
+    n: int | Sequence[int] = default("n", "escape"),
     eta: ArrayLike = 0.4,
-    trajectories: int = 1000,
-    fraction: float = DEFAULT_FRACTION,
+    trajectories: int = default("trajectories", "escape"),
+    fraction: float = default("fraction", "escape"),
     label_noise: float = 0.0,
     T: ArrayLike | None = None,
-    q0: float = 1.0,
-    seed: int = 0,
-    rtol: float = 1e-8,
-    atol: float = 1e-10,
+    q0: float = Q0_NORM,
+    seed: int = SEED,
+    rtol: float = RTOL,
+    atol: float = ATOL,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> xarray.Dataset:

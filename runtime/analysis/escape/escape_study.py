@@ -13,13 +13,12 @@ from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
 from runtime.concurrency.thread_pool import thread_count
+from runtime.run_options import ATOL, Q0_NORM, RTOL, SEED, default
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, real_number
 from runtime.start.initial_overlaps import LARGEST_START_N, OverlapSampler
 from runtime.start.seeds import LARGEST_SEED
 
-DEFAULT_SIZES = (10**3, 10**4, 10**5, 10**6)
-DEFAULT_FRACTION = 0.5
 LARGEST_COUNT = 10**9
 
 
@@ -35,16 +34,16 @@ class EscapeStudy:
     """
 
     model: Model
-    n: int | Sequence[int] = DEFAULT_SIZES
+    n: int | Sequence[int] = default("n", "escape")
     eta: ArrayLike = 0.4
-    trajectories: int = 1000
-    fraction: float = DEFAULT_FRACTION
+    trajectories: int = default("trajectories", "escape")
+    fraction: float = default("fraction", "escape")
     label_noise: float = 0.0
     T: ArrayLike | None = None
-    q0: float = 1.0
-    seed: int = 0
-    rtol: float = 1e-8
-    atol: float = 1e-10
+    q0: float = Q0_NORM
+    seed: int = SEED
+    rtol: float = RTOL
+    atol: float = ATOL
     threads: int | None = None
     sizes: tuple[int, ...] = dataclasses.field(init=False)
     rates: tuple[float, ...] = dataclasses.field(init=False)
