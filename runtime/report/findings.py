@@ -12,11 +12,12 @@ import numpy as np
 from derive.errors import InputError
 from derive.model import Model
 from runtime.analysis.claims import Claim
-from runtime.analysis.landscape.critical_points import solution
-from runtime.analysis.landscape.hessian_spectra import HessianSpectrum, hessian_spectrum
+from runtime.analysis.landscape.critical_points import SeveralSolutionsError, solution
+from runtime.analysis.landscape.hessian_spectra import LARGEST_HESSIAN_N, HessianSpectrum, hessian_spectrum
 from runtime.analysis.landscape.solution_stability import WHERE, largest_stable_eta
 from runtime.analysis.plateau.fixed_point import NoPlateauError, Plateau, plateau
 from runtime.report import model_checks
+from runtime.report.printed_numbers import number
 from runtime.report.solution_checks import LARGEST_JACOBIAN, solution_claims
 from runtime.start.checked_arrays import Array
 from runtime.start.initial_overlaps import OverlapSampler
@@ -194,10 +195,7 @@ def _plateau(system: System, problem: OdeProblem) -> Plateau | Unavailable:
     try:
         return plateau(system, problem.eta, problem.label_noise, problem.T, norms=norms)
     except NoPlateauError as error:
-        if error.option == "eta":
-            why = error.problem.replace(" has no plateau, ", " there is no plateau: ", 1)
-            return Unavailable(rf"With $\eta$ = {why}.")
-        return Unavailable(f"There is no plateau: ${error.option}$ {error.problem.split(':')[0]}.")
+        return Unavailable(rf"With $\eta$ = {problem.eta:g} there is no plateau: {error.reason}.")
 
 
 def _limit(system: System, where: str, problem: OdeProblem) -> float | Unavailable:
@@ -225,17 +223,11 @@ def _hessians(model: Model, point: Plateau | Unavailable, T: Array, n: int) -> t
         found.append(HessianAt("plateau", _spectrum(model, point.Q, point.R, n, T), point.loss))
     try:
         best = solution(model, T)
-    except InputError as error:
-        found.append(HessianAt("solution", Unavailable(_sentence(error)), np.nan))
+    except SeveralSolutionsError as error:
+        found.append(HessianAt("solution", Unavailable(f"On the sphere {error.reason}."), np.nan))
     else:
         found.append(HessianAt("solution", _spectrum(model, best.Q, best.R, n, T), best.loss))
     return tuple(found)
-
-
-def _sentence(error: InputError) -> str:
-    """What was wrong with an argument, as a sentence that does not name the argument."""
-    problem = error.problem.split(": ", 1)[-1].split("; give")[0]
-    return f"{problem[:1].upper()}{problem[1:]}."
 
 
 def _spectrum(model: Model, Q: Array, R: Array, n: int, T: Array) -> HessianSpectrum | Unavailable:
@@ -244,10 +236,9 @@ def _spectrum(model: Model, Q: Array, R: Array, n: int, T: Array) -> HessianSpec
             f"The Hessian is not computed here for more than {LARGEST_HESSIAN} students and teachers;"
             " `cli hessian` may compute it."
         )
-    try:
-        return hessian_spectrum(model, Q, R, n, T)
-    except InputError as error:
-        return Unavailable(_sentence(error))
+    if n > LARGEST_HESSIAN_N:
+        return Unavailable(f"The Hessian is not computed for $N$ above {number(LARGEST_HESSIAN_N)}.")
+    return hessian_spectrum(model, Q, R, n, T)
 
 
 def _laws(model: Model) -> list[Law] | Unavailable:

@@ -19,8 +19,8 @@ from runtime.concurrency.thread_pool import thread_count
 from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.progress import Progress, part_of
 from runtime.output.result_attributes import result_attributes
-from runtime.sgd.simulation import LARGEST_SIMULATED_N, recorded_steps, simulate
 from runtime.run_options import Q0_NORM, SEED, default
+from runtime.sgd.simulation import LARGEST_SIMULATED_N, recorded_steps, simulate
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, real_number
 from runtime.start.initial_overlaps import random_overlaps

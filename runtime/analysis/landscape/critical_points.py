@@ -52,6 +52,14 @@ from runtime.start.teacher_directions import Teacher
 _EQUAL = 1e-9
 
 
+class SeveralSolutionsError(InputError):
+    """On the sphere solutions differ among themselves; `reason` is a clause that says so."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("constraint", f"'sphere': {reason}; give one with --overlaps")
+        self.reason = reason
+
+
 @dataclasses.dataclass(frozen=True)
 class CriticalPoint:
     """A critical point of the loss with free norms.
@@ -154,7 +162,7 @@ def solution(model: Model, T: ArrayLike | None = None) -> CriticalPoint:
 
     On the sphere with p = p* (then a = b) and T with a unit diagonal: W = W*.
 
-    Raises InputError on the sphere otherwise.
+    Raises SeveralSolutionsError, an InputError, on the sphere otherwise.
     """
     model = checked_arrays.as_model(model)
     if model.constraint == "free":
@@ -162,10 +170,8 @@ def solution(model: Model, T: ArrayLike | None = None) -> CriticalPoint:
         return critical_point(model, min(model.p, rank), 0, T)
     overlaps = checked_arrays.teacher_overlaps(model, T)
     if model.p != model.pstar or not np.allclose(np.diag(overlaps), 1.0):
-        raise InputError(
-            "constraint",
-            "'sphere': solutions differ among themselves unless p = p* and the teachers have norm 1;"
-            " give one with --overlaps",
+        raise SeveralSolutionsError(
+            "solutions differ among themselves unless p = p* and the teachers have norm 1"
         )
     return CriticalPoint(model, overlaps, overlaps.copy(), overlaps.copy(), 0.0, model.p, 0)
 

@@ -47,7 +47,11 @@ ALIGNMENT = "alignment"
 
 
 class NoPlateauError(InputError):
-    """There is no plateau with these arguments."""
+    """There is no plateau with these arguments; `reason` is a clause that says what happens instead."""
+
+    def __init__(self, option: str, problem: str, reason: str) -> None:
+        super().__init__(option, f"{problem}, {reason}")
+        self.reason = reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,12 +163,12 @@ def plateau(
             largest = largest_plateau_eta(system, label_noise=noise, T=T)
             raise NoPlateauError(
                 "eta",
-                f"{rate:g} has no plateau, the norms of the students run away;"
-                f" the largest learning rate is {largest:.6g}",
+                f"{rate:g} has no plateau",
+                f"the norms of the students run away; the largest learning rate is {largest:.6g}",
             )
         if not q > _STATIONARY * scale:
             raise NoPlateauError(
-                "T", "is zero: there is no plateau, the norms of the students shrink to zero"
+                "T", "is zero: there is no plateau", "the norms of the students shrink to zero"
             )
         Q = q * np.eye(model.p)
     R = np.zeros((model.p, model.pstar))

@@ -94,7 +94,9 @@ def test_a_sentence_tells_why_something_is_missing(report_of):
     noisy = visible(report_of(MODELS["general"]).text)
     assert "with label noise none of them is stationary" in noisy
     sphere = visible(report_of(MODELS["sphere"]).text)
-    assert "Solutions differ among themselves" in sphere
+    assert "On the sphere solutions differ among themselves" in sphere
+    wide = visible(report_of("--p 1 --pstar 1 --n 10000000000000000 --alpha 5").text)
+    assert "The Hessian is not computed for N above 10¹⁵." in wide
 
 
 def test_an_ensemble_is_shown_beside_the_trajectory(report_of):
