@@ -78,12 +78,20 @@ class Readout:
         return sympy.sympify(width) ** sympy.Rational(self.power.numerator, self.power.denominator)
 
     def latex(self, student: str, teacher: str) -> str:
-        """LaTeX of a and b for these widths, numbers or symbols."""
+        """LaTeX of a and b for these widths, numbers or symbols, for a line of its own."""
         if not self.power:
             return "a = b = 1"
         sizes = (self._size(width, r"\sqrt{{{}}}") for width in (student, teacher))
         a, b = (rf"\frac{{1}}{{{size}}}" if self.power < 0 else size for size in sizes)
         return rf"a = {a},\qquad b = {b}"
+
+    @property
+    def inline(self) -> str:
+        """LaTeX of a and b within a line of text, as in "$a = 1/p$, $b = 1/p^*$"."""
+        if not self.power:
+            return "$a = b = 1$"
+        a, b = (self._weight(self._size(width, r"\sqrt{{{}}}")) for width in ("p", "p^*"))
+        return f"$a = {a}$, $b = {b}$"
 
     @property
     def words(self) -> str:

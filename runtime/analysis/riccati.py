@@ -53,12 +53,12 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike
 
+from derive import readout
 from derive.errors import InputError
 from derive.model import Model
 from runtime.sgd.weight_coordinates import coordinates
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
-from runtime.start.readout_weights import readout
 from runtime.start.teacher_directions import Teacher
 
 # Degree of the interpolants; with exponents up to LONGEST_EXPONENT their last coefficients are
@@ -194,7 +194,7 @@ class _RiccatiEquation:
 
     @classmethod
     def of(cls, model: Model, T: Array, eta: float) -> _RiccatiEquation:
-        return cls(*readout(model), eta, Teacher.from_overlaps(T))
+        return cls(*readout.weights(model), eta, Teacher.from_overlaps(T))
 
     @property
     def tau(self) -> Array:

@@ -88,11 +88,11 @@ def sector(
 
 def _end(model: SectorModel, p: int, eta: float) -> float:
     """The α after which aligned students have escaped, unless their R0 is very small."""
+    from derive.readout import READOUTS
     from runtime.start.checked_arrays import real_number
 
-    exponent = {"mean": 1.0, "sum": 0.0, "sqrt": 0.5}[model.readout]
     rate = real_number("eta", eta, least=0.0, strict=True)
-    return float(_EXPONENT * (float(p) * model.pstar) ** exponent / (4.0 * rate))
+    return _EXPONENT * READOUTS[model.readout].inverse(float(p) * model.pstar) / (4.0 * rate)
 
 
 def _random(p: int, model: SectorModel, ideal: float, seed: int, q0: float) -> SectorStart:

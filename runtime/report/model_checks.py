@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from derive import readout
 from derive.model import Model
 from runtime.analysis.claims import Claim
 from runtime.analysis.conservation.monitors import drift_monitors
@@ -17,7 +18,6 @@ from runtime.analysis.landscape.hessian_spectra import HessianSpectrum
 from runtime.analysis.plateau.fixed_point import Plateau
 from runtime.analysis.plateau.plateau_formulas import closed_form
 from runtime.start.checked_arrays import Array
-from runtime.start.readout_weights import readout
 from runtime.system.compiled_system import System
 from runtime.trajectory.single_run import OdeProblem, integrate_problem
 
@@ -89,7 +89,7 @@ def plateau_claims(system: System, point: Plateau) -> Iterator[Claim]:
 
 def _scale(point: Plateau) -> float:
     """The size of the rates at the plateau, each of which may vanish."""
-    a, b = readout(point.model)
+    a, b = readout.weights(point.model)
     drive = 4.0 * a * b * point.eta * leading_eigenvectors(point.T)[0]
     return max(drive, *(abs(mode.rate) for mode in point.modes))
 

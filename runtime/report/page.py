@@ -23,6 +23,7 @@ from derive.emit.header import derive_command
 from derive.emit.latex_components import COMPONENT_LIMIT, component_form
 from derive.emit.latex_matrix import Conventions, matrix_form
 from derive.generated_files import DOCUMENT
+from derive.readout import READOUTS
 from derive.version import VERSION
 from runtime.output.result_table import Cell
 from runtime.report import mathml, report_tables
@@ -59,6 +60,7 @@ def page(content: ReportFindings, arguments: Mapping[str, Any], source: str | No
             version=VERSION,
             figures=figures(content),
             tables=report_tables,
+            readout=READOUTS[model.readout],
             matrix_form=lambda what: matrix_form(conventions, what, model),
             components=component_form(model, "odes") if few else None,
             most_components=MOST_COMPONENTS,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.linalg
 
+from derive import readout
 from runtime.analysis.claims import Claim
 from runtime.analysis.landscape.solution_stability import (
     expected_zero_modes,
@@ -14,7 +15,6 @@ from runtime.analysis.landscape.solution_stability import (
     zero_loss_solution,
 )
 from runtime.start.checked_arrays import Array
-from runtime.start.readout_weights import readout
 from runtime.system.compiled_system import System
 from runtime.trajectory.single_run import OdeProblem, integrate_problem
 
@@ -71,7 +71,7 @@ def _power_law(system: System, eta: float, T: Array) -> Claim:
     that 1/(4a²ηg) is the unit of time. The exponent is extrapolated to 1/α = 0.
     """
     model = system.model
-    a, b = readout(model)
+    a, b = readout.weights(model)
     Q, R = zero_loss_solution(model, T, seed=0)
     left, values, _ = np.linalg.svd(R)
     rank = int(np.sum(values > _ZERO_MODES * values[0]))

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derive.arguments import one_of
 from derive.errors import InputError
+from derive.readout import READOUTS
 from derive.version import VERSION
 from runtime.output.memory_limit import LARGEST_ARRAYS
 from runtime.sector.aligned_starts import SectorStart
@@ -98,8 +99,7 @@ def integrate_sector(
 
 def _solution_norm(system: SectorSystem, p: int) -> float:
     """b/a, the eigenvalues of Q at zero loss, which are large where there are many students."""
-    ratio = p / system.model.pstar
-    return {"mean": ratio, "sum": 1.0, "sqrt": float(np.sqrt(ratio))}[system.model.readout]
+    return READOUTS[system.model.readout].inverse(p / system.model.pstar)
 
 
 def _dataset(

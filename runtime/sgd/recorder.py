@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from derive import readout
 from derive.model import Model
 from runtime.output.result_attributes import result_attributes
 from runtime.start.checked_arrays import Array
-from runtime.start.readout_weights import readout
 from runtime.start.teacher_directions import Teacher
 from runtime.trajectory.solver import DIVERGENCE_GROWTH
 from runtime.trajectory.trajectory_dataset import coordinates_of
@@ -25,7 +25,7 @@ def generalisation_error(model: Model, Q: Array, R: Array, T: Array) -> Array:
     docs/theory.md derives it, with s = tr DC, t = tr DCDC,
     C = [[Q, R], [Rᵀ, T]] and D = diag(a, …, −b, …).
     """
-    a, b = readout(model)
+    a, b = readout.weights(model)
     s = a * np.trace(Q, axis1=-2, axis2=-1) - b * np.trace(T)
     squares = [np.sum(matrix**2, axis=(-2, -1)) for matrix in (Q, R, T)]
     t = a * a * squares[0] - 2.0 * a * b * squares[1] + b * b * squares[2]

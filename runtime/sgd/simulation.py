@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from derive import readout
 from derive.arguments import one_of, whole_number
 from derive.errors import InputError
 from derive.model import Model
@@ -23,7 +24,6 @@ from runtime.sgd.weight_vectors import RUN_WORDS, WeightVectors
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, per_trajectory
 from runtime.start.initial_overlaps import random_overlaps
-from runtime.start.readout_weights import readout
 from runtime.start.seeds import LARGEST_SEED
 from runtime.start.teacher_directions import Teacher
 from runtime.vector import jit
@@ -280,7 +280,7 @@ class _Runs:
         picks = np.minimum(np.arange(first, first + chain.lanes), real[-1])
         words = streams(self.seed, _STREAMS["chain"], first, chain.lanes, WORDS)
         A, S = self.recorder.start(picks)
-        work = chain.start(A, S, words, self.rates[picks], self.noises[picks], readout(self.model))
+        work = chain.start(A, S, words, self.rates[picks], self.noises[picks], readout.weights(self.model))
         cost = chain.lanes * 20 * chain.layout.component_count
         for record, steps in self._intervals():
             self._advance(lambda count: chain.advance(work, count), steps, cost, len(real))
@@ -310,7 +310,7 @@ class _Runs:
                 words[k],
                 float(self.rates[run]),
                 float(self.noises[run]),
-                readout(self.model),
+                readout.weights(self.model),
                 self.sphere,
                 self.noisy,
                 jit.target(),

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from derive import readout
 from derive.errors import InputError, shown
 from derive.model import Model
 from runtime.start.checked_arrays import as_model, axis_count, real_array, real_number
-from runtime.start.readout_weights import readout
 
 if TYPE_CHECKING:
     import xarray
@@ -131,7 +131,7 @@ def saad_solla(model: Model, activation: float = 1.0) -> Convention:
     """
     scale = real_number("activation", activation, least=0.0, strict=True)
     model = as_model(model)
-    a, b = readout(model)
+    a, b = readout.weights(model)
     return Convention(
         "saad-solla",
         model,
@@ -144,7 +144,7 @@ def saad_solla(model: Model, activation: float = 1.0) -> Convention:
 def readout_free(model: Model) -> Convention:
     """f = Σᵢ uᵢ², y = Σᵣ u*ᵣ² + √Δ ξ with u = v·x/√N, loss (f − y)² without ½, v ← v − η ∂ℓ/∂v."""
     model = as_model(model)
-    a, b = readout(model)
+    a, b = readout.weights(model)
     return Convention(
         "readout-free", model, student=math.sqrt(a), teacher=math.sqrt(b), learning_rate=a / 2.0, loss=2.0
     )

@@ -42,10 +42,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from derive import readout
 from derive.errors import InputError
 from derive.model import Model
 from runtime.start.checked_arrays import Array, real_number, require_free_norms
-from runtime.start.readout_weights import readout
 from runtime.start.teacher_directions import Teacher
 
 # Number of matrices in averages over starts and noise, for a standard error of about 0.002.
@@ -65,7 +65,7 @@ _LONGEST_TIME = 1e6
 
 def norm_drift(model: Model, q: Array, eta: float, label_noise: float, T: Array | None = None) -> Array:
     """dqᵢ/dα (…, p) of the eigenvalues q (…, p) of Q at R = 0; T (p*, p*) is 1 if None."""
-    a, b = readout(model)
+    a, b = readout.weights(model)
     teacher = np.eye(model.pstar) if T is None else T
     aq = a * q
     s = np.sum(aq, axis=-1, keepdims=True) - b * np.trace(teacher)
@@ -78,7 +78,7 @@ def norm_drift(model: Model, q: Array, eta: float, label_noise: float, T: Array 
 
 def growth_rate(model: Model, q: Array, eta: float, tau: float = 1.0, T: Array | None = None) -> Array:
     """γ(qᵢ) = −2aη (s + 2aqᵢ − 2bτ) (…, p) of R along eigenvectors of Q and T; T is 1 if None."""
-    a, b = readout(model)
+    a, b = readout.weights(model)
     trace = model.pstar if T is None else np.trace(T)
     s = a * np.sum(q, axis=-1, keepdims=True) - b * trace
     return np.asarray(-2.0 * a * eta * (s + 2.0 * a * q - 2.0 * b * tau))
@@ -86,7 +86,7 @@ def growth_rate(model: Model, q: Array, eta: float, tau: float = 1.0, T: Array |
 
 def diffusion(model: Model, q: float, eta: float, label_noise: float) -> float:
     """D: variance of the noise of an entry of √N R per unit of α, at Q = q·1 and R = 0."""
-    a, b = readout(model)
+    a, b = readout.weights(model)
     p, pstar = model.p, model.pstar
     moment = (
         (a * q) ** 2 * (p + 2) * (p + 4)
@@ -199,7 +199,7 @@ def _integrate_until(
     """The state when `remaining` has come down to zero; the first `norms` of its entries are norms."""
     from scipy.integrate import solve_ivp
 
-    a, b = readout(model)
+    a, b = readout.weights(model)
     bound = _LOST * max(float(np.max(state[:norms])), b / a)
 
     def done(_: float, now: Array) -> float:
@@ -241,7 +241,7 @@ def expected_bias(model: Model, noise: float, q0: float = 1.0, samples: int = SA
 
     The excess is 2 √(b/a) (‖R₀‖₁ − tr(polar(G₁ + σG₂)ᵀR₀)) with R₀ = √(q₀/N) G₁ (`closest_solutions`).
     """
-    a, b = readout(model)
+    a, b = readout.weights(model)
     generator = np.random.default_rng(_SEED)
     signal = generator.standard_normal((samples, model.p, model.pstar))
     seen = signal + np.sqrt(noise) * generator.standard_normal(signal.shape)

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from derive import readout
 from derive.errors import InputError
 from derive.model import Model
 from derive.version import VERSION
@@ -42,7 +43,6 @@ from runtime.analysis.landscape.critical_points import solution
 from runtime.analysis.recorded_runs import states_of_run
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
-from runtime.start.readout_weights import readout
 from runtime.start.teacher_directions import Teacher
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def solvable_teacher(model: Model, T: ArrayLike | None) -> tuple[Array, float]:
             f"{model.p} is less than the rank {rank} of the teacher: no solution has zero loss,"
             f" the least is {least:.6g}",
         )
-    a, b = readout(model)
+    a, b = readout.weights(model)
     return teacher, b / a
 
 

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from derive import readout
 from derive.errors import InputError
 from derive.model import Model
 from runtime.analysis.recorded_runs import states_of_run
 from runtime.start.checked_arrays import Array, per_trajectory
-from runtime.start.readout_weights import readout
 from runtime.start.teacher_directions import Teacher
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def drift_monitors(run: xarray.Dataset) -> xarray.Dataset:
         data = values if len(front) > 1 else values[0]
         variables[name] = (front, data, {"long_name": meaning, "conserved": int(conserved)})
     if "K_rate" in variables:
-        a, b = readout(states.model)
+        a, b = readout.weights(states.model)
         expected = 8.0 * a * b * states.eta
         variables["K_rate"][2]["expected"] = expected if len(front) > 1 else float(expected[0])
     coordinates = {name: run[name] for name in front if name in run.coords}
@@ -206,7 +206,7 @@ def _schur_complement(states: _States) -> tuple[Array, np.ndarray]:
 def _growth_of_K(states: _States) -> tuple[Array, Array, Array]:
     """Change of K̃ / tr K̃, ln of tr K̃ over its first value, and the mean slope of ln tr K."""
     S, known = _schur_complement(states)
-    a, b = readout(states.model)
+    a, b = readout.weights(states.model)
     values, vectors = np.linalg.eigh(states.T)
     R = states.R @ vectors
     K = np.full((*known.shape, len(values), len(values)), np.nan)
@@ -291,7 +291,7 @@ def _first_integral(states: _States) -> Array:
     """ln of |R|^(2p*) f² S^(−p*−2) for one, of w⁴ det(S)⁻⁵ (tr K)^(p*−4) for two students."""
     S, known = _schur_complement(states)
     pstar = states.model.pstar
-    a, b = readout(states.model)
+    a, b = readout.weights(states.model)
     Q, R = states.Q, states.R
     square = np.sum(R * R, axis=(2, 3))
     with np.errstate(invalid="ignore", divide="ignore"):

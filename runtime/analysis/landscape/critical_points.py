@@ -40,12 +40,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike
 
+from derive import readout
 from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
-from runtime.start.readout_weights import readout
 from runtime.start.teacher_directions import Teacher
 
 # Teachers' eigenvalues closer than this part of the largest are equal.
@@ -87,7 +87,7 @@ class CriticalPoint:
         """
         tau = np.sort(Teacher.from_overlaps(self.T).weights)[::-1]
         free = whole_number("n", n, tau.size + self.beyond, 10**15) - tau.size - self.beyond
-        a, b = readout(self.model)
+        a, b = readout.weights(self.model)
         used = np.concatenate([tau[: self.teachers], np.zeros(self.beyond)])
         rest = tau[self.teachers :]
         s = -2.0 * b * float(np.sum(rest)) / (used.size + 2)
@@ -146,7 +146,7 @@ def critical_point(model: Model, teachers: int, beyond: int, T: ArrayLike | None
     tau, factor = teacher.weights[order], teacher.factor[:, order]
     m = whole_number("teachers", teachers, 0, min(model.p, tau.size))
     j = whole_number("beyond", beyond, 0, model.p - m)
-    a, b = readout(model)
+    a, b = readout.weights(model)
     rest = float(np.sum(tau[m:]))
     s = -2.0 * b * rest / (m + j + 2)
     g = np.zeros(model.p)

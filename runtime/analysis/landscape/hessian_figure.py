@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from derive import readout
 from runtime.analysis.recorded_runs import model_of_run
 from runtime.output.figures import COLOURS, LOSS_LABEL, TIME_LABEL, positive, save_figure, title
-from runtime.start.readout_weights import readout
 
 if TYPE_CHECKING:
     import xarray
@@ -55,7 +55,7 @@ def _levels(spectra: xarray.Dataset) -> list[tuple[str, float]]:
     model = model_of_run(spectra)
     if model.teacher != "orthonormal" or model.constraint != "free" or model.p < model.pstar:
         return []
-    a, b = readout(model)
+    a, b = readout.weights(model)
     levels = [("$-4ab$", -4.0), ("$4ab$", 4.0), ("$8ab$", 8.0), ("$4ab(p^*+2)$", 4.0 * (model.pstar + 2))]
     scaled = [(name, factor * a * b) for name, factor in levels]
     # With p* = 1 there is no traceless direction, and so no 8ab.

@@ -36,11 +36,11 @@ from functools import cached_property
 
 import numpy as np
 
+from derive import readout
 from derive.errors import InputError
 from derive.model import Model
 from runtime.sgd.weight_coordinates import coordinates
 from runtime.start.checked_arrays import Array
-from runtime.start.readout_weights import readout
 from runtime.start.teacher_directions import Teacher
 
 # Largest size of the dense matrix of the steps in U, of 128 MiB; its eigenvectors take about a minute.
@@ -97,7 +97,7 @@ class LocalHessian:
                 f"{model.p} is too large: the weights span {V.shape[1]} dimensions, and the Hessian there"
                 f" has the size {V.size}, more than {LARGEST_MATRIX}",
             )
-        a, b = readout(model)
+        a, b = readout.weights(model)
         return cls(V, teacher.weights, n, a, b, model.constraint == "sphere")
 
     @property

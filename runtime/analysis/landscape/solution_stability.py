@@ -22,6 +22,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike
 
+from derive import readout
 from derive.arguments import one_of, whole_number
 from derive.errors import InputError
 from derive.model import Model
@@ -29,7 +30,6 @@ from runtime.analysis.plateau.bisection import largest_where
 from runtime.analysis.plateau.fixed_point import NoPlateauError, plateau
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
-from runtime.start.readout_weights import readout
 from runtime.start.seeds import LARGEST_SEED, seed_sequence
 from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System, as_system
@@ -130,7 +130,7 @@ def zero_loss_solution(
     """
     model = checked_arrays.as_model(model)
     teacher = Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T))
-    a, b = readout(model)
+    a, b = readout.weights(model)
     p, k = model.p, teacher.rank
     if p < k:
         raise InputError("p", f"{p} students cannot represent a teacher of rank {k}: no zero-loss solution")
@@ -270,7 +270,7 @@ def largest_stable_eta(
     model = as_system(system).model
     teacher = checked_arrays.teacher_overlaps(model, T)
     noise = checked_arrays.real_number("label_noise", label_noise, least=0.0)
-    a, b = readout(model)
+    a, b = readout.weights(model)
     # The product of κ = 2aη and the teacher's mean output decides on stability.
     start = 1.0 / (2.0 * a * b * max(float(np.trace(teacher)), np.finfo(np.float64).tiny))
     if where != "solution":
@@ -347,7 +347,7 @@ def _eigenvalues(matrix: Array) -> np.ndarray:
 
 
 def _is_solution(system: System, Q: Array, R: Array, teacher: Array) -> bool:
-    _, b = readout(system.model)
+    _, b = readout.weights(system.model)
     return bool(system.loss(Q, R, teacher) <= _NO_LOSS * b * b * np.sum(teacher**2))
 
 

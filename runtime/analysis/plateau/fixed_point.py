@@ -22,12 +22,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
+from derive import readout
 from derive.errors import InputError
 from derive.model import Model
 from runtime.analysis.plateau.bisection import largest_where
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
-from runtime.start.readout_weights import readout
 from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System, as_system
 from runtime.vector.matrix_products import times_transpose
@@ -177,7 +177,7 @@ def plateau(
     drift = np.empty_like(y)
     system.compiled_rhs(y, parameters, drift)
     residual = float(np.max(np.abs(drift)))
-    a, _ = readout(model)
+    a, _ = readout.weights(model)
     # The size of a single term: κ tr(aQ) Q with κ = 2aη.
     if residual > _STATIONARY * 2.0 * a * rate * a * float(np.trace(Q)) * float(np.max(Q)):
         raise RuntimeError(
@@ -214,7 +214,7 @@ def largest_plateau_eta(system: System, label_noise: float = 0.0, T: ArrayLike |
     noise = checked_arrays.real_number("label_noise", label_noise, least=0.0)
     teacher = checked_arrays.teacher_overlaps(model, T)
     scale = _scale(model, teacher, noise)
-    a, _ = readout(model)
+    a, _ = readout.weights(model)
 
     def exists(eta: float) -> bool:
         return _plateau_norm(system, system.parameters(eta, noise, teacher), scale) is not None
@@ -224,7 +224,7 @@ def largest_plateau_eta(system: System, label_noise: float = 0.0, T: ArrayLike |
 
 def _scale(model: Model, teacher: Array, noise: float) -> float:
     """A scale of q: the norm at which the student's mean output is that of the teacher, or the noise."""
-    a, b = readout(model)
+    a, b = readout.weights(model)
     output = b * float(np.trace(teacher))
     if model.flow == "sgd":
         output += float(np.sqrt(noise))

@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from derive.equations import NOISE, STEP, overlap_equations
-from derive.model import Model
+from derive.model import OPTIONS, Model
+from derive.readout import READOUTS
 from derive.scalar_polynomials import ScalarPolynomial
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def closed_form(
     """
     import sympy as sp
 
-    Model(1, 1, constraint, flow, teacher, "mean" if readout is None else readout)
+    Model(1, 1, constraint, flow, teacher, OPTIONS["readout"].default if readout is None else readout)
     positive = {name: sp.Symbol(name, positive=True) for name in ("p", "pstar", "eta", "q", "a", "b")}
     others = {name: sp.Symbol(name, nonnegative=True) for name in ("Delta", "T1", "T2", "tau")}
     symbols = positive | others
@@ -91,8 +92,7 @@ def closed_form(
     if teacher == "orthonormal":
         known = {symbols["T1"]: pstar, symbols["T2"]: pstar, symbols["tau"]: sp.Integer(1)}
     if readout is not None:
-        power = {"mean": -1, "sum": 0, "sqrt": -sp.Rational(1, 2)}[readout]
-        known |= {a: p**power, symbols["b"]: pstar**power}
+        known |= {a: READOUTS[readout].expression(p), symbols["b"]: READOUTS[readout].expression(pstar)}
 
     parts = _drift_near_plateau(flow, symbols)
     norm = parts["norm"]

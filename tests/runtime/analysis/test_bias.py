@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 
 import derive
 import runtime
+from derive import readout
 from runtime import InputError
 from runtime.analysis.bias.bias_figure import plot_bias
 from runtime.analysis.bias.bias_study import (
@@ -30,7 +31,6 @@ from runtime.analysis.bias.bias_theory import (
     norm_drift,
 )
 from runtime.analysis.bias.closest_solutions import bias_of_run, closest_solution, implicit_bias
-from runtime.start.readout_weights import readout
 
 CORRELATED = np.array([[1.0, 0.4], [0.4, 2.0]])
 SINGULAR = np.array([[1.0, 1.0], [1.0, 1.0]])
@@ -65,7 +65,7 @@ def test_closest_solution_is_the_least_distance_of_explicit_weights(p, T):
     root = square_root(np.eye(pstar) if T is None else T)
     teachers = np.sqrt(N) * root @ np.linalg.qr(rng.standard_normal((N, pstar)))[0].T
     W = rng.standard_normal((p, N))
-    a, b = readout(model)
+    a, b = readout.weights(model)
     # Isometries on the row space of T, of dimension k.
     values, vectors = np.linalg.eigh(root)
     space = vectors[:, values > 1e-8]
@@ -247,7 +247,7 @@ def test_unequal_teachers_are_learned_one_by_one_and_the_closest_solution_is_mis
 def test_diffusion_is_the_exact_moment(q):
     """D = 4a²η² E[e² λ₁² λ*₁²], by quadrature that is exact for its degree."""
     model, eta, noise = derive.Model(2, 2, readout="sqrt"), 0.3, 0.2
-    a, b = readout(model)
+    a, b = readout.weights(model)
     nodes, weights = np.polynomial.hermite_e.hermegauss(5)
     weights = weights / weights.sum()
     total = 0.0

@@ -11,12 +11,12 @@ from rejections import rejected
 
 import derive
 import runtime
+from derive import readout
 from runtime import InputError
 from runtime.analysis.landscape import hessian_spectra
 from runtime.analysis.landscape.critical_points import critical_point, flat_directions, solution
 from runtime.analysis.landscape.hessian_spectra import BLOCKS, hessian_spectrum, spectra_along
 from runtime.analysis.landscape.local_hessian import LocalHessian
-from runtime.start.readout_weights import readout
 from runtime.start.teacher_directions import Teacher
 
 WIDTHS = [(4, 2), (3, 3), (2, 4), (5, 1), (1, 1)]
@@ -56,7 +56,7 @@ def theory_of(point, n):
 def test_spectrum_is_that_of_the_dense_hessian(p, pstar, n, rank, readout_of):
     model = derive.Model(p, pstar, readout=readout_of)
     V, teachers = weights(p, n, pstar, rank=rank)
-    dense = free_hessian(V, teachers, *readout(model))
+    dense = free_hessian(V, teachers, *readout.weights(model))
     spectrum = hessian_spectrum(model, V @ V.T, V @ teachers.T, n, tolerance=1e-10)
     np.testing.assert_allclose(repeated(spectrum), np.linalg.eigvalsh(dense), atol=1e-9)
     assert (spectrum.size, spectrum.span) == (p * n, min(n, (rank or p) + pstar))
@@ -69,7 +69,7 @@ def test_dense_hessian_with_a_general_teacher(T, constraint):
     model = derive.Model(3, 2, constraint=constraint, teacher="general")
     V, teachers = weights(3, 6, 2, T, seed=1)
     oracle = free_hessian if constraint == "free" else sphere_hessian
-    dense = oracle(V, teachers, *readout(model))
+    dense = oracle(V, teachers, *readout.weights(model))
     spectrum = hessian_spectrum(model, V @ V.T, V @ teachers.T, 6, T, tolerance=1e-10)
     np.testing.assert_allclose(repeated(spectrum), np.linalg.eigvalsh(dense), atol=1e-9)
 
@@ -80,7 +80,7 @@ def test_dense_hessian_with_a_general_teacher(T, constraint):
 def test_riemannian_hessian_is_the_second_derivative_along_geodesics(p, pstar, n, rank):
     model = derive.Model(p, pstar, constraint="sphere")
     V, teachers = weights(p, n, pstar, seed=2, rank=rank)
-    dense = sphere_hessian(V, teachers, *readout(model))
+    dense = sphere_hessian(V, teachers, *readout.weights(model))
     spectrum = hessian_spectrum(model, V @ V.T, V @ teachers.T, n, tolerance=1e-10)
     np.testing.assert_allclose(repeated(spectrum), np.linalg.eigvalsh(dense), atol=1e-9)
     assert spectrum.size == p * (n - 1)
@@ -223,7 +223,7 @@ def test_flat_directions_with_a_general_teacher(p, T, expected):
 
 def test_quartic_directions_are_quartic_and_tangent_ones_flat():
     p, pstar, n = 3, 2, 6
-    a, b = readout(derive.Model(p, pstar))
+    a, b = readout.weights(derive.Model(p, pstar))
     teachers = np.eye(pstar, n)
     O = np.linalg.qr(np.random.default_rng(0).standard_normal((p, p)))[0]  # noqa: E741 (the field's name)
     V = np.sqrt(b / a) * O[:, :pstar] @ teachers

@@ -8,6 +8,7 @@ from matrix import matrix
 
 import derive
 import runtime
+from derive import readout
 from runtime import InputError
 from runtime.analysis.landscape.solution_stability import (
     ZeroModes,
@@ -17,7 +18,6 @@ from runtime.analysis.landscape.solution_stability import (
     zero_loss_solution,
 )
 from runtime.analysis.plateau.fixed_point import plateau
-from runtime.start.readout_weights import readout
 
 SPHERE_WIDTHS = [(3, 2), (4, 2)]
 
@@ -123,7 +123,7 @@ def test_solutions_are_continuous_in_the_teacher(system, T):
 )
 def test_largest_stable_eta_of_solutions(system, p, pstar, options):
     one = system(p, pstar, **options)
-    a, b = readout(one.model)
+    a, b = readout.weights(one.model)
     largest = largest_stable_eta(one, "solution")
     assert largest == pytest.approx(1.0 / (2.0 * a * b * (pstar + 2)), rel=1e-10)
 
