@@ -24,15 +24,18 @@ from derive.wick import Diagram, error_moment
 # The names of the closed loops tr(DC) and tr(DCDC) in code and LaTeX. Longer loops do not occur, since
 # the drift has no moment with more than e².
 LOOP_NAMES = {1: "s", 2: "t"}
-# The names of κ = 2aη and of Δ.
+# The names of κ = 2aη, of the readout weights, and of the run-time parameters η and Δ.
 STEP = "kappa"
-NOISE = "label_noise"
+READOUT_STUDENT, READOUT_TEACHER = "a", "b"
+LEARNING_RATE, NOISE = "eta", "label_noise"
 
 
 @dataclasses.dataclass(frozen=True)
 class OverlapEquations:
-    """The drift as Σₘ coefficientₘ · C(DC)ᵐ, and the loss, as polynomials in κ, Δ and the loops s, t.
+    """The drift as Σₘ coefficientₘ · C(DC)ᵐ, and the loss, as polynomials in κ, s, t and parameters.
 
+    step
+        κ = 2aη, in the readout weight a and the run-time parameters.
     dR, dQ
         The coefficients by m; each chain stands for its student-teacher block in dR, and for its
         student-student block in dQ.
@@ -40,6 +43,7 @@ class OverlapEquations:
         The generalisation error ε.
     """
 
+    step: ScalarPolynomial
     dR: Mapping[int, ScalarPolynomial]
     dQ: Mapping[int, ScalarPolynomial]
     loss: ScalarPolynomial
@@ -62,7 +66,8 @@ def _by_chain(moment: Mapping[Diagram, int]) -> dict[int, ScalarPolynomial]:
 def overlap_equations(flow: str) -> OverlapEquations:
     """The equations for any widths; `flow` is "sgd" or "gradient" (no κ² term), else InputError."""
     one_of("flow", flow, OPTIONS["flow"].values)
-    kappa = ScalarPolynomial.name(STEP)
+    name = ScalarPolynomial.name
+    kappa, step = name(STEP), 2 * name(READOUT_STUDENT) * name(LEARNING_RATE)
     mean = _by_chain(error_moment(1))
     dR = {chain: -1 * kappa * value for chain, value in mean.items()}
     dQ = {chain: -2 * kappa * value for chain, value in mean.items()}
@@ -73,4 +78,4 @@ def overlap_equations(flow: str) -> OverlapEquations:
     for diagram, multiplicity in error_moment(2, outer=False).items():
         if diagram.noise == 0:
             loss = loss + Fraction(1, 2) * _coefficient(diagram, multiplicity)
-    return OverlapEquations(dR=dR, dQ=dQ, loss=loss)
+    return OverlapEquations(step=step, dR=dR, dQ=dQ, loss=loss)

@@ -16,6 +16,7 @@ from derive.expansion import evaluate, operation_count
 from derive.generated_files import DerivedODEs, GeneratedFiles
 from derive.model import Model
 from derive.overlap_program import DQ, DR, LOSS, overlap_program
+from derive.parameters import NUMBERS
 from derive.proof import Proof, proof_record, prove
 from derive.readout import READOUTS
 
@@ -56,12 +57,12 @@ class OverlapODEs(DerivedODEs[Model]):
 
     @cached_property
     def symbols(self) -> dict[str, sympy.Symbol]:
-        """The SymPy symbols by name: the state, eta, label_noise (printed as Delta) and a general T."""
+        """The SymPy symbols by name: the run-time parameters, label_noise as Delta, and the state."""
         import sympy
 
-        names = {name: name for name in (*self.model.parameters, *self.state)}
-        names["label_noise"] = "Delta"
-        return {name: sympy.Symbol(printed) for name, printed in names.items()}
+        printed = {parameter.name: parameter.latex.removeprefix("\\") for parameter in NUMBERS}
+        names = (*self.model.parameters, *self.state)
+        return {name: sympy.Symbol(printed.get(name, name)) for name in names}
 
     @cached_property
     def _expressions(self) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from derive.equations import NOISE, STEP, OverlapEquations, overlap_equations
+from derive.equations import READOUT_STUDENT, READOUT_TEACHER, STEP, OverlapEquations, overlap_equations
 from derive.model import Model
+from derive.parameters import PARAMETERS, positions
 from derive.program import (
     Contraction,
     Matrix,
@@ -26,6 +27,7 @@ from derive.program import (
     ScalarStatement,
     Statement,
     Term,
+    sources,
 )
 from derive.scalar_polynomials import ScalarPolynomial
 
@@ -45,11 +47,6 @@ DR = Matrix("dR", "p", "pstar")
 FREE_DQ = Matrix("fQ", "p", "p", symmetric=True)
 FREE_DR = Matrix("fR", "p", "pstar")
 LOSS = "loss"
-
-READOUT_STUDENT = "a"
-READOUT_TEACHER = "b"
-LEARNING_RATE = "eta"
-
 
 _name, _term = ScalarPolynomial.name, Term.of
 
@@ -89,8 +86,7 @@ def _first_chain(model: Model) -> list[Statement]:
 
 def _drift(equations: OverlapEquations, dQ: Matrix, dR: Matrix) -> list[Statement]:
     """The statements of the free drift, under the names of the matrices `dQ` and `dR`."""
-    kappa = 2 * _name(READOUT_STUDENT) * _name(LEARNING_RATE)
-    statements: list[Statement] = [ScalarStatement(STEP, kappa, note="kappa = 2 a eta")]
+    statements: list[Statement] = [ScalarStatement(STEP, equations.step, note="kappa = 2 a eta")]
     if set(equations.dR) != {0, 1} or not {0, 1} <= set(equations.dQ) <= {0, 1, 2}:
         raise NotImplementedError("only the chains C, CDC and CDCDC have statements")
     statements += [
@@ -136,16 +132,17 @@ def overlap_program(model: Model) -> Program:
         statements += _drift(equations, DQ, DR)
     statements.append(ScalarStatement(LOSS, equations.loss, note="loss = (s^2 + 2t) / 2"))
     inputs = (Q, R, T) if model.teacher == "general" else (Q, R)
-    scalars = [READOUT_STUDENT, READOUT_TEACHER, LEARNING_RATE]
-    if model.flow == "sgd":
-        scalars.append(NOISE)
+    places = positions(model)
+    used = {name for statement in statements for name in sources(statement)}
+    scalars = [name for name in places if name in used and not PARAMETERS[name].shape]
     return Program(
         p=model.p,
         pstar=model.pstar,
         inputs=inputs,
-        scalars=tuple(scalars),
+        scalars=(READOUT_STUDENT, READOUT_TEACHER, *scalars),
         statements=tuple(statements),
         outputs=(DQ, DR, LOSS),
+        parameters=places,
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Required, TypedDict
 
 if TYPE_CHECKING:
-    from derive.model import Model
+    from derive.model import DerivableModel, Model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ class RuntimeParameter:
     at_finite_n: bool = True
     only_with: tuple[str, str] | None = None
 
-    def belongs_to(self, model: Model) -> bool:
+    def belongs_to(self, model: DerivableModel) -> bool:
         """Whether the equations of `model` have this parameter."""
         return self.only_with is None or getattr(model, self.only_with[0]) == self.only_with[1]
 
@@ -124,6 +124,17 @@ PARAMETERS = {
 }
 # The parameters that are numbers: each is an option of the commands that integrate.
 NUMBERS = tuple(parameter for parameter in PARAMETERS.values() if not parameter.shape)
+
+
+def positions(model: Model) -> dict[str, int]:
+    """Where each parameter of the model starts in the packed vector, by name."""
+    found: dict[str, int] = {}
+    size = 0
+    for parameter in PARAMETERS.values():
+        if parameter.belongs_to(model):
+            found[parameter.name] = size
+            size += sum(1 for _ in parameter.packed_names(model))
+    return found
 
 
 def packed_names(model: Model) -> tuple[str, ...]:

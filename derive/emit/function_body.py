@@ -19,15 +19,19 @@ class FunctionBody:
 
     def load(self) -> Iterator[str]:
         """Lines that read the state, the direction and the parameters."""
-        for k, name in enumerate(("eta", "label_noise")):
-            if name in self._names:
-                yield f"{name} = parameters[{k}]"
-        offsets = {"Q": 0, "R": self.model.p * (self.model.p + 1) // 2, "T": 2}
+        places = self.program.parameters
+        for name in self.program.scalars:
+            if name in places and name in self._names:
+                yield f"{name} = parameters[{places[name]}]"
+        state = {"Q": 0, "R": self.model.p * (self.model.p + 1) // 2}
         for matrix in self.program.inputs:
-            if matrix.name in self._names:
+            if matrix.name not in self._names:
+                continue
+            if matrix.name in places:
+                yield from self.read(matrix, "parameters", places[matrix.name])
+            else:
                 base = matrix.name.removeprefix(PREFIX)
-                source = "parameters" if base == "T" else "v" if base != matrix.name else "y"
-                yield from self.read(matrix, source, offsets[base])
+                yield from self.read(matrix, "y" if base == matrix.name else "v", state[base])
 
     def statements(self) -> Iterator[str]:
         """The lines of all statements, with their notes as comments."""

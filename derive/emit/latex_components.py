@@ -13,7 +13,6 @@ from derive.emit.latex_text import (
     combination,
     derivative,
     polynomial,
-    product_text,
     symbol,
 )
 from derive.equations import STEP, OverlapEquations, overlap_equations
@@ -115,7 +114,8 @@ def component_form(model: Model, what: str) -> str:
         # The derivatives refer to everything that the equations define.
         definitions = component_form(model, "odes")
         return definitions + _component_jacobian(model, equations, components, assignments)
-    step = (symbol(STEP), product_text(components.sum([(Fraction(2), ("a", "eta"))], {}), ""))
+    definition = [(value, monomial) for monomial, value in equations.step.sorted_terms()]
+    step = (symbol(STEP), components.sum(definition, {}))
     lines = [(symbol(x.target), components.sum(x.terms, {})) for x in assignments]
     text = align([step, *lines[:2]]) + align(lines[2:])
     drift = [

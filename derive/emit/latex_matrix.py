@@ -152,6 +152,6 @@ def matrix_form(conventions: Conventions, what: str, model: Model | None = None)
     readout = f"\\[\n  {weights}\n\\]\n"
     if what == "loss":
         return readout + align([*definitions[:2], (r"\varepsilon", polynomial(equations.loss))])
-    step = (symbol(STEP), r"2a\eta")
+    step = (symbol(STEP), polynomial(equations.step))
     lines = _matrix_drift if what == "odes" else _matrix_jacobian
     return readout + align([step, *definitions, *lines(conventions, equations)])

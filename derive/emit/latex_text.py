@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from math import gcd
 
-from derive.equations import NOISE, STEP
+from derive.equations import STEP
 from derive.model import Model
+from derive.parameters import PARAMETERS
 from derive.readout import READOUTS
 from derive.scalar_polynomials import ScalarPolynomial
 
@@ -16,8 +17,7 @@ LINE_CHARACTERS = 72
 
 _SYMBOLS = {
     STEP: r"\kappa",
-    NOISE: r"\Delta",
-    "eta": r"\eta",
+    **{name: parameter.latex for name, parameter in PARAMETERS.items()},
     "fQ": "F",
     "fR": "G",
     # These are the changes of the loops; the tilde sorts them behind every other factor.

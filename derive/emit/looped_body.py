@@ -127,7 +127,7 @@ def _transpose(matrix):
     return transposed
 """
 
-_SIZES = {"p": "P", "pstar": "PSTAR"}
+SIZES = {"p": "P", "pstar": "PSTAR"}
 
 
 class LoopedBody(FunctionBody):
@@ -138,7 +138,7 @@ class LoopedBody(FunctionBody):
         self._transposed: set[str] = set()
 
     def read(self, matrix: Matrix, source: str, offset: int) -> Iterator[str]:
-        rows, columns = _SIZES[matrix.rows], _SIZES[matrix.columns]
+        rows, columns = SIZES[matrix.rows], SIZES[matrix.columns]
         if matrix.symmetric:
             yield f"{matrix.name} = _read_symmetric({source}, {offset}, {rows})"
         else:
@@ -186,7 +186,7 @@ class LoopedBody(FunctionBody):
             for operand in term.operands:
                 yield from self._transpose(operand)
         product = "_add_symmetric_product" if target.symmetric else "_add_product"
-        yield f"{target.name} = np.zeros(({_SIZES[target.rows]}, {_SIZES[target.columns]}))"
+        yield f"{target.name} = np.zeros(({SIZES[target.rows]}, {SIZES[target.columns]}))"
         for term in statement.terms:
             sign = "-" if term.sign < 0 else ""
             factor = f"{sign}{term.scalar or '1.0'}"
@@ -216,7 +216,7 @@ class LoopedBody(FunctionBody):
         yield f"{name} = np.zeros_like({drift})"
         yield f"_add({name}, 1.0, {drift})"
         yield "for i in range(P):"
-        yield f"{INDENT}for j in range({_SIZES[statement.target.columns]}):"
+        yield f"{INDENT}for j in range({SIZES[statement.target.columns]}):"
         for rates, matrix in statement.removed:
             rate = " + ".join(f"{rates}[{'ij'[side]}]" for side in sides)
             yield f"{INDENT * 2}{name}[i, j] -= ({rate}) * {matrix.name}[i, j]"

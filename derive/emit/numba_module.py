@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
+
 from derive.emit.function_body import FunctionBody
 from derive.emit.header import module_docstring
-from derive.emit.looped_body import HELPERS, LoopedBody
+from derive.emit.looped_body import HELPERS, SIZES, LoopedBody
 from derive.emit.python_source import COMPILED, INDENT, function_text
 from derive.emit.unrolled_body import UnrolledBody
 from derive.expansion import operation_count
 from derive.model import Model
 from derive.overlap_program import LOSS, Q, R, drift_program, loss_program
+from derive.parameters import PARAMETERS, RuntimeParameter
 from derive.program import Program
 from derive.readout import READOUTS
 from derive.tangent import differentiate
@@ -99,8 +103,7 @@ def jacobian(y, parameters, out):
 
 
 def _pack(model: Model) -> str:
-    general = model.teacher == "general"
-    argument = ", T" if general else ""
+    given = [parameter for parameter in PARAMETERS.values() if parameter.belongs_to(model)]
     lines = [
         "_UPPER = np.triu_indices(P)",
         "",
@@ -124,15 +127,24 @@ def _pack(model: Model) -> str:
         f"{INDENT}return Q, R",
         "",
         "",
-        f"def pack_parameters(eta, label_noise{argument}):",
+        f"def pack_parameters({', '.join(parameter.name for parameter in given)}):",
         f'{INDENT}"""The vector of parameters that the functions above take."""',
     ]
-    if general:
-        lines += [
-            f"{INDENT}rows, columns = np.triu_indices(PSTAR)",
-            f"{INDENT}upper = np.asarray(T, dtype=float)[rows, columns]",
-            f"{INDENT}return np.concatenate([[float(eta), float(label_noise)], upper])",
-        ]
-    else:
-        lines.append(f"{INDENT}return np.array([float(eta), float(label_noise)])")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"{INDENT}{line}" for line in _packed(given))])
+
+
+def _packed(given: Sequence[RuntimeParameter]) -> Iterator[str]:
+    """Lines that return the vector of these parameters: numbers, and the upper triangles of matrices."""
+    matrices = [parameter for parameter in given if parameter.shape]
+    upper = {matrix.name: f"upper_{matrix.name}" if len(matrices) > 1 else "upper" for matrix in matrices}
+    for matrix in matrices:
+        yield f"rows, columns = np.triu_indices({SIZES[matrix.shape[0]]})"
+        yield f"{upper[matrix.name]} = np.asarray({matrix.name}, dtype=float)[rows, columns]"
+    pieces: list[str] = []
+    for of_matrices, group in itertools.groupby(given, key=lambda parameter: bool(parameter.shape)):
+        names = [parameter.name for parameter in group]
+        if of_matrices:
+            pieces += [upper[name] for name in names]
+        else:
+            pieces.append(f"[{', '.join(f'float({name})' for name in names)}]")
+    yield f"return np.concatenate([{', '.join(pieces)}])" if matrices else f"return np.array({pieces[0]})"

@@ -47,11 +47,13 @@ from derive.invariants.monomials import NumericField
 from derive.invariants.ring import OverlapRing, exact_quotient, positive, primitive
 from derive.invariants.vector_field import VectorField, drift_field
 from derive.model import Model
+from derive.parameters import NUMBERS
 from derive.readout import READOUTS
 
-# These numbers stand for η, Δ and irrational readouts; no two have a simple ratio.
-ETA, LABEL_NOISE = Fraction(3, 7), Fraction(2, 11)
+# These numbers stand for irrational readouts, and for η, Δ and the other numbers of the table of
+# parameters, in its order; no two have a simple ratio.
 GENERIC_READOUTS = {"a": Fraction(5, 13), "b": Fraction(7, 9)}
+GENERIC_PARAMETERS = ("3/7", "2/11", "19/17", "23/29", "31/37", "41/43", "47/53", "59/61")
 LARGEST_DEGREE = 8
 # More monomials would take minutes.
 LARGEST_SPACE = 2000
@@ -251,8 +253,9 @@ def _held(model: Model) -> dict[str, Fraction]:
 
 
 def _numbers(model: Model) -> dict[str, Fraction]:
-    """Numbers for a, b, η and Δ; a and b are those of the readout if these are rational."""
-    numbers = {"eta": ETA, "label_noise": LABEL_NOISE}
+    """Numbers for a, b and the parameters; a and b are those of the readout if these are rational."""
+    given = [parameter.name for parameter in NUMBERS if parameter.belongs_to(model)]
+    numbers = {name: Fraction(GENERIC_PARAMETERS[k]) for k, name in enumerate(given)}
     for name, width in (("a", model.p), ("b", model.pstar)):
         weight = READOUTS[model.readout].exact(width)
         numbers[name] = GENERIC_READOUTS[name] if weight is None else weight

@@ -11,11 +11,10 @@ from typing import Any
 from flint import fmpq, fmpq_mpoly
 from flint.utils.flint_exceptions import DomainError
 
+from derive.equations import READOUT_STUDENT, READOUT_TEACHER
 from derive.flint_polynomials import context_of, number
 from derive.invariants.matrix_algebra import Matrix, matrix
 from derive.model import Model
-
-READOUTS = ("a", "b")
 
 
 class OverlapRing:
@@ -35,13 +34,13 @@ class OverlapRing:
     Q, R, T
         Matrices of generators, tuples of rows: (p, p), (p, p*), (p*, p*); T has the entries
         1 and 0 for an orthonormal teacher.
-    a, b, eta, label_noise
-        Generators.
+    a, b, eta, label_noise, …
+        The generators of the readout weights and of the run-time parameters.
     """
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.names = (*model.state, *READOUTS, *model.parameters)
+        self.names = (*model.state, READOUT_STUDENT, READOUT_TEACHER, *model.parameters)
         self.context = context_of(self.names)
         self.zero, self.one = self.context.constant(0), self.context.constant(1)
         self.position = {name: k for k, name in enumerate(self.names)}
@@ -49,9 +48,12 @@ class OverlapRing:
         self.Q: Matrix = matrix(p, p, lambda i, j: self[f"Q_{min(i, j) + 1}_{max(i, j) + 1}"])
         self.R: Matrix = matrix(p, pstar, lambda i, r: self[f"R_{i + 1}_{r + 1}"])
         self.T: Matrix = matrix(pstar, pstar, self._teacher)
-        self.a, self.b, self.eta, self.label_noise = (
-            self[name] for name in (*READOUTS, "eta", "label_noise")
-        )
+
+    def __getattr__(self, name: str) -> Any:
+        """The generators a, b, eta, label_noise, … as attributes."""
+        if name in self.__dict__.get("position", ()):
+            return self[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __getitem__(self, name: str) -> Any:
         """The generator of this name."""

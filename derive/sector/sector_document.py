@@ -51,7 +51,7 @@ def sector_equations(model: SectorModel, what: str = "odes") -> str:
     def drift(chains: dict[int, str], parts: dict[int, ScalarPolynomial]) -> str:
         return combination({chains[length]: value for length, value in sorted(parts.items())})
 
-    lines = [(symbol(STEP), r"2a\eta"), *loops]
+    lines = [(symbol(STEP), polynomial(equations.step)), *loops]
     for statement in program.direction:
         if statement.target not in (D_NORM, D_OVERLAP):
             lines.append((f"{statement.target}_k", _sum(statement.polynomial)))

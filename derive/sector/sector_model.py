@@ -8,6 +8,7 @@ from typing import ClassVar
 from derive.arguments import whole_number
 from derive.errors import InputError, shown
 from derive.model import OPTIONS, DerivableModel, Model
+from derive.parameters import NUMBERS
 
 # The manifest of a sector lists all of its 2p* + 1 names.
 MAX_DIRECTIONS = 4096
@@ -90,5 +91,5 @@ class SectorModel(DerivableModel):
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """The names of the run-time parameters in order: p, η, Δ."""
-        return ("p", "eta", "label_noise")
+        """The names of the run-time parameters in order: p, then the numbers of the table, η, Δ …"""
+        return ("p", *(parameter.name for parameter in NUMBERS if parameter.belongs_to(self)))

@@ -7,9 +7,9 @@ from textwrap import indent
 
 from derive.emit.header import derive_command, option_lines, paragraph
 from derive.emit.python_source import COMPILED, INDENT, assignment_line, function_text
-from derive.equations import NOISE
+from derive.equations import READOUT_STUDENT
 from derive.expansion import Assignment, operation_count
-from derive.overlap_program import LEARNING_RATE, LOSS, READOUT_STUDENT
+from derive.overlap_program import LOSS
 from derive.readout import READOUTS
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector.sector_model import SectorModel
@@ -45,7 +45,13 @@ def operations(model: SectorModel) -> dict[str, int]:
 def sector_module(model: SectorModel) -> str:
     """The source of the Numba module of the sector; the same text on any machine."""
     program = sector_program(model)
-    sections = [_docstring(model), _constants(model), _rhs(model, program), _loss(model, program), _PACK]
+    sections = [
+        _docstring(model),
+        _constants(model),
+        _rhs(model, program),
+        _loss(model, program),
+        _pack(model),
+    ]
     return "\n\n\n".join(section.strip("\n") for section in sections) + "\n"
 
 
@@ -114,7 +120,7 @@ def _line(target: str, polynomial: ScalarPolynomial, plus: bool = False) -> str:
 def _load(model: SectorModel, used: set[str]) -> Iterator[str]:
     """Lines that read p, the parameters in `used` and q_perp."""
     yield "p = parameters[0]"
-    for position, name in enumerate((LEARNING_RATE, NOISE), start=1):
+    for position, name in enumerate(model.parameters[1:], start=1):
         if name in used:
             yield f"{name} = parameters[{position}]"
     yield f"{READOUT_STUDENT} = {READOUTS[model.readout].code('p')}"
@@ -172,7 +178,9 @@ def _loss(model: SectorModel, program: SectorProgram) -> str:
     return function_text("loss", "state, parameters", "Generalisation error.", body)
 
 
-_PACK = f'''
+def _pack(model: SectorModel) -> str:
+    values = ", ".join(f"float({name})" for name in model.parameters)
+    return f'''
 def pack(q, m, q_perp):
 {INDENT}"""States (..., STATE_SIZE) from q and m (..., PSTAR) and q_perp (...)."""
 {INDENT}q, m, q_perp = (np.asarray(x, dtype=float) for x in (q, m, q_perp))
@@ -186,7 +194,7 @@ def unpack(state):
 {INDENT}return q.copy(), m.copy(), q_perp.copy()
 
 
-def pack_parameters(p, eta, label_noise):
+def pack_parameters({", ".join(model.parameters)}):
 {INDENT}"""The vector of parameters that the functions above take."""
-{INDENT}return np.array([float(p), float(eta), float(label_noise)])
+{INDENT}return np.array([{values}])
 '''

@@ -25,8 +25,8 @@ import dataclasses
 from collections.abc import Iterator
 from fractions import Fraction
 
-from derive.equations import LOOP_NAMES, NOISE, STEP, overlap_equations
-from derive.overlap_program import LEARNING_RATE, LOSS, READOUT_STUDENT, READOUT_TEACHER
+from derive.equations import LOOP_NAMES, READOUT_STUDENT, READOUT_TEACHER, STEP, overlap_equations
+from derive.overlap_program import LOSS
 from derive.program import Program, ScalarStatement
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector.sector_model import SectorModel
@@ -56,6 +56,8 @@ class Loop:
 class SectorProgram:
     """The statements of the sector's drift and loss.
 
+    parameters
+        The names of the run-time parameters, but for p.
     loops
         The traces s and t, each with the summand of a direction and the share of the complement.
     coefficients
@@ -69,6 +71,7 @@ class SectorProgram:
     """
 
     pstar: int
+    parameters: tuple[str, ...]
     loops: tuple[Loop, ...]
     coefficients: tuple[ScalarStatement, ...]
     direction: tuple[ScalarStatement, ...]
@@ -118,7 +121,7 @@ def sector_program(model: SectorModel) -> SectorProgram:
     equations = overlap_equations(model.flow)
     if set(equations.dR) != {0, 1} or not {0, 1} <= set(equations.dQ) <= {0, 1, 2}:
         raise NotImplementedError("chains other than C, CDC, CDCDC have no reduction")
-    coefficients = [ScalarStatement(STEP, 2 * _A * _name(LEARNING_RATE), note="kappa = 2 a eta")]
+    coefficients = [ScalarStatement(STEP, equations.step, note="kappa = 2 a eta")]
     for prefix, parts in (("r", equations.dR), ("c", equations.dQ)):
         for length, value in sorted(parts.items()):
             coefficients.append(ScalarStatement(f"{prefix}{length}", value))
@@ -138,6 +141,7 @@ def sector_program(model: SectorModel) -> SectorProgram:
     complement.append(ScalarStatement(D_PERP, norm_perp))
     return SectorProgram(
         pstar=model.pstar,
+        parameters=model.parameters[1:],
         loops=tuple(_loop(length) for length in sorted(LOOP_NAMES)),
         coefficients=tuple(coefficients),
         direction=tuple(direction),
@@ -159,8 +163,8 @@ def numbered(polynomial: ScalarPolynomial, k: int | str) -> ScalarPolynomial:
 def written_out(program: SectorProgram) -> Program:
     """The program with the statements of every direction written out, which the proof evaluates.
 
-    Its scalar inputs are a, b, eta, label_noise, rest = p − p* and the state; its outputs are dq_k, dm_k,
-    dq_perp and loss.
+    Its scalar inputs are a, b, the run-time parameters, rest = p − p* and the state; its outputs are dq_k,
+    dm_k, dq_perp and loss.
     """
     directions = range(1, program.pstar + 1)
     statements: list[ScalarStatement] = []
@@ -182,7 +186,7 @@ def written_out(program: SectorProgram) -> Program:
         p=0,
         pstar=program.pstar,
         inputs=(),
-        scalars=(READOUT_STUDENT, READOUT_TEACHER, LEARNING_RATE, NOISE, REST, *state),
+        scalars=(READOUT_STUDENT, READOUT_TEACHER, *program.parameters, REST, *state),
         statements=tuple(statements),
         outputs=tuple(_outputs(program.pstar)),
     )

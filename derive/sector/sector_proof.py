@@ -18,15 +18,11 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from derive.equations import NOISE
 from derive.expansion import evaluate
 from derive.overlap_program import (
     DQ,
     DR,
-    LEARNING_RATE,
     LOSS,
-    READOUT_STUDENT,
-    READOUT_TEACHER,
     overlap_program,
 )
 from derive.program import Program
@@ -150,8 +146,11 @@ def _compare(
         known[PERP] = 0
         known |= {f"{name}_{k}": 0 for name in (NORM, OVERLAP) for k in range(p + 1, pstar + 1)}
     drift = run(reduced, known)
-    scalars = {name: known[name] for name in (READOUT_STUDENT, READOUT_TEACHER, LEARNING_RATE, NOISE)}
-    found = run(full, scalars | _overlaps(frames, known, (NORM, OVERLAP, PERP), ("Q", "R")))
+    found = run(
+        full,
+        {name: known[name] for name in full.scalars}
+        | _overlaps(frames, known, (NORM, OVERLAP, PERP), ("Q", "R")),
+    )
     expected = _overlaps(frames, drift, (D_NORM, D_OVERLAP, D_PERP), (DQ.name, DR.name))
     expected[LOSS] = drift[LOSS]
     if set(found) != set(expected):
