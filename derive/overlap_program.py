@@ -16,7 +16,7 @@ from fractions import Fraction
 
 from derive.equations import READOUT_STUDENT, READOUT_TEACHER, STEP, OverlapEquations, overlap_equations
 from derive.model import Model
-from derive.parameters import PARAMETERS, positions
+from derive.parameters import NUMBERS
 from derive.program import (
     Contraction,
     Matrix,
@@ -132,17 +132,15 @@ def overlap_program(model: Model) -> Program:
         statements += _drift(equations, DQ, DR)
     statements.append(ScalarStatement(LOSS, equations.loss, note="loss = (s^2 + 2t) / 2"))
     inputs = (Q, R, T) if model.teacher == "general" else (Q, R)
-    places = positions(model)
     used = {name for statement in statements for name in sources(statement)}
-    scalars = [name for name in places if name in used and not PARAMETERS[name].shape]
+    parameters = [parameter.name for parameter in NUMBERS if parameter.name in used]
     return Program(
         p=model.p,
         pstar=model.pstar,
         inputs=inputs,
-        scalars=(READOUT_STUDENT, READOUT_TEACHER, *scalars),
+        scalars=(READOUT_STUDENT, READOUT_TEACHER, *parameters),
         statements=tuple(statements),
         outputs=(DQ, DR, LOSS),
-        parameters=places,
     )
 
 

@@ -126,17 +126,6 @@ PARAMETERS = {
 NUMBERS = tuple(parameter for parameter in PARAMETERS.values() if not parameter.shape)
 
 
-def positions(model: Model) -> dict[str, int]:
-    """Where each parameter of the model starts in the packed vector, by name."""
-    found: dict[str, int] = {}
-    size = 0
-    for parameter in PARAMETERS.values():
-        if parameter.belongs_to(model):
-            found[parameter.name] = size
-            size += sum(1 for _ in parameter.packed_names(model))
-    return found
-
-
 def packed_names(model: Model) -> tuple[str, ...]:
     """The names of the numbers that the generated functions take, in order."""
     return tuple(

@@ -7,7 +7,7 @@ Matrices are p × p, p × p* or p* × p*. Printers turn the statements into loop
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from derive.scalar_polynomials import ScalarPolynomial
 
@@ -159,8 +159,6 @@ class Program:
         The matrices and the names of the scalars (a, b, η, …) that the statements start from.
     outputs
         The matrices and the names of scalars that they compute.
-    parameters
-        Where each run-time parameter, a scalar or an input matrix, starts in the packed vector.
     """
 
     p: int
@@ -169,7 +167,6 @@ class Program:
     scalars: tuple[str, ...]
     statements: tuple[Statement, ...]
     outputs: tuple[Matrix | str, ...]
-    parameters: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def size(self, axis: str) -> int:
         return self.p if axis == "p" else self.pstar

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from derive.model import Model
+from derive.parameters import PARAMETERS
 from derive.program import Matrix, Program, Statement, sources
 from derive.tangent import PREFIX
 
@@ -19,16 +20,16 @@ class FunctionBody:
 
     def load(self) -> Iterator[str]:
         """Lines that read the state, the direction and the parameters."""
-        places = self.program.parameters
-        for name in self.program.scalars:
-            if name in places and name in self._names:
-                yield f"{name} = parameters[{places[name]}]"
+        packed = self.model.parameters
+        for k, name in enumerate(packed):
+            if name in self._names:
+                yield f"{name} = parameters[{k}]"
         state = {"Q": 0, "R": self.model.p * (self.model.p + 1) // 2}
         for matrix in self.program.inputs:
             if matrix.name not in self._names:
                 continue
-            if matrix.name in places:
-                yield from self.read(matrix, "parameters", places[matrix.name])
+            if matrix.name in PARAMETERS:
+                yield from self.read(matrix, "parameters", packed.index(f"{matrix.name}_1_1"))
             else:
                 base = matrix.name.removeprefix(PREFIX)
                 yield from self.read(matrix, "y" if base == matrix.name else "v", state[base])

@@ -1,10 +1,12 @@
 """The program of a model: what is shared, and what is left out."""
 
+import dataclasses
+
 import pytest
 
 from derive import Model
 from derive import overlap_program as overlap_program_module
-from derive.equations import OverlapEquations, overlap_equations
+from derive.equations import overlap_equations
 from derive.expansion import operation_count
 from derive.overlap_program import drift_program, loss_program, overlap_program
 from derive.program import MatrixStatement, NormRates, Program, Projection, sources
@@ -70,9 +72,8 @@ def test_parts_leave_out_what_they_do_not_need():
 @pytest.mark.parametrize("part", ["dQ", "dR"])
 def test_longer_chains_fail_loudly(monkeypatch, part):
     equations = overlap_equations("sgd")
-    longer = {"dQ": dict(equations.dQ), "dR": dict(equations.dR)}
-    longer[part][3] = ScalarPolynomial.name("kappa")
-    changed = OverlapEquations(dR=longer["dR"], dQ=longer["dQ"], loss=equations.loss)
+    longer = {**getattr(equations, part), 3: ScalarPolynomial.name("kappa")}
+    changed = dataclasses.replace(equations, **{part: longer})
     monkeypatch.setattr(overlap_program_module, "overlap_equations", lambda _: changed)
     with pytest.raises(NotImplementedError, match="chains"):
         overlap_program(Model(2, 2))

@@ -12,6 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 
+from derive import readout
 from derive.model import Model
 from derive.program import (
     Matrix,
@@ -27,7 +28,6 @@ from runtime.ensemble.kernels.matrix_memory import Index, MatrixMemory, MatrixTi
 from runtime.ensemble.kernels.matrix_placement import MatrixPlacement
 from runtime.ensemble.kernels.program_form import ProgramAddresses
 from runtime.ensemble.kernels.tile_products import TileProducts
-from runtime.ensemble.kernels.unrolled_entries import readout_values
 from runtime.vector.builder import BIT, VectorFunction
 
 # Independent partial sums of a contraction, to hide the latency of fused multiply-adds.
@@ -70,7 +70,7 @@ class StatementEmitter:
     def __init__(self, model: Model, program: Program, memory: MatrixMemory, tiles: MatrixTiles) -> None:
         self.model, self.program, self.memory, self.tiles = model, program, memory, tiles
         self.vector, self.places = memory.vector, memory.places
-        constants = readout_values(model)
+        constants = dict(zip("ab", readout.weights(model), strict=True))
         self.scalars: dict[str, Any] = {
             name: self.vector.constant(value) for name, value in constants.items()
         }

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, ClassVar
 
+from derive import readout
 from derive.expansion import Assignment, entry, expand
 from derive.model import Model
 from derive.program import Program, sources
@@ -20,18 +21,6 @@ from runtime.vector.builder import VectorFunction
 # Independent partial sums of a long contraction, to hide the latency of fused multiply-adds.
 _PARTIAL_SUMS = 4
 _PARTIAL_FROM = 8
-
-
-def readout_values(model: Model) -> dict[str, float]:
-    """The constants a and b of a model, equal to the last bit to those of the generated module.
-
-    `runtime.start.readout_weights` takes a power of −½, which may round differently from this quotient.
-    """
-    if model.readout == "mean":
-        return {"a": 1.0 / model.p, "b": 1.0 / model.pstar}
-    if model.readout == "sum":
-        return {"a": 1.0, "b": 1.0}
-    return {"a": 1.0 / model.p**0.5, "b": 1.0 / model.pstar**0.5}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +43,8 @@ class UnrolledEntries:
 
     def _inputs(self, vector: VectorFunction, addresses: ProgramAddresses) -> dict[str, Any]:
         """The readout, and the order parameters and run-time parameters that the program uses."""
-        known = {name: vector.constant(value) for name, value in readout_values(self.model).items()}
+        weights = zip("ab", readout.weights(self.model), strict=True)
+        known = {name: vector.constant(value) for name, value in weights}
         used = {name for statement in self.program.statements for name in sources(statement)}
         for names, address in (
             (self.model.state, addresses.state),
