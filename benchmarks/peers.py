@@ -12,7 +12,7 @@ from problem import ETA, Task, numpy_rhs
 
 import derive
 import runtime
-from runtime.ensemble.ensemble_run import EnsembleEngine
+from runtime.ensemble.ensemble_run import EnginePlan, EnsembleEngine
 
 
 def load(task: Task) -> runtime.System:
@@ -66,16 +66,10 @@ class Ours(Solver):
         self.parameters = self.system.parameters(ETA)[None, :]
 
     def _run(self, initial: np.ndarray, times: np.ndarray, output: str, threads: int = 1) -> np.ndarray:
-        return self.engine.run(
-            initial,
-            self.parameters,
-            times,
-            rtol=self.tolerance,
-            atol=self.tolerance / 100,
-            output=output,
-            losses=False,
-            threads=threads,
-        ).states
+        plan = EnginePlan(
+            times, self.tolerance, self.tolerance / 100, output, losses=False, threads=threads
+        )
+        return self.engine.run(initial, self.parameters, plan).states
 
     def final(self, initial: np.ndarray, threads: int = 1) -> np.ndarray:
         return self._run(initial, self.task.times[-1:], "final", threads)

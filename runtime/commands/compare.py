@@ -56,11 +56,8 @@ def compare(
     from runtime.sgd import comparison
     from runtime.sgd.comparison_figure import plot_comparison
     from runtime.sgd.prepared_simulation import NEEDED_ANYWAY, check_results
-    from runtime.sgd.simulation import check_room
     from runtime.start.chosen_start import naming_choices
     from runtime.system.loading import load
-    from runtime.trajectory.single_run import OdeProblem
-    from runtime.trajectory.tableaux import DEFAULT_METHOD
 
     if start.overlaps is not None and "ideal" not in start.given:
         start = dataclasses.replace(start, ideal=None)
@@ -72,9 +69,6 @@ def compare(
     check_results(model, runs, training["alpha"])
     with naming_choices(), printer.progress("steps") as progress:
         Q0, R0, T, origin = start.overlaps_of(model)
-        # All is checked before the system, so that wrong options leave no derived system behind.
-        OdeProblem.checked(model, Q0, R0, T=T, rtol=1e-8, atol=1e-10, method=DEFAULT_METHOD, **training)
-        check_room(model, sizes[0], Q0, R0, T)
         result = comparison.compare(
             load(model, generated),
             Q0,

@@ -44,23 +44,17 @@ def ensemble(
       cli ensemble --stop-loss 0.1 --n 100000 --json
     """
     from derive.errors import InputError
-    from runtime.ensemble.prepared_ensemble import PreparedEnsemble
+    from runtime.ensemble.chosen_ensemble import ChosenEnsemble
     from runtime.output import run_summaries
     from runtime.output.figures import plot_ensemble
+    from runtime.problem import chosen_problem
     from runtime.system.loading import load
 
     if printer.plot is not None and output == "final":
         raise InputError("plot", "needs losses over time: --output statistics, loss or all")
-    prepared = PreparedEnsemble.of(
-        model,
-        start,
-        trajectories=trajectories,
-        output=output,
-        threads=threads,
-        **training,
-        **solver,
-    )
+    problem = chosen_problem(model, start, trajectories, **training, **solver)
+    chosen = ChosenEnsemble(problem, output, threads)
     with printer.progress("trajectories") as progress:
-        runs = prepared.run(load(model, generated), progress)
+        runs = chosen.run(load(model, generated), progress)
         printer.write(runs, plot_ensemble)
     printer.show(runs, lambda: run_summaries.ensemble_table(runs, TABLE_ROWS))

@@ -39,12 +39,12 @@ def integrate(
     """
     from runtime.output import run_summaries
     from runtime.output.figures import plot_trajectory
+    from runtime.problem import chosen_problem
     from runtime.system.loading import load
-    from runtime.trajectory.prepared_run import PreparedRun
+    from runtime.trajectory.single_run import integrate_problem
 
-    # All is checked before the system, so that wrong options leave no derived system behind.
-    prepared = PreparedRun.of(model, start, **training, **solver)
-    run = prepared.run(load(model, generated))
+    problem = chosen_problem(model, start, **training, **solver)
+    run = integrate_problem(load(model, generated), problem)
     printer.write(run, plot_trajectory)
     if run["status"].item() != "ok":
         printer.say(run_summaries.stopped_line(run))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,9 @@ from runtime.commands.printing import EXIT_FAILURE, Talk, echo
 
 if TYPE_CHECKING:
     from derive.model import Model
+    from runtime.problem import Problem
     from runtime.report.findings import ReportFindings, ReportInput
     from runtime.start.chosen_start import ChosenStart
-    from runtime.trajectory.prepared_run import PreparedRun
 
 SUFFIXES = (".html", ".htm")
 LARGEST_TRAJECTORIES = 10**6
@@ -63,18 +64,18 @@ def report(
     from derive.atomic_files import replacing
     from derive.generated_files import DOCUMENT
     from runtime.output.output_files import check_output
+    from runtime.problem import chosen_problem
     from runtime.report.findings import gather
     from runtime.report.page import page
     from runtime.start.chosen_start import naming_choices
     from runtime.system.loading import load
-    from runtime.trajectory.prepared_run import PreparedRun
 
     check_output(out, SUFFIXES)
     whole_number("trajectories", trajectories, 0, LARGEST_TRAJECTORIES)
     # All is checked before the system, so that wrong options leave no derived system behind.
-    prepared = PreparedRun.of(model, start, **training, **solver)
+    problem = chosen_problem(model, start, **training, **solver)
     with naming_choices():
-        beginning = _beginning(model, start, prepared, trajectories)
+        beginning = _beginning(problem, start, trajectories, {**training, **solver})
         system = load(model, generated)
         content = gather(system, beginning, talk)
     arguments = {**dataclasses.asdict(start), **training, **solver}
@@ -91,21 +92,23 @@ def report(
     return EXIT_FAILURE if failed else 0
 
 
-def _beginning(model: Model, start: ChosenStart, prepared: PreparedRun, trajectories: int) -> ReportInput:
-    """The start of the report's trajectory and the source of its ensemble; raises InputError."""
+def _beginning(
+    problem: Problem, start: ChosenStart, trajectories: int, options: Mapping[str, Any]
+) -> ReportInput:
+    """The problem of the report's trajectory and that of its ensemble; raises InputError."""
+    from runtime.problem import chosen_problem
     from runtime.report.findings import ReportInput, no_ensemble
     from runtime.run_options import RANDOM_N
     from runtime.start.initial_overlaps import LARGEST_START_N
 
-    problem, origin = prepared.problem, prepared.origin
-    T = problem.T if model.teacher == "general" else None
-    sampler = None if start.overlaps is not None else start.sampler(model, T)[0]
+    model = problem.model
     # The Hessian needs at least as many dimensions as there are weight vectors.
-    n = min(max(int(origin.get("n", RANDOM_N)), model.p + model.pstar), LARGEST_START_N)
-    beginning = ReportInput(problem, origin, sampler, trajectories, n)
-    if no_ensemble(model, beginning) is None:
-        start.check_draws(model, T, trajectories)
-    return beginning
+    n = min(max(int(problem.start.origin.get("n", RANDOM_N)), model.p + model.pstar), LARGEST_START_N)
+    alone = ReportInput(problem, None, trajectories, n)
+    if no_ensemble(model, alone) is not None:
+        return alone
+    random = chosen_problem(model, start, trajectories, **options)
+    return ReportInput(problem, random, trajectories, n)
 
 
 def _near(source: Path, out: Path) -> str | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from derive.parameters import PARAMETERS
 from runtime.output.result_attributes import result_attributes
+from runtime.problem import Problem
 from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
 from runtime.trajectory.solver import STATUS
@@ -68,12 +69,7 @@ class EnsembleResults:
 
 
 def ensemble_dataset(
-    system: System,
-    results: EnsembleResults,
-    teacher: Array,
-    rates: Array,
-    noises: Array,
-    settings: Mapping[str, Any],
+    system: System, problem: Problem, output: str, results: EnsembleResults
 ) -> xarray.Dataset:
     """The dataset of an ensemble, ``trajectory`` in front; see `integrate_ensemble`."""
     import xarray
@@ -81,7 +77,7 @@ def ensemble_dataset(
     model, count = system.model, len(results.outcomes)
     variables: dict[str, Any] = {}
     # Final states have no time axis: trajectories may have stopped at different times.
-    final = settings["output"] == "final"
+    final = output == "final"
     front: tuple[str, ...] = ("trajectory",) if final else ("trajectory", "alpha")
     losses = results.losses[:, 0] if final else results.losses
     if results.states.shape[1]:
@@ -93,19 +89,23 @@ def ensemble_dataset(
         return ("trajectory",), values, {"long_name": name}
 
     variables |= {
-        "T": (("r", "s"), teacher, {"long_name": "teacher-teacher overlap"}),
+        "T": (("r", "s"), problem.T, {"long_name": PARAMETERS["T"].words}),
         "loss": (front, losses, {"long_name": "generalisation error"}),
-        "eta": each(np.broadcast_to(rates, count).copy(), "learning rate"),
-        "label_noise": each(np.broadcast_to(noises, count).copy(), "variance of the label noise"),
+        **{
+            name: each(np.broadcast_to(values, count).copy(), PARAMETERS[name].words)
+            for name, values in problem.parameters.numbers.items()
+        },
         "status": each(results.status, "ok, diverged or step_too_small"),
         "alpha_end": each(results.outcomes["end"].copy(), "time that was reached"),
         "steps": each(results.outcomes["accepted"].copy(), "accepted steps"),
         "rejected": each(results.outcomes["rejected"].copy(), "rejected steps"),
     }
-    if "stop_loss" in settings:
+    if problem.stop_loss is not None:
         escaped = np.where(results.outcomes["crossed"] == 1, results.outcomes["end"], np.nan)
         variables["escape_alpha"] = each(escaped, "time when the loss came down to stop_loss")
+    settings = {**problem.solver_attributes, "output": output, **problem.level_attributes}
     attributes = result_attributes(f"overlap ensemble of {model.name}", model, settings)
+    attributes.update(problem.start.origin)
     coordinates = {"trajectory": np.arange(count), **coordinates_of(model, results.times)}
     if final:
         del coordinates["alpha"]

@@ -5,19 +5,23 @@ from __future__ import annotations
 import dataclasses
 import threading
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from derive.arguments import one_of
+from derive.parameters import ParameterValues
 from runtime.concurrency.thread_pool import run_tasks, thread_count
 from runtime.ensemble.ensemble_results import EnsembleResults, ensemble_dataset
 from runtime.ensemble.kernels import lane_loop, lane_memory
 from runtime.ensemble.kernels.compiled_kernels import CompiledKernels, compile_kernels
 from runtime.output.progress import Progress
+from runtime.problem import Problem
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
+from runtime.start.parameter_values import takes_parameters
+from runtime.start.starts import GivenStart
 from runtime.system.compilation import compile_now
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.solver import DIVERGENCE_GROWTH
@@ -33,6 +37,42 @@ OUTPUTS = ("all", "final", "loss")
 CHUNK_SIZE = 512
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class EnginePlan:
+    """What an engine is to compute of each trajectory.
+
+    times
+        Output times; the end alone if `output` is "final".
+    output
+        ``"all"``: states at every time; ``"final"``: the last one; ``"loss"``: no states.
+    losses
+        Whether losses at the times are written too.
+    stop_loss
+        A trajectory ends where its loss comes down to this.
+    threads, chunk
+        Number of threads, and of trajectories that one of them takes together.
+    """
+
+    times: Array
+    rtol: float
+    atol: float
+    output: str = "all"
+    losses: bool = True
+    stop_loss: float | None = None
+    threads: int = 1
+    chunk: int = CHUNK_SIZE
+
+    @property
+    def rows(self) -> int:
+        """Rows of states per trajectory."""
+        return {"all": self.times.size, "final": 1, "loss": 0}[self.output]
+
+    @property
+    def keep_events(self) -> bool:
+        """Whether the row of a final state is that of the event where there was one."""
+        return self.stop_loss is not None and self.output == "final"
+
+
 class EnsembleEngine:
     """The kernels of one system, ready to integrate packed states."""
 
@@ -41,55 +81,30 @@ class EnsembleEngine:
         self.kernels: CompiledKernels = compile_kernels(system.model, method, jit.target(simd))
 
     def run(
-        self,
-        initial: Array,
-        parameters: Array,
-        times: Array,
-        *,
-        rtol: float,
-        atol: float,
-        output: str = "all",
-        losses: bool = True,
-        stop_loss: float | None = None,
-        threads: int = 1,
-        chunk: int = CHUNK_SIZE,
-        progress: Progress | None = None,
+        self, initial: Array, parameters: Array, plan: EnginePlan, progress: Progress | None = None
     ) -> EnsembleResults:
         """Integrate packed states (k, n) with packed parameters (1 or k, m).
 
-        `output` is "all", "final" (then `times` is the end alone) or "loss"; losses are at
-        `times`.
-
         KeyboardInterrupt stops all threads within a step and is raised again.
         """
-        count, layout = len(initial), self.kernels.layout
-        rows = {"all": times.size, "final": 1, "loss": 0}[output]
+        count, size = len(initial), self.kernels.layout.size
         results = EnsembleResults(
-            times=times,
-            states=np.empty((count, rows, layout.size)),
-            losses=np.empty((count, times.size if losses else 0)),
+            times=plan.times,
+            states=np.empty((count, plan.rows, size)),
+            losses=np.empty((count, plan.times.size if plan.losses else 0)),
             outcomes=np.zeros(count, dtype=lane_loop.OUTCOME),
         )
         results.outcomes["end"] = np.nan
-        forever = np.append(times, np.inf)
+        forever = np.append(plan.times, np.inf)
         cancel = np.zeros(1, dtype=np.int64)
-        chunk = max(1, min(chunk, -(-count // max(threads, 1))))
-        keep_events = stop_loss is not None and output == "final"
-        template = np.zeros((), dtype=lane_loop.CHUNK)
-        template["parameters_at"], template["state_at"] = layout.parameters_at, layout.state_at
-        template["rtol"], template["atol"], template["growth"] = rtol, atol, DIVERGENCE_GROWTH
-        template["watched"], template["keep_events"] = stop_loss is not None, keep_events
-        template["threshold"] = -np.inf if stop_loss is None else stop_loss
-        template["writer"] = lane_memory.STATES * (rows > 0) | lane_memory.LOSSES * losses
-        template["rows"] = rows
-        for name, array in (("states", results.states), ("losses", results.losses), ("times", forever)):
-            template[f"{name}_address"] = array.ctypes.data
-        done = 0
+        chunk = max(1, min(plan.chunk, -(-count // max(plan.threads, 1))))
+        template = self._template(plan, results, forever)
+        done, counting = 0, threading.Lock()
 
         def task(first: int) -> None:
             nonlocal done
             last = min(first + chunk, count)
-            asked, spare = template.copy(), np.empty(layout.size)
+            asked, spare = template.copy(), np.empty(size)
             asked["first"], asked["last"], asked["spare_address"] = first, last, spare.ctypes.data
             lane_loop.run_chunk(
                 self.kernels.addresses,
@@ -101,7 +116,7 @@ class EnsembleEngine:
                 results.outcomes,
                 cancel,
             )
-            results.clear_missing(first, last, keep_events)
+            results.clear_missing(first, last, plan.keep_events)
             with counting:
                 done += last - first
 
@@ -113,10 +128,23 @@ class EnsembleEngine:
                 progress(done, count)
 
         compile_now(lane_loop.run_chunk)
-        counting = threading.Lock()
         tasks = (partial(task, first) for first in range(0, count, chunk))
-        run_tasks(tasks, threads, stop, report)
+        run_tasks(tasks, plan.threads, stop, report)
         return results
+
+    def _template(self, plan: EnginePlan, results: EnsembleResults, times: Array) -> np.ndarray:
+        """What all chunks are asked to do, without their trajectories."""
+        layout, watched = self.kernels.layout, plan.stop_loss is not None
+        template = np.zeros((), dtype=lane_loop.CHUNK)
+        template["parameters_at"], template["state_at"] = layout.parameters_at, layout.state_at
+        template["rtol"], template["atol"], template["growth"] = plan.rtol, plan.atol, DIVERGENCE_GROWTH
+        template["watched"], template["keep_events"] = watched, plan.keep_events
+        template["threshold"] = plan.stop_loss if watched else -np.inf
+        template["writer"] = lane_memory.STATES * (plan.rows > 0) | lane_memory.LOSSES * plan.losses
+        template["rows"] = plan.rows
+        for name, array in (("states", results.states), ("losses", results.losses), ("times", times)):
+            template[f"{name}_address"] = array.ctypes.data
+        return template
 
     def losses(self, states: Array, parameters: Array) -> Array:
         """The loss (k,) at packed states (k, n), with packed parameters (1 or k, m).
@@ -142,15 +170,13 @@ class EnsembleEngine:
         return aligned(components * lanes).reshape(components, lanes)
 
 
+@takes_parameters
 def integrate_ensemble(
     system: System,
     Q0: ArrayLike,
     R0: ArrayLike,
     *,
-    eta: ArrayLike,
     alpha: ArrayLike = 200.0,
-    label_noise: ArrayLike = 0.0,
-    T: ArrayLike | None = None,
     rtol: float = 1e-8,
     atol: float = 1e-10,
     method: str = DEFAULT_METHOD,
@@ -158,6 +184,7 @@ def integrate_ensemble(
     stop_loss: float | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    **parameters: Unpack[ParameterValues],
 ) -> xarray.Dataset:
     """Integrate an ensemble of trajectories, each with its own start and, if wanted, η and Δ.
 
@@ -184,47 +211,47 @@ def integrate_ensemble(
     The other parameters, the errors raised and the variables are those of `integrate`, with
     ``trajectory`` in front.
     """
+    start = GivenStart(Q0, R0, many=True)
+    model = as_system(system).model
+    solver: dict[str, Any] = {
+        "alpha": alpha,
+        "rtol": rtol,
+        "atol": atol,
+        "method": method,
+        "stop_loss": stop_loss,
+    }
     one_of("method", method, TABLEAUX)
     one_of("output", output, OUTPUTS)
-    teacher = checked_arrays.teacher_overlaps(as_system(system).model, T)
-    Q, R = checked_arrays.ensemble_overlaps(system.model, Q0, R0, teacher)
-    count = len(Q)
-    rates = checked_arrays.per_trajectory("eta", eta, count, 0.0, strict=True)
-    noises = checked_arrays.per_trajectory("label_noise", label_noise, count, 0.0, strict=False)
-    times = checked_arrays.output_times(alpha)
-    relative, absolute = checked_arrays.tolerances(rtol, atol)
-    threshold = None if stop_loss is None else checked_arrays.real_number("stop_loss", stop_loss)
     workers = thread_count(threads)
-    general = checked_arrays.given_T(system.model, teacher)
-    parameters = pack_parameters(system, rates, noises, general)
-    checked_arrays.warn_if_unresolved(R, absolute, stacklevel=2)
-    engine = EnsembleEngine(system, method)
-    results = engine.run(
-        system.pack(0.5 * Q + 0.5 * np.swapaxes(Q, -1, -2), R),
-        parameters,
-        times[-1:] if output == "final" else times,
-        rtol=relative,
-        atol=absolute,
-        output=output,
-        losses=output != "final",
-        stop_loss=threshold,
-        threads=workers,
-        progress=progress,
-    )
+    problem = Problem(model, start, parameters, **solver)
+    checked_arrays.warn_if_unresolved(problem.start.all()[1], problem.atol, stacklevel=3)
+    return integrate_many(system, problem, output, workers, progress)
+
+
+def integrate_many(
+    system: System, problem: Problem, output: str, threads: int, progress: Progress | None = None
+) -> xarray.Dataset:
+    """As `integrate_ensemble`, for the trajectories of a problem of the system's model."""
+    packed = problem.parameters.packed
+    engine = EnsembleEngine(system, problem.method)
+    plan = plan_of(problem, output, threads)
+    results = engine.run(system.pack(*problem.start.all()), packed, plan, progress)
     if output == "final":
         # Trajectories may have stopped between the output times, where the engine writes no losses.
-        losses = engine.losses(results.states[:, 0], parameters)
+        losses = engine.losses(results.states[:, 0], packed)
         results = dataclasses.replace(results, losses=losses[:, None])
-    settings = {"rtol": relative, "atol": absolute, "method": method, "output": output}
-    if threshold is not None:
-        settings["stop_loss"] = threshold
-    return ensemble_dataset(system, results, teacher, rates, noises, settings)
+    return ensemble_dataset(system, problem, output, results)
 
 
-def pack_parameters(system: System, rates: Array, noises: Array, T: Array | None) -> Array:
-    """Packed parameters, one row for all trajectories or one for each."""
-    rows = max(rates.size, noises.size)
-    parameters = np.tile(system.parameters(float(rates[0]), float(noises[0]), T), (rows, 1))
-    parameters[:, 0] = rates
-    parameters[:, 1] = noises
-    return parameters
+def plan_of(problem: Problem, output: str, threads: int) -> EnginePlan:
+    """The engine's plan for a problem."""
+    final = output == "final"
+    return EnginePlan(
+        times=problem.alpha[-1:] if final else problem.alpha,
+        rtol=problem.rtol,
+        atol=problem.atol,
+        output=output,
+        losses=not final,
+        stop_loss=problem.stop_loss,
+        threads=threads,
+    )

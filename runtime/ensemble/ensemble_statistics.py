@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from derive.arguments import one_of, whole_number
-from derive.errors import InputError
+from derive.arguments import one_of
+from derive.parameters import PARAMETERS, ParameterValues
 from runtime.concurrency.thread_pool import thread_count
-from runtime.ensemble.ensemble_run import EnsembleEngine, pack_parameters
+from runtime.ensemble.ensemble_run import EnsembleEngine, plan_of
 from runtime.ensemble.loss_statistics import QUANTILE_ERROR, LossStatistics
 from runtime.output.progress import Progress, part_of
 from runtime.output.quantiles import QUANTILES, exact_quantiles
 from runtime.output.result_attributes import result_attributes
-from runtime.start import checked_arrays
-from runtime.start.initial_overlaps import LARGEST_COUNT, OverlapSampler
+from runtime.problem import Problem
+from runtime.start.checked_arrays import Array, warn_if_unresolved
+from runtime.start.initial_overlaps import OverlapSampler
+from runtime.start.parameter_values import RunParameters, takes_parameters
+from runtime.start.starts import RandomStart
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.solver import STATUS
 from runtime.trajectory.tableaux import DEFAULT_METHOD, TABLEAUX
@@ -28,21 +32,20 @@ if TYPE_CHECKING:
 BATCH = 2**15
 
 
+@takes_parameters
 def ensemble_statistics(
     system: System,
     sampler: OverlapSampler,
     trajectories: int,
     *,
-    eta: float,
     alpha: ArrayLike = 200.0,
-    label_noise: float = 0.0,
-    T: ArrayLike | None = None,
     rtol: float = 1e-8,
     atol: float = 1e-10,
     method: str = DEFAULT_METHOD,
     stop_loss: float | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    **parameters: Unpack[ParameterValues],
 ) -> xarray.Dataset:
     """Mean and quantiles of the loss over `trajectories` starts drawn from `sampler`.
 
@@ -57,67 +60,73 @@ def ensemble_statistics(
     quantile among these is NaN. The other parameters and the errors raised are those of
     `integrate_ensemble`.
     """
-    import xarray
-
+    model = as_system(system).model
+    solver: dict[str, Any] = {
+        "alpha": alpha,
+        "rtol": rtol,
+        "atol": atol,
+        "method": method,
+        "stop_loss": stop_loss,
+    }
     one_of("method", method, TABLEAUX)
-    teacher = checked_arrays.teacher_overlaps(as_system(system).model, T)
-    if not isinstance(sampler, OverlapSampler):
-        raise InputError("sampler", f"is of the type {type(sampler).__name__}, not an OverlapSampler")
-    sampler.check(system.model, teacher)
-    trajectories = whole_number("trajectories", trajectories, 1, LARGEST_COUNT)
-    rate = checked_arrays.real_number("eta", eta, least=0.0, strict=True)
-    noise = checked_arrays.real_number("label_noise", label_noise, least=0.0)
-    times = checked_arrays.output_times(alpha)
-    relative, absolute = checked_arrays.tolerances(rtol, atol)
-    threshold = None if stop_loss is None else checked_arrays.real_number("stop_loss", stop_loss)
     workers = thread_count(threads)
-    general = checked_arrays.given_T(system.model, teacher)
-    parameters = pack_parameters(system, np.array([rate]), np.array([noise]), general)
-    engine = EnsembleEngine(system, method)
-    statistics = LossStatistics(times.size)
-    status_counts = dict.fromkeys(STATUS, 0)
-    escapes: list[checked_arrays.Array] = []
-    done, warned = 0, False
+    # One value of each parameter is for all trajectories, which are drawn in batches.
+    values = RunParameters.of(model, parameters)
+    problem = Problem(model, RandomStart(lambda: sampler, trajectories), values, **solver)
+    return statistics_of(system, problem, workers, progress)
 
-    while done < trajectories:
-        size = min(BATCH, trajectories - done)
-        Q, R = sampler.draw(size)
-        warned = warned or checked_arrays.warn_if_unresolved(R, absolute, stacklevel=2)
-        results = engine.run(
-            system.pack(Q, R),
-            parameters,
-            times,
-            rtol=relative,
-            atol=absolute,
-            output="loss",
-            stop_loss=threshold,
-            threads=workers,
-            progress=part_of(progress, done, size, trajectories),
-        )
+
+def statistics_of(
+    system: System, problem: Problem, threads: int, progress: Progress | None = None
+) -> xarray.Dataset:
+    """As `ensemble_statistics`, for the trajectories of a problem of the system's model."""
+    trajectories = problem.start.count or 1
+    packed = problem.parameters.packed
+    engine, plan = EnsembleEngine(system, problem.method), plan_of(problem, "loss", threads)
+    statistics = LossStatistics(problem.alpha.size)
+    status_counts = dict.fromkeys(STATUS, 0)
+    escapes: list[Array] = []
+    done, warned = 0, False
+    for Q, R in problem.start.batches(BATCH):
+        warned = warned or warn_if_unresolved(R, problem.atol, stacklevel=4)
+        report = part_of(progress, done, len(Q), trajectories)
+        results = engine.run(system.pack(Q, R), packed, plan, report)
         crossed = results.outcomes["crossed"] == 1
         statistics.add(results.losses, crossed)
         for code in status_counts:
             status_counts[code] += int(np.count_nonzero(results.outcomes["status"] == code))
-        if threshold is not None:
+        if problem.stop_loss is not None:
             escapes.append(np.where(crossed, results.outcomes["end"], np.nan))
-        done += size
+        done += len(Q)
     # The losses of a single batch are all in memory, so its quantiles are exact.
-    exact = trajectories <= BATCH
-    quantiles = exact_quantiles(results.losses, crossed) if exact else statistics.quantiles()
+    exact = exact_quantiles(results.losses, crossed) if trajectories <= BATCH else None
+    return _dataset(problem, statistics, exact, status_counts, escapes)
+
+
+def _dataset(
+    problem: Problem,
+    statistics: LossStatistics,
+    exact: Array | None,
+    status_counts: Mapping[int, int],
+    escapes: Sequence[Array],
+) -> xarray.Dataset:
+    """The dataset of the statistics; `exact` are the quantiles (quantile, alpha) if they are known."""
+    import xarray
+
     variables: dict[str, Any] = {
         "loss_mean": ("alpha", statistics.mean(), {"long_name": "mean generalisation error"}),
         "loss_error": ("alpha", statistics.standard_error(), {"long_name": "standard error of the mean"}),
         "loss_quantile": (
             ("quantile", "alpha"),
-            quantiles,
+            statistics.quantiles() if exact is None else exact,
             {
                 "long_name": "quantile of the generalisation error",
-                "relative_error": 0.0 if exact else QUANTILE_ERROR,
+                "relative_error": QUANTILE_ERROR if exact is None else 0.0,
             },
         ),
         "count": ("alpha", statistics.counts, {"long_name": "trajectories at this time"}),
         "status_count": ("status", list(status_counts.values()), {"long_name": "trajectories"}),
-        "T": (("r", "s"), teacher, {"long_name": "teacher-teacher overlap"}),
+        "T": (("r", "s"), problem.T, {"long_name": PARAMETERS["T"].words}),
     }
     if escapes:
         variables["escape_alpha"] = (
@@ -125,23 +134,18 @@ def ensemble_statistics(
             np.concatenate(escapes),
             {"long_name": "time when the loss came down to stop_loss"},
         )
-    settings: dict[str, Any] = {
-        "eta": rate,
-        "label_noise": noise,
-        "rtol": relative,
-        "atol": absolute,
-        "method": method,
+    settings = {
+        **problem.parameters.attributes,
+        **problem.solver_attributes,
         "output": "statistics",
-        "trajectories": trajectories,
+        "trajectories": problem.start.count,
+        **problem.level_attributes,
     }
-    if threshold is not None:
-        settings["stop_loss"] = threshold
-    return xarray.Dataset(
-        variables,
-        {
-            "alpha": ("alpha", times, {"long_name": "time, samples / N"}),
-            "quantile": list(QUANTILES),
-            "status": [STATUS[code] for code in status_counts],
-        },
-        result_attributes(f"overlap ensemble of {system.model.name}", system.model, settings),
-    )
+    coordinates = {
+        "alpha": ("alpha", problem.alpha, {"long_name": "time, samples / N"}),
+        "quantile": list(QUANTILES),
+        "status": [STATUS[code] for code in status_counts],
+    }
+    title = f"overlap ensemble of {problem.model.name}"
+    attributes = result_attributes(title, problem.model, settings) | dict(problem.start.origin)
+    return xarray.Dataset(variables, coordinates, attributes)

@@ -16,14 +16,16 @@ from runtime.analysis.landscape.critical_points import SeveralSolutionsError, so
 from runtime.analysis.landscape.hessian_spectra import LARGEST_HESSIAN_N, HessianSpectrum, hessian_spectrum
 from runtime.analysis.landscape.solution_stability import WHERE, largest_stable_eta
 from runtime.analysis.plateau.fixed_point import NoPlateauError, Plateau, plateau
+from runtime.concurrency.thread_pool import thread_count
+from runtime.ensemble.ensemble_statistics import statistics_of
+from runtime.problem import Problem
 from runtime.report import model_checks
 from runtime.report.printed_numbers import number
 from runtime.report.solution_checks import LARGEST_JACOBIAN, solution_claims
 from runtime.start.checked_arrays import Array
-from runtime.start.initial_overlaps import OverlapSampler
 from runtime.system.compiled_system import System
 from runtime.system.loading import model_and_manifest
-from runtime.trajectory.single_run import OdeProblem, integrate_problem
+from runtime.trajectory.single_run import integrate_problem
 
 if TYPE_CHECKING:
     import xarray
@@ -58,17 +60,14 @@ class HessianAt:
 
 @dataclasses.dataclass(frozen=True)
 class ReportInput:
-    """The start of the trajectory, and the number of random starts like it (0 for no ensemble).
+    """The problem of the trajectory, and the number of random starts like its own (0 for no ensemble).
 
-    origin
-        Attributes that name the start; see `runtime.trajectory.prepared_run.PreparedRun`.
-    sampler
-        Draws random starts like this one; None for a start from a file.
+    random
+        The problem of the ensemble from random starts; None if there is none.
     """
 
-    problem: OdeProblem
-    origin: Mapping[str, Any]
-    sampler: OverlapSampler | None
+    problem: Problem
+    random: Problem | None
     trajectories: int
     n: int
 
@@ -127,10 +126,9 @@ def first_below(alpha: Array, loss: Array, level: float) -> float | None:
 def gather(system: System, start: ReportInput, say: Callable[[str], None]) -> ReportFindings:
     """Integrate, analyse and check, which takes some seconds for small models; `say` is told each stage."""
     problem, model = start.problem, system.model
-    _, manifest = model_and_manifest(system.folder)
     say("integrating")
     run = integrate_problem(system, problem)
-    run.attrs.update(start.origin)
+    _, manifest = model_and_manifest(system.folder)
     ensemble = _ensemble(system, start)
     say("analysing plateau and Hessian")
     point = _plateau(system, problem)
@@ -156,7 +154,7 @@ def no_ensemble(model: Model, start: ReportInput) -> str | None:
     method = start.problem.method
     if start.trajectories == 0:
         return "No ensemble was asked for."
-    if start.sampler is None:
+    if "overlaps" in start.problem.start.origin:
         return "There is no ensemble: the start comes from a file."
     if method.startswith("scipy:"):
         return f"There is no ensemble: it cannot run with {method}."
@@ -169,48 +167,37 @@ def no_ensemble(model: Model, start: ReportInput) -> str | None:
 
 
 def _ensemble(system: System, start: ReportInput) -> xarray.Dataset | Unavailable:
-    problem = start.problem
     why = no_ensemble(system.model, start)
-    if why is not None or start.sampler is None:
+    if start.random is None:
         return Unavailable(why or "")
-    # The import is here, since a new installation compiles the loop of ensembles for some seconds.
-    from runtime.ensemble.ensemble_statistics import ensemble_statistics
-
-    return ensemble_statistics(
-        system,
-        start.sampler,
-        start.trajectories,
-        eta=problem.eta,
-        alpha=problem.times,
-        label_noise=problem.label_noise,
-        T=problem.T,
-        rtol=problem.rtol,
-        atol=problem.atol,
-        method=problem.method,
-    )
+    return statistics_of(system, start.random, thread_count(None))
 
 
-def _plateau(system: System, problem: OdeProblem) -> Plateau | Unavailable:
-    norms = np.diag(problem.Q0) if system.model.constraint == "sphere" else None
+def _plateau(system: System, problem: Problem) -> Plateau | Unavailable:
+    norms = np.diag(problem.start.all()[0][0]) if system.model.constraint == "sphere" else None
     try:
-        return plateau(system, problem.eta, problem.label_noise, problem.T, norms=norms)
+        return plateau(
+            system, problem.parameters["eta"], problem.parameters["label_noise"], problem.T, norms=norms
+        )
     except NoPlateauError as error:
-        return Unavailable(rf"With $\eta$ = {problem.eta:g} there is no plateau: {error.reason}.")
+        return Unavailable(
+            rf"With $\eta$ = {problem.parameters['eta']:g} there is no plateau: {error.reason}."
+        )
 
 
-def _limit(system: System, where: str, problem: OdeProblem) -> float | Unavailable:
+def _limit(system: System, where: str, problem: Problem) -> float | Unavailable:
     model = system.model
     if where == "solution":
         if model.constraint == "sphere":
             return Unavailable("solutions on the sphere differ, and with them the rate")
-        if problem.label_noise > 0.0 and model.flow == "sgd":
+        if problem.parameters["label_noise"] > 0.0 and model.flow == "sgd":
             return Unavailable("with label noise none of them is stationary")
         if model.state_size > LARGEST_JACOBIAN:
             return Unavailable(f"not computed for more than {LARGEST_JACOBIAN} order parameters")
-    elif model.constraint == "sphere" and not np.allclose(np.diag(problem.Q0), 1.0):
+    elif model.constraint == "sphere" and not np.allclose(np.diag(problem.start.all()[0][0]), 1.0):
         return Unavailable("computed for norms of 1 only")
     try:
-        return largest_stable_eta(system, where, label_noise=problem.label_noise, T=problem.T)
+        return largest_stable_eta(system, where, label_noise=problem.parameters["label_noise"], T=problem.T)
     except InputError as error:
         return Unavailable(error.problem)
 
@@ -270,9 +257,9 @@ def _claims(
         found += model_checks.plateau_claims(system, point)
     spectra = {h.place: h.spectrum for h in hessians if not isinstance(h.spectrum, Unavailable)}
     found += model_checks.hessian_claims(model, problem.T, spectra, start.n)
-    if problem.label_noise == 0.0 or model.flow == "gradient":
+    if problem.parameters["label_noise"] == 0.0 or model.flow == "gradient":
         limit = limits["solution"]
         largest = None if isinstance(limit, Unavailable) else limit
-        found += solution_claims(system, problem.eta, problem.T, largest)
+        found += solution_claims(system, problem.parameters["eta"], problem.T, largest)
     found += model_checks.run_claims(system, problem, run)
     return found

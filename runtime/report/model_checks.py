@@ -17,9 +17,11 @@ from runtime.analysis.landscape.critical_points import critical_point, flat_dire
 from runtime.analysis.landscape.hessian_spectra import HessianSpectrum
 from runtime.analysis.plateau.fixed_point import Plateau
 from runtime.analysis.plateau.plateau_formulas import closed_form
+from runtime.problem import Problem
 from runtime.start.checked_arrays import Array
+from runtime.start.starts import GivenStart
 from runtime.system.compiled_system import System
-from runtime.trajectory.single_run import OdeProblem, integrate_problem
+from runtime.trajectory.single_run import integrate_problem
 
 if TYPE_CHECKING:
     import xarray
@@ -98,14 +100,11 @@ def _growth(system: System, point: Plateau, vectors: Array) -> Claim:
     """R of a trajectory that starts next to the plateau grows at the rate, over one unit of time."""
     R0 = _INFINITESIMAL * np.sqrt(point.q) * np.outer(np.ones(system.model.p), vectors[:, 0])
     end = 1.0 / _scale(point)
-    problem = OdeProblem.checked(
+    problem = Problem(
         system.model,
-        point.Q,
-        R0,
-        eta=point.eta,
+        GivenStart(point.Q, R0),
+        {"eta": point.eta, "label_noise": point.label_noise, "T": point.T},
         alpha=[end],
-        label_noise=point.label_noise,
-        T=point.T,
         rtol=1e-12,
         atol=_INFINITESIMAL * 1e-13,
         method="dop853",
@@ -117,7 +116,7 @@ def _growth(system: System, point: Plateau, vectors: Array) -> Claim:
     return Claim("escape rate", sentence, point.rate, rate, None, _GROWTH * _scale(point))
 
 
-def run_claims(system: System, problem: OdeProblem, run: xarray.Dataset) -> Iterator[Claim]:
+def run_claims(system: System, problem: Problem, run: xarray.Dataset) -> Iterator[Claim]:
     """Another solver agrees, some weights have the overlaps, the loss falls if it should, and laws hold."""
     loss = run["loss"].values
     if np.count_nonzero(np.isfinite(loss)) < 2:
@@ -157,7 +156,7 @@ def run_claims(system: System, problem: OdeProblem, run: xarray.Dataset) -> Iter
     yield from _drift_claims(system, problem)
 
 
-def _again(system: System, problem: OdeProblem, method: str, rtol: float, atol: float) -> xarray.Dataset:
+def _again(system: System, problem: Problem, method: str, rtol: float, atol: float) -> xarray.Dataset:
     changed = dataclasses.replace(
         problem, method=method, rtol=max(rtol, _LEAST_RTOL), atol=max(atol, _LEAST_ATOL)
     )
@@ -173,7 +172,7 @@ def _least_eigenvalue(run: xarray.Dataset) -> float:
     return min(0.0, float(np.min(values[:, 0] / values[:, -1])))
 
 
-def _drift_claims(system: System, problem: OdeProblem) -> Iterator[Claim]:
+def _drift_claims(system: System, problem: Problem) -> Iterator[Claim]:
     """The quantities that this model conserves are constant along an accurate run from the same start."""
     accurate = _again(system, problem, "dop853", _ACCURATE_RTOL, _ACCURATE_ATOL)
     for name, monitor in drift_monitors(accurate).data_vars.items():

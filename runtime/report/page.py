@@ -54,6 +54,7 @@ def page(content: ReportFindings, arguments: Mapping[str, Any], source: str | No
             content=content,
             model=model,
             problem=content.start.problem,
+            parameters=content.start.problem.parameters,
             run=content.run,
             status=content.run["status"].item(),
             dynamics=_DYNAMICS[model.flow],
@@ -70,7 +71,7 @@ def page(content: ReportFindings, arguments: Mapping[str, Any], source: str | No
             latex_command=derive_command(model).replace("cli derive", "cli latex", 1)
             + " --form components",
             facts=facts(content.manifest, arguments),
-            command_line=command_line(model, arguments, content.start.origin.get("n")),
+            command_line=command_line(model, arguments, content.start.problem.start.origin.get("n")),
         )
     )
 

@@ -14,9 +14,11 @@ from runtime.analysis.landscape.solution_stability import (
     solution_spectrum,
     zero_loss_solution,
 )
+from runtime.problem import Problem
 from runtime.start.checked_arrays import Array
+from runtime.start.starts import GivenStart
 from runtime.system.compiled_system import System
-from runtime.trajectory.single_run import OdeProblem, integrate_problem
+from runtime.trajectory.single_run import integrate_problem
 
 # Eigenvalues below this size are zero, to the accuracy of dense eigenvalues.
 _ZERO_MODES = 1e-7
@@ -126,14 +128,11 @@ def _exponential(system: System, eta: float, T: Array, slowest: float) -> Claim:
 
 
 def _losses(system: System, Q: Array, R: Array, eta: float, alpha: Array, T: Array) -> Array:
-    problem = OdeProblem.checked(
+    problem = Problem(
         system.model,
-        Q,
-        R,
-        eta=eta,
+        GivenStart(Q, R),
+        {"eta": eta, "T": T},
         alpha=alpha,
-        label_noise=0.0,
-        T=T,
         rtol=1e-12,
         atol=1e-16,
         method="prince8",

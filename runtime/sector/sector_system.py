@@ -32,7 +32,7 @@ class SectorSystem(GeneratedCode):
     def loss_of_states(self, states: ArrayLike, p: int) -> Array:
         """ε of packed states (times, 2p* + 1) for p students, shape (times,); NaN where a state has NaN."""
         parameters = self.module.pack_parameters(whole_number("p", p, 1, LARGEST_P), 0.0, 0.0)
-        return self._losses(states, parameters)
+        return self.packed_losses(states, parameters)
 
 
 def load_sector(source: str | Path | SectorModel, generated: str | Path = GENERATED) -> SectorSystem:

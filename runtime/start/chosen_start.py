@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from derive.arguments import whole_number
 from derive.errors import InputError, printable
 from derive.model import Model
 from runtime.output.input_files import Shapes
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, real_number
-from runtime.start.initial_overlaps import OverlapSampler, checked_overlaps
+from runtime.start.initial_overlaps import LARGEST_COUNT, OverlapSampler, checked_overlaps
+from runtime.start.starts import GivenStart, RandomStart, Start
 
 DEFAULT_N = 10**6
 # At most this many random numbers are drawn to see whether `ideal` is too large, in less than a second.
@@ -131,6 +133,19 @@ class ChosenStart:
         sampler, origin = self.sampler(model, T)
         Q, R = sampler.draw(1)
         return Q[0], R[0], T, origin
+
+    def starts_of(self, model: Model, trajectories: int | None = None) -> tuple[Array | None, Start]:
+        """T, and the start of one trajectory, or of as many random ones; the latter are not drawn yet."""
+        if trajectories is None:
+            Q0, R0, T, origin = self.overlaps_of(model)
+            return T, GivenStart(Q0, R0, origin=origin)
+        T = self.teacher(model)
+        count = whole_number("trajectories", trajectories, 1, LARGEST_COUNT)
+        sampler, origin = self.sampler(model, T)
+        # One start shows what is wrong with all, except where sizes of R0 are nearly too large.
+        sampler.draw(1)
+        self.check_draws(model, T, count)
+        return T, RandomStart(lambda: self.sampler(model, T)[0], count, origin, naming_choices)
 
     def _from_file(
         self, model: Model, path: str | Path, starts: int | None

@@ -72,19 +72,22 @@ def _picked(parameters: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _prepare_ode(model: Model, parameters: Mapping[str, Any], _threads: int) -> Run:
-    from runtime.trajectory.prepared_run import PreparedRun
+    from runtime.problem import chosen_problem
+    from runtime.trajectory.single_run import integrate_problem
 
-    prepared = PreparedRun.of(model, _start_of(parameters), **_picked(parameters, *_INTEGRATED))
-    return lambda load: prepared.run(load())
+    problem = chosen_problem(model, _start_of(parameters), **_picked(parameters, *_INTEGRATED))
+    return lambda load: integrate_problem(load(), problem)
 
 
 def _prepare_ensemble(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
-    from runtime.ensemble.prepared_ensemble import PreparedEnsemble
+    from runtime.ensemble.chosen_ensemble import ChosenEnsemble
+    from runtime.problem import chosen_problem
 
-    own = _picked(parameters, "trajectories", "output", "stop_loss", *_INTEGRATED)
-    prepared = PreparedEnsemble.of(model, _start_of(parameters), threads=threads, **own)
+    own = _picked(parameters, "trajectories", "stop_loss", *_INTEGRATED)
+    problem = chosen_problem(model, _start_of(parameters), **own)
+    chosen = ChosenEnsemble(problem, parameters["output"], threads)
     # Each trajectory would repeat η and Δ, which are parameters of the task.
-    return lambda load: prepared.run(load()).drop_vars(["eta", "label_noise"], errors="ignore")
+    return lambda load: chosen.run(load()).drop_vars(list(problem.parameters.numbers), errors="ignore")
 
 
 def _prepare_chain(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:

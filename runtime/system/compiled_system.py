@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import threading
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -12,40 +15,57 @@ from numpy.typing import ArrayLike, NDArray
 
 from derive.errors import InputError
 from derive.model import Model
-from runtime.start.checked_arrays import (
-    axis_count,
-    real_array,
-    real_number,
-    symmetric_part,
-    teacher_overlaps,
-    vectors,
-)
+from runtime.start.checked_arrays import axis_count, real_array, symmetric_part, vectors
+from runtime.start.parameter_values import RunParameters, takes_parameters
 from runtime.system.compilation import RIGHT_HAND_SIDE
 
 Array = NDArray[np.float64]
 
 
+@dataclasses.dataclass(frozen=True)
+class VerifiedCode:
+    """A verified generated module, and the floating-point operations of its right-hand side."""
+
+    module: ModuleType
+    operations: int
+
+
 class GeneratedCode:
-    """A verified generated module and its compiled functions; made by loading.
+    """Generated code of a model, and its compiled functions; made by loading.
+
+    Nothing is derived, verified or compiled before it is used for the first time, by one thread for all.
 
     model
         What was derived.
     folder
-        Where the generated files are.
-    module
-        The generated module, for use in your own Numba code; its functions check nothing.
-    operations
-        Floating-point operations of the right-hand side.
+        Where the generated files are, or will be.
     """
 
-    def __init__(self, model: Any, folder: Path, module: ModuleType, operations: int) -> None:
+    def __init__(self, model: Any, folder: Path, verify: Callable[[], VerifiedCode]) -> None:
         self.model = model
         self.folder = folder
-        self.module = module
-        self.operations = operations
+        self._verify = verify
+        self._lock = threading.RLock()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.model.name} from {self.folder}>"
+
+    @cached_property
+    def _verified(self) -> VerifiedCode:
+        with self._lock:
+            # Another thread may have been faster.
+            known: VerifiedCode | None = self.__dict__.get("_verified")
+            return self._verify() if known is None else known
+
+    @property
+    def module(self) -> ModuleType:
+        """The generated module, for use in your own Numba code; its functions check nothing."""
+        return self._verified.module
+
+    @property
+    def operations(self) -> int:
+        """Floating-point operations of the right-hand side."""
+        return self._verified.operations
 
     @cached_property
     def compiled_rhs(self) -> Any:
@@ -53,15 +73,16 @@ class GeneratedCode:
 
         It checks no lengths: a vector that is too short is read and written beyond its end.
         """
-        self.module.rhs.compile(RIGHT_HAND_SIDE)
-        return self.module.rhs
+        with self._lock:
+            self.module.rhs.compile(RIGHT_HAND_SIDE)
+            return self.module.rhs
 
     @cached_property
     def _compiled_loss(self) -> Any:
         return self.first_call("loss")
 
-    def _losses(self, states: ArrayLike, parameters: Array) -> Array:
-        """The losses at packed states (m, n), shape (m,), NaN where a state has NaN; raises InputError."""
+    def packed_losses(self, states: ArrayLike, parameters: Array) -> Array:
+        """ε of packed states (m, n) with packed parameters, shape (m,); NaN where a state has NaN."""
         n = self.model.state_size
         if axis_count("states", states) != 2:
             raise InputError("states", f"has the shape {np.shape(states)}, not (states, {n})")
@@ -81,7 +102,7 @@ class System(GeneratedCode):
     """One generated system; made by `runtime.load`.
 
     model, folder, operations
-        As for `GeneratedCode`.
+        As for `GeneratedCode`. The system of a model is derived, verified and compiled on first use.
     module
         The generated module: ``rhs``, ``loss``, ``tangent``, ``jacobian``, ``pack``, ``unpack``
         and ``pack_parameters``. The first four are raw compiled code, without any check of lengths.
@@ -110,14 +131,10 @@ class System(GeneratedCode):
     def _packed_parameters(self, parameters: ArrayLike) -> Array:
         return real_array("parameters", parameters, (len(self.model.parameters),))
 
-    def parameters(self, eta: float, label_noise: float = 0.0, T: ArrayLike | None = None) -> Array:
-        """The vector of run-time parameters of the generated functions."""
-        teacher = teacher_overlaps(self.model, T)
-        rate = real_number("eta", eta)
-        noise = real_number("label_noise", label_noise, least=0.0)
-        general = [teacher] if self.model.teacher == "general" else []
-        packed: Array = self.module.pack_parameters(rate, noise, *general)
-        return packed
+    @takes_parameters(positional=True)
+    def parameters(self, *_: Any, **values: Any) -> Array:
+        """The vector of run-time parameters that the generated functions take; η may be any number."""
+        return np.array(RunParameters.of(self.model, values, unbounded=("eta",)).packed[0])
 
     def pack(self, Q: ArrayLike, R: ArrayLike) -> Array:
         """State vectors (..., n) from Q (..., p, p), of which the upper triangle is read, and R."""
@@ -143,54 +160,43 @@ class System(GeneratedCode):
         q, r = self.module.unpack(vectors("y", y, self.model.state_size))
         return q, r
 
-    def rhs(
-        self,
-        Q: ArrayLike,
-        R: ArrayLike,
-        eta: float,
-        label_noise: float = 0.0,
-        T: ArrayLike | None = None,
-    ) -> tuple[Array, Array]:
+    @takes_parameters(positional=True)
+    def rhs(self, Q: ArrayLike, R: ArrayLike, *_: Any, **parameters: Any) -> tuple[Array, Array]:
         """The drift (dQ/dα, dR/dα) at overlaps Q (..., p, p) and R (..., p, p*).
 
         Q may be any symmetric matrix, even one that no weights have. Raises InputError on wrong shapes,
         and if Q is not symmetric.
         """
-        states = self._symmetric_state(Q, R)
-        parameters = self.parameters(eta, label_noise, T)
+        states, packed = self._symmetric_state(Q, R), self.parameters(**parameters)
         flat = states.reshape(-1, self.model.state_size)
         drift = np.empty_like(flat)
         for y, dy in zip(flat, drift, strict=True):
-            self.compiled_rhs(y, parameters, dy)
+            self.compiled_rhs(y, packed, dy)
         return self.unpack(drift.reshape(states.shape))
 
-    def loss(self, Q: ArrayLike, R: ArrayLike, T: ArrayLike | None = None) -> Any:
+    @takes_parameters(positional=True, loss=True)
+    def loss(self, Q: ArrayLike, R: ArrayLike, *_: Any, **parameters: Any) -> Any:
         """Generalisation error ε at Q (..., p, p), R (..., p, p*): a float, or an array (...).
 
         It is a difference of terms of order one, so that values below about 1e-16 are rounding. Raises
         InputError as `rhs` does.
         """
         states = self._symmetric_state(Q, R)
-        values = self.loss_of_states(states.reshape(-1, self.model.state_size), T)
+        values = self.loss_of_states(states.reshape(-1, self.model.state_size), **parameters)
         return float(values[0]) if states.ndim == 1 else values.reshape(states.shape[:-1])
 
-    def loss_of_states(self, states: ArrayLike, T: ArrayLike | None = None) -> Array:
+    @takes_parameters(positional=True, loss=True)
+    def loss_of_states(self, states: ArrayLike, *_: Any, **parameters: Any) -> Array:
         """ε of packed states (m, n), shape (m,); NaN where a state has NaN."""
-        return self._losses(states, self.parameters(0.0, 0.0, T))
+        return self.packed_losses(states, self.parameters(eta=0.0, **parameters))
 
-    def jacobian(
-        self,
-        Q: ArrayLike,
-        R: ArrayLike,
-        eta: float,
-        label_noise: float = 0.0,
-        T: ArrayLike | None = None,
-    ) -> Array:
+    @takes_parameters(positional=True)
+    def jacobian(self, Q: ArrayLike, R: ArrayLike, *_: Any, **parameters: Any) -> Array:
         """∂(dy/dα)ᵢ/∂yⱼ at one state, shape (n, n), in the order of ``model.state``."""
         y = self._symmetric_state(Q, R)
         if y.ndim != 1:
             raise InputError("Q", f"has the shape {np.shape(Q)}: the Jacobian takes one state")
-        return self.jacobian_of_state(y, self.parameters(eta, label_noise, T))
+        return self.jacobian_of_state(y, self.parameters(**parameters))
 
     def jacobian_of_state(self, y: ArrayLike, parameters: ArrayLike) -> Array:
         """The Jacobian (n, n) at a packed state (n,), with packed parameters of this model."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 from derive.errors import InputError
@@ -12,7 +12,7 @@ from derive.generated_files import AnyModel, DerivedODEs, GeneratedFiles
 from derive.generated_folder import check_target
 from derive.model import Model
 from derive.odes import SYSTEM_FILES, overlap_odes
-from runtime.system.compiled_system import System
+from runtime.system.compiled_system import System, VerifiedCode
 from runtime.system.load_error import LoadError
 from runtime.system.verification import module_of, remedy, verified
 
@@ -22,7 +22,10 @@ AnyCode = TypeVar("AnyCode")
 
 
 def load(source: str | Path | Model, generated: str | Path = GENERATED) -> System:
-    """Load a generated folder, or that of a model, which is derived into `generated` if it is missing.
+    """The system of a model, or that in a generated folder.
+
+    The folder of a model lies in `generated`. When the system first computes something, the folder is
+    derived if it is missing, verified and compiled. A folder that is named is verified at once.
 
     Raises
     ------
@@ -43,23 +46,46 @@ def load_code(
     generated: str | Path,
     files: GeneratedFiles[AnyModel],
     derive: Callable[[AnyModel], DerivedODEs[AnyModel]],
-    code: Callable[[AnyModel, Path, ModuleType, int], AnyCode],
+    code: Callable[[AnyModel, Path, Callable[[], VerifiedCode]], AnyCode],
 ) -> AnyCode:
-    """As `load`, for any kind of generated `files`; `code` makes the result of what is loaded."""
+    """As `load`, for any kind of generated `files`; `code` makes the result."""
     if isinstance(source, files.model_class):
         folder = Path(generated) / source.name
         if not exists(folder):
             check_target(folder)
-            derive(source).write(generated)
-    elif isinstance(source, (str, Path)):
-        folder = Path(source)
-    else:
+        return code(source, folder, partial(_derived, source, folder, Path.cwd(), files, derive))
+    if not isinstance(source, (str, Path)):
         wanted = f"a {files.model_class.__name__} or a folder's path"
         raise InputError("source", f"is of the type {type(source).__name__}, not {wanted}")
+    folder = Path(source)
     model, recorded = verified(folder, files)
-    if isinstance(source, files.model_class) and model != source:
-        raise LoadError(f"{folder} holds {model.name}; {remedy(source)}")
-    return code(model, folder, module_of(model, files), int(recorded["operations"]["rhs"]))
+    return code(model, folder, partial(_code_of, model, recorded, files))
+
+
+def _derived(
+    model: AnyModel,
+    folder: Path,
+    beginning: Path,
+    files: GeneratedFiles[AnyModel],
+    derive: Callable[[AnyModel], DerivedODEs[AnyModel]],
+) -> VerifiedCode:
+    """The code in the folder of a model, which is derived and written first if it is missing.
+
+    The folder is relative to the working directory of the `beginning`.
+    """
+    if Path.cwd() != beginning:
+        folder = beginning / folder
+    if not exists(folder):
+        check_target(folder)
+        derive(model).write(folder.parent)
+    found, recorded = verified(folder, files)
+    if found != model:
+        raise LoadError(f"{folder} holds {found.name}; {remedy(model)}")
+    return _code_of(model, recorded, files)
+
+
+def _code_of(model: AnyModel, recorded: Mapping[str, Any], files: GeneratedFiles[AnyModel]) -> VerifiedCode:
+    return VerifiedCode(module_of(model, files), int(recorded["operations"]["rhs"]))
 
 
 def exists(generated: Path) -> bool:

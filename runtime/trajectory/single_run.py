@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from derive.arguments import one_of
 from derive.errors import InputError
-from derive.model import Model
+from derive.parameters import ParameterValues
+from runtime.problem import Problem
 from runtime.start import checked_arrays
+from runtime.start.parameter_values import takes_parameters
+from runtime.start.starts import GivenStart
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.scipy_solvers import SCIPY_METHODS, solve_scipy
 from runtime.trajectory.solver import solve
@@ -27,65 +28,18 @@ METHODS = (*TABLEAUX, *(SCIPY_PREFIX + name for name in SCIPY_METHODS))
 _STATES = (("Q", ("i", "j")), ("R", ("i", "r")))
 
 
-@dataclasses.dataclass(frozen=True)
-class OdeProblem:
-    """One trajectory to integrate, with checked values; `integrate` says what they mean."""
-
-    Q0: checked_arrays.Array
-    R0: checked_arrays.Array
-    T: checked_arrays.Array
-    eta: float
-    label_noise: float
-    times: checked_arrays.Array
-    rtol: float
-    atol: float
-    method: str
-
-    @classmethod
-    def checked(
-        cls,
-        model: Model,
-        Q0: ArrayLike,
-        R0: ArrayLike,
-        *,
-        eta: float,
-        alpha: ArrayLike,
-        label_noise: float,
-        T: ArrayLike | None,
-        rtol: float,
-        atol: float,
-        method: str,
-    ) -> OdeProblem:
-        """The problem with these values; the InputError names the first argument that is not allowed."""
-        one_of("method", method, METHODS)
-        teacher = checked_arrays.teacher_overlaps(model, T)
-        Q, R = checked_arrays.overlaps(model, Q0, R0, teacher)
-        relative, absolute = checked_arrays.tolerances(rtol, atol)
-        return cls(
-            Q0=checked_arrays.symmetric_part("Q0", Q),
-            R0=R,
-            T=teacher,
-            eta=checked_arrays.real_number("eta", eta, least=0.0, strict=True),
-            label_noise=checked_arrays.real_number("label_noise", label_noise, least=0.0),
-            times=checked_arrays.output_times(alpha),
-            rtol=relative,
-            atol=absolute,
-            method=method,
-        )
-
-
+@takes_parameters
 def integrate(
     system: System,
     Q0: ArrayLike,
     R0: ArrayLike,
     *,
-    eta: float,
     alpha: ArrayLike = 200.0,
-    label_noise: float = 0.0,
-    T: ArrayLike | None = None,
     rtol: float = 1e-8,
     atol: float = 1e-10,
     method: str = DEFAULT_METHOD,
+    stop_loss: float | None = None,
+    **parameters: Unpack[ParameterValues],
 ) -> xarray.Dataset:
     """Integrate the overlap ODEs from Q0, R0 at α = 0.
 
@@ -95,13 +49,10 @@ def integrate(
         From `runtime.load`.
     Q0, R0
         Overlaps (p, p) and (p, p*) that some weights have together with T.
-    eta
-        Learning rate η > 0.
+    {parameters}
     alpha
         End of 200 even output times from 0 (both included), or the ascending times themselves;
         α = samples / N.
-    label_noise
-        Variance Δ ≥ 0 of the label noise; without effect in gradient flow.
     T
         Teacher overlaps (p*, p*), for a general teacher only.
     rtol, atol
@@ -112,6 +63,9 @@ def integrate(
         outputs between steps are a hundred times less accurate), ``"tsit5"`` (order 5, for
         loose tolerances), or ``"scipy:LSODA"`` and the like, which run SciPy's solver on the
         same right-hand side and, where implicit, generated Jacobian.
+    stop_loss
+        The trajectory ends where its loss comes down to this; ``escape_alpha`` is that time, located on
+        the interpolant of the step, or NaN if it is not reached.
 
     Returns
     -------
@@ -126,33 +80,29 @@ def integrate(
     InputError
         An argument is not allowed; the message names it.
     """
-    problem = OdeProblem.checked(
-        as_system(system).model,
-        Q0,
-        R0,
-        eta=eta,
-        alpha=alpha,
-        label_noise=label_noise,
-        T=T,
-        rtol=rtol,
-        atol=atol,
-        method=method,
-    )
-    return integrate_problem(system, problem)
+    start = GivenStart(Q0, R0)
+    model = as_system(system).model
+    solver: dict[str, Any] = {
+        "alpha": alpha,
+        "rtol": rtol,
+        "atol": atol,
+        "method": method,
+        "stop_loss": stop_loss,
+    }
+    return integrate_problem(system, Problem(model, start, parameters, **solver))
 
 
-def integrate_problem(system: System, problem: OdeProblem) -> xarray.Dataset:
-    """As `integrate`, for a problem that was checked against the system's model."""
-    checked_arrays.warn_if_unresolved(problem.R0, problem.atol, stacklevel=3)
-    general = checked_arrays.given_T(system.model, problem.T)
-    parameters = system.parameters(problem.eta, problem.label_noise, general)
-    y0 = system.pack(problem.Q0, problem.R0)
+def integrate_problem(system: System, problem: Problem) -> xarray.Dataset:
+    """As `integrate`, for a problem of the system's model with a single start."""
+    Q0, R0 = problem.start.all()
+    checked_arrays.warn_if_unresolved(R0, problem.atol, stacklevel=4)
+    y0 = system.pack(Q0[0], R0[0])
     if problem.method in TABLEAUX:
         solution = solve(
             system.compiled_rhs,
             y0,
-            problem.times,
-            parameters=parameters,
+            problem.alpha,
+            parameters=problem.parameters.packed[0],
             rtol=problem.rtol,
             atol=problem.atol,
             tableau=TABLEAUX[problem.method],
@@ -160,9 +110,10 @@ def integrate_problem(system: System, problem: OdeProblem) -> xarray.Dataset:
         )
     else:
         name = problem.method.removeprefix(SCIPY_PREFIX)
-        solution = solve_scipy(system, name, y0, problem.times, parameters, problem.rtol, problem.atol)
-    settings = {name: getattr(problem, name) for name in ("eta", "label_noise", "rtol", "atol", "method")}
-    return trajectory_dataset(system, solution, problem.T, settings)
+        solution = solve_scipy(
+            system, name, y0, problem.alpha, problem.parameters.packed[0], problem.rtol, problem.atol
+        )
+    return trajectory_dataset(system, problem, solution)
 
 
 def final_state(run: xarray.Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from derive.model import Model
+from derive.parameters import PARAMETERS
 from runtime.output.result_attributes import result_attributes
-from runtime.start.checked_arrays import Array, given_T
+from runtime.problem import Problem
+from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
 from runtime.trajectory.solver import OdeSolution
 
@@ -17,27 +18,22 @@ if TYPE_CHECKING:
     import xarray
 
 
-def trajectory_dataset(
-    system: System, solution: OdeSolution, teacher: Array, settings: Mapping[str, Any]
-) -> xarray.Dataset:
-    """The dataset of one trajectory; `settings` become attributes beside model and version."""
+def trajectory_dataset(system: System, problem: Problem, solution: OdeSolution) -> xarray.Dataset:
+    """The dataset of one trajectory, with the problem in its attributes."""
     import xarray
 
     model = system.model
     Q, R = system.unpack(solution.states)
-    general = given_T(model, teacher)
+    losses = system.packed_losses(solution.states, problem.parameters.packed[0])
     variables: dict[str, Any] = {
         "Q": (("alpha", "i", "j"), Q, {"long_name": "student-student overlap"}),
         "R": (("alpha", "i", "r"), R, {"long_name": "student-teacher overlap"}),
-        "T": (("r", "s"), teacher, {"long_name": "teacher-teacher overlap"}),
-        "loss": (
-            ("alpha",),
-            system.loss_of_states(solution.states, general),
-            {"long_name": "generalisation error"},
-        ),
+        "T": (("r", "s"), problem.T, {"long_name": PARAMETERS["T"].words}),
+        "loss": (("alpha",), losses, {"long_name": "generalisation error"}),
         **solver_variables(solution),
     }
-    attributes = result_attributes(f"overlap trajectory of {model.name}", model, settings)
+    attributes = result_attributes(f"overlap trajectory of {model.name}", model, problem.attributes)
+    attributes.update(problem.start.origin)
     return xarray.Dataset(variables, coordinates_of(model, solution.times), attributes)
 
 

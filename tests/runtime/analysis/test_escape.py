@@ -281,7 +281,7 @@ def test_slope_of_a_line():
         ({"seed": -1}, r"^seed: "),
         ({"q0": 0.0}, r"^q0: "),
         ({"q0": 10.0}, r"^q0: 10: students of this norm do not relax to the plateau"),
-        ({"T": np.eye(2)}, r"^T: is given"),
+        ({"T": 2 * np.eye(2)}, r"^T: is not 1"),
         ({"rtol": 0.0}, r"^rtol: "),
         ({"threads": 0}, r"^threads: "),
     ],

@@ -322,7 +322,7 @@ def test_spectra_end_where_the_trajectory_diverged(system_of):
 @pytest.mark.parametrize(
     "change",
     [
-        *[{"n": 5}, {"n": 1}, {"n": 2.5}, {"T": np.eye(2)}, {"R": np.full((4, 2), 2.0)}],
+        *[{"n": 5}, {"n": 1}, {"n": 2.5}, {"T": 2 * np.eye(2)}, {"R": np.full((4, 2), 2.0)}],
         *[{"Q": np.eye(3)}, {"Q": -np.eye(4)}, {"Q": np.zeros((2, 4, 4)), "R": np.zeros((2, 4, 2))}],
         *[{"tolerance": -1.0}, {"tolerance": 1.0}, {"tolerance": "wide"}],
     ],

@@ -160,7 +160,7 @@ def test_other_dynamics_are_rejected(model, option):
     [
         ("eta", {"eta": 0.0}),
         ("alpha", {"alpha": np.array([1.0, 1.0])}),
-        ("T", {"T": np.eye(1)}),
+        ("T", {"T": 2 * np.eye(1)}),
         ("Q0", {"Q0": np.eye(3)}),
         ("R0", {"R0": np.full((2, 1), 2.0)}),
     ],

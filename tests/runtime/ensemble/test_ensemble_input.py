@@ -109,7 +109,7 @@ RAGGED = [[1.0], [2.0, 3.0]]
         ("stop_loss", [0.1] * 13, "not a number"),
         ("threads", 0, "integer"),
         ("threads", True, "integer"),
-        ("T", np.eye(2), "orthonormal"),
+        ("T", 2 * np.eye(2), "orthonormal"),
     ],
     ids=lambda value: str(value)[:20],
 )

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from processes import started
 
 from runtime import random_overlaps
-from runtime.ensemble.ensemble_run import EnsembleEngine, EnsembleResults, pack_parameters
+from runtime.ensemble.ensemble_run import EnginePlan, EnsembleEngine, EnsembleResults
+from runtime.start.parameter_values import RunParameters
 from runtime.vector import jit
 
 FIELDS = ("states", "losses", "outcomes")
@@ -60,8 +61,9 @@ class Ensemble:
         )
 
     def run(self, engine: EnsembleEngine, **options: Any) -> EnsembleResults:
-        options = {"times": TIMES, "rtol": 1e-6, "atol": 1e-9, **options}
-        return engine.run(self.initial, self.parameters, **options)
+        progress = options.pop("progress", None)
+        plan = EnginePlan(**{"times": TIMES, "rtol": 1e-6, "atol": 1e-9, **options})
+        return engine.run(self.initial, self.parameters, plan, progress)
 
 
 def make_ensemble(engine: EnsembleEngine, count: int = COUNT) -> Ensemble:
@@ -76,7 +78,8 @@ def make_ensemble(engine: EnsembleEngine, count: int = COUNT) -> Ensemble:
     initial = system.pack(Q, R)
     initial[HUGE] *= 1e40
     rates[HUGE] = 1e-41 * p
-    return Ensemble(initial, pack_parameters(system, rates, noises, None))
+    parameters = RunParameters.of(system.model, {"eta": rates, "label_noise": noises}, count)
+    return Ensemble(initial, parameters.packed)
 
 
 @pytest.fixture(params=[(4, 2), (1, 1), (9, 5)], ids=str, scope="module")

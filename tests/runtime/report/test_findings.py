@@ -15,12 +15,13 @@ from matrix import thinned
 import runtime
 from derive import Model
 from runtime.analysis.plateau.fixed_point import plateau
+from runtime.problem import Problem
 from runtime.report import model_checks, solution_checks
 from runtime.report.findings import Unavailable, first_below
 from runtime.report.printed_numbers import counted, integer, number
 from runtime.report.report_figures import _loss_words
 from runtime.report.solution_checks import solution_claims
-from runtime.trajectory.single_run import OdeProblem
+from runtime.start.starts import GivenStart
 
 MODELS = {
     "smallest": "--p 1 --pstar 1 --eta 0.05 --alpha 60",
@@ -199,7 +200,8 @@ def test_a_run_that_is_not_of_the_equations_fails(system_of):
     system = system_of(2, 1)
     Q, R = runtime.random_overlaps(2, 1, n=100)
     settings = {"eta": 0.1, "alpha": 20.0, "label_noise": 0.0, "T": None, "rtol": 1e-8, "atol": 1e-10}
-    problem = OdeProblem.checked(Model(2, 1), Q, R, method="prince8", **settings)
+    values = {name: settings.pop(name) for name in ("eta", "label_noise", "T")}
+    problem = Problem(Model(2, 1), GivenStart(Q, R), values, method="prince8", **settings)
     run = runtime.integrate(system, Q, R, eta=0.1, alpha=20.0)
     assert all(claim.holds for claim in model_checks.run_claims(system, problem, run))
     run["loss"] *= 1.001

@@ -105,7 +105,7 @@ BAD = [
     *(("Q0", {"Q0": Q}) for Q in (None, np.eye(3), np.eye(4) + np.eye(4, k=1), [[1.0], [1.0, 2.0]])),
     *(("R0", {"R0": R}) for R in (None, np.full((4, 2), 0.9), np.full((4, 2), np.nan))),
     ("Q0", {"model": SPHERE, "Q0": np.diag([1.0, 1.0, 1.0, 0.0]), "R0": np.zeros((4, 2))}),
-    ("T", {"T": np.eye(2)}),
+    ("T", {"T": 2 * np.eye(2)}),
     *(("T", {"model": GENERAL, "T": T}) for T in (None, np.eye(3), -np.eye(2))),
 ]
 

@@ -176,7 +176,8 @@ GENERAL = Model(3, 2, teacher="general")
 
 def test_orthonormal_teacher_is_the_identity():
     np.testing.assert_array_equal(teacher_overlaps(Model(3, 2), None), np.eye(2))
-    assert "orthonormal" in message("T", teacher_overlaps, Model(3, 2), np.eye(2))
+    np.testing.assert_array_equal(teacher_overlaps(Model(3, 2), [[1, 0], [0, 1]]), np.eye(2))
+    assert "orthonormal" in message("T", teacher_overlaps, Model(3, 2), 2 * np.eye(2))
 
 
 @pytest.mark.parametrize(

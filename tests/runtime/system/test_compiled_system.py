@@ -264,7 +264,7 @@ def test_teacher_overlaps_are_asked_for_and_refused(system, system_of):
         system_of(3, 2, teacher="general").rhs(Q, R, ETA)
     assert caught.value.option == "T"
     with pytest.raises(InputError, match="orthonormal") as caught:
-        system.loss(np.eye(4), np.zeros((4, 2)), T=np.eye(2))
+        system.loss(np.eye(4), np.zeros((4, 2)), T=2 * np.eye(2))
     assert caught.value.option == "T"
 
 

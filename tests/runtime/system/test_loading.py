@@ -22,6 +22,8 @@ def test_model_is_derived_on_demand_and_then_reused(tmp_path, monkeypatch):
     generated = tmp_path / "new" / "generated"
     first = load(MODEL, generated)
     assert first.folder == generated / "p2_pstar1_sphere"
+    assert not first.folder.exists()
+    assert first.operations > 0
     before = {path.name: path.stat().st_mtime_ns for path in first.folder.iterdir()}
     assert set(before) == set(FILES)
 
@@ -29,27 +31,33 @@ def test_model_is_derived_on_demand_and_then_reused(tmp_path, monkeypatch):
         raise AssertionError(f"{model} derived again")
 
     monkeypatch.setattr(LOAD, "overlap_odes", must_not_derive)
-    assert load(MODEL, str(generated)).folder == first.folder
+    again = load(MODEL, str(generated))
+    assert (again.folder, again.operations) == (first.folder, first.operations)
     assert {path.name: path.stat().st_mtime_ns for path in first.folder.iterdir()} == before
 
 
 def test_models_go_to_generated_in_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert load(MODEL).folder == Path("generated/p2_pstar1_sphere")
+    system = load(MODEL)
+    assert system.folder == Path("generated/p2_pstar1_sphere")
+    # The folder is that of the working directory when the system was asked for.
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert system.operations > 0
     assert (tmp_path / "generated/p2_pstar1_sphere/manifest.json").is_file()
 
 
 def test_damaged_folder_of_a_model_is_not_replaced(folder):
     (folder / "odes.py").write_text("mine")
     with pytest.raises(LoadError, match="edited or damaged"):
-        load(MODEL, folder.parent)
+        load(MODEL, folder.parent).operations  # noqa: B018
     assert (folder / "odes.py").read_text() == "mine"
 
 
 def test_folder_that_holds_another_model(folder, tmp_path):
     folder.rename(tmp_path / "p2_pstar1")
     with pytest.raises(LoadError, match=r"holds p2_pstar1_sphere; .*`cli derive --p 2 --pstar 1`"):
-        load(Model(2, 1), tmp_path)
+        load(Model(2, 1), tmp_path).operations  # noqa: B018
     # Under its new name it still is what it says.
     assert load(tmp_path / "p2_pstar1").model == MODEL
 

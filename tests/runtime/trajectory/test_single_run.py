@@ -305,7 +305,7 @@ BAD = [
     ("method", np.array(["prince8", "tsit5"])),
     *(("Q0", value) for value in (np.eye(3), np.eye(2)[None], [[1.0, 0.1], [0.2, 1.0]], -np.eye(2), None)),
     *(("R0", value) for value in ([0.1, 0.2], [[2.0], [0.0]], [[math.nan], [0.0]], "R0")),
-    ("T", np.eye(1)),
+    ("T", 2 * np.eye(1)),
 ]
 
 
