@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from derive.errors import InputError, shown
 from derive.model import Model
+from derive.parameters import NUMBERS
 from runtime.output.input_files import NETCDF, UnreadableError, read_file
 from runtime.output.memory_limit import LARGEST_ARRAYS
 from runtime.start import checked_arrays
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
     import xarray
 
 _CONVENTIONS = tuple(field.name for field in dataclasses.fields(Model))
-# Attributes that analysis, tables and figures use as numbers, as whole numbers, and as text.
-_NUMBERS = ("eta", "label_noise", "rtol", "atol")
+# Attributes that analysis, tables and figures use as numbers, as whole numbers, and as text, beside the
+# run-time parameters.
+_NUMBERS = ("rtol", "atol")
 _COUNTS = ("trajectories",)
 _TEXTS = ("method",)
 # Powers of larger entries overflow; runs that grow have stopped long before.
@@ -66,6 +69,9 @@ class RunStates:
         (…, alpha, p, p), (…, alpha, p, p*) and (…, alpha); loss is None where the run has none.
     T
         (p*, p*), the identity for an orthonormal teacher.
+    parameters
+        By name the run-time parameters that are numbers, as far as the run has them: (), or (…) where each
+        trajectory has its own.
     """
 
     model: Model
@@ -74,6 +80,7 @@ class RunStates:
     Q: Array
     R: Array
     T: Array
+    parameters: Mapping[str, Array]
     loss: Array | None
 
     @cached_property
@@ -115,9 +122,29 @@ def _checked(model: Model, run: xarray.Dataset) -> RunStates:
         if "T" not in run:
             raise InputError("run", "has no T, which a general teacher needs")
         T = _values(run, "T", ("r", "s"), (model.pstar, model.pstar), model)
-    checked = RunStates(model, front, alpha, Q, R, checked_arrays.teacher_overlaps(model, T), loss)
+    T = checked_arrays.teacher_overlaps(model, T)
+    checked = RunStates(model, front, alpha, Q, R, T, _parameters(run, model, front), loss)
     _check_ends(checked)
     return checked
+
+
+def _parameters(run: xarray.Dataset, model: Model, front: tuple[str, ...]) -> dict[str, Array]:
+    """The parameters of a run, from its variables or its attributes."""
+    found = {}
+    for parameter in NUMBERS:
+        name, bounds = parameter.name, (parameter.least, parameter.strict)
+        if not parameter.belongs_to(model):
+            continue
+        if name in run:
+            values, axes = run[name].values, run[name].dims
+            if axes not in ((), front):
+                raise InputError(name, f"has the axes {axes}, not {front}")
+            checked = checked_arrays.per_trajectory(name, values.ravel(), values.size, *bounds)
+            found[name] = checked.reshape(values.shape)
+        elif name in run.attrs:
+            number = checked_arrays.real_number(name, run.attrs[name], least=bounds[0], strict=bounds[1])
+            found[name] = np.array(number)
+    return found
 
 
 def _check_attributes(attributes: Any) -> None:

@@ -25,7 +25,7 @@ from derive import readout
 from derive.errors import InputError
 from derive.model import Model
 from runtime.analysis.recorded_runs import states_of_run
-from runtime.start.checked_arrays import Array, per_trajectory
+from runtime.start.checked_arrays import Array
 from runtime.start.teacher_directions import Teacher
 
 if TYPE_CHECKING:
@@ -134,9 +134,6 @@ def _states_of(run: xarray.Dataset) -> _States:
     if len(found.front) > 1:
         raise InputError("run", f"has the axes {', '.join(found.front)}: select all but one")
     Q, R = (values if found.front else values[None] for values in (found.Q, found.R))
-    eta = run.attrs.get("eta", np.nan)
-    if "eta" in run:
-        eta = per_trajectory("run", run["eta"].values, len(Q), least=0.0, strict=True)
     relative = max(float(run.attrs.get("rtol", 0.0)), float(np.finfo(np.float64).eps))
     with np.errstate(invalid="ignore"):
         size = np.max(np.abs(Q), axis=(2, 3))
@@ -146,7 +143,7 @@ def _states_of(run: xarray.Dataset) -> _States:
         R=R,
         T=found.T,
         alpha=found.alpha,
-        eta=np.broadcast_to(np.asarray(eta, dtype=np.float64), len(Q)).copy(),
+        eta=np.array(np.broadcast_to(found.parameters.get("eta", np.nan), len(Q))),
         error=_ERRORS * (relative * size + float(run.attrs.get("atol", 0.0))),
         there=found.there if found.front else found.there[None],
         stochastic=run.attrs.get("method") in ("chain", "weights"),

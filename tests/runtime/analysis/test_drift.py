@@ -236,6 +236,10 @@ def test_what_is_no_run_is_rejected():
         drift_monitors(run.isel(alpha=0))
     with pytest.raises(InputError, match="run: has Q and R of other shapes than p3_pstar1"):
         drift_monitors(run.assign_attrs(p=3))
+    with pytest.raises(InputError, match=r"run: has wrong eta: 0\.0 is not a finite number greater than 0"):
+        drift_monitors(run.assign_attrs(eta=0.0))
+    with pytest.raises(InputError, match="run: has wrong label_noise: has the axes"):
+        drift_monitors(run.assign(label_noise=("alpha", np.zeros(run.sizes["alpha"]))))
 
 
 def test_monitors_survive_a_file(tmp_path):
