@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -125,6 +126,13 @@ def test_schemas_are_schemas_that_describe_everything(name):
                 look(value)
 
     look(schema)
+
+
+def test_schemas_and_tables_are_those_of_the_code(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    regenerate = importlib.import_module("regenerate")
+    stale = [path.name for path, text in regenerate.files().items() if path.read_text("utf-8") != text]
+    assert not stale, "run: python docs/regenerate.py"
 
 
 def test_the_page_names_every_command_and_schema():

@@ -1,0 +1,121 @@
+"""The tables of README and docs that are written from the tables of the code.
+
+In a page each is between the lines `<!-- table: NAME -->` and `<!-- end of table -->`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from derive.model import OPTIONS
+from derive.parameters import PARAMETERS, RuntimeParameter
+from derive.readout import READOUTS
+from runtime.run_options import (
+    DEFAULT_METHOD,
+    OWN_METHODS,
+    RUN_OPTIONS,
+    SCIPY_METHODS,
+    SCIPY_PREFIX,
+    SIMULATION_METHODS,
+    RunOption,
+)
+
+_MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def with_tables(page: str) -> str:
+    """The text of a page with its tables as they are now; KeyError for a table that there is not."""
+    return _MARKED.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]}\n{found[3]}", page)
+
+
+def _table(*heads: str, rows: Iterable[Iterable[str]]) -> str:
+    lines = [heads, *rows]
+    body = [f"| {' | '.join(cells)} |\n" for cells in lines]
+    return "".join([body[0], "|" + "---|" * len(heads) + "\n", *body[1:]])
+
+
+def _plain(words: str) -> str:
+    """Words in which Markdown finds nothing to set."""
+    return words.replace("*", r"\*").replace("|", r"\|").replace("_", r"\_")
+
+
+def _option(name: str) -> str:
+    return f"`--{name.replace('_', '-')}`"
+
+
+def _model_options() -> str:
+    rows = (
+        (_option(name), ", ".join(f"`{value}`" for value in option.values), _plain(option.help))
+        for name, option in OPTIONS.items()
+    )
+    return _table("option", "values (default first)", "meaning", rows=rows)
+
+
+def _readouts() -> str:
+    rows = ((f"`{name}`", _plain(readout.pair)) for name, readout in READOUTS.items())
+    return _table("readout", "(a, b)", rows=rows)
+
+
+def _parameters() -> str:
+    def values(parameter: RuntimeParameter) -> str:
+        if parameter.shape:
+            return "a matrix"
+        if parameter.least == float("-inf"):
+            return "any"
+        return f"{'>' if parameter.strict else '≥'} {parameter.least:g}"
+
+    rows = (
+        (
+            f"`{name}`",
+            parameter.symbol,
+            parameter.words,
+            values(parameter),
+            "" if parameter.usual is None else f"{parameter.usual:g}",
+            "yes" if parameter.per_trajectory else "no",
+        )
+        for name, parameter in PARAMETERS.items()
+    )
+    heads = ("parameter", "symbol", "meaning", "values", "default of commands", "one per trajectory")
+    return _table(*heads, rows=rows)
+
+
+def _run_options() -> str:
+    rows = (
+        (_option(name), _plain(option.help.split("  [")[0]), defaults(option), ", ".join(option.commands))
+        for name, option in RUN_OPTIONS.items()
+    )
+    return _table("option", "meaning", "default", "commands", rows=rows)
+
+
+def defaults(option: RunOption) -> str:
+    """The defaults of an option, with the commands of those that differ from the general one."""
+
+    def text(value: object) -> str:
+        items = value if isinstance(value, tuple) else (value,)
+        return ",".join(f"{item:g}" if isinstance(item, float) else str(item) for item in items)
+
+    own = [
+        f"{text(option.of(command).default)} ({command})"
+        for command in option.commands
+        if option.of(command).default not in (None, option.default)
+    ]
+    return ", ".join([*([] if option.default is None else [text(option.default)]), *own])
+
+
+def _methods() -> str:
+    rows = [
+        *((f"`{name}`" + " (default)" * (name == DEFAULT_METHOD), w) for name, w in OWN_METHODS.items()),
+        *((f"`{SCIPY_PREFIX}{name}`", "SciPy's solver; single runs only") for name in SCIPY_METHODS),
+        *((f"`{name}`", f"{words}; `cli simulate`") for name, words in SIMULATION_METHODS.items()),
+    ]
+    return _table("method", "what it is", rows=rows)
+
+
+TABLES = {
+    "model-options": _model_options(),
+    "readouts": _readouts(),
+    "parameters": _parameters(),
+    "run-options": _run_options(),
+    "methods": _methods(),
+}

@@ -1,0 +1,41 @@
+"""Writes what the tables of the code say into docs/schema, README and docs: `python docs/regenerate.py`.
+
+The JSON schemas are in `json_schemas`, the tables of the pages in `doc_tables`. A test fails unless all
+files are as this program writes them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+sys.path[:0] = [str(DOCS.parent), str(DOCS)]
+
+from doc_tables import with_tables  # noqa: E402
+from json_schemas import SCHEMAS  # noqa: E402
+
+
+def files() -> dict[Path, str]:
+    """The text of every file that is written, by its path."""
+    pages = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
+    return {
+        **{
+            DOCS / "schema" / f"{name}.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+            for name, schema in SCHEMAS.items()
+        },
+        **{page: with_tables(page.read_text(encoding="utf-8")) for page in pages},
+    }
+
+
+def main() -> None:
+    """Write the files that differ, and name them."""
+    for path, text in files().items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            print(path.relative_to(DOCS.parent))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""The parts of JSON schemas: short functions that make the schema of a value, with words about it.
+
+In a `record`, a name that ends in a question mark may be missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Container, Mapping
+from typing import Any
+
+from derive.parameters import NUMBERS
+from runtime.run_options import MODEL_OPTIONS, RUN_OPTIONS, RunOption, numbers_of
+
+Schema = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+NULL: Schema = {"type": "null"}
+STATUS = ("ok", "diverged", "step_too_small")
+# What elements of long lists are; a schema has those to which it refers.
+_DEFINITIONS: dict[str, Schema] = {
+    "value": {
+        "type": ["number", "null"],
+        "description": "A number; null where there is none (after a divergence, or not reached).",
+    },
+    "count": {"type": "integer", "minimum": 0},
+    "flag": {"type": "boolean"},
+    "text": {"type": "string"},
+    "status": {"enum": list(STATUS)},
+}
+
+
+def _described(schema: Schema, words: str) -> Schema:
+    return {**schema, "description": words} if words else schema
+
+
+def text(words: str = "", **more: Any) -> Schema:
+    return _described({"type": "string", **more}, words)
+
+
+def number(words: str = "") -> Schema:
+    return _described({"type": "number"}, words)
+
+
+def maybe(words: str) -> Schema:
+    """A number, or null where there is none."""
+    return _described({"$ref": "#/$defs/value"}, words)
+
+
+def whole(words: str = "", least: int = 0) -> Schema:
+    return _described({"type": "integer", "minimum": least}, words)
+
+
+def flag(words: str = "") -> Schema:
+    return _described({"type": "boolean"}, words)
+
+
+def choice(words: str, *values: Any) -> Schema:
+    return _described({"enum": list(values)}, words)
+
+
+def listed(item: Schema, words: str = "", **more: Any) -> Schema:
+    return _described({"type": "array", "items": item, **more}, words)
+
+
+def over(depth: int, words: str = "", item: str = "value") -> Schema:
+    """An array with so many axes of elements of this definition."""
+    schema: Schema = {"$ref": f"#/$defs/{item}"}
+    for _ in range(depth):
+        schema = {"type": "array", "items": schema}
+    return _described(schema, words)
+
+
+def mapping(item: Schema, words: str) -> Schema:
+    """An object whose names are those of the data."""
+    return _described({"type": "object", "additionalProperties": item}, words)
+
+
+def either(words: str, *forms: Schema) -> Schema:
+    return _described({"oneOf": list(forms)}, words)
+
+
+def record(words: str, properties: Mapping[str, Schema], others: Any = False, title: str = "") -> Schema:
+    """An object with these names; `others` says what other names may hold."""
+    return {
+        **({"title": title} if title else {}),
+        **({"description": words} if words else {}),
+        "type": "object",
+        "properties": {name.removesuffix("?"): schema for name, schema in properties.items()},
+        "required": [name for name in properties if not name.endswith("?")],
+        "additionalProperties": others,
+    }
+
+
+def document(command: str, schema: Schema) -> Schema:
+    """The schema of what a command prints, with its title and the definitions to which it refers."""
+    used = str(schema)
+    known = {name: words for name, words in _DEFINITIONS.items() if f"#/$defs/{name}'" in used}
+    head = {"$schema": DIALECT, "title": f"cli {command} --json"}
+    return {**head, **schema, **({"$defs": known} if known else {})}
+
+
+# --- what the tables declare -------------------------------------------------------------------
+
+
+def model(*without: str, maybe_p: bool = False) -> dict[str, Schema]:
+    """The widths and the options of a model."""
+    found = {name: _of(option) for name, option in MODEL_OPTIONS.items() if name not in without}
+    return {"p?" if maybe_p and name == "p" else name: schema for name, schema in found.items()}
+
+
+def numbers(command: str, varied: Container[str] = ()) -> dict[str, Schema]:
+    """The run-time parameters that are numbers, as attributes; those that are `varied` may be missing."""
+    return {
+        f"{name}?" if name in varied else name: number(option.help)
+        for name, option in numbers_of(command).items()
+    }
+
+
+def numbers_of_each(one: str) -> dict[str, Schema]:
+    """Arrays of the run-time parameters of each trajectory or run."""
+    return {
+        number.name: over(1, f"{number.words.capitalize()} {number.symbol} of each {one}.")
+        for number in NUMBERS
+        if number.per_trajectory
+    }
+
+
+def attributes(
+    command: str, names: str, own: Mapping[str, Schema] | None = None, varied: Container[str] = ()
+) -> Schema:
+    """The attributes of a result: its model, options of its run, and its `own`.
+
+    `names` are those of options, which a question mark makes optional; "numbers" stands for the run-time
+    parameters, of which those that are `varied` are optional.
+    """
+    found = {"title": TITLE, **model()}
+    for name in names.split():
+        plain = name.removesuffix("?")
+        if plain == "numbers":
+            found |= numbers(command, varied if plain == name else numbers_of(command))
+        else:
+            found[name] = _attribute(plain, command)
+    return record("", {**found, **(own or {}), "version": VERSION})
+
+
+TITLE = text("Title of the result, in words.")
+VERSION = text("Program and version, such as overlap-ode 0.1.1.")
+
+
+def _attribute(name: str, command: str) -> Schema:
+    """The value of an option of runs; its words are chosen if it is one of the command."""
+    option = RUN_OPTIONS[name]
+    chosen = option.of(command) if command in option.commands else dataclasses.replace(option, choices=())
+    return _of(dataclasses.replace(chosen, kind=option.kind, help=option.help))
+
+
+def _of(option: RunOption) -> Schema:
+    """The schema of the value of an option."""
+    if option.kind == "integer":
+        return whole(option.help, 0 if option.name == "seed" else 1)
+    if option.kind == "number":
+        return number(option.help)
+    return choice(option.help, *option.choices) if option.choices else text(option.help)
