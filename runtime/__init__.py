@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from runtime.ensemble.ensemble_run import integrate_ensemble
     from runtime.ensemble.ensemble_statistics import ensemble_statistics
     from runtime.output.netcdf_files import save_netcdf
+    from runtime.run_options import METHODS
     from runtime.sector import SectorStart, integrate_sector, load_sector, sector_overlaps
     from runtime.sgd.comparison import compare
     from runtime.sgd.simulation import simulate
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from runtime.system.compiled_system import System
     from runtime.system.load_error import LoadError
     from runtime.system.loading import load
-    from runtime.trajectory.single_run import METHODS, final_state, integrate
+    from runtime.trajectory.single_run import final_state, integrate
 
 __all__ = [
     "METHODS",
@@ -67,7 +68,7 @@ __all__ = [
 # Each name is imported when it is first used: the help of commands needs none of them, and a new
 # installation would compile the ensemble's loop, some seconds, for a single trajectory.
 _ON_DEMAND = {
-    "METHODS": "runtime.trajectory.single_run",
+    "METHODS": "runtime.run_options",
     "Convention": "runtime.start.paper_conventions",
     "InputError": "derive.errors",
     "LoadError": "runtime.system.load_error",

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 
 from derive.arguments import one_of
 from runtime.concurrency.thread_pool import thread_count
-from runtime.ensemble.ensemble_run import OUTPUTS, integrate_many
+from runtime.ensemble.ensemble_run import integrate_many
 from runtime.ensemble.ensemble_statistics import statistics_of
 from runtime.output.memory_limit import check_memory
 from runtime.output.progress import Progress
 from runtime.problem import Problem
+from runtime.run_options import OUTPUTS, STATISTICS
 from runtime.system.compiled_system import System
 from runtime.trajectory.tableaux import TABLEAUX
 
 if TYPE_CHECKING:
     import xarray
-
-STATISTICS = "statistics"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,7 @@ from runtime.ensemble.kernels import lane_loop, lane_memory
 from runtime.ensemble.kernels.compiled_kernels import CompiledKernels, compile_kernels
 from runtime.output.progress import Progress
 from runtime.problem import Problem
+from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, OUTPUTS, RTOL
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.parameter_values import takes_parameters
@@ -25,14 +26,13 @@ from runtime.start.starts import GivenStart
 from runtime.system.compilation import compile_now
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.solver import DIVERGENCE_GROWTH
-from runtime.trajectory.tableaux import DEFAULT_METHOD, TABLEAUX
+from runtime.trajectory.tableaux import TABLEAUX
 from runtime.vector import jit
 from runtime.vector.aligned_arrays import aligned
 
 if TYPE_CHECKING:
     import xarray
 
-OUTPUTS = ("all", "final", "loss")
 # A thread takes this many trajectories together, so that lanes which are idle at the end cost little.
 CHUNK_SIZE = 512
 
@@ -176,9 +176,9 @@ def integrate_ensemble(
     Q0: ArrayLike,
     R0: ArrayLike,
     *,
-    alpha: ArrayLike = 200.0,
-    rtol: float = 1e-8,
-    atol: float = 1e-10,
+    alpha: ArrayLike = ALPHA,
+    rtol: float = RTOL,
+    atol: float = ATOL,
     method: str = DEFAULT_METHOD,
     output: str = "all",
     stop_loss: float | None = None,

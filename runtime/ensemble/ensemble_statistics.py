@@ -17,13 +17,14 @@ from runtime.output.progress import Progress, part_of
 from runtime.output.quantiles import QUANTILES, exact_quantiles
 from runtime.output.result_attributes import result_attributes
 from runtime.problem import Problem
+from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, RTOL
 from runtime.start.checked_arrays import Array, warn_if_unresolved
 from runtime.start.initial_overlaps import OverlapSampler
 from runtime.start.parameter_values import RunParameters, takes_parameters
 from runtime.start.starts import RandomStart
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.solver import STATUS
-from runtime.trajectory.tableaux import DEFAULT_METHOD, TABLEAUX
+from runtime.trajectory.tableaux import TABLEAUX
 
 if TYPE_CHECKING:
     import xarray
@@ -38,9 +39,9 @@ def ensemble_statistics(
     sampler: OverlapSampler,
     trajectories: int,
     *,
-    alpha: ArrayLike = 200.0,
-    rtol: float = 1e-8,
-    atol: float = 1e-10,
+    alpha: ArrayLike = ALPHA,
+    rtol: float = RTOL,
+    atol: float = ATOL,
     method: str = DEFAULT_METHOD,
     stop_loss: float | None = None,
     threads: int | None = None,

@@ -12,11 +12,12 @@ from derive.errors import InputError
 from derive.readout import READOUTS
 from derive.version import VERSION
 from runtime.output.memory_limit import LARGEST_ARRAYS
+from runtime.run_options import ATOL, DEFAULT_METHOD, RTOL
 from runtime.sector.aligned_starts import SectorStart
 from runtime.sector.sector_system import SectorSystem
 from runtime.start import checked_arrays
 from runtime.trajectory.solver import DIVERGENCE_GROWTH, OdeSolution, solve
-from runtime.trajectory.tableaux import DEFAULT_METHOD, TABLEAUX
+from runtime.trajectory.tableaux import TABLEAUX
 from runtime.trajectory.trajectory_dataset import solver_variables
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def integrate_sector(
     eta: float,
     alpha: ArrayLike = 200.0,
     label_noise: float = 0.0,
-    rtol: float = 1e-8,
-    atol: float = 1e-10,
+    rtol: float = RTOL,
+    atol: float = ATOL,
     method: str = DEFAULT_METHOD,
 ) -> xarray.Dataset:
     """Integrate the ODEs of the sector from `start` at α = 0, with the number p of students of the start.

@@ -11,7 +11,6 @@ from runtime.system.compiled_system import System
 from runtime.trajectory.solver import DIVERGENCE_GROWTH, OdeSolution
 from runtime.trajectory.stepper import BLOW_UP
 
-SCIPY_METHODS = ("LSODA", "DOP853", "RK45", "RK23", "Radau", "BDF")
 _WITH_JACOBIAN = ("LSODA", "Radau", "BDF")
 # SciPy's own lower limit of rtol; it warns about smaller ones, and uses this.
 _SMALLEST_RTOL = 100 * np.finfo(np.float64).eps

@@ -10,20 +10,19 @@ from numpy.typing import ArrayLike
 from derive.errors import InputError
 from derive.parameters import ParameterValues
 from runtime.problem import Problem
+from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, RTOL, SCIPY_PREFIX
 from runtime.start import checked_arrays
 from runtime.start.parameter_values import takes_parameters
 from runtime.start.starts import GivenStart
 from runtime.system.compiled_system import System, as_system
-from runtime.trajectory.scipy_solvers import SCIPY_METHODS, solve_scipy
+from runtime.trajectory.scipy_solvers import solve_scipy
 from runtime.trajectory.solver import solve
-from runtime.trajectory.tableaux import DEFAULT_METHOD, TABLEAUX
+from runtime.trajectory.tableaux import TABLEAUX
 from runtime.trajectory.trajectory_dataset import trajectory_dataset
 
 if TYPE_CHECKING:
     import xarray
 
-SCIPY_PREFIX = "scipy:"
-METHODS = (*TABLEAUX, *(SCIPY_PREFIX + name for name in SCIPY_METHODS))
 # The variables of a state, and their axes.
 _STATES = (("Q", ("i", "j")), ("R", ("i", "r")))
 
@@ -34,9 +33,9 @@ def integrate(
     Q0: ArrayLike,
     R0: ArrayLike,
     *,
-    alpha: ArrayLike = 200.0,
-    rtol: float = 1e-8,
-    atol: float = 1e-10,
+    alpha: ArrayLike = ALPHA,
+    rtol: float = RTOL,
+    atol: float = ATOL,
     method: str = DEFAULT_METHOD,
     stop_loss: float | None = None,
     **parameters: Unpack[ParameterValues],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from runtime.run_options import SCIPY_METHODS
 from runtime.system.compiled_system import System
 from runtime.trajectory import scipy_solvers
-from runtime.trajectory.scipy_solvers import SCIPY_METHODS
 from runtime.trajectory.single_run import integrate
 
 METHODS = [f"scipy:{name}" for name in SCIPY_METHODS]
