@@ -1,73 +1,56 @@
-"""The memory of the overlap chain's vector code: which component of one array of doubles holds what."""
+"""The memory of the overlap chain's vector code: one run per lane."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from runtime.vector.builder import integer
 from runtime.vector.random_numbers import WORDS
+from runtime.vector.vector_record import VectorRecord
 
 
-@dataclasses.dataclass(frozen=True)
-class ChainLayout:
-    """Where the components of the lanes' memory start, for p students and a teacher of rank k.
+class ChainRecord(VectorRecord):
+    """The fields of a chain's memory, for p students and a teacher of rank k.
 
-    The words of the random numbers come first, then 2aη/N, √Δ, the shape of the χ², the readout a, and
-    the teacher's weights b τ.
+    words
+        The state of the random numbers.
+    rate, noise, shape
+        2aη/N, √Δ, and the shape of the χ².
+    student, weights
+        The readout a, and the teacher's weights b τ.
+    norms
+        The norms that the sphere keeps.
+    along, beyond
+        A, row by row, and the lower triangle of S, column by column.
+    inputs_along, inputs_beyond
+        u along the teacher and v along the axes of S. They are drawn together, and lie next to each other.
+    fields
+        λ of the students.
+    outside
+        First w, then x in its place, then norms.
     """
 
-    p: int
-    k: int
-
-    rate_at: int = WORDS
-    noise_at: int = WORDS + 1
-    shape_at: int = WORDS + 2
-    student_at: int = WORDS + 3
-    weights_at: int = WORDS + 4
-
-    @property
-    def norms_at(self) -> int:
-        """The norms that the sphere keeps."""
-        return self.weights_at + self.k
-
-    @property
-    def along_at(self) -> int:
-        """A, row by row."""
-        return self.norms_at + self.p
-
-    @property
-    def beyond_at(self) -> int:
-        """The lower triangle of S, column by column."""
-        return self.along_at + self.p * self.k
-
-    @property
-    def teacher_inputs_at(self) -> int:
-        """u, the inputs along the teacher."""
-        return self.beyond_at + self.p * (self.p + 1) // 2
-
-    @property
-    def inputs_at(self) -> int:
-        """v, the inputs along the axes of S."""
-        return self.teacher_inputs_at + self.k
-
-    @property
-    def fields_at(self) -> int:
-        """λ, the fields of the students."""
-        return self.inputs_at + self.p
-
-    @property
-    def outside_at(self) -> int:
-        """First w, then x in its place, then norms."""
-        return self.fields_at + self.p
-
-    @property
-    def component_count(self) -> int:
-        return self.outside_at + self.p
+    def __init__(self, p: int, k: int) -> None:
+        self.p, self.k = p, k
+        super().__init__(
+            words=(WORDS,),
+            rate=(),
+            noise=(),
+            shape=(),
+            student=(),
+            weights=(k,),
+            norms=(p,),
+            along=(p, k),
+            beyond=(p * (p + 1) // 2,),
+            inputs_along=(k,),
+            inputs_beyond=(p,),
+            fields=(p,),
+            outside=(p,),
+        )
 
     def column_at(self, j: Any, builder: Any = None) -> Any:
         """Component of S_jj; those of S_ij, i > j, follow."""
         if isinstance(j, int):
-            return self.beyond_at + j * self.p - j * (j - 1) // 2
+            return self.at("beyond") + j * self.p - j * (j - 1) // 2
         before = builder.ashr(builder.mul(j, builder.sub(j, integer(1))), integer(1))
-        return builder.add(integer(self.beyond_at), builder.sub(builder.mul(j, integer(self.p)), before))
+        return builder.add(integer(self.at("beyond")), builder.sub(builder.mul(j, integer(self.p)), before))

@@ -21,7 +21,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from runtime.sgd.chain_memory import ChainLayout
+from runtime.sgd.chain_memory import ChainRecord
 from runtime.vector.builder import INT64, VectorFunction, integer
 from runtime.vector.jit import Target
 from runtime.vector.random_numbers import RandomNumbers
@@ -38,7 +38,7 @@ class ChainEmitter:
     """
 
     def __init__(self, p: int, k: int, sphere: bool, noise: bool, others: int, target: Target) -> None:
-        self.layout = ChainLayout(p, k)
+        self.record = ChainRecord(p, k)
         self.sphere, self.noise, self.others = sphere, noise, others
         self.unrolled = p * k + p * (p + 1) // 2 <= _UNROLLED_ENTRIES
         self.module = ir.Module("chain")
@@ -84,8 +84,8 @@ class ChainEmitter:
 
     def _below(self, j: Any, body: Callable[[Any, Any], None]) -> None:
         """body(i, component of S_ij) for each i > j; in a loop j < p − 1."""
-        p = self.layout.p
-        diagonal = self.layout.column_at(j, self.vector.builder)
+        p = self.record.p
+        diagonal = self.record.column_at(j, self.vector.builder)
         if self.unrolled:
             for i in range(j + 1, p):
                 body(i, diagonal + i - j)
@@ -101,8 +101,8 @@ class ChainEmitter:
     # --- one step ------------------------------------------------------------------------
 
     def _step(self) -> None:
-        vector, layout = self.vector, self.layout
-        p, k = layout.p, layout.k
+        vector, record = self.vector, self.record
+        p, k = record.p, record.k
         spare = self._draw_inputs()
         if self.noise and len(spare) < 2:
             spare += self.random.normals()
@@ -112,27 +112,27 @@ class ChainEmitter:
         zero = vector.constant(0.0)
 
         def clear(i: Any, _: list[Any]) -> None:
-            self._store(zero, vector.plus(layout.outside_at, i))
+            self._store(zero, vector.plus(record.at("outside"), i))
 
         self._each(p, clear)
         length = self._shrink(other)
         error = self._error(label_noise)
-        c = vector.multiply(self._load(layout.rate_at), error)
+        c = vector.multiply(self._load(record.at("rate")), error)
         inverse = vector.divide(vector.constant(1.0), length)
 
         def along(i: Any, _: list[Any]) -> None:
-            field = self._load(layout.fields_at, i)
+            field = self._load(record.at("fields"), i)
             kick = vector.multiply(c, field)
-            row = vector.plus(layout.along_at, vector.times(i, k))
+            row = vector.plus(record.at("along"), vector.times(i, k))
 
             def teacher(r: Any, _inner: list[Any]) -> None:
                 place = vector.plus(row, r)
-                u = self._load(layout.teacher_inputs_at, r)
+                u = self._load(record.at("inputs_along"), r)
                 self._store(vector.fma(vector.negate(kick), u, self._load(place)), place)
 
             self._each(k, teacher)
             # x = √G (c λ − w/G), in the place of w.
-            place = vector.plus(layout.outside_at, i)
+            place = vector.plus(record.at("outside"), i)
             x = vector.fma(vector.negate(inverse), self._load(place), kick)
             self._store(vector.multiply(vector.unary("sqrt", length), x), place)
 
@@ -143,12 +143,12 @@ class ChainEmitter:
 
     def _draw_inputs(self) -> list[Any]:
         """Draw u and v, next to each other; returns the number that is left over if their count is odd."""
-        vector, layout = self.vector, self.layout
-        total = layout.k + layout.p
+        vector, record = self.vector, self.record
+        total = record.k + record.p
 
         def pair(index: Any, _: list[Any]) -> None:
             x, y = self.random.normals()
-            place = vector.plus(layout.teacher_inputs_at, vector.times(index, 2))
+            place = vector.plus(record.at("inputs_along"), vector.times(index, 2))
             self._store(x, place)
             self._store(y, vector.plus(place, 1))
 
@@ -166,7 +166,7 @@ class ChainEmitter:
         if total % 2 == 0:
             return []
         x, y = self.random.normals()
-        self._store(x, layout.teacher_inputs_at + total - 1)
+        self._store(x, record.at("inputs_along") + total - 1)
         return [y]
 
     def _other_directions(self, spare: list[Any]) -> Any:
@@ -178,7 +178,7 @@ class ChainEmitter:
         if self.others == 1:
             return vector.multiply(normal, normal)
         return vector.multiply(
-            vector.constant(2.0), self.random.gamma(self._load(self.layout.shape_at), normal)
+            vector.constant(2.0), self.random.gamma(self._load(self.record.at("shape")), normal)
         )
 
     def _shrink(self, other: Any) -> Any:
@@ -188,22 +188,22 @@ class ChainEmitter:
         w⁽ʲ⁾ = Σ_{m>j} S_m v_m of w:
         S_j ← √(g_{j+1}/g_j) (S_j − v_j w⁽ʲ⁾/g_{j+1}).
         """
-        vector, layout = self.vector, self.layout
-        p = layout.p
+        vector, record = self.vector, self.record
+        p = record.p
 
         def column(j: Any, shorter: Any, last: bool) -> Any:
-            v = self._load(layout.inputs_at, j)
+            v = self._load(record.at("inputs_beyond"), j)
             longer = vector.fma(v, v, shorter)
             factor = vector.unary("sqrt", vector.divide(shorter, longer))
-            diagonal = layout.column_at(j, vector.builder)
+            diagonal = record.column_at(j, vector.builder)
             corner = self._load(diagonal)
             self._store(vector.multiply(factor, corner), diagonal)
-            place = vector.plus(layout.outside_at, j)
+            place = vector.plus(record.at("outside"), j)
             if not last:
                 pull = vector.divide(vector.negate(v), shorter)
 
                 def entry(i: Any, component: Any) -> None:
-                    place = vector.plus(layout.outside_at, i)
+                    place = vector.plus(record.at("outside"), i)
                     old, w = self._load(component), self._load(place)
                     self._store(vector.multiply(factor, vector.fma(pull, w, old)), component)
                     self._store(vector.fma(old, v, w), place)
@@ -228,41 +228,41 @@ class ChainEmitter:
 
     def _error(self, label_noise: Any) -> Any:
         """e = a |λ|² − b Σ τ u² − √Δ ξ; also stores λ = A u + w."""
-        vector, layout = self.vector, self.layout
-        p, k = layout.p, layout.k
-        student = self._load(layout.student_at)
+        vector, record = self.vector, self.record
+        p, k = record.p, record.k
+        student = self._load(record.at("student"))
 
         def field(i: Any, carried: list[Any]) -> list[Any]:
-            row = vector.plus(layout.along_at, vector.times(i, k))
+            row = vector.plus(record.at("along"), vector.times(i, k))
 
             def overlap(r: Any, total: list[Any]) -> list[Any]:
-                u = self._load(layout.teacher_inputs_at, r)
+                u = self._load(record.at("inputs_along"), r)
                 return [vector.fma(self._load(row, r), u, total[0])]
 
-            value = self._each(k, overlap, [self._load(layout.outside_at, i)])[0]
-            self._store(value, vector.plus(layout.fields_at, i))
+            value = self._each(k, overlap, [self._load(record.at("outside"), i)])[0]
+            self._store(value, vector.plus(record.at("fields"), i))
             return [vector.fma(vector.multiply(student, value), value, carried[0])]
 
         def label(r: Any, carried: list[Any]) -> list[Any]:
-            u = self._load(layout.teacher_inputs_at, r)
-            weight = self._load(layout.weights_at, r)
+            u = self._load(record.at("inputs_along"), r)
+            weight = self._load(record.at("weights"), r)
             return [vector.fma(vector.multiply(weight, u), vector.negate(u), carried[0])]
 
         error = self._each(p, field, [vector.constant(0.0)])[0]
         error = self._each(k, label, [error])[0]
         if label_noise is not None:
-            error = vector.fma(vector.negate(self._load(layout.noise_at)), label_noise, error)
+            error = vector.fma(vector.negate(self._load(record.at("noise"))), label_noise, error)
         return error
 
     def _rotate_in(self) -> None:
         """S ← the lower triangular factor of S Sᵀ + x xᵀ, x where w was."""
-        vector, layout = self.vector, self.layout
-        p = layout.p
+        vector, record = self.vector, self.record
+        p = record.p
         builder, zero, one = vector.builder, vector.constant(0.0), vector.constant(1.0)
 
         def column(j: Any, last: bool) -> None:
-            diagonal = layout.column_at(j, builder)
-            corner, x = self._load(diagonal), self._load(layout.outside_at, j)
+            diagonal = record.column_at(j, builder)
+            corner, x = self._load(diagonal), self._load(record.at("outside"), j)
             square = vector.fma(corner, corner, vector.multiply(x, x))
             length = vector.unary("sqrt", square)
             self._store(length, diagonal)
@@ -275,7 +275,7 @@ class ChainEmitter:
             sine = vector.multiply(x, inverse)
 
             def entry(i: Any, component: Any) -> None:
-                place = vector.plus(layout.outside_at, i)
+                place = vector.plus(record.at("outside"), i)
                 old, y = self._load(component), self._load(place)
                 self._store(vector.fma(cosine, old, vector.multiply(sine, y)), component)
                 self._store(vector.fma(cosine, y, vector.negate(vector.multiply(sine, old))), place)
@@ -295,21 +295,21 @@ class ChainEmitter:
 
     def _project(self) -> None:
         """Scale each row of (A, S) back to its norm; the new norms are summed where w was."""
-        vector, layout = self.vector, self.layout
-        p, k = layout.p, layout.k
+        vector, record = self.vector, self.record
+        p, k = record.p, record.k
 
         def along(i: Any, _: list[Any]) -> None:
-            row = vector.plus(layout.along_at, vector.times(i, k))
+            row = vector.plus(record.at("along"), vector.times(i, k))
 
             def square(r: Any, total: list[Any]) -> list[Any]:
                 value = self._load(row, r)
                 return [vector.fma(value, value, total[0])]
 
             norm = self._each(k, square, [vector.constant(0.0)])[0]
-            self._store(norm, vector.plus(layout.outside_at, i))
+            self._store(norm, vector.plus(record.at("outside"), i))
 
         def add(i: Any, component: Any) -> None:
-            place = vector.plus(layout.outside_at, i)
+            place = vector.plus(record.at("outside"), i)
             value = self._load(component)
             self._store(vector.fma(value, value, self._load(place)), place)
 
@@ -317,11 +317,11 @@ class ChainEmitter:
         self._columns(add)
 
         def factor(i: Any, _: list[Any]) -> None:
-            place = vector.plus(layout.outside_at, i)
-            norm = self._load(layout.norms_at, i)
+            place = vector.plus(record.at("outside"), i)
+            norm = self._load(record.at("norms"), i)
             scale = vector.unary("sqrt", vector.divide(norm, self._load(place)))
             self._store(scale, place)
-            row = vector.plus(layout.along_at, vector.times(i, k))
+            row = vector.plus(record.at("along"), vector.times(i, k))
 
             def shrink(r: Any, _inner: list[Any]) -> None:
                 entry = vector.plus(row, r)
@@ -330,7 +330,7 @@ class ChainEmitter:
             self._each(k, shrink)
 
         def scale(i: Any, component: Any) -> None:
-            factor = self._load(layout.outside_at, i)
+            factor = self._load(record.at("outside"), i)
             self._store(vector.multiply(factor, self._load(component)), component)
 
         self._each(p, factor)
@@ -338,10 +338,10 @@ class ChainEmitter:
 
     def _columns(self, body: Callable[[Any, Any], None]) -> None:
         """body(i, component of S_ij) for all i ≥ j."""
-        p = self.layout.p
+        p = self.record.p
 
         def column(j: Any, _: list[Any]) -> None:
-            body(j, self.layout.column_at(j, self.vector.builder))
+            body(j, self.record.column_at(j, self.vector.builder))
             self._below(j, body)
 
         if self.unrolled:
@@ -350,4 +350,4 @@ class ChainEmitter:
             return
         if p > 1:
             self.vector.loop(p - 1, column)
-        body(integer(p - 1), integer(self.layout.column_at(p - 1)))
+        body(integer(p - 1), integer(self.record.column_at(p - 1)))

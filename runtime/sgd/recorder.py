@@ -39,7 +39,7 @@ class RunRecorder:
     """
 
     def __init__(self, count: int, steps: np.ndarray, A: Array, S: Array, teacher: Teacher) -> None:
-        self.steps, self.teacher = steps, teacher
+        self.count, self.steps, self.teacher = count, steps, teacher
         self._A, self._S = A, S
         p, pstar = A.shape[1], len(teacher.factor)
         self.Q = np.full((count, len(steps), p, p), np.nan)

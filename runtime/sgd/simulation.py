@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-import threading
-from collections.abc import Callable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from derive import readout
 from derive.arguments import one_of, whole_number
 from derive.errors import InputError
 from derive.model import Model
 from runtime.concurrency.thread_pool import run_tasks, thread_count
 from runtime.output.progress import Progress
-from runtime.sgd.overlap_chain import OverlapChain
 from runtime.sgd.recorder import RunRecorder, sgd_dataset
+from runtime.sgd.sgd_process import SgdProcess
+from runtime.sgd.sgd_runs import SgdRuns
 from runtime.sgd.weight_coordinates import coordinates
-from runtime.sgd.weight_vectors import RUN_WORDS, WeightVectors
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, per_trajectory
 from runtime.start.initial_overlaps import random_overlaps
 from runtime.start.seeds import LARGEST_SEED
 from runtime.start.teacher_directions import Teacher
-from runtime.vector import jit
-from runtime.vector.random_numbers import WORDS, streams
 
 if TYPE_CHECKING:
     import xarray
@@ -38,12 +31,6 @@ LARGEST_RUNS = 2**40
 DEFAULT_RUNS = 64
 # Bytes that the weights of all threads may take together: 16 GiB.
 LARGEST_WEIGHTS = 2**34
-# Each method has its own set of random streams for a seed.
-_STREAMS = {"chain": 1, "weights": 2}
-# How many numbers are written between two looks at whether to stop: some hundredths of a second.
-_NUMBERS_BETWEEN_PAUSES = 50_000_000
-# A task takes together at most this many runs on small weights, and at most this many weights.
-_RUNS_TOGETHER, _NUMBERS_TOGETHER = 64, 2**17
 
 
 def simulate(
@@ -120,7 +107,8 @@ def simulate(
     A, S = coordinates(Q, R, teacher, n - teacher.rank)
     A, S = (np.broadcast_to(part, (count, *part.shape[-2:])) for part in (A, S))
     recorder = RunRecorder(count, steps, A, S, teacher)
-    runs = _Runs(model, teacher, n, seed, rates, noises, steps, recorder)
+    process = SgdProcess.of(model, teacher, n, bool(np.any(noises > 0.0)))
+    runs = SgdRuns(process, seed, {"eta": rates, "label_noise": noises}, recorder)
     tasks = runs.chains() if used == "chain" else runs.weights()
     run_tasks(
         tasks, workers, runs.cancel, None if progress is None else lambda: progress(runs.done, runs.total)
@@ -225,106 +213,3 @@ def _start(
     if count not in (None, len(q)):
         raise InputError("trajectories", f"{count} is not the number of starts, {len(q)}")
     return len(q), 0.5 * (q + np.swapaxes(q, -1, -2)), r
-
-
-@dataclasses.dataclass
-class _Runs:
-    """All runs of one simulation; each task advances some of them and writes to the recorder."""
-
-    model: Model
-    teacher: Teacher
-    n: int
-    seed: int
-    rates: Array
-    noises: Array
-    steps: np.ndarray
-    recorder: RunRecorder
-
-    def __post_init__(self) -> None:
-        self.sphere = self.model.constraint == "sphere"
-        self.noisy = bool(np.any(self.noises > 0.0))
-        self.total = int(self.steps[-1]) * len(self.rates)
-        self.done = 0
-        self.cancelled = False
-        self._lock = threading.Lock()
-
-    def _advance(self, step: Callable[[int], None], steps: int, cost: int, runs: int) -> None:
-        """Take `steps` steps, in pieces that end soon enough to be cancelled; a step costs `cost`."""
-        piece = max(1, _NUMBERS_BETWEEN_PAUSES // cost)
-        while steps and not self.cancelled:
-            now = min(piece, steps)
-            step(now)
-            steps -= now
-            self._count(now * runs)
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-    def _count(self, steps: int) -> None:
-        with self._lock:
-            self.done += steps
-
-    def _intervals(self) -> Iterator[tuple[int, int]]:
-        """The number of each record, and the steps since the record before."""
-        return enumerate(np.diff(self.steps, prepend=0).tolist())
-
-    def chains(self) -> Iterator[Callable[[], None]]:
-        machine = jit.target()
-        chain = OverlapChain(self.model.p, self.teacher, self.n, self.sphere, self.noisy, machine)
-        for first in range(0, len(self.rates), chain.lanes):
-            yield partial(self._chain, chain, first)
-
-    def _chain(self, chain: OverlapChain, first: int) -> None:
-        real = range(first, min(first + chain.lanes, len(self.rates)))
-        # Lanes without a run repeat the last run, and nobody reads them.
-        picks = np.minimum(np.arange(first, first + chain.lanes), real[-1])
-        words = streams(self.seed, _STREAMS["chain"], first, chain.lanes, WORDS)
-        A, S = self.recorder.start(picks)
-        work = chain.start(A, S, words, self.rates[picks], self.noises[picks], readout.weights(self.model))
-        cost = chain.lanes * 20 * chain.layout.component_count
-        for record, steps in self._intervals():
-            self._advance(lambda count: chain.advance(work, count), steps, cost, len(real))
-            if self.cancelled:
-                return
-            A, S = chain.coordinates(work)
-            going = self.recorder.write(record, real, A[: len(real)], S[: len(real)])
-            if not going:
-                self._count(int(self.steps[-1] - self.steps[record]) * len(real))
-                return
-
-    def weights(self) -> Iterator[Callable[[], None]]:
-        # Small runs are taken several at once, since otherwise the time in Python would dominate.
-        together = min(_RUNS_TOGETHER, max(1, _NUMBERS_TOGETHER // (self.model.p * self.n)))
-        for first in range(0, len(self.rates), together):
-            yield partial(self._weights, range(first, min(first + together, len(self.rates))))
-
-    def _weights(self, runs: range) -> None:
-        words = streams(self.seed, _STREAMS["weights"], runs[0], len(runs), RUN_WORDS)
-        A, S = self.recorder.start(np.array(runs))
-        weights = [
-            WeightVectors(
-                A[k],
-                S[k],
-                self.teacher,
-                self.n,
-                words[k],
-                float(self.rates[run]),
-                float(self.noises[run]),
-                readout.weights(self.model),
-                self.sphere,
-                self.noisy,
-                jit.target(),
-            )
-            for k, run in enumerate(runs)
-        ]
-        cost = 4 * self.n * (self.model.p + 4)
-        for record, steps in self._intervals():
-            for run in weights:
-                self._advance(run.advance, steps, cost, 1)
-            if self.cancelled:
-                return
-            found = [run.coordinates() for run in weights]
-            A, S = (np.array(part) for part in zip(*found, strict=True))
-            if not self.recorder.write(record, runs, A, S):
-                self._count(int(self.steps[-1] - self.steps[record]) * len(runs))
-                return

@@ -9,20 +9,19 @@ next one divides by them.
 from __future__ import annotations
 
 import ctypes
-import dataclasses
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
-from runtime.start.checked_arrays import Array
-from runtime.start.teacher_directions import Teacher
-from runtime.vector.aligned_arrays import aligned
+from runtime.sgd.sgd_process import SgdProcess
+from runtime.vector.aligned_arrays import Array, aligned
 from runtime.vector.builder import INT64, VectorFunction, integer
 from runtime.vector.jit import CompiledModule, Target
 from runtime.vector.random_numbers import WORDS, RandomNumbers
+from runtime.vector.vector_record import RecordMemory, VectorRecord
 
 # The number of lanes is the same on every processor, so that the streams are.
 LANES = 8
@@ -32,56 +31,43 @@ RUN_WORDS = LANES * WORDS
 _GROUP = {False: 8, True: 6}
 
 
-@dataclasses.dataclass(frozen=True)
-class WeightsLayout:
-    """Where the vectors of the control memory start, for p students and a teacher of rank k.
+class WeightsRecord(VectorRecord):
+    """The fields of the control memory of one run, for p students and a teacher of rank k.
 
-    The words of the random numbers come first, then 2aη, √Δ, the readout a and 1/√N.
+    words
+        The state of the random numbers.
+    rate, noise, student, scale
+        2aη, √Δ, the readout a and 1/√N.
+    masks
+        For the last two vectors of a row: 1 for inputs, 0 beyond N.
+    kicks
+        Each student's last gradient is this times the last input.
+    fields
+        λ of the students.
+    norms, lengths, shrinks
+        On the sphere: the norms that it keeps, |w|², and the factors by which the next pass shortens the
+        weights.
+    teacher
+        b τ, next to each other, then zeros.
     """
 
-    p: int
-    k: int
-
-    rate_at: int = WORDS
-    noise_at: int = WORDS + 1
-    student_at: int = WORDS + 2
-    scale_at: int = WORDS + 3
-    # Two vectors for the last two of a row: 1 for inputs, 0 beyond N.
-    mask_at: int = WORDS + 4
-    # Each student's last gradient is this times the last input.
-    kicks_at: int = WORDS + 6
-
-    @property
-    def fields_at(self) -> int:
-        return self.kicks_at + self.p
-
-    @property
-    def norms_at(self) -> int:
-        """The norms that the sphere keeps."""
-        return self.fields_at + self.p
-
-    @property
-    def lengths_at(self) -> int:
-        """|w|² of each student, on the sphere."""
-        return self.norms_at + self.p
-
-    @property
-    def shrink_at(self) -> int:
-        """The factor by which the next pass shortens the weights, on the sphere."""
-        return self.lengths_at + self.p
-
-    @property
-    def teacher_at(self) -> int:
-        """b τ, next to each other, then zeros."""
-        return self.shrink_at + self.p
-
-    @property
-    def teacher_vector_count(self) -> int:
-        return -(-self.k // LANES)
-
-    @property
-    def component_count(self) -> int:
-        return self.teacher_at + self.teacher_vector_count
+    def __init__(self, p: int, k: int) -> None:
+        self.p = p
+        self.teacher_vector_count = -(-k // LANES)
+        super().__init__(
+            words=(WORDS,),
+            rate=(),
+            noise=(),
+            student=(),
+            scale=(),
+            masks=(2,),
+            kicks=(p,),
+            fields=(p,),
+            norms=(p,),
+            lengths=(p,),
+            shrinks=(p,),
+            teacher=(self.teacher_vector_count,),
+        )
 
 
 class WeightsEmitter:
@@ -91,7 +77,7 @@ class WeightsEmitter:
     """
 
     def __init__(self, p: int, k: int, sphere: bool, noise: bool, target: Target) -> None:
-        self.layout = WeightsLayout(p, k)
+        self.record = WeightsRecord(p, k)
         self.sphere, self.noise = sphere, noise
         self.module = ir.Module("weights")
         self.vector = VectorFunction(self.module, "weights", LANES, target.fma, 5)
@@ -114,54 +100,56 @@ class WeightsEmitter:
         self.random.save(self.control, 0)
         builder.ret(integer(0))
 
-    def _control(self, component: int) -> Any:
-        return self.vector.load(self.control, component)
+    def _field(self, name: str, number: int = 0) -> Any:
+        """A vector of a field of the control memory."""
+        return self.vector.load(self.control, self.record.at(name) + number)
+
+    def _store(self, value: Any, name: str, number: int) -> None:
+        self.vector.store(value, self.control, self.record.at(name) + number)
 
     def _step(self, old: Any, new: Any) -> None:
         """One step; the rows of the last and of the new input start at `old` and `new`."""
-        vector, layout, p = self.vector, self.layout, self.layout.p
+        vector, record, p = self.vector, self.record, self.record.p
         size = _GROUP[self.sphere]
         for first in range(0, p, size):
             self._pass(range(first, min(first + size, p)), old, new, draw=first == 0)
         error = vector.constant(0.0)
-        root = self._control(layout.scale_at)
+        root = self._field("scale")
         fields, scales = [], []
         for i in range(p):
             scale = root
             if self.sphere:
                 # √(norm N)/|w| · 1/√N
-                ratio = vector.divide(
-                    self._control(layout.norms_at + i), self._control(layout.lengths_at + i)
-                )
+                ratio = vector.divide(self._field("norms", i), self._field("lengths", i))
                 scale = vector.unary("sqrt", ratio)
-            field = vector.multiply(scale, self._control(layout.fields_at + i))
-            error = vector.fma(vector.multiply(self._control(layout.student_at), field), field, error)
+            field = vector.multiply(scale, self._field("fields", i))
+            error = vector.fma(vector.multiply(self._field("student"), field), field, error)
             fields.append(field)
             scales.append(scale)
         label = vector.constant(0.0)
-        for number in range(layout.teacher_vector_count):
+        for number in range(record.teacher_vector_count):
             x = vector.load(self.inputs, vector.builder.add(new, integer(number)))
-            weighted = vector.multiply(self._control(layout.teacher_at + number), x)
+            weighted = vector.multiply(self._field("teacher", number), x)
             label = vector.fma(weighted, x, label)
         error = vector.subtract(error, self._total(label))
         if self.noise:
             x, _ = self.random.normals()
             # The run has one label, so the noise is that of one lane.
             first = vector.shuffle(x, x, [0] * LANES)
-            error = vector.fma(vector.negate(self._control(layout.noise_at)), first, error)
-        kick = vector.multiply(self._control(layout.rate_at), error)
+            error = vector.fma(vector.negate(self._field("noise")), first, error)
+        kick = vector.multiply(self._field("rate"), error)
         for i, (field, scale) in enumerate(zip(fields, scales, strict=True)):
             change = vector.multiply(kick, field)
             if self.sphere:
-                vector.store(vector.divide(scale, root), self.control, layout.shrink_at + i)
-            vector.store(vector.multiply(root, change), self.control, layout.kicks_at + i)
+                self._store(vector.divide(scale, root), "shrinks", i)
+            self._store(vector.multiply(root, change), "kicks", i)
 
     def _pass(self, students: range, old: Any, new: Any, draw: bool) -> None:
         """w ← shrink · w − kick · (last input); stores the sums of w · (new input), and of w²."""
-        vector, layout, builder = self.vector, self.layout, self.vector.builder
-        kicks = [vector.negate(self._control(layout.kicks_at + i)) for i in students]
+        vector, builder = self.vector, self.vector.builder
+        kicks = [vector.negate(self._field("kicks", i)) for i in students]
         rows = [builder.mul(self.stride, integer(i)) for i in students]
-        shrinks = [self._control(layout.shrink_at + i) for i in students] if self.sphere else []
+        shrinks = [self._field("shrinks", i) for i in students] if self.sphere else []
         kinds = 2 if self.sphere else 1
 
         def turn(pair: Any, carried: list[Any], masks: list[Any] | None = None) -> list[Any]:
@@ -194,14 +182,14 @@ class WeightsEmitter:
         carried = [zero] * (kinds * len(students)) + self.random.state
         last = builder.sub(self.pairs, integer(1))
         carried = self._loop_if_any(last, turn, carried)
-        masks = [self._control(layout.mask_at), self._control(layout.mask_at + 1)]
+        masks = [self._field("masks"), self._field("masks", 1)]
         carried = turn(last, carried, masks)
         sums, self.random.state = carried[: kinds * len(students)], carried[kinds * len(students) :]
         for number, i in enumerate(students):
-            vector.store(self._total(sums[number]), self.control, layout.fields_at + i)
+            self._store(self._total(sums[number]), "fields", i)
             if self.sphere:
                 length = self._total(sums[len(students) + number])
-                vector.store(length, self.control, layout.lengths_at + i)
+                self._store(length, "lengths", i)
 
     def _loop_if_any(
         self, count: Any, body: Callable[[Any, list[Any]], list[Any]], carried: list[Any]
@@ -242,22 +230,15 @@ class WeightVectors:
 
     def __init__(
         self,
+        process: SgdProcess,
         A: Array,
         S: Array,
-        teacher: Teacher,
-        n: int,
         words: np.ndarray,
-        eta: float,
-        label_noise: float,
-        readout: tuple[float, float],
-        sphere: bool,
-        noise: bool,
+        parameters: Mapping[str, float],
         target: Target,
     ) -> None:
-        p, k = A.shape
-        a, b = readout
-        self.p, self.k, self.n, self.sphere = p, k, n, sphere
-        self.layout = layout = WeightsLayout(p, k)
+        self.process = process
+        p, k, n = process.p, process.teacher.rank, process.n
         self._pairs = -(-n // (2 * LANES))
         row = (2 * self._pairs + 1) * LANES
         self.W = aligned(p * row).reshape(p, row)
@@ -265,47 +246,49 @@ class WeightVectors:
         self.W[:, :k] = np.sqrt(n) * A
         self.W[:, k : k + width] = np.sqrt(n) * S[:, :width]
         self._inputs = aligned(2 * row).reshape(2, row)
-        self._control = control = aligned(layout.component_count * LANES).reshape(
-            layout.component_count, LANES
-        )
-        control[:WORDS] = words.reshape(LANES, WORDS).T.view(np.float64)
-        control[layout.rate_at] = 2.0 * a * eta
-        control[layout.noise_at] = np.sqrt(label_noise)
-        control[layout.student_at] = a
-        control[layout.scale_at] = 1.0 / np.sqrt(n)
-        inputs = np.zeros(2 * LANES)
-        inputs[: n - (self._pairs - 1) * 2 * LANES] = 1.0
-        control[layout.mask_at : layout.mask_at + 2] = inputs.reshape(2, LANES)
         self._norms = np.sum(A**2, axis=1) + np.sum(S**2, axis=1)
-        control[layout.norms_at : layout.norms_at + p] = self._norms[:, None]
-        control[layout.shrink_at : layout.shrink_at + p] = 1.0
-        control[layout.teacher_at :].ravel()[:k] = b * teacher.weights
-        self._advance = _compile(p, k, sphere, noise, target)
-        self._places = [array.ctypes.data for array in (self.W, self._inputs, self._control)]
+        self._control = RecordMemory(WeightsRecord(p, k), LANES)
+        self._fill(words, parameters)
+        advance = _compile(p, k, process.sphere, process.noisy, target)
+        addresses = (self.W.ctypes.data, self._inputs.ctypes.data, self._control.address)
+        self._advance = partial(advance, *addresses)
+
+    def _fill(self, words: np.ndarray, parameters: Mapping[str, float]) -> None:
+        """Write the control memory before the first step."""
+        process, control, (a, b) = self.process, self._control, self.process.readout
+        control["words"][:] = words.reshape(LANES, WORDS).T.view(np.float64)
+        control["rate"][:] = 2.0 * a * parameters["eta"]
+        control["noise"][:] = np.sqrt(parameters["label_noise"])
+        control["student"][:] = a
+        control["scale"][:] = 1.0 / np.sqrt(process.n)
+        rest = process.n - (self._pairs - 1) * 2 * LANES
+        control["masks"][:] = (np.arange(2 * LANES) < rest).reshape(2, LANES)
+        control["norms"][:] = self._norms[:, None]
+        control["shrinks"][:] = 1.0
+        control["teacher"].ravel()[: process.teacher.rank] = b * process.teacher.weights
 
     def advance(self, steps: int) -> None:
         """Take that many steps; other threads go on meanwhile."""
         if not steps:
             return
-        self._advance(*self._places, steps, self._pairs)
-        layout = self.layout
+        self._advance(steps, self._pairs)
         # The last gradient still waits. Which of the two rows holds the last input depends on the count.
         last = self._inputs[steps % 2]
-        kicks = self._control[layout.kicks_at : layout.kicks_at + self.p]
+        kicks, shrinks = self._control["kicks"], self._control["shrinks"]
         # Weights that diverge are a result and no error.
         with np.errstate(over="ignore", invalid="ignore"):
-            if self.sphere:
-                shrinks = self._control[layout.shrink_at : layout.shrink_at + self.p]
+            if self.process.sphere:
                 self.W *= shrinks[:, :1]
                 shrinks[:] = 1.0
             self.W -= kicks[:, :1] * last
-            if self.sphere:
-                lengths = np.sum(self.W**2, axis=1) / self.n
+            if self.process.sphere:
+                lengths = np.sum(self.W**2, axis=1) / self.process.n
                 self.W *= np.sqrt(self._norms / lengths)[:, None]
         self._inputs[:] = 0.0
         kicks[:] = 0.0
 
     def coordinates(self) -> tuple[Array, Array]:
         """A (p, k) and all other coordinates (p, N − k) of the present weights/√N."""
-        weights = self.W[:, : self.n] / np.sqrt(self.n)
-        return weights[:, : self.k], weights[:, self.k :]
+        n, k = self.process.n, self.process.teacher.rank
+        weights = self.W[:, :n] / np.sqrt(n)
+        return weights[:, :k], weights[:, k:]

@@ -303,7 +303,7 @@ BAD = [
     *(("eta", {"eta": eta}) for eta in (0.0, [0.1] * 64)),
     ("label_noise", {"label_noise": -1.0}),
     *(("alpha", {"alpha": alpha}) for alpha in (0.0, 0.004)),
-    ("T", {"T": [[1.0]]}),
+    ("T", {"T": [[2.0]]}),
     *(("seed", {"seed": seed}) for seed in (-1, 2**63, 1.5)),
     ("threads", {"threads": 0}),
     *(("weights", {"weights": weights}) for weights in ([True, False], np.array([True, False]))),

@@ -231,9 +231,9 @@ def no_other_directions(monkeypatch):
 def other_directions_of_students_too(monkeypatch):
     start = OverlapChain.__init__
 
-    def init(self, p, teacher, n, *more):
-        start(self, p, teacher, n, *more)
-        self._shape += 0.5 * p
+    def init(self, process, target):
+        start(self, process, target)
+        self._shape += 0.5 * process.p
 
     monkeypatch.setattr(OverlapChain, "__init__", init)
 
@@ -243,7 +243,7 @@ def mean_of_other_directions(monkeypatch):
 
     def other(emitter, _):
         vector = emitter.vector
-        shape = vector.add(emitter._load(emitter.layout.shape_at), vector.constant(1.0 / 3.0))
+        shape = vector.add(emitter._load(emitter.record.at("shape")), vector.constant(1.0 / 3.0))
         return vector.multiply(vector.constant(2.0), shape)
 
     monkeypatch.setattr(ChainEmitter, "_other_directions", other)
@@ -259,7 +259,7 @@ def label_noise_that_is_used_twice(monkeypatch):
     error = ChainEmitter._error
 
     def same(emitter, _):
-        return error(emitter, emitter._load(emitter.layout.inputs_at))
+        return error(emitter, emitter._load(emitter.record.at("inputs_beyond")))
 
     monkeypatch.setattr(ChainEmitter, "_error", same)
 
@@ -267,8 +267,8 @@ def label_noise_that_is_used_twice(monkeypatch):
 def deviation_for_variance(monkeypatch):
     start = OverlapChain.start
 
-    def wrong(self, A, S, words, eta, label_noise, readout):
-        return start(self, A, S, words, eta, label_noise**2, readout)
+    def wrong(self, A, S, words, given):
+        return start(self, A, S, words, {**given, "label_noise": given["label_noise"] ** 2})
 
     monkeypatch.setattr(OverlapChain, "start", wrong)
 
@@ -285,8 +285,9 @@ def no_gradient_beyond_the_teacher(monkeypatch):
 def rate_of_the_next_dimension(monkeypatch):
     start = OverlapChain.start
 
-    def wrong(self, A, S, words, eta, *more):
-        return start(self, A, S, words, eta * self._n / (self._n + 1), *more)
+    def wrong(self, A, S, words, given):
+        n = self.process.n
+        return start(self, A, S, words, {**given, "eta": given["eta"] * n / (n + 1)})
 
     monkeypatch.setattr(OverlapChain, "start", wrong)
 

@@ -8,38 +8,46 @@ import numpy as np
 import pytest
 
 from runtime.sgd import chain_step, overlap_chain
-from runtime.sgd.chain_memory import ChainLayout
+from runtime.sgd.chain_memory import ChainRecord
 from runtime.sgd.chain_step import ChainEmitter
 from runtime.sgd.overlap_chain import OverlapChain
+from runtime.sgd.sgd_process import SgdProcess
 from runtime.start.teacher_directions import Teacher
 from runtime.vector import jit
-from runtime.vector.random_numbers import WORDS, streams
+from runtime.vector.random_numbers import streams
+from runtime.vector.vector_record import VectorRecord
 
 EPSILON = np.finfo(np.float64).eps
-# More components than the layout has: g² and ξ, which a step does not store by itself.
-WATCHED = 2
 # Units of rounding, relative to the largest term.
 ALLOWED = 10.0
 
 
+class WatchedRecord(ChainRecord):
+    """Has g² and ξ too, which a step does not store by itself."""
+
+    def __init__(self, p, k):
+        super().__init__(p, k)
+        VectorRecord.__init__(self, **self.shapes, other=(), label_noise=())
+
+
 class WatchedEmitter(ChainEmitter):
-    """Leaves g² and ξ of the last step in the last components of the memory."""
+    """Stores g² and ξ of the last step."""
 
     def _other_directions(self, spare):
         other = super()._other_directions(spare)
-        self._store(other, self.layout.component_count - 2)
+        self._store(other, self.record.at("other"))
         return other
 
     def _error(self, label_noise):
         if label_noise is not None:
-            self._store(label_noise, self.layout.component_count - 1)
+            self._store(label_noise, self.record.at("label_noise"))
         return super()._error(label_noise)
 
 
 @pytest.fixture
 def watched(monkeypatch, recompiled):  # noqa: ARG001 (its end empties the caches)
-    before = ChainLayout.component_count.fget
-    monkeypatch.setattr(ChainLayout, "component_count", property(lambda layout: before(layout) + WATCHED))
+    for module in (chain_step, overlap_chain):
+        monkeypatch.setattr(module, "ChainRecord", WatchedRecord)
     monkeypatch.setattr(overlap_chain, "ChainEmitter", WatchedEmitter)
 
 
@@ -57,8 +65,10 @@ class Lanes:
         rng = np.random.default_rng([seed, p, k, others])
         teacher = teacher_of_rank(pstar or max(k, 1), k, rng)
         self.n = p + k + others
-        self.chain = OverlapChain(p, teacher, self.n, sphere, noise, jit.target(kind))
-        self.teacher, self.sphere, self.layout = teacher, sphere, self.chain.layout
+        self.readout = (0.7, 1.3)
+        process = SgdProcess(p, teacher, self.n, self.readout, sphere, noise)
+        self.chain = OverlapChain(process, jit.target(kind))
+        self.teacher, self.sphere = teacher, sphere
         lanes = self.chain.lanes
         # Numbers of lanes may differ, each lane is the same.
         A, S = rng.standard_normal((8, p, k))[:lanes], np.tril(rng.standard_normal((8, p, p)))[:lanes]
@@ -66,18 +76,17 @@ class Lanes:
         # The rate grows with N, so that both of its powers count.
         self.eta = 0.1 * np.sqrt(self.n) * rng.uniform(0.2, 1.0, 8)[:lanes]
         self.label_noise = noise * rng.uniform(0.1, 0.5, 8)[:lanes]
-        self.readout = (0.7, 1.3)
         self.norms = np.sum(self.A**2, axis=2) + np.sum(self.S**2, axis=2)
         self.work = self.start()
 
     def start(self, words=None):
         words = streams(2, 0, 0, self.chain.lanes) if words is None else words
-        return self.chain.start(self.A, self.S, words, self.eta, self.label_noise, self.readout)
+        parameters = {"eta": self.eta, "label_noise": self.label_noise}
+        return self.chain.start(self.A, self.S, words, parameters)
 
     def step(self):
         """One step from these coordinates; the streams go on."""
-        words = self.work[:WORDS].view(np.uint64).T
-        self.work = self.start(words)
+        self.work = self.start(self.work["words"].view(np.uint64).T)
         self.chain.advance(self.work, 1)
 
     def overlaps(self, work=None):
@@ -85,10 +94,8 @@ class Lanes:
 
     def inputs(self):
         """u (lanes, k), v (lanes, p), g² and ξ (lanes,) of the last step."""
-        work, layout = self.work, self.layout
-        u = work[layout.teacher_inputs_at : layout.inputs_at].T
-        v = work[layout.inputs_at : layout.fields_at].T
-        return u.copy(), v.copy(), work[-2].copy(), work[-1].copy()
+        fields = ("inputs_along", "inputs_beyond", "other", "label_noise")
+        return tuple(self.work[field].T.copy() for field in fields)
 
     def expected(self):
         """Q and R after the last step by the update of the overlaps, and the largest term of either."""
@@ -223,7 +230,7 @@ def test_loops_do_what_unrolled_code_does(monkeypatch, shape, sphere):
         overlap_chain._compile.cache_clear()
         lanes = Lanes(*shape, sphere=sphere)
         lanes.chain.advance(lanes.work, 25)
-        found.append((*lanes.overlaps(), lanes.work[:WORDS].view(np.uint64).copy()))
+        found.append((*lanes.overlaps(), lanes.work["words"].view(np.uint64).copy()))
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-13, atol=1e-13)
     np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-13, atol=1e-13)
     np.testing.assert_array_equal(found[0][2], found[1][2])
@@ -281,9 +288,11 @@ def test_steps_in_pieces_are_the_same_steps():
     whole.chain.advance(whole.work, 100)
     for count in (1, 0, 2, 30, 67):
         pieces.chain.advance(pieces.work, count)
-    assert pieces.work.tobytes() == whole.work.tobytes()
+    assert pieces.work.doubles.tobytes() == whole.work.doubles.tobytes()
 
 
 def test_too_few_dimensions_are_rejected():
     with pytest.raises(ValueError, match="fewer dimensions"):
-        OverlapChain(4, Teacher.from_overlaps(np.eye(2)), 5, False, False, jit.target())
+        OverlapChain(
+            SgdProcess(4, Teacher.from_overlaps(np.eye(2)), 5, (1.0, 1.0), False, False), jit.target()
+        )

@@ -9,7 +9,7 @@ from short_simulation import MODEL, Q0, R0, START, TEACHER, short
 from derive import Model
 from derive.version import VERSION
 from runtime import random_overlaps, simulate
-from runtime.sgd import simulation
+from runtime.sgd import sgd_runs
 from runtime.sgd.recorder import RunRecorder, generalisation_error
 from runtime.sgd.simulation import DEFAULT_RUNS, METHODS
 from runtime.start.teacher_directions import Teacher
@@ -123,7 +123,7 @@ def test_numbers_depend_on_seed_and_place_alone(method, start):
 def test_chain_and_weights_have_streams_of_their_own():
     chain, weights = (short(method=method, **START)["loss"].values[:, 1:] for method in METHODS)
     assert not np.isin(chain, weights).any()
-    assert len(set(simulation._STREAMS.values())) == len(METHODS)
+    assert len(set(sgd_runs._STREAMS.values())) == len(METHODS)
     # And equal starts do not mean equal runs.
     assert np.unique(chain).size == np.unique(weights).size == 22
 

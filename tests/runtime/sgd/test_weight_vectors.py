@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from lane_code import Xoshiro
 
+from runtime.sgd.sgd_process import SgdProcess
 from runtime.sgd.weight_vectors import LANES, RUN_WORDS, WeightVectors
 from runtime.start.teacher_directions import Teacher
 from runtime.vector import jit
@@ -22,14 +23,15 @@ class Reference:
         assert teacher.rank == k
         self.p, self.n, self.sphere = p, n, sphere
         self.eta, self.label_noise, self.readout = 0.1, 0.4 * noise, (0.6 / p, 1.2)
+        process = SgdProcess(p, teacher, n, self.readout, sphere, noise)
         width = min(p, n - k)
         A, S = rng.standard_normal((p, k)), np.tril(rng.standard_normal((p, p)))
         S[:, width:] = 0.0
         A, S = (x / np.sqrt(k + p) for x in (A, S))
         words = streams(3, 2, 0, 1, RUN_WORDS)[0]
         target = jit.target(kind)
-        rates = (self.eta, self.label_noise, self.readout)
-        self.weights = WeightVectors(A, S, teacher, n, words, *rates, sphere, noise, target)
+        parameters = {"eta": self.eta, "label_noise": self.label_noise}
+        self.weights = WeightVectors(process, A, S, words, parameters, target)
         self.W = np.sqrt(n) * np.concatenate([A, S[:, :width], np.zeros((p, n - k - width))], axis=1)
         self.norms = np.sum(self.W**2, axis=1)
         self.labels, self.noise = np.concatenate([teacher.weights, np.zeros(n - k)]), noise
