@@ -1,4 +1,4 @@
-"""The command line of overlap-ode: lists the commands and turns every error into one line and an exit code.
+"""The command line, part of overlap-ode: lists commands and turns every error into a line and an exit code.
 
 Each command is a file in runtime/commands: its options, its call of the library, what it prints.
 `cli COMMAND --help` explains a command.
@@ -16,6 +16,12 @@ from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
+
+try:
+    # It finds out whether the packages below are ours.
+    import overlap_ode  # noqa: F401
+except ImportError as error:
+    raise SystemExit(f"overlap-ode: {error}") from None
 
 # Nothing heavier is imported here, since `cli --help` would wait for NumPy, SymPy and Numba.
 from runtime.commands.grouped_help import naming_root

@@ -5,25 +5,11 @@ the drift in terms of these, and `overlap_program` the statements on matrices th
 prints these statements. `proof` compares them with the moments of `isserlis`, which are written out
 component by component. `odes` does all of this for one model. `sector` does the same for aligned starts,
 and `invariants` finds what the equations conserve.
+
+This package is part of overlap-ode. The stub beside this file declares the public names. Each is imported
+when it is first used, since most of them import a library for exact polynomials.
 """
 
-from derive.errors import InputError
-from derive.model import Model
-from derive.odes import OverlapODEs, latex, latex_for_any_widths, overlap_odes
-from derive.proof import Proof, ProofError
-from derive.sector import SectorModel, sector_odes
-from derive.version import VERSION
+import lazy_loader
 
-__all__ = [
-    "VERSION",
-    "InputError",
-    "Model",
-    "OverlapODEs",
-    "Proof",
-    "ProofError",
-    "SectorModel",
-    "latex",
-    "latex_for_any_widths",
-    "overlap_odes",
-    "sector_odes",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -55,8 +55,10 @@ def test_the_wheel_holds_the_program_and_nothing_else(wheel):
     modules = {path.name for path in ROOT.glob("*.py")}
     about = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
     expected = files("derive", "runtime") | modules | {f"{NAME}.dist-info/{name}" for name in about}
+    expected.add("overlap_ode-stubs/__init__.pyi")
     assert sorted(wheel.namelist()) == sorted(expected)
     assert {"derive/py.typed", "runtime/py.typed", "runtime/report/report.css"} <= expected
+    assert {"overlap_ode.py", "derive/__init__.pyi", "runtime/__init__.pyi"} <= expected
 
 
 def test_the_metadata_tell_what_is_supported(wheel):

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 PROGRAM, OTHER_PROGRAM = "cli", "overlap-ode"
+_NAMES = {OTHER_PROGRAM: OTHER_PROGRAM, "overlap_ode": "python -m overlap_ode"}
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 # Rows of tables for people.
 TABLE_ROWS = 11
@@ -20,7 +21,7 @@ TABLE_ROWS = 11
 
 def program() -> str:
     """The name under which the program was started."""
-    return OTHER_PROGRAM if Path(sys.argv[0]).stem == OTHER_PROGRAM else PROGRAM
+    return _NAMES.get(Path(sys.argv[0]).stem, PROGRAM)
 
 
 def naming_program(text: str) -> str:

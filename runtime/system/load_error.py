@@ -1,4 +1,8 @@
-"""The error that is raised when a generated folder cannot be loaded."""
+"""The errors of `runtime`: that of a folder that cannot be loaded, and derive's of bad input."""
+
+from derive.errors import InputError
+
+__all__ = ["InputError", "LoadError"]
 
 
 class LoadError(RuntimeError):

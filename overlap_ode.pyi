@@ -1,0 +1,4 @@
+from derive import *
+from runtime import *
+
+__version__: str

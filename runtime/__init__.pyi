@@ -1,0 +1,37 @@
+"""The public names of `runtime`, each with its module, from which it is imported on first use."""
+
+from .analysis.bias.closest_solutions import closest_solution as closest_solution
+from .analysis.bias.closest_solutions import implicit_bias as implicit_bias
+from .analysis.escape.escape_measurement import escape_times as escape_times
+from .analysis.landscape.hessian_spectra import hessian_spectrum as hessian_spectrum
+from .analysis.landscape.hessian_spectra import spectra_along as spectra_along
+from .analysis.landscape.solution_stability import largest_stable_eta as largest_stable_eta
+from .analysis.landscape.solution_stability import solution_spectrum as solution_spectrum
+from .analysis.plateau.fixed_point import plateau as plateau
+from .analysis.plateau.plateau_formulas import closed_form as closed_form
+from .analysis.riccati import gradient_flow as gradient_flow
+from .ensemble.ensemble_run import integrate_ensemble as integrate_ensemble
+from .ensemble.ensemble_statistics import ensemble_statistics as ensemble_statistics
+from .output.netcdf_files import save_netcdf as save_netcdf
+from .run_options import METHODS as METHODS
+from .sector import SectorStart as SectorStart
+from .sector import integrate_sector as integrate_sector
+from .sector import load_sector as load_sector
+from .sector import sector_overlaps as sector_overlaps
+from .sgd.comparison import compare as compare
+from .sgd.simulation import simulate as simulate
+from .start.initial_overlaps import OverlapSampler as OverlapSampler
+from .start.initial_overlaps import overlaps_from_file as overlaps_from_file
+from .start.initial_overlaps import random_overlaps as random_overlaps
+from .start.paper_conventions import Convention as Convention
+from .start.paper_conventions import readout_free as readout_free
+from .start.paper_conventions import rescaled_time as rescaled_time
+from .start.paper_conventions import saad_solla as saad_solla
+from .sweep.whole_sweeps import merge_sweep as merge_sweep
+from .sweep.whole_sweeps import run_sweep as run_sweep
+from .system.compiled_system import System as System
+from .system.load_error import InputError as InputError
+from .system.load_error import LoadError as LoadError
+from .system.loading import load as load
+from .trajectory.single_run import final_state as final_state
+from .trajectory.single_run import integrate as integrate
