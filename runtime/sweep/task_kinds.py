@@ -13,34 +13,35 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from derive.arguments import one_of
 from derive.model import Model
-from runtime.run_options import RunOption, axes_of
+from derive.parameters import NUMBERS
+from runtime.run_options import MODEL_OPTIONS, RunOption, axes_of
 from runtime.start.checked_arrays import output_times
 from runtime.start.chosen_start import ChosenStart
 from runtime.system.compiled_system import System
+from runtime.system.loading import load
 
 if TYPE_CHECKING:
     import xarray
 
-_INTEGRATED = ("eta", "alpha", "label_noise", "rtol", "atol", "method")
 # Bytes of a netCDF-4 file of few numbers: its header and the smallest blocks of each variable.
 SHARD_OVERHEAD = 80_000
 _STATISTICS = 8
 _STATES_OF_CHAIN = 3
 
-
-# A prepared task computes its dataset when it is given a function that loads its system.
-Run = Callable[[Callable[[], System]], "xarray.Dataset"]
-Prepare = Callable[[Model, Mapping[str, Any], int], Run]
+# A checked task computes its dataset when it is given the folder of the generated systems.
+Run = Callable[[str | Path], "xarray.Dataset"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
     """A kind of task.
 
-    prepare
-        Prepares the task of a model, parameters and a number of threads, with the checks of the single
+    checked
+        Makes the task of a model, parameters and a number of threads, with the checks of the single
         command; raises InputError, which names the first parameter that is not allowed.
     values
         The rough number of values in the result of a task.
@@ -49,7 +50,7 @@ class Job:
     """
 
     name: str
-    prepare: Prepare
+    checked: Callable[[Model, Mapping[str, Any], int], Run]
     values: Callable[[Mapping[str, Any]], int]
     loads: bool = True
 
@@ -59,59 +60,67 @@ class Job:
         return axes_of(self.name)
 
 
-def _fields(kind: type[Model | ChosenStart]) -> list[str]:
-    return [field.name for field in dataclasses.fields(kind)]
+_OF_START = [field.name for field in dataclasses.fields(ChosenStart)]
 
 
 def _start_of(parameters: Mapping[str, Any]) -> ChosenStart:
-    return ChosenStart(**_picked(parameters, *(parameters.keys() & _fields(ChosenStart))))
+    return ChosenStart(**{name: parameters[name] for name in _OF_START if name in parameters})
 
 
-def _picked(parameters: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: parameters[name] for name in names}
+def _of_run(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a task that say neither what its model is nor where it starts."""
+    return {
+        name: value
+        for name, value in parameters.items()
+        if name not in MODEL_OPTIONS and name not in _OF_START
+    }
 
 
-def _prepare_ode(model: Model, parameters: Mapping[str, Any], _threads: int) -> Run:
+def _ode(model: Model, parameters: Mapping[str, Any], _threads: int) -> Run:
     from runtime.problem import chosen_problem
     from runtime.trajectory.single_run import integrate_problem
 
-    problem = chosen_problem(model, _start_of(parameters), **_picked(parameters, *_INTEGRATED))
-    return lambda load: integrate_problem(load(), problem)
+    problem = chosen_problem(model, _start_of(parameters), **_of_run(parameters))
+    return lambda generated: integrate_problem(system_of(model, generated), problem)
 
 
-def _prepare_ensemble(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
+def _ensemble(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
     from runtime.ensemble.chosen_ensemble import ChosenEnsemble
     from runtime.problem import chosen_problem
 
-    own = _picked(parameters, "trajectories", "stop_loss", *_INTEGRATED)
-    problem = chosen_problem(model, _start_of(parameters), **own)
-    chosen = ChosenEnsemble(problem, parameters["output"], threads)
-    # Each trajectory would repeat η and Δ, which are parameters of the task.
-    return lambda load: chosen.run(load()).drop_vars(list(problem.parameters.numbers), errors="ignore")
+    own = _of_run(parameters)
+    output = own.pop("output")
+    chosen = ChosenEnsemble(chosen_problem(model, _start_of(parameters), **own), output, threads)
+    return lambda generated: _without_numbers(chosen.run(system_of(model, generated)))
 
 
-def _prepare_chain(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
+def _chain(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
     from runtime.sgd.prepared_simulation import PreparedSimulation
 
-    own = _picked(parameters, "n", "eta", "alpha", "method", "trajectories", "label_noise")
-    prepared = PreparedSimulation.of(model, _start_of(parameters), threads=threads, **own)
-    return lambda _load: prepared.run().drop_vars(["eta", "label_noise"])
+    own = {**_of_run(parameters), "n": parameters["n"], "threads": threads}
+    prepared = PreparedSimulation.of(model, _start_of(parameters), **own)
+    return lambda _generated: _without_numbers(prepared.run())
 
 
-def _prepare_escape(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
+def _escape(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
     from runtime.analysis.escape.escape_measurement import measure_escapes
     from runtime.analysis.escape.escape_study import EscapeStudy
 
-    names = ("eta", "trajectories", "fraction", "label_noise", "q0", "seed", "rtol", "atol")
-    own = {**_picked(parameters, *names), "n": [parameters["n"]], "threads": threads}
-    study = EscapeStudy(model, T=_start_of(parameters).teacher(model), **own)
+    start = _start_of(parameters)
+    own = {**_of_run(parameters), "n": [parameters["n"]], "threads": threads}
+    study = EscapeStudy(model, T=start.teacher(model), q0=start.q0, seed=start.seed, **own)
 
-    def run(load: Callable[[], System]) -> xarray.Dataset:
-        result = measure_escapes(load(), study)
+    def run(generated: str | Path) -> xarray.Dataset:
+        result = measure_escapes(system_of(model, generated), study)
         # A slope needs several N, but a task has one.
         return result.isel(eta=0, n=0, drop=True).drop_vars(["slope", "slope_error"])
 
     return run
+
+
+def _without_numbers(runs: xarray.Dataset) -> xarray.Dataset:
+    """The runs without the values of η and the like of each, since they are parameters of the task."""
+    return runs.drop_vars([number.name for number in NUMBERS], errors="ignore")
 
 
 def _matrices(parameters: Mapping[str, Any]) -> int:
@@ -147,10 +156,10 @@ def _escape_values(parameters: Mapping[str, Any]) -> int:
 JOBS = {
     job.name: job
     for job in (
-        Job("ode", _prepare_ode, _ode_values),
-        Job("ensemble", _prepare_ensemble, _ensemble_values),
-        Job("chain", _prepare_chain, _chain_values, loads=False),
-        Job("escape", _prepare_escape, _escape_values),
+        Job("ode", _ode, _ode_values),
+        Job("ensemble", _ensemble, _ensemble_values),
+        Job("chain", _chain, _chain_values, loads=False),
+        Job("escape", _escape, _escape_values),
     )
 }
 # Other names for coordinates that xarray's sel would take for its own arguments.
@@ -169,20 +178,19 @@ def job_of(name: Any) -> Job:
 
 def model_of(parameters: Mapping[str, Any]) -> Model:
     """The model of a task."""
-    return Model(**_picked(parameters, *_fields(Model)))
+    return Model(**{name: parameters[name] for name in MODEL_OPTIONS})
 
 
 def check(job: Job, parameters: Mapping[str, Any]) -> None:
     """Raise InputError unless the single command would take these parameters."""
-    job.prepare(model_of(parameters), parameters, 1)
+    job.checked(model_of(parameters), parameters, 1)
 
 
 def result_of(
     job: Job, parameters: Mapping[str, Any], generated: str | Path, threads: int
 ) -> xarray.Dataset:
     """The dataset of one task; its attributes hold every parameter of the task."""
-    model = model_of(parameters)
-    run = job.prepare(model, parameters, threads)(lambda: load_once(model, generated))
+    run = job.checked(model_of(parameters), parameters, threads)(generated)
     given = {name: value for name, value in parameters.items() if _is_plain(value)}
     run.attrs = {**given, **{str(k): v for k, v in run.attrs.items()}, "job": job.name}
     return run
@@ -196,29 +204,22 @@ def _is_plain(value: Any) -> bool:
 _loading = threading.Lock()
 
 
-def load_once(source: Model, generated: str | Path, /) -> System:
-    """As `runtime.load`, but once per process, since verification takes longer than a small task."""
-    # Without the lock, threads would compile one system several times.
+def system_of(model: Model, generated: str | Path) -> System:
+    """As `runtime.load`, but one system for all tasks of a process, which verify and compile it once."""
     with _loading:
-        return _loaded(source, str(generated))
+        return _loaded(model, str(generated))
 
 
 # The number of systems is bounded since large ones take memory; tasks of one system follow each other.
 @functools.lru_cache(maxsize=64)
-def _loaded(source: Model, generated: str) -> System:
-    import numpy as np
-
-    from runtime.system.loading import load
-
-    system = load(source, generated)
-    # This compiles the system, while the lock is held and before other processes start.
-    system.compiled_rhs  # noqa: B018
-    T = np.eye(source.pstar) if source.teacher == "general" else None
-    system.loss(np.eye(source.p), np.zeros((source.p, source.pstar)), T)
-    return system
+def _loaded(model: Model, generated: str) -> System:
+    return load(model, generated)
 
 
 def prepare(job: Job, parameters: Mapping[str, Any], generated: str | Path) -> None:
     """Derive and compile the system that the task will load, into the folder and the cache."""
     if job.loads:
-        load_once(model_of(parameters), generated)
+        model = model_of(parameters)
+        system = system_of(model, generated)
+        system.compiled_rhs  # noqa: B018
+        system.loss(np.eye(model.p), np.zeros((model.p, model.pstar)), T=np.eye(model.pstar))

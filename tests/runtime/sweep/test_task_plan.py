@@ -144,7 +144,7 @@ def test_every_value_is_checked_as_the_single_command_does(job, given, option, t
 def test_checks_do_not_grow_with_the_seeds():
     plan = Plan.of("ode", {"seed": "0:99", "p": "2,4"})
     checked = []
-    job = dataclasses.replace(plan.job, prepare=lambda _model, task, _threads: checked.append(task))
+    job = dataclasses.replace(plan.job, checked=lambda _model, task, _threads: checked.append(task))
     dataclasses.replace(plan, job=job).check()
     # Each width, and the first and the last seed.
     assert [(task["p"], task["seed"]) for task in checked] == [(2, 0), (2, 99), (4, 0)]
