@@ -10,8 +10,7 @@ from derive.generated_files import GeneratedFiles
 from derive.odes import SYSTEM_FILES
 from derive.sector.derived_sector import SECTOR_FILES
 from runtime.system.load_error import LoadError
-from runtime.system.loading import exists
-from runtime.system.verification import verified
+from runtime.system.verification import exists, verified
 
 
 def systems(generated: Path) -> list[dict[str, Any]]:

@@ -13,8 +13,9 @@ from derive.generated_folder import check_target
 from derive.model import Model
 from derive.odes import SYSTEM_FILES, overlap_odes
 from runtime.system.compiled_system import System, VerifiedCode
+from runtime.system.generated_module import module_of
 from runtime.system.load_error import LoadError
-from runtime.system.verification import module_of, remedy, verified
+from runtime.system.verification import exists, remedy, verified
 
 GENERATED = "generated"
 
@@ -86,20 +87,6 @@ def _derived(
 
 def _code_of(model: AnyModel, recorded: Mapping[str, Any], files: GeneratedFiles[AnyModel]) -> VerifiedCode:
     return VerifiedCode(module_of(model, files), int(recorded["operations"]["rhs"]))
-
-
-def exists(generated: Path) -> bool:
-    """Whether a folder or file of this name exists; raises InputError if that cannot be found out."""
-    try:
-        generated.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise InputError("generated", f"{generated} cannot be read: {error.strerror}") from None
-    except ValueError:
-        # The name has a null character, or one that the file system does not allow.
-        raise InputError("generated", f"{str(generated)!a} cannot be the name of a folder") from None
-    return True
 
 
 def model_and_manifest(folder: Path) -> tuple[Model, dict[str, Any]]:

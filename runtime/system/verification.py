@@ -8,12 +8,9 @@ digests in the manifest are compared first, since they tell an edited file from 
 from __future__ import annotations
 
 import json
-import linecache
 import re
 import stat
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from derive.emit.header import derive_command
@@ -21,7 +18,6 @@ from derive.errors import InputError
 from derive.generated_files import FORMAT, MANIFEST, AnyModel, GeneratedFiles, sha256
 from derive.model import DerivableModel
 from derive.version import VERSION
-from runtime.system.compile_cache import cache_folder, caching_in
 from runtime.system.load_error import LoadError
 
 # Generated files are much smaller (bytes); a larger file is not read into memory.
@@ -32,6 +28,20 @@ _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
 def remedy(model: DerivableModel | type[DerivableModel]) -> str:
     """The end of an error message: the command that generates the folder again."""
     return f"regenerate with `{derive_command(model)}`"
+
+
+def exists(generated: Path) -> bool:
+    """Whether a folder or file of this name exists; raises InputError if that cannot be found out."""
+    try:
+        generated.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise InputError("generated", f"{generated} cannot be read: {error.strerror}") from None
+    except ValueError:
+        # The name has a null character, or one that the file system does not allow.
+        raise InputError("generated", f"{str(generated)!a} cannot be the name of a folder") from None
+    return True
 
 
 def verified(folder: Path, files: GeneratedFiles[AnyModel]) -> tuple[AnyModel, dict[str, Any]]:
@@ -53,25 +63,6 @@ def verified(folder: Path, files: GeneratedFiles[AnyModel]) -> tuple[AnyModel, d
         raise LoadError(f"{folder / MANIFEST} is damaged or was edited; {remedy(model)}")
     # The generated manifest is returned, since the recorded one may hold 1.0 or True in place of 1.
     return model, complete
-
-
-def module_of(model: AnyModel, files: GeneratedFiles[AnyModel]) -> ModuleType:
-    """The generated module of a verified model; the same text is imported once per process."""
-    # The text comes from the generator and not from the file, so that exactly what was verified is run.
-    text = files.module(model)
-    cache = cache_folder(text)
-    name = f"{model.name}_{cache.name}"
-    if name in sys.modules:
-        return sys.modules[name]
-    module = ModuleType(name)
-    module.__file__ = f"<{name}>"
-    # This lets tracebacks show the lines, though no file of this name holds them.
-    linecache.cache[module.__file__] = (len(text), None, text.splitlines(keepends=True), module.__file__)
-    with caching_in(cache):
-        exec(compile(text, module.__file__, "exec"), module.__dict__)  # noqa: S102
-    # Numba looks up the globals of cached functions in sys.modules.
-    sys.modules[name] = module
-    return module
 
 
 def _read(path: Path, mend: str) -> bytes:
