@@ -66,12 +66,13 @@ def test_help_names_the_program_as_it_was_started(call, monkeypatch, program):
         assert not re.search(rf"(?<![\w.-]){other}(?![\w-])", out)
 
 
-def test_help_and_completion_import_nothing_heavy():
-    """Of all commands in one process; the message names the first whose help does."""
+def test_help_completion_and_list_import_nothing_heavy():
+    """They run in one process; the message names the first that does."""
     heavy = {"numpy", "sympy", "flint", "numba", "scipy", "xarray", "matplotlib", "pandas"}
     code = f"""
 import sys, cli
-for line in ("--help", "completion bash", *(f"{{name}} --help" for name in cli.COMMANDS)):
+helps = (f"{{name}} --help" for name in cli.COMMANDS)
+for line in ("--help", "completion bash", *helps, "list --generated {ROOT}/generated"):
     assert cli.run(line.split()) == 0
     assert not {heavy} & set(sys.modules), line
 """
