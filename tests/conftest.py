@@ -9,7 +9,7 @@ import shlex
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -19,6 +19,7 @@ import cli
 import runtime
 from derive import Model
 from runtime.concurrency.thread_pool import thread_count
+from runtime.system.compiled_system import VerifiedCode
 
 # No deadlines: machines are shared. The same examples each time, unless asked for new ones.
 settings.register_profile("same", deadline=None, derandomize=True, database=None)
@@ -96,11 +97,12 @@ def interpreted(system_of: Callable[..., runtime.System]) -> Callable[..., runti
     @functools.cache
     def interpreted(p: int, pstar: int, **options: str) -> runtime.System:
         system = system_of(p, pstar, **options)
+        module, operations = ModuleType("odes"), system.operations
         text = (system.folder / "odes.py").read_text()
-        names: dict[str, object] = {"njit": lambda **_: lambda function: function}
-        exec(text.replace("from numba import njit\n", ""), names)  # noqa: S102
-        plain = runtime.System(system.model, system.folder, SimpleNamespace(**names), system.operations)
-        vars(plain)["compiled_rhs"] = names["rhs"]
+        module.__dict__["njit"] = lambda **_: lambda function: function
+        exec(text.replace("from numba import njit\n", ""), vars(module))  # noqa: S102
+        plain = runtime.System(system.model, system.folder, lambda: VerifiedCode(module, operations))
+        vars(plain)["compiled_rhs"] = module.rhs
         return plain
 
     return interpreted
