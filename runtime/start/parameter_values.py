@@ -90,6 +90,15 @@ class RunParameters:
         """The parameters that are one number for all trajectories, for the attributes of results."""
         return {name: float(values[0]) for name, values in self.numbers.items() if len(values) == 1}
 
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """The parameters as keywords of functions that take them, where each is one number or T."""
+        return {**self.attributes, "T": self.T}
+
+    def replaced(self, **values: Any) -> RunParameters:
+        """These parameters with some other values, which are checked; each is one number or T."""
+        return RunParameters.of(self.model, {**self.keywords, **values})
+
 
 def _checked(parameter: RuntimeParameter, value: Any, count: int | None) -> Array:
     if value is None:
@@ -105,9 +114,11 @@ def _checked(parameter: RuntimeParameter, value: Any, count: int | None) -> Arra
 def takes_parameters(function: AnyFunction) -> AnyFunction: ...
 @overload
 def takes_parameters(
-    *, positional: bool = ..., loss: bool = ...
+    *, positional: bool = ..., loss: bool = ..., without: Collection[str] = ...
 ) -> Callable[[AnyFunction], AnyFunction]: ...
-def takes_parameters(function: Any = None, *, positional: bool = False, loss: bool = False) -> Any:
+def takes_parameters(
+    function: Any = None, *, positional: bool = False, loss: bool = False, without: Collection[str] = ()
+) -> Any:
     """Decorator: the ``**parameters`` of a function become the keywords of the table, with its defaults.
 
     The signature that users see, and by which calls are checked, has them by name. In the docstring, a
@@ -117,10 +128,13 @@ def takes_parameters(function: Any = None, *, positional: bool = False, loss: bo
         They may also be given by position, after the others; the function takes ``*parameters`` too.
     loss
         Only those that the loss depends on.
+    without
+        The names of some that the function does not take. Those that it names itself stay as they are.
     """
     if function is None:
-        return functools.partial(takes_parameters, positional=positional, loss=loss)
+        return functools.partial(takes_parameters, positional=positional, loss=loss, without=without)
     own = inspect.signature(function)
+    left_out = {*without, *own.parameters}
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     kept = [argument for argument in own.parameters.values() if argument.kind not in variadic]
     added = [
@@ -135,7 +149,7 @@ def takes_parameters(function: Any = None, *, positional: bool = False, loss: bo
             else "ArrayLike | None",
         )
         for parameter in PARAMETERS.values()
-        if parameter.in_loss or not loss
+        if (parameter.in_loss or not loss) and parameter.name not in left_out
     ]
     first = next(
         (k for k, argument in enumerate(kept) if argument.kind == argument.KEYWORD_ONLY), len(kept)

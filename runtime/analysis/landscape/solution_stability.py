@@ -18,6 +18,7 @@ real part of the spectrum belongs to a deviation that weights can have.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,9 +28,10 @@ from derive.arguments import one_of, whole_number
 from derive.errors import InputError
 from derive.model import Model
 from runtime.analysis.plateau.bisection import largest_where
-from runtime.analysis.plateau.fixed_point import NoPlateauError, plateau
+from runtime.analysis.plateau.fixed_point import find_plateau
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
+from runtime.start.parameter_values import RunParameters, takes_parameters
 from runtime.start.seeds import LARGEST_SEED, seed_sequence
 from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System, as_system
@@ -175,15 +177,9 @@ def _equalise(students: Array) -> None:
         students[long] = cosine * (t * first + second)
 
 
+@takes_parameters(positional=True)
 def solution_spectrum(
-    system: System,
-    Q: ArrayLike,
-    R: ArrayLike,
-    eta: float,
-    label_noise: float = 0.0,
-    T: ArrayLike | None = None,
-    *,
-    tolerance: float = ZERO,
+    system: System, Q: ArrayLike, R: ArrayLike, *_: Any, tolerance: float = ZERO, **parameters: Any
 ) -> StabilitySpectrum:
     """Eigenvalues of the Jacobian at overlaps Q (p, p), R (p, p*), and its zero modes.
 
@@ -195,7 +191,7 @@ def solution_spectrum(
     Q, R
         Usually a fixed point, such as a solution; see `StabilitySpectrum.residual`.
     eta, label_noise, T
-        As for `runtime.integrate`.
+        As for `runtime.integrate`, and so all other run-time parameters.
     tolerance
         Eigenvalues and singular values below this part of the largest are zero. At a solution
         known to 1e-8 only, take 1e-6.
@@ -206,42 +202,44 @@ def solution_spectrum(
         An argument is not allowed.
     """
     model = as_system(system).model
-    rate = checked_arrays.real_number("eta", eta, least=0.0, strict=True)
     width = checked_arrays.real_number("tolerance", tolerance, least=0.0)
-    teacher = checked_arrays.teacher_overlaps(model, T)
-    q, r = checked_arrays.overlaps(model, Q, R, teacher)
-    directions = _directions(model, teacher)
+    checked = RunParameters.of(model, parameters)
+    q, r = checked_arrays.overlaps(model, Q, R, checked.T)
+    q = checked_arrays.symmetric_part("Q", q)
+    y, packed = system.pack(q, r), checked.packed[0]
+    directions = _directions(model, checked.T)
     # The directions are an invariant subspace, so this is the Jacobian on it.
-    jacobian = directions.T @ system.jacobian(q, r, rate, label_noise, teacher) @ directions
+    jacobian = directions.T @ system.jacobian_of_state(y, packed) @ directions
     eigenvalues = _eigenvalues(jacobian)
     eigenvalues = eigenvalues[np.lexsort((eigenvalues.imag, -eigenvalues.real))]
     largest = float(np.max(np.abs(eigenvalues), initial=0.0))
-    _, singular, right = np.linalg.svd(jacobian)
+    singular, right = np.linalg.svd(jacobian)[1:]
     null = right[singular <= width * singular[0]] if singular.size else right[:0]
     along = beyond = None
-    if _is_solution(system, q, r, teacher):
-        beyond = _leaving(model, null @ directions.T, r, teacher)
+    if _is_solution(system, y, checked):
+        beyond = _leaving(model, null @ directions.T, r, checked.T)
         along = len(null) - beyond
-    drift = system.rhs(q, r, rate, label_noise, teacher)
+    drift = np.empty_like(y)
+    system.compiled_rhs(y, packed, drift)
     return StabilitySpectrum(
         eigenvalues=eigenvalues,
         zero_modes=int(np.sum(np.abs(eigenvalues) <= width * largest)),
         null_directions=len(null),
         manifold_modes=along,
         marginal_modes=beyond,
-        residual=max(float(np.max(np.abs(part))) for part in drift),
+        residual=float(np.max(np.abs(drift))),
         tolerance=width,
     )
 
 
+@takes_parameters(without=("eta",))
 def largest_stable_eta(
     system: System,
     where: str = "plateau",
     *,
-    label_noise: float = 0.0,
-    T: ArrayLike | None = None,
     Q: ArrayLike | None = None,
     R: ArrayLike | None = None,
+    **parameters: Any,
 ) -> float:
     """The largest learning rate with which a fixed point exists and is stable; infinity if all are.
 
@@ -256,7 +254,7 @@ def largest_stable_eta(
         ``"escape"``: it also repels in a direction of R. Above, SGD stays on it for ever.
         ``"solution"``: no small deviation from a zero-loss solution grows.
     label_noise, T
-        As for `plateau`.
+        As for `plateau`, and so all other run-time parameters but η.
     Q, R
         The solution, on the sphere, where solutions differ (see `zero_loss_solution`). With free
         norms rotations of the students make them all alike.
@@ -268,30 +266,28 @@ def largest_stable_eta(
     """
     one_of("where", where, WHERE)
     model = as_system(system).model
-    teacher = checked_arrays.teacher_overlaps(model, T)
-    noise = checked_arrays.real_number("label_noise", label_noise, least=0.0)
+    checked = RunParameters.of(model, {"eta": 1.0, **parameters})
     a, b = readout.weights(model)
     # The product of κ = 2aη and the teacher's mean output decides on stability.
-    start = 1.0 / (2.0 * a * b * max(float(np.trace(teacher)), np.finfo(np.float64).tiny))
+    start = 1.0 / (2.0 * a * b * max(float(np.trace(checked.T)), np.finfo(np.float64).tiny))
     if where != "solution":
         if Q is not None or R is not None:
             raise InputError("Q" if Q is not None else "R", f"goes with where='solution', not {where!r}")
 
         def attracts(eta: float) -> bool:
-            try:
-                point = plateau(system, eta, noise, T)
-            except NoPlateauError:
-                return False
-            return point.stable and (where == "plateau" or point.rate > 0.0)
+            point = find_plateau(system, checked.replaced(eta=eta))
+            return point is not None and point.stable and (where == "plateau" or point.rate > 0.0)
 
         return largest_where(attracts, start)
+    noise = checked["label_noise"]
     if noise > 0.0 and model.flow == "sgd":
         raise InputError("label_noise", f"{noise:g}: with label noise no zero-loss solution is stationary")
-    q, r = _solution(system, teacher, Q, R)
-    directions = _directions(model, teacher)
+    y = system.pack(*_solution(system, checked, Q, R))
+    directions = _directions(model, checked.T)
 
     def stable(eta: float) -> bool:
-        values = _eigenvalues(directions.T @ system.jacobian(q, r, eta, 0.0, teacher) @ directions)
+        jacobian = system.jacobian_of_state(y, checked.replaced(eta=eta).packed[0])
+        values = _eigenvalues(directions.T @ jacobian @ directions)
         # Zero modes are zero up to rounding.
         rounding = 4.0 * values.size * np.finfo(np.float64).eps * np.max(np.abs(values))
         return bool(np.max(values.real) <= rounding)
@@ -300,21 +296,22 @@ def largest_stable_eta(
 
 
 def _solution(
-    system: System, teacher: Array, Q: ArrayLike | None, R: ArrayLike | None
+    system: System, parameters: RunParameters, Q: ArrayLike | None, R: ArrayLike | None
 ) -> tuple[Array, Array]:
     """The given solution, checked; with free norms any solution if none is given."""
     model = system.model
     if (Q is None) != (R is None):
         raise InputError("Q" if Q is None else "R", "is missing: give both Q and R")
     if Q is not None and R is not None:
-        q, r = checked_arrays.overlaps(model, Q, R, teacher)
-        if not _is_solution(system, q, r, teacher):
+        q, r = checked_arrays.overlaps(model, Q, R, parameters.T)
+        q = checked_arrays.symmetric_part("Q", q)
+        if not _is_solution(system, system.pack(q, r), parameters):
             raise InputError("Q", "and R are not a zero-loss solution")
         return q, r
     if model.constraint == "sphere":
         raise InputError("Q", "is required on the sphere, where solutions differ: see zero_loss_solution")
     # The Jacobian of the solution without rotations falls into many small blocks.
-    return zero_loss_solution(model, teacher, seed=None)
+    return zero_loss_solution(model, parameters.T, seed=None)
 
 
 def _directions(model: Model, teacher: Array) -> Array:
@@ -346,9 +343,11 @@ def _eigenvalues(matrix: Array) -> np.ndarray:
     return np.concatenate([np.linalg.eigvals(part).astype(np.complex128) for part in parts])
 
 
-def _is_solution(system: System, Q: Array, R: Array, teacher: Array) -> bool:
+def _is_solution(system: System, y: Array, parameters: RunParameters) -> bool:
+    """Whether a packed state has no loss."""
     _, b = readout.weights(system.model)
-    return bool(system.loss(Q, R, teacher) <= _NO_LOSS * b * b * np.sum(teacher**2))
+    loss = system.packed_losses(y[None], parameters.packed[0])[0]
+    return bool(loss <= _NO_LOSS * b * b * np.sum(parameters.T**2))
 
 
 def _leaving(model: Model, null: Array, R: Array, teacher: Array) -> int:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,6 +29,7 @@ from derive.model import Model
 from runtime.analysis.plateau.bisection import largest_where
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
+from runtime.start.parameter_values import RunParameters, takes_parameters
 from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System, as_system
 from runtime.vector.matrix_products import times_transpose
@@ -74,6 +76,8 @@ class Mode:
 class Plateau:
     """The fixed point with R = 0, from `plateau`.
 
+    parameters
+        The run-time parameters that it was computed for.
     Q, R
         Overlaps (p, p), diagonal, and (p, p*), zero.
     loss
@@ -88,10 +92,7 @@ class Plateau:
         Largest entry of the drift, which is zero up to rounding.
     """
 
-    model: Model
-    eta: float
-    label_noise: float
-    T: Array
+    parameters: RunParameters
     Q: Array
     R: Array
     loss: float
@@ -99,6 +100,23 @@ class Plateau:
     multiplicity: int
     modes: tuple[Mode, ...]
     residual: float
+
+    @property
+    def model(self) -> Model:
+        return self.parameters.model
+
+    @property
+    def eta(self) -> float:
+        return self.parameters["eta"]
+
+    @property
+    def label_noise(self) -> float:
+        return self.parameters["label_noise"]
+
+    @property
+    def T(self) -> Array:
+        """Teacher overlaps (p*, p*), the identity for an orthonormal teacher."""
+        return self.parameters.T
 
     @property
     def stable(self) -> bool:
@@ -121,14 +139,8 @@ class Plateau:
         return max((mode.rate for mode in self.modes if mode.name == name), default=-np.inf)
 
 
-def plateau(
-    system: System,
-    eta: float,
-    label_noise: float = 0.0,
-    T: ArrayLike | None = None,
-    *,
-    norms: ArrayLike | None = None,
-) -> Plateau:
+@takes_parameters(positional=True)
+def plateau(system: System, *_: Any, norms: ArrayLike | None = None, **parameters: Any) -> Plateau:
     """The plateau of a system: R = 0 and Q stationary, and its linear dynamics.
 
     Parameters
@@ -136,7 +148,7 @@ def plateau(
     system
         From `runtime.load`.
     eta, label_noise, T
-        As for `runtime.integrate`.
+        As for `runtime.integrate`, and so all other run-time parameters.
     norms
         On the sphere: norms Q_ii (p,), which are kept; None is 1. With free norms they follow.
 
@@ -148,51 +160,56 @@ def plateau(
         Another argument is not allowed.
     """
     model = as_system(system).model
-    rate = checked_arrays.real_number("eta", eta, least=0.0, strict=True)
-    noise = checked_arrays.real_number("label_noise", label_noise, least=0.0)
-    teacher = checked_arrays.teacher_overlaps(model, T)
-    parameters = system.parameters(rate, noise, teacher)
-    scale = _scale(model, teacher, noise)
+    checked = RunParameters.of(model, parameters)
+    return plateau_at(system, checked, None if norms is None else _checked_norms(model, norms))
+
+
+def plateau_at(system: System, parameters: RunParameters, norms: Array | None = None) -> Plateau:
+    """As `plateau`, for checked parameters and norms (p,)."""
+    found = find_plateau(system, parameters, norms)
+    if found is not None:
+        return found
+    if _plateau_norm(system, parameters) is not None:
+        raise NoPlateauError(
+            "T", "is zero: there is no plateau", "the norms of the students shrink to zero"
+        )
+    raise NoPlateauError(
+        "eta",
+        f"{parameters['eta']:g} has no plateau",
+        "the norms of the students run away; the largest learning rate is"
+        f" {_largest_plateau_eta(system, parameters):.6g}",
+    )
+
+
+def find_plateau(system: System, parameters: RunParameters, norms: Array | None = None) -> Plateau | None:
+    """As `plateau_at`, but None where there is no plateau."""
+    model = system.model
     if model.constraint == "sphere":
-        Q = np.diag(_norms(model, norms))
+        Q = np.eye(model.p) if norms is None else np.diag(norms)
     else:
-        if norms is not None:
-            raise InputError("norms", "are given, but the norms are free")
-        q = _plateau_norm(system, parameters, scale)
-        if q is None:
-            largest = largest_plateau_eta(system, label_noise=noise, T=T)
-            raise NoPlateauError(
-                "eta",
-                f"{rate:g} has no plateau",
-                f"the norms of the students run away; the largest learning rate is {largest:.6g}",
-            )
-        if not q > _STATIONARY * scale:
-            raise NoPlateauError(
-                "T", "is zero: there is no plateau", "the norms of the students shrink to zero"
-            )
+        q = _plateau_norm(system, parameters)
+        if q is None or not q > _STATIONARY * _scale(parameters):
+            return None
         Q = q * np.eye(model.p)
     R = np.zeros((model.p, model.pstar))
-    y = system.pack(Q, R)
-    modes = _modes(system, y, parameters, teacher)
+    y, packed = system.pack(Q, R), parameters.packed[0]
+    modes = _modes(system, y, parameters)
     drift = np.empty_like(y)
-    system.compiled_rhs(y, parameters, drift)
+    system.compiled_rhs(y, packed, drift)
     residual = float(np.max(np.abs(drift)))
     a, _ = readout.weights(model)
     # The size of a single term: κ tr(aQ) Q with κ = 2aη.
-    if residual > _STATIONARY * 2.0 * a * rate * a * float(np.trace(Q)) * float(np.max(Q)):
+    if residual > _STATIONARY * 2.0 * a * parameters["eta"] * a * float(np.trace(Q)) * float(np.max(Q)):
         raise RuntimeError(
             f"the drift at the plateau is {residual:.3g}, not zero: a defect of this program"
         )
     alignment = [mode for mode in modes if mode.name == ALIGNMENT]
     escape = max(alignment, key=lambda mode: mode.rate)
     return Plateau(
-        model=model,
-        eta=rate,
-        label_noise=noise,
-        T=teacher,
+        parameters=parameters,
         Q=Q,
         R=R,
-        loss=system.loss(Q, R, teacher),
+        loss=float(system.packed_losses(y[None], packed)[0]),
         rate=escape.rate,
         multiplicity=escape.multiplicity,
         modes=modes,
@@ -200,49 +217,54 @@ def plateau(
     )
 
 
-def largest_plateau_eta(system: System, label_noise: float = 0.0, T: ArrayLike | None = None) -> float:
+@takes_parameters(positional=True, without=("eta",))
+def largest_plateau_eta(system: System, *_: Any, **parameters: Any) -> float:
     """The largest η with a plateau at free norms, by bisection to rounding; infinity in gradient flow.
 
     Whether there is one is decided by the sign of the discriminant of the polynomial above, which
-    passes through zero linearly in η.
+    passes through zero linearly in η. The parameters are those of `plateau` but η.
 
     Raises InputError as `plateau`, and on the sphere, where there is a plateau at any η.
     """
     model = as_system(system).model
     if model.constraint != "free":
         raise InputError("constraint", f"{model.constraint!r}: the plateau exists at any η")
-    noise = checked_arrays.real_number("label_noise", label_noise, least=0.0)
-    teacher = checked_arrays.teacher_overlaps(model, T)
-    scale = _scale(model, teacher, noise)
-    a, _ = readout.weights(model)
+    return _largest_plateau_eta(system, RunParameters.of(model, {"eta": 1.0, **parameters}))
+
+
+def _largest_plateau_eta(system: System, parameters: RunParameters) -> float:
+    """As `largest_plateau_eta`; the η of the parameters does not matter."""
+    a, _ = readout.weights(system.model)
 
     def exists(eta: float) -> bool:
-        return _plateau_norm(system, system.parameters(eta, noise, teacher), scale) is not None
+        return _plateau_norm(system, parameters.replaced(eta=eta)) is not None
 
-    return largest_where(exists, 1.0 / (a * a * model.p * scale))
+    return largest_where(exists, 1.0 / (a * a * system.model.p * _scale(parameters)))
 
 
-def _scale(model: Model, teacher: Array, noise: float) -> float:
+def _scale(parameters: RunParameters) -> float:
     """A scale of q: the norm at which the student's mean output is that of the teacher, or the noise."""
+    model = parameters.model
     a, b = readout.weights(model)
-    output = b * float(np.trace(teacher))
+    output = b * float(np.trace(parameters.T))
     if model.flow == "sgd":
-        output += float(np.sqrt(noise))
+        output += float(np.sqrt(parameters["label_noise"]))
     # With T = 0 and without noise there is no scale; any will do.
     return output / (a * model.p) if output > 0.0 else 1.0
 
 
-def _norms(model: Model, norms: ArrayLike | None) -> Array:
-    if norms is None:
-        return np.ones(model.p)
+def _checked_norms(model: Model, norms: ArrayLike) -> Array:
+    if model.constraint != "sphere":
+        raise InputError("norms", "are given, but the norms are free")
     given = checked_arrays.real_array("norms", norms, (model.p,))
     if np.min(given) <= 0.0:
         raise InputError("norms", f"{np.min(given):g} is not greater than 0")
     return given
 
 
-def _plateau_norm(system: System, parameters: Array, scale: float) -> float | None:
+def _plateau_norm(system: System, parameters: RunParameters) -> float | None:
     """The smaller root q of d ln q / dα along Q = q 1, R = 0; None if there is none."""
+    packed, scale = parameters.packed[0], _scale(parameters)
     y = np.zeros(system.model.state_size)
     diagonal = np.flatnonzero(
         system.pack(np.eye(system.model.p), np.zeros((system.model.p, system.model.pstar)))
@@ -251,7 +273,7 @@ def _plateau_norm(system: System, parameters: Array, scale: float) -> float | No
 
     def growth(q: float) -> float:
         y[diagonal] = q
-        system.compiled_rhs(y, parameters, drift)
+        system.compiled_rhs(y, packed, drift)
         return float(drift[0]) / q
 
     # The polynomial c₂x² + c₁x + c₀ of x = q/scale through its values at 1/2, 1 and 3/2.
@@ -280,14 +302,14 @@ def _plateau_norm(system: System, parameters: Array, scale: float) -> float | No
     return float(q)
 
 
-def _modes(system: System, y: Array, parameters: Array, T: Array) -> tuple[Mode, ...]:
+def _modes(system: System, y: Array, parameters: RunParameters) -> tuple[Mode, ...]:
     """All modes at Q diagonal, R = 0, from p* + 2 tangents."""
     model = system.model
     p, pstar = model.p, model.pstar
-    nothing = np.zeros((p, pstar))
+    nothing, packed = np.zeros((p, pstar)), parameters.packed[0]
 
     def derivative(Q: Array, R: Array) -> tuple[Array, Array]:
-        return system.unpack(system.tangent(y, parameters, system.pack(Q, R)))
+        return system.unpack(system.tangent(y, packed, system.pack(Q, R)))
 
     found: list[tuple[str, Array]] = []
     if model.constraint == "sphere":
@@ -308,7 +330,7 @@ def _modes(system: System, y: Array, parameters: Array, T: Array) -> tuple[Mode,
         R = nothing.copy()
         R[:, r] = 1.0
         blocks[:, :, r] = derivative(np.zeros((p, p)), R)[1]
-    found.append((ALIGNMENT, _along_teacher(blocks, Teacher.from_overlaps(T)).ravel()))
+    found.append((ALIGNMENT, _along_teacher(blocks, Teacher.from_overlaps(parameters.T)).ravel()))
     largest = max(float(np.max(np.abs(values), initial=0.0)) for _, values in found)
     return tuple(mode for name, values in found for mode in _collected(name, values, _EQUAL * largest))
 
