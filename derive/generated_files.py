@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
+import abc
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 from derive.generated_folder import write_files
 from derive.model import DerivableModel
@@ -22,32 +23,62 @@ AnyModel = TypeVar("AnyModel", bound=DerivableModel)
 class ProofRecord(Protocol):
     """States what was compared in a proof, and how."""
 
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def compared(self) -> int: ...
+
     def to_dict(self) -> dict[str, Any]: ...
 
 
-@dataclasses.dataclass(frozen=True)
-class GeneratedFiles(Generic[AnyModel]):
-    """Writes the files of one class of models; their text depends on the model and the version alone.
+class GeneratedFiles(abc.ABC, Generic[AnyModel]):
+    """The files of one model; their text depends on the model and the version alone.
+
+    A subclass is the pipeline of one class of models, whose stages compute the properties below.
 
     model_class
-        `Model` or `SectorModel`; each other field is a function of such a model.
-    module, document
-        The texts of the Numba module and of the LaTeX document.
-    facts
-        The entries of the manifest about the code, among them ``operations`` by function.
-    proof
-        The record of what is compared when the model is derived.
+        `Model` or `SectorModel`.
     """
 
-    model_class: type[AnyModel]
-    module: Callable[[AnyModel], str]
-    document: Callable[[AnyModel], str]
-    facts: Callable[[AnyModel], dict[str, Any]]
-    proof: Callable[[AnyModel], ProofRecord]
+    model_class: ClassVar[type[DerivableModel]]
 
-    def texts(self, model: AnyModel, version: str = VERSION) -> dict[str, str]:
+    def __init__(self, model: AnyModel) -> None:
+        self.model = model
+
+    @classmethod
+    def of(cls, model: AnyModel) -> Self:
+        """The pipeline of a model; the same object each time, so that no stage is computed twice."""
+        return cast(Self, pipeline_of(cls, model))
+
+    @property
+    @abc.abstractmethod
+    def proof(self) -> ProofRecord:
+        """How the equations were proved; raises ProofError if they are wrong."""
+
+    @property
+    @abc.abstractmethod
+    def proof_record(self) -> ProofRecord:
+        """What `proof` is when the equations are right, found out without proving anything."""
+
+    @property
+    @abc.abstractmethod
+    def python(self) -> str:
+        """The Numba module."""
+
+    @property
+    @abc.abstractmethod
+    def latex(self) -> str:
+        """The LaTeX document."""
+
+    @property
+    @abc.abstractmethod
+    def facts(self) -> Mapping[str, Any]:
+        """The entries of the manifest about the code, among them ``operations`` by function."""
+
+    def texts(self, version: str = VERSION) -> dict[str, str]:
         """The files by name, the manifest last, as this `version` writes them on any machine."""
-        files = {MODULE: self.module(model), DOCUMENT: self.document(model)}
+        model, files = self.model, {MODULE: self.python, DOCUMENT: self.latex}
         files = {name: text.replace(written_by(), written_by(version)) for name, text in files.items()}
         content = {
             "format": FORMAT,
@@ -56,12 +87,25 @@ class GeneratedFiles(Generic[AnyModel]):
             "model": model.to_dict(),
             "generator": {"name": "overlap-ode", "version": version},
             "files": {name: sha256(text.encode()) for name, text in files.items()},
-            **self.facts(model),
-            "proof": self.proof(model).to_dict(),
+            **self.facts,
+            "proof": self.proof_record.to_dict(),
             "parameters": list(model.parameters),
             "state": list(model.state),
         }
         return {**files, MANIFEST: json.dumps(content, indent=1, ensure_ascii=True) + "\n"}
+
+    def write(self, folder: str | Path) -> Path:
+        """Prove the equations, write the files into `folder`/<model name>, and return that path."""
+        if self.proof != self.proof_record:
+            raise AssertionError(f"{self.model.name}: the manifest would state another proof")
+        target = Path(folder) / self.model.name
+        write_files(target, self.texts())
+        return target
+
+
+@lru_cache(maxsize=64)
+def pipeline_of(kind: type[GeneratedFiles[Any]], model: DerivableModel) -> GeneratedFiles[Any]:
+    return kind(model)
 
 
 def sha256(content: bytes) -> str:
@@ -71,8 +115,8 @@ def sha256(content: bytes) -> str:
 class DerivedODEs(Generic[AnyModel]):
     """The derived ODEs of a model, with the folder that `runtime` loads."""
 
-    def __init__(self, model: AnyModel, generated: GeneratedFiles[AnyModel]) -> None:
-        self.model = model
+    def __init__(self, generated: GeneratedFiles[AnyModel]) -> None:
+        self.model = generated.model
         self._generated = generated
 
     @property
@@ -82,7 +126,7 @@ class DerivedODEs(Generic[AnyModel]):
 
     def files(self) -> dict[str, str]:
         """The generated files by name, the manifest last; the same text on any machine."""
-        return self._generated.texts(self.model)
+        return self._generated.texts()
 
     def write(self, folder: str | Path = "generated") -> Path:
         """Write the generated files to `folder`/<model name>, and return that path.
@@ -96,6 +140,4 @@ class DerivedODEs(Generic[AnyModel]):
         OSError
             Writing failed.
         """
-        target = Path(folder) / self.model.name
-        write_files(target, self.files())
-        return target
+        return self._generated.write(folder)

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from derive.arguments import one_of
 from derive.emit.latex_components import component_form
-from derive.emit.latex_document import odes_document
-from derive.emit.latex_matrix import Conventions, matrix_form
-from derive.emit.numba_module import is_unrolled, numba_module, programs
-from derive.expansion import evaluate, operation_count
-from derive.generated_files import DerivedODEs, GeneratedFiles
+from derive.emit.latex_matrix import matrix_form
+from derive.expansion import evaluate
+from derive.generated_files import DerivedODEs
 from derive.model import Model
-from derive.overlap_program import DQ, DR, LOSS, overlap_program
+from derive.overlap_program import DQ, DR, LOSS
 from derive.parameters import NUMBERS
-from derive.proof import Proof, proof_record, prove
+from derive.pipeline import Pipeline
+from derive.proof import Proof
 from derive.readout import READOUTS
 
 if TYPE_CHECKING:
@@ -25,18 +24,6 @@ if TYPE_CHECKING:
 
 FORMS = ("matrix", "components")
 SUBJECTS = ("odes", "loss", "jacobian")
-
-
-def _facts(model: Model) -> dict[str, Any]:
-    """What the manifest says about the code: the operations of each function, and its form."""
-    functions = programs(model).items()
-    return {
-        "operations": {name: operation_count(program) for name, program in functions},
-        "code": {name: "unrolled" if is_unrolled(program) else "loops" for name, program in functions},
-    }
-
-
-SYSTEM_FILES = GeneratedFiles(Model, numba_module, odes_document, _facts, proof_record)
 
 
 class OverlapODEs(DerivedODEs[Model]):
@@ -51,9 +38,10 @@ class OverlapODEs(DerivedODEs[Model]):
     """
 
     def __init__(self, model: Model) -> None:
-        super().__init__(model, SYSTEM_FILES)
-        self._program = overlap_program(model)
-        self.proof: Proof = prove(model, self._program)
+        pipeline = Pipeline.of(model)
+        super().__init__(pipeline)
+        self._program = pipeline.program
+        self.proof: Proof = pipeline.proof
 
     @cached_property
     def symbols(self) -> dict[str, sympy.Symbol]:
@@ -125,9 +113,10 @@ class OverlapODEs(DerivedODEs[Model]):
 def latex(model: Model, form: str = "matrix", what: str = "odes") -> str:
     """LaTeX of the equations of `model` (see `OverlapODEs.latex`), without the proof."""
     check_latex_options(form, what)
+    equations = Pipeline.of(model).equations
     if form == "components":
-        return component_form(model, what)
-    return matrix_form(Conventions.of(model), what, model)
+        return component_form(model, equations, what)
+    return matrix_form(model, equations, what)
 
 
 def check_latex_options(form: str, what: str) -> None:
@@ -141,7 +130,7 @@ def latex_for_any_widths(what: str = "odes", **options: str) -> str:
     # The widths do not matter; this validates the options.
     model = Model(1, 1, **options)
     check_latex_options("matrix", what)
-    return matrix_form(Conventions.of(model), what)
+    return matrix_form(model, Pipeline.of(model).equations, what, any_widths=True)
 
 
 def overlap_odes(model: Model) -> OverlapODEs:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from derive.equations import READOUT_STUDENT, READOUT_TEACHER, STEP, OverlapEquations, overlap_equations
+from derive.equations import READOUT_STUDENT, READOUT_TEACHER, STEP, OverlapEquations
 from derive.model import Model
 from derive.parameters import NUMBERS
 from derive.program import (
@@ -122,9 +122,8 @@ def _sphere() -> list[Statement]:
     ]
 
 
-def overlap_program(model: Model) -> Program:
+def overlap_program(model: Model, equations: OverlapEquations) -> Program:
     """The program that computes dQ, dR and the loss of `model`."""
-    equations = overlap_equations(model.flow)
     statements = closed_loops(model) + _first_chain(model)
     if model.constraint == "sphere":
         statements += _drift(equations, FREE_DQ, FREE_DR) + _sphere()
@@ -142,13 +141,3 @@ def overlap_program(model: Model) -> Program:
         statements=tuple(statements),
         outputs=(DQ, DR, LOSS),
     )
-
-
-def drift_program(model: Model) -> Program:
-    """The part of `overlap_program` that computes dQ and dR."""
-    return overlap_program(model).restricted_to((DQ, DR))
-
-
-def loss_program(model: Model) -> Program:
-    """The part of `overlap_program` that computes the loss."""
-    return overlap_program(model).restricted_to((LOSS,))

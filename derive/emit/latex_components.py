@@ -15,7 +15,7 @@ from derive.emit.latex_text import (
     polynomial,
     symbol,
 )
-from derive.equations import STEP, OverlapEquations, overlap_equations
+from derive.equations import STEP, OverlapEquations
 from derive.errors import InputError
 from derive.expansion import Assignment, expand
 from derive.model import Model
@@ -92,7 +92,7 @@ def _sphere_assignments(model: Model) -> list[Assignment]:
     return [assignment for statement in statements for assignment in expand(program, statement)]
 
 
-def component_form(model: Model, what: str) -> str:
+def component_form(model: Model, equations: OverlapEquations, what: str) -> str:
     """LaTeX of every component of the ``"odes"``, ``"loss"`` or ``"jacobian"`` of `model`.
 
     Raises InputError for the jacobian of more than COMPONENT_LIMIT order parameters.
@@ -103,7 +103,6 @@ def component_form(model: Model, what: str) -> str:
             f"components of the jacobian for {model.state_size} order parameters are more than"
             f" {COMPONENT_LIMIT}², the most that are written out; use the matrix form",
         )
-    equations = overlap_equations(model.flow)
     program = _display_program(model, equations)
     components = ReadoutSums(model)
     assignments = _flat_assignments(program)
@@ -112,7 +111,7 @@ def component_form(model: Model, what: str) -> str:
         return align([*lines, (r"\varepsilon", polynomial(equations.loss))])
     if what == "jacobian":
         # The derivatives refer to everything that the equations define.
-        definitions = component_form(model, "odes")
+        definitions = component_form(model, equations, "odes")
         return definitions + _component_jacobian(model, equations, components, assignments)
     definition = [(value, monomial) for monomial, value in equations.step.sorted_terms()]
     step = (symbol(STEP), components.sum(definition, {}))

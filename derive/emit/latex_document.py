@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from derive.emit.header import derive_command
 from derive.emit.latex_components import COMPONENT_LIMIT, component_form
-from derive.emit.latex_matrix import Conventions, matrix_form
+from derive.emit.latex_matrix import matrix_form
+from derive.equations import OverlapEquations
 from derive.model import Model
 from derive.version import written_by
 
@@ -35,9 +36,9 @@ $\alpha = \text{samples}/N$. The generalisation error $\varepsilon$ is the mean 
 noise. The order parameters are $Q = WW^\top/N$"""
 
 
-def _components(model: Model) -> str:
+def _components(model: Model, equations: OverlapEquations) -> str:
     if model.state_size <= COMPONENT_LIMIT:
-        return component_form(model, "odes")
+        return component_form(model, equations, "odes")
     command = derive_command(model).replace("cli derive", "cli latex") + " --form components"
     return (
         f"The {model.state_size} components are left out here;\n"
@@ -59,9 +60,8 @@ def document_start(command: str, *settings: str) -> str:
 """
 
 
-def odes_document(model: Model) -> str:
+def odes_document(model: Model, equations: OverlapEquations) -> str:
     """The document of a system: its conventions, the matrix form and the components."""
-    conventions = Conventions.of(model)
     start = document_start(derive_command(model), r"\allowdisplaybreaks")
     return rf"""{start}
 \section*{{Overlap ODEs of a quadratic teacher--student network,
@@ -82,10 +82,10 @@ and one open chain $C(DC)^m$. The subscripts ss and st stand for the student--st
 student--teacher blocks.
 
 \subsection*{{Matrix form}}
-{matrix_form(conventions, "odes", model)}
+{matrix_form(model, equations, "odes")}
 \subsection*{{Generalisation error}}
-{matrix_form(conventions, "loss", model)}
+{matrix_form(model, equations, "loss")}
 \subsection*{{Components}}
-{_components(model)}
+{_components(model, equations)}
 \end{{document}}
 """

@@ -6,12 +6,11 @@ where s stands for students and t for teachers.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from fractions import Fraction
 
 from derive.emit.latex_text import ReadoutSums, align, combination, derivative, polynomial, symbol
-from derive.equations import STEP, OverlapEquations, overlap_equations
+from derive.equations import STEP, OverlapEquations
 from derive.model import Model
 from derive.overlap_program import Q, R, X, Y
 from derive.program import Matrix
@@ -23,33 +22,19 @@ CHAINS_SS = {0: Q, 1: X, 2: Z}
 CHAINS_ST = {0: R, 1: Y}
 
 
-@dataclasses.dataclass(frozen=True)
-class Conventions:
-    """The options without the widths, on which the matrix form depends."""
-
-    constraint: str
-    flow: str
-    teacher: str
-    readout: str
-
-    @classmethod
-    def of(cls, model: Model) -> Conventions:
-        return cls(model.constraint, model.flow, model.teacher, model.readout)
-
-
 def _readout_numbers(model: Model) -> str:
     a, b = (ReadoutSums(model).sum([(Fraction(1), (name,))], {}) for name in ("a", "b"))
     return rf"a = {a},\qquad b = {b}" if READOUTS[model.readout].power else "a = b = 1"
 
 
-def _definitions(conventions: Conventions, model: Model | None, chains: int) -> list[tuple[str, str]]:
+def _definitions(model: Model, any_widths: bool, chains: int) -> list[tuple[str, str]]:
     """The lines of s and t, of X and Y if `chains` is at least 1, and of Z if it is 2."""
-    if conventions.teacher == "general":
+    if model.teacher == "general":
         trace, square = r"b\operatorname{tr} T", r"b^2\operatorname{tr} T^2"
         teacher = "RT"
     else:
         # For T = 1 both tr T and tr T² are p*.
-        width = "" if model and model.pstar == 1 else str(model.pstar) if model else "p^*"
+        width = "p^*" if any_widths else "" if model.pstar == 1 else str(model.pstar)
         trace, square, teacher = f"{width}b", f"{width}b^2", "R"
     lines = [
         ("s", rf"\operatorname{{tr}}(DC) = a\operatorname{{tr}} Q - {trace}"),
@@ -75,10 +60,10 @@ def _named(
     return {chains[chain].name: value for chain, value in sorted(parts.items())}
 
 
-def _matrix_drift(conventions: Conventions, equations: OverlapEquations) -> list[tuple[str, str]]:
+def _matrix_drift(model: Model, equations: OverlapEquations) -> list[tuple[str, str]]:
     drift_q = combination(_named(CHAINS_SS, equations.dQ))
     drift_r = combination(_named(CHAINS_ST, equations.dR))
-    if conventions.constraint == "free":
+    if model.constraint == "free":
         return [(derivative("R"), drift_r), (derivative("Q"), drift_q)]
     return [
         ("G", drift_r),
@@ -103,8 +88,8 @@ def _tangents(parts: Mapping[str, ScalarPolynomial]) -> dict[str, ScalarPolynomi
     return result
 
 
-def _matrix_jacobian(conventions: Conventions, equations: OverlapEquations) -> list[tuple[str, str]]:
-    teacher = r"\delta R\,T" if conventions.teacher == "general" else r"\delta R"
+def _matrix_jacobian(model: Model, equations: OverlapEquations) -> list[tuple[str, str]]:
+    teacher = r"\delta R\,T" if model.teacher == "general" else r"\delta R"
     lines = [
         (r"\delta s", r"a\operatorname{tr}\delta Q"),
         (r"\delta t", r"2a^2\operatorname{tr}(Q\,\delta Q) - 4ab\operatorname{tr}(R^\top\delta R)"),
@@ -120,14 +105,14 @@ def _matrix_jacobian(conventions: Conventions, equations: OverlapEquations) -> l
         )
     drift_q = combination(_tangents(_named(CHAINS_SS, equations.dQ)))
     drift_r = combination(_tangents(_named(CHAINS_ST, equations.dR)))
-    if conventions.constraint == "free":
+    if model.constraint == "free":
         return [
             *lines,
             (rf"\delta{derivative('R')}", drift_r),
             (rf"\delta{derivative('Q')}", drift_q),
         ]
     return [
-        *_matrix_drift(conventions, equations)[:3],
+        *_matrix_drift(model, equations)[:3],
         *lines,
         (r"\delta G", drift_r),
         (r"\delta F", drift_q),
@@ -144,14 +129,13 @@ def _matrix_jacobian(conventions: Conventions, equations: OverlapEquations) -> l
     ]
 
 
-def matrix_form(conventions: Conventions, what: str, model: Model | None = None) -> str:
-    """LaTeX of the ``"odes"``, ``"loss"`` or ``"jacobian"`` in matrices; `model` has the widths, if any."""
-    equations = overlap_equations(conventions.flow)
-    definitions = _definitions(conventions, model, max(equations.dQ))
-    weights = _readout_numbers(model) if model else READOUTS[conventions.readout].latex("p", "p^*")
+def matrix_form(model: Model, equations: OverlapEquations, what: str, any_widths: bool = False) -> str:
+    """LaTeX of "odes", "loss" or "jacobian" in matrices, with symbolic p and p* for `any_widths`."""
+    definitions = _definitions(model, any_widths, max(equations.dQ))
+    weights = READOUTS[model.readout].latex("p", "p^*") if any_widths else _readout_numbers(model)
     readout = f"\\[\n  {weights}\n\\]\n"
     if what == "loss":
         return readout + align([*definitions[:2], (r"\varepsilon", polynomial(equations.loss))])
     step = (symbol(STEP), polynomial(equations.step))
     lines = _matrix_drift if what == "odes" else _matrix_jacobian
-    return readout + align([step, *definitions, *lines(conventions, equations)])
+    return readout + align([step, *definitions, *lines(model, equations)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from derive.emit.function_body import FunctionBody
 from derive.emit.header import module_docstring
@@ -12,21 +12,14 @@ from derive.emit.python_source import COMPILED, INDENT, function_text
 from derive.emit.unrolled_body import UnrolledBody
 from derive.expansion import operation_count
 from derive.model import Model
-from derive.overlap_program import LOSS, Q, R, drift_program, loss_program
+from derive.overlap_program import LOSS
 from derive.parameters import PARAMETERS, RuntimeParameter
 from derive.program import Program
 from derive.readout import READOUTS
-from derive.tangent import differentiate
 
 # A function with more operations has loops. Numba's compile time of unrolled code grows faster than
 # linearly, and about here it passes that of loops, a second and a half.
 UNROLL_BUDGET = 1300
-
-
-def programs(model: Model) -> dict[str, Program]:
-    """The programs of the generated functions rhs, loss and tangent."""
-    drift = drift_program(model)
-    return {"rhs": drift, "loss": loss_program(model), "tangent": differentiate(drift, (Q, R))}
 
 
 def is_unrolled(program: Program) -> bool:
@@ -34,9 +27,8 @@ def is_unrolled(program: Program) -> bool:
     return operation_count(program) <= UNROLL_BUDGET
 
 
-def numba_module(model: Model) -> str:
-    """The source of the Numba module of `model`; the same text on any machine."""
-    functions = programs(model)
+def numba_module(model: Model, functions: Mapping[str, Program]) -> str:
+    """The source of the Numba module of `model` from the programs of its functions."""
     unrolled = {name: is_unrolled(program) for name, program in functions.items()}
     bodies = {
         name: (UnrolledBody if unrolled[name] else LoopedBody)(model, program)

@@ -17,7 +17,7 @@ from derive.expansion import evaluate
 from derive.flint_polynomials import combiner, context_of
 from derive.invariants.ring import OverlapRing, overlap_ring
 from derive.model import Model
-from derive.overlap_program import DQ, DR, overlap_program
+from derive.pipeline import Pipeline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def drift_field(model: Model) -> VectorField:
     larger = context_of([*ring.names, *inverses])
     values = dict(zip(larger.names(), larger.gens(), strict=True))
     pairs = [(values[name], values[inverse]) for name, inverse in zip(norms, inverses, strict=True)]
-    program = overlap_program(model).restricted_to((DQ, DR))
+    program = Pipeline.of(model).functions["rhs"]
     drift = evaluate(program, values, combiner(larger), lambda norm: values[f"inverse_{norm}"])
 
     def cleared(polynomial: Any) -> Any:

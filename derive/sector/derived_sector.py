@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from derive.arguments import one_of
-from derive.generated_files import DerivedODEs, GeneratedFiles
-from derive.sector.sector_document import sector_document, sector_equations
+from derive.generated_files import DerivedODEs
+from derive.sector.sector_document import sector_equations
 from derive.sector.sector_model import SectorModel
-from derive.sector.sector_module import operations, sector_module
-from derive.sector.sector_program import sector_program
-from derive.sector.sector_proof import SectorProof, proof_record, prove_sector
+from derive.sector.sector_pipeline import SectorPipeline
+from derive.sector.sector_proof import SectorProof
 
 SUBJECTS = ("odes", "loss")
-SECTOR_FILES = GeneratedFiles(
-    SectorModel,
-    sector_module,
-    sector_document,
-    facts=lambda model: {"operations": operations(model)},
-    proof=proof_record,
-)
 
 
 class SectorODEs(DerivedODEs[SectorModel]):
@@ -32,13 +24,15 @@ class SectorODEs(DerivedODEs[SectorModel]):
     """
 
     def __init__(self, model: SectorModel) -> None:
-        super().__init__(model, SECTOR_FILES)
-        self.proof: SectorProof = prove_sector(model, sector_program(model))
+        self._pipeline = SectorPipeline.of(model)
+        super().__init__(self._pipeline)
+        self.proof: SectorProof = self._pipeline.proof
 
     def latex(self, what: str = "odes") -> str:
         """LaTeX (amsmath) of the ``"odes"`` or the ``"loss"``; raises InputError otherwise."""
         one_of("what", what, SUBJECTS)
-        return sector_equations(self.model, what)
+        pipeline = self._pipeline
+        return sector_equations(self.model, pipeline.program, pipeline.equations, what)
 
 
 def sector_odes(model: SectorModel) -> SectorODEs:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from derive.emit.header import derive_command
 from derive.emit.latex_document import FLOW_SENTENCES, PROBLEM, document_start
 from derive.emit.latex_text import align, combination, derivative, join, polynomial, symbol
-from derive.equations import STEP, overlap_equations
+from derive.equations import STEP, OverlapEquations
 from derive.readout import READOUTS
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector.sector_model import SectorModel
-from derive.sector.sector_program import D_NORM, D_OVERLAP, REST, Loop, numbered, sector_program
+from derive.sector.sector_program import D_NORM, D_OVERLAP, REST, Loop, SectorProgram, numbered
 
 _PERP = r"q_\perp"
 # The LaTeX of the chains C(DC)ᵐ in a direction and outside all of them, by m.
@@ -38,9 +38,10 @@ def _loop(model: SectorModel, loop: Loop) -> str:
     return rf"\operatorname{{tr}}({names}) = {total}"
 
 
-def sector_equations(model: SectorModel, what: str = "odes") -> str:
+def sector_equations(
+    model: SectorModel, program: SectorProgram, equations: OverlapEquations, what: str
+) -> str:
     """LaTeX (amsmath) of the sector's ``"odes"`` or ``"loss"``, p symbolic."""
-    equations, program = overlap_equations(model.flow), sector_program(model)
     weights = READOUTS[model.readout].latex("p", str(model.pstar))
     readout = f"\\[\n  {weights}\n\\]\n"
     loops = [(loop.target, _loop(model, loop)) for loop in program.loops]
@@ -63,7 +64,7 @@ def sector_equations(model: SectorModel, what: str = "odes") -> str:
     return readout + _tidy(align(lines))
 
 
-def sector_document(model: SectorModel) -> str:
+def sector_document(model: SectorModel, program: SectorProgram, equations: OverlapEquations) -> str:
     """A document that plain pdflatex compiles (amsmath and geometry only)."""
     pstar = model.pstar
     return rf"""{document_start(derive_command(model))}
@@ -93,8 +94,8 @@ $\operatorname{{tr}}((DC)^m)$ is a number. If $p < {pstar}$, the directions with
 $q_k = m_k = 0$, and ${_PERP} = 0$.
 
 \subsection*{{Equations, for any $p$}}
-{sector_equations(model)}
+{sector_equations(model, program, equations, "odes")}
 \subsection*{{Generalisation error}}
-{sector_equations(model, "loss")}
+{sector_equations(model, program, equations, "loss")}
 \end{{document}}
 """

@@ -8,7 +8,7 @@ from textwrap import indent
 from derive.emit.header import derive_command, option_lines, paragraph
 from derive.emit.python_source import COMPILED, INDENT, assignment_line, function_text
 from derive.equations import READOUT_STUDENT
-from derive.expansion import Assignment, operation_count
+from derive.expansion import Assignment
 from derive.overlap_program import LOSS
 from derive.readout import READOUTS
 from derive.scalar_polynomials import ScalarPolynomial
@@ -23,9 +23,6 @@ from derive.sector.sector_program import (
     REST,
     Loop,
     SectorProgram,
-    drift_outputs,
-    sector_program,
-    written_out,
 )
 from derive.version import written_by
 
@@ -33,20 +30,10 @@ _LISTED_DIRECTIONS = 8
 _MULTIPLIED = frozenset({NORM, OVERLAP, PERP, REST})
 
 
-def operations(model: SectorModel) -> dict[str, int]:
-    """Floating-point operations of the generated functions."""
-    program = written_out(sector_program(model))
-    return {
-        "rhs": operation_count(program.restricted_to(drift_outputs(model.pstar))),
-        "loss": operation_count(program.restricted_to((LOSS,))),
-    }
-
-
-def sector_module(model: SectorModel) -> str:
-    """The source of the Numba module of the sector; the same text on any machine."""
-    program = sector_program(model)
+def sector_module(model: SectorModel, program: SectorProgram, operations: int) -> str:
+    """The source of the Numba module of the sector; its function rhs takes so many operations."""
     sections = [
-        _docstring(model),
+        _docstring(model, operations),
         _constants(model),
         _rhs(model, program),
         _loss(model, program),
@@ -55,7 +42,7 @@ def sector_module(model: SectorModel) -> str:
     return "\n\n\n".join(section.strip("\n") for section in sections) + "\n"
 
 
-def _docstring(model: SectorModel) -> str:
+def _docstring(model: SectorModel, operations: int) -> str:
     if model.pstar <= _LISTED_DIRECTIONS:
         names = model.state
     else:
@@ -82,7 +69,7 @@ State, {model.state_size} numbers:
 Parameters, {len(model.parameters)} numbers:
 {INDENT}{", ".join(model.parameters)}.
 
-The function rhs takes {operations(model)["rhs"]} floating-point operations for any p.
+The function rhs takes {operations} floating-point operations for any p.
 {written_by()}, regenerate with
     {derive_command(model)}
 """'''

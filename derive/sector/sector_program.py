@@ -25,7 +25,7 @@ import dataclasses
 from collections.abc import Iterator
 from fractions import Fraction
 
-from derive.equations import LOOP_NAMES, READOUT_STUDENT, READOUT_TEACHER, STEP, overlap_equations
+from derive.equations import LOOP_NAMES, READOUT_STUDENT, READOUT_TEACHER, STEP, OverlapEquations
 from derive.overlap_program import LOSS
 from derive.program import Program, ScalarStatement
 from derive.scalar_polynomials import ScalarPolynomial
@@ -116,9 +116,8 @@ def _loop(length: int) -> Loop:
     )
 
 
-def sector_program(model: SectorModel) -> SectorProgram:
+def sector_program(model: SectorModel, equations: OverlapEquations) -> SectorProgram:
     """The program of the sector of `model`, whose statements are the same for every p*."""
-    equations = overlap_equations(model.flow)
     if set(equations.dR) != {0, 1} or not {0, 1} <= set(equations.dQ) <= {0, 1, 2}:
         raise NotImplementedError("chains other than C, CDC, CDCDC have no reduction")
     coefficients = [ScalarStatement(STEP, equations.step, note="kappa = 2 a eta")]

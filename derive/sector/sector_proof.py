@@ -19,12 +19,8 @@ from fractions import Fraction
 from typing import Any
 
 from derive.expansion import evaluate
-from derive.overlap_program import (
-    DQ,
-    DR,
-    LOSS,
-    overlap_program,
-)
+from derive.overlap_program import DQ, DR, LOSS
+from derive.pipeline import Pipeline
 from derive.program import Program
 from derive.proof import ProofError, evaluate_exactly, no_reciprocal
 from derive.sector.sector_model import SectorModel
@@ -89,7 +85,7 @@ def prove_sector(model: SectorModel, program: SectorProgram, seed: int = 0) -> S
     reduced = written_out(shortened)
     generator = random.Random(seed)
     for p in record.widths:
-        full = overlap_program(model.with_widths(p, record.pstar))
+        full = Pipeline.of(model.with_widths(p, record.pstar)).program
         _compare_polynomials(model, full, reduced)
         for _ in range(record.frames):
             _compare_in_frame(model, full, reduced, generator)

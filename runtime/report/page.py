@@ -21,8 +21,9 @@ from markupsafe import Markup, escape
 
 from derive.emit.header import derive_command
 from derive.emit.latex_components import COMPONENT_LIMIT, component_form
-from derive.emit.latex_matrix import Conventions, matrix_form
+from derive.emit.latex_matrix import matrix_form
 from derive.generated_files import DOCUMENT
+from derive.pipeline import Pipeline
 from derive.readout import READOUTS
 from derive.version import VERSION
 from runtime.output.result_table import Cell
@@ -45,7 +46,7 @@ def page(content: ReportFindings, arguments: Mapping[str, Any], source: str | No
     `arguments` are the options of `cli report` by name.
     """
     model = content.model
-    conventions = Conventions.of(model)
+    equations = Pipeline.of(model).equations
     few = model.state_size <= MOST_COMPONENTS
     return (
         environment()
@@ -62,8 +63,8 @@ def page(content: ReportFindings, arguments: Mapping[str, Any], source: str | No
             figures=figures(content),
             tables=report_tables,
             readout=READOUTS[model.readout],
-            matrix_form=lambda what: matrix_form(conventions, what, model),
-            components=component_form(model, "odes") if few else None,
+            matrix_form=lambda what: matrix_form(model, equations, what),
+            components=component_form(model, equations, "odes") if few else None,
             most_components=MOST_COMPONENTS,
             in_document=model.state_size <= COMPONENT_LIMIT,
             document=f"{model.name}/{DOCUMENT}",

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from derive.arguments import whole_number
-from derive.sector.derived_sector import SECTOR_FILES, sector_odes
 from derive.sector.sector_model import SectorModel
+from derive.sector.sector_pipeline import SectorPipeline
 from runtime.sector.aligned_starts import LARGEST_P
 from runtime.system.compiled_system import GeneratedCode
 from runtime.system.loading import GENERATED, load_code
@@ -40,4 +40,4 @@ def load_sector(source: str | Path | SectorModel, generated: str | Path = GENERA
 
     Raises LoadError, InputError and OSError as `runtime.load` does.
     """
-    return load_code(source, generated, SECTOR_FILES, sector_odes, SectorSystem)
+    return load_code(source, generated, SectorPipeline, SectorSystem)

@@ -7,8 +7,8 @@ from typing import Any
 
 from derive.errors import InputError
 from derive.generated_files import GeneratedFiles
-from derive.odes import SYSTEM_FILES
-from derive.sector.derived_sector import SECTOR_FILES
+from derive.pipeline import Pipeline
+from derive.sector.sector_pipeline import SectorPipeline
 from runtime.system.load_error import LoadError
 from runtime.system.verification import exists, verified
 
@@ -35,7 +35,7 @@ def systems(generated: Path) -> list[dict[str, Any]]:
         try:
             # The names of folders of invariant sectors, which have no p of their own, begin so.
             sector = folder.name.startswith("sector_")
-            files: GeneratedFiles[Any] = SECTOR_FILES if sector else SYSTEM_FILES
+            files: type[GeneratedFiles[Any]] = SectorPipeline if sector else Pipeline
             model, manifest = verified(folder, files)
         except LoadError as error:
             entry["problem"] = str(error)

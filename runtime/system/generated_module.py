@@ -5,17 +5,18 @@ from __future__ import annotations
 import linecache
 import sys
 from types import ModuleType
+from typing import Any
 
-from derive.generated_files import AnyModel, GeneratedFiles
+from derive.generated_files import GeneratedFiles
 from runtime.system.compile_cache import cache_folder, caching_in
 
 
-def module_of(model: AnyModel, files: GeneratedFiles[AnyModel]) -> ModuleType:
-    """The generated module of a verified model; the same text is imported once per process."""
+def module_of(files: GeneratedFiles[Any]) -> ModuleType:
+    """The module of a verified model's files; the same text is imported once per process."""
     # The text comes from the generator and not from the file, so that exactly what was verified is run.
-    text = files.module(model)
+    text = files.python
     cache = cache_folder(text)
-    name = f"{model.name}_{cache.name}"
+    name = f"{files.model.name}_{cache.name}"
     if name in sys.modules:
         return sys.modules[name]
     module = ModuleType(name)

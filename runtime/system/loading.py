@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from derive.errors import InputError
-from derive.generated_files import AnyModel, DerivedODEs, GeneratedFiles
+from derive.generated_files import AnyModel, GeneratedFiles
 from derive.generated_folder import check_target
 from derive.model import Model
-from derive.odes import SYSTEM_FILES, overlap_odes
+from derive.pipeline import Pipeline
 from runtime.system.compiled_system import System, VerifiedCode
 from runtime.system.generated_module import module_of
 from runtime.system.load_error import LoadError
@@ -39,14 +39,13 @@ def load(source: str | Path | Model, generated: str | Path = GENERATED) -> Syste
     OSError
         The files of a model could not be written.
     """
-    return load_code(source, generated, SYSTEM_FILES, overlap_odes, System)
+    return load_code(source, generated, Pipeline, System)
 
 
 def load_code(
     source: Any,
     generated: str | Path,
-    files: GeneratedFiles[AnyModel],
-    derive: Callable[[AnyModel], DerivedODEs[AnyModel]],
+    files: type[GeneratedFiles[AnyModel]],
     code: Callable[[AnyModel, Path, Callable[[], VerifiedCode]], AnyCode],
 ) -> AnyCode:
     """As `load`, for any kind of generated `files`; `code` makes the result."""
@@ -54,21 +53,21 @@ def load_code(
         folder = Path(generated) / source.name
         if not exists(folder):
             check_target(folder)
-        return code(source, folder, partial(_derived, source, folder, Path.cwd(), files, derive))
+        model = cast(AnyModel, source)
+        return code(model, folder, partial(_derived, model, folder, Path.cwd(), files))
     if not isinstance(source, (str, Path)):
         wanted = f"a {files.model_class.__name__} or a folder's path"
         raise InputError("source", f"is of the type {type(source).__name__}, not {wanted}")
     folder = Path(source)
     model, recorded = verified(folder, files)
-    return code(model, folder, partial(_code_of, model, recorded, files))
+    return code(model, folder, partial(_code_of, recorded, files.of(model)))
 
 
 def _derived(
     model: AnyModel,
     folder: Path,
     beginning: Path,
-    files: GeneratedFiles[AnyModel],
-    derive: Callable[[AnyModel], DerivedODEs[AnyModel]],
+    files: type[GeneratedFiles[AnyModel]],
 ) -> VerifiedCode:
     """The code in the folder of a model, which is derived and written first if it is missing.
 
@@ -78,17 +77,17 @@ def _derived(
         folder = beginning / folder
     if not exists(folder):
         check_target(folder)
-        derive(model).write(folder.parent)
+        files.of(model).write(folder.parent)
     found, recorded = verified(folder, files)
     if found != model:
         raise LoadError(f"{folder} holds {found.name}; {remedy(model)}")
-    return _code_of(model, recorded, files)
+    return _code_of(recorded, files.of(model))
 
 
-def _code_of(model: AnyModel, recorded: Mapping[str, Any], files: GeneratedFiles[AnyModel]) -> VerifiedCode:
-    return VerifiedCode(module_of(model, files), int(recorded["operations"]["rhs"]))
+def _code_of(recorded: Mapping[str, Any], files: GeneratedFiles[Any]) -> VerifiedCode:
+    return VerifiedCode(module_of(files), int(recorded["operations"]["rhs"]))
 
 
 def model_and_manifest(folder: Path) -> tuple[Model, dict[str, Any]]:
     """Model and manifest of the folder of a system, which is verified; raises LoadError."""
-    return verified(folder, SYSTEM_FILES)
+    return verified(folder, Pipeline)

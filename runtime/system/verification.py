@@ -11,7 +11,7 @@ import json
 import re
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from derive.emit.header import derive_command
 from derive.errors import InputError
@@ -44,11 +44,11 @@ def exists(generated: Path) -> bool:
     return True
 
 
-def verified(folder: Path, files: GeneratedFiles[AnyModel]) -> tuple[AnyModel, dict[str, Any]]:
+def verified(folder: Path, files: type[GeneratedFiles[AnyModel]]) -> tuple[AnyModel, dict[str, Any]]:
     """Model and manifest of a folder, after all its files were verified; raises LoadError."""
-    recorded, model = _read_manifest(folder, files.model_class)
+    recorded, model = _read_manifest(folder, files)
     version = recorded["generator"]["version"]
-    expected = files.texts(model, version)
+    expected = files.of(model).texts(version)
     complete: dict[str, Any] = json.loads(expected.pop(MANIFEST))
     for name, text in expected.items():
         found = _read(folder / name, remedy(model))
@@ -85,7 +85,8 @@ def _read(path: Path, mend: str) -> bytes:
         raise LoadError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _read_manifest(folder: Path, model_class: type[AnyModel]) -> tuple[dict[str, Any], AnyModel]:
+def _read_manifest(folder: Path, files: type[GeneratedFiles[AnyModel]]) -> tuple[dict[str, Any], AnyModel]:
+    model_class = files.model_class
     mend = remedy(model_class)
     try:
         mode = folder.lstat().st_mode
@@ -116,7 +117,7 @@ def _read_manifest(folder: Path, model_class: type[AnyModel]) -> tuple[dict[str,
     if kind != model_class.kind:
         raise LoadError(f"{folder} holds a {kind}, not a {model_class.kind}; {mend}")
     try:
-        model = model_class.from_dict(content["model"])
+        model = cast(AnyModel, model_class.from_dict(content["model"]))
     except (KeyError, TypeError, AttributeError, InputError, RecursionError):
         raise LoadError(f"{path} is damaged or of another version; {mend}") from None
     if written_format != FORMAT:

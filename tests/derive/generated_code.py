@@ -11,6 +11,7 @@ from closed_form import Point
 
 from derive import Model
 from derive.emit import numba_module
+from derive.pipeline import Pipeline
 
 _IMPORT = "from numba import njit\n"
 _IDENTITY = "def njit(**options):\n    return lambda function: function\n"
@@ -22,7 +23,7 @@ def source(model: Model, unrolled: bool | None = None) -> str:
     with pytest.MonkeyPatch.context() as patch:
         if unrolled is not None:
             patch.setattr(numba_module, "UNROLL_BUDGET", _NO_LIMIT if unrolled else 0)
-        return numba_module.numba_module(model)
+        return Pipeline(model).python
 
 
 @lru_cache(maxsize=256)

@@ -14,7 +14,7 @@ import derive
 from derive import VERSION, Model, SectorModel, overlap_odes, proof, sector_odes
 from derive.emit import numba_module
 from derive.expansion import expand, operation_count
-from derive.odes import SYSTEM_FILES
+from derive.pipeline import Pipeline
 
 ROOT = Path(derive.__file__).parent.parent
 REFERENCE = ROOT / "generated" / "p4_pstar2"
@@ -72,7 +72,7 @@ def test_proof_and_operations_are_those_of_the_program(model):
     small = proof.component_products(model) <= proof.POLYNOMIAL_BUDGET
     assert found["proof"]["method"] == ("polynomial identity" if small else "random points")
     assert found["proof"]["compared"] == model.state_size + 1
-    for name, program in numba_module.programs(model).items():
+    for name, program in Pipeline.of(model).functions.items():
         count = sum(x.operations for s in program.statements for x in expand(program, s))
         assert found["operations"][name] == count
         form = "unrolled" if operation_count(program) <= numba_module.UNROLL_BUDGET else "loops"
@@ -86,7 +86,7 @@ def test_both_forms_of_code_occur():
 
 
 def test_versions_differ_in_their_names_alone():
-    ours, theirs = (SYSTEM_FILES.texts(Model(2, 1), version) for version in (VERSION, "99.0"))
+    ours, theirs = (Pipeline.of(Model(2, 1)).texts(version) for version in (VERSION, "99.0"))
     for name in ("odes.py", "odes.tex"):
         assert ours[name] != theirs[name] == ours[name].replace(f"ode {VERSION}:", "ode 99.0:")
 

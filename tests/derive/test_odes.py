@@ -12,9 +12,9 @@ import sympy
 from closed_form import named, random_point
 
 import derive
-from derive import InputError, Model, ProofError, latex_for_any_widths, overlap_odes
-from derive import odes as odes_module
+from derive import InputError, Model, ProofError, latex_for_any_widths, overlap_odes, pipeline
 from derive.overlap_program import overlap_program
+from derive.pipeline import Pipeline
 from derive.proof import evaluate_exactly
 
 ROOT = Path(derive.__file__).parent.parent
@@ -33,7 +33,7 @@ def test_sympy_matrices_equal_the_program_exactly(widths, readout, constraint):
     values = named(model, random_point(model, seed=41))
     if readout == "mean":
         values |= {"a": Fraction(1, model.p), "b": Fraction(1, model.pstar)}
-    exact = evaluate_exactly(overlap_program(model), values)
+    exact = evaluate_exactly(Pipeline.of(model).program, values)
     point = {symbol: rational(values[name]) for name, symbol in odes.symbols.items()}
     for i in range(model.p):
         for j in range(model.p):
@@ -90,9 +90,10 @@ def test_unknown_options_for_any_widths_are_rejected():
         latex_for_any_widths("lagrangian")
 
 
+@pytest.mark.usefixtures("no_stages")
 def test_wrong_derivation_never_becomes_files(tmp_path, monkeypatch):
-    def wrong(model):
-        program = overlap_program(model)
+    def wrong(model, equations):
+        program = overlap_program(model, equations)
         return dataclasses.replace(
             program,
             statements=tuple(
@@ -101,7 +102,7 @@ def test_wrong_derivation_never_becomes_files(tmp_path, monkeypatch):
             ),
         )
 
-    monkeypatch.setattr(odes_module, "overlap_program", wrong)
+    monkeypatch.setattr(pipeline, "overlap_program", wrong)
     with pytest.raises(ProofError, match="dR_1_1"):
         overlap_odes(Model(2, 1)).write(tmp_path)
     assert list(tmp_path.iterdir()) == []

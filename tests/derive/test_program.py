@@ -10,7 +10,8 @@ from closed_form import drift, flatten, loss, magnitude, named, random_point
 
 from derive import Model
 from derive.expansion import Assignment, entry, evaluate, expand, operand_entry, operation_count
-from derive.overlap_program import DQ, DR, LOSS, overlap_program
+from derive.overlap_program import DQ, DR, LOSS
+from derive.pipeline import Pipeline
 from derive.program import (
     Contraction,
     Matrix,
@@ -49,7 +50,7 @@ def test_both_halves_of_a_symmetric_matrix_share_names():
 
 def test_independent_entries_in_the_order_of_the_state():
     model = Model(3, 2)
-    program = overlap_program(model)
+    program = Pipeline.of(model).program
     names = [entry(m, i, j) for m in program.inputs for i, j in program.entries(m)]
     assert tuple(names) == model.state
     assert program.outputs == (DQ, DR, LOSS)
@@ -146,7 +147,7 @@ def test_operations_of_one_assignment(terms, reciprocal, operations):
 
 def test_operation_count_equals_that_of_the_expansion(options):
     for widths in ((1, 1), (1, 3), (2, 2), (5, 3)):
-        program = overlap_program(Model(*widths, *options))
+        program = Pipeline.of(Model(*widths, *options)).program
         by_expansion = sum(
             assignment.operations
             for statement in program.statements
@@ -163,7 +164,7 @@ def test_program_in_floats_equals_the_closed_form(options):
         model = Model(*widths, *options)
         point = random_point(model, seed=17)
         values = {name: float(value) for name, value in named(model, point).items()}
-        results = evaluate(overlap_program(model), values, combine, lambda value: 1.0 / value)
+        results = evaluate(Pipeline.of(model).program, values, combine, lambda value: 1.0 / value)
         found = [results[f"d{name}"] for name in model.state]
         expected = flatten(*drift(model, point))
         tolerance = 1e-13 * magnitude(model, point)
@@ -174,7 +175,7 @@ def test_program_in_floats_equals_the_closed_form(options):
 def test_evaluation_in_rationals_is_exact():
     model = Model(2, 2, "sphere", teacher="general")
     values = named(model, random_point(model, seed=1))
-    results = evaluate_exactly(overlap_program(model), values)
+    results = evaluate_exactly(Pipeline.of(model).program, values)
     assert set(results) == {f"d{name}" for name in model.state} | {LOSS}
     assert all(isinstance(value, (int, Fraction)) for value in results.values())
     # Scaling the weights scales homogeneous parts exactly: without a student the loss is the teacher's.
@@ -182,5 +183,5 @@ def test_evaluation_in_rationals_is_exact():
         values[name] = Fraction(0)
     trace = values["T_1_1"] + values["T_2_2"]
     square = values["T_1_1"] ** 2 + 2 * values["T_1_2"] ** 2 + values["T_2_2"] ** 2
-    alone = evaluate_exactly(overlap_program(model).restricted_to([LOSS]), values)
+    alone = evaluate_exactly(Pipeline.of(model).program.restricted_to([LOSS]), values)
     assert alone == {LOSS: values["b"] ** 2 * (trace**2 + 2 * square) / 2}

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 
 from derive import Model, ProofError, expansion, overlap_odes, proof
-from derive.overlap_program import overlap_program
+from derive.pipeline import Pipeline
 from derive.program import (
     Contraction,
     MatrixStatement,
@@ -42,7 +42,7 @@ def method(request, monkeypatch):
 def test_both_routes_agree_for_all_small_widths(options):
     for widths in WIDTHS:
         model = Model(*widths, *options)
-        found = overlap_odes(model).proof
+        found = prove(model, Pipeline.of(model).program)
         assert found.method == "polynomial identity"
         assert found.compared == model.state_size + 1
 
@@ -51,7 +51,7 @@ def test_both_routes_agree_at_random_points(monkeypatch, options):
     monkeypatch.setattr(proof, "POLYNOMIAL_BUDGET", 0)
     for widths in ((1, 1), (1, 3), (3, 2)):
         model = Model(*widths, *options)
-        found = prove(model, overlap_program(model), seed=5)
+        found = prove(model, Pipeline.of(model).program, seed=5)
         assert (found.method, found.points) == ("random points", proof.RANDOM_POINTS)
         assert found.error_bound_log2 < -100
 
@@ -95,7 +95,7 @@ def test_random_points_are_as_many_as_the_error_bound_says(monkeypatch):
     monkeypatch.setattr(proof, "POLYNOMIAL_BUDGET", 0)
     monkeypatch.setattr(proof.random, "Random", recorded)
     model = Model(2, 1)
-    found = prove(model, overlap_program(model), seed=7)
+    found = prove(model, Pipeline.of(model).program, seed=7)
     (generator,) = drawn
     assert generator.seed_given == 7
     # Readouts, η and Δ, order parameters, and two vectors that contract students and teachers.
@@ -209,7 +209,7 @@ def mutations(program):
 
 @pytest.mark.parametrize("model", MUTATED, ids=lambda model: model.name)
 def test_every_wrong_program_is_rejected(method, model):
-    program = overlap_program(model)
+    program = Pipeline.of(model).program
     assert prove(model, program).method == method
     accepted, rejected = [], 0
     for what, wrong in mutations(program):
@@ -226,7 +226,7 @@ def test_every_wrong_program_is_rejected(method, model):
 @pytest.mark.parametrize("model", MUTATED, ids=lambda model: model.name)
 def test_mutations_reach_every_output(model):
     """dQ, dR and the loss are each changed by some mutations, and left alone by others."""
-    program = overlap_program(model)
+    program = Pipeline.of(model).program
     point = {name: Fraction(k + 2, 7) for k, name in enumerate(("a", "b", *model.parameters, *model.state))}
     right = evaluate_exactly(program, point)
     changed = {"dQ": 0, "dR": 0, "loss": 0}
@@ -241,17 +241,17 @@ def test_mutations_reach_every_output(model):
 def test_wrong_sphere_factor_is_rejected(method, monkeypatch, half):
     """The ½ of g = dQ_ii / (2 Q_ii) stands in the expansion, not in a statement."""
     model = Model(2, 2, "sphere")
-    assert prove(model, overlap_program(model)).method == method
+    assert prove(model, Pipeline.of(model).program).method == method
     monkeypatch.setattr(expansion, "HALF", half)
     with pytest.raises(ProofError, match=r"dR_1_1|dQ_1_2"):
-        prove(model, overlap_program(model))
+        prove(model, Pipeline.of(model).program)
 
 
 @pytest.mark.usefixtures("method")
 def test_free_program_is_no_proof_of_the_sphere():
     """The sphere forgotten altogether: its outputs are the free drifts under other names."""
     model = Model(2, 2, "sphere")
-    program = overlap_program(model)
+    program = Pipeline.of(model).program
     renamed = {"dQ": "fQ", "dR": "fR"}
     statements = []
     for statement in program.statements:
@@ -272,7 +272,7 @@ def test_program_of_another_model_is_rejected():
         (Model(2, 2, teacher="general"), Model(2, 2)),
     ):
         with pytest.raises(ProofError, match=right.name):
-            prove(right, overlap_program(wrong))
+            prove(right, Pipeline.of(wrong).program)
 
 
 @pytest.mark.usefixtures("method")
@@ -285,7 +285,7 @@ def test_program_of_another_model_is_rejected():
 )
 def test_the_error_names_model_and_entry(factor, problem):
     model = Model(2, 1)
-    program = overlap_program(model)
+    program = Pipeline.of(model).program
     loss = next(s for s in program.statements if s.target == "loss")
     wrong = dataclasses.replace(loss, polynomial=factor * loss.polynomial)
     statements = tuple(wrong if s is loss else s for s in program.statements)

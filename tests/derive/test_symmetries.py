@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import ortho_group
 
 from derive import Model
-from derive.overlap_program import overlap_program
+from derive.pipeline import Pipeline
 from derive.proof import evaluate_exactly
 
 WIDTHS = [(1, 1), (1, 2), (2, 1), (2, 3), (3, 2), (4, 2)]
@@ -87,7 +87,7 @@ def test_gradient_flow_is_the_limit_of_small_steps(model, seed):
 
     def exact(which, multiple):
         values = named(which, point) | {"eta": multiple * eta}
-        result = evaluate_exactly(overlap_program(which), values)
+        result = evaluate_exactly(Pipeline.of(which).program, values)
         return {name: value for name, value in result.items() if name != "loss"}
 
     flow, sgd = ({k: exact(which, k) for k in (1, 2, 3)} for which in (gradient, model))

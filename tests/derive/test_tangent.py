@@ -9,7 +9,8 @@ from closed_form import named, random_point
 
 from derive import Model
 from derive.expansion import evaluate
-from derive.overlap_program import Q, R, T, drift_program, loss_program, overlap_program
+from derive.overlap_program import Q, R, T
+from derive.pipeline import Pipeline
 from derive.program import Contraction, Matrix, ScalarStatement, targets
 from derive.proof import evaluate_exactly
 from derive.scalar_polynomials import ScalarPolynomial
@@ -56,7 +57,7 @@ def test_tangent_program_equals_dual_numbers_exactly(options):
         values = named(model, random_point(model, seed=7))
         direction = {name: Fraction(generator.randint(1, 9), 4) for name in model.state}
         given = values | {PREFIX + name: slope for name, slope in direction.items()}
-        for part in (drift_program(model), loss_program(model)):
+        for part in (Pipeline.of(model).functions["rhs"], Pipeline.of(model).functions["loss"]):
             tangents = evaluate_exactly(differentiate(part, (Q, R)), given)
             expected = along_duals(part, values, direction)
             assert {name.removeprefix(PREFIX): value for name, value in tangents.items()} == expected
@@ -65,14 +66,14 @@ def test_tangent_program_equals_dual_numbers_exactly(options):
 
 def test_constants_have_no_tangent():
     """T and the parameters are held: their changes are zero and must not be computed."""
-    program = differentiate(drift_program(Model(2, 2, "sphere", teacher="general")), (Q, R))
+    program = differentiate(Pipeline.of(Model(2, 2, "sphere", teacher="general")).functions["rhs"], (Q, R))
     names = {target for statement in program.statements for target in targets(statement)}
     assert names.isdisjoint({PREFIX + name for name in ("kappa", "q2", "r1", "T", "eta", "inverse")})
     assert [matrix.name for matrix in program.inputs] == ["Q", "R", "T", "t_Q", "t_R"]
 
 
 def test_values_that_only_the_original_outputs_need_are_left_out():
-    program = differentiate(drift_program(Model(2, 2)), (Q, R))
+    program = differentiate(Pipeline.of(Model(2, 2)).functions["rhs"], (Q, R))
     names = {target for statement in program.statements for target in targets(statement)}
     assert names.isdisjoint({"dQ", "dR"})
     assert {"t_dQ", "t_dR", "q0", "X"} <= names
@@ -84,8 +85,8 @@ def test_derivative_along_the_teacher():
     values = named(model, random_point(model, seed=2))
     direction = {"T_1_1": Fraction(1), "T_1_2": Fraction(-2), "T_2_2": Fraction(3)}
     given = values | {PREFIX + name: slope for name, slope in direction.items()}
-    tangents = evaluate_exactly(differentiate(drift_program(model), (T,)), given)
-    expected = along_duals(drift_program(model), values, direction)
+    tangents = evaluate_exactly(differentiate(Pipeline.of(model).functions["rhs"], (T,)), given)
+    expected = along_duals(Pipeline.of(model).functions["rhs"], values, direction)
     assert {name.removeprefix(PREFIX): value for name, value in tangents.items()} == expected
 
 
@@ -95,7 +96,7 @@ def test_what_has_no_derivative_fails_loudly():
     mixed = ScalarStatement("m", ScalarPolynomial(), (Contraction(one, Q, other),))
     changing = ScalarStatement("s", ScalarPolynomial(), (Contraction(one, Q, None),))
     scaled = ScalarStatement("m", ScalarPolynomial(), (Contraction(s, Q, None),))
-    program = overlap_program(Model(2, 2))
+    program = Pipeline.of(Model(2, 2)).program
     for statements, problem in (
         ((mixed,), "two different matrices"),
         ((changing, scaled), "changing coefficient"),
@@ -103,6 +104,6 @@ def test_what_has_no_derivative_fails_loudly():
         broken = dataclasses.replace(program, statements=statements, outputs=("m",))
         with pytest.raises(NotImplementedError, match=problem):
             differentiate(broken, (Q, R))
-    tangent = differentiate(drift_program(Model(2, 2, "sphere")), (Q, R))
+    tangent = differentiate(Pipeline.of(Model(2, 2, "sphere")).functions["rhs"], (Q, R))
     with pytest.raises(NotImplementedError, match="no derivative of NormRatesTangent"):
         differentiate(tangent, (Q, R))

@@ -82,8 +82,8 @@ def test_a_folder_of_systems_that_cannot_be_made_is_refused_before_the_proof(
     def prove(*_):
         raise AssertionError("the proof came first")
 
-    monkeypatch.setattr("derive.odes.prove", prove)
-    monkeypatch.setattr("derive.sector.derived_sector.prove_sector", prove)
+    monkeypatch.setattr("derive.pipeline.prove", prove)
+    monkeypatch.setattr("derive.sector.sector_pipeline.prove_sector", prove)
     (tmp_path / "gone").symlink_to("gone")
     refused(call, tmp_path, f"{line} --generated gone", "--generated", "")
     (tmp_path / "file").write_text("mine")

@@ -12,8 +12,7 @@ import numpy as np
 from llvmlite import ir
 
 from derive import Model
-from derive.emit.numba_module import numba_module
-from derive.overlap_program import drift_program, loss_program
+from derive.pipeline import Pipeline
 from derive.program import Program
 from runtime.ensemble.kernels.form_by_size import FORMS
 from runtime.ensemble.kernels.program_form import ProgramAddresses
@@ -57,7 +56,8 @@ class Programs:
         self, model: Model, target: Target, form: str, programs: Mapping[str, Program] | None = None
     ) -> None:
         self.lanes = target.lanes
-        self.programs = programs or {"rhs": drift_program(model), "loss": loss_program(model)}
+        functions = Pipeline.of(model).functions
+        self.programs = programs or {name: functions[name] for name in ("rhs", "loss")}
         self.forms = {
             name: FORMS[form](model, program, target.tile) for name, program in self.programs.items()
         }
@@ -95,7 +95,7 @@ class Programs:
 def scalar_module(model: Model) -> SimpleNamespace:
     """The generated module, its functions in plain Python: nothing is fused or reordered."""
     header = "from numba import njit\n"
-    text = numba_module(model)
+    text = Pipeline.of(model).python
     assert text.count(header) == 1
     names: dict[str, Any] = {}
     plain = "def njit(**options):\n    return lambda function: function\n"

@@ -8,7 +8,7 @@ from typing import Any
 from llvmlite import ir
 
 from derive.model import Model
-from derive.overlap_program import drift_program, loss_program
+from derive.pipeline import Pipeline
 from runtime.ensemble.kernels.form_by_size import FORMS, form_by_size
 from runtime.ensemble.kernels.lane_memory import LaneLayout
 from runtime.ensemble.kernels.program_form import ProgramAddresses, ProgramForm
@@ -33,7 +33,8 @@ class KernelEmitter:
         # fills the gaps.
         self.lanes = target.lanes * (2 if model.state_size <= DOUBLED_STATE else 1)
         self.module = ir.Module(model.name)
-        drift, loss = drift_program(model), loss_program(model)
+        functions = Pipeline.of(model).functions
+        drift, loss = functions["rhs"], functions["loss"]
         # Both programs have the form that suits the larger one, since they share their scratch memory.
         form_of = FORMS[form_by_size(drift)]
         drift_form, loss_form = (form_of(model, program, target.tile) for program in (drift, loss))

@@ -7,8 +7,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from derive.expansion import operation_count
-from derive.overlap_program import drift_program
+from derive.pipeline import Pipeline
 from runtime.ensemble.kernels import lane_memory as at
 from runtime.ensemble.kernels.kernel_emitter import KernelEmitter
 from runtime.start.checked_arrays import Array
@@ -106,7 +105,7 @@ class StepEmitter(KernelEmitter):
         following = builder.add(count, integer(1))
         count.add_incoming(following, builder.block)
         # The loop that calls this kernel can see only between calls that it should stop.
-        cost = self.layout.stage_count * operation_count(drift_program(self.model))
+        cost = self.layout.stage_count * Pipeline.of(self.model).operations["rhs"]
         attempts = integer(max(1, _OPERATIONS_BETWEEN_PAUSES // cost))
         builder.cbranch(builder.icmp_unsigned("<", following, attempts), attempt, pause)
         builder.position_at_end(pause)

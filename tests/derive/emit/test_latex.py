@@ -11,9 +11,9 @@ from pdflatex import needs_pdflatex, overfull_points
 
 from derive import InputError, Model, latex_for_any_widths, overlap_odes
 from derive.emit.latex_components import COMPONENT_LIMIT
-from derive.emit.latex_document import odes_document
 from derive.emit.latex_text import ReadoutSums, join, product_text, symbol
 from derive.odes import latex
+from derive.pipeline import Pipeline
 
 MATRIX_FORM = r"""\[
   a = \frac{1}{4},\qquad b = \frac{1}{2}
@@ -179,7 +179,7 @@ def test_components_of_large_models():
     assert latex(model, "components", "loss").count("R_{16,5}") == 1
     with pytest.raises(InputError, match=r"form: .* jacobian .* matrix form"):
         latex(model, "components", "jacobian")
-    document = odes_document(model)
+    document = Pipeline.of(model).latex
     assert "X_{11}" not in document
     assert f"The {model.state_size} components are left out" in document
     assert "cli latex -{}-p 16 -{}-pstar 5" in document
@@ -370,7 +370,7 @@ def test_lines_are_wrapped_where_the_reader_expects_it():
     ids=by_name,
 )
 def test_document_compiles_and_fits_the_page(tmp_path, model):
-    text = odes_document(model)
+    text = Pipeline.of(model).latex
     jacobians = latex(model, "matrix", "jacobian")
     if model.p < 4:
         jacobians += latex(model, "components", "jacobian")

@@ -14,6 +14,7 @@ from derive import Model
 from derive.emit import numba_module
 from derive.emit.python_source import number_text
 from derive.expansion import evaluate, operation_count
+from derive.pipeline import Pipeline
 from derive.proof import evaluate_exactly
 from derive.tangent import PREFIX
 
@@ -56,7 +57,7 @@ def exact_values(model, module, point):
 def assert_functions_rounded(model, module, point):
     """rhs, loss and tangent at `point`, the tangent along a random direction."""
     values = exact_values(model, module, point)
-    programs = numba_module.programs(model)
+    programs = Pipeline.of(model).functions
     outputs = [f"d{name}" for name in model.state]
     y, parameters = generated_code.arguments(model, module, point)
     assert_rounded(generated_code.rhs(model, module, point), programs["rhs"], values, outputs)
@@ -209,7 +210,7 @@ def test_operation_count_is_that_of_the_unrolled_text(options):
         for node in ast.parse(generated_code.source(model, unrolled=True)).body
         if isinstance(node, ast.FunctionDef)
     }
-    for name, program in numba_module.programs(model).items():
+    for name, program in Pipeline.of(model).functions.items():
         operators = [node for node in ast.walk(functions[name]) if isinstance(node, ast.BinOp)]
         assert len(operators) == operation_count(program)
 
@@ -219,7 +220,7 @@ def test_each_function_is_unrolled_within_the_budget_and_looped_above():
     assert "_add_product" not in generated_code.source(small)
     assert "dQ_1_1 = " in generated_code.source(small)
     assert "dQ_1_1 = " not in generated_code.source(large)
-    counts = {name: operation_count(part) for name, part in numba_module.programs(large).items()}
+    counts = {name: operation_count(part) for name, part in Pipeline.of(large).functions.items()}
     assert counts["rhs"] > numba_module.UNROLL_BUDGET >= counts["loss"]
     # The loss of the large model is below the budget: its one function has scalars.
     assert "Q_12_12 = y[77]" in generated_code.source(large)
@@ -249,7 +250,7 @@ def test_compiled_code_equals_exact_arithmetic(tmp_path, model, form):
     point = random_point(model, seed=21)
     assert_functions_rounded(model, module, point)
     values = exact_values(model, module, point)
-    program = numba_module.programs(model)["tangent"]
+    program = Pipeline.of(model).functions["tangent"]
     columns = generated_code.jacobian(model, module, point).T
     for variable, column in zip(model.state, columns, strict=True):
         unit = {PREFIX + name: Fraction(int(name == variable)) for name in model.state}

@@ -17,10 +17,9 @@ import derive
 from derive import InputError, Model, ProofError
 from derive.proof import evaluate_exactly
 from derive.scalar_polynomials import ScalarPolynomial
-from derive.sector import SectorModel, derived_sector, sector_odes, sector_proof
-from derive.sector.sector_document import sector_document, sector_equations
-from derive.sector.sector_module import operations, sector_module
-from derive.sector.sector_program import chain, drift_outputs, sector_program, written_out
+from derive.sector import SectorModel, sector_odes, sector_pipeline, sector_proof
+from derive.sector.sector_pipeline import SectorPipeline
+from derive.sector.sector_program import chain, drift_outputs, written_out
 from derive.sector.sector_proof import LARGEST_PSTAR, prove_sector
 
 ROOT = Path(derive.__file__).parent.parent
@@ -32,7 +31,7 @@ WIDTHS = [(1, 1), (5, 1), (4, 2), (9, 2), (3, 3), (2, 3), (1, 4), (12, 5)]
 
 def executed(model):
     """The generated module in plain Python."""
-    return generated_code.execute(sector_module(model))
+    return generated_code.execute(SectorPipeline.of(model).python)
 
 
 def sector_state(p, pstar, seed):
@@ -86,7 +85,7 @@ def test_generated_code_is_the_closed_form_in_any_frame(p, pstar, flow, readout)
 @pytest.mark.parametrize("flow", FLOWS)
 def test_generated_code_is_the_proved_program(flow):
     model = SectorModel(3, flow=flow, readout="sum")
-    module, program = executed(model), written_out(sector_program(model))
+    module, program = executed(model), written_out(SectorPipeline.of(model).program)
     (q, m, q_perp), _, _ = sector_state(7, 3, seed=1)
     values = dict(zip(model.state, map(Fraction, (*q, *m, q_perp)), strict=True))
     values |= {"a": 1, "b": 1, "eta": Fraction(0.3), "label_noise": Fraction(0.2), "rest": 7 - 3}
@@ -154,7 +153,7 @@ def mutations(program):
 @pytest.mark.parametrize("flow", FLOWS)
 def test_every_wrong_program_is_rejected(flow):
     model = SectorModel(1, flow=flow)
-    wrong = list(mutations(sector_program(model)))
+    wrong = list(mutations(SectorPipeline.of(model).program))
     assert len(wrong) > 60
     for program in wrong:
         with pytest.raises(ProofError, match="differs"):
@@ -166,8 +165,8 @@ def test_random_frames_alone_reject_every_wrong_program(flow, monkeypatch):
     """Integers in random frames stand by themselves: one look at the numbers is enough."""
     monkeypatch.setattr(sector_proof, "_compare_polynomials", lambda *_: None)
     model = SectorModel(2, flow=flow)
-    prove_sector(model, sector_program(model))
-    for program in mutations(sector_program(model)):
+    prove_sector(model, SectorPipeline.of(model).program)
+    for program in mutations(SectorPipeline.of(model).program):
         with pytest.raises(ProofError, match="differs"):
             prove_sector(model, program)
 
@@ -182,9 +181,10 @@ def test_frames_are_random_rotations(size):
     assert len({str(frame) for frame in frames}) >= (15 if size > 1 else 1)
 
 
+@pytest.mark.usefixtures("no_stages")
 def test_wrong_sector_never_becomes_files(tmp_path, monkeypatch):
-    program = next(mutations(sector_program(SectorModel(2))))
-    monkeypatch.setattr(derived_sector, "sector_program", lambda _: program)
+    program = next(mutations(SectorPipeline(SectorModel(2)).program))
+    monkeypatch.setattr(sector_pipeline, "sector_program", lambda *_: program)
     with pytest.raises(ProofError):
         sector_odes(SectorModel(2)).write(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -220,13 +220,13 @@ def test_model_names_and_dictionary():
 
 
 def test_code_does_not_grow_with_the_teacher():
-    small, large = sector_module(SectorModel(2)), sector_module(SectorModel(500))
-    assert abs(large.count("\n") - small.count("\n")) <= 1
-    assert operations(SectorModel(500))["rhs"] < 300 * operations(SectorModel(2))["rhs"]
+    small, large = (SectorPipeline.of(SectorModel(pstar)) for pstar in (2, 500))
+    assert abs(large.python.count("\n") - small.python.count("\n")) <= 1
+    assert large.operations["rhs"] < 300 * small.operations["rhs"]
 
 
 def test_gradient_flow_computes_no_second_moment():
-    text = sector_module(SectorModel(2, flow="gradient"))
+    text = SectorPipeline.of(SectorModel(2, flow="gradient")).python
     rhs = text[text.index("def rhs") : text.index("def loss")]
     assert "label_noise" not in rhs
     assert "t +=" not in rhs
@@ -251,10 +251,10 @@ EQUATIONS = r"""\[
 
 
 def test_equations_as_printed():
-    assert sector_equations(SectorModel(2)) == EQUATIONS
+    assert sector_odes(SectorModel(2)).latex() == EQUATIONS
     assert sector_odes(SectorModel(2)).latex() == EQUATIONS
     assert r"\varepsilon &= \frac{1}{2}s^2 + t" in sector_odes(SectorModel(2)).latex("loss")
-    assert r"\kappa^2" not in sector_equations(SectorModel(2, flow="gradient"))
+    assert r"\kappa^2" not in sector_odes(SectorModel(2, flow="gradient")).latex()
     with pytest.raises(InputError, match="what"):
         sector_odes(SectorModel(2)).latex("jacobian")
 
@@ -270,11 +270,11 @@ def test_equations_as_printed():
 def test_readouts_as_they_are_written(readout, equation, words):
     model = SectorModel(3, readout=readout)
     for what in ("odes", "loss"):
-        assert sector_equations(model, what).startswith(f"\\[\n  {equation}\n\\]\n")
-    assert re.search(rf"[ (]{re.escape(words)}[ ).;,\n]", sector_module(model))
+        assert sector_odes(model).latex(what).startswith(f"\\[\n  {equation}\n\\]\n")
+    assert re.search(rf"[ (]{re.escape(words)}[ ).;,\n]", SectorPipeline.of(model).python)
 
 
 @needs_pdflatex
 @pytest.mark.parametrize("model", [SectorModel(2), SectorModel(11, flow="gradient", readout="sqrt")])
 def test_document_compiles(model, tmp_path):
-    assert overfull_points(sector_document(model), tmp_path) == 0
+    assert overfull_points(SectorPipeline.of(model).latex, tmp_path) == 0

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from derive import Model
-from derive.overlap_program import drift_program, loss_program
+from derive.pipeline import Pipeline
 from derive.program import Matrix, MatrixStatement, Operand, Program, Term
 from runtime.ensemble.kernels.matrix_placement import MatrixPlacement, Part
 
@@ -15,7 +15,7 @@ OPTIONS = list(itertools.product(["free", "sphere"], ["sgd", "gradient"], ["orth
 @pytest.mark.parametrize(("constraint", "flow", "teacher"), OPTIONS)
 def test_every_matrix_has_one_place(constraint, flow, teacher):
     model = Model(5, 3, constraint=constraint, flow=flow, teacher=teacher)
-    places = MatrixPlacement(drift_program(model), model.parameters)
+    places = MatrixPlacement(Pipeline.of(model).functions["rhs"], model.parameters)
     kinds = (places.state, places.result, places.multiples, places.scratch)
     for name in places.matrices:
         assert sum(name in kind for kind in kinds) == 1, name
@@ -26,7 +26,7 @@ def test_every_matrix_has_one_place(constraint, flow, teacher):
 
 def test_inputs_are_read_in_place_where_symmetric_matrices_are_packed():
     model = Model(5, 3, teacher="general")
-    program = drift_program(model)
+    program = Pipeline.of(model).functions["rhs"]
     places = MatrixPlacement(program, model.parameters, packed=True)
     assert places.inputs == {"Q": 0, "R": 15, "T": 2}
     assert (places.state, places.parameters) == ({"Q": 0, "R": 15}, {"T": 2})
@@ -41,14 +41,14 @@ def test_inputs_are_read_in_place_where_symmetric_matrices_are_packed():
 
 
 def test_multiples_of_the_drift():
-    places = MatrixPlacement(drift_program(Model(4, 2)), ())
+    places = MatrixPlacement(Pipeline.of(Model(4, 2)).functions["rhs"], ())
     assert set(places.multiples) == {"aQ", "bR", "V", "W"}
     assert set(places.scratch) == {"Q", "X", "Y"}
     assert places.components == 16 + 16 + 8
 
 
 def test_substitution_multiplies_coefficients():
-    program = drift_program(Model(4, 2))
+    program = Pipeline.of(Model(4, 2)).functions["rhs"]
     places = MatrixPlacement(program, ())
     statement = next(
         s for s in program.statements if isinstance(s, MatrixStatement) and s.target.name == "dQ"
@@ -75,6 +75,6 @@ def test_a_transposed_multiple_transposes_its_base():
 
 def test_what_contractions_read_is_kept():
     model = Model(3, 2, teacher="general")
-    places = MatrixPlacement(loss_program(model), model.parameters)
+    places = MatrixPlacement(Pipeline.of(model).functions["loss"], model.parameters)
     assert set(places.scratch) == {"Q", "T"}
     assert places.result == {}

@@ -8,7 +8,7 @@ from kernel_lanes import ATOL, MODEL, RTOL, make_lanes
 from vector_code import EPSILON, scalar_drift, scalar_module
 
 from derive import Model
-from derive.overlap_program import drift_program
+from derive.pipeline import Pipeline
 from runtime.ensemble.kernels import kernel_emitter
 from runtime.ensemble.kernels import lane_memory as at
 from runtime.ensemble.kernels.compiled_kernels import compile_kernels
@@ -255,7 +255,7 @@ def test_small_systems_have_two_vectors():
     [((4, 2), "unrolled entries"), ((8, 4), "written-out tiles"), ((12, 6), "looped tiles")],
 )
 def test_form_of_code_by_size(widths, name):
-    assert form_by_size(drift_program(Model(*widths))) == name
+    assert form_by_size(Pipeline.of(Model(*widths)).functions["rhs"]) == name
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from vector_code import (
 
 from derive import Model
 from derive.model import CONSTRAINTS, FLOWS, READOUTS, TEACHERS
-from derive.overlap_program import drift_program, loss_program
+from derive.pipeline import Pipeline
 from derive.program import Contraction, Matrix, MatrixStatement, Operand, Program, ScalarStatement, Term
 from derive.scalar_polynomials import ScalarPolynomial
 from runtime.ensemble.kernels.form_by_size import FORMS
@@ -121,9 +121,9 @@ def test_scratch_of_the_drift_is_enough_for_the_loss(options, form):
     constraint, flow, teacher, readout = options
     for widths in [(1, 1), (1, 12), (12, 1), (9, 9)]:
         model = Model(*widths, constraint=constraint, flow=flow, teacher=teacher, readout=readout)
+        functions = Pipeline.of(model).functions
         drift, loss = (
-            FORMS[form](model, program(model), (4, 4)).scratch_components
-            for program in (drift_program, loss_program)
+            FORMS[form](model, functions[name], (4, 4)).scratch_components for name in ("rhs", "loss")
         )
         assert loss <= drift
 

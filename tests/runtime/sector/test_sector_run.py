@@ -8,7 +8,7 @@ import pytest
 import runtime
 from derive import Model
 from derive.sector import SectorModel, sector_odes
-from derive.sector.derived_sector import SECTOR_FILES
+from derive.sector.sector_pipeline import SectorPipeline
 from runtime import InputError, LoadError
 from runtime.sector import SectorStart, integrate_sector, load_sector, sector_overlaps
 from runtime.system.verification import verified
@@ -264,7 +264,7 @@ def test_untouched_folder_loads(folder):
     """Folders of sectors are verified as those of systems are: tests/runtime/system/test_loading.py."""
     system = load_sector(folder)
     assert system.model == SectorModel(1, flow="gradient")
-    assert verified(folder, SECTOR_FILES)[1]["operations"]["rhs"] == system.operations
+    assert verified(folder, SectorPipeline)[1]["operations"]["rhs"] == system.operations
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,11 @@ import pytest
 
 import runtime
 from derive.model import Model
+from derive.pipeline import Pipeline
 from runtime import LoadError
 from runtime.system.loading import load, model_and_manifest
 
 MODEL = Model(2, 1, constraint="sphere")
-LOAD = importlib.import_module("runtime.system.loading")
 FILES = ("odes.py", "odes.tex", "manifest.json")
 
 
@@ -27,10 +26,10 @@ def test_model_is_derived_on_demand_and_then_reused(tmp_path, monkeypatch):
     before = {path.name: path.stat().st_mtime_ns for path in first.folder.iterdir()}
     assert set(before) == set(FILES)
 
-    def must_not_derive(model):
-        raise AssertionError(f"{model} derived again")
+    def must_not_write(pipeline, _):
+        raise AssertionError(f"{pipeline.model} written again")
 
-    monkeypatch.setattr(LOAD, "overlap_odes", must_not_derive)
+    monkeypatch.setattr(Pipeline, "write", must_not_write)
     again = load(MODEL, str(generated))
     assert (again.folder, again.operations) == (first.folder, first.operations)
     assert {path.name: path.stat().st_mtime_ns for path in first.folder.iterdir()} == before
