@@ -56,6 +56,7 @@ from numpy.typing import ArrayLike
 from derive import readout
 from derive.errors import InputError
 from derive.model import Model
+from runtime.run_options import ALPHA
 from runtime.sgd.weight_coordinates import coordinates
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
@@ -98,7 +99,7 @@ def gradient_flow(
     T: ArrayLike | None = None,
     *,
     eta: float,
-    alpha: ArrayLike = 200.0,
+    alpha: ArrayLike = ALPHA,
 ) -> GradientFlow:
     """The solution of gradient flow from Q0, R0 at the times α, to nearly machine precision.
 

@@ -60,13 +60,13 @@ def hessian(
     """
     from derive.arguments import whole_number
     from derive.errors import InputError
-    from derive.parameters import NUMBERS
     from runtime.analysis.landscape.critical_points import flat_directions
     from runtime.analysis.landscape.hessian_figure import plot_spectra
     from runtime.analysis.landscape.hessian_spectra import hessian_spectrum
     from runtime.start import checked_arrays
     from runtime.start.chosen_start import naming_choices
     from runtime.start.initial_overlaps import LARGEST_START_N
+    from runtime.start.parameter_values import RunParameters
     from runtime.start.seeds import LARGEST_SEED
 
     if along is not None:
@@ -78,10 +78,7 @@ def hessian(
         raise InputError("plot", "draws spectra over time: give --along FILE.nc")
     # Values are checked even where the state does not depend on them.
     whole_number("n", n, 1, LARGEST_START_N)
-    for number in NUMBERS:
-        checked_arrays.real_number(
-            number.name, training[number.name], least=number.least, strict=number.strict
-        )
+    RunParameters.of(model, training)
     checked_arrays.real_number("q0", start.q0, least=0.0, strict=True)
     whole_number("seed", start.seed, 0, LARGEST_SEED)
     checked_arrays.real_number("tolerance", tolerance, least=0.0)

@@ -10,6 +10,7 @@ import numpy as np
 
 from derive.atomic_files import replacing
 from derive.errors import InputError
+from derive.parameters import NUMBERS
 from runtime.output.output_files import check_output
 from runtime.output.quantiles import exact_quantiles
 
@@ -150,18 +151,21 @@ def write_figure(
 
 
 def title(run: xarray.Dataset) -> str:
-    """The title of a figure: widths, learning rate and conventions of a run in one line."""
+    """The title of a figure: widths, run-time parameters and conventions of a run in one line."""
     attributes = run.attrs
+    # In an ensemble a parameter may differ from trajectory to trajectory.
+    numbers = [(number, attributes[number.name]) for number in NUMBERS if number.name in attributes]
     parts = [rf"$p={attributes['p']}$, $p^*={attributes['pstar']}$"]
-    # In an ensemble η may differ from trajectory to trajectory.
-    if "eta" in attributes:
-        parts.append(rf"$\eta={attributes['eta']:g}$")
+    parts += [rf"${number.latex}={value:g}$" for number, value in numbers if number.default is None]
     parts += [
         "free norms" if attributes["constraint"] == "free" else "sphere",
         "one-pass SGD" if attributes["flow"] == "sgd" else "gradient flow",
     ]
-    if attributes["flow"] == "sgd" and attributes.get("label_noise", 0.0) > 0.0:
-        parts.append(rf"$\Delta={attributes['label_noise']:g}$")
+    parts += [
+        rf"${number.latex}={value:g}$"
+        for number, value in numbers
+        if number.default is not None and value != number.default
+    ]
     if run.get("status") is not None and run["status"].ndim == 0 and run["status"].item() != "ok":
         parts.append(f"stopped: {run['status'].item()}".replace("_", " "))
     if "trajectories" in attributes:

@@ -11,14 +11,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from derive.model import Model
+from derive.model import OPTIONS, Model
 from derive.version import VERSION
+from runtime.run_options import numbers_of
 
 _COMPUTING = ("numpy", "scipy", "sympy", "numba", "llvmlite", "xarray")
 _DRAWING = ("matplotlib", "latex2mathml", "jinja2")
-_CONVENTIONS = ("constraint", "flow", "teacher", "readout")
 # Options that are always written, since later versions may have other defaults.
-_ALWAYS = ("eta", "label_noise", "alpha", "rtol", "atol", "method")
+_ALWAYS = (*numbers_of("report"), "alpha", "rtol", "atol", "method")
 
 
 def command_line(model: Model, arguments: Mapping[str, Any], n: int | None) -> str:
@@ -27,8 +27,8 @@ def command_line(model: Model, arguments: Mapping[str, Any], n: int | None) -> s
     `n` is the input dimension of a random start; None for any other start.
     """
     words = ["cli", "report", "--p", str(model.p), "--pstar", str(model.pstar)]
-    for name in _CONVENTIONS:
-        if getattr(model, name) != getattr(Model, name):
+    for name, option in OPTIONS.items():
+        if getattr(model, name) != option.default:
             words += [f"--{name}", getattr(model, name)]
     for name in _ALWAYS:
         words += [f"--{name.replace('_', '-')}", _value(arguments[name])]

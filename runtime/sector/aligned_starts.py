@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derive.arguments import whole_number
 from derive.errors import InputError
+from runtime.run_options import Q0_NORM, SEED
 from runtime.start.checked_arrays import axis_count, real_array, real_number
 from runtime.start.seeds import LARGEST_SEED, seed_sequence
 
@@ -144,7 +145,7 @@ class SectorStart:
         return dataclasses.replace(checked, left=left, right=right.T)
 
     @classmethod
-    def random(cls, p: int, pstar: int, scale: float, seed: int = 0, q0: float = 1.0) -> SectorStart:
+    def random(cls, p: int, pstar: int, scale: float, seed: int = SEED, q0: float = Q0_NORM) -> SectorStart:
         """A start with Q0 = q0·1 and R0 with independent N(0, scale²) entries, exact in law for any p.
 
         R0ᵀR0 is a Wishart matrix. Its triangular factor of M. S. Bartlett, Proc. R. Soc. Edinburgh 53, 260

@@ -12,7 +12,7 @@ from derive.errors import InputError
 from derive.readout import READOUTS
 from derive.version import VERSION
 from runtime.output.memory_limit import LARGEST_ARRAYS
-from runtime.run_options import ATOL, DEFAULT_METHOD, RTOL
+from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, RTOL
 from runtime.sector.aligned_starts import SectorStart
 from runtime.sector.sector_system import SectorSystem
 from runtime.start import checked_arrays
@@ -31,7 +31,7 @@ def integrate_sector(
     start: SectorStart,
     *,
     eta: float,
-    alpha: ArrayLike = 200.0,
+    alpha: ArrayLike = ALPHA,
     label_noise: float = 0.0,
     rtol: float = RTOL,
     atol: float = ATOL,

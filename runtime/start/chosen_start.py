@@ -14,12 +14,12 @@ from derive.arguments import whole_number
 from derive.errors import InputError, printable
 from derive.model import Model
 from runtime.output.input_files import Shapes
+from runtime.run_options import Q0_NORM, RANDOM_N, SEED
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, real_number
 from runtime.start.initial_overlaps import LARGEST_COUNT, OverlapSampler, checked_overlaps
 from runtime.start.starts import GivenStart, RandomStart, Start
 
-DEFAULT_N = 10**6
 # At most this many random numbers are drawn to see whether `ideal` is too large, in less than a second.
 _CHECKED = 2**22
 # A Gaussian matrix (p, p*) has a norm above √p + √p* + this with the probability exp(−50) or less.
@@ -49,7 +49,7 @@ class ChosenStart:
     """How a run starts; `teacher`, `sampler` and `overlaps_of` say what that means for a model.
 
     n
-        Input dimension N of random weights; `DEFAULT_N` where neither `ideal` nor `overlaps` is given.
+        Input dimension N of random weights; `RANDOM_N` where neither `ideal` nor `overlaps` is given.
     ideal
         Start at Q0 = q0·1 with R0 of this size.
     overlaps
@@ -66,8 +66,8 @@ class ChosenStart:
     n: int | None = None
     ideal: float | None = None
     overlaps: str | Path | None = None
-    q0: float = 1.0
-    seed: int = 0
+    q0: float = Q0_NORM
+    seed: int = SEED
     teacher_correlation: float = 0.0
     given: frozenset[str] = frozenset()
 
@@ -91,7 +91,7 @@ class ChosenStart:
         """A new source of random starts, and the attributes of results that name it."""
         if self.n is not None and self.ideal is not None:
             raise InputError("ideal", "does not go with --n")
-        n = DEFAULT_N if self.n is None and self.ideal is None else self.n
+        n = RANDOM_N if self.n is None and self.ideal is None else self.n
         sampler = OverlapSampler(
             model.p,
             model.pstar,

@@ -12,6 +12,7 @@ from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
 from runtime.output.input_files import Shapes, read_arrays
+from runtime.run_options import Q0_NORM, RANDOM_N, SEED
 from runtime.start.checked_arrays import Array, correlations, joint_overlaps, real_number, teacher_overlaps
 from runtime.start.matrix_factors import EPSILON
 from runtime.start.seeds import LARGEST_SEED
@@ -26,13 +27,13 @@ LARGEST_COUNT = 2**40
 def random_overlaps(
     p: int,
     pstar: int,
-    n: int | None = 10**6,
-    seed: int = 0,
+    n: int | None = RANDOM_N,
+    seed: int = SEED,
     trajectories: int | None = None,
     *,
     constraint: str = "free",
     T: ArrayLike | None = None,
-    q0: float = 1.0,
+    q0: float = Q0_NORM,
     scale: float | None = None,
 ) -> tuple[Array, Array]:
     """Overlaps of random students: weights with independent N(0, q0) entries in N dimensions.
@@ -82,12 +83,12 @@ class OverlapSampler:
         self,
         p: int,
         pstar: int,
-        n: int | None = 10**6,
-        seed: int = 0,
+        n: int | None = RANDOM_N,
+        seed: int = SEED,
         *,
         constraint: str = "free",
         T: ArrayLike | None = None,
-        q0: float = 1.0,
+        q0: float = Q0_NORM,
         scale: float | None = None,
     ) -> None:
         teacher_kind = "orthonormal" if T is None else "general"

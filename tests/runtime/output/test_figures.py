@@ -90,7 +90,7 @@ def test_run_from_a_file_is_drawn_the_same(escape, tmp_path):
 def test_title_says_what_was_integrated(escape, system_of):
     assert title(escape) == r"$p=4$, $p^*=2$, $\eta=0.4$, free norms, one-pass SGD"
     system = system_of(3, 1, constraint="sphere", flow="gradient")
-    run = integrate(system, np.eye(3), np.zeros((3, 1)), eta=0.1, alpha=1.0, label_noise=0.5)
+    run = integrate(system, np.eye(3), np.zeros((3, 1)), eta=0.1, alpha=1.0)
     assert title(run) == r"$p=3$, $p^*=1$, $\eta=0.1$, sphere, gradient flow"
     noisy = integrate(system_of(2, 1), np.eye(2), np.zeros((2, 1)), eta=0.1, alpha=1.0, label_noise=0.5)
     assert title(noisy).endswith(r"one-pass SGD, $\Delta=0.5$")
