@@ -41,11 +41,11 @@ def integrate(
     from runtime.output.figures import plot_trajectory
     from runtime.problem import chosen_problem
     from runtime.system.loading import load
-    from runtime.trajectory.single_run import integrate_problem
+    from runtime.trajectory.single_run import plain_trajectory
 
     problem = chosen_problem(model, start, **training, **solver)
-    run = integrate_problem(load(model, generated), problem)
+    run = plain_trajectory(load(model, generated), problem)
     printer.write(run, plot_trajectory)
-    if run["status"].item() != "ok":
+    if run["status"].values.item() != "ok":
         printer.say(run_summaries.stopped_line(run))
     printer.show(run, lambda: run_summaries.trajectory_table(run, TABLE_ROWS))

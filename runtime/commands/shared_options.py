@@ -21,6 +21,7 @@ from runtime.run_options import MODEL_OPTIONS, RunOption
 if TYPE_CHECKING:
     import xarray
 
+    from runtime.output.run_summaries import Result
     from runtime.start.chosen_start import ChosenStart
 
 A_PATH = click.Path(path_type=Path)
@@ -160,19 +161,23 @@ class Printer:
 
         return progress_bar(label, self.quiet)
 
-    def write(self, result: xarray.Dataset, draw: Callable[[xarray.Dataset, Path], Path]) -> None:
+    def write(self, result: Result, draw: Callable[[xarray.Dataset, Path], Path]) -> None:
         """Write the files that were asked for; `draw` makes the figure."""
+        if self.out is None and self.plot is None:
+            return
         from runtime.output.netcdf_files import save_netcdf
+        from runtime.output.plain_result import PlainResult
 
+        dataset = result.dataset() if isinstance(result, PlainResult) else result
         if self.out is not None:
-            save_netcdf(result, self.out)
+            save_netcdf(dataset, self.out)
             self.say(f"wrote {self.out}")
         if self.plot is not None:
-            draw(result, self.plot)
+            draw(dataset, self.plot)
             self.say(f"wrote {self.plot}")
 
-    def show(self, result: xarray.Dataset, table: Callable[[], str]) -> None:
-        """Print the dataset as JSON for programs, or its `table` for people."""
+    def show(self, result: Result, table: Callable[[], str]) -> None:
+        """Print the result as JSON for programs, or its `table` for people."""
         from runtime.output import run_summaries
 
         echo(json.dumps(run_summaries.as_json(result)) if self.as_json else table())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,18 @@ from runtime.output.result_table import Cell, Column, Table, evenly
 if TYPE_CHECKING:
     import xarray
 
+    from runtime.output.plain_result import PlainResult
+
+    # A dataset, or what it will be made of.
+    Result: TypeAlias = xarray.Dataset | PlainResult
+
 _INDICES = ("i", "j", "r", "s", "k", "trajectory")
 _ALPHA, _NORM = Column("alpha", "12.6g"), Column("mean Q_ii", "12.6f")
 _MEAN_LOSS = Column("mean loss", "14.6e")
 
 
-def as_json(run: xarray.Dataset) -> dict[str, Any]:
-    """A dataset as plain values; NaN, which JSON lacks, becomes null."""
+def as_json(run: Result) -> dict[str, Any]:
+    """A result as plain values; NaN, which JSON lacks, becomes null."""
 
     def plain(values: Any) -> Any:
         if isinstance(values, list):
@@ -36,16 +41,18 @@ def as_json(run: xarray.Dataset) -> dict[str, Any]:
     }
     # Indices are left out, since they only repeat the places in the lists.
     coordinates = {
-        str(name): plain(run[name].values.tolist()) for name in run.coords if name not in _INDICES
+        str(name): plain(coordinate.values.tolist())
+        for name, coordinate in run.coords.items()
+        if name not in _INDICES
     }
     return {"attributes": attributes, **coordinates, **variables}
 
 
-def status_line(run: xarray.Dataset) -> str:
+def status_line(run: Result) -> str:
     """How a single trajectory ended, and how much work it took."""
     return (
-        f"status {run['status'].item()}, {run['steps'].item()} steps, "
-        f"{run['evaluations'].item()} evaluations, {run.attrs['method']}"
+        f"status {run['status'].values.item()}, {run['steps'].values.item()} steps, "
+        f"{run['evaluations'].values.item()} evaluations, {run.attrs['method']}"
     )
 
 
@@ -53,10 +60,10 @@ def status_line(run: xarray.Dataset) -> str:
 _REMEDIES = {"diverged": "a smaller --eta may help", "step_too_small": "a larger --rtol may help"}
 
 
-def stopped_line(run: xarray.Dataset) -> str:
+def stopped_line(run: Result) -> str:
     """Where and why a trajectory ended early, and what to try."""
-    status = run["status"].item()
-    return f"stopped at alpha = {run['alpha_end'].item():.6g}: {status}; {_REMEDIES[status]}"
+    status = run["status"].values.item()
+    return f"stopped at alpha = {run['alpha_end'].values.item():.6g}: {status}; {_REMEDIES[status]}"
 
 
 def _counted(runs: xarray.Dataset) -> str:
@@ -65,7 +72,7 @@ def _counted(runs: xarray.Dataset) -> str:
     return ", ".join(f"{count} {name}" for name, count in zip(found, counts, strict=True))
 
 
-def trajectory_rows(run: xarray.Dataset, rows: int) -> list[tuple[Cell, ...]]:
+def trajectory_rows(run: Result, rows: int) -> list[tuple[Cell, ...]]:
     """α, loss, mean norm and largest overlap with a teacher at up to `rows` outputs of a trajectory."""
     alpha, loss, Q, R = (run[name].values for name in ("alpha", "loss", "Q", "R"))
     return [
@@ -74,7 +81,7 @@ def trajectory_rows(run: xarray.Dataset, rows: int) -> list[tuple[Cell, ...]]:
     ]
 
 
-def trajectory_table(run: xarray.Dataset, rows: int) -> str:
+def trajectory_table(run: Result, rows: int) -> str:
     """A short table of α, loss, norms and alignment, for people; the last line is the status."""
     columns = (_ALPHA, Column("loss", "14.6e"), _NORM, Column("max |R_ir|", "12.6f"))
     return f"{Table(columns, trajectory_rows(run, rows)).as_text()}\n{status_line(run)}"

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from derive.errors import InputError
 from derive.parameters import ParameterValues
+from runtime.output.plain_result import PlainResult
 from runtime.problem import Problem
 from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, RTOL, SCIPY_PREFIX
 from runtime.start import checked_arrays
@@ -18,7 +19,7 @@ from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.scipy_solvers import solve_scipy
 from runtime.trajectory.solver import solve
 from runtime.trajectory.tableaux import TABLEAUX
-from runtime.trajectory.trajectory_dataset import trajectory_dataset
+from runtime.trajectory.trajectory_dataset import trajectory_result
 
 if TYPE_CHECKING:
     import xarray
@@ -93,8 +94,13 @@ def integrate(
 
 def integrate_problem(system: System, problem: Problem) -> xarray.Dataset:
     """As `integrate`, for a problem of the system's model with a single start."""
+    return plain_trajectory(system, problem).dataset()
+
+
+def plain_trajectory(system: System, problem: Problem) -> PlainResult:
+    """As `integrate_problem`, without xarray."""
     Q0, R0 = problem.start.all()
-    checked_arrays.warn_if_unresolved(R0, problem.atol, stacklevel=4)
+    checked_arrays.warn_if_unresolved(R0, problem.atol, stacklevel=5)
     y0 = system.pack(Q0[0], R0[0])
     if problem.method in TABLEAUX:
         solution = solve(
@@ -112,7 +118,7 @@ def integrate_problem(system: System, problem: Problem) -> xarray.Dataset:
         solution = solve_scipy(
             system, name, y0, problem.alpha, problem.parameters.packed[0], problem.rtol, problem.atol
         )
-    return trajectory_dataset(system, problem, solution)
+    return trajectory_result(system, problem, solution)
 
 
 def final_state(run: xarray.Dataset) -> tuple[np.ndarray, np.ndarray]:

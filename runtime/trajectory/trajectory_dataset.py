@@ -1,27 +1,23 @@
-"""Makes an xarray dataset of a trajectory: overlaps, loss, and what the solver counted."""
+"""The variables of a trajectory's result: overlaps, loss, and what the solver counted."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from derive.model import Model
 from derive.parameters import PARAMETERS
+from runtime.output.plain_result import PlainResult
 from runtime.output.result_attributes import result_attributes
 from runtime.problem import Problem
 from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
 from runtime.trajectory.solver import OdeSolution
 
-if TYPE_CHECKING:
-    import xarray
 
-
-def trajectory_dataset(system: System, problem: Problem, solution: OdeSolution) -> xarray.Dataset:
-    """The dataset of one trajectory, with the problem in its attributes."""
-    import xarray
-
+def trajectory_result(system: System, problem: Problem, solution: OdeSolution) -> PlainResult:
+    """The result of one trajectory, with the problem in its attributes."""
     model = system.model
     Q, R = system.unpack(solution.states)
     losses = system.packed_losses(solution.states, problem.parameters.packed[0])
@@ -34,7 +30,7 @@ def trajectory_dataset(system: System, problem: Problem, solution: OdeSolution) 
     }
     attributes = result_attributes(f"overlap trajectory of {model.name}", model, problem.attributes)
     attributes.update(problem.start.origin)
-    return xarray.Dataset(variables, coordinates_of(model, solution.times), attributes)
+    return PlainResult(variables, coordinates_of(model, solution.times), attributes)
 
 
 def solver_variables(solution: OdeSolution) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from rejections import rejected
 import runtime
 from derive.version import VERSION
 from runtime import final_state, random_overlaps
-from runtime.trajectory.single_run import METHODS, integrate
+from runtime.run_options import METHODS
+from runtime.trajectory.single_run import integrate
 from runtime.trajectory.tableaux import TABLEAUX
 
 OWN = tuple(TABLEAUX)
