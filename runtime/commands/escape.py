@@ -47,11 +47,11 @@ def escape(
     """
     from runtime.analysis.escape.escape_figure import plot_escape
     from runtime.analysis.escape.escape_measurement import measure_escapes
-    from runtime.analysis.escape.escape_study import EscapeStudy
+    from runtime.analysis.escape.escape_study import chosen_study
     from runtime.output.memory_limit import check_memory
     from runtime.system.loading import load
 
-    study = EscapeStudy(model, T=start.teacher(model), q0=start.q0, seed=start.seed, **measurement)
+    study = chosen_study(model, start, **measurement)
     check_memory(study.trajectories, len(study.sizes) * len(study.rates))
     with printer.progress("trajectories") as progress:
         result = measure_escapes(load(model, generated), study, progress)

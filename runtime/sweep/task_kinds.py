@@ -104,11 +104,10 @@ def _chain(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
 
 def _escape(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
     from runtime.analysis.escape.escape_measurement import measure_escapes
-    from runtime.analysis.escape.escape_study import EscapeStudy
+    from runtime.analysis.escape.escape_study import chosen_study
 
-    start = _start_of(parameters)
     own = {**_of_run(parameters), "n": [parameters["n"]], "threads": threads}
-    study = EscapeStudy(model, T=start.teacher(model), q0=start.q0, seed=start.seed, **own)
+    study = chosen_study(model, _start_of(parameters), **own)
 
     def run(generated: str | Path) -> xarray.Dataset:
         result = measure_escapes(system_of(model, generated), study)

@@ -17,18 +17,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from derive.parameters import PARAMETERS
 from runtime.analysis.escape.escape_study import EscapeStudy
 from runtime.analysis.escape.escape_theory import PATIENCE, EscapeTheory, escape_theory
 from runtime.analysis.escape.growth_fit import NO_GROWTH, Growth, fit_growth
-from runtime.analysis.plateau.fixed_point import NoPlateauError, plateau
+from runtime.analysis.plateau.fixed_point import find_plateau
 from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.progress import Progress, part_of
 from runtime.output.quantiles import QUANTILES, quantiles
 from runtime.output.result_attributes import result_attributes
 from runtime.run_options import ATOL, Q0_NORM, RTOL, SEED, default
-from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.initial_overlaps import OverlapSampler
+from runtime.start.parameter_values import takes_parameters
 from runtime.start.seeds import derived_seed
 from runtime.system.compiled_system import System, as_system
 
@@ -45,25 +46,23 @@ _FITTED, _TIMES = 64, 400
 _CURVE, _BEYOND = 100, 1.25
 # Starts whose χ² is below its quantile at this probability are taken not to occur.
 _RARE = 1e-9
-# The values of a study that its result names.
-_RECORDED = ("label_noise", "fraction", "q0", "trajectories", "seed", "rtol", "atol")
 
 
+@takes_parameters
 def escape_times(
     system: System,
     *,
     n: int | Sequence[int] = default("n", "escape"),
-    eta: ArrayLike = 0.4,
+    eta: Any = PARAMETERS["eta"].usual,
     trajectories: int = default("trajectories", "escape"),
     fraction: float = default("fraction", "escape"),
-    label_noise: float = 0.0,
-    T: ArrayLike | None = None,
     q0: float = Q0_NORM,
     seed: int = SEED,
     rtol: float = RTOL,
     atol: float = ATOL,
     threads: int | None = None,
     progress: Progress | None = None,
+    **parameters: Any,
 ) -> xarray.Dataset:
     """Measure escape times of random starts at each N and η, and compare them with theory.
 
@@ -80,7 +79,7 @@ def escape_times(
     fraction
         Threshold in units of the plateau's loss, between 0 and 1.
     label_noise, T, rtol, atol, threads
-        As for `runtime.integrate_ensemble`.
+        As for `runtime.integrate_ensemble`, and so all other run-time parameters.
     q0
         Variance of a student's weights at the start.
     seed
@@ -106,12 +105,10 @@ def escape_times(
     """
     study = EscapeStudy(
         as_system(system).model,
+        {"eta": eta, **parameters},
         n=n,
-        eta=eta,
         trajectories=trajectories,
         fraction=fraction,
-        label_noise=label_noise,
-        T=T,
         q0=q0,
         seed=seed,
         rtol=rtol,
@@ -141,25 +138,20 @@ def measure_escapes(system: System, study: EscapeStudy, progress: Progress | Non
         )
     result = _dataset(theories, growths, study, times)
     result["diverged"] = (("eta", "n"), diverged, {"long_name": "diverged starts"})
-    single = checked_arrays.axis_count("eta", study.eta) == 0
-    if not single:
+    if not study.single:
         curve = np.linspace(0.0, _BEYOND * study.rates[-1], _CURVE + 1)[1:]
         values = [_rate(system, study, float(eta)) for eta in curve]
         result = result.assign_coords(curve=curve)
         name = {"long_name": "escape rate at the eta of curve"}
         result["rate_curve"] = (("curve",), np.array(values), name)
-    chosen = {"eta": study.rates[0]} if single else {}
-    chosen |= {name: getattr(study, name) for name in _RECORDED}
-    result.attrs = result_attributes(f"escape times of {study.model.name}", study.model, chosen)
+    result.attrs = result_attributes(f"escape times of {study.model.name}", study.model, study.attributes)
     return result
 
 
 def _rate(system: System, study: EscapeStudy, eta: float) -> float:
     """The escape rate at one η, NaN without a plateau."""
-    try:
-        return plateau(system, eta, study.label_noise, study.T, norms=study.norms).rate
-    except NoPlateauError:
-        return np.nan
+    point = find_plateau(system, study.parameters.replaced(eta=eta), study.norms)
+    return np.nan if point is None else point.rate
 
 
 def _horizon(theory: EscapeTheory, n: int) -> float:
@@ -188,12 +180,12 @@ def _measure(
             system,
             Q,
             R,
-            eta=theory.plateau.eta,
             alpha=end,
             output="final",
             stop_loss=theory.threshold,
             progress=part_of(progress, first, len(Q), count),
-            **study.integration,
+            **study.solver,
+            **theory.plateau.parameters.keywords,
         )
         times.append(runs["escape_alpha"].values)
         diverged += int(np.sum(runs["status"].values == "diverged"))
@@ -212,7 +204,8 @@ def _growth(system: System, study: EscapeStudy, theory: EscapeTheory, times: Arr
     end = middle if np.isfinite(middle) else _horizon(theory, n)
     Q, R = study.sampler(n, seed).draw(_FITTED)
     alpha = np.linspace(0.0, end, _TIMES)
-    runs = integrate_ensemble(system, Q, R, eta=theory.plateau.eta, alpha=alpha, **study.integration)
+    parameters = theory.plateau.parameters.keywords
+    runs = integrate_ensemble(system, Q, R, alpha=alpha, **study.solver, **parameters)
     return fit_growth(runs, theory.plateau)
 
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
+from derive.parameters import PARAMETERS
 from runtime.concurrency.thread_pool import thread_count
 from runtime.run_options import ATOL, Q0_NORM, RTOL, SEED, default
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, real_number
+from runtime.start.chosen_start import ChosenStart
 from runtime.start.initial_overlaps import LARGEST_START_N, OverlapSampler
+from runtime.start.parameter_values import RunParameters
 from runtime.start.seeds import LARGEST_SEED
 
 LARGEST_COUNT = 10**9
+# The fields of a study that its result names, beside the run-time parameters.
+_RECORDED = ("fraction", "q0", "trajectories", "seed", "rtol", "atol")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,17 +33,21 @@ class EscapeStudy:
     All is checked here that can be checked without the system. Whether there is a plateau at each η and
     an escape from it is seen only by `escape_theory`.
 
-    sizes, rates
-        The N of `n` and the learning rates of `eta`, ascending.
+    given
+        The run-time parameters as keywords; η is a number or several.
+    rates, single
+        The learning rates, ascending, and whether η was one number.
+    sizes
+        The N of `n`, ascending.
+    parameters
+        The run-time parameters at the first learning rate.
     """
 
     model: Model
+    given: dataclasses.InitVar[Mapping[str, Any]]
     n: int | Sequence[int] = default("n", "escape")
-    eta: ArrayLike = 0.4
     trajectories: int = default("trajectories", "escape")
     fraction: float = default("fraction", "escape")
-    label_noise: float = 0.0
-    T: ArrayLike | None = None
     q0: float = Q0_NORM
     seed: int = SEED
     rtol: float = RTOL
@@ -47,29 +55,44 @@ class EscapeStudy:
     threads: int | None = None
     sizes: tuple[int, ...] = dataclasses.field(init=False)
     rates: tuple[float, ...] = dataclasses.field(init=False)
+    single: bool = dataclasses.field(init=False)
+    parameters: RunParameters = dataclasses.field(init=False)
 
-    def __post_init__(self) -> None:
-        """Raise InputError for the first value that is not allowed; T becomes a matrix (p*, p*)."""
-        listed = checked_arrays.listed
+    def __post_init__(self, given: Mapping[str, Any]) -> None:
+        """Raise InputError for the first value that is not allowed."""
+        listed, eta = checked_arrays.listed, PARAMETERS["eta"]
         sizes = [whole_number("n", n, self.model.pstar, LARGEST_START_N) for n in listed("n", self.n)]
         if not sizes or np.any(np.diff(sizes) <= 0):
             raise InputError("n", "needs ascending dimensions, such as 1000,10000,100000")
-        rates = [real_number("eta", eta, least=0.0, strict=True) for eta in listed("eta", self.eta)]
+        rates = [
+            real_number("eta", rate, least=eta.least, strict=eta.strict)
+            for rate in listed("eta", given["eta"])
+        ]
         if not rates or np.any(np.diff(rates) <= 0.0):
             raise InputError("eta", "needs ascending learning rates: 0.1,0.2,0.4")
         checked: dict[str, Any] = {"sizes": tuple(sizes), "rates": tuple(rates)}
+        checked["single"] = checked_arrays.axis_count("eta", given["eta"]) == 0
         checked["trajectories"] = whole_number("trajectories", self.trajectories, 1, LARGEST_COUNT)
         checked["seed"] = whole_number("seed", self.seed, 0, LARGEST_SEED)
-        checked["label_noise"] = real_number("label_noise", self.label_noise, least=0.0)
+        checked["parameters"] = RunParameters.of(self.model, {**given, "eta": rates[0]})
         checked["q0"] = real_number("q0", self.q0, least=0.0, strict=True)
         checked["rtol"], checked["atol"] = checked_arrays.tolerances(self.rtol, self.atol)
         thread_count(self.threads)
         checked["fraction"] = real_number("fraction", self.fraction, least=0.0, strict=True)
         if checked["fraction"] >= 1.0:
             raise InputError("fraction", f"{checked['fraction']:g} is not less than 1")
-        checked["T"] = checked_arrays.teacher_overlaps(self.model, self.T)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What the attributes of its result say, beside the model; η only if it was one number."""
+        numbers = {
+            name: value
+            for name, value in self.parameters.attributes.items()
+            if name != "eta" or self.single
+        }
+        return numbers | {name: getattr(self, name) for name in _RECORDED}
 
     @property
     def norms(self) -> Array | None:
@@ -77,13 +100,18 @@ class EscapeStudy:
         return np.full(self.model.p, self.q0) if self.model.constraint == "sphere" else None
 
     @property
-    def integration(self) -> dict[str, Any]:
-        """The arguments of `integrate_ensemble` that are the same for all runs."""
-        return {name: getattr(self, name) for name in ("label_noise", "T", "rtol", "atol", "threads")}
+    def solver(self) -> dict[str, Any]:
+        """The keywords of `integrate_ensemble` that say how it integrates."""
+        return {"rtol": self.rtol, "atol": self.atol, "threads": self.threads}
 
     def sampler(self, n: int, seed: int) -> OverlapSampler:
         """The source of random starts at one N."""
-        model = self.model
-        return OverlapSampler(
-            model.p, model.pstar, n, seed, constraint=model.constraint, T=self.T, q0=self.q0
-        )
+        model, T = self.model, self.parameters.T
+        return OverlapSampler(model.p, model.pstar, n, seed, constraint=model.constraint, T=T, q0=self.q0)
+
+
+def chosen_study(model: Model, start: ChosenStart, **options: Any) -> EscapeStudy:
+    """The study from random starts; the options are run-time parameters and fields of `EscapeStudy`."""
+    given = {name: options.pop(name) for name in PARAMETERS if name in options}
+    given["T"] = start.teacher(model)
+    return EscapeStudy(model, given, q0=start.q0, seed=start.seed, **options)

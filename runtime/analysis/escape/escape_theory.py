@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike
 
 from derive.errors import InputError
 from runtime.analysis.escape.escape_study import EscapeStudy
-from runtime.analysis.plateau.fixed_point import NORM, STUDENTS, Plateau, plateau
+from runtime.analysis.plateau.fixed_point import NORM, STUDENTS, Plateau, plateau_at
 from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.start.checked_arrays import Array
 from runtime.start.matrix_factors import logarithm
@@ -123,7 +123,7 @@ def escape_theory(system: System, study: EscapeStudy, eta: float, shapes: int = 
         There is no plateau, or it does not repel; students of norm q0 do not relax to it; or the loss
         passes the threshold before it is there.
     """
-    point = plateau(system, eta, study.label_noise, study.T, norms=study.norms)
+    point = plateau_at(system, study.parameters.replaced(eta=eta), study.norms)
     if not point.rate > 0.0:
         raise InputError(
             "eta", f"{eta:g}: there is no escape, the plateau attracts (rate {point.rate:.3g})"
@@ -158,11 +158,11 @@ def _delays(system: System, study: EscapeStudy, theory: EscapeTheory, vectors: A
         system,
         np.broadcast_to(study.q0 * np.eye(p), (shapes, p, p)),
         times_transpose(R, vectors),
-        eta=theory.plateau.eta,
         alpha=float(start) + PATIENCE / theory.plateau.rate,
         output="final",
         stop_loss=theory.threshold,
-        **(study.integration | {"atol": study.atol * np.sqrt(_SEED_SIZE)}),
+        **(study.solver | {"atol": study.atol * np.sqrt(_SEED_SIZE)}),
+        **theory.plateau.parameters.keywords,
     )
     times = runs["escape_alpha"].values
     return np.where(np.isfinite(times), times - start, np.inf)
@@ -172,7 +172,7 @@ def _check_approach(system: System, point: Plateau, norm: float, threshold: floa
     """Reject a threshold that the loss passes at R = 0, on the way from Q = q₀ 1 to the plateau."""
 
     def loss(q: float) -> float:
-        return float(system.loss(q * np.eye(system.model.p), point.R, point.T))
+        return _loss(system, point, q * np.eye(system.model.p), point.R)
 
     q = point.q
     # Along R = 0, Q = q 1 the loss is a parabola in q; its lowest point on the way is wanted.
@@ -189,6 +189,11 @@ def _check_approach(system: System, point: Plateau, norm: float, threshold: floa
         )
 
 
+def _loss(system: System, point: Plateau, Q: Array, R: Array) -> float:
+    """The loss at overlaps of our own, with the parameters of the plateau."""
+    return float(system.packed_losses(system.pack(Q, R)[None], point.parameters.packed[0])[0])
+
+
 def _gain(system: System, point: Plateau, norm: float, vector: Array) -> float:
     """G, by integrating an infinitesimal R beside Q from q₀ 1 to the plateau; InputError if it diverges."""
     p = system.model.p
@@ -198,12 +203,10 @@ def _gain(system: System, point: Plateau, norm: float, vector: Array) -> float:
         system,
         norm * np.eye(p),
         R0,
-        eta=point.eta,
         alpha=np.array([end]),
-        label_noise=point.label_noise,
-        T=point.T,
         rtol=1e-12,
         atol=_INFINITESIMAL * 1e-20,
+        **point.parameters.keywords,
     )
     if run["status"].item() != "ok":
         raise InputError(
@@ -224,7 +227,7 @@ def _curvature(system: System, point: Plateau, vector: Array) -> float:
     """
     p = system.model.p
     R = _SMALL * np.outer(np.full(p, 1.0 / np.sqrt(p)), vector)
-    drive = system.rhs(point.Q, R, point.eta, point.label_noise, point.T)[0]
+    drive = system.rhs(point.Q, R, **point.parameters.keywords)[0]
     dQ = np.zeros((p, p))
     if p > 1:
         dQ = drive / (2.0 * point.rate - point.rate_of(STUDENTS))
@@ -232,7 +235,7 @@ def _curvature(system: System, point: Plateau, vector: Array) -> float:
     np.fill_diagonal(dQ, 0.0)
     if system.model.constraint == "free":
         np.fill_diagonal(dQ, np.mean(np.diag(drive)) / (2.0 * point.rate - point.rate_of(NORM)))
-    fall = (point.loss - system.loss(point.Q + dQ, R, point.T)) / _SMALL**2
+    fall = (point.loss - _loss(system, point, point.Q + dQ, R)) / _SMALL**2
     if not fall > 0.0:
         raise InputError("eta", f"{point.eta:g}: the loss does not fall where the plateau is left")
     return float(fall)

@@ -135,7 +135,8 @@ def test_narrow_students_never_learn_half(system_of):
 
 def theory_of(system, eta, shapes=1, **study):
     """The law of escape times from `shapes` random shapes; `study` are arguments of `escape_times`."""
-    return escape_theory(system, EscapeStudy(system.model, eta=eta, **study), eta, shapes)
+    given = {name: study.pop(name) for name in ("T", "label_noise") if name in study}
+    return escape_theory(system, EscapeStudy(system.model, {"eta": eta} | given, **study), eta, shapes)
 
 
 @pytest.mark.parametrize("q0", [0.25, 1.0, 3.0])
