@@ -63,11 +63,12 @@ def bias(
         result = _of_run(run)
     else:
         # All is checked before the system, so that wrong options leave no derived system behind.
+        alpha = training.pop("alpha")
         study = BiasStudy(
             model,
-            **training,
+            training | {"T": start.teacher(model)},
+            alpha=alpha,
             trajectories=trajectories,
-            T=start.teacher(model),
             q0=start.q0,
             seed=start.seed,
             threads=threads,

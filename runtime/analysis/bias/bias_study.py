@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
+from derive.parameters import PARAMETERS
 from runtime.analysis.bias.bias_theory import escape_polar, expected_bias, noise_to_signal
 from runtime.analysis.bias.closest_solutions import implicit_bias, solvable_teacher
 from runtime.concurrency.thread_pool import thread_count
@@ -24,6 +25,7 @@ from runtime.sgd.simulation import LARGEST_SIMULATED_N, recorded_steps, simulate
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, real_number
 from runtime.start.initial_overlaps import random_overlaps
+from runtime.start.parameter_values import RunParameters
 from runtime.start.seeds import LARGEST_SEED, seed_sequence
 from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System
@@ -48,8 +50,8 @@ _RTOL, _ATOL = 1e-10, 1e-9
 class BiasStudy:
     """What the studies from both kinds of starts are given; checked here, before a system is needed.
 
-    eta, label_noise, T, threads
-        As for `integrate_ensemble`; T (p*, p*).
+    given
+        The run-time parameters as keywords of `integrate_ensemble`.
     alpha
         End of the runs, in samples/N.
     trajectories
@@ -58,30 +60,33 @@ class BiasStudy:
         Expected norm |w|²/N of random weights, or the largest eigenvalue of Q₀.
     seed
         Seed of starts and inputs.
+    threads
+        As for `integrate_ensemble`.
+    parameters
+        The run-time parameters.
+    solved
+        A run has found a solution if its squared distance from the manifold is at most this.
 
     Raises InputError for a value that is not allowed, or if there is no zero-loss solution
     (`closest_solution`).
     """
 
     model: Model
-    eta: float = 0.4
+    given: dataclasses.InitVar[Mapping[str, Any]]
     alpha: float = default("alpha", "bias")
     trajectories: int = default("trajectories", "bias")
-    label_noise: float = 0.0
-    T: Any = None
     q0: float = Q0_NORM
     seed: int = SEED
     threads: int | None = None
+    parameters: RunParameters = dataclasses.field(init=False)
     solved: float = dataclasses.field(init=False)
 
-    def __post_init__(self) -> None:
-        T, ratio = solvable_teacher(self.model, self.T)
+    def __post_init__(self, given: Mapping[str, Any]) -> None:
+        T, ratio = solvable_teacher(self.model, given.get("T"))
         checked = {
-            "T": T,
-            "eta": real_number("eta", self.eta, least=0.0, strict=True),
+            "parameters": RunParameters.of(self.model, given),
             "alpha": real_number("alpha", self.alpha, least=0.0, strict=True),
             "trajectories": whole_number("trajectories", self.trajectories, 1, LARGEST_STUDY),
-            "label_noise": real_number("label_noise", self.label_noise, least=0.0),
             "q0": real_number("q0", self.q0, least=0.0, strict=True),
             "seed": whole_number("seed", self.seed, 0, LARGEST_SEED),
             "solved": SOLVED * (ratio * float(np.trace(T))),
@@ -89,6 +94,12 @@ class BiasStudy:
         thread_count(self.threads)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What the attributes of its result say, beside the model."""
+        own = {"alpha_end": self.alpha, "q0": self.q0, "seed": self.seed}
+        return self.parameters.attributes | own | {"trajectories": self.trajectories}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -152,7 +163,7 @@ class UnequalNorms:
         # The Q0 of the largest condition number has the least room for R0.
         Q0 = self.Q0(conditions[-1])
         try:
-            checked_arrays.ensemble_overlaps(self.study.model, Q0, self.R0, self.study.T)
+            checked_arrays.ensemble_overlaps(self.study.model, Q0, self.R0, self.study.parameters.T)
         except InputError:
             raise InputError(
                 "scale",
@@ -163,7 +174,7 @@ class UnequalNorms:
     def _draw(self) -> None:
         count, p = self.study.trajectories, self.study.model.p
         generator = np.random.default_rng(seed_sequence(self.study.seed, 1))
-        root = Teacher.from_overlaps(self.study.T).root
+        root = Teacher.from_overlaps(self.study.parameters.T).root
         R0 = times_transpose(self.scale * generator.standard_normal((count, p, root.shape[1])), root)
         vectors = np.linalg.qr(generator.standard_normal((count, p, p)))[0]
         object.__setattr__(self, "R0", R0)
@@ -198,33 +209,32 @@ def bias_at_finite_n(
     Raises InputError if the learning rate is too large for the theory (`noise_to_signal`).
     """
     study, model = starts.study, starts.study.model
-    count = study.trajectories
+    parameters, count = study.parameters, study.trajectories
     total, done = sum(n * count for n in starts.sizes), 0
     rows = _Rows(system, study)
+    known = {name: value for name, value in parameters.keywords.items() if PARAMETERS[name].at_finite_n}
     for k, n in enumerate(starts.sizes):
         # Runs at different N have seeds of their own, since they must not share random numbers.
         weights, inputs = (int(word) for word in seed_sequence(study.seed, k).generate_state(2))
-        Q0, R0 = random_overlaps(model.p, model.pstar, n, weights, count, T=study.T, q0=study.q0)
+        Q0, R0 = random_overlaps(model.p, model.pstar, n, weights, count, T=parameters.T, q0=study.q0)
         rows.add("ode", Q0, R0, *rows.ends_of_ode(Q0, R0))
         if model.flow == "sgd":
             run = simulate(
                 model,
                 n=n,
-                eta=study.eta,
                 alpha=[0.0, study.alpha],
                 seed=inputs,
-                label_noise=study.label_noise,
-                T=study.T,
                 Q0=Q0,
                 R0=R0,
                 threads=study.threads,
                 progress=part_of(progress, done, n * count, total),
+                **known,
             )
             rows.add("sgd", Q0, R0, run["Q"].values[:, -1], run["R"].values[:, -1])
         done += n * count
     result = rows.dataset("n", list(starts.sizes))
     if model.teacher == "orthonormal":
-        ratio = noise_to_signal(model, study.eta, study.label_noise, study.q0)
+        ratio = noise_to_signal(model, parameters["eta"], parameters["label_noise"], study.q0)
         expected = expected_bias(model, ratio, study.q0)
         result.attrs |= {
             "noise_to_signal": ratio,
@@ -246,13 +256,14 @@ def bias_of_norms(system: System, starts: UnequalNorms) -> xarray.Dataset:
 
     Raises InputError if the learning rate is too large for the theory (`escape_polar`).
     """
-    study, R0 = starts.study, starts.R0
+    study, R0, parameters = starts.study, starts.R0, starts.study.parameters
     largest = np.sum(np.linalg.svd(R0, compute_uv=False), axis=-1)
     rows = _Rows(system, study)
     for condition in starts.conditions:
         Q0 = starts.Q0(condition)
         rows.add("norms", Q0, R0, *rows.ends_of_ode(Q0, R0))
-        isometry = escape_polar(study.model, Q0, R0, study.eta, study.label_noise, study.T)
+        eta, noise = parameters["eta"], parameters["label_noise"]
+        isometry = escape_polar(study.model, Q0, R0, eta, noise, parameters.T)
         rows.named["norms_theory"].append(np.sum(isometry * R0, axis=(-1, -2)) / largest)
     result = rows.dataset("condition", starts.conditions)
     result.attrs["scale"] = starts.scale
@@ -293,14 +304,12 @@ class _Rows:
             self.system,
             Q0,
             R0,
-            eta=self.study.eta,
             alpha=[self.study.alpha],
-            label_noise=self.study.label_noise,
-            T=self.study.T,
             output="final",
             rtol=_RTOL,
             atol=_ATOL * float(np.min(np.max(np.abs(R0), axis=(-1, -2)))),
             threads=self.study.threads,
+            **self.study.parameters.keywords,
         )
         lost = runs["status"].values != "ok"
         Q, R = np.array(runs["Q"].values), np.array(runs["R"].values)
@@ -309,7 +318,7 @@ class _Rows:
 
     def add(self, prefix: str, Q0: Array, R0: Array, Q: Array, R: Array) -> None:
         """Add the rows of runs from Q0, R0 that ended at Q, R; `prefix` begins their names."""
-        bias = implicit_bias(self.study.model, Q0, R0, Q, R, self.study.T)
+        bias = implicit_bias(self.study.model, Q0, R0, Q, R, self.study.parameters.T)
         for name in _STUDIED:
             self.named[f"{prefix}_{name}"].append(getattr(bias, name))
         self.named[f"{prefix}_solved"].append(np.asarray(bias.remaining <= self.study.solved))
@@ -319,8 +328,6 @@ class _Rows:
         import xarray
 
         variables = {name: ((axis, "trajectory"), np.array(row)) for name, row in self.named.items()}
-        study = self.study
-        chosen = {"eta": study.eta, "label_noise": study.label_noise, "alpha_end": study.alpha}
-        chosen |= {"q0": study.q0, "seed": study.seed, "trajectories": study.trajectories}
-        attributes = result_attributes(f"implicit bias of {study.model.name}", study.model, chosen)
+        model = self.study.model
+        attributes = result_attributes(f"implicit bias of {model.name}", model, self.study.attributes)
         return xarray.Dataset(variables, {axis: values}, attributes)

@@ -43,7 +43,9 @@ def study(settings: StudySettings) -> Study:
     sizes = (100, 1000) if settings.quick else (100, 1000, 10_000)
     system = settings.system(4, 2)
     runs_each = 64 if settings.quick else 256
-    bias_study = BiasStudy(system.model, eta=ETA, alpha=150.0, trajectories=runs_each, seed=settings.seed)
+    bias_study = BiasStudy(
+        system.model, {"eta": ETA}, alpha=150.0, trajectories=runs_each, seed=settings.seed
+    )
     result = bias_at_finite_n(system, RandomWeights(bias_study, sizes))
     mean = mean_of(result["sgd_alignment"].values[-1], result["sgd_solved"].values[-1])
     error = float(np.hypot(mean.error, result.attrs["expected_alignment_error"]))

@@ -36,12 +36,16 @@ CORRELATED = np.array([[1.0, 0.4], [0.4, 2.0]])
 SINGULAR = np.array([[1.0, 1.0], [1.0, 1.0]])
 
 
+def study_of(system, eta=0.4, T=None, **others):
+    return BiasStudy(system.model, {"eta": eta, "T": T}, **others)
+
+
 def from_random_weights(system, sizes, **study):
-    return bias_at_finite_n(system, RandomWeights(BiasStudy(system.model, **study), sizes))
+    return bias_at_finite_n(system, RandomWeights(study_of(system, **study), sizes))
 
 
 def from_unequal_norms(system, conditions=(1.0, 10.0), scale=1e-6, **study):
-    return bias_of_norms(system, UnequalNorms(BiasStudy(system.model, **study), conditions, scale))
+    return bias_of_norms(system, UnequalNorms(study_of(system, **study), conditions, scale))
 
 
 def polar(matrices):
