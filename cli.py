@@ -24,6 +24,8 @@ except ImportError as error:
     raise SystemExit(f"overlap-ode: {error}") from None
 
 # Nothing heavier is imported here, since `cli --help` would wait for NumPy, SymPy and Numba.
+from derive.errors import InputError
+from derive.version import VERSION
 from runtime.commands.grouped_help import naming_root
 from runtime.commands.printing import (
     EXIT_FAILURE,
@@ -34,6 +36,7 @@ from runtime.commands.printing import (
     program,
     warn,
 )
+from runtime.system.load_error import LoadError
 
 # The commands under the headings of the help, in order, with a line about each. A command has the name of
 # its module in runtime/commands, except for those in _MODULES.
@@ -138,8 +141,6 @@ def cli(context: click.Context, version: bool) -> None:
       cli latex                                the equations for any p, p*
     """
     if version:
-        from derive.version import VERSION
-
         # The metadata of an editable installation may be those of an earlier version, so they are not read.
         click.echo(f"overlap-ode, version {VERSION}")
         context.exit()
@@ -171,8 +172,6 @@ def run(arguments: list[str] | None = None) -> int:
             f"{missing} cannot be imported: pip install --force-reinstall overlap-ode", EXIT_FAILURE
         )
     except Exception as error:
-        from derive.errors import InputError
-
         if isinstance(error, InputError):
             # As in the help, the names of these arguments are in capitals, without dashes.
             positional = error.option in ("file", "folder")
@@ -183,10 +182,7 @@ def run(arguments: list[str] | None = None) -> int:
             unnamed = "standard output" if error.errno == errno.ENOSPC else "input or output"
             return fail(f"{error.filename or unnamed}: {error.strerror}", EXIT_FAILURE)
         if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
-            # This is checked before the import below, which fails without compilation, too.
             return fail("NUMBA_DISABLE_JIT is set, but only compiled code is run: unset it", EXIT_FAILURE)
-        from runtime.system.load_error import LoadError
-
         if isinstance(error, (LoadError, OSError, MemoryError)):
             return fail(str(error) or "out of memory", EXIT_FAILURE)
         raise

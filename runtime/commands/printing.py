@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from derive.errors import one_line, printable
+
 PROGRAM, OTHER_PROGRAM = "cli", "overlap-ode"
 _NAMES = {OTHER_PROGRAM: OTHER_PROGRAM, "overlap_ode": "python -m overlap_ode"}
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -46,8 +48,6 @@ def echo(text: str, lead: str = "", kept: str = "\n") -> None:
     Files, names and arguments may hold commands for the terminal; only the characters `kept` stay. An
     OSError has the name "standard output".
     """
-    from derive.errors import printable
-
     try:
         click.echo(lead + printable(text, kept))
     except OSError as error:
@@ -56,8 +56,6 @@ def echo(text: str, lead: str = "", kept: str = "\n") -> None:
 
 def say(message: str) -> None:
     """Print one line on stderr."""
-    from derive.errors import one_line
-
     # The work matters more than a message that cannot be written.
     with contextlib.suppress(OSError):
         click.echo(one_line(naming_program(message)), err=True)
