@@ -99,20 +99,6 @@ def test_runtime_is_rooms_and_nothing_else():
     assert files == {"problem", "run_options"}
 
 
-@pytest.mark.parametrize(
-    "path", [ROOT / "cli.py", *sorted((ROOT / "runtime/commands").glob("*.py"))], ids=dotted
-)
-def test_commands_import_click_and_nothing_heavier_at_their_top(path):
-    """Help and completion import the modules of commands."""
-    if path.stem == "installation_checks":
-        return
-    allowed = {*sys.stdlib_module_names, "click"}
-    allowed |= {"derive", "runtime", "runtime.run_options"}
-    for name in imports(path, anywhere=False):
-        known = name in allowed or name.startswith(("derive.", "runtime.commands"))
-        assert known or name.split(".")[0] in allowed - {"runtime"}, name
-
-
 def test_nothing_but_tests_imports_tests():
     for path in [*MODULES, ROOT / "cli.py"]:
         assert "tests" not in {name.split(".")[0] for name in imports(path)}
