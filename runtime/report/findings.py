@@ -15,7 +15,7 @@ from runtime.analysis.claims import Claim
 from runtime.analysis.landscape.critical_points import SeveralSolutionsError, solution
 from runtime.analysis.landscape.hessian_spectra import LARGEST_HESSIAN_N, HessianSpectrum, hessian_spectrum
 from runtime.analysis.landscape.solution_stability import WHERE, largest_stable_eta
-from runtime.analysis.plateau.fixed_point import NoPlateauError, Plateau, plateau
+from runtime.analysis.plateau.fixed_point import NoPlateauError, Plateau, plateau_at
 from runtime.concurrency.thread_pool import thread_count
 from runtime.ensemble.ensemble_statistics import statistics_of
 from runtime.problem import Problem
@@ -176,9 +176,7 @@ def _ensemble(system: System, start: ReportInput) -> xarray.Dataset | Unavailabl
 def _plateau(system: System, problem: Problem) -> Plateau | Unavailable:
     norms = np.diag(problem.start.all()[0][0]) if system.model.constraint == "sphere" else None
     try:
-        return plateau(
-            system, problem.parameters["eta"], problem.parameters["label_noise"], problem.T, norms=norms
-        )
+        return plateau_at(system, problem.parameters, norms)
     except NoPlateauError as error:
         return Unavailable(
             rf"With $\eta$ = {problem.parameters['eta']:g} there is no plateau: {error.reason}."
@@ -197,7 +195,8 @@ def _limit(system: System, where: str, problem: Problem) -> float | Unavailable:
     elif model.constraint == "sphere" and not np.allclose(np.diag(problem.start.all()[0][0]), 1.0):
         return Unavailable("computed for norms of 1 only")
     try:
-        return largest_stable_eta(system, where, label_noise=problem.parameters["label_noise"], T=problem.T)
+        others = {name: value for name, value in problem.parameters.attributes.items() if name != "eta"}
+        return largest_stable_eta(system, where, **others, T=problem.T)
     except InputError as error:
         return Unavailable(error.problem)
 

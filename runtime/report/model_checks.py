@@ -103,7 +103,7 @@ def _growth(system: System, point: Plateau, vectors: Array) -> Claim:
     problem = Problem(
         system.model,
         GivenStart(point.Q, R0),
-        {"eta": point.eta, "label_noise": point.label_noise, "T": point.T},
+        point.parameters,
         alpha=[end],
         rtol=1e-12,
         atol=_INFINITESIMAL * 1e-13,

@@ -16,6 +16,7 @@ from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, RTOL
 from runtime.sector.aligned_starts import SectorStart
 from runtime.sector.sector_system import SectorSystem
 from runtime.start import checked_arrays
+from runtime.start.parameter_values import RunParameters, takes_parameters
 from runtime.trajectory.solver import DIVERGENCE_GROWTH, OdeSolution, solve
 from runtime.trajectory.tableaux import TABLEAUX
 from runtime.trajectory.trajectory_dataset import solver_variables
@@ -26,16 +27,16 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 
+@takes_parameters(without=("T",))
 def integrate_sector(
     system: SectorSystem,
     start: SectorStart,
     *,
-    eta: float,
     alpha: ArrayLike = ALPHA,
-    label_noise: float = 0.0,
     rtol: float = RTOL,
     atol: float = ATOL,
     method: str = DEFAULT_METHOD,
+    **parameters: Any,
 ) -> xarray.Dataset:
     """Integrate the ODEs of the sector from `start` at α = 0, with the number p of students of the start.
 
@@ -45,8 +46,9 @@ def integrate_sector(
         From `load_sector`.
     start
         Its p* must be that of the system.
-    eta, alpha, label_noise, rtol, atol
-        As in `runtime.integrate`. The natural time is α ~ 1/(abη), so p/η with the readout "mean".
+    eta, label_noise, alpha, rtol, atol
+        As in `runtime.integrate`, and so all other run-time parameters. The natural time is
+        α ~ 1/(abη), so p/η with the readout "mean".
     method
         ``"prince8"``, ``"dop853"`` or ``"tsit5"``.
 
@@ -73,13 +75,11 @@ def integrate_sector(
     if start.pstar != model.pstar:
         raise InputError("start", f"has p* = {start.pstar}, but the system has p* = {model.pstar}")
     one_of("method", method, TABLEAUX)
-    settings = {
-        "eta": checked_arrays.real_number("eta", eta, least=0.0, strict=True),
-        "label_noise": checked_arrays.real_number("label_noise", label_noise, least=0.0),
-        **dict(zip(("rtol", "atol"), checked_arrays.tolerances(rtol, atol), strict=True)),
-    }
+    # The sector has the numbers of the full model; their checks do not depend on the widths.
+    numbers = RunParameters.of(model.with_widths(1, 1), parameters).attributes
+    rtol, atol = checked_arrays.tolerances(rtol, atol)
     times = checked_arrays.output_times(alpha)
-    checked_arrays.warn_if_unresolved(start.m[:, None], settings["atol"], stacklevel=2)
+    checked_arrays.warn_if_unresolved(start.m[:, None], atol, stacklevel=3)
     empty = np.zeros(model.pstar - start.directions)
     y0 = system.module.pack(
         np.concatenate([start.q, empty]), np.concatenate([start.m, empty]), start.q_perp
@@ -88,14 +88,14 @@ def integrate_sector(
         system.compiled_rhs,
         y0,
         times,
-        parameters=system.module.pack_parameters(start.p, settings["eta"], settings["label_noise"]),
-        rtol=settings["rtol"],
-        atol=settings["atol"],
+        parameters=system.module.pack_parameters(start.p, **numbers),
+        rtol=rtol,
+        atol=atol,
         tableau=TABLEAUX[method],
         operations=system.operations,
         bound=DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y0))), _solution_norm(system, start.p)),
     )
-    return _dataset(system, start, solution, {**settings, "method": method})
+    return _dataset(system, start, solution, {**numbers, "rtol": rtol, "atol": atol, "method": method})
 
 
 def _solution_norm(system: SectorSystem, p: int) -> float:

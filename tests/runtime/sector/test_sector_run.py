@@ -297,7 +297,7 @@ def test_other_folders_are_rejected(folder, tmp_path, system):
         load_sector(system.model)
     folder.rename(tmp_path / "sector_pstar3")
     with pytest.raises(LoadError, match=r"holds sector_pstar1_gradient; .*`cli derive --sector --pstar 3`"):
-        load_sector(SectorModel(3), tmp_path)
+        load_sector(SectorModel(3), tmp_path).operations  # noqa: B018 (verified on first use)
 
 
 @pytest.mark.parametrize("size", [1e-14, 1e-7, 1.0, 1e14])
