@@ -14,9 +14,9 @@ from derive.version import VERSION
 from runtime.output.memory_limit import LARGEST_ARRAYS
 from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, RTOL
 from runtime.sector.aligned_starts import SectorStart
-from runtime.sector.sector_system import SectorSystem
+from runtime.sector.sector_system import SectorSystem, numbers_of
 from runtime.start import checked_arrays
-from runtime.start.parameter_values import RunParameters, takes_parameters
+from runtime.start.parameter_values import takes_parameters
 from runtime.trajectory.solver import DIVERGENCE_GROWTH, OdeSolution, solve
 from runtime.trajectory.tableaux import TABLEAUX
 from runtime.trajectory.trajectory_dataset import solver_variables
@@ -75,8 +75,7 @@ def integrate_sector(
     if start.pstar != model.pstar:
         raise InputError("start", f"has p* = {start.pstar}, but the system has p* = {model.pstar}")
     one_of("method", method, TABLEAUX)
-    # The sector has the numbers of the full model; their checks do not depend on the widths.
-    numbers = RunParameters.of(model.with_widths(1, 1), parameters).attributes
+    numbers = numbers_of(model, parameters)
     rtol, atol = checked_arrays.tolerances(rtol, atol)
     times = checked_arrays.output_times(alpha)
     checked_arrays.warn_if_unresolved(start.m[:, None], atol, stacklevel=3)
@@ -84,18 +83,22 @@ def integrate_sector(
     y0 = system.module.pack(
         np.concatenate([start.q, empty]), np.concatenate([start.m, empty]), start.q_perp
     )
+    packed = system.module.pack_parameters(start.p, **numbers)
     solution = solve(
         system.compiled_rhs,
         y0,
         times,
-        parameters=system.module.pack_parameters(start.p, **numbers),
+        parameters=packed,
         rtol=rtol,
         atol=atol,
         tableau=TABLEAUX[method],
         operations=system.operations,
         bound=DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y0))), _solution_norm(system, start.p)),
     )
-    return _dataset(system, start, solution, {**numbers, "rtol": rtol, "atol": atol, "method": method})
+    run = _dataset(system, start, solution, system.packed_losses(solution.states, packed))
+    chosen = {**numbers, "rtol": rtol, "atol": atol, "method": method}
+    run.attrs |= chosen | {"version": f"overlap-ode {VERSION}"}
+    return run
 
 
 def _solution_norm(system: SectorSystem, p: int) -> float:
@@ -104,13 +107,12 @@ def _solution_norm(system: SectorSystem, p: int) -> float:
 
 
 def _dataset(
-    system: SectorSystem, start: SectorStart, solution: OdeSolution, settings: dict[str, Any]
+    system: SectorSystem, start: SectorStart, solution: OdeSolution, loss: Array
 ) -> xarray.Dataset:
     import xarray
 
     model, count = system.model, start.directions
     q, m, q_perp = system.module.unpack(solution.states)
-    loss = system.loss_of_states(solution.states, start.p)
     variables: dict[str, Any] = {
         "q": (("alpha", "k"), q[:, :count], {"long_name": "student norm along a direction"}),
         "m": (("alpha", "k"), m[:, :count], {"long_name": "student-teacher overlap along a direction"}),
@@ -128,7 +130,6 @@ def _dataset(
         variables["right"] = (("r", "k"), start.right, {"long_name": "right singular vectors of R"})
         coordinates |= {"i": np.arange(1, start.p + 1), "r": np.arange(1, start.pstar + 1)}
     attributes = {"title": f"sector trajectory of {model.name}", **model.to_dict(), "p": start.p}
-    attributes |= {**settings, "version": f"overlap-ode {VERSION}"}
     return xarray.Dataset(variables, coordinates, attributes)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +13,7 @@ from derive.arguments import whole_number
 from derive.sector.sector_model import SectorModel
 from derive.sector.sector_pipeline import SectorPipeline
 from runtime.sector.aligned_starts import LARGEST_P
+from runtime.start.parameter_values import RunParameters, takes_parameters
 from runtime.system.compiled_system import GeneratedCode
 from runtime.system.loading import GENERATED, load_code
 
@@ -29,10 +32,19 @@ class SectorSystem(GeneratedCode):
 
     model: SectorModel
 
-    def loss_of_states(self, states: ArrayLike, p: int) -> Array:
+    @takes_parameters(loss=True, without=("T",))
+    def loss_of_states(self, states: ArrayLike, p: int, **parameters: Any) -> Array:
         """ε of packed states (times, 2p* + 1) for p students, shape (times,); NaN where a state has NaN."""
-        parameters = self.module.pack_parameters(whole_number("p", p, 1, LARGEST_P), 0.0, 0.0)
-        return self.packed_losses(states, parameters)
+        width = whole_number("p", p, 1, LARGEST_P)
+        # The loss does not depend on η, but the packed parameters hold one.
+        numbers = numbers_of(self.model, {"eta": 1.0, **parameters})
+        return self.packed_losses(states, self.module.pack_parameters(width, **numbers))
+
+
+def numbers_of(model: SectorModel, given: Mapping[str, Any]) -> dict[str, float]:
+    """The run-time parameters of a sector that are numbers, checked; raises InputError."""
+    # They are those of any full model with the same options, also of the smallest.
+    return RunParameters.of(model.with_widths(1, 1), given).attributes
 
 
 def load_sector(source: str | Path | SectorModel, generated: str | Path = GENERATED) -> SectorSystem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from rejections import rejected
 
 import runtime
 from derive import Model
@@ -291,6 +292,7 @@ def test_edited_folders_are_rejected(folder, name, old, new, words):
 
 
 def test_other_folders_are_rejected(folder, tmp_path, system):
+    assert system.operations
     not_loaded(system.folder, "holds a system, not a sector")
     not_loaded(tmp_path / "nothing", "does not exist", "cli derive --sector`")
     with pytest.raises(InputError, match="source: is of the type Model, not a SectorModel or a folder"):
@@ -298,6 +300,18 @@ def test_other_folders_are_rejected(folder, tmp_path, system):
     folder.rename(tmp_path / "sector_pstar3")
     with pytest.raises(LoadError, match=r"holds sector_pstar1_gradient; .*`cli derive --sector --pstar 3`"):
         load_sector(SectorModel(3), tmp_path).operations  # noqa: B018 (verified on first use)
+
+
+def test_a_sector_is_derived_when_it_is_first_used(tmp_path):
+    """All arguments are checked before, so that wrong ones leave nothing behind."""
+    lazy = load_sector(SectorModel(1), tmp_path)
+    start = SectorStart.from_singular_values(2, 1, m=0.1)
+    for wrong in ({"eta": 0.0}, {"label_noise": -1.0}, {"alpha": 0.0}, {"rtol": 0.0}, {"method": "euler"}):
+        with rejected(next(iter(wrong))):
+            integrate_sector(lazy, start, **({"eta": 0.1} | wrong))
+    assert not list(tmp_path.iterdir())
+    assert integrate_sector(lazy, start, eta=0.1, alpha=1.0)["status"] == "ok"
+    assert [path.name for path in tmp_path.iterdir()] == ["sector_pstar1"]
 
 
 @pytest.mark.parametrize("size", [1e-14, 1e-7, 1.0, 1e14])
