@@ -37,6 +37,8 @@ SIMULATION_METHODS = {
 # What is kept of each trajectory of an ensemble, or instead statistics of all.
 OUTPUTS = ("all", "final", "loss")
 STATISTICS = "statistics"
+# The number of evenly spaced output times if only their end is given.
+EVEN_TIMES = 200
 # Input dimension N of random starts, unless one is given or the start is ideal.
 RANDOM_N = 10**6
 
@@ -114,7 +116,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         "alpha",
         "times",
         "Training",
-        "Output times α = samples/N: the end of 200 evenly spaced ones, or a list: 0,50,100.",
+        f"Output times α = samples/N: the end of {EVEN_TIMES} evenly spaced ones, or a list: 0,50,100.",
         default=200.0,
         commands=_like(*_INTEGRATED)
         | {
@@ -123,7 +125,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
             "bias": {"kind": "number", "help": "End of the runs, in α = samples/N."},
             "sector": {
                 "default": None,
-                "help": "Output times α: the end of 200 evenly spaced ones, or a list."
+                "help": f"Output times α: the end of {EVEN_TIMES} evenly spaced ones, or a list."
                 "  [default: 10/(abη)]",
             },
         },

@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from derive.errors import InputError, shown
 from derive.model import Model
+from runtime.run_options import EVEN_TIMES
 from runtime.start.matrix_factors import scaled, sizes_of
 
 Array = NDArray[np.float64]
 
-DEFAULT_OUTPUTS = 200
 # Escape times are right to 1e-6 where R0 is at least this many atol (on the sphere, by the default method).
 RESOLVED = 100.0
 # A smaller local error would be rounding, and no step would be small enough.
@@ -331,7 +331,7 @@ def output_times(alpha: ArrayLike) -> Array:
         Not positive and finite, or an array that does not ascend from 0 or more.
     """
     if axis_count("alpha", alpha) == 0:
-        return np.linspace(0.0, real_number("alpha", alpha, least=0.0, strict=True), DEFAULT_OUTPUTS)
+        return np.linspace(0.0, real_number("alpha", alpha, least=0.0, strict=True), EVEN_TIMES)
     count = np.size(alpha)
     if count == 0:
         raise InputError("alpha", "has no times")
