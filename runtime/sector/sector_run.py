@@ -47,7 +47,7 @@ def integrate_sector(
     start
         Its p* must be that of the system.
     eta, label_noise, alpha, rtol, atol
-        As in `runtime.integrate`, and so all other run-time parameters. The natural time is
+        As in `oo.integrate`, and so all other run-time parameters. The natural time is
         α ~ 1/(abη), so p/η with the readout "mean".
     method
         ``"prince8"``, ``"dop853"`` or ``"tsit5"``.
@@ -57,7 +57,7 @@ def integrate_sector(
     xarray.Dataset
         ``q`` and ``m`` (alpha, k), ``q_perp`` (alpha) if p > p*, ``loss`` (alpha); ``left`` (i, k) and
         ``right`` (r, k) if the start has them; ``status``, ``alpha_end``, ``steps``, ``rejected``
-        and ``evaluations`` as in `runtime.integrate`. Outputs after the end of a trajectory that
+        and ``evaluations`` as in `oo.integrate`. Outputs after the end of a trajectory that
         failed are NaN.
 
     Raises

@@ -50,6 +50,6 @@ def numbers_of(model: SectorModel, given: Mapping[str, Any]) -> dict[str, float]
 def load_sector(source: str | Path | SectorModel, generated: str | Path = GENERATED) -> SectorSystem:
     """Load a generated sector, or that of a model, which is derived into `generated` if it is missing.
 
-    Raises LoadError, InputError and OSError as `runtime.load` does.
+    Raises LoadError, InputError and OSError as `oo.load` does.
     """
     return load_code(source, generated, SectorPipeline, SectorSystem)

@@ -99,7 +99,7 @@ class GeneratedCode:
 
 
 class System(GeneratedCode):
-    """One generated system; made by `runtime.load`.
+    """One generated system; made by `oo.load`.
 
     model, folder, operations
         As for `GeneratedCode`. The system of a model is derived, verified and compiled on first use.
@@ -209,7 +209,9 @@ class System(GeneratedCode):
 def as_system(value: Any) -> System:
     """The value, if it is a System; else InputError, which says how a Model becomes one."""
     if isinstance(value, Model):
-        raise InputError("system", "is a Model: load it with runtime.load(model)")
+        raise InputError("system", "is a Model: load it with overlap_ode.load(model)")
     if not isinstance(value, System):
-        raise InputError("system", f"is of the type {type(value).__name__}, not a System of runtime.load")
+        raise InputError(
+            "system", f"is of the type {type(value).__name__}, not a System: load one with overlap_ode.load"
+        )
     return value

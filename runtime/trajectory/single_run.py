@@ -46,7 +46,7 @@ def integrate(
     Parameters
     ----------
     system
-        From `runtime.load`.
+        From `oo.load`.
     Q0, R0
         Overlaps (p, p) and (p, p*) that some weights have together with T.
     {parameters}

@@ -194,7 +194,7 @@ def bias_at_finite_n(
     Parameters
     ----------
     system
-        That of the study's model, from `runtime.load`.
+        That of the study's model, from `oo.load`.
     progress
         Called with (done, all), in units of N · trajectories.
 

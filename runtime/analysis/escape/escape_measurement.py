@@ -69,7 +69,7 @@ def escape_times(
     Parameters
     ----------
     system
-        From `runtime.load`.
+        From `oo.load`.
     n
         Input dimensions N, ascending, or a single one, which gives no slope.
     eta
@@ -79,7 +79,7 @@ def escape_times(
     fraction
         Threshold in units of the plateau's loss, between 0 and 1.
     label_noise, T, rtol, atol, threads
-        As for `runtime.integrate_ensemble`, and so all other run-time parameters.
+        As for `oo.integrate_ensemble`, and so all other run-time parameters.
     q0
         Variance of a student's weights at the start.
     seed

@@ -191,7 +191,7 @@ def solution_spectrum(
     Q, R
         Usually a fixed point, such as a solution; see `StabilitySpectrum.residual`.
     eta, label_noise, T
-        As for `runtime.integrate`, and so all other run-time parameters.
+        As for `oo.integrate`, and so all other run-time parameters.
     tolerance
         Eigenvalues and singular values below this part of the largest are zero. At a solution
         known to 1e-8 only, take 1e-6.

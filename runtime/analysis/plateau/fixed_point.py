@@ -146,9 +146,9 @@ def plateau(system: System, *_: Any, norms: ArrayLike | None = None, **parameter
     Parameters
     ----------
     system
-        From `runtime.load`.
+        From `oo.load`.
     eta, label_noise, T
-        As for `runtime.integrate`, and so all other run-time parameters.
+        As for `oo.integrate`, and so all other run-time parameters.
     norms
         On the sphere: norms Q_ii (p,), which are kept; None is 1. With free norms they follow.
 

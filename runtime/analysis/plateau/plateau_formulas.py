@@ -70,9 +70,9 @@ def closed_form(
     Parameters
     ----------
     constraint, flow, teacher
-        As for `derive.Model`. On the sphere norms are 1.
+        As for `oo.Model`. On the sphere norms are 1.
     readout
-        As for `derive.Model`; None leaves a and b as symbols.
+        As for `oo.Model`; None leaves a and b as symbols.
 
     Raises
     ------

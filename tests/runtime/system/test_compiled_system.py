@@ -308,7 +308,7 @@ def of_systems():
 
 def test_model_in_place_of_a_system_is_refused(system):
     for name, function in of_systems().items():
-        with pytest.raises(InputError, match=r"^system: is a Model: load it with runtime\.load") as caught:
+        with pytest.raises(InputError, match=r"^system: is a Model: load it with overlap_ode") as caught:
             function(system.model)
         assert caught.value.option == "system", name
         for wrong in (None, "p4_pstar2", 3):
