@@ -50,39 +50,18 @@ def compare(
       cli compare --plot compare.png
       cli compare --n 100,400,1600 --trajectories 1000 --alpha 30 --constraint sphere
     """
-    from derive.errors import InputError
-    from runtime.concurrency.thread_pool import thread_count
     from runtime.output import run_summaries
-    from runtime.sgd import comparison
+    from runtime.sgd.comparison import chosen_comparison
     from runtime.sgd.comparison_figure import plot_comparison
-    from runtime.sgd.prepared_simulation import NEEDED_ANYWAY, check_results
-    from runtime.start.chosen_start import naming_choices
     from runtime.system.loading import load
 
     if start.overlaps is not None and "ideal" not in start.given:
         start = dataclasses.replace(start, ideal=None)
-    start = dataclasses.replace(start, given=start.given - NEEDED_ANYWAY)
-    if model.flow != "sgd":
-        raise InputError("flow", f"{model.flow!r} has no SGD to compare with: give --flow sgd")
-    sizes, _, runs, _ = comparison.checked_sizes(n, training["alpha"], trajectories, start.seed)
-    thread_count(threads)
-    check_results(model, runs, training["alpha"])
-    with naming_choices(), printer.progress("steps") as progress:
-        Q0, R0, T, origin = start.overlaps_of(model)
-        result = comparison.compare(
-            load(model, generated),
-            Q0,
-            R0,
-            n=sizes,
-            T=T,
-            trajectories=runs,
-            weights=weights,
-            seed=start.seed,
-            threads=threads,
-            progress=progress,
-            **training,
-        )
-        result.attrs.update(origin)
+    comparison = chosen_comparison(
+        model, start, n=n, trajectories=trajectories, weights=weights, threads=threads, **training
+    )
+    with printer.progress("steps") as progress:
+        result = comparison.run(load(model, generated), progress)
         printer.write(result, plot_comparison)
 
     def text() -> str:

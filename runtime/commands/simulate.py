@@ -42,14 +42,14 @@ def simulate(
     """
     from runtime.output import run_summaries
     from runtime.sgd.comparison_figure import plot_runs
-    from runtime.sgd.prepared_simulation import PreparedSimulation
+    from runtime.sgd.simulation import chosen_simulation
 
-    prepared = PreparedSimulation.of(
+    simulation = chosen_simulation(
         model, start, n=n, trajectories=trajectories, threads=threads, **training, **solver
     )
     with printer.progress("steps") as progress:
-        runs = prepared.run(progress)
+        runs = simulation.run(progress)
         printer.write(runs, plot_runs)
-        if runs.attrs["method"] != solver["method"]:
+        if simulation.method != solver["method"]:
             printer.say(f"n = {n} is less than p + p*: the weights themselves were run")
     printer.show(runs, lambda: run_summaries.runs_table(runs, TABLE_ROWS))

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from derive.arguments import whole_number
 from derive.errors import InputError, shown
+from derive.model import Model
+from derive.parameters import ParameterValues
 from derive.version import VERSION
 from runtime.output.progress import Progress, part_of
-from runtime.sgd.simulation import LARGEST_SIMULATED_N, METHODS, check_room, recorded_steps, simulate
+from runtime.problem import Problem
+from runtime.run_options import DEFAULT_METHOD, SEED, default
+from runtime.sgd.simulation import (
+    CHAIN,
+    LARGEST_SIMULATED_N,
+    NEEDED_ANYWAY,
+    WEIGHTS,
+    Simulation,
+    recorded_steps,
+)
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
+from runtime.start.chosen_start import ChosenStart, naming_choices
+from runtime.start.initial_overlaps import LARGEST_COUNT
+from runtime.start.parameter_values import RunParameters, takes_parameters
 from runtime.start.seeds import LARGEST_SEED, derived_seed
+from runtime.start.starts import GivenStart
 from runtime.system.compiled_system import System, as_system
-from runtime.trajectory.single_run import integrate
+from runtime.trajectory.single_run import integrate_problem
 
 if TYPE_CHECKING:
     import xarray
 
-DEFAULT_SIZES = (1000, 2000, 4000)
-DEFAULT_RUNS = 256
+# The end of the times that `compare` takes by default.
+_ALPHA = default("alpha", "compare")
 FEWEST_RUNS = 16
 # Probability of the verdict "disagree" although theory and simulation agree.
 SIGNIFICANCE = 1e-3
@@ -31,23 +47,140 @@ SIGNIFICANCE = 1e-3
 AFFORDABLE_WEIGHTS = 4e11
 # Errors of the mean below this part of the largest overlap are rounding, as for norms on the sphere.
 _ROUNDING = 1e-12
+# Tolerances of the ODE, whose errors must be smaller than those of means.
+_RTOL, _ATOL = 1e-10, 1e-12
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Comparison:
+    """The ODE and simulations of SGD from one start, which is checked with the rest when this is made.
+
+    model, start
+        What is compared, and where all runs and the ODE start.
+    given
+        Run-time parameters by name, T among them.
+    n
+        Input dimensions, ascending.
+    alpha
+        Times, as for `compare`.
+    trajectories
+        Number of runs at each N.
+    weights
+        Whether weights are run too; None does so if that is cheap.
+    seed, threads
+        As for `compare`.
+    problem
+        What the ODE is asked for: the times of the records, and the start of the runs in front of them.
+    simulations
+        The chain at each N, then the weights at the smallest if they are run.
+
+    Raises InputError if a value is not allowed.
+    """
+
+    model: Model
+    start: GivenStart
+    given: dataclasses.InitVar[Mapping[str, Any]]
+    n: Sequence[int]
+    alpha: dataclasses.InitVar[ArrayLike]
+    trajectories: int
+    weights: bool | None = None
+    seed: int = SEED
+    threads: dataclasses.InitVar[int | None] = None
+    problem: Problem = dataclasses.field(init=False)
+    simulations: tuple[Simulation, ...] = dataclasses.field(init=False)
+
+    def __post_init__(self, given: Mapping[str, Any], alpha: ArrayLike, threads: int | None) -> None:
+        model, weights = self.model, self.weights
+        if not isinstance(weights, (bool, np.bool_)) and weights is not None:
+            raise InputError("weights", f"{shown(weights)} is neither True nor False, nor None")
+        parameters = RunParameters.of(model, given)
+        runs = whole_number("trajectories", self.trajectories, FEWEST_RUNS, LARGEST_COUNT)
+        seed = whole_number("seed", self.seed, 0, LARGEST_SEED)
+        sizes, steps = _sizes_and_steps(self.n, alpha)
+        times = steps / sizes[0]
+        cost = float(steps[-1]) * sizes[0] * (model.p + 4) * runs
+        with_weights = cost <= AFFORDABLE_WEIGHTS if weights is None else bool(weights)
+        plan = [(size, CHAIN) for size in sizes] + [(sizes[0], WEIGHTS)] * with_weights
+        simulations = tuple(
+            Simulation(
+                model, self.start, parameters, n, times, method, derived_seed(seed, number), runs, threads
+            )
+            for number, (n, method) in enumerate(plan)
+        )
+        used = times if times[0] == 0.0 else np.concatenate([[0.0], times])
+        problem = Problem(
+            model,
+            simulations[0].start,
+            parameters,
+            alpha=used,
+            rtol=_RTOL,
+            atol=_ATOL,
+            method=DEFAULT_METHOD,
+        )
+        checked = {
+            "start": problem.start,
+            "n": sizes,
+            "trajectories": runs,
+            "weights": with_weights,
+            "seed": seed,
+            "problem": problem,
+            "simulations": simulations,
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    def run(self, system: System, progress: Progress | None = None) -> xarray.Dataset:
+        """As `compare` returns it, with the attributes of the start; `system` is of this model."""
+        records = self.simulations[0].steps.size
+        theory = integrate_problem(system, self.problem).isel(alpha=slice(-records, None))
+        works = [int(simulation.steps[-1]) * simulation.count for simulation in self.simulations]
+        done = [
+            simulation.run(part_of(progress, sum(works[:number]), work, sum(works)))
+            for number, (simulation, work) in enumerate(zip(self.simulations, works, strict=True))
+        ]
+        runs = self.trajectories
+        result: xarray.Dataset = _dataset(theory, done[: len(self.n)], self.n)
+        result.attrs.update(_judge(result, runs))
+        if self.weights:
+            result.attrs.update(_judge_weights(done[0], done[-1], runs))
+            deviation = result.attrs["weights_deviation"]
+            if not np.isfinite(deviation):
+                result.attrs["verdict"] = "undecided"
+            elif deviation > result.attrs["weights_allowed"] and result.attrs["verdict"] == "agree":
+                result.attrs["verdict"] = "disagree"
+        result.attrs["title"] = f"SGD against the ODE of {self.model.name}"
+        result.attrs |= {"trajectories": runs, "seed": self.seed, "version": f"overlap-ode {VERSION}"}
+        result.attrs.update(self.start.origin)
+        return result
+
+
+def _sizes_and_steps(n: Sequence[int], alpha: ArrayLike) -> tuple[list[int], np.ndarray]:
+    """Sizes, and the steps of the records at the smallest; raises InputError as `compare`."""
+    sizes = [whole_number("n", size, 1, LARGEST_SIMULATED_N) for size in checked_arrays.listed("n", n)]
+    if len(sizes) < 2 or np.any(np.diff(sizes) <= 0):
+        raise InputError("n", "needs two or more ascending dimensions, such as 1000,2000,4000")
+    steps = recorded_steps(alpha, sizes[0])
+    times = steps / sizes[0]
+    for size in sizes:
+        if not np.array_equal(recorded_steps(times, size) / size, times):
+            raise InputError("n", f"{size} is not a multiple of {sizes[0]}: their steps are at other times")
+    return sizes, steps
+
+
+@takes_parameters(usual=True)
 def compare(
     system: System,
     Q0: ArrayLike,
     R0: ArrayLike,
     *,
-    n: Sequence[int] = DEFAULT_SIZES,
-    eta: float = 0.4,
-    alpha: ArrayLike = 20.0,
-    label_noise: float = 0.0,
-    T: ArrayLike | None = None,
-    trajectories: int = DEFAULT_RUNS,
+    n: Sequence[int] = default("n", "compare"),
+    alpha: ArrayLike = _ALPHA,
+    trajectories: int = default("trajectories", "compare"),
     weights: bool | None = None,
-    seed: int = 0,
+    seed: int = SEED,
     threads: int | None = None,
     progress: Progress | None = None,
+    **parameters: Unpack[ParameterValues],
 ) -> xarray.Dataset:
     """Compare the ODE with SGD from the same start at several N, and judge.
 
@@ -60,6 +193,7 @@ def compare(
     ----------
     Q0, R0
         Overlaps (p, p) and (p, p*) that all runs and the ODE start from.
+    {parameters}
     n
         Two or more input dimensions, ascending.
     alpha
@@ -88,71 +222,27 @@ def compare(
     InputError
         A value is not allowed.
     """
-    model = as_system(system).model
-    sizes, steps, runs, seed = checked_sizes(n, alpha, trajectories, seed)
-    if not isinstance(weights, (bool, np.bool_)) and weights is not None:
-        raise InputError("weights", f"{shown(weights)} is neither True nor False, nor None")
-    q, r = checked_arrays.overlaps(model, Q0, R0, checked_arrays.teacher_overlaps(model, T))
-    check_room(model, sizes[0], q, r, T)
-    times = steps / sizes[0]
-    used = times if times[0] == 0.0 else np.concatenate([[0.0], times])
-    theory = integrate(
-        system, Q0, R0, eta=eta, alpha=used, label_noise=label_noise, T=T, rtol=1e-10, atol=1e-12
-    ).isel(alpha=slice(used.size - times.size, None))
-    cost = float(steps[-1]) * sizes[0] * (model.p + 4) * runs
-    with_weights = cost <= AFFORDABLE_WEIGHTS if weights is None else weights
-    plan = [(size, METHODS[0]) for size in sizes] + ([(sizes[0], METHODS[1])] if with_weights else [])
-    work = np.array([float(steps[-1]) * size / sizes[0] * runs for size, _ in plan])
-    done: list[Any] = []
-    for number, (size, method) in enumerate(plan):
-        before, share = int(work[:number].sum()), int(work[number])
-        done.append(
-            simulate(
-                model,
-                n=size,
-                eta=eta,
-                alpha=times,
-                method=method,
-                trajectories=runs,
-                seed=derived_seed(seed, number),
-                label_noise=label_noise,
-                T=T,
-                Q0=Q0,
-                R0=R0,
-                threads=threads,
-                progress=part_of(progress, before, share, int(work.sum())),
-            )
+    model, start = as_system(system).model, GivenStart(Q0, R0)
+    return Comparison(model, start, parameters, n, alpha, trajectories, weights, seed, threads).run(
+        system, progress
+    )
+
+
+def chosen_comparison(
+    model: Model, start: ChosenStart, *, weights: bool | None, **options: Any
+) -> Comparison:
+    """The comparison from a chosen start, whose seed is also that of the inputs.
+
+    The options are run-time parameters and those of `Comparison`. InputError names one of the choices.
+    """
+    start = dataclasses.replace(start, given=start.given - NEEDED_ANYWAY)
+    own = {name: options.pop(name) for name in ("n", "alpha", "trajectories", "threads")}
+    with naming_choices():
+        Q0, R0, T, origin = start.overlaps_of(model)
+        given = {**options, "T": T}
+        return Comparison(
+            model, GivenStart(Q0, R0, origin=origin), given, weights=weights, seed=start.seed, **own
         )
-    simulated = done[: len(sizes)]
-    result: xarray.Dataset = _dataset(theory, simulated, sizes)
-    result.attrs.update(_judge(result, runs))
-    if with_weights:
-        result.attrs.update(_judge_weights(done[0], done[-1], runs))
-        deviation = result.attrs["weights_deviation"]
-        if not np.isfinite(deviation):
-            result.attrs["verdict"] = "undecided"
-        elif deviation > result.attrs["weights_allowed"] and result.attrs["verdict"] == "agree":
-            result.attrs["verdict"] = "disagree"
-    result.attrs["title"] = f"SGD against the ODE of {model.name}"
-    result.attrs |= {"trajectories": runs, "seed": seed, "version": f"overlap-ode {VERSION}"}
-    return result
-
-
-def checked_sizes(
-    n: Sequence[int], alpha: ArrayLike, trajectories: int, seed: int
-) -> tuple[list[int], np.ndarray, int, int]:
-    """Sizes, steps of the records at the smallest size, runs and seed; raises InputError as `compare`."""
-    sizes = [whole_number("n", size, 1, LARGEST_SIMULATED_N) for size in checked_arrays.listed("n", n)]
-    if len(sizes) < 2 or np.any(np.diff(sizes) <= 0):
-        raise InputError("n", "needs two or more ascending dimensions, such as 1000,2000,4000")
-    runs = whole_number("trajectories", trajectories, FEWEST_RUNS, 2**40)
-    seed = whole_number("seed", seed, 0, LARGEST_SEED)
-    steps = recorded_steps(alpha, sizes[0])
-    times = steps / sizes[0]
-    for size in sizes:
-        if not np.array_equal(recorded_steps(times, size) / size, times):
-            raise InputError("n", f"{size} is not a multiple of {sizes[0]}: their steps are at other times")
-    return sizes, steps, runs, seed
 
 
 def observables(runs: xarray.Dataset) -> tuple[list[str], Array]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from derive import readout
 from derive.model import Model
+from derive.parameters import PARAMETERS
 from runtime.output.result_attributes import result_attributes
 from runtime.start.checked_arrays import Array
 from runtime.start.teacher_directions import Teacher
@@ -17,6 +17,8 @@ from runtime.trajectory.trajectory_dataset import coordinates_of
 
 if TYPE_CHECKING:
     import xarray
+
+    from runtime.sgd.simulation import Simulation
 
 
 def generalisation_error(model: Model, Q: Array, R: Array, T: Array) -> Array:
@@ -84,18 +86,11 @@ def mean_of_finite(values: Array) -> tuple[Array, Array]:
     return np.where(count > 0, mean, np.nan), np.where(count > 1, error, np.nan)
 
 
-def sgd_dataset(
-    model: Model,
-    recorder: RunRecorder,
-    T: Array,
-    rates: Array,
-    noises: Array,
-    n: int,
-    settings: Mapping[str, Any],
-) -> xarray.Dataset:
+def sgd_dataset(simulation: Simulation, recorder: RunRecorder) -> xarray.Dataset:
     """The dataset of `simulate`."""
     import xarray
 
+    model, n, T = simulation.model, simulation.n, simulation.parameters.T
     times = recorder.steps / n
     front = ("trajectory", "alpha")
     last = np.maximum(recorder.reached - 1, 0)
@@ -106,17 +101,18 @@ def sgd_dataset(
     variables: dict[str, Any] = {
         "Q": ((*front, "i", "j"), recorder.Q, {"long_name": "student-student overlap"}),
         "R": ((*front, "i", "r"), recorder.R, {"long_name": "student-teacher overlap"}),
-        "T": (("r", "s"), T, {"long_name": "teacher-teacher overlap"}),
+        "T": (("r", "s"), T, {"long_name": PARAMETERS["T"].words}),
         "loss": (
             front,
             generalisation_error(model, recorder.Q, recorder.R, T),
             {"long_name": "generalisation error"},
         ),
-        "eta": each(np.array(rates), "learning rate"),
-        "label_noise": each(np.array(noises), "variance of the label noise"),
-        "status": each(np.where(recorder.diverged, "diverged", "ok"), "ok or diverged"),
-        "alpha_end": each(np.where(recorder.reached > 0, times[last], 0.0), "last time before divergence"),
     }
+    for name in simulation.parameters.numbers:
+        variables[name] = each(np.array(simulation.values(name)), PARAMETERS[name].words)
+    variables["status"] = each(np.where(recorder.diverged, "diverged", "ok"), "ok or diverged")
+    ends = np.where(recorder.reached > 0, times[last], 0.0)
+    variables["alpha_end"] = each(ends, "last time before divergence")
     for name, what in (("Q", "Q"), ("R", "R"), ("loss", "generalisation error")):
         dims, values, _ = variables[name]
         mean, error = mean_of_finite(values)
@@ -124,9 +120,11 @@ def sgd_dataset(
         variables[f"{name}_error"] = (dims[1:], error, {"long_name": f"standard error of the mean {what}"})
     going = np.sum(np.isfinite(variables["loss"][1]), axis=0)
     variables["runs"] = (("alpha",), going, {"long_name": "runs that have not diverged"})
-    coordinates = {"trajectory": np.arange(len(rates)), **coordinates_of(model, times)}
+    coordinates = {"trajectory": np.arange(recorder.count), **coordinates_of(model, times)}
+    settings = {"n": n, "method": simulation.method, "seed": simulation.seed}
     attributes = result_attributes(f"SGD of {model.name} at N = {n}", model, settings)
-    for name, values in (("eta", rates), ("label_noise", noises)):
+    for name in simulation.parameters.numbers:
+        values = simulation.values(name)
         if np.all(values == values[0]):
             attributes[name] = float(values[0])
     return xarray.Dataset(variables, coordinates, attributes)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,158 +12,184 @@ from numpy.typing import ArrayLike
 from derive.arguments import one_of, whole_number
 from derive.errors import InputError
 from derive.model import Model
+from derive.parameters import NUMBERS, ParameterValues
 from runtime.concurrency.thread_pool import run_tasks, thread_count
+from runtime.output.memory_limit import check_memory
 from runtime.output.progress import Progress
+from runtime.run_options import SEED, SIMULATION_METHODS, default
 from runtime.sgd.recorder import RunRecorder, sgd_dataset
 from runtime.sgd.sgd_process import SgdProcess
 from runtime.sgd.sgd_runs import SgdRuns
 from runtime.sgd.weight_coordinates import coordinates
 from runtime.start import checked_arrays
-from runtime.start.checked_arrays import Array, per_trajectory
-from runtime.start.initial_overlaps import random_overlaps
+from runtime.start.checked_arrays import Array
+from runtime.start.chosen_start import ChosenStart, naming_choices
+from runtime.start.initial_overlaps import LARGEST_COUNT, OverlapSampler
+from runtime.start.parameter_values import RunParameters, takes_parameters
 from runtime.start.seeds import LARGEST_SEED
+from runtime.start.starts import GivenStart, RandomStart, Start
 from runtime.start.teacher_directions import Teacher
 
 if TYPE_CHECKING:
     import xarray
 
-METHODS = ("chain", "weights")
+CHAIN, WEIGHTS = SIMULATION_METHODS
+# The end of the times that `simulate` takes by default.
+_ALPHA = default("alpha", "simulate")
 LARGEST_SIMULATED_N = 10**9
-LARGEST_RUNS = 2**40
-DEFAULT_RUNS = 64
 # Bytes that the weights of all threads may take together: 16 GiB.
 LARGEST_WEIGHTS = 2**34
+# Choices of random starts that SGD needs from a given start too.
+NEEDED_ANYWAY = frozenset({"seed", "trajectories"})
 
 
-def simulate(
-    model: Model,
-    *,
-    n: int = 10_000,
-    eta: ArrayLike = 0.4,
-    alpha: ArrayLike = 100.0,
-    method: str = "chain",
-    trajectories: int | None = None,
-    seed: int = 0,
-    label_noise: ArrayLike = 0.0,
-    T: ArrayLike | None = None,
-    Q0: ArrayLike | None = None,
-    R0: ArrayLike | None = None,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> xarray.Dataset:
-    """Run one-pass SGD in N dimensions, independently from several starts.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Simulation:
+    """Runs of one-pass SGD. Everything that a user gave is checked when it is made.
 
-    wᵢ ← wᵢ − 2aη e λᵢ x/√N with a fresh x ~ N(0, 1) at each step (on the sphere then |wᵢ| is reset),
-    and time α = steps/N. The numbers of a run depend on the seed, its place among the runs and
-    whether any run has label noise, not on threads or the number of runs.
-
-    Parameters
-    ----------
     model
-        Widths, constraint, teacher and readout; or a System of it. Its flow must be ``"sgd"``.
+        What is trained; its flow must be ``"sgd"``.
+    start
+        Where each run starts, or a single start of all.
+    given
+        Run-time parameters by name, T among them, or checked ones.
     n
-        Input dimension N, from rank T to 10⁹ (weights: as memory allows).
-    eta, label_noise
-        Learning rate η and variance Δ of the label noise: a number, or one per run.
+        Input dimension N.
     alpha
-        End of 200 even times from 0, or the times; each is rounded to a whole step. Even times on the
-        same step are recorded once; given times on the same step are rejected.
+        Times of the records, as for `simulate`.
     method
-        ``"chain"``: the Markov chain of the overlaps, equal in law at any N and independent of N
-        in cost. ``"weights"``: N-dimensional weights. A chain with N < p + rank T is run as
-        weights, which are then fewer; the attribute ``method`` says what was done.
+        What was asked for, and then what is done: ``"chain"`` or ``"weights"``.
+    seed
+        Seed of the inputs.
     trajectories
-        Number of runs; 64 unless the start says otherwise.
-    Q0, R0
-        Overlaps of the start, (p, p) and (p, p*), or with the runs in front; without them each run
-        starts from random weights of its own (`random_overlaps`).
-    T
-        Teacher overlaps (p*, p*) of a general teacher.
+        Number of runs; None is the number of starts, or 64 runs from a single one.
     threads
         Number of threads; None is one per processor.
-    progress
-        Called with (steps done, all steps) of all runs, now and then, in this thread.
-
-    Returns
-    -------
-    Dataset with dims trajectory, alpha, i, j, r: Q, R, loss (the population loss), and for each
-    run ``status`` (ok, diverged) and ``alpha_end``, the last recorded time before it diverged;
-    after that NaN. ``Q_mean``, ``Q_error`` … are means over the ``runs`` that go on at a time, and
-    their standard errors. ``alpha`` are the exact times of the states, steps/N.
 
     Raises
     ------
     InputError
-        A value is not allowed, or the overlaps do not fit into N dimensions.
+        A value is not allowed, a given start or the first random one does not fit into N dimensions, or
+        the results do not fit into memory.
     """
-    model = checked_arrays.as_model(model)
-    overlaps = checked_arrays.teacher_overlaps(model, T)
-    teacher = Teacher.from_overlaps(overlaps)
-    n = _checked_dimension(model, method, seed, n, teacher)
-    count, Q, R = _start(model, n, seed, trajectories, overlaps, Q0, R0)
-    rates = np.broadcast_to(per_trajectory("eta", eta, count, 0.0, strict=True), count)
-    noises = np.broadcast_to(per_trajectory("label_noise", label_noise, count, 0.0, strict=False), count)
-    steps = recorded_steps(alpha, n)
-    workers = thread_count(threads)
-    used = _used_method(model, method, n, teacher, min(workers, count))
-    A, S = coordinates(Q, R, teacher, n - teacher.rank)
-    A, S = (np.broadcast_to(part, (count, *part.shape[-2:])) for part in (A, S))
-    recorder = RunRecorder(count, steps, A, S, teacher)
-    process = SgdProcess.of(model, teacher, n, bool(np.any(noises > 0.0)))
-    runs = SgdRuns(process, seed, {"eta": rates, "label_noise": noises}, recorder)
-    tasks = runs.chains() if used == "chain" else runs.weights()
-    run_tasks(
-        tasks, workers, runs.cancel, None if progress is None else lambda: progress(runs.done, runs.total)
-    )
-    settings = {"n": n, "method": used, "seed": seed}
-    return sgd_dataset(model, recorder, overlaps, rates, noises, n, settings)
+
+    model: Model
+    start: Start
+    given: dataclasses.InitVar[Mapping[str, Any] | RunParameters]
+    n: int
+    alpha: dataclasses.InitVar[ArrayLike]
+    method: str = CHAIN
+    seed: int = SEED
+    trajectories: dataclasses.InitVar[int | None] = None
+    threads: int | None = None
+    parameters: RunParameters = dataclasses.field(init=False)
+    teacher: Teacher = dataclasses.field(init=False)
+    # Whole steps of the records, ascending.
+    steps: np.ndarray = dataclasses.field(init=False)
+    # Number of runs.
+    count: int = dataclasses.field(init=False)
+
+    def __post_init__(
+        self,
+        given: Mapping[str, Any] | RunParameters,
+        alpha: ArrayLike,
+        trajectories: int | None,
+    ) -> None:
+        model = self.model
+        if model.flow != "sgd":
+            raise InputError("flow", f"{model.flow!r} has no finite N: SGD is simulated, flow='sgd'")
+        one_of("method", self.method, SIMULATION_METHODS)
+        T = given.T if isinstance(given, RunParameters) else given.get("T")
+        T = checked_arrays.teacher_overlaps(model, T)
+        teacher = Teacher.from_overlaps(T)
+        n = whole_number("n", self.n, max(teacher.rank, 1), LARGEST_SIMULATED_N)
+        start = self.start.checked(model, T)
+        count = _run_count(start, trajectories)
+        if not isinstance(given, RunParameters):
+            given = RunParameters.of(model, {**given, "T": T}, count)
+        _check_known_at_finite_n(given)
+        steps = recorded_steps(alpha, n)
+        check_memory(
+            count,
+            (steps.size + 2) * (model.p * (model.p + model.pstar) + 1),
+            f" at {steps.size} times",
+            "; fewer times take less: --alpha 0,50,100",
+        )
+        method = CHAIN if self.method == CHAIN and n >= model.p + teacher.rank else WEIGHTS
+        together = min(thread_count(self.threads), count)
+        if method == WEIGHTS and 8 * (model.p + 2) * n * together > LARGEST_WEIGHTS:
+            raise InputError(
+                "n", f"{n} is too large for weights in memory; method='chain' has no such limit"
+            )
+        checked = {
+            "start": start,
+            "n": n,
+            "method": method,
+            "seed": whole_number("seed", self.seed, 0, LARGEST_SEED),
+            "parameters": given,
+            "teacher": teacher,
+            "steps": steps,
+            "count": count,
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        # The other random starts differ in their random numbers alone.
+        self._coordinates(start.all() if isinstance(start, GivenStart) else next(start.batches(1)))
+
+    def _coordinates(self, overlaps: tuple[Array, Array]) -> tuple[Array, Array]:
+        """A (…, p, rank T) and S (…, p, p) of Q and R; raises InputError if they do not fit into N."""
+        Q, R = overlaps
+        # Errors name no trajectory where all runs have the same start.
+        if self.start.count is None:
+            Q, R = Q[0], R[0]
+        return coordinates(Q, R, self.teacher, self.n - self.teacher.rank)
+
+    def values(self, name: str) -> Array:
+        """A run-time parameter of all runs (count,)."""
+        return np.broadcast_to(self.parameters.numbers[name], self.count)
+
+    def run(self, progress: Progress | None = None) -> xarray.Dataset:
+        """As `simulate` returns it, with the attributes of the start."""
+        A, S = (
+            np.broadcast_to(part, (self.count, *part.shape[-2:]))
+            for part in self._coordinates(self.start.all())
+        )
+        recorder = RunRecorder(self.count, self.steps, A, S, self.teacher)
+        parameters = {name: self.values(name) for name in self.parameters.numbers}
+        noisy = bool(np.any(parameters["label_noise"] > 0.0))
+        process = SgdProcess.of(self.model, self.teacher, self.n, noisy)
+        runs = SgdRuns(process, self.seed, parameters, recorder)
+        run_tasks(
+            runs.chains() if self.method == CHAIN else runs.weights(),
+            thread_count(self.threads),
+            runs.cancel,
+            None if progress is None else lambda: progress(runs.done, runs.total),
+        )
+        result = sgd_dataset(self, recorder)
+        result.attrs.update(self.start.origin)
+        return result
 
 
-def check_simulation(
-    model: Model,
-    *,
-    n: int,
-    eta: float,
-    alpha: ArrayLike,
-    method: str,
-    trajectories: int,
-    seed: int,
-    label_noise: float,
-    T: ArrayLike | None,
-    threads: int | None,
-) -> None:
-    """Raise InputError for what `simulate` would reject, without a start; η and Δ are those of all runs."""
-    teacher = Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T))
-    n = _checked_dimension(model, method, seed, n, teacher)
-    count = whole_number("trajectories", trajectories, 1, LARGEST_RUNS)
-    checked_arrays.real_number("eta", eta, least=0.0, strict=True)
-    checked_arrays.real_number("label_noise", label_noise, least=0.0)
-    recorded_steps(alpha, n)
-    _used_method(model, method, n, teacher, min(thread_count(threads), count))
+def _run_count(start: Start, trajectories: int | None) -> int:
+    """The number of runs."""
+    asked = None if trajectories is None else whole_number("trajectories", trajectories, 1, LARGEST_COUNT)
+    if start.count is None:
+        found: int = default("trajectories", "simulate") if asked is None else asked
+        return found
+    if asked not in (None, start.count):
+        raise InputError("trajectories", f"{asked} is not the number of starts, {start.count}")
+    return start.count
 
 
-def check_room(model: Model, n: int, Q0: Array, R0: Array, T: ArrayLike | None) -> None:
-    """Raise InputError unless overlaps (…, p, p) and (…, p, p*) that were checked fit into N dimensions."""
-    teacher = Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T))
-    n = whole_number("n", n, max(teacher.rank, 1), LARGEST_SIMULATED_N)
-    coordinates(Q0, R0, teacher, n - teacher.rank)
-
-
-def _checked_dimension(model: Model, method: str, seed: int, n: int, teacher: Teacher) -> int:
-    """N as an int; InputError unless SGD can be run there."""
-    if model.flow != "sgd":
-        raise InputError("flow", f"{model.flow!r} has no finite N: SGD is simulated, flow='sgd'")
-    one_of("method", method, METHODS)
-    whole_number("seed", seed, 0, LARGEST_SEED)
-    return whole_number("n", n, max(teacher.rank, 1), LARGEST_SIMULATED_N)
-
-
-def _used_method(model: Model, method: str, n: int, teacher: Teacher, together: int) -> str:
-    """The method that is used where `method` is asked for; `together` runs are in memory at once."""
-    used = "weights" if n < model.p + teacher.rank else method
-    if used == "weights" and 8 * (model.p + 2) * n * together > LARGEST_WEIGHTS:
-        raise InputError("n", f"{n} is too large for weights in memory; method='chain' has no such limit")
-    return used
+def _check_known_at_finite_n(parameters: RunParameters) -> None:
+    """Raise InputError for a parameter that SGD does not know, unless it has its default."""
+    for number in NUMBERS:
+        values = parameters.numbers.get(number.name)
+        if values is not None and not number.at_finite_n and np.any(values != number.default):
+            raise InputError(
+                number.name,
+                f"is not known at finite N: SGD is simulated with {number.name} = {number.default:g}",
+            )
 
 
 def recorded_steps(alpha: ArrayLike, n: int) -> np.ndarray:
@@ -187,29 +215,97 @@ def recorded_steps(alpha: ArrayLike, n: int) -> np.ndarray:
     return steps
 
 
-def _start(
+@takes_parameters(usual=True)
+def simulate(
     model: Model,
-    n: int,
-    seed: int,
-    trajectories: int | None,
-    T: Array,
-    Q0: ArrayLike | None,
-    R0: ArrayLike | None,
-) -> tuple[int, Array, Array]:
-    """The number of runs, and the overlaps (…, p, p) and (…, p, p*) that each run, or all, start from."""
-    count = None if trajectories is None else whole_number("trajectories", trajectories, 1, LARGEST_RUNS)
+    *,
+    n: int = default("n", "simulate"),
+    alpha: ArrayLike = _ALPHA,
+    method: str = CHAIN,
+    trajectories: int | None = None,
+    seed: int = SEED,
+    Q0: ArrayLike | None = None,
+    R0: ArrayLike | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    **parameters: Unpack[ParameterValues],
+) -> xarray.Dataset:
+    """Run one-pass SGD in N dimensions, independently from several starts.
+
+    wᵢ ← wᵢ − 2aη e λᵢ x/√N with a fresh x ~ N(0, 1) at each step (on the sphere then |wᵢ| is reset),
+    and time α = steps/N. The numbers of a run depend on the seed, its place among the runs and
+    whether any run has label noise, not on threads or the number of runs.
+
+    Parameters
+    ----------
+    model
+        Widths, constraint, teacher and readout; or a System of it. Its flow must be ``"sgd"``.
+    n
+        Input dimension N, from rank T to 10⁹ (weights: as memory allows).
+    {parameters}
+    alpha
+        End of 200 even times from 0, or the times; each is rounded to a whole step. Even times on the
+        same step are recorded once; given times on the same step are rejected.
+    method
+        ``"chain"``: the Markov chain of the overlaps, equal in law at any N and independent of N
+        in cost. ``"weights"``: N-dimensional weights. A chain with N < p + rank T is run as
+        weights, which are then fewer; the attribute ``method`` says what was done.
+    trajectories
+        Number of runs; 64 unless the start says otherwise. Each may have its own parameters (runs,).
+    Q0, R0
+        Overlaps of the start, (p, p) and (p, p*), or with the runs in front; without them each run
+        starts from random weights of its own (`random_overlaps`).
+    T
+        Teacher overlaps (p*, p*) of a general teacher.
+    threads
+        Number of threads; None is one per processor.
+    progress
+        Called with (steps done, all steps) of all runs, now and then, in this thread.
+
+    Returns
+    -------
+    Dataset with dims trajectory, alpha, i, j, r: Q, R, loss (the population loss), and for each
+    run ``status`` (ok, diverged) and ``alpha_end``, the last recorded time before it diverged;
+    after that NaN. ``Q_mean``, ``Q_error`` … are means over the ``runs`` that go on at a time, and
+    their standard errors. ``alpha`` are the exact times of the states, steps/N.
+
+    Raises
+    ------
+    InputError
+        A value is not allowed, or the overlaps do not fit into N dimensions.
+    """
+    model = checked_arrays.as_model(model)
     if (Q0 is None) != (R0 is None):
         raise InputError("R0" if R0 is None else "Q0", "is missing: give both overlaps or none")
-    general = checked_arrays.given_T(model, T)
+    start: Start
     if Q0 is None or R0 is None:
-        count = DEFAULT_RUNS if count is None else count
-        return count, *random_overlaps(
-            model.p, model.pstar, n, seed, count, constraint=model.constraint, T=general
-        )
-    if checked_arrays.axis_count("Q0", Q0) == 2:
-        q, r = checked_arrays.overlaps(model, Q0, R0, T)
-        return DEFAULT_RUNS if count is None else count, 0.5 * (q + q.T), r
-    q, r = checked_arrays.ensemble_overlaps(model, Q0, R0, T)
-    if count not in (None, len(q)):
-        raise InputError("trajectories", f"{count} is not the number of starts, {len(q)}")
-    return len(q), 0.5 * (q + np.swapaxes(q, -1, -2)), r
+        T = parameters.get("T")
+        runs = default("trajectories", "simulate") if trajectories is None else trajectories
+        options: dict[str, Any] = {"constraint": model.constraint, "T": T}
+        start = RandomStart(lambda: OverlapSampler(model.p, model.pstar, n, seed, **options), runs)
+    else:
+        start = GivenStart(Q0, R0, many=checked_arrays.axis_count("Q0", Q0) != 2)
+    return Simulation(model, start, parameters, n, alpha, method, seed, trajectories, threads).run(progress)
+
+
+def chosen_simulation(
+    model: Model, start: ChosenStart, *, n: int, trajectories: int, **options: Any
+) -> Simulation:
+    """The simulation of a chosen start, whose seed is also that of the inputs.
+
+    Random starts have the dimension of the simulation. The options are run-time parameters and those of
+    `Simulation`. InputError names one of the choices.
+    """
+    random = start.ideal is None and start.overlaps is None
+    start = dataclasses.replace(start, n=n if random else None, given=start.given - NEEDED_ANYWAY)
+    own = {name: options.pop(name) for name in ("alpha", "method", "threads")}
+    with naming_choices():
+        T: Array | None
+        starts: Start
+        if start.overlaps is None:
+            T, starts = start.starts_of(model, trajectories)
+        else:
+            Q0, R0, T, origin = start.overlaps_of(model, trajectories)
+            starts = GivenStart(Q0, R0, Q0.ndim != 2, origin)
+        given = {**options, "T": T}
+        return Simulation(model, starts, given, n, seed=start.seed, trajectories=trajectories, **own)

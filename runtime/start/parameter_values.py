@@ -114,10 +114,15 @@ def _checked(parameter: RuntimeParameter, value: Any, count: int | None) -> Arra
 def takes_parameters(function: AnyFunction) -> AnyFunction: ...
 @overload
 def takes_parameters(
-    *, positional: bool = ..., loss: bool = ..., without: Collection[str] = ...
+    *, positional: bool = ..., loss: bool = ..., without: Collection[str] = ..., usual: bool = ...
 ) -> Callable[[AnyFunction], AnyFunction]: ...
 def takes_parameters(
-    function: Any = None, *, positional: bool = False, loss: bool = False, without: Collection[str] = ()
+    function: Any = None,
+    *,
+    positional: bool = False,
+    loss: bool = False,
+    without: Collection[str] = (),
+    usual: bool = False,
 ) -> Any:
     """Decorator: the ``**parameters`` of a function become the keywords of the table, with its defaults.
 
@@ -130,9 +135,13 @@ def takes_parameters(
         Only those that the loss depends on.
     without
         The names of some that the function does not take. Those that it names itself stay as they are.
+    usual
+        Those without a default have that of commands.
     """
     if function is None:
-        return functools.partial(takes_parameters, positional=positional, loss=loss, without=without)
+        return functools.partial(
+            takes_parameters, positional=positional, loss=loss, without=without, usual=usual
+        )
     own = inspect.signature(function)
     left_out = {*without, *own.parameters}
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -141,9 +150,7 @@ def takes_parameters(
         inspect.Parameter(
             parameter.name,
             inspect.Parameter.POSITIONAL_OR_KEYWORD if positional else inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty
-            if parameter.default is None and not parameter.shape
-            else parameter.default,
+            default=_default(parameter, usual),
             annotation="ArrayLike"
             if parameter.default is not None or not parameter.shape
             else "ArrayLike | None",
@@ -160,6 +167,8 @@ def takes_parameters(
     @functools.wraps(function)
     def taking(*arguments: Any, **keywords: Any) -> Any:
         bound = signature.bind(*arguments, **keywords)
+        if usual:
+            bound.apply_defaults()
         given = {name: bound.arguments.pop(name) for name in names if name in bound.arguments}
         return function(*bound.args, **bound.kwargs, **given)
 
@@ -167,6 +176,12 @@ def takes_parameters(
     if function.__doc__:
         taking.__doc__ = _with_parameters(function.__doc__)
     return taking
+
+
+def _default(parameter: RuntimeParameter, usual: bool) -> Any:
+    if parameter.default is not None or parameter.shape:
+        return parameter.default
+    return parameter.usual if usual else inspect.Parameter.empty
 
 
 def _with_parameters(docstring: str) -> str:

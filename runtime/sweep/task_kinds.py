@@ -95,11 +95,11 @@ def _ensemble(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
 
 
 def _chain(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
-    from runtime.sgd.prepared_simulation import PreparedSimulation
+    from runtime.sgd.simulation import chosen_simulation
 
     own = {**_of_run(parameters), "n": parameters["n"], "threads": threads}
-    prepared = PreparedSimulation.of(model, _start_of(parameters), **own)
-    return lambda _generated: _without_numbers(prepared.run())
+    simulation = chosen_simulation(model, _start_of(parameters), **own)
+    return lambda _generated: _without_numbers(simulation.run())
 
 
 def _escape(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:

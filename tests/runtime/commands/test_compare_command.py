@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import xarray
-from all_commands import COMMANDS
 
 from runtime.sgd import comparison
 
@@ -71,12 +71,13 @@ def test_compare_from_given_overlaps(compare, tmp_path):
 
 
 def test_compare_disagrees_with_a_wrong_ode(compare, monkeypatch, tmp_path):
-    right = comparison.integrate
+    right = comparison.integrate_problem
 
-    def wrong(*arguments, eta, **settings):
-        return right(*arguments, eta=1.5 * eta, **settings)
+    def wrong(system, problem):
+        given = {**problem.parameters.attributes, "eta": 1.5 * problem.parameters["eta"]}
+        return right(system, dataclasses.replace(problem, parameters=given))
 
-    monkeypatch.setattr(comparison, "integrate", wrong)
+    monkeypatch.setattr(comparison, "integrate_problem", wrong)
     line = f"compare {SMALL} --n 200,400 --trajectories 200 --alpha 0,1,2 --no-weights"
     code, out, err = compare(f"{line} --out c.nc")
     assert (code, err) == (1, "wrote c.nc\n")
@@ -106,11 +107,3 @@ def test_compare_derives_on_demand(call, tmp_path):
     code, _, err = call("compare --p 1 --pstar 1 --eta 0.1 --alpha 0.5 --n 50,100 --trajectories 16")
     assert (code, err) == (0, "")
     assert {path.name for path in tmp_path.iterdir()} == {"generated"}
-
-
-def test_defaults_are_those_of_the_functions():
-    defaults = {option.name: option.default for option in COMMANDS["compare"].params}
-    sizes = tuple(int(n) for n in defaults["n"].split(","))
-    assert sizes == comparison.DEFAULT_SIZES
-    assert defaults["trajectories"] == comparison.DEFAULT_RUNS
-    assert defaults["weights"] is None

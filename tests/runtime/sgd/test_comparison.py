@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from rejections import rejected
 from scipy import stats
 
 import runtime
+from derive import Model
 from runtime import InputError, compare
 from runtime.sgd import comparison
 from runtime.sgd.chain_step import ChainEmitter
-from runtime.sgd.comparison import extrapolate, mean_and_error, observables
-from runtime.trajectory.single_run import integrate
+from runtime.sgd.comparison import Comparison, extrapolate, mean_and_error, observables
+from runtime.sgd.simulation import Simulation
+from runtime.start.starts import GivenStart
+from runtime.trajectory.single_run import integrate, integrate_problem
 
 Q0, R0 = np.eye(2), np.array([[0.4], [0.1]])
 QUICK = {"n": (100, 200), "eta": 0.2, "alpha": [0.0, 0.5, 1.0], "trajectories": 64, "weights": False}
@@ -65,14 +70,15 @@ def known():
 @pytest.fixture
 def long_runs(monkeypatch, known):
     """The simulations of LONG, run once for all tests, at each N and noise."""
-    simulate = comparison.simulate
+    run = Simulation.run
 
-    def once(model, *, n, label_noise, **settings):
-        if (n, label_noise) not in known:
-            known[n, label_noise] = simulate(model, n=n, label_noise=label_noise, **settings)
-        return known[n, label_noise]
+    def once(simulation, progress=None):
+        key = simulation.n, simulation.parameters["label_noise"]
+        if key not in known:
+            known[key] = run(simulation, progress)
+        return known[key]
 
-    monkeypatch.setattr(comparison, "simulate", once)
+    monkeypatch.setattr(Simulation, "run", once)
 
 
 @pytest.mark.usefixtures("long_runs")
@@ -84,16 +90,17 @@ def test_the_long_comparison_agrees(system_of):
 @pytest.mark.usefixtures("long_runs")
 @pytest.mark.parametrize("wrong", ["two percent less", "two percent more", "no noise", "no label noise"])
 def test_wrong_odes_are_found(system_of, monkeypatch, wrong):
-    def other(system, Q, R, *, eta, label_noise, **settings):
+    def other(system, problem):
+        given = dict(problem.parameters.attributes)
         if wrong.startswith("two"):
-            eta *= 0.98 if wrong.endswith("less") else 1.02
+            given["eta"] *= 0.98 if wrong.endswith("less") else 1.02
         elif wrong == "no noise":
             system = system_of(2, 1, flow="gradient")
         else:
-            label_noise = 0.0
-        return integrate(system, Q, R, eta=eta, label_noise=label_noise, **settings)
+            given["label_noise"] = 0.0
+        return integrate_problem(system, dataclasses.replace(problem, model=system.model, parameters=given))
 
-    monkeypatch.setattr(comparison, "integrate", other)
+    monkeypatch.setattr(comparison, "integrate_problem", other)
     noise = 0.1 if wrong == "no label noise" else 0.0
     result = compare(system_of(2, 1), Q0, R0, label_noise=noise, **LONG)
     assert result.attrs["verdict"] == "disagree"
@@ -116,15 +123,15 @@ def test_divergence_is_undecided(system_of):
 
 
 def test_one_diverged_run_is_enough(system_of, monkeypatch):
-    simulate = comparison.simulate
+    run = Simulation.run
 
-    def damaged(*arguments, **settings):
-        runs = simulate(*arguments, **settings)
-        if settings["n"] == 200:
+    def damaged(simulation, progress):
+        runs = run(simulation, progress)
+        if simulation.n == 200:
             runs["status"][3] = "diverged"
         return runs
 
-    monkeypatch.setattr(comparison, "simulate", damaged)
+    monkeypatch.setattr(Simulation, "run", damaged)
     result = compare(system_of(2, 1), Q0, R0, **QUICK)
     assert result.attrs["verdict"] == "undecided"
     np.testing.assert_array_equal(result["diverged"], [0, 1])
@@ -149,17 +156,17 @@ def test_weights_find_a_wrong_chain(system_of, monkeypatch):
 
 
 def test_weights_that_are_not_finite_are_no_agreement(system_of, monkeypatch):
-    simulate = comparison.simulate
+    run = Simulation.run
 
-    def damaged(*arguments, **settings):
-        runs = simulate(*arguments, **settings)
-        if settings["method"] == "weights":
+    def damaged(simulation, progress):
+        runs = run(simulation, progress)
+        if simulation.method == "weights":
             for name in ("Q", "R", "loss"):
                 runs[name][3, 1:] = np.nan
             runs["status"][3] = "diverged"
         return runs
 
-    monkeypatch.setattr(comparison, "simulate", damaged)
+    monkeypatch.setattr(Simulation, "run", damaged)
     result = compare(system_of(2, 1, constraint="sphere"), Q0, R0, weights=True, **SPHERE)
     deviation = result.attrs.get("weights_deviation", np.inf)
     assert result.attrs["verdict"] == "undecided" or not deviation <= result.attrs["weights_allowed"]
@@ -198,17 +205,15 @@ def test_dataset(system_of):
     assert (result["loss_error"][:, 0] < 1e-15).all()
 
 
-def test_simulations_are_independent(system_of, monkeypatch):
-    seeds = []
-    simulate = comparison.simulate
-
-    def watched(*arguments, **settings):
-        seeds.append(settings["seed"])
-        return simulate(*arguments, **settings)
-
-    monkeypatch.setattr(comparison, "simulate", watched)
-    for seed in (0, 1):
-        compare(system_of(2, 1), Q0, R0, seed=seed, **{**QUICK, "weights": True})
+def test_simulations_are_independent():
+    given, sizes, times = {"eta": 0.2}, (100, 200), [0.0, 0.5, 1.0]
+    seeds = [
+        simulation.seed
+        for seed in (0, 1)
+        for simulation in Comparison(
+            Model(2, 1), GivenStart(Q0, R0), given, sizes, times, 64, weights=True, seed=seed
+        ).simulations
+    ]
     assert len(set(seeds)) == len(seeds) == 6
 
 

@@ -7,16 +7,18 @@ import pytest
 from short_simulation import MODEL, Q0, R0, START, TEACHER, short
 
 from derive import Model
+from derive.parameters import NUMBERS
 from derive.version import VERSION
 from runtime import random_overlaps, simulate
+from runtime.run_options import SIMULATION_METHODS, default
 from runtime.sgd import sgd_runs
 from runtime.sgd.recorder import RunRecorder, generalisation_error
-from runtime.sgd.simulation import DEFAULT_RUNS, METHODS
 from runtime.start.teacher_directions import Teacher
 from runtime.trajectory.single_run import integrate
 from runtime.vector import jit
 
 NAMES = ("Q", "R", "loss", "status", "alpha_end")
+METHODS, DEFAULT_RUNS = tuple(SIMULATION_METHODS), default("trajectories", "simulate")
 
 
 def assert_same(one, other, runs=slice(None), names=NAMES):
@@ -102,6 +104,13 @@ def test_a_start_for_all_and_one_a_run():
     assert short(trajectories=None, **START).sizes["trajectory"] == DEFAULT_RUNS
     given = {"Q0": np.tile(Q0, (3, 1, 1)), "R0": np.tile(R0, (3, 1, 1)), "trajectories": None}
     assert short(**given).sizes["trajectory"] == 3
+
+
+def test_parameters_that_are_not_given_are_those_of_commands():
+    runs = simulate(MODEL, n=50, alpha=[0.0, 0.1], trajectories=2)
+    assert {number.name: runs.attrs[number.name] for number in NUMBERS} == {
+        number.name: number.usual for number in NUMBERS
+    }
 
 
 # Reproducibility.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -15,9 +16,14 @@ from rejections import rejected
 from short_simulation import MODEL, Q0, R0, START, TEACHER, short
 
 from derive import Model
+from derive.parameters import PARAMETERS
 from runtime import random_overlaps, simulate
-from runtime.sgd.simulation import METHODS
+from runtime.run_options import SIMULATION_METHODS as METHODS
+from runtime.sgd import simulation
+from runtime.sgd.simulation import Simulation, chosen_simulation
 from runtime.start import checked_arrays
+from runtime.start.chosen_start import ChosenStart
+from runtime.start.starts import GivenStart
 from runtime.trajectory.single_run import integrate
 
 ROOT = Path(__file__).parents[3]
@@ -141,6 +147,34 @@ def test_given_times_on_the_same_step_are_rejected(alpha, pair):
 def test_values_that_are_allowed(name, value):
     runs = short(**START, **{name: value})
     assert (runs["status"] == "ok").all()
+
+
+def test_a_parameter_that_sgd_does_not_know_has_its_default(monkeypatch):
+    unknown = dataclasses.replace(PARAMETERS["label_noise"], at_finite_n=False)
+    monkeypatch.setattr(simulation, "NUMBERS", (PARAMETERS["eta"], unknown))
+    with rejected("label_noise", "is not known at finite N: SGD is simulated with label_noise = 0"):
+        short(**START, label_noise=[0.0] * 10 + [0.1])
+    assert (short(**START, label_noise=0.0)["status"] == "ok").all()
+
+
+def test_results_that_do_not_fit_into_memory():
+    with rejected("trajectories", "1099511627776 need .* GiB at 200 times"):
+        short(**START, trajectories=2**40, alpha=1000.0)
+
+
+def test_a_simulation_is_checked_before_it_is_run():
+    start = GivenStart(np.ones((4, 4)), np.zeros((4, 2)))
+    made = Simulation(MODEL, start, {"eta": np.full(3, 0.1)}, 5, [0.0, 1.0], trajectories=3)
+    # With so few dimensions the weights themselves are run.
+    assert (made.method, made.count, made.steps.tolist()) == ("weights", 3, [0, 5])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.n = 6
+    # The first random start is looked at, the others are not drawn.
+    ideal = ChosenStart(ideal=0.1)
+    options = {"eta": 0.1, "alpha": 1.0, "method": "chain", "threads": 1, "trajectories": 2**20}
+    assert chosen_simulation(MODEL, ideal, n=6, **options).count == 2**20
+    with rejected("n", "these overlaps need 4 dimensions beyond the 2 of the teacher"):
+        chosen_simulation(MODEL, ideal, n=5, **options)
 
 
 # Progress and interrupts.
