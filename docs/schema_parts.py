@@ -92,6 +92,11 @@ def record(words: str, properties: Mapping[str, Schema], others: Any = False, ti
     }
 
 
+def fields(properties: Mapping[str, Schema], others: Any = False, title: str = "") -> Schema:
+    """A `record` whose place says what it is."""
+    return record("", properties, others, title)
+
+
 def document(command: str, schema: Schema) -> Schema:
     """The schema of what a command prints, with its title and the definitions to which it refers."""
     used = str(schema)
@@ -141,7 +146,7 @@ def attributes(
             found |= numbers(command, varied if plain == name else numbers_of(command))
         else:
             found[name] = _attribute(plain, command)
-    return record("", {**found, **(own or {}), "version": VERSION})
+    return fields({**found, **(own or {}), "version": VERSION})
 
 
 TITLE = text("Title of the result, in words.")

@@ -8,6 +8,7 @@ from schema_parts import (
     attributes,
     choice,
     either,
+    fields,
     listed,
     maybe,
     number,
@@ -104,8 +105,7 @@ _STOPPED = {
 }
 ENSEMBLE = either(
     "An ensemble of `cli ensemble --json`: one form for each --output.",
-    record(
-        "",
+    fields(
         {
             **_OF_ENSEMBLE,
             **ALPHA,
@@ -127,8 +127,7 @@ ENSEMBLE = either(
         },
         title="--output statistics",
     ),
-    record(
-        "",
+    fields(
         {
             **_OF_ENSEMBLE,
             **TEACHER,
@@ -141,8 +140,7 @@ ENSEMBLE = either(
         title="--output final",
     ),
     *(
-        record(
-            "",
+        fields(
             {
                 **_OF_ENSEMBLE,
                 **ALPHA,
@@ -244,8 +242,7 @@ _OF_RUNS = {
 }
 BIAS = either(
     "Implicit bias, of `cli bias --json`: the study, or with --run the runs in a file.",
-    record(
-        "",
+    fields(
         {
             "attributes": attributes(
                 "bias",
@@ -267,8 +264,7 @@ BIAS = either(
         },
         title="study",
     ),
-    record(
-        "",
+    fields(
         {
             "attributes": attributes(
                 "bias", f"numbers? rtol? atol? method? {ORIGIN} output? trajectories? stop_loss?", _END
@@ -321,8 +317,7 @@ ESCAPE = record(
 _SIGNS = ("negative", "flat", "positive")
 HESSIAN = either(
     "Spectra of `cli hessian --json`: of a state, or with --along of each state of a run.",
-    record(
-        "",
+    fields(
         {
             "attributes": attributes(
                 "hessian",
@@ -348,8 +343,7 @@ HESSIAN = either(
         },
         title="a state",
     ),
-    record(
-        "",
+    fields(
         {
             "attributes": attributes(
                 "hessian", "numbers rtol atol method n tolerance seed? q0? ideal? overlaps?"

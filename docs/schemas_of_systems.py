@@ -10,6 +10,7 @@ from schema_parts import (
     Schema,
     choice,
     either,
+    fields,
     flag,
     listed,
     mapping,
@@ -24,24 +25,22 @@ from schema_parts import (
 from runtime.run_options import JOBS
 
 _FOR_ALL = flag("Whether this holds for all values of the parameters, not only for `values`.")
-_PRODUCT = record(
-    "",
+_PRODUCT = fields(
     {
         "powers": listed(
-            record(
-                "",
+            fields(
                 {
                     "darboux": whole("Index into the list `darboux`, from 0."),
                     "power": {
                         "type": "integer",
                         "description": "Exponent of this polynomial in the product.",
                     },
-                },
+                }
             )
         ),
         "rate": text('Logarithmic growth rate; "0" for a first integral.'),
         "symbolic": _FOR_ALL,
-    },
+    }
 )
 INVARIANTS = record(
     "Conserved quantities, of `cli invariants --json`.",
@@ -49,8 +48,7 @@ INVARIANTS = record(
         "version": VERSION,
         "model": record("Widths and options.", model()),
         "laws": listed(
-            record(
-                "",
+            fields(
                 {
                     "name": text("Name of the law."),
                     "statement": text("What the law says."),
@@ -62,35 +60,32 @@ INVARIANTS = record(
                         "undecided",
                     ),
                     "reason": text("How it was proved, or where it fails."),
-                },
+                }
             )
         ),
-        "search?": record(
-            "",
+        "search?": fields(
             {
                 "degree": whole("Largest total degree of the search."),
                 "values": mapping(text(), "Numbers put in for parameters, as fractions."),
                 "complete": flag("Whether `darboux` has all Darboux polynomials up to that degree."),
                 "polynomials": listed(text(), "Conserved polynomials that were found."),
                 "darboux": listed(
-                    record(
-                        "",
+                    fields(
                         {
                             "polynomial": text("f with Lf = cofactor · f."),
                             "label": text("Short name of the polynomial, if it is known; else empty."),
                             "cofactor": text("Cofactor of the polynomial."),
                             "symbolic": _FOR_ALL,
-                        },
+                        }
                     )
                 ),
                 "first_integrals": listed(_PRODUCT),
                 "growing": either("A product that grows at a constant rate.", _PRODUCT, NULL),
-            },
+            }
         ),
-        "monitors?": record(
-            "",
+        "monitors?": fields(
             {
-                "attributes": record("", {"title": TITLE, **model(), "version?": VERSION}),
+                "attributes": fields({"title": TITLE, **model(), "version?": VERSION}),
                 "alpha": over(1, "Times α = samples/N."),
                 "conserved": mapping(flag(), "Whether the equations conserve each monitor."),
             },
@@ -98,8 +93,7 @@ INVARIANTS = record(
         ),
     },
 )
-CLAIM = record(
-    "",
+CLAIM = fields(
     {
         "name": text("Name of the claim or check."),
         "claim": text("The claim in one sentence."),
@@ -110,7 +104,7 @@ CLAIM = record(
             "Largest difference between measured and predicted value at which the claim still holds."
         ),
         "verdict": choice("Whether the measured value agrees with the prediction.", "holds", "fails"),
-    },
+    }
 )
 REPORT = record(
     "What `cli report --json` has written, its key numbers and checks.",
@@ -121,14 +115,13 @@ REPORT = record(
         "plateau": either(
             "The plateau; null where the model has none, or it was not computed.",
             NULL,
-            record(
-                "",
+            fields(
                 {
                     "q": maybe("Norm of the students."),
                     "loss": maybe("Generalisation error."),
                     "rate": maybe("Growth rate of R."),
                     "multiplicity": whole("Directions that grow at this rate."),
-                },
+                }
             ),
         ),
         "escape_alpha": maybe(
@@ -144,12 +137,11 @@ _GENERATED = {
     "folder": text("Path of the folder with the files."),
     "format": whole("Format of the manifest.", 1),
     "name": text("Name of the system."),
-    "generator": record(
-        "",
+    "generator": fields(
         {
             "name": text("overlap-ode"),
             "version": text("Version of overlap-ode that generated the files."),
-        },
+        }
     ),
     "files": mapping(
         text("The sha256 digest of one file, hexadecimal.", pattern="^[0-9a-f]{64}$"),
@@ -165,19 +157,17 @@ _COMPARED = {
 
 
 def _operations(**functions: str) -> Schema:
-    return record(
-        "",
+    return fields(
         {
             name: whole(f"Number of floating-point operations of {words}.")
             for name, words in functions.items()
-        },
+        }
     )
 
 
 DERIVE = either(
     "The manifest of what `cli derive --json` wrote, and its folder.",
-    record(
-        "",
+    fields(
         {
             **_GENERATED,
             "model": record("Widths and options.", model()),
@@ -186,8 +176,7 @@ DERIVE = either(
                 choice("", "unrolled", "loops"),
                 "Whether the code of each function has one line per entry, or loops.",
             ),
-            "proof": record(
-                "",
+            "proof": fields(
                 {
                     **_COMPARED,
                     "points": whole("Number of random points at which they were compared."),
@@ -195,26 +184,24 @@ DERIVE = either(
                         "type": ["integer", "null"],
                         "description": "log₂ of the chance of a missed difference.",
                     },
-                },
+                }
             ),
         },
         title="full system",
     ),
-    record(
-        "",
+    fields(
         {
             **_GENERATED,
             "kind": {"const": "sector"},
             "model": record("Widths and options.", model("p")),
             "operations": _operations(rhs="the right-hand side", loss="the loss"),
-            "proof": record(
-                "",
+            "proof": fields(
                 {
                     **_COMPARED,
                     "pstar": whole("Width p* for which the sector was proved.", 1),
                     "widths": listed(whole(least=1), "Widths p for which the sector was proved."),
                     "frames": whole("Number of random frames in which they were compared."),
-                },
+                }
             ),
         },
         title="--sector",
@@ -224,17 +211,16 @@ _FOLDER = {"name": text("Name of the folder."), "folder": text("Path of the fold
 LIST = listed(
     either(
         "",
-        record(
-            "",
+        fields(
             {
                 **_FOLDER,
                 "model": record("Widths and options; sectors have no p.", model(maybe_p=True)),
                 "state_size": whole("Number of order parameters.", 1),
                 "operations": whole("Number of floating-point operations of the right-hand side."),
                 "proof": text("How the derivations were compared."),
-            },
+            }
         ),
-        record("", {**_FOLDER, "problem": text("Why it is not loaded, and what to do.")}),
+        fields({**_FOLDER, "problem": text("Why it is not loaded, and what to do.")}),
     ),
     "The systems of `cli list --json`, by name.",
 )
@@ -244,14 +230,13 @@ DOCTOR = record(
         "version": text("Version of overlap-ode."),
         "status": choice("The worst status of all checks.", "ok", "warning", "problem"),
         "checks": listed(
-            record(
-                "",
+            fields(
                 {
                     "name": text("What the check looks at."),
                     "status": choice("Result of the check.", "ok", "warning", "problem"),
                     "found": text("What the check found."),
                     "next": text("What to do about it; empty where there is nothing to do."),
-                },
+                }
             ),
             minItems=1,
         ),
@@ -264,7 +249,7 @@ _SWEEP = {
 }
 _DONE = {"done": whole("Number of tasks that have a result.")}
 _JOB = {"job": choice("Kind of the tasks.", *JOBS)}
-_PLACED = record("", {**_PROBLEM, "parameters": mapping({}, "Where the task is on the axes.")})
+_PLACED = fields({**_PROBLEM, "parameters": mapping({}, "Where the task is on the axes.")})
 SWEEP = either(
     "State of a sweep; other forms with --status and --dry-run.",
     record(
