@@ -195,8 +195,8 @@ def _limit(system: System, where: str, problem: Problem) -> float | Unavailable:
     elif model.constraint == "sphere" and not np.allclose(np.diag(problem.start.all()[0][0]), 1.0):
         return Unavailable("computed for norms of 1 only")
     try:
-        others = {name: value for name, value in problem.parameters.attributes.items() if name != "eta"}
-        return largest_stable_eta(system, where, **others, T=problem.T)
+        others = {name: value for name, value in problem.parameters.keywords.items() if name != "eta"}
+        return largest_stable_eta(system, where, **others)
     except InputError as error:
         return Unavailable(error.problem)
 
@@ -259,6 +259,6 @@ def _claims(
     if problem.parameters["label_noise"] == 0.0 or model.flow == "gradient":
         limit = limits["solution"]
         largest = None if isinstance(limit, Unavailable) else limit
-        found += solution_claims(system, problem.parameters["eta"], problem.T, largest)
+        found += solution_claims(system, problem.parameters, largest)
     found += model_checks.run_claims(system, problem, run)
     return found

@@ -16,6 +16,7 @@ from runtime.analysis.landscape.solution_stability import (
 )
 from runtime.problem import Problem
 from runtime.start.checked_arrays import Array
+from runtime.start.parameter_values import RunParameters
 from runtime.start.starts import GivenStart
 from runtime.system.compiled_system import System
 from runtime.trajectory.single_run import integrate_problem
@@ -38,20 +39,20 @@ _CLEARLY_STABLE = 0.95
 LARGEST_JACOBIAN = 160
 
 
-def solution_claims(system: System, eta: float, T: Array, largest: float | None) -> Iterator[Claim]:
+def solution_claims(system: System, parameters: RunParameters, largest: float | None) -> Iterator[Claim]:
     """Zero modes of the dynamics around a solution, where theory counts them, and how the loss decays.
 
     `largest` is the largest η with which solutions are stable, None if it is not known.
     """
+    eta, T = parameters["eta"], parameters.T
     expected = expected_zero_modes(system.model, T)
     if expected is None or largest is None or system.model.state_size > LARGEST_JACOBIAN:
         return
     # For larger η the terms in η² overwhelm those in η, and rates that are not zero look so.
     if eta > largest:
         return
-    found = solution_spectrum(
-        system, *zero_loss_solution(system.model, T, seed=0), eta, 0.0, T, tolerance=_ZERO_MODES
-    )
+    state = zero_loss_solution(system.model, T, seed=0)
+    found = solution_spectrum(system, *state, tolerance=_ZERO_MODES, **parameters.keywords)
     yield Claim(
         "zero modes",
         "around a solution without loss the dynamics has as many neutral directions as the theory counts",
@@ -61,27 +62,28 @@ def solution_claims(system: System, eta: float, T: Array, largest: float | None)
         0.0,
     )
     if eta <= _CLEARLY_STABLE * largest:
-        yield (
-            _power_law(system, eta, T) if expected.marginal else _exponential(system, eta, T, found.slowest)
-        )
+        if expected.marginal:
+            yield _power_law(system, parameters)
+        else:
+            yield _exponential(system, parameters, found.slowest)
 
 
-def _power_law(system: System, eta: float, T: Array) -> Claim:
+def _power_law(system: System, parameters: RunParameters) -> Claim:
     """Weight beyond the teachers, Q − R T⁺Rᵀ, decays as 1/α, and the loss as its square.
 
     The start is a solution with a small weight g beyond the teachers: dg/dα = −4a²η g² to leading order, so
     that 1/(4a²ηg) is the unit of time. The exponent is extrapolated to 1/α = 0.
     """
-    model = system.model
+    model, T = system.model, parameters.T
     a, b = readout.weights(model)
     Q, R = zero_loss_solution(model, T, seed=0)
     left, values, _ = np.linalg.svd(R)
     rank = int(np.sum(values > _ZERO_MODES * values[0]))
     beyond = left[:, rank:]
     weight = _BEYOND * b / a * (float(np.trace(T)) / model.pstar)
-    unit = 1.0 / (4.0 * a * a * eta * weight)
+    unit = 1.0 / (4.0 * a * a * parameters["eta"] * weight)
     alpha = np.geomspace(_LATE * unit, _END * unit, _TIMES)
-    loss = _losses(system, Q + weight * beyond @ beyond.T, R, eta, alpha, T)
+    loss = _losses(system, Q + weight * beyond @ beyond.T, R, alpha, parameters)
     with np.errstate(divide="ignore", invalid="ignore"):
         local = np.diff(np.log(loss)) / np.diff(np.log(alpha))
     # The fit needs finite numbers; where a loss is not positive, the exponent is NaN and the claim fails.
@@ -99,21 +101,24 @@ def _power_law(system: System, eta: float, T: Array) -> Claim:
     )
 
 
-def _exponential(system: System, eta: float, T: Array, slowest: float) -> Claim:
+def _exponential(system: System, parameters: RunParameters, slowest: float) -> Claim:
     """With no students to spare the loss decays exponentially, as the linear dynamics predicts.
 
     The start is a solution with a share of random directions mixed into its students. The loss is linear in
     Q − R T⁺Rᵀ, which then has all modes. Its rate is measured late, when almost only the slowest is left.
     """
-    Q, R = zero_loss_solution(system.model, T, seed=0)
+    Q, R = zero_loss_solution(system.model, parameters.T, seed=0)
     mixed = (1.0 - _SHARE) * Q + _SHARE * np.diag(np.diag(Q)), np.sqrt(1.0 - _SHARE) * R
     alpha = np.array(_UNITS) / abs(slowest)
-    loss = _losses(system, *mixed, eta, alpha, T)
+    loss = _losses(system, *mixed, alpha, parameters)
+    packed = parameters.packed[0]
     state, deviation = system.pack(Q, R), system.pack(*mixed) - system.pack(Q, R)
-    jacobian = system.jacobian(Q, R, eta, 0.0, T)
+    jacobian = system.jacobian_of_state(state, packed)
     later = np.array([scipy.linalg.expm(time * jacobian) @ deviation for time in alpha])
     # This is exactly the part that is linear in the deviation, since the loss is quadratic in the overlaps.
-    predicted = 0.5 * (system.loss_of_states(state + later, T) - system.loss_of_states(state - later, T))
+    predicted = 0.5 * (
+        system.packed_losses(state + later, packed) - system.packed_losses(state - later, packed)
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         measured, expected = (np.diff(np.log(x))[0] / np.diff(alpha)[0] for x in (loss, predicted))
     return Claim(
@@ -127,11 +132,11 @@ def _exponential(system: System, eta: float, T: Array, slowest: float) -> Claim:
     )
 
 
-def _losses(system: System, Q: Array, R: Array, eta: float, alpha: Array, T: Array) -> Array:
+def _losses(system: System, Q: Array, R: Array, alpha: Array, parameters: RunParameters) -> Array:
     problem = Problem(
         system.model,
         GivenStart(Q, R),
-        {"eta": eta, "T": T},
+        parameters,
         alpha=alpha,
         rtol=1e-12,
         atol=1e-16,

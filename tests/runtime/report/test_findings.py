@@ -21,6 +21,7 @@ from runtime.report.findings import Unavailable, first_below
 from runtime.report.printed_numbers import counted, integer, number
 from runtime.report.report_figures import _loss_words
 from runtime.report.solution_checks import solution_claims
+from runtime.start.parameter_values import RunParameters
 from runtime.start.starts import GivenStart
 
 MODELS = {
@@ -140,7 +141,8 @@ def test_wrong_numbers_fail(system_of):
 
 
 def decay_of(system, eta, T=None):
-    *_, claim = solution_claims(system, eta, T, runtime.largest_stable_eta(system, "solution", T=T))
+    parameters = RunParameters.of(system.model, {"eta": eta, "T": T})
+    *_, claim = solution_claims(system, parameters, runtime.largest_stable_eta(system, "solution", T=T))
     assert claim.name == "decay"
     return claim
 
@@ -153,7 +155,8 @@ def test_the_loss_decays_as_theory_says(system_of, p, flow, eigenvalues):
     rank = np.count_nonzero(eigenvalues)
     system, T = system_of(p, 2, flow=flow, teacher="general"), np.diag(eigenvalues)
     if p < rank:
-        assert not list(solution_claims(system, 0.05, T, np.inf))
+        parameters = RunParameters.of(system.model, {"eta": 0.05, "T": T})
+        assert not list(solution_claims(system, parameters, np.inf))
         return
     claim = decay_of(system, 0.05, T)
     assert claim.holds

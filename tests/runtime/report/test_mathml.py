@@ -11,8 +11,7 @@ import pytest
 from derive import Model
 from derive.model import CONSTRAINTS, FLOWS, READOUTS, TEACHERS
 from derive.odes import FORMS, SUBJECTS, latex, latex_for_any_widths
-from derive.sector.sector_document import sector_equations
-from derive.sector.sector_model import SectorModel
+from derive.sector import SectorModel, sector_odes
 from runtime.report.mathml import ConversionError, display, inline
 
 COMMANDS = {
@@ -99,7 +98,7 @@ def test_headings_of_the_jacobian_are_kept():
 @pytest.mark.parametrize("flow", FLOWS)
 def test_the_sector_s_equations_are_converted(flow):
     for what in ("odes", "loss"):
-        assert list(display(sector_equations(SectorModel(2, flow=flow), what)))
+        assert list(display(sector_odes(SectorModel(2, flow=flow)).latex(what)))
 
 
 @pytest.mark.parametrize(
