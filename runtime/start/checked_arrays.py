@@ -218,11 +218,6 @@ def teacher_overlaps(model: Model, T: ArrayLike | None) -> Array:
     return matrix
 
 
-def given_T(model: Model, T: Array) -> Array | None:
-    """T as an argument of functions that take a model or system: None for an orthonormal teacher."""
-    return T if model.teacher == "general" else None
-
-
 def overlaps(model: Model, Q: ArrayLike, R: ArrayLike, T: Array) -> tuple[Array, Array]:
     """Q (p, p) and R (p, p*) that are the overlaps of some weights with teacher overlaps T.
 
