@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from derive.errors import InputError
 from runtime.output.memory_limit import LARGEST_ARRAYS
+from runtime.output.output_files import is_unicode
 
 Array = NDArray[np.float64]
 
@@ -63,15 +64,6 @@ _DAMAGED = "it is damaged, or holds something other than arrays of numbers"
 
 class UnreadableError(Exception):
     """A file that cannot be used; the message says what is wrong with it."""
-
-
-def is_unicode(path: Path) -> bool:
-    """Whether a name is text: file systems take any bytes, which Python shows as surrogates."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _check(path: Path, file_format: FileFormat) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
 
-Cell = str | float | np.generic
+Cell: TypeAlias = "str | float | np.generic"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,10 +55,10 @@ class Table:
         )
 
 
-def _as_text(value: Cell, column: Column) -> str:
+def _as_text(value: Any, column: Column) -> str:
     if isinstance(value, str):
         return value
-    if column.form is None or isinstance(value, (int, np.integer)):
+    if column.form is None or isinstance(value, numbers.Integral):
         return str(value)
     return cell(value, column.form).strip()
 
@@ -70,6 +72,8 @@ def cell(value: float | np.generic, form: str) -> str:
     return text if len(text) <= width else f"{value:{width}.{max(width - 8, 0)}e}"
 
 
-def evenly(count: int, most: int) -> NDArray[np.int64]:
+def evenly(count: int, most: int) -> list[int]:
     """At most `most` of the indices 0 to count - 1, evenly spaced, with the first and the last."""
-    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+    shown = min(most, count)
+    step = (count - 1) / max(shown - 1, 1)
+    return [round(k * step) for k in range(shown)]

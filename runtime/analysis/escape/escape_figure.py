@@ -103,7 +103,7 @@ def _draw_law(axes: Any, result: xarray.Dataset) -> None:
         times = times[np.isfinite(times)]
         if not times.size:
             continue
-        shown = evenly(times.size, _POINTS)
+        shown = np.array(evenly(times.size, _POINTS))
         part = (shown + 0.5) / result.sizes["trajectory"]
         axes.plot(
             times[shown] - slope * np.log(n),
