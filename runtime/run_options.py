@@ -39,6 +39,8 @@ OUTPUTS = ("all", "final", "loss")
 STATISTICS = "statistics"
 # The number of evenly spaced output times if only their end is given.
 EVEN_TIMES = 200
+# States at which `cli hessian` finds the spectrum.
+HESSIAN_PLACES = ("plateau", "solution", "start")
 # Input dimension N of random starts, unless one is given or the start is ideal.
 RANDOM_N = 10**6
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +10,16 @@ import click
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import collected, command, option
 from runtime.commands.printing import TABLE_ROWS
+from runtime.run_options import HESSIAN_PLACES
 
 if TYPE_CHECKING:
     import xarray
 
     from derive.model import Model
     from runtime.analysis.landscape.hessian_spectra import HessianSpectrum
-    from runtime.start.checked_arrays import Array
     from runtime.start.chosen_start import ChosenStart
 
 _ROUNDING = 1e-13
-PLACES = ("plateau", "solution", "start")
 
 
 @command()
@@ -32,7 +30,7 @@ PLACES = ("plateau", "solution", "start")
 @option(
     "Analysis",
     "--at",
-    type=click.Choice(PLACES),
+    type=click.Choice(HESSIAN_PLACES),
     help="At the plateau (R = 0), a global minimum, or random weights.  [default: plateau]",
 )
 @option("Analysis", "--along", type=shared.A_PATH, help="At all states of the trajectory in this .nc file.")
@@ -58,16 +56,10 @@ def hessian(
       cli hessian --at solution --n 1000000        a point of the zero-loss manifold
       cli hessian --along run.nc --plot spectrum.png
     """
-    from derive.arguments import whole_number
     from derive.errors import InputError
-    from runtime.analysis.landscape.critical_points import flat_directions
     from runtime.analysis.landscape.hessian_figure import plot_spectra
-    from runtime.analysis.landscape.hessian_spectra import hessian_spectrum
-    from runtime.start import checked_arrays
-    from runtime.start.chosen_start import naming_choices
-    from runtime.start.initial_overlaps import LARGEST_START_N
-    from runtime.start.parameter_values import RunParameters
-    from runtime.start.seeds import LARGEST_SEED
+    from runtime.analysis.landscape.hessian_study import HessianStudy, hessian_of_study
+    from runtime.system.loading import load
 
     if along is not None:
         result = _along(along, n, tolerance)
@@ -76,21 +68,10 @@ def hessian(
         return
     if printer.plot is not None:
         raise InputError("plot", "draws spectra over time: give --along FILE.nc")
-    # Values are checked even where the state does not depend on them.
-    whole_number("n", n, 1, LARGEST_START_N)
-    RunParameters.of(model, training)
-    checked_arrays.real_number("q0", start.q0, least=0.0, strict=True)
-    whole_number("seed", start.seed, 0, LARGEST_SEED)
-    checked_arrays.real_number("tolerance", tolerance, least=0.0)
-    with naming_choices():
-        Q, R, T, origin = _state(model, start, at, n, training, generated)
-        checked_arrays.overlaps(model, Q, R, checked_arrays.teacher_overlaps(model, T))
-    spectrum = hessian_spectrum(model, Q, R, n, T, tolerance=tolerance)
-    result = spectrum.to_dataset()
-    result.attrs.update(origin)
-    if at == "solution" and model.constraint == "free":
-        flat = flat_directions(model, n, T)
-        result.attrs.update(flat_tangent=flat.tangent, flat_quartic=flat.quartic)
+    study = HessianStudy(model, training, start, at, n, tolerance)
+    # The other states are known without the equations.
+    system = load(model, generated) if study.state is None else None
+    spectrum, result = hessian_of_study(study, system)
     printer.write(result, plot_spectra)
     printer.show(result, lambda: f"{spectrum_table(spectrum)}\n{verdict_of(spectrum, result)}")
 
@@ -107,53 +88,6 @@ def _along(path: Path, n: int, tolerance: float) -> xarray.Dataset:
         if error.option != "run":
             raise
         raise InputError("along", f"{path} {error.problem}") from None
-
-
-def _state(
-    model: Model, start: ChosenStart, at: str | None, n: int, training: dict[str, Any], generated: Path
-) -> tuple[Array, Array, Array | None, dict[str, Any]]:
-    """Q, R and T of the wanted state, and the attributes that name it."""
-    from derive.errors import InputError
-    from runtime.analysis.landscape.critical_points import solution
-
-    if start.overlaps is not None:
-        if at is not None:
-            raise InputError("at", "does not go with --overlaps")
-        return start.overlaps_of(model)
-    place = at or PLACES[0]
-    if place == "start":
-        Q, R, T, origin = dataclasses.replace(start, n=n).overlaps_of(model)
-        return Q, R, T, origin | {"at": place}
-    T = start.teacher(model)
-    if place == "solution":
-        point = solution(model, T)
-        return point.Q, point.R, T, {"at": place, "loss": point.loss}
-    return *_plateau(model, start.q0, T, n, training, generated), T, {"at": place}
-
-
-def _plateau(
-    model: Model, q0: float, T: Array | None, n: int, training: dict[str, Any], generated: Path
-) -> tuple[Array, Array]:
-    """Q and R = 0 where the drift vanishes without any overlap with the teachers."""
-    import numpy as np
-
-    from runtime.analysis.landscape.critical_points import critical_point
-    from runtime.analysis.plateau.fixed_point import plateau
-    from runtime.sgd.weight_coordinates import beyond
-    from runtime.start.checked_arrays import teacher_overlaps
-    from runtime.start.teacher_directions import Teacher
-    from runtime.system.loading import load
-
-    if model.constraint == "free" and model.flow == "gradient":
-        point = critical_point(model, 0, model.p, T)
-        return point.Q, point.R
-    if model.constraint == "sphere":
-        return q0 * np.eye(model.p), np.zeros((model.p, model.pstar))
-    teacher = Teacher.from_overlaps(teacher_overlaps(model, T))
-    # Whether the weights fit into N dimensions is known before the system is derived.
-    beyond(np.eye(model.p), np.zeros((model.p, teacher.rank)), n - teacher.rank)
-    fixed = plateau(load(model, generated), **training, T=T)
-    return fixed.Q, fixed.R
 
 
 def verdict_of(spectrum: HessianSpectrum, result: xarray.Dataset) -> str:

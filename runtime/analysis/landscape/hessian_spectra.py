@@ -179,7 +179,7 @@ def hessian_spectrum(
         A value is not allowed; no weights in N dimensions have these overlaps; or they span so
         many dimensions that the Hessian in their span is too large.
     """
-    model, tolerance = checked_arrays.as_model(model), _relative(tolerance)
+    model, tolerance = checked_arrays.as_model(model), checked_tolerance(tolerance)
     n = whole_number("n", n, 1, LARGEST_HESSIAN_N)
     teacher = checked_arrays.teacher_overlaps(model, T)
     q, r = checked_arrays.state_overlaps(model, Q, R, teacher)
@@ -231,7 +231,7 @@ def spectra_along(run: xarray.Dataset, n: int, *, tolerance: float = TOLERANCE) 
     """
     import xarray
 
-    tolerance = _relative(tolerance)
+    tolerance = checked_tolerance(tolerance)
     n = whole_number("n", n, 1, LARGEST_HESSIAN_N)
     along = states_of_run(run)
     model = along.model
@@ -272,7 +272,7 @@ def spectra_along(run: xarray.Dataset, n: int, *, tolerance: float = TOLERANCE) 
     return xarray.Dataset(variables, {"alpha": run["alpha"][reached]}, attributes)
 
 
-def _relative(tolerance: float) -> float:
+def checked_tolerance(tolerance: float) -> float:
     """The tolerance, from 0 to below 1; else InputError."""
     number = checked_arrays.real_number("tolerance", tolerance, least=0.0)
     if number >= 1.0:

@@ -64,7 +64,14 @@ def test_solution_and_its_flat_directions(call, tmp_path):
 
 @pytest.mark.parametrize(
     "line",
-    ["--at solution --p 2 --pstar 4", "--at start --seed 3", "--constraint sphere", "--at plateau --n 50"],
+    [
+        "--at solution --p 2 --pstar 4",
+        "--at start --seed 3",
+        "--constraint sphere",
+        "--at plateau --n 50",
+        "--teacher general --teacher-correlation 0.3",
+        "--teacher general --teacher-correlation 0.3 --at start",
+    ],
 )
 def test_every_place(call, line, run_file):
     code, out, err = call(f"hessian {line} --generated {run_file.parent / 'generated'}")
