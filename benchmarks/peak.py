@@ -10,7 +10,7 @@ from llvmlite import ir
 
 from derive.expansion import operation_count
 from derive.model import Model
-from derive.overlap_program import drift_program
+from derive.pipeline import Pipeline
 from runtime.ensemble.kernels.kernel_emitter import KernelEmitter
 from runtime.trajectory.tableaux import TSIT5
 from runtime.vector import jit
@@ -84,4 +84,4 @@ def rhs_speed(p: int, pstar: int, target: jit.Target) -> float:
     rng = np.random.default_rng(0)
     work[:] = 0.1 * rng.standard_normal(work.size)
     seconds = _fastest(_callable(compiled, "many", 1), (work.ctypes.data,))
-    return operation_count(drift_program(model)) * emitter.lanes / seconds
+    return operation_count(Pipeline.of(model).functions["rhs"]) * emitter.lanes / seconds
