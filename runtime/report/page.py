@@ -6,6 +6,7 @@ and `code`, which the filter `words` converts; texts of users never pass through
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import re
@@ -22,7 +23,9 @@ from markupsafe import Markup, escape
 from derive.emit.header import derive_command
 from derive.emit.latex_components import COMPONENT_LIMIT, component_form
 from derive.emit.latex_matrix import matrix_form
+from derive.equations import OverlapEquations
 from derive.generated_files import DOCUMENT
+from derive.parameters import PARAMETERS
 from derive.pipeline import Pipeline
 from derive.readout import READOUTS
 from derive.version import VERSION
@@ -33,11 +36,51 @@ from runtime.report.printed_numbers import counted, integer, number, spread
 from runtime.report.provenance import command_line, facts
 from runtime.report.report_figures import figures
 from runtime.report.svg import svg
+from runtime.start.parameter_values import RunParameters
 
 # With more order parameters, the components are left out, since they would fill pages.
 MOST_COMPONENTS = 40
 _DYNAMICS = {"sgd": "one-pass SGD", "gradient": "gradient flow"}
 _MARKS = re.compile(r"\$([^$]+)\$|`([^`]+)`")
+
+
+@dataclasses.dataclass(frozen=True)
+class PrintedParameter:
+    """A run-time parameter that is a number, as the report prints it.
+
+    symbol, words, value
+        Its LaTeX, what it is, and its value, as texts.
+    effective
+        Whether the equations of the model depend on it.
+    notable
+        Whether the summary names it: it has no default, or its value differs from that and has an effect.
+    """
+
+    symbol: str
+    words: str
+    value: str
+    effective: bool
+    notable: bool
+
+    @property
+    def equality(self) -> str:
+        return f"{self.symbol} = {self.value}"
+
+    @property
+    def named_equality(self) -> str:
+        return f"the {self.words} {self.equality}"
+
+
+def _numbers(parameters: RunParameters, equations: OverlapEquations) -> list[PrintedParameter]:
+    polynomials = (equations.step, equations.loss, *equations.dR.values(), *equations.dQ.values())
+    read = {name for polynomial in polynomials for name in polynomial.names}
+    found = []
+    for name, value in parameters.attributes.items():
+        declared = PARAMETERS[name]
+        notable = declared.default is None or (name in read and value != declared.default)
+        texts = (f"${declared.latex}$", declared.words, number(value))
+        found.append(PrintedParameter(*texts, effective=name in read, notable=notable))
+    return found
 
 
 def page(content: ReportFindings, arguments: Mapping[str, Any], source: str | None) -> str:
@@ -55,7 +98,7 @@ def page(content: ReportFindings, arguments: Mapping[str, Any], source: str | No
             content=content,
             model=model,
             problem=content.start.problem,
-            parameters=content.start.problem.parameters,
+            numbers=_numbers(content.start.problem.parameters, equations),
             run=content.run,
             status=content.run["status"].item(),
             dynamics=_DYNAMICS[model.flow],
