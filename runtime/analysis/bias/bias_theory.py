@@ -45,7 +45,7 @@ import numpy as np
 from derive import readout
 from derive.errors import InputError
 from derive.model import Model
-from runtime.start.checked_arrays import Array, real_number, require_free_norms
+from runtime.start.checked_arrays import Array, require_free_norms
 from runtime.start.teacher_directions import Teacher
 
 # Number of matrices in averages over starts and noise, for a standard error of about 0.002.
@@ -113,8 +113,7 @@ def escape_polar(
     require_free_norms(model, "the theory of the bias is")
     teacher = Teacher.from_overlaps(np.eye(model.pstar) if T is None else T)
     eigenvalues, vectors = np.linalg.eigh(Q0)
-    rate = real_number("eta", eta, least=0.0, strict=True)
-    growth = _growth(model, eigenvalues, rate, label_noise, T)
+    growth = _growth(model, eigenvalues, eta, label_noise, T)
     # Only ratios matter, so the largest is subtracted, lest exp overflows.
     factors = np.exp(growth - np.max(growth, axis=-1, keepdims=True))
     grown = vectors @ (factors[..., None] * (np.swapaxes(vectors, -1, -2) @ R0))
@@ -166,21 +165,18 @@ def noise_to_signal(model: Model, eta: float, label_noise: float = 0.0, q0: floa
     ------
     InputError
         The model has the sphere or a general teacher; η is so large that students do not leave the
-        plateau, or norms grow without bound; or a value is not allowed.
+        plateau, or norms grow without bound.
     """
     require_free_norms(model, "the theory of the bias is")
     if model.teacher != "orthonormal":
         raise InputError("teacher", f"{model.teacher!r}: the theory of the noise is for T = 1")
-    eta = real_number("eta", eta, least=0.0, strict=True)
-    noise = real_number("label_noise", label_noise, least=0.0)
-    q0 = real_number("q0", q0, least=0.0, strict=True)
     if model.flow == "gradient":
         return 0.0
 
     def drift(_: float, state: Array) -> Array:
         q = np.full(model.p, state[0])
-        added = diffusion(model, state[0], eta, noise) * np.exp(-2.0 * state[1])
-        return np.array([norm_drift(model, q, eta, noise)[0], growth_rate(model, q, eta)[0], added])
+        added = diffusion(model, state[0], eta, label_noise) * np.exp(-2.0 * state[1])
+        return np.array([norm_drift(model, q, eta, label_noise)[0], growth_rate(model, q, eta)[0], added])
 
     def left(state: Array) -> float:
         return _LONGEST_GROWTH - float(state[1])

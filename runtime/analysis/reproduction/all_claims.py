@@ -9,7 +9,6 @@ from typing import Any
 
 from derive.arguments import whole_number
 from derive.errors import InputError
-from derive.model import Model
 from runtime.analysis.claims import Claim
 from runtime.analysis.reproduction import (
     bias_claim,
@@ -20,14 +19,12 @@ from runtime.analysis.reproduction import (
     plateau_claim,
     simulation_claim,
 )
-from runtime.analysis.reproduction.studies import StudySettings, save_claims
+from runtime.analysis.reproduction.studies import Reproduction, save_claims
 from runtime.output.figures import save_figure
 from runtime.output.output_files import check_output
 from runtime.start.seeds import LARGEST_SEED
-from runtime.system.compiled_system import System
-from runtime.system.loading import load
 
-STUDIES: dict[str, Callable[[StudySettings], Any]] = {
+STUDIES: dict[str, Callable[[Reproduction], Any]] = {
     "plateau": plateau_claim.study,
     "escape": escape_claim.study,
     "decay": decay_claim.study,
@@ -50,20 +47,16 @@ def reproduce(
     Raises InputError if the folder cannot be made, or a value is not allowed.
     """
     seed = whole_number("seed", seed, 0, LARGEST_SEED // 2)
-
-    def system(p: int, pstar: int, **options: str) -> System:
-        return load(Model(p, pstar, **options), generated)
-
-    settings = StudySettings(quick, seed, system)
+    reproduction = Reproduction(quick, seed, generated)
     claims: list[Claim] = []
     with _folder(out) as folder:
         for name, study in STUDIES.items():
             say(f"{name} …")
-            found = study(settings)
+            found = study(reproduction)
             for suffix in FORMATS:
                 save_figure(found.draw, found.size, folder / f"{name}{suffix}")
             claims += found.claims
-        save_claims(claims, settings, folder / CLAIMS)
+        save_claims(claims, reproduction, folder / CLAIMS)
     say(f"wrote {len(STUDIES)} figures and {CLAIMS} to {folder}")
     return claims
 

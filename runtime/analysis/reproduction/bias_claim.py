@@ -9,7 +9,7 @@ import numpy as np
 from runtime.analysis.bias.bias_study import BiasStudy, RandomWeights, bias_at_finite_n, mean_of
 from runtime.analysis.bias.closest_solutions import bias_of_run
 from runtime.analysis.claims import Claim
-from runtime.analysis.reproduction.studies import Study, StudySettings
+from runtime.analysis.reproduction.studies import Reproduction, StudyResult
 from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.figures import COLOURS
 from runtime.start.initial_overlaps import random_overlaps
@@ -17,13 +17,13 @@ from runtime.start.initial_overlaps import random_overlaps
 ETA = 0.4
 
 
-def study(settings: StudySettings) -> Study:
+def study(reproduction: Reproduction) -> StudyResult:
     """The ODE from equal norms, exactly; SGD at finite N against the theory of its noise."""
     claims: list[Claim] = []
-    count = 50 if settings.quick else 500
+    count = 50 if reproduction.quick else 500
     for p in (2, 4):
-        system = settings.system(p, 2)
-        Q0, R0 = random_overlaps(p, 2, n=None, scale=0.05, seed=settings.seed, trajectories=count)
+        system = reproduction.system(p, 2)
+        Q0, R0 = random_overlaps(p, 2, n=None, scale=0.05, seed=reproduction.seed, trajectories=count)
         runs = integrate_ensemble(system, Q0, R0, eta=ETA, alpha=[0.0, 300.0], rtol=1e-10, atol=1e-12)
         bias = bias_of_run(runs)
         # A start with a singular R0 has several closest solutions.
@@ -40,11 +40,11 @@ def study(settings: StudySettings) -> Study:
                 1e-6,
             )
         )
-    sizes = (100, 1000) if settings.quick else (100, 1000, 10_000)
-    system = settings.system(4, 2)
-    runs_each = 64 if settings.quick else 256
+    sizes = (100, 1000) if reproduction.quick else (100, 1000, 10_000)
+    system = reproduction.system(4, 2)
+    runs_each = 64 if reproduction.quick else 256
     bias_study = BiasStudy(
-        system.model, {"eta": ETA}, alpha=150.0, trajectories=runs_each, seed=settings.seed
+        system.model, {"eta": ETA}, alpha=150.0, trajectories=runs_each, seed=reproduction.seed
     )
     result = bias_at_finite_n(system, RandomWeights(bias_study, sizes))
     mean = mean_of(result["sgd_alignment"].values[-1], result["sgd_solved"].values[-1])
@@ -60,7 +60,7 @@ def study(settings: StudySettings) -> Study:
             4.0 * error + 1.0 / np.sqrt(sizes[-1]),
         )
     )
-    return Study(tuple(claims), (5.0, 3.4), lambda figure: _draw(figure, result))
+    return StudyResult(tuple(claims), (5.0, 3.4), lambda figure: _draw(figure, result))
 
 
 def _draw(figure: Any, result: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from derive.invariants import laws
 from runtime.analysis.claims import Claim
 from runtime.analysis.conservation.monitors import drift_monitors
-from runtime.analysis.reproduction.studies import Study, StudySettings
+from runtime.analysis.reproduction.studies import Reproduction, StudyResult
 from runtime.output.figures import COLOURS, TIME_LABEL
 from runtime.start.initial_overlaps import random_overlaps
 from runtime.trajectory.single_run import integrate
@@ -26,11 +26,11 @@ _PROVED = {
 _FLOOR = 1e-16
 
 
-def study(settings: StudySettings) -> Study:
+def study(reproduction: Reproduction) -> StudyResult:
     """Exact proofs at small widths; drift along runs of (4, 2) from Q0 = 1, and from random norms."""
     claims: list[Claim] = []
     for flow, names in _PROVED.items():
-        model = settings.system(2, 2, flow=flow).model
+        model = reproduction.system(2, 2, flow=flow).model
         proved = {law.name for law in laws(model) if law.verdict.status == "proved"}
         claims.append(
             Claim(
@@ -42,8 +42,8 @@ def study(settings: StudySettings) -> Study:
                 0.0,
             )
         )
-    equal = random_overlaps(4, 2, n=None, scale=0.1, seed=settings.seed)
-    general = random_overlaps(4, 2, n=20, seed=settings.seed)
+    equal = random_overlaps(4, 2, n=None, scale=0.1, seed=reproduction.seed)
+    general = random_overlaps(4, 2, n=20, seed=reproduction.seed)
     drawn = []
     # K needs the inverse of a matrix that decays: its error grows until nothing is determined.
     for flow, start, name, label, end in (
@@ -51,7 +51,7 @@ def study(settings: StudySettings) -> Study:
         ("gradient", general, "K_shape", "K / tr K, gradient flow, from random norms", 0.5 * _END),
     ):
         run = integrate(
-            settings.system(4, 2, flow=flow),
+            reproduction.system(4, 2, flow=flow),
             *start,
             eta=ETA,
             alpha=np.linspace(0.0, _END, 241),
@@ -72,7 +72,7 @@ def study(settings: StudySettings) -> Study:
                 _ALLOWED,
             )
         )
-    return Study(tuple(claims), (5.0, 3.4), lambda figure: _draw(figure, drawn))
+    return StudyResult(tuple(claims), (5.0, 3.4), lambda figure: _draw(figure, drawn))
 
 
 def _draw(figure: Any, drawn: list[tuple[str, Any, Any]]) -> None:

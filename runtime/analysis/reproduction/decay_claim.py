@@ -8,7 +8,7 @@ import numpy as np
 
 from runtime.analysis.claims import Claim
 from runtime.analysis.landscape.solution_stability import solution_spectrum
-from runtime.analysis.reproduction.studies import Study, StudySettings
+from runtime.analysis.reproduction.studies import Reproduction, StudyResult
 from runtime.output.figures import COLOURS, LOSS_LABEL, TIME_LABEL
 from runtime.start.initial_overlaps import random_overlaps
 from runtime.trajectory.single_run import integrate
@@ -21,15 +21,15 @@ _LATE = 0.25
 _FLOOR = 1e-13
 
 
-def study(settings: StudySettings) -> Study:
+def study(reproduction: Reproduction) -> StudyResult:
     """Gradient flow and SGD at (4, 2), and gradient flow at (2, 2)."""
-    end = 2000.0 if settings.quick else 20_000.0
+    end = 2000.0 if reproduction.quick else 20_000.0
     alpha = np.concatenate([[0.0], np.geomspace(1.0, end, 120)])
     drawn = {}
     claims: list[Claim] = []
     for flow in ("gradient", "sgd"):
-        system = settings.system(4, 2, flow=flow)
-        Q0, R0 = random_overlaps(4, 2, n=None, scale=0.1, seed=settings.seed)
+        system = reproduction.system(4, 2, flow=flow)
+        Q0, R0 = random_overlaps(4, 2, n=None, scale=0.1, seed=reproduction.seed)
         run = integrate(system, Q0, R0, eta=ETA, alpha=alpha, rtol=1e-10, atol=1e-13)
         drawn[f"$p = 4$, {'gradient flow' if flow == 'gradient' else 'SGD'}"] = run
         late = alpha >= _LATE * end
@@ -50,8 +50,8 @@ def study(settings: StudySettings) -> Study:
                 0.02,
             )
         )
-    system = settings.system(2, 2, flow="gradient")
-    Q0, R0 = random_overlaps(2, 2, n=None, scale=0.3, seed=settings.seed)
+    system = reproduction.system(2, 2, flow="gradient")
+    Q0, R0 = random_overlaps(2, 2, n=None, scale=0.3, seed=reproduction.seed)
     times = np.linspace(0.0, 160.0, 161)
     run = integrate(system, Q0, R0, eta=ETA, alpha=times, rtol=1e-12, atol=1e-15)
     drawn["$p = 2$, gradient flow"] = run
@@ -71,7 +71,7 @@ def study(settings: StudySettings) -> Study:
             0.01 * abs(rate),
         )
     )
-    return Study(tuple(claims), (5.0, 3.4), lambda figure: _draw(figure, drawn))
+    return StudyResult(tuple(claims), (5.0, 3.4), lambda figure: _draw(figure, drawn))
 
 
 def _draw(figure: Any, drawn: dict[str, Any]) -> None:

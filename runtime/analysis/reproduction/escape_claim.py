@@ -9,7 +9,7 @@ import numpy as np
 from runtime.analysis.claims import Claim
 from runtime.analysis.escape.escape_measurement import fit_slope
 from runtime.analysis.plateau.fixed_point import plateau
-from runtime.analysis.reproduction.studies import Study, StudySettings
+from runtime.analysis.reproduction.studies import Reproduction, StudyResult
 from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.figures import COLOURS
 from runtime.start.initial_overlaps import random_overlaps
@@ -22,11 +22,11 @@ _SIZES = (10**4, 10**5, 10**6, 10**7)
 _RESAMPLED = 400
 
 
-def study(settings: StudySettings) -> Study:
+def study(reproduction: Reproduction) -> StudyResult:
     """Rates of escape for many p, and median times of escape for several p and N."""
-    widths = _QUICK_WIDTHS if settings.quick else _WIDTHS
-    rates = np.array([_rate(settings, p, "gradient", 1.0) for p in widths])
-    noisy = np.array([_rate(settings, p, "sgd", 0.2 * p) for p in widths])
+    widths = _QUICK_WIDTHS if reproduction.quick else _WIDTHS
+    rates = np.array([_rate(reproduction, p, "gradient", 1.0) for p in widths])
+    noisy = np.array([_rate(reproduction, p, "sgd", 0.2 * p) for p in widths])
     expected = 4.0 / PSTAR
     claims = [
         Claim(
@@ -39,7 +39,7 @@ def study(settings: StudySettings) -> Study:
             1e-6 * expected,
         )
     ]
-    times = {p: _times(settings, p) for p in (2, 4, 8)}
+    times = {p: _times(reproduction, p) for p in (2, 4, 8)}
     for p, medians_and_errors in times.items():
         slope, error = fit_slope(_SIZES, *medians_and_errors)
         claims.append(
@@ -64,16 +64,16 @@ def study(settings: StudySettings) -> Study:
             0.25,
         )
     )
-    return Study(
-        tuple(claims), (7.4, 3.2), lambda figure: _draw(figure, settings, widths, rates, noisy, times)
+    return StudyResult(
+        tuple(claims), (7.4, 3.2), lambda figure: _draw(figure, reproduction, widths, rates, noisy, times)
     )
 
 
-def _rate(settings: StudySettings, p: int, flow: str, eta: float) -> float:
+def _rate(reproduction: Reproduction, p: int, flow: str, eta: float) -> float:
     """Rate of growth of R in units of η α/p, from a run that starts next to the plateau."""
-    system = settings.system(p, PSTAR, flow=flow)
+    system = reproduction.system(p, PSTAR, flow=flow)
     fixed = plateau(system, eta)
-    start = 1e-9 * np.random.default_rng(seed_sequence(settings.seed)).standard_normal((p, PSTAR))
+    start = 1e-9 * np.random.default_rng(seed_sequence(reproduction.seed)).standard_normal((p, PSTAR))
     # R grows by e⁵.
     end = 5.0 / fixed.rate
     run = integrate(system, fixed.Q, start, eta=eta, alpha=[0.0, end], rtol=1e-11, atol=1e-18)
@@ -81,16 +81,16 @@ def _rate(settings: StudySettings, p: int, flow: str, eta: float) -> float:
     return float(np.log(size[1] / size[0])) / end * p / eta
 
 
-def _times(settings: StudySettings, p: int) -> tuple[np.ndarray, np.ndarray]:
+def _times(reproduction: Reproduction, p: int) -> tuple[np.ndarray, np.ndarray]:
     """Median times η α/p, of gradient flow down to half the plateau's loss, and their errors."""
-    system = settings.system(p, PSTAR, flow="gradient")
+    system = reproduction.system(p, PSTAR, flow="gradient")
     threshold = 0.5 * plateau(system, 1.0).loss
-    count = 300 if settings.quick else 2000
-    generator = np.random.default_rng(seed_sequence(settings.seed))
+    count = 300 if reproduction.quick else 2000
+    generator = np.random.default_rng(seed_sequence(reproduction.seed))
     medians, errors = [], []
     for k, n in enumerate(_SIZES):
         # Starts at different N have seeds of their own, since they must be independent.
-        Q0, R0 = random_overlaps(p, PSTAR, n, seed=settings.seed + 1000 * k + p, trajectories=count)
+        Q0, R0 = random_overlaps(p, PSTAR, n, seed=reproduction.seed + 1000 * k + p, trajectories=count)
         runs = integrate_ensemble(
             system,
             Q0,
@@ -114,7 +114,7 @@ def _times(settings: StudySettings, p: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _draw(
     figure: Any,
-    settings: StudySettings,
+    reproduction: Reproduction,
     widths: tuple[int, ...],
     rates: np.ndarray,
     noisy: np.ndarray,
@@ -123,7 +123,7 @@ def _draw(
     left, right = figure.subplots(1, 2)
     left.axhline(4.0 / PSTAR, color=COLOURS[0], lw=1.0)
     left.plot(widths, rates, "o", color=COLOURS[0], ms=4, label="gradient flow")
-    theory = [plateau(settings.system(p, PSTAR), 0.2 * p).rate / 0.2 for p in widths]
+    theory = [plateau(reproduction.system(p, PSTAR), 0.2 * p).rate / 0.2 for p in widths]
     left.plot(widths, theory, color=COLOURS[1], lw=1.0)
     left.plot(widths, noisy, "s", color=COLOURS[1], ms=4, label=r"SGD, $\eta = 0.2\,p$")
     left.set_xscale("log", base=2)

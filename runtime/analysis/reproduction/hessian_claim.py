@@ -10,7 +10,7 @@ from runtime.analysis.landscape.hessian_figure import SPECTRA_SIZE, draw_spectra
 from runtime.analysis.landscape.hessian_spectra import hessian_spectrum, spectra_along
 from runtime.analysis.landscape.solution_stability import zero_loss_solution
 from runtime.analysis.plateau.fixed_point import plateau
-from runtime.analysis.reproduction.studies import Study, StudySettings
+from runtime.analysis.reproduction.studies import Reproduction, StudyResult
 from runtime.start.initial_overlaps import random_overlaps
 from runtime.trajectory.single_run import integrate
 
@@ -19,11 +19,11 @@ ETA = 0.4
 _WIDTHS = ((1, 1), (2, 2), (4, 2), (7, 3))
 
 
-def study(settings: StudySettings) -> Study:
+def study(reproduction: Reproduction) -> StudyResult:
     """Counts of negative and flat directions at N = 1000, and the spectrum along a trajectory."""
     claims: list[Claim] = []
     for p, pstar in _WIDTHS:
-        system = settings.system(p, pstar, flow="gradient")
+        system = reproduction.system(p, pstar, flow="gradient")
         fixed = plateau(system, 1.0)
         there = hessian_spectrum(system.model, fixed.Q, fixed.R, N)
         a, b = 1.0 / p, 1.0 / pstar
@@ -46,7 +46,7 @@ def study(settings: StudySettings) -> Study:
                 1e-9,
             ),
         ]
-        Q, R = zero_loss_solution(system.model, seed=settings.seed)
+        Q, R = zero_loss_solution(system.model, seed=reproduction.seed)
         end = hessian_spectrum(system.model, Q, R, N)
         flat = flat_directions(system.model, N)
         claims += [
@@ -68,8 +68,8 @@ def study(settings: StudySettings) -> Study:
                 0.0,
             ),
         ]
-    system = settings.system(4, 2)
-    Q0, R0 = random_overlaps(4, 2, n=10**6, seed=settings.seed)
+    system = reproduction.system(4, 2)
+    Q0, R0 = random_overlaps(4, 2, n=10**6, seed=reproduction.seed)
     run = integrate(system, Q0, R0, eta=ETA, alpha=np.linspace(0.0, 200.0, 101))
     spectra = spectra_along(run, N)
-    return Study(tuple(claims), SPECTRA_SIZE, lambda figure: draw_spectra(figure, spectra))
+    return StudyResult(tuple(claims), SPECTRA_SIZE, lambda figure: draw_spectra(figure, spectra))

@@ -8,7 +8,7 @@ import numpy as np
 
 from runtime.analysis.claims import Claim
 from runtime.analysis.plateau.fixed_point import Plateau, plateau
-from runtime.analysis.reproduction.studies import Study, StudySettings
+from runtime.analysis.reproduction.studies import Reproduction, StudyResult
 from runtime.output.figures import COLOURS, LOSS_LABEL, TIME_LABEL
 from runtime.start.seeds import seed_sequence
 from runtime.trajectory.single_run import integrate
@@ -19,17 +19,19 @@ SMALLEST = 1e-12
 _WIDTHS = (2, 4, 8)
 
 
-def study(settings: StudySettings) -> Study:
+def study(reproduction: Reproduction) -> StudyResult:
     """Loss on the plateau and rate of escape of long runs against the fixed point's."""
     claims: list[Claim] = []
     runs: list[tuple[int, Plateau, Any]] = []
     for p in _WIDTHS:
         for constraint in ("free", "sphere"):
-            system = settings.system(p, 2, constraint=constraint)
+            system = reproduction.system(p, 2, constraint=constraint)
             fixed = plateau(system, ETA)
             # R grows by 10⁶, then by e³.
             middle, end = np.log(1e6) / fixed.rate, (np.log(1e6) + 3.0) / fixed.rate
-            start = SMALLEST * np.random.default_rng(seed_sequence(settings.seed)).standard_normal((p, 2))
+            start = SMALLEST * np.random.default_rng(seed_sequence(reproduction.seed)).standard_normal(
+                (p, 2)
+            )
             late = integrate(
                 system, np.eye(p), start, eta=ETA, alpha=[0.0, middle, end], rtol=1e-11, atol=1e-20
             )
@@ -58,7 +60,7 @@ def study(settings: StudySettings) -> Study:
                 # Drawn from a start that leaves sooner, as random weights at N = 10⁸ do.
                 shown = integrate(system, np.eye(p), start / SMALLEST * 1e-4, eta=ETA, alpha=200.0)
                 runs.append((p, fixed, shown))
-    return Study(tuple(claims), (5.6, 4.8), lambda figure: _draw(figure, runs))
+    return StudyResult(tuple(claims), (5.6, 4.8), lambda figure: _draw(figure, runs))
 
 
 def _draw(figure: Any, runs: list[tuple[int, Plateau, Any]]) -> None:

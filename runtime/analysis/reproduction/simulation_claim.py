@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from runtime.analysis.claims import Claim
-from runtime.analysis.reproduction.studies import Study, StudySettings
+from runtime.analysis.reproduction.studies import Reproduction, StudyResult
 from runtime.sgd.comparison import compare
 from runtime.sgd.comparison_figure import COMPARISON_SIZE, draw_comparison
 from runtime.start.initial_overlaps import random_overlaps
 
 
-def study(settings: StudySettings) -> Study:
+def study(reproduction: Reproduction) -> StudyResult:
     """The means of SGD at (4, 2), η = 0.4, from a given start at three N, against the ODE."""
-    system = settings.system(4, 2)
-    Q0, R0 = random_overlaps(4, 2, n=None, scale=0.1, seed=settings.seed)
-    sizes, runs = ((200, 400, 800), 128) if settings.quick else ((500, 1000, 2000), 512)
+    system = reproduction.system(4, 2)
+    Q0, R0 = random_overlaps(4, 2, n=None, scale=0.1, seed=reproduction.seed)
+    sizes, runs = ((200, 400, 800), 128) if reproduction.quick else ((500, 1000, 2000), 512)
     result = compare(
-        system, Q0, R0, n=sizes, eta=0.4, alpha=20.0, trajectories=runs, seed=settings.seed, weights=None
+        system,
+        Q0,
+        R0,
+        n=sizes,
+        eta=0.4,
+        alpha=20.0,
+        trajectories=runs,
+        seed=reproduction.seed,
+        weights=None,
     )
     attributes = result.attrs
     claims = [
@@ -41,4 +49,4 @@ def study(settings: StudySettings) -> Study:
                 attributes["weights_allowed"],
             )
         )
-    return Study(tuple(claims), COMPARISON_SIZE, lambda figure: draw_comparison(figure, result))
+    return StudyResult(tuple(claims), COMPARISON_SIZE, lambda figure: draw_comparison(figure, result))

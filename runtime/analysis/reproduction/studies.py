@@ -1,4 +1,4 @@
-"""What the studies of a reproduction share: their settings, their results, and the file of claims."""
+"""What the studies of a reproduction share: what they are given, their results, and the file of claims."""
 
 from __future__ import annotations
 
@@ -9,22 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from derive.atomic_files import replacing
+from derive.model import Model
 from derive.version import VERSION
 from runtime.analysis.claims import Claim
 from runtime.system.compiled_system import System
+from runtime.system.loading import load
 
 
 @dataclasses.dataclass(frozen=True)
-class StudySettings:
-    """What all studies are given; `system` loads one by widths and options (the keywords of Model)."""
+class Reproduction:
+    """What all studies are given: how much to run, the seed, and the folder of derived systems."""
 
     quick: bool
     seed: int
-    system: Callable[..., System]
+    generated: Path
+
+    def system(self, p: int, pstar: int, **options: str) -> System:
+        """The system of these widths and options of `Model`."""
+        return load(Model(p, pstar, **options), self.generated)
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
+class StudyResult:
     """The claims of one figure, its width and height in inches, and what draws it."""
 
     claims: tuple[Claim, ...]
@@ -32,13 +38,13 @@ class Study:
     draw: Callable[[Any], None]
 
 
-def save_claims(claims: Sequence[Claim], settings: StudySettings, path: Path) -> None:
+def save_claims(claims: Sequence[Claim], reproduction: Reproduction, path: Path) -> None:
     """Write claims.json, whole or not at all."""
     content = {
         "source": "arXiv:2604.03068",
         "version": f"overlap-ode {VERSION}",
-        "quick": settings.quick,
-        "seed": settings.seed,
+        "quick": reproduction.quick,
+        "seed": reproduction.seed,
         "all_hold": all(claim.holds for claim in claims),
         "claims": [claim.to_dict() for claim in claims],
     }

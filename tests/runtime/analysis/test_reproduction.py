@@ -19,7 +19,7 @@ from runtime.analysis.reproduction import (
     hessian_claim,
     plateau_claim,
 )
-from runtime.analysis.reproduction.studies import StudySettings
+from runtime.analysis.reproduction.studies import Reproduction
 
 
 @pytest.fixture
@@ -72,9 +72,9 @@ def test_all_claims_hold(tmp_path, generated, capsys, request, monkeypatch, widt
     }
 
 
-def test_a_claim_is_about_what_its_figure_shows(system_of):
+def test_a_claim_is_about_what_its_figure_shows(generated):
     """The largest change that is drawn is the one that is judged."""
-    study = conservation_claim.study(StudySettings(True, 1, system_of))
+    study = conservation_claim.study(Reproduction(True, 1, generated))
     figure = Figure()
     study.draw(figure)
     *curves, allowed = figure.axes[0].lines
@@ -103,8 +103,8 @@ def test_command(tmp_path, generated, capsys):
 
 
 def test_a_wrong_prediction_fails(monkeypatch, tmp_path, generated, capsys):
-    def wrong(settings):
-        study = decay_claim.study(settings)
+    def wrong(reproduction):
+        study = decay_claim.study(reproduction)
         changed = tuple(dataclasses.replace(c, prediction=1.05 * c.prediction) for c in study.claims)
         return dataclasses.replace(study, claims=changed)
 
