@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Required, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
     from derive.model import DerivableModel, Model
@@ -81,7 +81,7 @@ class RuntimeParameter:
 class ParameterValues(TypedDict, total=False):
     """The keyword arguments of functions that take run-time parameters, for type checkers."""
 
-    eta: Required[Any]
+    eta: Any
     label_noise: Any
     T: Any
 
