@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from derive.errors import InputError
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import TABLE_ROWS
+from runtime.output.result_table import Column, Table
 
 if TYPE_CHECKING:
     import xarray
@@ -86,7 +88,6 @@ def bias(
 
 
 def _of_run(path: Path) -> xarray.Dataset:
-    from derive.errors import InputError
     from runtime.analysis.bias.closest_solutions import bias_of_run
 
     run = shared.run_of_file("run", path)
@@ -100,8 +101,6 @@ def _of_run(path: Path) -> xarray.Dataset:
 def study_table(study: xarray.Dataset) -> str:
     """Excess distance and alignment at each N and each condition number, for people."""
     import numpy as np
-
-    from runtime.output.result_table import Column, Table
 
     measured = (
         Column(""),
@@ -151,8 +150,6 @@ def _row(study: xarray.Dataset, prefix: str, k: int) -> tuple[float | str, ...]:
 def run_table(result: xarray.Dataset, rows: int) -> str:
     """Distances and alignment of runs from a file, for people."""
     import numpy as np
-
-    from runtime.output.result_table import Column, Table
 
     names = ("closest", "reached", "excess", "alignment", "remaining", "missed", "loss")
     values = np.array([np.atleast_1d(result[name].values) for name in names])

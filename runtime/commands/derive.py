@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+import derive as derivation
+from derive.generated_folder import check_target
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, given_options, option
 from runtime.commands.printing import Talk, echo
@@ -28,9 +30,6 @@ def derive(sector: bool, generated: Path, as_json: bool, talk: Talk, **conventio
       cli derive --p 4 --pstar 2 --constraint sphere
       cli derive --sector --pstar 2
     """
-    import derive as derivation
-    from derive.generated_folder import check_target
-
     if sector:
         if "p" in given_options():
             raise click.UsageError("--p does not go with --sector: a sector holds for any p")

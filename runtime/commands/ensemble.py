@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from derive.errors import InputError
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command
 from runtime.commands.printing import TABLE_ROWS
@@ -43,7 +44,6 @@ def ensemble(
       cli ensemble --trajectories 1000000 --output final --out final.nc
       cli ensemble --stop-loss 0.1 --n 100000 --json
     """
-    from derive.errors import InputError
     from runtime.ensemble.chosen_ensemble import ChosenEnsemble
     from runtime.output import run_summaries
     from runtime.output.figures import plot_ensemble

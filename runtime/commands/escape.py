@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import collected, command
+from runtime.output.memory_limit import check_memory
+from runtime.output.result_table import Column, Table
 
 if TYPE_CHECKING:
     import xarray
@@ -48,7 +50,6 @@ def escape(
     from runtime.analysis.escape.escape_figure import plot_escape
     from runtime.analysis.escape.escape_measurement import measure_escapes
     from runtime.analysis.escape.escape_study import chosen_study
-    from runtime.output.memory_limit import check_memory
     from runtime.system.loading import load
 
     study = chosen_study(model, start, **measurement)
@@ -74,8 +75,6 @@ def escape(
 def escape_table(result: xarray.Dataset) -> str:
     """Quantiles of the escape time at each η and N beside the theory, then rate and slope, for people."""
     import numpy as np
-
-    from runtime.output.result_table import Column, Table
 
     probabilities = result["quantile"].values
     total = result.sizes["trajectory"]

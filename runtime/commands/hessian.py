@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from derive.errors import InputError
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import collected, command, option
 from runtime.commands.printing import TABLE_ROWS
+from runtime.output.result_table import Column, Table, evenly
 from runtime.run_options import HESSIAN_PLACES
 
 if TYPE_CHECKING:
@@ -56,7 +58,6 @@ def hessian(
       cli hessian --at solution --n 1000000        a point of the zero-loss manifold
       cli hessian --along run.nc --plot spectrum.png
     """
-    from derive.errors import InputError
     from runtime.analysis.landscape.hessian_figure import plot_spectra
     from runtime.analysis.landscape.hessian_study import HessianStudy, hessian_of_study
     from runtime.system.loading import load
@@ -78,7 +79,6 @@ def hessian(
 
 def _along(path: Path, n: int, tolerance: float) -> xarray.Dataset:
     """The spectra along the run of a file."""
-    from derive.errors import InputError
     from runtime.analysis.landscape.hessian_spectra import spectra_along
 
     run = shared.run_of_file("along", path, "n", "tolerance", "plot")
@@ -110,8 +110,6 @@ def spectrum_table(spectrum: HessianSpectrum) -> str:
     """Eigenvalue, multiplicity and block, for people."""
     import numpy as np
 
-    from runtime.output.result_table import Column, Table
-
     # Eigenvalues that are rounding of the largest one are shown as zero.
     rounding = _ROUNDING * float(np.max(np.abs(spectrum.eigenvalues), initial=0.0))
     rows = [
@@ -129,7 +127,6 @@ def spectra_table(spectra: xarray.Dataset, rows: int) -> str:
     import numpy as np
 
     from runtime.analysis.landscape.hessian_figure import lowest
-    from runtime.output.result_table import Column, Table, evenly
 
     columns = (
         Column("alpha", "12.6g"),

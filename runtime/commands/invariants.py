@@ -7,10 +7,13 @@ from math import comb
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from derive.errors import InputError
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import TABLE_ROWS, Talk, echo
 from runtime.commands.value_types import Integer
+from runtime.output.netcdf_files import save_netcdf
+from runtime.output.output_files import check_output
 
 if TYPE_CHECKING:
     import xarray
@@ -50,11 +53,8 @@ def invariants(
       cli invariants --p 2 --pstar 2 --degree 4
       cli invariants --monitor run.nc              how well a run keeps what its equations conserve
     """
-    from derive.errors import InputError
     from derive.invariants import laws, search
     from runtime.analysis.conservation import conservation_text
-    from runtime.output.netcdf_files import save_netcdf
-    from runtime.output.output_files import check_output
 
     if out is not None:
         if monitor is None:
@@ -86,7 +86,6 @@ def invariants(
 
 def _monitored(path: Path) -> tuple[Model, xarray.Dataset]:
     """The model and the monitors of the run in a file."""
-    from derive.errors import InputError
     from runtime.analysis.conservation.monitors import drift_monitors
     from runtime.analysis.recorded_runs import model_of_run
 
@@ -100,7 +99,6 @@ def _monitored(path: Path) -> tuple[Model, xarray.Dataset]:
 
 def _degree(model: Model, asked: int | None, talk: Talk) -> int:
     """The degree of the search; by default the largest up to 3 that is quick, 0 for none."""
-    from derive.errors import InputError
     from derive.invariants.invariant_search import LARGEST_DEGREE, LARGEST_SPACE
 
     if asked is not None:

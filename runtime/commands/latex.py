@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+import derive as derivation
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import echo
@@ -40,8 +41,6 @@ def latex(
       cli latex
       cli latex --p 4 --pstar 2 --form components --what loss --out loss.tex
     """
-    import derive as derivation
-
     if out is not None:
         from derive.atomic_files import replacing
         from runtime.output.output_files import check_output

@@ -9,9 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from derive.arguments import whole_number
+from derive.atomic_files import replacing
+from derive.generated_files import DOCUMENT
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import EXIT_FAILURE, Talk, echo
+from runtime.output.output_files import check_output
+from runtime.run_options import RANDOM_N
 
 if TYPE_CHECKING:
     from derive.model import Model
@@ -60,10 +65,6 @@ def report(
       cli report --constraint sphere --eta 0.2 --label-noise 0.1 --alpha 400
       cli report --overlaps run.nc --out from_run.html
     """
-    from derive.arguments import whole_number
-    from derive.atomic_files import replacing
-    from derive.generated_files import DOCUMENT
-    from runtime.output.output_files import check_output
     from runtime.problem import chosen_problem
     from runtime.report.findings import gather
     from runtime.report.page import page
@@ -98,7 +99,6 @@ def _beginning(
     """The problem of the report's trajectory and that of its ensemble; raises InputError."""
     from runtime.problem import chosen_problem
     from runtime.report.findings import ReportInput, no_ensemble
-    from runtime.run_options import RANDOM_N
     from runtime.start.initial_overlaps import LARGEST_START_N
 
     model = problem.model

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from runtime.analysis.claims import claims_table
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import EXIT_FAILURE, Talk, echo
@@ -30,7 +31,6 @@ def reproduce(quick: bool, seed: int, out: Path, generated: Path, as_json: bool,
     Example:
       cli reproduce --quick --out figures
     """
-    from runtime.analysis.claims import claims_table
     from runtime.analysis.reproduction import all_claims
 
     found = all_claims.reproduce(out, generated, quick=quick, seed=seed, say=talk)

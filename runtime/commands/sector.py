@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from derive.errors import InputError
+from derive.readout import READOUTS
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import collected, command, given_options, option
 from runtime.commands.printing import TABLE_ROWS
 from runtime.commands.value_types import Times
+from runtime.output.result_table import Column, Table, evenly
 
 if TYPE_CHECKING:
     import xarray
@@ -58,7 +61,6 @@ def sector(
       cli sector --p 1000000 --plot wide.png
       cli sector --p 1000 --singular-values 1e-3,5e-4 --flow gradient --json
     """
-    from derive.errors import InputError
     from derive.sector import SectorModel
     from runtime.output import run_summaries
     from runtime.sector.sector_figure import plot_sector
@@ -88,7 +90,6 @@ def sector(
 
 def _end(model: SectorModel, p: int, eta: float) -> float:
     """The α after which aligned students have escaped, unless their R0 is very small."""
-    from derive.readout import READOUTS
     from runtime.start.checked_arrays import real_number
 
     rate = real_number("eta", eta, least=0.0, strict=True)
@@ -97,7 +98,6 @@ def _end(model: SectorModel, p: int, eta: float) -> float:
 
 def _random(p: int, model: SectorModel, ideal: float, seed: int, q0: float) -> SectorStart:
     """A start whose R0 has random entries of the size `ideal`."""
-    from derive.errors import InputError
     from runtime.sector.aligned_starts import SectorStart
 
     try:
@@ -108,7 +108,6 @@ def _random(p: int, model: SectorModel, ideal: float, seed: int, q0: float) -> S
 
 def _aligned(p: int, model: SectorModel, values: float | list[float], q0: float) -> SectorStart:
     """A start whose R0 has these singular values."""
-    from derive.errors import InputError
     from runtime.sector.aligned_starts import SectorStart
     from runtime.start.checked_arrays import real_number
 
@@ -128,7 +127,6 @@ def sector_table(run: xarray.Dataset, rows: int) -> str:
     """A short table of α, loss, overlaps and norms, for people; the last line is the status."""
     import numpy as np
 
-    from runtime.output.result_table import Column, Table, evenly
     from runtime.output.run_summaries import status_line
 
     alpha, loss, m, q = (run[name].values for name in ("alpha", "loss", "m", "q"))

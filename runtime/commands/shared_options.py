@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from derive.errors import InputError
 from derive.model import OPTIONS, Model
 from runtime import run_options
 from runtime.commands.grouped_help import Decorator, collected, completing, given_options, option, options
 from runtime.commands.printing import Talk, echo
 from runtime.commands.value_types import Integer, Integers, Real, Times
+from runtime.output.netcdf_files import save_netcdf
+from runtime.output.output_files import check_outputs
+from runtime.output.progress import progress_bar
 from runtime.run_options import MODEL_OPTIONS, RunOption
 
 if TYPE_CHECKING:
@@ -147,7 +151,6 @@ class Printer:
 
     def __post_init__(self) -> None:
         from runtime.output.figures import SUFFIXES
-        from runtime.output.output_files import check_outputs
 
         check_outputs(("out", self.out, (".nc",)), ("plot", self.plot, SUFFIXES))
 
@@ -157,15 +160,12 @@ class Printer:
 
     def progress(self, label: str) -> contextlib.AbstractContextManager[Callable[[int, int], None]]:
         """A function of (finished, all) that draws a bar where one can be drawn."""
-        from runtime.output.progress import progress_bar
-
         return progress_bar(label, self.quiet)
 
     def write(self, result: Result, draw: Callable[[xarray.Dataset, Path], Path]) -> None:
         """Write the files that were asked for; `draw` makes the figure."""
         if self.out is None and self.plot is None:
             return
-        from runtime.output.netcdf_files import save_netcdf
         from runtime.output.plain_result import PlainResult
 
         dataset = result.dataset() if isinstance(result, PlainResult) else result
@@ -206,7 +206,6 @@ def run_of_file(option: str, path: Path, *allowed: str) -> xarray.Dataset:
 
     Only options of the output and those that are `allowed` go with the file.
     """
-    from derive.errors import InputError
     from runtime.analysis.recorded_runs import read_run
 
     superfluous = sorted(given_options() - {option, "out", "as_json", "quiet", *allowed})

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from derive.arguments import alternatives
+from derive.errors import InputError, one_line, shown
 from derive.parameters import NUMBERS
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import Decorator, collected, command, option, options
 from runtime.commands.printing import EXIT_FAILURE, EXIT_INTERRUPTED, Talk, echo, fail
 from runtime.commands.value_types import Integer
 from runtime.run_options import DEFAULT_JOB, ENGINES, JOBS, MODEL_OPTIONS, RUN_OPTIONS, RunOption, axes_of
+from runtime.sweep.sweep_errors import SweepInterrupted
 
 if TYPE_CHECKING:
     from runtime.sweep.sweep_run import SweepSummary
@@ -99,7 +101,6 @@ def sweep(
       cli sweep --out runs --status
     """
     from runtime.sweep import sweep_run, whole_sweeps
-    from runtime.sweep.sweep_errors import SweepInterrupted
 
     if status and dry_run:
         raise click.UsageError("--status does not go with --dry-run")
@@ -125,7 +126,6 @@ def request(
     file: Path | None, options: Mapping[str, Any], parameters: Mapping[str, Any]
 ) -> tuple[Path, Plan | None, SweepSettings]:
     """Folder, plan and settings of a sweep, from options above those of a TOML file; raises InputError."""
-    from derive.errors import InputError, shown
     from runtime.sweep import sweep_settings, whole_sweeps
 
     stored = {} if file is None else sweep_settings.read_sweep_file(file)
@@ -165,8 +165,6 @@ def failure(result: SweepSummary) -> str:
 
 def status_text(facts: Mapping[str, Any]) -> str:
     """The status, for people."""
-    from derive.errors import one_line
-
     failed, damaged, missing = facts["failed"], facts["damaged"], facts["missing"]
     counts = f"{len(failed)} failed, {len(damaged)} damaged, {len(missing)} missing"
     tasks = f"{facts['tasks']} tasks of {facts['job']}"
