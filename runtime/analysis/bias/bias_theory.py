@@ -103,7 +103,8 @@ def escape_polar(
     """Isometries O (k, p, p*) of the solutions √(b/a) O W* that the ODEs find from small R0.
 
     Takes Q0 (k, p, p), R0 (k, p, p*) and T (p*, p*), 1 if None. Exact as R₀ → 0; with unequal teachers
-    the corrections are of order |R₀|^(1 − τ'/τ).
+    the corrections are of order |R₀|^(1 − τ'/τ). Values are those that a `BiasStudy` allows, and are not
+    checked again.
 
     Raises
     ------
@@ -159,7 +160,7 @@ def _growth(model: Model, q0: Array, eta: float, label_noise: float, T: Array | 
 def noise_to_signal(model: Model, eta: float, label_noise: float = 0.0, q0: float = 1.0) -> float:
     """σ² of the noise on the plateau over the initial overlaps, from random weights at N → ∞.
 
-    Zero for gradient flow.
+    Zero for gradient flow. The numbers are those that a `BiasStudy` allows, and are not checked again.
 
     Raises
     ------
