@@ -16,6 +16,8 @@ from derive.version import VERSION, written_by
 
 MODULE, DOCUMENT, MANIFEST = "odes.py", "odes.tex", "manifest.json"
 FORMAT = 1
+# The stages that have a text for people to read.
+STAGES = ("equations", "program", "python", "latex")
 
 AnyModel = TypeVar("AnyModel", bound=DerivableModel)
 
@@ -75,6 +77,10 @@ class GeneratedFiles(abc.ABC, Generic[AnyModel]):
     @abc.abstractmethod
     def facts(self) -> Mapping[str, Any]:
         """The entries of the manifest about the code, among them ``operations`` by function."""
+
+    @abc.abstractmethod
+    def text_of(self, stage: str) -> str:
+        """The text of one of the STAGES, unproved; raises InputError for another."""
 
     def texts(self, version: str = VERSION) -> dict[str, str]:
         """The files by name, the manifest last, as this `version` writes them on any machine."""

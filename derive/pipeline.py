@@ -11,11 +11,13 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from derive.arguments import one_of
 from derive.emit.latex_document import odes_document
 from derive.emit.numba_module import is_unrolled, numba_module
+from derive.emit.plain_text import equations_text, program_text
 from derive.equations import OverlapEquations, overlap_equations
 from derive.expansion import operation_count
-from derive.generated_files import GeneratedFiles
+from derive.generated_files import STAGES, GeneratedFiles
 from derive.model import Model
 from derive.overlap_program import DQ, DR, LOSS, Q, R, overlap_program
 from derive.program import Program
@@ -73,3 +75,14 @@ class Pipeline(GeneratedFiles[Model]):
         functions = self.functions.items()
         forms = {name: "unrolled" if is_unrolled(program) else "loops" for name, program in functions}
         return {"operations": self.operations, "code": forms}
+
+    def text_of(self, stage: str) -> str:
+        match one_of("stage", stage, STAGES):
+            case "equations":
+                return equations_text(self.equations, self.model.constraint, self.model.readout)
+            case "program":
+                return program_text(self.program)
+            case "python":
+                return self.python
+            case _:
+                return self.latex

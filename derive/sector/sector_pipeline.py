@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from derive.arguments import one_of
+from derive.emit.plain_text import equations_text
 from derive.equations import OverlapEquations, overlap_equations
 from derive.expansion import operation_count
-from derive.generated_files import GeneratedFiles
+from derive.generated_files import STAGES, GeneratedFiles
 from derive.overlap_program import LOSS
 from derive.program import Program
 from derive.sector.sector_document import sector_document
@@ -15,6 +17,7 @@ from derive.sector.sector_model import SectorModel
 from derive.sector.sector_module import sector_module
 from derive.sector.sector_program import SectorProgram, drift_outputs, sector_program, written_out
 from derive.sector.sector_proof import SectorProof, proof_record, prove_sector
+from derive.sector.sector_text import sector_program_text
 
 
 class SectorPipeline(GeneratedFiles[SectorModel]):
@@ -66,3 +69,14 @@ class SectorPipeline(GeneratedFiles[SectorModel]):
     @property
     def facts(self) -> dict[str, Any]:
         return {"operations": self.operations}
+
+    def text_of(self, stage: str) -> str:
+        match one_of("stage", stage, STAGES):
+            case "equations":
+                return equations_text(self.equations, self.model.constraint, self.model.readout)
+            case "program":
+                return sector_program_text(self.program)
+            case "python":
+                return self.python
+            case _:
+                return self.latex

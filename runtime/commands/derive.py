@@ -8,41 +8,65 @@ from typing import Any
 
 import click
 
-import derive as derivation
+from derive.generated_files import STAGES
 from derive.generated_folder import check_target
+from derive.model import Model
+from derive.pipeline import Pipeline
+from derive.sector.sector_model import SectorModel
+from derive.sector.sector_pipeline import SectorPipeline
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, given_options, option
 from runtime.commands.printing import Talk, echo
+
+# The stage that follows those of derive: the vector code of ensembles.
+_LLVM = "llvm"
 
 
 @command()
 @shared.width_options()
 @shared.convention_options
 @option("Model", "--sector", is_flag=True, help="Derive the sector of aligned starts instead, for any p.")
+@option(
+    "Output",
+    "--show",
+    type=click.Choice([*STAGES, _LLVM]),
+    help="Print this stage of the derivation instead of writing files.",
+)
 @shared.generated_option
 @shared.json_option
 @shared.quiet_option
-def derive(sector: bool, generated: Path, as_json: bool, talk: Talk, **conventions: Any) -> None:
+def derive(
+    sector: bool, show: str | None, generated: Path, as_json: bool, talk: Talk, **conventions: Any
+) -> None:
     """Derive the ODEs by two routes, prove them equal and generate code and LaTeX.
 
     \b
     Examples:
       cli derive --p 4 --pstar 2 --constraint sphere
       cli derive --sector --pstar 2
+      cli derive --p 3 --pstar 2 --show program
     """
+    given = given_options()
+    superfluous = given & {"generated", "as_json"}
+    if show is not None and superfluous:
+        name = min(superfluous).removeprefix("as_")
+        raise click.UsageError(f"--{name} does not go with --show: only the stage is printed")
     if sector:
-        if "p" in given_options():
+        if "p" in given:
             raise click.UsageError("--p does not go with --sector: a sector holds for any p")
         del conventions["p"]
-        model: Any = derivation.SectorModel(**conventions)
-        by_proof: Any = derivation.sector_odes
+        model: Any = SectorModel(**conventions)
+        pipeline: Any = SectorPipeline.of(model)
         proved = "equal to the full system"
     else:
-        model, by_proof = derivation.Model(**conventions), derivation.overlap_odes
+        model = Model(**conventions)
+        pipeline = Pipeline.of(model)
         proved = "two derivations agree"
+    if show is not None:
+        echo(_stage(pipeline, show).removesuffix("\n"))
+        return
     check_target(generated / model.name)
-    odes = by_proof(model)
-    folder = odes.write(generated)
+    folder = pipeline.write(generated)
     manifest = json.loads((folder / "manifest.json").read_text())
     if as_json:
         echo(json.dumps({"folder": str(folder), **manifest}, indent=1))
@@ -50,6 +74,17 @@ def derive(sector: bool, generated: Path, as_json: bool, talk: Talk, **conventio
     echo(str(folder), kept="")
     size = " for any p" if sector else f", {manifest['operations']['rhs']} operations"
     talk(
-        f"{odes.model.name}: {odes.model.state_size} order parameters{size}; "
-        f"{proved} in {odes.proof.compared} entries ({odes.proof.method})"
+        f"{model.name}: {model.state_size} order parameters{size}; "
+        f"{proved} in {pipeline.proof.compared} entries ({pipeline.proof.method})"
     )
+
+
+def _stage(pipeline: Any, stage: str) -> str:
+    """The text of a stage; the vector code is that of ensembles with the default method."""
+    if stage != _LLVM:
+        return str(pipeline.text_of(stage))
+    if pipeline.model.kind == "sector":
+        raise click.UsageError(f"--show {stage} does not go with --sector, which has no vector code")
+    from runtime.ensemble.kernels.compiled_kernels import llvm_text
+
+    return llvm_text(pipeline.model)

@@ -35,6 +35,28 @@ def test_derive_takes_every_option_and_speaks_json(call):
     assert facts["model"]["readout"] == "sqrt"
 
 
+@pytest.mark.parametrize("sector", ["", " --sector"])
+def test_stages_are_printed_and_nothing_is_written(call, tmp_path, sector):
+    files = derive.sector_odes(derive.SectorModel(2)) if sector else derive.overlap_odes(derive.Model(4, 2))
+    for stage, name in (("python", "odes.py"), ("latex", "odes.tex")):
+        assert call(f"derive{sector} --show {stage}") == (0, files.files()[name], "")
+    code, out, _ = call(f"derive{sector} --show equations")
+    assert code == 0
+    assert "dR/dalpha = -kappa s (C)_st - 2 kappa (CDC)_st\n" in out
+    code, out, _ = call(f"derive{sector} --show program --flow gradient")
+    assert code == 0
+    assert "\nkappa = 2 a eta\n" in out
+    assert "label_noise" not in out.partition("kappa")[2]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_vector_code_is_a_stage_too(call):
+    code, out, _ = call("derive --p 2 --pstar 1 --show llvm")
+    assert code == 0
+    assert "; p2_pstar1 with prince8" in out
+    assert "define" in out
+
+
 def test_latex_for_any_widths_and_for_given_ones(call, tmp_path):
     symbolic = call("latex")
     assert symbolic[0] == 0
