@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 from derive.arguments import alternatives, one_of, whole_number
 from derive.errors import InputError
 from derive.parameters import packed_names
-from derive.readout import READOUTS as ALL_READOUTS
+from derive.readout import READOUTS
 
 # The proof evaluates every entry of the matrix products in exact integer arithmetic, about
 # (p + p*)·p² operations, which takes minutes at (256, 256). Aligned starts of wider students are
@@ -66,12 +66,11 @@ OPTIONS = {
         ),
         ModelOption(
             "readout",
-            f"Readout weights (a, b) = {alternatives(readout.pair for readout in ALL_READOUTS.values())}.",
-            {name: f"{name}: {readout.words}" for name, readout in ALL_READOUTS.items()},
+            f"Readout weights (a, b) = {alternatives(readout.pair for readout in READOUTS.values())}.",
+            {name: f"{name}: {readout.words}" for name, readout in READOUTS.items()},
         ),
     )
 }
-CONSTRAINTS, FLOWS, TEACHERS, READOUTS = (tuple(option.values) for option in OPTIONS.values())
 
 
 @dataclasses.dataclass(frozen=True)

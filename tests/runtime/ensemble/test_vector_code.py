@@ -23,14 +23,14 @@ from vector_code import (
 )
 
 from derive import Model
-from derive.model import CONSTRAINTS, FLOWS, READOUTS, TEACHERS
+from derive.model import OPTIONS
 from derive.pipeline import Pipeline
 from derive.program import Contraction, Matrix, MatrixStatement, Operand, Program, ScalarStatement, Term
 from derive.scalar_polynomials import ScalarPolynomial
 from runtime.ensemble.kernels.form_by_size import FORMS
 from runtime.vector import jit
 
-OPTIONS = list(itertools.product(CONSTRAINTS, FLOWS, TEACHERS, READOUTS))
+CHOICES = list(itertools.product(*(option.values for option in OPTIONS.values())))
 # Every remainder of tiles of 4, 3 and 2 rows or columns; p > p*, p = p*, p < p*.
 NARROW = [(1, 1), (2, 3), (4, 2), (5, 3), (7, 6)]
 # Straight-line code of these is never used, and takes seconds to compile.
@@ -60,7 +60,7 @@ def assert_equals_scalar_code(model: Model, target: jit.Target, form: str, seed:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("options", OPTIONS, ids="-".join)
+@pytest.mark.parametrize("options", CHOICES, ids="-".join)
 def test_every_option(options, form):
     constraint, flow, teacher, readout = options
     model = Model(3, 2, constraint=constraint, flow=flow, teacher=teacher, readout=readout)
@@ -83,7 +83,7 @@ def test_every_remainder_of_the_tiles(widths, form):
 
 
 @pytest.mark.parametrize("widths", [(1, 3), (6, 1), (10, 3)], ids=str)
-@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize("flow", OPTIONS["flow"].values)
 @pytest.mark.parametrize("form", TILES)
 def test_tiles_of_a_free_model(widths, flow, form):
     assert_equals_scalar_code(Model(*widths, flow=flow), jit.target(), form, seed=3)
@@ -115,7 +115,7 @@ def test_lanes_know_nothing_of_each_other(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("options", OPTIONS, ids="-".join)
+@pytest.mark.parametrize("options", CHOICES, ids="-".join)
 def test_scratch_of_the_drift_is_enough_for_the_loss(options, form):
     # The layout has one scratch array for both.
     constraint, flow, teacher, readout = options

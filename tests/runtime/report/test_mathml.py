@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from derive import Model
-from derive.model import CONSTRAINTS, FLOWS, READOUTS, TEACHERS
+from derive.model import OPTIONS
 from derive.odes import FORMS, SUBJECTS, latex, latex_for_any_widths
 from derive.sector import SectorModel, sector_odes
 from runtime.report.mathml import ConversionError, display, inline
@@ -79,7 +79,7 @@ def equations_of(options: dict[str, str]) -> list[str]:
     "options",
     [
         dict(zip(("constraint", "flow", "teacher", "readout"), values, strict=True))
-        for values in itertools.product(CONSTRAINTS, FLOWS, TEACHERS, READOUTS)
+        for values in itertools.product(*(option.values for option in OPTIONS.values()))
     ],
     ids=lambda options: "-".join(options.values()),
 )
@@ -95,7 +95,7 @@ def test_headings_of_the_jacobian_are_kept():
     assert kinds.count("heading") == Model(2, 1).state_size
 
 
-@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize("flow", OPTIONS["flow"].values)
 def test_the_sector_s_equations_are_converted(flow):
     for what in ("odes", "loss"):
         assert list(display(sector_odes(SectorModel(2, flow=flow)).latex(what)))
