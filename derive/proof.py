@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -177,6 +178,22 @@ def _covariance_names(model: Model) -> list[list[str | int]]:
     return rows
 
 
+# These are the two lines of the drift in route 1. moment(k) is E[e^k z_i z_j] for one entry (i, j), or a
+# weighted sum over entries.
+
+
+def _student_drift(model: Model, values: Mapping[str, Any], moment: Callable[[int], Any]) -> Any:
+    """dQ_ij/dα before the sphere's projection."""
+    kappa = 2 * values["a"] * values["eta"]
+    change = -2 * kappa * moment(1)
+    return change + kappa**2 * moment(2) if model.flow == "sgd" else change
+
+
+def _student_teacher_drift(values: Mapping[str, Any], moment: Callable[[int], Any]) -> Any:
+    """dR_ir/dα before the sphere's projection."""
+    return -2 * values["a"] * values["eta"] * moment(1)
+
+
 def _component_moments(model: Model, ring: _Polynomials, noise: bool) -> ComponentMoments:
     def element(name: str | int) -> tuple[int, tuple[int, ...]] | None:
         if name == 0:
@@ -193,17 +210,14 @@ def _component_drift(model: Model, ring: _Polynomials) -> dict[str, Any]:
     """Route 1: every entry of the free drift as a polynomial."""
     moments = _component_moments(model, ring, noise=True)
     dQ, dR = _free_outputs(model)
-    kappa = 2 * ring.values["a"] * ring.values["eta"]
     drift: dict[str, Any] = {}
     for i in range(model.p):
-        for j in range(i, model.p):
-            change = -2 * kappa * moments.component_moment(1, i, j)
-            if model.flow == "sgd":
-                change += kappa**2 * moments.component_moment(2, i, j)
-            drift[f"{dQ.name}_{i + 1}_{j + 1}"] = change
-        for r in range(model.pstar):
-            change = -kappa * moments.component_moment(1, i, model.p + r)
-            drift[f"{dR.name}_{i + 1}_{r + 1}"] = change
+        for j in range(model.p + model.pstar):
+            moment = partial(moments.component_moment, i=i, j=j)
+            if j >= model.p:
+                drift[f"{dR.name}_{i + 1}_{j - model.p + 1}"] = _student_teacher_drift(ring.values, moment)
+            elif j >= i:
+                drift[f"{dQ.name}_{i + 1}_{j + 1}"] = _student_drift(model, ring.values, moment)
     return drift
 
 
@@ -321,21 +335,19 @@ def _contracted_moments(
 
     noisy = moments(values["label_noise"])
 
-    def contracted(power: int, columns: range) -> Any:
+    def contracted(columns: range, power: int) -> Any:
         """Σ u_i v_j E[e^power z_i z_j] over students i and the given columns j."""
         left = [sum(u[i] * full[i][k] for i in range(p)) for k in range(width)]
         right = [sum(v[j] * full[j][k] for j in columns) for k in range(width)]
         joint = sum(v[j] * left[j] for j in columns)
         return noisy.error_moment(power, left, right, joint)
 
-    kappa = 2 * values["a"] * values["eta"]
-    students, teachers = range(p), range(p, width)
-    total_q = -2 * kappa * contracted(1, students)
-    if model.flow == "sgd":
-        total_q += kappa**2 * contracted(2, students)
     dQ, dR = (matrix.name for matrix in _free_outputs(model))
-    loss = Fraction(moments(None).error_power(2)) / 2
-    return {dQ: total_q, dR: -kappa * contracted(1, teachers), LOSS: loss}
+    return {
+        dQ: _student_drift(model, values, partial(contracted, range(p))),
+        dR: _student_teacher_drift(values, partial(contracted, range(p, width))),
+        LOSS: Fraction(moments(None).error_power(2)) / 2,
+    }
 
 
 def evaluate_exactly(program: Program, values: Mapping[str, Any]) -> dict[str, Any]:

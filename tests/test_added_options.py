@@ -1,4 +1,4 @@
-"""What an added option costs: a copy of the tree, with one more entry of a table, works throughout."""
+"""A copy of the tree with one more readout, or one more run-time parameter, works throughout."""
 
 from __future__ import annotations
 
@@ -61,10 +61,53 @@ run(f"integrate {one} --alpha 5 --out run.nc")
 run(f"ensemble {one} --alpha 5 --trajectories 5 --quiet")
 run("sector --p 50 --readout square --eta 0.1 --alpha 5")
 run("invariants --p 1 --pstar 1 --flow gradient --readout square --degree 1 --quiet")
-run("report --p 2 --pstar 1 --flow gradient --readout square --eta 0.1 --alpha 5 --out page.html --quiet")
-run("sweep --p 2 --pstar 1 --readout mean,square --eta 0.1 --alpha 5 --seed 0,1 --out grid --quiet")
+run("report --p 3 --pstar 2 --readout square --eta 0.1 --alpha 5 --out page.html --quiet")
+run("sweep --p 3 --pstar 2 --readout square --eta 0.1 --alpha 5 --seed 0,1 --out grid --quiet")
 run("sweep --help")
 assert cli.run("derive --readout cube".split()) == 2
+"""
+
+PARAMETER = """
+model = derive.Model(3, 2)
+system = runtime.load(model)
+dQ, dR, _ = theory(Q, R, 1 / 3, 1 / 2, 0.3, 0.1)
+given = dict(eta=0.3, label_noise=0.1, weight_decay=0.7)
+found = system.rhs(Q, R, **given)
+for new, old, shrunk in zip(found, (dQ, dR), (2 * Q, R)):
+    np.testing.assert_allclose(new, old - 0.3 * 0.7 * shrunk, rtol=1e-12, atol=1e-12)
+for new, old in zip(system.rhs(Q, R, eta=0.3, label_noise=0.1), (dQ, dR)):
+    np.testing.assert_allclose(new, old, rtol=1e-12, atol=1e-12)
+assert derive.overlap_odes(model).symbols["weight_decay"].name == "gamma"
+assert r"\\eta\\gamma R" in derive.latex_for_any_widths()
+for options in (dict(constraint="sphere"), dict(flow="gradient", teacher="general")):
+    derive.overlap_odes(derive.Model(2, 2, **options))
+    derive.overlap_odes(derive.Model(12, 5, **options))
+derive.sector_odes(derive.SectorModel(2))
+
+# Every integrator: one trajectory, SciPy's, an ensemble in registers and in tiles, the sector.
+Q0, R0 = np.eye(3), np.eye(3, 2) * 0.1
+alone = runtime.integrate(system, Q0, R0, alpha=[0, 5], **given)
+other = runtime.integrate(system, Q0, R0, alpha=[0, 5], method="scipy:DOP853", **given)
+plain = runtime.integrate(system, Q0, R0, alpha=[0, 5], eta=0.3, label_noise=0.1)
+assert alone.attrs["weight_decay"] == 0.7 and plain.attrs["weight_decay"] == 0.0
+assert float(abs(alone.loss[-1] - plain.loss[-1])) > 1e-3
+many = runtime.integrate_ensemble(
+    system, np.stack([Q0] * 2), np.stack([R0] * 2), alpha=[0, 5], **given | dict(weight_decay=[0.7, 0.0])
+)
+aligned = runtime.SectorStart.from_singular_values(3, 2, 0.1)
+loaded = runtime.load_sector(derive.SectorModel(2))
+sector = runtime.integrate_sector(loaded, aligned, alpha=[0, 5], **given)
+for run_of in (other, many.isel(trajectory=0), sector):
+    np.testing.assert_allclose(run_of.loss[-1], alone.loss[-1], rtol=1e-6)
+np.testing.assert_allclose(many.loss[1, -1], plain.loss[-1], rtol=1e-6)
+
+run("derive --p 3 --pstar 2 --show equations")
+run("integrate --p 3 --pstar 2 --weight-decay 0.7 --alpha 5 --out run.nc --quiet")
+run("ensemble --p 3 --pstar 2 --weight-decay 0.7 --alpha 5 --trajectories 3 --quiet")
+run("sector --p 50 --weight-decay 0.7 --alpha 5 --quiet")
+run("sweep --p 3 --pstar 2 --weight-decay 0,0.7 --eta 0.1 --alpha 5 --out grid --quiet")
+run("merge grid --out grid.nc")
+assert cli.run("integrate --weight-decay -1".split()) == 2
 """
 
 
@@ -108,3 +151,42 @@ def test_a_readout_is_one_entry_of_its_table(tree):
     assert "(1/p², 1/(p*)²)" in " ".join(result.stdout[result.stdout.rindex("Usage") :].split())
     run(tree, str(tree / "docs/regenerate.py"))
     assert "(1/p², 1/(p\\*)²)" in (tree / "README.md").read_text("utf-8")
+
+
+ENTRY = """
+        RuntimeParameter(
+            name="weight_decay",
+            symbol="γ",
+            latex=r"\\gamma",
+            words="weight decay",
+            help="Weight decay γ.",
+            default=0.0,
+            usual=0.0,
+            least=0.0,
+            at_finite_n=False,
+        ),
+"""
+DECAY = 'values["eta"] * values["weight_decay"]'
+
+
+def test_a_parameter_is_an_entry_and_a_term_of_both_derivations(tree):
+    table, equations, proof = (tree / f"derive/{name}.py" for name in ("parameters", "equations", "proof"))
+    changed(table, "    label_noise: Any\n", "    label_noise: Any\n    weight_decay: Any\n")
+    changed(
+        table,
+        '        RuntimeParameter(\n            name="T",',
+        ENTRY[1:] + '        RuntimeParameter(\n            name="T",',
+    )
+    changed(
+        equations,
+        "    loss = ScalarPolynomial()\n",
+        """    decay = name(LEARNING_RATE) * name("weight_decay")
+    dR[0], dQ[0] = dR[0] + -1 * decay, dQ[0] + -2 * decay
+    loss = ScalarPolynomial()
+""",
+    )
+    changed(proof, "-2 * kappa * moment(1)\n", f"-2 * kappa * moment(1) - 2 * {DECAY} * moment(0)\n")
+    changed(proof, '["eta"] * moment(1)\n', f'["eta"] * moment(1) - {DECAY} * moment(0)\n')
+    run(tree, "-c", THEORY + PARAMETER)
+    run(tree, str(tree / "docs/regenerate.py"))
+    assert "weight_decay" in (tree / "docs/options.md").read_text("utf-8")
