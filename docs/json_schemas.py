@@ -7,23 +7,20 @@ import schemas_of_systems as systems
 from schema_parts import document, listed
 
 SCHEMAS = {
-    command: document(command, schema)
-    for command, schema in {
-        "bias": results.BIAS,
-        "compare": results.COMPARE,
-        "derive": systems.DERIVE,
-        "doctor": systems.DOCTOR,
-        "ensemble": results.ENSEMBLE,
-        "escape": results.ESCAPE,
-        "hessian": results.HESSIAN,
-        "integrate": results.INTEGRATE,
-        "invariants": systems.INVARIANTS,
-        "list": systems.LIST,
-        "merge": systems.MERGE,
-        "report": systems.REPORT,
-        "reproduce": listed(systems.CLAIM, "The claims of `cli reproduce --json`."),
-        "sector": results.SECTOR,
-        "simulate": results.SIMULATE,
-        "sweep": systems.SWEEP,
-    }.items()
+    "bias": document("bias", results.BIAS),
+    "compare": document("compare", results.COMPARE),
+    "derive": document("derive", systems.DERIVE),
+    "doctor": document("doctor", systems.DOCTOR),
+    "ensemble": document("ensemble", results.ENSEMBLE, attributes=results.ENSEMBLE_ATTRIBUTES),
+    "escape": document("escape", results.ESCAPE),
+    "hessian": document("hessian", results.HESSIAN),
+    "integrate": document("integrate", results.INTEGRATE),
+    "invariants": document("invariants", systems.INVARIANTS),
+    "list": document("list", systems.LIST),
+    "merge": document("merge", systems.MERGE),
+    "report": document("report", systems.REPORT),
+    "reproduce": document("reproduce", listed(systems.CLAIM, "The claims of `cli reproduce --json`.")),
+    "sector": document("sector", results.SECTOR),
+    "simulate": document("simulate", results.SIMULATE),
+    "sweep": document("sweep", systems.SWEEP),
 }

@@ -97,10 +97,10 @@ def fields(properties: Mapping[str, Schema], others: Any = False, title: str = "
     return record("", properties, others, title)
 
 
-def document(command: str, schema: Schema) -> Schema:
+def document(command: str, schema: Schema, **definitions: Schema) -> Schema:
     """The schema of what a command prints, with its title and the definitions to which it refers."""
-    used = str(schema)
-    known = {name: words for name, words in _DEFINITIONS.items() if f"#/$defs/{name}'" in used}
+    used = str(schema) + str(definitions)
+    known = {name: part for name, part in _DEFINITIONS.items() if f"#/$defs/{name}'" in used} | definitions
     head = {"$schema": DIALECT, "title": f"cli {command} --json"}
     return {**head, **schema, **({"$defs": known} if known else {})}
 

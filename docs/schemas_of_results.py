@@ -19,6 +19,8 @@ from schema_parts import (
     whole,
 )
 
+from runtime.run_options import HESSIAN_PLACES
+
 ORIGIN = "seed? q0? n? ideal? overlaps?"
 ALPHA = {"alpha": over(1, "Times α = samples/N.")}
 TEACHER = {"T": over(2, "Teacher-teacher overlaps (r, s).")}
@@ -86,11 +88,10 @@ SECTOR = record(
         "q_perp?": over(1, "Eigenvalue q⊥ of Q in all other directions (alpha); there if p > p*."),
     },
 )
-_OF_ENSEMBLE = {
-    "attributes": attributes(
-        "ensemble", f"numbers? rtol atol method output {ORIGIN} trajectories? stop_loss?"
-    )
-}
+ENSEMBLE_ATTRIBUTES = attributes(
+    "ensemble", f"numbers? rtol atol method output {ORIGIN} trajectories? stop_loss?"
+)
+_OF_ENSEMBLE = {"attributes": {"$ref": "#/$defs/attributes"}}
 _EACH_ENDED = {
     **numbers_of_each("trajectory"),
     "status": over(1, "Status at the end of each trajectory.", "status"),
@@ -331,7 +332,7 @@ HESSIAN = either(
                     "stationary": choice("1 if the gradient vanishes, else 0.", 0, 1),
                     "gradient": number("Norm of the gradient."),
                     **{sign: whole(f"Number of {sign} eigenvalues.") for sign in _SIGNS},
-                    "at?": choice("Which state was looked at.", "plateau", "solution", "start"),
+                    "at?": choice("Which state was looked at.", *HESSIAN_PLACES),
                     "loss?": number("Loss at the solution."),
                     "flat_tangent?": whole("Flat directions along the manifold of minima."),
                     "flat_quartic?": whole("Flat directions of fourth order."),

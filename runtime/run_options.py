@@ -352,7 +352,15 @@ def numbers_of(command: str) -> dict[str, RunOption]:
     """The run-time parameters that are numbers and options of a command, by name."""
     return _by_name(
         *(
-            RunOption(number.name, "number", "Training", number.help, number.usual, alone=True)
+            RunOption(
+                number.name,
+                "number",
+                "Training",
+                number.help,
+                # Models that lack a parameter take no other value than its default.
+                number.usual if number.only_with is None else number.default,
+                alone=True,
+            )
             for number in NUMBERS
             if number.at_finite_n or command not in _SIMULATING
         )
