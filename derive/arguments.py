@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from derive.errors import InputError, shown
@@ -42,6 +43,15 @@ def whole_number(option: str, value: Any, least: int, largest: int) -> int:
     if number is None or not least <= number <= largest:
         raise InputError(option, f"{shown(value)} is not an integer from {least} to {_readable(largest)}")
     return number
+
+
+def is_unicode(path: Path) -> bool:
+    """Whether a name is text: file systems take any bytes, which Python shows as surrogates."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _readable(number: int) -> str:

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from derive.arguments import is_unicode
 from derive.errors import InputError
 from runtime.output.memory_limit import LARGEST_ARRAYS
-from runtime.output.output_files import is_unicode
 
 Array = NDArray[np.float64]
 

@@ -6,6 +6,7 @@ import os
 import stat
 from pathlib import Path
 
+from derive.arguments import is_unicode
 from derive.atomic_files import refusal, temporary_beside
 from derive.errors import InputError
 from derive.symbolic_links import behind_links
@@ -44,15 +45,6 @@ def check_output(path: str | Path, suffixes: tuple[str, ...], option: str = "out
     if problem:
         raise InputError(option, problem)
     return path
-
-
-def is_unicode(path: Path) -> bool:
-    """Whether a name is text: file systems take any bytes, which Python shows as surrogates."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _unwritable(path: Path, target: Path) -> str | None:
