@@ -37,6 +37,8 @@ SIMULATION_METHODS = {
 # What is kept of each trajectory of an ensemble, or instead statistics of all.
 OUTPUTS = ("all", "final", "loss")
 STATISTICS = "statistics"
+# The folder of derived systems.
+GENERATED = "generated"
 # The number of evenly spaced output times if only their end is given.
 EVEN_TIMES = 200
 # States at which `cli hessian` finds the spectrum.

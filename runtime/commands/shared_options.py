@@ -195,7 +195,11 @@ output_options = collected(
     quiet_flag,
 )
 generated_option = option(
-    "Output", "--generated", type=A_PATH, default="generated", help="Folder of the derived systems."
+    "Output",
+    "--generated",
+    type=A_PATH,
+    default=run_options.GENERATED,
+    help="Folder of the derived systems.",
 )
 # The command receives a `talk`, which prints nothing if --quiet is given.
 quiet_option = collected("talk", Talk, quiet_flag)

@@ -16,7 +16,16 @@ from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import Decorator, collected, command, option, options
 from runtime.commands.printing import EXIT_FAILURE, EXIT_INTERRUPTED, Talk, echo, fail
 from runtime.commands.value_types import Integer
-from runtime.run_options import DEFAULT_JOB, ENGINES, JOBS, MODEL_OPTIONS, RUN_OPTIONS, RunOption, axes_of
+from runtime.run_options import (
+    DEFAULT_JOB,
+    ENGINES,
+    GENERATED,
+    JOBS,
+    MODEL_OPTIONS,
+    RUN_OPTIONS,
+    RunOption,
+    axes_of,
+)
 from runtime.sweep.sweep_errors import SweepInterrupted
 
 if TYPE_CHECKING:
@@ -66,7 +75,7 @@ _ROWS = 10
         "Output",
         "--generated",
         type=shared.A_PATH,
-        help="Folder of the derived systems.  [default: generated]",
+        help=f"Folder of the derived systems.  [default: {GENERATED}]",
     ),
 )
 @option("Sweep", "--status", is_flag=True, help="Say what is done, failed and missing; compute nothing.")

@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from derive.arguments import whole_number
 from derive.sector.sector_model import SectorModel
 from derive.sector.sector_pipeline import SectorPipeline
+from runtime.run_options import GENERATED
 from runtime.sector.aligned_starts import LARGEST_P
 from runtime.start.parameter_values import RunParameters, takes_parameters
 from runtime.system.compiled_system import GeneratedCode
-from runtime.system.loading import GENERATED, load_code
+from runtime.system.loading import load_code
 
 Array = NDArray[np.float64]
 

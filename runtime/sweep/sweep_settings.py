@@ -12,7 +12,7 @@ from derive.arguments import one_of, whole_number
 from derive.errors import InputError, shown
 from runtime.concurrency.thread_pool import LARGEST_THREADS, thread_count
 from runtime.output import input_files
-from runtime.run_options import ENGINES
+from runtime.run_options import ENGINES, GENERATED
 
 # Bytes; the values of the largest sweep take fewer.
 _LARGEST_FILE = 16 * 2**20
@@ -83,7 +83,7 @@ class SweepSettings:
             workers=count,
             threads=1 if threads is None else _whole("threads", threads, LARGEST_THREADS),
             scheduler=None if scheduler is None else str(scheduler),
-            generated=Path("generated" if generated is None else generated),
+            generated=Path(GENERATED if generated is None else generated),
             part=part,
         )
 

@@ -12,12 +12,11 @@ from derive.generated_files import AnyModel, GeneratedFiles
 from derive.generated_folder import check_target
 from derive.model import Model
 from derive.pipeline import Pipeline
+from runtime.run_options import GENERATED
 from runtime.system.compiled_system import System, VerifiedCode
 from runtime.system.generated_module import module_of
 from runtime.system.load_error import LoadError
 from runtime.system.verification import exists, remedy, verified
-
-GENERATED = "generated"
 
 AnyCode = TypeVar("AnyCode")
 

@@ -16,26 +16,33 @@ import xarray
 
 import cli
 from derive import Model, overlap_odes
+from derive.model import OPTIONS
+from derive.parameters import NUMBERS
 from runtime.start import chosen_start
 
 # --- values of options that several commands have ------------------------------------------------
 
 WIDTHS = ["0", "-1", "1.5", "1e6", "1000000", "257", "１６", "1_6", " 4", "", "nan", "9" * 30, "0x4"]
 RATES = ["nan", "inf", "-inf", "-1", "0", "1e400", "", "x", "1,2", "٣", "0x1p3", "1_0"]
+OF_MODELS = {
+    f"--{name.replace('_', '-')}": ["", "any", values.default.upper()] for name, values in OPTIONS.items()
+}
+NUMBERS_OUT_OF_RANGE = {
+    f"--{number.name.replace('_', '-')}": ["nan", "inf", str(number.least - 1)]
+    + [str(number.least)] * number.strict
+    for number in NUMBERS
+}
 VALUES = {
     "--p": WIDTHS,
     "--pstar": WIDTHS,
+    **OF_MODELS,
+    **NUMBERS_OUT_OF_RANGE,
     "--eta": RATES,
     "--alpha": ["0", "-1", "nan", "inf", "1e400", "3,2", "1,1", "-1,2", "1,,2", ",", "1,nan"],
-    "--label-noise": ["-1", "nan", "inf"],
     "--n": ["0", "1", "-5", "1.5", "1" + "0" * 19],
     "--seed": ["-1", "1.0", str(2**63)],
     "--q0": ["0", "-1", "nan"],
     "--ideal": ["-1", "2", "nan"],
-    "--constraint": ["", "ball", "FREE"],
-    "--flow": ["", "adam"],
-    "--teacher": ["", "none"],
-    "--readout": ["", "max"],
     "--teacher-correlation": ["0.5", "nan"],
     "--overlaps": ["missing.npz", "missing.nc", "run.txt", ".", "asymmetric.npz"],
     "--out": ["run.txt", "run", ".", "", "no/folder/run.nc", "/dev/null"],
