@@ -12,8 +12,8 @@ from runtime.output.result_attributes import result_attributes
 from runtime.problem import Problem
 from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
+from runtime.trajectory.controller import FINISHED
 from runtime.trajectory.solver import STATUS
-from runtime.trajectory.stepper import FINISHED
 from runtime.trajectory.trajectory_dataset import coordinates_of
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from runtime.system.compile_cache import cache_folder, caching_in, compiler_lock
 
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
-# The type of a generated right-hand side in Numba: rhs(y, parameters, dy).
+# The types of generated functions in Numba: rhs(y, parameters, dy) and loss(y, parameters).
 _VECTOR = types.float64[::1]
 RIGHT_HAND_SIDE = types.void(_VECTOR, _VECTOR, _VECTOR)
+LOSS = types.float64(_VECTOR, _VECTOR)
 
 
 class Kernel:
@@ -65,6 +66,34 @@ class Kernel:
 def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Kernel]:
     """Decorator: a function of this package that is compiled for these signatures, on first use."""
     return lambda function: Kernel(function, signatures)
+
+
+_PART_OPTIONS = {**_OPTIONS, "cache": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+class KernelPart:
+    """Decorator: a function that kernels call, compiled with each of them.
+
+    Python calls the function as it was written, since the compiled one has no wrapper for that.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.py_func = function
+        self._compiled: Any = numba.njit(**_PART_OPTIONS)(function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.py_func(*arguments)
+
+    @property
+    def _numba_type_(self) -> Any:
+        return self._compiled._numba_type_
+
+
+part = KernelPart
+# Decorator: a function that is copied into its caller by Numba. That takes less time than a part that has
+# parts, since LLVM optimises a part with all of its own parts, and again with its caller.
+inlined: Any = numba.njit(inline="always")
 
 
 def compile_now(*functions: Any) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 
 from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
+from runtime.trajectory.controller import BLOW_UP
 from runtime.trajectory.solver import DIVERGENCE_GROWTH, OdeSolution
-from runtime.trajectory.stepper import BLOW_UP
 
 _WITH_JACOBIAN = ("LSODA", "Radau", "BDF")
 # SciPy's own lower limit of rtol; it warns about smaller ones, and uses this.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy as np
 from runtime.concurrency.interrupts import held_interrupts
 from runtime.start.checked_arrays import Array
 from runtime.system.compilation import compile_now
-from runtime.trajectory import stepper
+from runtime.trajectory import stepper, watched_stepper
+from runtime.trajectory.controller import DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL
 from runtime.trajectory.tableaux import Tableau
 
 # A run has diverged when an order parameter is this many times the largest one of the start (at least 1).
@@ -19,19 +21,21 @@ DIVERGENCE_GROWTH = 1e6
 # Floating-point operations between two looks at signals: about a twentieth of a second.
 _CHUNK_OPERATIONS = 5e7
 
-STATUS = {stepper.FINISHED: "ok", stepper.DIVERGED: "diverged", stepper.STEP_TOO_SMALL: "step_too_small"}
+STATUS = {FINISHED: "ok", DIVERGED: "diverged", STEP_TOO_SMALL: "step_too_small"}
 
 
 @dataclasses.dataclass(frozen=True)
 class OdeSolution:
-    """States at the requested times, NaN after the end of a trajectory that failed.
+    """States at the requested times, NaN after the end of a trajectory that failed or stopped.
 
     status
         ``"ok"``, ``"diverged"`` or ``"step_too_small"``.
     end
-        The time that was reached.
+        The time that was reached: that of the event, if the trajectory ended in one.
     accepted, rejected, evaluations
         Numbers of steps, of failed steps, and of calls of the right-hand side.
+    crossed
+        Whether the trajectory ended because its loss came down to `stop_loss`.
     """
 
     times: Array
@@ -41,6 +45,7 @@ class OdeSolution:
     accepted: int
     rejected: int
     evaluations: int
+    crossed: bool = False
 
 
 def solve(
@@ -54,13 +59,15 @@ def solve(
     tableau: Tableau,
     operations: int = 1000,
     bound: float | None = None,
+    loss: Any = None,
+    stop_loss: float | None = None,
 ) -> OdeSolution:
     """Integrate dy/dt = rhs from t = 0.
 
     Parameters
     ----------
     rhs
-        Numba function ``rhs(y, parameters, dy)``, compiled for ``stepper.RIGHT_HAND_SIDE``.
+        Numba function ``rhs(y, parameters, dy)``, compiled for ``compilation.RIGHT_HAND_SIDE``.
     y0
         State at t = 0, shape (n,).
     times
@@ -70,57 +77,49 @@ def solve(
     bound
         The run has diverged when an entry grows beyond this; None is ``DIVERGENCE_GROWTH`` times the
         largest entry of `y0`, or times 1 if that is more.
+    loss, stop_loss
+        The trajectory ends where its loss first comes down to `stop_loss`, located on the interpolant of
+        the step; `event_search` says which dips inside a step are found. `loss` is a Numba function
+        ``loss(y, parameters)``, compiled for ``compilation.LOSS``. Without `stop_loss` it is not used.
     """
-    n, stages = y0.size, tableau.b.size
-    y = np.array(y0, dtype=np.float64)
-    times = np.ascontiguousarray(times, dtype=np.float64)
-    outputs = np.full((times.size, n), np.nan)
-    work = np.zeros((tableau.slopes + 2, n))
-    position = np.zeros((), dtype=stepper.POSITION)
-    position["last_error"] = 1.0
     if bound is None:
-        bound = DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y))))
-    chunk = max(1, int(_CHUNK_OPERATIONS / (stages * (operations + 20 * n))))
-    compile_now(stepper.first_step, stepper.advance)
+        bound = DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y0))))
+    memory = _memory(y0, times, tableau)
+    cost = tableau.b.size * (operations + 20 * y0.size)
+    threshold = -np.inf if stop_loss is None else stop_loss
+    limits = stepper.Limits(rtol, atol, bound, threshold, max(1, int(_CHUNK_OPERATIONS / cost)))
+    position = np.zeros((), dtype=stepper.POSITION)
+    advance: Callable[..., int] = stepper.advance
+    functions: tuple[Any, ...] = (rhs,)
+    if stop_loss is not None:
+        advance, functions = watched_stepper.advance, (rhs, loss)
+    compile_now(advance)
+    status = RUNNING
     with held_interrupts() as deliver:
-        rhs(y, parameters, work[0])
-        position["evaluations"] = 1
-        # A single output at t = 0 needs no step.
-        if times[-1] > 0.0:
-            position["step"] = stepper.first_step(
-                rhs, parameters, y, work, tableau.order, rtol, atol, times[-1]
-            )
-            position["evaluations"] = 2
-        status = stepper.RUNNING
-        while status == stepper.RUNNING:
+        if stop_loss is not None:
+            position["loss"] = loss(memory.y, parameters)
+            position["crossed"] = position["loss"] <= stop_loss
+        while status == RUNNING:
             # Ctrl-C can be seen only between calls of compiled code.
-            status = stepper.advance(
-                rhs,
-                parameters,
-                tableau.a,
-                tableau.b,
-                tableau.e,
-                tableau.e_low,
-                tableau.extra,
-                tableau.p,
-                tableau.error_order,
-                rtol,
-                atol,
-                bound,
-                y,
-                times,
-                position[()],
-                outputs,
-                work,
-                chunk,
-            )
+            status = advance(*functions, parameters, tableau.coefficients, limits, memory, position[()])
             deliver()
     return OdeSolution(
-        times=times,
-        states=outputs,
+        times=memory.times,
+        states=memory.outputs,
         status=STATUS[status],
         end=float(position["time"]),
         accepted=int(position["accepted"]),
         rejected=int(position["rejected"]),
         evaluations=int(position["evaluations"]),
+        crossed=bool(position["crossed"]),
+    )
+
+
+def _memory(y0: Array, times: Array, tableau: Tableau) -> stepper.Memory:
+    """The arrays of a trajectory that starts at y0."""
+    return stepper.Memory(
+        y=np.array(y0, dtype=np.float64),
+        work=np.zeros((tableau.slopes + 3, y0.size)),
+        times=np.ascontiguousarray(times, dtype=np.float64),
+        outputs=np.full((len(times), y0.size), np.nan),
     )

@@ -1,19 +1,35 @@
 """The compiled stepper: adaptive steps of any explicit Runge-Kutta method for any right-hand side.
 
 The whole state of a trajectory is in arrays that the caller owns, so the loop can stop after a number of
-steps (to look at signals) and be resumed.
+steps (to look at signals) and be resumed. `watched_stepper` has the loop that looks for events too.
+
+Arrays are copied entry by entry: an assignment of slices would take Numba seconds to compile, for the
+words of an error that cannot occur.
 """
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numba import types
 
-from runtime.system.compilation import RIGHT_HAND_SIDE, kernel
-
-# Whether and how a trajectory has ended: what `advance` returns.
-RUNNING, FINISHED, DIVERGED, STEP_TOO_SMALL = 0, 1, 2, 3
+from runtime.start.checked_arrays import Array
+from runtime.system.compilation import RIGHT_HAND_SIDE, inlined, kernel, part
+from runtime.trajectory.controller import (
+    BLOW_UP,
+    DIVERGED,
+    FINISHED,
+    LOW_SHARE,
+    RUNNING,
+    SMALLEST_ERROR,
+    attempted_step,
+    smallest_step,
+    step_factor,
+    why_stuck,
+)
+from runtime.trajectory.tableaux.tableau import COEFFICIENTS, MOST_SLOPES
 
 # Where a trajectory is, and what it has cost.
 POSITION = np.dtype(
@@ -21,8 +37,16 @@ POSITION = np.dtype(
         # The time that is reached, and the size of the next step.
         ("time", np.float64),
         ("step", np.float64),
+        # The step that was tried last, and the time at its end.
+        ("tried", np.float64),
+        ("new_time", np.float64),
         # The error of the last accepted step, in units of the tolerance; 1 before the first.
         ("last_error", np.float64),
+        # In runs that look for events, the losses of the state and at the end of the tried step, and
+        # whether the loss has come down to the limit.
+        ("loss", np.float64),
+        ("new_loss", np.float64),
+        ("crossed", np.int64),
         ("next_output", np.int64),
         ("accepted", np.int64),
         ("rejected", np.int64),
@@ -30,35 +54,65 @@ POSITION = np.dtype(
         # Whether the step before was rejected, and whether that was because its error was not finite.
         ("failed_before", np.int64),
         ("not_finite", np.int64),
+        # Whether the slopes that only dense output needs belong to the tried step.
+        ("dense", np.int64),
+        # The weights of the slopes at a place inside the tried step.
+        ("weights", np.float64, (1, MOST_SLOPES)),
     ]
 )
 
-EPSILON = np.finfo(np.float64).eps
-# Steps below this many units of rounding of the time no longer resolve anything.
-SMALLEST_STEP = 16.0
-# An end beyond this time counts as this time, so that it does not make the smallest first steps longer.
-FAR_END = 1e10
-# Where a state has grown to this part of what counts as divergence and steps vanish, the solution blows up.
-BLOW_UP = 1e-3
-SAFETY = 0.9
-SHRINK, GROW = 0.2, 6.0
-SHRINK_NOT_FINITE = 0.1
-# A proportional-integral controller (K. Gustafsson, ACM TOMS 17, 533 (1991)).
-PROPORTIONAL, INTEGRAL = 0.7, 0.4
-SMALLEST_ERROR = 1e-10
-# The weight of the squared lower estimate in the denominator of an error (see `tableau`).
-LOW_SHARE = 0.01
+
+class Limits(NamedTuple):
+    """When a step is accepted and when a trajectory ends.
+
+    rtol, atol
+        Tolerances.
+    bound
+        The trajectory has diverged when an entry grows beyond this.
+    stop_loss
+        It ends where its loss comes down to this, if events are looked for.
+    steps
+        The largest number of steps of one call.
+    """
+
+    rtol: float
+    atol: float
+    bound: float
+    stop_loss: float
+    steps: int
+
+
+class Memory(NamedTuple):
+    """The arrays of a trajectory.
+
+    y
+        The state (n,).
+    work
+        Slopes and states (slopes + 3, n): work[j] is the slope k_j, where k_0 is that of `y`; then come
+        the new state, a state inside the step, and zeros.
+    times, outputs
+        Ascending output times (m,), and the states there (m, n).
+    """
+
+    y: Array
+    work: Array
+    times: Array
+    outputs: Array
+
 
 _vector = types.float64[::1]
 _matrix = types.float64[:, ::1]
-_function = types.FunctionType(RIGHT_HAND_SIDE)
-# Tableaux are read-only arrays, which Numba types as such.
-_weights = types.Array(types.float64, 1, "C", readonly=True)
+_coefficients = numba.from_dtype(COEFFICIENTS)
+_named_tuple: Any = types.NamedTuple
+_limits = _named_tuple((types.float64,) * 4 + (types.int64,), Limits)
+_memory = _named_tuple((_vector, _matrix, _vector, _matrix), Memory)
 _position = numba.from_dtype(POSITION)
-_coefficients = types.Array(types.float64, 2, "C", readonly=True)
+# What the loops are compiled for, from the parameters on.
+STEPPING = (_vector, _coefficients, _limits, _memory, _position)
+FUNCTION = types.FunctionType(RIGHT_HAND_SIDE)
 
 
-@kernel(types.float64(_vector, _vector, _vector, types.float64, types.float64))
+@part
 def _scaled_norm(x, y, y_new, rtol, atol):
     """Root mean square of x in units of the tolerance at y and y_new."""
     total = 0.0
@@ -68,29 +122,35 @@ def _scaled_norm(x, y, y_new, rtol, atol):
     return np.sqrt(total / x.size)
 
 
-@kernel(types.void(types.float64, _weights, _matrix, _vector))
-def _combine(h, weights, slopes, result):
-    """result = h Σ weights_j slopes_j."""
-    result[:] = 0.0
-    for j in range(weights.size):
+@part
+def copy(source, target):
+    for i in range(target.size):
+        target[i] = source[i]
+
+
+@part
+def move(start, h, weights, count, slopes, target):
+    """target = start + h Σ weights_j slopes_j, over the first `count` slopes."""
+    for i in range(target.size):
+        target[i] = start[i]
+    for j in range(count):
         if weights[j] != 0.0:
             x = h * weights[j]
-            for i in range(result.size):
-                result[i] += x * slopes[j, i]
+            for i in range(target.size):
+                target[i] += x * slopes[j, i]
 
 
-@kernel(
-    types.float64(
-        _function, _vector, _vector, _matrix, types.int64, types.float64, types.float64, types.float64
-    )
-)
-def first_step(rhs, parameters, y, work, order, rtol, atol, span):
+@inlined
+def _first_step(rhs, parameters, method, limits, memory):
     """A first step size (E. Hairer, S. P. Nørsett, G. Wanner, Solving ODEs I, sec. II.4).
 
-    The slope at y must be in work[0]; work[1] and work[2] are overwritten. It takes one evaluation. The
-    result is NaN if the slope is not finite in units of the tolerance, since no step is possible then.
+    The slope at the state must be in work[0]; work[1] and work[2] are overwritten. It takes one
+    evaluation. The result is NaN if the slope is not finite in units of the tolerance, since no step is
+    possible then.
     """
-    slope, trial, change = work[0], work[1], work[2]
+    y, span, rtol, atol = memory.y, memory.times[-1], limits.rtol, limits.atol
+    slope, trial, change = memory.work[0], memory.work[1], memory.work[2]
+    # Norms of the state, of the slope, and of the change of the slope in a trial step.
     size = _scaled_norm(y, y, y, rtol, atol)
     speed = _scaled_norm(slope, y, y, rtol, atol)
     if not np.isfinite(speed):
@@ -106,180 +166,188 @@ def first_step(rhs, parameters, y, work, order, rtol, atol, span):
     steepest = max(speed, curvature)
     if not np.isfinite(steepest):
         return h
-    second = max(1e-6, 1e-3 * h) if steepest <= 1e-15 else (0.01 / steepest) ** (1.0 / (order + 1))
+    second = max(1e-6, 1e-3 * h) if steepest <= 1e-15 else (0.01 / steepest) ** (1.0 / (method.order + 1))
     return min(100.0 * h, second, span)
 
 
-@kernel(
-    types.int64(
-        _function,
-        _vector,
-        _coefficients,
-        _weights,
-        _weights,
-        _weights,
-        _coefficients,
-        _coefficients,
-        types.int64,
-        types.float64,
-        types.float64,
-        types.float64,
-        _vector,
-        _vector,
-        _position,
-        _matrix,
-        _matrix,
-        types.int64,
-    )
-)
-def advance(
-    rhs,
-    parameters,
-    a,
-    b,
-    e,
-    e_low,
-    extra,
-    p,
-    error_order,
-    rtol,
-    atol,
-    bound,
-    y,
-    times,
-    position,
-    outputs,
-    work,
-    max_steps,
-):
-    """Take up to `max_steps` steps; returns RUNNING or how the trajectory ended.
-
-    `y`, `position` and `work` carry the state: work[j] is the slope k_j, and work[0] must hold
-    the slope at y; after all slopes come two trial states. For each times[k] that is passed, outputs[k] is
-    written; times ascend, and the last one is hit exactly.
-
-    Arrays are copied entry by entry: an assignment of slices would take Numba seconds to compile, for the
-    words of an error that cannot occur.
-    """
-    stages = b.size
-    n = y.size
-    last = times.size - 1
-    t_end = times[last]
-    slopes = p.shape[0]
-    y_new, trial = work[slopes], work[slopes + 1]
-    exponent = 1.0 / (error_order + 1)
-    needs_end_slope = e[stages] != 0.0
-
-    while position.next_output <= last and times[position.next_output] <= position.time:
-        for i in range(n):
-            outputs[position.next_output, i] = y[i]
+@inlined
+def begin(rhs, parameters, method, limits, memory, position):
+    """Before the first step: the slope of the state, the size of the step, and outputs at the start."""
+    rhs(memory.y, parameters, memory.work[0])
+    position.evaluations = 1
+    position.last_error = 1.0
+    # A single output at t = 0 needs no step.
+    if memory.times[-1] > position.time:
+        position.step = _first_step(rhs, parameters, method, limits, memory)
+        position.evaluations = 2
+    while position.next_output < memory.times.size and memory.times[position.next_output] <= position.time:
+        copy(memory.y, memory.outputs[position.next_output])
         position.next_output += 1
 
-    for _ in range(max_steps):
-        t = position.time
-        if t >= t_end:
-            return FINISHED
-        h = position.step
-        # The comparison is negated so that a step that is NaN ends here too.
-        if not h > SMALLEST_STEP * EPSILON * max(t, EPSILON * min(t_end, FAR_END)):
-            grown = False
-            for i in range(n):
-                # The comparison is negated so that NaN has grown too.
-                grown = grown or not abs(y[i]) <= BLOW_UP * bound
-            return DIVERGED if position.not_finite or np.isnan(h) or grown else STEP_TOO_SMALL
-        # A step that ends just before the end is stretched, so that no sliver of a step remains.
-        final = t + 1.0000001 * h >= t_end
-        if final:
-            h = t_end - t
 
-        for s in range(1, stages):
-            for i in range(n):
-                y_new[i] = y[i]
-            for j in range(s):
-                if a[s, j] != 0.0:
-                    x = h * a[s, j]
-                    for i in range(n):
-                        y_new[i] += x * work[j, i]
+@part
+def _within(y, bound):
+    """Whether no entry of y is larger than the bound, or not a number."""
+    within = True
+    for i in range(y.size):
+        within = within and abs(y[i]) <= bound
+    return within
+
+
+@inlined
+def status_at(limits, memory, position):
+    """RUNNING, or how the trajectory has ended where it is."""
+    end = memory.times[-1]
+    if position.time >= end:
+        return FINISHED
+    # The comparison is negated so that a step that is NaN ends here too.
+    if not position.step > smallest_step(position.time, end):
+        grown = not _within(memory.y, BLOW_UP * limits.bound)
+        return why_stuck(grown, position.not_finite != 0 or np.isnan(position.step))
+    return RUNNING
+
+
+@inlined
+def _make_step(rhs, parameters, method, limits, memory, position):
+    """The slopes and the new state of the tried step; returns its error."""
+    h, y, work = position.tried, memory.y, memory.work
+    y_new, trial, zeros = work[method.slopes], work[method.slopes + 1], work[method.slopes + 2]
+    # The state after all stages is that of one more.
+    for s in range(1, method.stages + 1):
+        move(y, h, method.a[s], s, work, y_new)
+        if s < method.stages or method.ends != 0:
             rhs(y_new, parameters, work[s])
-        for i in range(n):
-            y_new[i] = y[i]
-        for j in range(stages):
-            if b[j] != 0.0:
-                x = h * b[j]
-                for i in range(n):
-                    y_new[i] += x * work[j, i]
-        position.evaluations += stages - 1
-        if needs_end_slope:
-            rhs(y_new, parameters, work[stages])
+            position.evaluations += 1
+    error = 0.0
+    for k in range(method.estimates):
+        move(zeros, h, method.e[k], method.stages + 1, work, trial)
+        estimate = _scaled_norm(trial, y, y_new, limits.rtol, limits.atol)
+        if k == 0:
+            error = estimate
+        elif error > 0.0:
+            error /= np.sqrt(1.0 + LOW_SHARE * (estimate / error) ** 2)
+    return error
+
+
+@inlined
+def try_step(rhs, parameters, method, limits, memory, position):
+    """Try a step and choose the next one; returns whether it is accepted.
+
+    Then `position.new_time` is the time at its end, and the state and the slope there are in the memory.
+    """
+    end = memory.times[-1]
+    h, final = attempted_step(position.time, position.step, end)
+    position.tried, position.dense = h, 0
+    error = _make_step(rhs, parameters, method, limits, memory, position)
+    # NaN is rejected too.
+    accepted, finite = error <= 1.0, np.isfinite(error)
+    error = max(error, SMALLEST_ERROR)
+    factor = step_factor(
+        error, position.last_error, accepted, position.failed_before != 0, finite, method.exponent
+    )
+    position.failed_before = 0 if accepted else 1
+    position.not_finite = 0 if finite else 1
+    if not accepted:
+        position.rejected += 1
+        position.step = h * factor
+        return False
+    position.accepted += 1
+    position.last_error = error
+    # The length of a final step says nothing about the next one, unless it should have been shorter.
+    if not final or factor < 1.0:
+        position.step = h * factor
+    position.new_time = end if final else position.time + h
+    stages = method.stages
+    if method.ends == 0:
+        rhs(memory.work[method.slopes], parameters, memory.work[stages])
+        position.evaluations += 1
+    return True
+
+
+@inlined
+def complete(rhs, parameters, method, memory, position):
+    """The slopes of the accepted step that only dense output needs."""
+    if position.dense == 0:
+        position.dense = 1
+        work, trial = memory.work, memory.work[method.slopes + 1]
+        for k in range(method.stages + 1, method.slopes):
+            row = method.extra[k - method.stages - 1]
+            move(work[method.slopes + 2], position.tried, row, k, work, trial)
+            for i in range(trial.size):
+                trial[i] += memory.y[i]
+            rhs(trial, parameters, work[k])
             position.evaluations += 1
 
-        _combine(h, e, work, trial)
-        error = _scaled_norm(trial, y, y_new, rtol, atol)
-        if e_low.size > 0 and error > 0.0:
-            _combine(h, e_low, work, trial)
-            low = _scaled_norm(trial, y, y_new, rtol, atol)
-            error /= np.sqrt(1.0 + LOW_SHARE * (low / error) ** 2)
 
-        # The comparison is negated so that NaN is rejected too.
-        if not error <= 1.0:
-            position.rejected += 1
-            position.failed_before = 1
-            if np.isfinite(error):
-                position.not_finite = 0
-                position.step = h * max(SHRINK, SAFETY * error**-exponent)
-            else:
-                position.not_finite = 1
-                position.step = h * SHRINK_NOT_FINITE
-            continue
+@part
+def _polynomial(row, degree, theta):
+    """Σ row_m θ^(m+1), by Horner's rule.
 
-        if not needs_end_slope:
-            rhs(y_new, parameters, work[stages])
-            position.evaluations += 1
-        t_new = t_end if final else t + h
-        if position.next_output <= last and times[position.next_output] < t_new:
-            for m in range(extra.shape[0]):
-                _combine(h, extra[m], work, trial)
-                for i in range(n):
-                    trial[i] += y[i]
-                rhs(trial, parameters, work[stages + 1 + m])
-                position.evaluations += 1
-        while position.next_output <= last and times[position.next_output] <= t_new:
-            k = position.next_output
-            if times[k] == t_new:
-                for i in range(n):
-                    outputs[k, i] = y_new[i]
-            else:
-                theta = (times[k] - t) / h
-                for i in range(n):
-                    outputs[k, i] = y[i]
-                for j in range(slopes):
-                    weight = 0.0
-                    for m in range(p.shape[1] - 1, -1, -1):
-                        weight = (weight + p[j, m]) * theta
-                    if weight != 0.0:
-                        x = h * weight
-                        for i in range(n):
-                            outputs[k, i] += x * work[j, i]
-            position.next_output += 1
+    Powers are taken four at a time, so that the multiply-adds that LLVM fuses, and with them the last
+    bit, do not depend on how it would unroll a loop.
+    """
+    value, m = 0.0, degree
+    while m % 4 != 0:
+        m -= 1
+        value = (value + row[m]) * theta
+    while m > 0:
+        m -= 4
+        value = (value + row[m + 3]) * theta
+        value = (value + row[m + 2]) * theta
+        value = (value + row[m + 1]) * theta
+        value = (value + row[m]) * theta
+    return value
 
-        largest = 0.0
-        for i in range(n):
-            y[i] = y_new[i]
-            work[0, i] = work[stages, i]
-            largest = max(largest, abs(y[i]))
-        position.time = t_new
-        position.accepted += 1
-        position.not_finite = 0
-        if not largest <= bound:
-            return DIVERGED
 
-        error = max(error, SMALLEST_ERROR)
-        factor = SAFETY * error ** (-PROPORTIONAL * exponent) * position.last_error ** (INTEGRAL * exponent)
-        factor = min(GROW, max(SHRINK, factor))
-        if position.failed_before:
-            factor = min(factor, 1.0)
-            position.failed_before = 0
-        if not final or factor < 1.0:
-            position.step = h * factor
-        position.last_error = error
-    return FINISHED if position.time >= t_end else RUNNING
+@part
+def interpolate(method, memory, position, theta, target):
+    """The state at a place in the accepted step, from 0 to 1."""
+    weights = position.weights[0]
+    for j in range(method.slopes):
+        weights[j] = _polynomial(method.p[j], method.degree, theta)
+    move(memory.y, position.tried, weights, method.slopes, memory.work, target)
+
+
+@inlined
+def write_outputs(rhs, parameters, method, memory, position, limit):
+    """The outputs in the accepted step up to a time."""
+    times = memory.times
+    while position.next_output < times.size and times[position.next_output] <= limit:
+        k = position.next_output
+        if times[k] == position.new_time:
+            copy(memory.work[method.slopes], memory.outputs[k])
+        else:
+            complete(rhs, parameters, method, memory, position)
+            theta = (times[k] - position.time) / position.tried
+            interpolate(method, memory, position, theta, memory.outputs[k])
+        position.next_output += 1
+
+
+@inlined
+def commit(method, limits, memory, position):
+    """Make the end of the accepted step the state; returns RUNNING or DIVERGED."""
+    copy(memory.work[method.slopes], memory.y)
+    copy(memory.work[method.stages], memory.work[0])
+    position.time = position.new_time
+    return RUNNING if _within(memory.y, limits.bound) else DIVERGED
+
+
+@kernel(types.int64(FUNCTION, *STEPPING))
+def advance(rhs, parameters, method, limits, memory, position):
+    """Take up to `limits.steps` steps; returns RUNNING or how the trajectory ended.
+
+    The position of a new trajectory is all zeros. For each time that is passed its output is written, and
+    the last time is hit exactly.
+    """
+    if position.evaluations == 0:
+        begin(rhs, parameters, method, limits, memory, position)
+    for _ in range(limits.steps):
+        status = status_at(limits, memory, position)
+        if status != RUNNING:
+            return status
+        if try_step(rhs, parameters, method, limits, memory, position):
+            write_outputs(rhs, parameters, method, memory, position, position.new_time)
+            status = commit(method, limits, memory, position)
+            if status != RUNNING:
+                return status
+    return FINISHED if position.time >= memory.times[-1] else RUNNING

@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from runtime.ensemble.kernels import lane_memory as at
 from runtime.ensemble.kernels.compiled_kernels import KERNEL_ADDRESSES
 from runtime.system.compilation import kernel
-from runtime.trajectory.stepper import BLOW_UP, DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL
+from runtime.trajectory.controller import BLOW_UP, DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL
 
 # What `run_chunk` is asked to do.
 CHUNK = np.dtype(

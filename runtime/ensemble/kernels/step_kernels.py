@@ -11,7 +11,7 @@ from derive.pipeline import Pipeline
 from runtime.ensemble.kernels import lane_memory as at
 from runtime.ensemble.kernels.kernel_emitter import KernelEmitter
 from runtime.start.checked_arrays import Array
-from runtime.trajectory.stepper import (
+from runtime.trajectory.controller import (
     EPSILON,
     FAR_END,
     GROW,

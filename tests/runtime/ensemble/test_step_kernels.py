@@ -14,7 +14,7 @@ from runtime.ensemble.kernels import lane_memory as at
 from runtime.ensemble.kernels.compiled_kernels import compile_kernels
 from runtime.ensemble.kernels.form_by_size import form_by_size
 from runtime.ensemble.kernels.kernel_emitter import DOUBLED_STATE
-from runtime.trajectory.stepper import (
+from runtime.trajectory.controller import (
     GROW,
     INTEGRAL,
     LOW_SHARE,

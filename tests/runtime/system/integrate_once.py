@@ -22,7 +22,6 @@ json.dump(
     {
         "loss": run["loss"].values[-1].hex(),
         "advance": counts(stepper.advance.compile()),
-        "first_step": counts(stepper.first_step.compile()),
         "rhs": counts(system.module.rhs),
         "loss_function": counts(system.module.loss),
     },

@@ -11,6 +11,7 @@ import numpy as np
 
 from runtime.system.compilation import RIGHT_HAND_SIDE
 from runtime.trajectory import stepper
+from runtime.trajectory.controller import RUNNING
 
 
 @functools.cache
@@ -57,22 +58,28 @@ SOLVABLE = {
 }
 
 
+def memory_of(y, times, tableau):
+    """The arrays of a trajectory that starts at y."""
+    return stepper.Memory(
+        y=np.array(y, dtype=float),
+        work=np.vstack([np.full((tableau.slopes + 2, len(y)), np.nan), np.zeros(len(y))]),
+        times=np.array(times, dtype=float),
+        outputs=np.full((len(times), len(y)), np.nan),
+    )
+
+
 def integrate_in_fixed_steps(problem, tableau, steps, times):
     """States at `times` and the step ends: the loop of the stepper with its controller overruled."""
     function, y, parameters = problem.arguments()
     step = problem.t_end / steps
-    position = np.zeros((), dtype=stepper.POSITION)
-    position["step"], position["last_error"] = step, 1.0
-    outputs, work = np.full((times.size, y.size), np.nan), np.zeros((tableau.slopes + 2, y.size))
-    function(y, parameters, work[0])
-    status, ends = stepper.RUNNING, []
-    while status == stepper.RUNNING:
+    memory, position = memory_of(y, times, tableau), np.zeros((), dtype=stepper.POSITION)
+    # With this tolerance every step is accepted.
+    limits = stepper.Limits(1e100, 1e100, np.inf, -np.inf, 1)
+    position["evaluations"], position["last_error"] = 1, 1.0
+    function(memory.y, parameters, memory.work[0])
+    status, ends = RUNNING, []
+    while status == RUNNING:
         position["step"] = step
-        # With this tolerance every step is accepted.
-        status = stepper.advance(
-            function, parameters, tableau.a, tableau.b, tableau.e, tableau.e_low, tableau.extra,
-            tableau.p, tableau.error_order, 1e100, 1e100, np.inf, y, times, position[()], outputs,
-            work, 1,
-        )  # fmt: skip
+        status = stepper.advance(function, parameters, tableau.coefficients, limits, memory, position[()])
         ends.append(float(position["time"]))
-    return outputs, ends
+    return memory.outputs, ends

@@ -9,17 +9,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from smooth_problems import compiled
+from smooth_problems import compiled, memory_of
 
-from runtime.trajectory.stepper import (
-    DIVERGED,
-    FINISHED,
-    POSITION,
-    RUNNING,
-    STEP_TOO_SMALL,
-    advance,
-    first_step,
-)
+from runtime.trajectory.controller import DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL
+from runtime.trajectory.stepper import POSITION, Limits, advance
 from runtime.trajectory.tableaux import TABLEAUX
 
 RTOL, ATOL = 1e-6, 1e-8
@@ -89,28 +82,28 @@ class Trajectory:
     not_finite: int = 0
     accepted: int = 0
     rejected: int = 0
-    evaluations: int = 0
+    # None would be a new trajectory, whose first step the loop chooses.
+    evaluations: int = 1
     next_output: int = 0
+
+
+FIELDS = tuple(field.name for field in dataclasses.fields(Trajectory) if field.name != "y")
 
 
 def compiled_step(tableau, function, before, times, bound=1e6, parameters=(1.0,)):
     """Status, trajectory and outputs after one step of the compiled loop."""
-    y, parameters = np.array(before.y), np.array(parameters)
+    parameters, memory = np.array(parameters), memory_of(before.y, times, tableau)
     position = np.zeros((), dtype=POSITION)
-    for name in POSITION.names:
+    for name in FIELDS:
         position[name] = getattr(before, name)
-    outputs, work = np.full((len(times), y.size), np.nan), np.full((tableau.slopes + 2, y.size), np.nan)
-    work[0] = slope(function, y, parameters)
-    status = advance(
-        compiled(function), parameters, tableau.a, tableau.b, tableau.e, tableau.e_low, tableau.extra,
-        tableau.p, tableau.error_order, RTOL, ATOL, bound, y, np.array(times), position[()], outputs,
-        work, 1,
-    )  # fmt: skip
-    after = Trajectory(y=tuple(y), **{name: position[name].item() for name in POSITION.names})
+    memory.work[0] = slope(function, memory.y, parameters)
+    limits = Limits(RTOL, ATOL, bound, -np.inf, 1)
+    status = advance(compiled(function), parameters, tableau.coefficients, limits, memory, position[()])
+    after = Trajectory(y=tuple(memory.y), **{name: position[name].item() for name in FIELDS})
     # What the next step starts with.
     if after.accepted > before.accepted:
-        np.testing.assert_array_equal(work[0], slope(function, y, parameters))
-    return status, after, outputs
+        np.testing.assert_array_equal(memory.work[0], slope(function, memory.y, parameters))
+    return status, after, memory.outputs
 
 
 def expected_step(tableau, function, before, times, parameters=(1.0,)):
@@ -263,13 +256,13 @@ def test_outputs_inside_a_step(tableau):
     np.testing.assert_array_equal(outputs[8], after.y)
     assert np.isnan(outputs[9:]).all()
     assert (status, after.next_output) == (RUNNING, 9)
-    assert after.evaluations == expected.evaluations == tableau.b.size + len(tableau.extra)
+    assert after.evaluations == expected.evaluations == 1 + tableau.b.size + len(tableau.extra)
 
 
 def test_an_output_at_the_end_of_a_step_needs_no_polynomial(tableau):
     _, after, outputs = compiled_step(tableau, pendulum, Trajectory(0.25), [0.25, 100.0])
     np.testing.assert_array_equal(outputs[0], after.y)
-    assert after.evaluations == tableau.b.size
+    assert after.evaluations == 1 + tableau.b.size
 
 
 # --- ends ------------------------------------------------------------------------------------
@@ -341,6 +334,16 @@ def expected_first_step(function, y, parameters, order, rtol, atol, span):
     return min(100.0 * h0, h1, span)
 
 
+def first_step(tableau, function, y, parameters, atol, span):
+    """The step that the loop chooses for a new trajectory, before it takes any."""
+    memory, position = memory_of(y, [span], tableau), np.zeros((), dtype=POSITION)
+    limits = Limits(RTOL, atol, np.inf, -np.inf, 0)
+    advance(compiled(function), parameters, tableau.coefficients, limits, memory, position[()])
+    assert position["evaluations"] == 2
+    np.testing.assert_array_equal(memory.work[0], slope(function, y, parameters))
+    return position["step"].item()
+
+
 @pytest.mark.parametrize(
     ("function", "y", "parameter", "atol", "span"),
     [
@@ -357,24 +360,17 @@ def expected_first_step(function, y, parameters, order, rtol, atol, span):
         (pendulum, (0.5, 1.5), 3e-4, 1e2, 1e3),
     ],
 )
-@pytest.mark.parametrize("order", [5, 8])
-def test_first_step(function, y, parameter, atol, span, order):
+def test_first_step(tableau, function, y, parameter, atol, span):
     y, parameters = np.array(y), np.array([parameter])
-    work = np.full((6, 2), np.nan)
-    work[0] = slope(function, y, parameters)
-    step = first_step(compiled(function), parameters, y, work, order, RTOL, atol, span)
-    assert step == pytest.approx(
-        expected_first_step(function, y, parameters, order, RTOL, atol, span), rel=1e-9
-    )
+    step = first_step(tableau, function, y, parameters, atol, span)
+    expected = expected_first_step(function, y, parameters, tableau.order, RTOL, atol, span)
+    assert step == pytest.approx(expected, rel=1e-9)
     assert 0.0 < step <= span
 
 
-def test_first_step_where_the_slope_or_the_next_is_infinite():
-    y, work = np.array([0.5, 1.5]), np.zeros((6, 2))
-    work[0] = np.inf, 0.0
-    assert np.isnan(first_step(compiled(bursts), np.ones(1), y, work, 5, RTOL, ATOL, 1.0))
+def test_first_step_where_the_slope_or_the_next_is_infinite(tableau):
+    y = np.array([0.5, 1.5])
+    assert np.isnan(first_step(tableau, bursts, np.array([0.4, 1.5]), np.ones(1), ATOL, 1.0))
     # The trial step alone is known to be possible, at its start.
-    work[0] = slope(bursts, y, np.ones(1))
-    trial = 0.01 * norm(y, y, y) / norm(work[0], y, y)
-    step = first_step(compiled(bursts), np.ones(1), y, work, 5, RTOL, ATOL, 1.0)
-    assert step == pytest.approx(trial, rel=1e-14)
+    trial = 0.01 * norm(y, y, y) / norm(slope(bursts, y, np.ones(1)), y, y)
+    assert first_step(tableau, bursts, y, np.ones(1), ATOL, 1.0) == pytest.approx(trial, rel=1e-14)

@@ -14,6 +14,8 @@ DENSE_ORDER = {"tsit5": 4, "prince8": 7, "dop853": 7}
 EMBEDDED_ORDER = {"tsit5": (4,), "prince8": (6,), "dop853": (5, 3)}
 ORDER = {"tsit5": 5, "prince8": 8, "dop853": 8}
 
+NAMES = {tableau: name for name, tableau in TABLEAUX.items()}
+
 
 @pytest.fixture(params=TABLEAUX, autouse=True)
 def tableau(request):
@@ -44,7 +46,7 @@ def dense_weights(tableau, theta):
 
 
 def test_step_has_its_order_and_no_more(tableau):
-    assert order(tableau.a, tableau.b) == tableau.order == ORDER[tableau.name]
+    assert order(tableau.a, tableau.b) == tableau.order == ORDER[NAMES[tableau]]
 
 
 def test_embedded_solution_has_the_error_order(tableau):
@@ -54,7 +56,7 @@ def test_embedded_solution_has_the_error_order(tableau):
             embedded = np.append(tableau.b, 0.0) - e
             stages = slice(embedded.size)
             orders.append(order(all_slopes(tableau)[stages, stages], embedded))
-    assert tuple(orders) == EMBEDDED_ORDER[tableau.name]
+    assert tuple(orders) == EMBEDDED_ORDER[NAMES[tableau]]
     # |E|² / |L| of two estimates of h^(m+1) and h^(l+1).
     combined = orders[0] if len(orders) == 1 else 2 * orders[0] - orders[1]
     assert tableau.error_order == combined
@@ -89,7 +91,7 @@ def test_dense_output_joins_both_ends_of_the_step(tableau):
 def test_order_of_dense_output(tableau, theta):
     # y(θ) is a step of size θh by the tableau scaled by 1/θ.
     scaled = all_slopes(tableau) / theta, dense_weights(tableau, theta) / theta
-    assert rk.ExplicitRungeKuttaMethod(*scaled).order(tol=1e-9) == DENSE_ORDER[tableau.name]
+    assert rk.ExplicitRungeKuttaMethod(*scaled).order(tol=1e-9) == DENSE_ORDER[NAMES[tableau]]
 
 
 def test_dense_output_is_continuously_differentiable(tableau):

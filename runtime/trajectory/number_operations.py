@@ -1,0 +1,50 @@
+"""The operations on one number with which Numba compiles the rules of `controller`.
+
+They become part of the functions that use them, so none of them is compiled on its own.
+"""
+
+from __future__ import annotations
+
+from runtime.system.compilation import inlined
+
+
+@inlined
+def subtract(x, y):
+    return x - y
+
+
+@inlined
+def multiply(x, y):
+    return x * y
+
+
+@inlined
+def maximum(x, y):
+    return max(x, y)
+
+
+@inlined
+def minimum(x, y):
+    return min(x, y)
+
+
+@inlined
+def at_most(x, y):
+    return x <= y
+
+
+@inlined
+def select(condition, x, y):
+    return x if condition else y
+
+
+@inlined
+def reaches(time, stretch, step, end):
+    """Whether the step, made longer by a factor, reaches the end."""
+    return time + stretch * step >= end
+
+
+@inlined
+def powers(factor, x, m, y, n):
+    """factor · xᵐ · yⁿ."""
+    return factor * x**m * y**n
