@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from derive.errors import InputError
+from derive.invariants import laws
 from derive.model import Model
 from runtime.analysis.claims import Claim
 from runtime.analysis.landscape.critical_points import SeveralSolutionsError, solution
@@ -233,8 +234,6 @@ def _laws(model: Model) -> list[Law] | Unavailable:
             f"Conservation laws are proved for up to {LARGEST_LAWS} order parameters; this model has"
             f" {model.state_size}."
         )
-    from derive.invariants import laws
-
     return laws(model)
 
 

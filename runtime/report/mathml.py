@@ -11,6 +11,8 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 
+from latex2mathml.converter import convert
+
 _NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 _DISPLAY = re.compile(
     r"\\begin\{align\*\}\n(?P<align>.*?)\n\\end\{align\*\}"
@@ -97,8 +99,6 @@ def _aligned(lines: Sequence[str]) -> ET.Element:
 def _element(latex: str, kind: str = "inline") -> ET.Element:
     """The ``<mrow>`` of one expression."""
     # The import is here, since other commands need no converter.
-    from latex2mathml.converter import convert
-
     try:
         root = ET.fromstring(convert(_WORD.sub(r"\\text{\1}", latex), display=kind))
     except Exception as error:

@@ -14,6 +14,7 @@ from typing import Any
 from derive.model import OPTIONS, Model
 from derive.version import VERSION
 from runtime.run_options import numbers_of
+from runtime.vector.jit import target
 
 _COMPUTING = ("numpy", "scipy", "sympy", "numba", "llvmlite", "xarray")
 _DRAWING = ("matplotlib", "latex2mathml", "jinja2")
@@ -56,8 +57,6 @@ def _value(value: Any) -> str:
 
 def facts(manifest: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Pairs of a term and its value, both plain text."""
-    from runtime.vector.jit import target
-
     found = [
         ("Program", f"overlap-ode {VERSION}"),
         ("Digest of the generated code", f"sha256:{manifest['files']['odes.py']}"),

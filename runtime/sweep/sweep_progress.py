@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+from tqdm import tqdm
+
 from runtime.output.progress import can_draw, new_bar
 
 # Without a terminal, a line is printed after every tenth of the tasks and after so many seconds.
@@ -64,8 +66,6 @@ class SweepProgress:
         return _LINES * (self.done + self.failed) // max(self._total, 1)
 
     def _remaining(self, now: float) -> str:
-        from tqdm import tqdm
-
         ended = self.done - self._before + self.failed
         left = self._total - self.done - self.failed
         if not ended or not left:

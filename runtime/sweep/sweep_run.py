@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from derive.errors import InputError
-from runtime.sweep import task_kinds
+from runtime.sweep import dask_engine, process_engine, task_kinds, thread_engine
 from runtime.sweep.durable_files import StorageError
 from runtime.sweep.estimate import Estimate
 from runtime.sweep.folder_lock import FolderLock, setup_lock
@@ -49,8 +49,6 @@ def run(path: Path, given: Plan | None, settings: SweepSettings, say: Say, quiet
     """
     folder = SweepFolder(path)
     if settings.engine == "dask":
-        from runtime.sweep import dask_engine
-
         assert settings.scheduler is not None
         dask_engine.check(settings.scheduler)
     with terminating():
@@ -195,15 +193,9 @@ def _engine(
     if not pending:
         yield from ()
     elif settings.engine == "threads":
-        from runtime.sweep import thread_engine
-
         yield from thread_engine.outcomes(tasks, context, workers, stop)
     elif settings.engine == "processes":
-        from runtime.sweep import process_engine
-
         yield from process_engine.outcomes(tasks, context, workers, stop)
     else:
-        from runtime.sweep import dask_engine
-
         assert settings.scheduler is not None
         yield from dask_engine.outcomes(tasks, context, stop, settings.scheduler)

@@ -18,11 +18,17 @@ import numpy as np
 from derive.arguments import one_of
 from derive.model import Model
 from derive.parameters import NUMBERS
+from runtime.analysis.escape.escape_measurement import measure_escapes
+from runtime.analysis.escape.escape_study import chosen_study
+from runtime.ensemble.chosen_ensemble import ChosenEnsemble
+from runtime.problem import chosen_problem
 from runtime.run_options import MODEL_OPTIONS, RunOption, axes_of
+from runtime.sgd.simulation import chosen_simulation
 from runtime.start.checked_arrays import output_times
 from runtime.start.chosen_start import ChosenStart
 from runtime.system.compiled_system import System
 from runtime.system.loading import load
+from runtime.trajectory.single_run import integrate_problem
 
 if TYPE_CHECKING:
     import xarray
@@ -77,17 +83,11 @@ def _of_run(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ode(model: Model, parameters: Mapping[str, Any], _threads: int) -> Run:
-    from runtime.problem import chosen_problem
-    from runtime.trajectory.single_run import integrate_problem
-
     problem = chosen_problem(model, _start_of(parameters), **_of_run(parameters))
     return lambda generated: integrate_problem(system_of(model, generated), problem)
 
 
 def _ensemble(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
-    from runtime.ensemble.chosen_ensemble import ChosenEnsemble
-    from runtime.problem import chosen_problem
-
     own = _of_run(parameters)
     output = own.pop("output")
     chosen = ChosenEnsemble(chosen_problem(model, _start_of(parameters), **own), output, threads)
@@ -95,17 +95,12 @@ def _ensemble(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
 
 
 def _chain(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
-    from runtime.sgd.simulation import chosen_simulation
-
     own = {**_of_run(parameters), "n": parameters["n"], "threads": threads}
     simulation = chosen_simulation(model, _start_of(parameters), **own)
     return lambda _generated: _without_numbers(simulation.run())
 
 
 def _escape(model: Model, parameters: Mapping[str, Any], threads: int) -> Run:
-    from runtime.analysis.escape.escape_measurement import measure_escapes
-    from runtime.analysis.escape.escape_study import chosen_study
-
     own = {**_of_run(parameters), "n": [parameters["n"]], "threads": threads}
     study = chosen_study(model, _start_of(parameters), **own)
 

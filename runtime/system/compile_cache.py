@@ -36,6 +36,7 @@ from typing import Any
 import llvmlite
 import numba
 import numpy
+import platformdirs
 from numba import core as numba_core
 
 from derive.atomic_files import replacing, temporary_beside
@@ -57,8 +58,6 @@ def cache_root() -> Path:
     configured = os.environ.get(ENVIRONMENT)
     if configured:
         return Path(configured)
-    import platformdirs
-
     try:
         folder = Path(platformdirs.user_cache_dir("overlap-ode", appauthor=False))
     except RuntimeError:
