@@ -48,7 +48,7 @@ class OverlapODEs(DerivedODEs[Model]):
         """The SymPy symbols by name: the run-time parameters, label_noise as Delta, and the state."""
         import sympy
 
-        printed = {parameter.name: parameter.latex.removeprefix("\\") for parameter in NUMBERS}
+        printed = {parameter.name: parameter.printed for parameter in NUMBERS}
         names = (*self.model.parameters, *self.state)
         return {name: sympy.Symbol(printed.get(name, name)) for name in names}
 

@@ -63,6 +63,11 @@ class RuntimeParameter:
     at_finite_n: bool = True
     only_with: tuple[str, str] | None = None
 
+    @property
+    def printed(self) -> str:
+        """The name of its SymPy symbol, which is that of its letter in LaTeX: eta, Delta."""
+        return self.latex.removeprefix("\\")
+
     def belongs_to(self, model: DerivableModel) -> bool:
         """Whether the equations of `model` have this parameter."""
         return self.only_with is None or getattr(model, self.only_with[0]) == self.only_with[1]

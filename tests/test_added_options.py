@@ -107,7 +107,17 @@ run("ensemble --p 3 --pstar 2 --weight-decay 0.7 --alpha 5 --trajectories 3 --qu
 run("sector --p 50 --weight-decay 0.7 --alpha 5 --quiet")
 run("sweep --p 3 --pstar 2 --weight-decay 0,0.7 --eta 0.1 --alpha 5 --out grid --quiet")
 run("merge grid --out grid.nc")
+run("report --p 3 --pstar 2 --alpha 5 --out page.html --quiet")
 assert cli.run("integrate --weight-decay -1".split()) == 2
+try:
+    runtime.simulate(model, n=100, eta=0.3, alpha=1.0, weight_decay=0.7)
+except derive.InputError as error:
+    assert error.option == "weight_decay"
+else:
+    raise AssertionError("simulations do not know the parameter")
+form = runtime.closed_form(flow="gradient")
+q = form.q.subs({form.symbols["p"]: 3, form.symbols["gamma"]: 0.1})
+np.testing.assert_allclose(float(q), 3 * (1 - 0.1 * 3 / 2) / 5, rtol=1e-12)
 """
 
 

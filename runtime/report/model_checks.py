@@ -10,6 +10,7 @@ import numpy as np
 
 from derive import readout
 from derive.model import Model
+from derive.parameters import NUMBERS
 from runtime.analysis.claims import Claim
 from runtime.analysis.conservation.monitors import drift_monitors
 from runtime.analysis.escape.escape_theory import leading_eigenvectors
@@ -67,8 +68,7 @@ def plateau_claims(system: System, point: Plateau) -> Iterator[Claim]:
     numbers = {
         "p": model.p,
         "pstar": model.pstar,
-        "eta": point.eta,
-        "Delta": point.label_noise,
+        **{number.printed: point.parameters[number.name] for number in NUMBERS},
         "T1": float(np.trace(point.T)),
         "T2": float(np.sum(point.T**2)),
         "tau": tau,

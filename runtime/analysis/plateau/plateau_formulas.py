@@ -16,8 +16,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from derive.equations import NOISE, STEP, overlap_equations
+from derive.equations import STEP, overlap_equations
 from derive.model import OPTIONS, Model
+from derive.parameters import NUMBERS, RuntimeParameter
 from derive.readout import READOUTS
 from derive.scalar_polynomials import ScalarPolynomial
 
@@ -30,8 +31,9 @@ class ClosedForm:
     """Expressions in `symbols`, from `closed_form`.
 
     symbols
-        By name: ``p``, ``pstar``, ``eta``, ``Delta``, ``q``; ``a``, ``b`` unless a readout was chosen;
-        for a general teacher ``T1`` = tr T, ``T2`` = tr T² and ``tau``, an eigenvalue of T.
+        By name: ``p``, ``pstar``, ``q``, and the run-time parameters ``eta``, ``Delta``; ``a`` and ``b``
+        unless a readout was chosen; for a general teacher ``T1`` = tr T, ``T2`` = tr T² and ``tau``, an
+        eigenvalue of T.
     equation
         Polynomial in the symbol q that vanishes at the plateau; 0 on the sphere, where q = 1.
     q
@@ -84,9 +86,9 @@ def closed_form(
     import sympy as sp
 
     Model(1, 1, constraint, flow, teacher, OPTIONS["readout"].default if readout is None else readout)
-    positive = {name: sp.Symbol(name, positive=True) for name in ("p", "pstar", "eta", "q", "a", "b")}
-    others = {name: sp.Symbol(name, nonnegative=True) for name in ("Delta", "T1", "T2", "tau")}
-    symbols = positive | others
+    positive = {name: sp.Symbol(name, positive=True) for name in ("p", "pstar", "q", "a", "b")}
+    others = {name: sp.Symbol(name, nonnegative=True) for name in ("T1", "T2", "tau")}
+    symbols = positive | others | {number.printed: _symbol(number) for number in NUMBERS}
     p, pstar, eta, q, a = (symbols[name] for name in ("p", "pstar", "eta", "q", "a"))
     known: dict[Any, Any] = {}
     if teacher == "orthonormal":
@@ -138,6 +140,16 @@ def closed_form(
     )
 
 
+def _symbol(number: RuntimeParameter) -> sympy.Symbol:
+    """The symbol of a run-time parameter, with the sign that its bound allows."""
+    import sympy as sp
+
+    if number.least < 0.0:
+        return sp.Symbol(number.printed, real=True)
+    assumption = {"positive" if number.strict else "nonnegative": True}
+    return sp.Symbol(number.printed, **assumption)
+
+
 def _drift_near_plateau(flow: str, symbols: Mapping[str, Any]) -> dict[str, Any]:
     """The derived drift at R = 0, Q = q 1 and its derivatives, and the loss.
 
@@ -149,7 +161,7 @@ def _drift_near_plateau(flow: str, symbols: Mapping[str, Any]) -> dict[str, Any]
     equations = overlap_equations(flow)
     values = {
         STEP: 2 * a * symbols["eta"],
-        NOISE: symbols["Delta"],
+        **{number.name: symbols[number.printed] for number in NUMBERS},
         "s": a * p * q - b * symbols["T1"],
         "t": a**2 * p * q**2 + b**2 * symbols["T2"],
     }
