@@ -59,11 +59,12 @@ ENDED = {
 INTEGRATE = record(
     "A trajectory of `cli integrate --json`.",
     {
-        "attributes": attributes("integrate", f"numbers rtol atol method {ORIGIN}"),
+        "attributes": attributes("integrate", f"numbers rtol atol method {ORIGIN} stop_loss?"),
         **ALPHA,
         **states("alpha"),
         "loss": over(1, "Generalisation error (alpha)."),
         **ENDED,
+        "escape_alpha?": maybe("Time at which the loss came down to stop_loss; null if it did not."),
     },
 )
 SECTOR = record(

@@ -214,7 +214,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         "number",
         "Solver",
         "Stop each trajectory when its loss comes down to this.",
-        commands=_like("ensemble"),
+        commands=_like("ensemble") | _like("integrate", help="Stop when the loss comes down to this."),
         alone=True,
     ),
     RunOption(

@@ -14,7 +14,7 @@ from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
 from runtime.trajectory.controller import FINISHED
 from runtime.trajectory.solver import STATUS
-from runtime.trajectory.trajectory_dataset import coordinates_of
+from runtime.trajectory.trajectory_dataset import ESCAPE_WORDS, coordinates_of
 
 if TYPE_CHECKING:
     import xarray
@@ -102,7 +102,7 @@ def ensemble_dataset(
     }
     if problem.stop_loss is not None:
         escaped = np.where(results.outcomes["crossed"] == 1, results.outcomes["end"], np.nan)
-        variables["escape_alpha"] = each(escaped, "time when the loss came down to stop_loss")
+        variables["escape_alpha"] = each(escaped, ESCAPE_WORDS)
     settings = {**problem.solver_attributes, "output": output, **problem.level_attributes}
     attributes = result_attributes(f"overlap ensemble of {model.name}", model, settings)
     attributes.update(problem.start.origin)

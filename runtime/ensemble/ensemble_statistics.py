@@ -25,6 +25,7 @@ from runtime.start.starts import RandomStart
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.solver import STATUS
 from runtime.trajectory.tableaux import TABLEAUX
+from runtime.trajectory.trajectory_dataset import ESCAPE_WORDS
 
 if TYPE_CHECKING:
     import xarray
@@ -133,7 +134,7 @@ def _dataset(
         variables["escape_alpha"] = (
             "trajectory",
             np.concatenate(escapes),
-            {"long_name": "time when the loss came down to stop_loss"},
+            {"long_name": ESCAPE_WORDS},
         )
     settings = {
         **problem.parameters.attributes,

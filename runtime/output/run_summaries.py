@@ -75,6 +75,9 @@ def _counted(runs: xarray.Dataset) -> str:
 def trajectory_rows(run: Result, rows: int) -> list[tuple[Cell, ...]]:
     """α, loss, mean norm and largest overlap with a teacher at up to `rows` outputs of a trajectory."""
     alpha, loss, Q, R = (run[name].values for name in ("alpha", "loss", "Q", "R"))
+    if "stop_loss" in run.attrs:
+        # What comes after the event says nothing.
+        alpha = alpha[: max(1, int(np.isfinite(loss).sum()))]
     return [
         (alpha[k], loss[k], np.trace(Q[k]) / Q.shape[1], np.max(np.abs(R[k])))
         for k in evenly(alpha.size, rows)
@@ -84,7 +87,13 @@ def trajectory_rows(run: Result, rows: int) -> list[tuple[Cell, ...]]:
 def trajectory_table(run: Result, rows: int) -> str:
     """A short table of α, loss, norms and alignment, for people; the last line is the status."""
     columns = (_ALPHA, Column("loss", "14.6e"), _NORM, Column("max |R_ir|", "12.6f"))
-    return f"{Table(columns, trajectory_rows(run, rows)).as_text()}\n{status_line(run)}"
+    lines = [Table(columns, trajectory_rows(run, rows)).as_text()]
+    if "stop_loss" in run.attrs:
+        escape = run["escape_alpha"].values.item()
+        how = "did not come down" if math.isnan(escape) else "came down"
+        where = "" if math.isnan(escape) else f" at alpha = {escape:.6g}"
+        lines.append(f"loss {how} to {run.attrs['stop_loss']:g}{where}")
+    return "\n".join([*lines, status_line(run)])
 
 
 def ensemble_table(runs: xarray.Dataset, rows: int) -> str:

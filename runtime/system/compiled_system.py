@@ -17,7 +17,7 @@ from derive.errors import InputError
 from derive.model import Model
 from runtime.start.checked_arrays import axis_count, real_array, symmetric_part, vectors
 from runtime.start.parameter_values import RunParameters, takes_parameters
-from runtime.system.compilation import RIGHT_HAND_SIDE
+from runtime.system.compilation import LOSS, RIGHT_HAND_SIDE
 
 Array = NDArray[np.float64]
 
@@ -78,8 +78,11 @@ class GeneratedCode:
             return self.module.rhs
 
     @cached_property
-    def _compiled_loss(self) -> Any:
-        return self.first_call("loss")
+    def compiled_loss(self) -> Any:
+        """The generated ``loss(y, parameters)``, compiled like `compiled_rhs`."""
+        with self._lock:
+            self.module.loss.compile(LOSS)
+            return self.module.loss
 
     def packed_losses(self, states: ArrayLike, parameters: Array) -> Array:
         """ε of packed states (m, n) with packed parameters, shape (m,); NaN where a state has NaN."""
@@ -87,7 +90,7 @@ class GeneratedCode:
         if axis_count("states", states) != 2:
             raise InputError("states", f"has the shape {np.shape(states)}, not (states, {n})")
         rows = vectors("states", states, n)
-        return np.array([self._compiled_loss(y, parameters) for y in rows], dtype=np.float64)
+        return np.array([self.compiled_loss(y, parameters) for y in rows], dtype=np.float64)
 
     def first_call(self, name: str) -> Any:
         """The function `name` of the module, after a first call that compiles it and is of no other use."""

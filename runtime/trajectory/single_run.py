@@ -73,7 +73,7 @@ def integrate(
         ``Q`` (alpha, i, j), ``R`` (alpha, i, r), ``loss`` (alpha), ``T`` (r, s); ``status``:
         "ok", "diverged" (an order parameter grew a million-fold or was not finite) or
         "step_too_small"; ``alpha_end`` reached, ``steps``, ``rejected``, ``evaluations``.
-        Outputs after the end of a trajectory that failed are NaN.
+        Outputs after the end of a trajectory that failed or was stopped are NaN.
 
     Raises
     ------
@@ -112,6 +112,8 @@ def plain_trajectory(system: System, problem: Problem) -> PlainResult:
             atol=problem.atol,
             tableau=TABLEAUX[problem.method],
             operations=system.operations,
+            loss=None if problem.stop_loss is None else system.compiled_loss,
+            stop_loss=problem.stop_loss,
         )
     else:
         name = problem.method.removeprefix(SCIPY_PREFIX)

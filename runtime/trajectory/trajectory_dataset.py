@@ -15,6 +15,9 @@ from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
 from runtime.trajectory.solver import OdeSolution
 
+# What escape_alpha is, in single runs and ensembles.
+ESCAPE_WORDS = "time when the loss came down to stop_loss"
+
 
 def trajectory_result(system: System, problem: Problem, solution: OdeSolution) -> PlainResult:
     """The result of one trajectory, with the problem in its attributes."""
@@ -28,6 +31,9 @@ def trajectory_result(system: System, problem: Problem, solution: OdeSolution) -
         "loss": (("alpha",), losses, {"long_name": "generalisation error"}),
         **solver_variables(solution),
     }
+    if problem.stop_loss is not None:
+        escape = solution.end if solution.crossed else np.nan
+        variables["escape_alpha"] = ((), escape, {"long_name": ESCAPE_WORDS})
     attributes = result_attributes(f"overlap trajectory of {model.name}", model, problem.attributes)
     attributes.update(problem.start.origin)
     return PlainResult(variables, coordinates_of(model, solution.times), attributes)

@@ -125,3 +125,13 @@ def test_tables_of_one_trajectory_have_no_nan_and_no_endless_numbers(call, gener
         assert code == 0
         assert "nan" not in out
         assert max(map(len, out.splitlines())) <= 80
+
+
+def test_stop_loss_ends_the_table(call):
+    code, out, _ = call("integrate --stop-loss 0.3")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[-2].startswith("loss came down to 0.3 at alpha = ")
+    assert "nan" not in out
+    _, out, _ = call("integrate --alpha 1 --stop-loss 1e-9")
+    assert out.splitlines()[-2] == "loss did not come down to 1e-09"

@@ -350,3 +350,30 @@ def test_a_late_blow_up_is_divergence(system_of):
     runs = runtime.integrate_ensemble(system, *(np.array([x] * 3) for x in start), eta=1.21, alpha=3000.0)
     assert (runs["status"] == "diverged").all()
     np.testing.assert_allclose(runs["alpha_end"], run["alpha_end"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["prince8", "dop853", "tsit5"])
+def test_stop_loss_ends_where_the_ensemble_does(system, start, method):
+    settings = {"eta": 0.4, "alpha": 200.0, "method": method, "stop_loss": 0.3}
+    run = integrate(system, *start, **settings)
+    runs = runtime.integrate_ensemble(system, *(x[None] for x in start), **settings)
+    assert run["status"] == "ok"
+    assert run["escape_alpha"].item() == run["alpha_end"].item()
+    np.testing.assert_allclose(run["escape_alpha"], runs["escape_alpha"][0], rtol=1e-6)
+    written = np.isfinite(run["loss"].values)
+    np.testing.assert_array_equal(written, run["alpha"] <= run["alpha_end"])
+    assert run.attrs["stop_loss"] == 0.3
+    # Until then it is the run without a level, to the last bit.
+    whole = integrate(system, *start, eta=0.4, alpha=200.0, method=method)
+    for name in ("Q", "R", "loss"):
+        np.testing.assert_array_equal(run[name][written], whole[name][written])
+
+
+def test_a_level_that_is_not_reached(system, start, escape):
+    run = integrate(system, *start, eta=0.4, alpha=200.0, stop_loss=1e-9)
+    assert np.isnan(run["escape_alpha"])
+    np.testing.assert_array_equal(run["Q"], escape["Q"])
+    assert "escape_alpha" not in escape
+    at_once = integrate(system, *start, eta=0.4, alpha=200.0, stop_loss=2.0)
+    assert (at_once["escape_alpha"], at_once["steps"]) == (0.0, 0)
+    assert np.isfinite(at_once["loss"].values).tolist() == [True] + [False] * 199
