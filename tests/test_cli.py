@@ -122,8 +122,8 @@ def test_a_closed_pipe_is_no_error_message():
 )
 def test_ctrl_c_stops_at_once_with_one_line(generated, tmp_path, line):
     """Hours of work, or days; the signal comes when the compiled code runs."""
-    runtime.load(derive.Model(4, 2), generated)
-    runtime.load(derive.Model(2, 1), generated)
+    for model in (derive.Model(4, 2), derive.Model(2, 1)):
+        runtime.load(model, generated).compiled_rhs  # noqa: B018
     folder = [] if line.startswith("simulate") else ["--generated", str(generated)]
     command = [sys.executable, str(ROOT / "tests" / "telling_cli.py"), *line.split(), "--quiet", *folder]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
