@@ -26,6 +26,7 @@ LINES = [
     "derive --sector --pstar 1",
     f"integrate {SMALL} --alpha 0,1 --out run.nc",
     f"integrate {SMALL} --alpha 0,1 --eta 50",
+    f"integrate {SMALL} --alpha 0,9,99 --stop-loss 0.4",
     f"integrate {SMALL} --alpha 0,1 --teacher general --ideal 0.1 --method scipy:LSODA",
     f"integrate {SMALL} --alpha 1,2 --overlaps run.nc",
     "sector --p 5 --alpha 0,1 --quiet",

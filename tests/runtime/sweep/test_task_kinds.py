@@ -84,3 +84,11 @@ def test_every_output_of_ensembles_is_stored(output, generated, tmp_path):
     task = Plan.of("ensemble", given).task(0)
     result = result_of(JOBS["ensemble"], task.parameters, generated, 1)
     assert "escape_alpha" in shard_netcdf.decode(shard_netcdf.encode(result, tmp_path / "result.nc"))
+
+
+def test_a_trajectory_that_stops_at_a_loss_is_stored(generated, tmp_path):
+    task = Plan.of("ode", {**SMALL["ode"], "alpha": 200.0, "eta": 0.1, "stop_loss": 0.4}).task(0)
+    result = result_of(JOBS["ode"], task.parameters, generated, 1)
+    stored = shard_netcdf.decode(shard_netcdf.encode(result, tmp_path / "result.nc"))
+    assert 0.0 < stored["escape_alpha"] < 200.0
+    assert stored.attrs["stop_loss"] == 0.4
