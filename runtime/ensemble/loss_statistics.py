@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
 from runtime.output.quantiles import QUANTILES
-from runtime.start.checked_arrays import Array
 from runtime.system.compilation import kernel
+
+if TYPE_CHECKING:
+    from runtime.start.checked_arrays import Array
+
 
 # Bins of equal width in log10 of the loss. Losses below them (rounding, which may be negative) or above
 # them are counted in the outermost bins.

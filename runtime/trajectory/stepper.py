@@ -9,13 +9,12 @@ words of an error that cannot occur.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numba
 import numpy as np
 from numba import types
 
-from runtime.start.checked_arrays import Array
 from runtime.system.compilation import RIGHT_HAND_SIDE, inlined, kernel, part
 from runtime.trajectory.controller import (
     BLOW_UP,
@@ -30,6 +29,10 @@ from runtime.trajectory.controller import (
     why_stuck,
 )
 from runtime.trajectory.tableaux.tableau import COEFFICIENTS, MOST_SLOPES
+
+if TYPE_CHECKING:
+    from runtime.start.checked_arrays import Array
+
 
 # Where a trajectory is, and what it has cost.
 POSITION = np.dtype(

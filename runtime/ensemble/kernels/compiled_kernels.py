@@ -1,15 +1,4 @@
-"""The vector kernels of one system and one tableau, emitted into a module and compiled together.
-
-start      slopes and first steps of fresh lanes
-advance    steps until a lane needs attention; returns these lanes as bits, or 0 for a pause
-watch      as `advance`, and a loss at or below the threshold needs attention too
-commit     makes the attempted step the state, lane by lane where it was accepted
-dense      slopes of the attempted step that only its interpolant needs
-evaluate   the interpolant at θ
-loss       the loss at what `evaluate` found
-scatter    writes what `evaluate` found to an address of each lane's own
-write      writes all outputs that the attempted steps have passed: states, losses or both, as WRITER says
-"""
+"""The vector kernels of one system and one tableau, emitted into a module and compiled together."""
 
 from __future__ import annotations
 
@@ -21,15 +10,12 @@ import numpy as np
 
 from derive.arguments import one_of
 from derive.model import Model
+from runtime.ensemble.kernels.kernel_addresses import KERNEL_ADDRESSES, KERNELS
 from runtime.ensemble.kernels.lane_memory import LaneLayout
 from runtime.ensemble.kernels.output_kernels import OutputEmitter
 from runtime.ensemble.kernels.step_kernels import StepEmitter
 from runtime.trajectory.tableaux import TABLEAUX, Tableau
 from runtime.vector.jit import CompiledModule, Target, module_text, target
-
-KERNELS = ("start", "advance", "watch", "commit", "dense", "evaluate", "loss", "scatter", "write")
-# The addresses of the kernels, by name.
-KERNEL_ADDRESSES = np.dtype([(name, np.int64) for name in KERNELS])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from runtime.ensemble.kernels import lane_memory as at
-from runtime.ensemble.kernels.compiled_kernels import KERNEL_ADDRESSES
+from runtime.ensemble.kernels.kernel_addresses import KERNEL_ADDRESSES
 from runtime.system.compilation import kernel
 from runtime.trajectory.controller import BLOW_UP, DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL
 

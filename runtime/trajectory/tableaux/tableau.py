@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.start.checked_arrays import Array
+if TYPE_CHECKING:
+    from runtime.start.checked_arrays import Array
+
 
 # Places in a step, beside its ends, at which a run that looks for events always takes the loss.
 SCREENED = (0.25, 0.5, 0.75)

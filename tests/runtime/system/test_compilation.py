@@ -18,9 +18,13 @@ from numba import types
 from processes import started
 
 from derive import Model, overlap_odes
+from runtime.ensemble import loss_statistics
+from runtime.ensemble.kernels import lane_loop
+from runtime.system import compilation
+from runtime.system.code_digests import modules_behind
 from runtime.system.compilation import kernel
 from runtime.system.compile_cache import ENVIRONMENT, SUFFIX
-from runtime.trajectory import stepper
+from runtime.trajectory import stepper, watched_stepper
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -223,3 +227,12 @@ def test_the_command_line_says_that_it_compiles_unless_it_is_quiet(root, tmp_pat
     assert talk() == ""
     shutil.rmtree(files_in(root)[0].parent)
     assert talk() == "compiling, once per installation and system ...\n"
+
+
+@pytest.mark.parametrize("module", [stepper, watched_stepper, lane_loop, loss_statistics])
+def test_kernels_depend_on_few_modules_and_none_that_derives(module):
+    """Else an edit elsewhere would compile them again, and each process would read all these modules."""
+    place = Path(module.__file__)
+    behind = modules_behind(place, apart_from=Path(compilation.__file__).__eq__)
+    assert place in behind
+    assert not [path for path in behind if path.is_relative_to(ROOT / "derive")]
