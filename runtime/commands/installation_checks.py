@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
+import numpy as np
 from packaging.requirements import Requirement
 
+import runtime
 from derive.errors import InputError
+from derive.model import Model
 from derive.version import VERSION
 from runtime.concurrency.thread_pool import thread_count
-from runtime.system import compile_cache
+from runtime.system import catalogue, compile_cache
 from runtime.vector import jit
 
 DISTRIBUTION = "overlap-ode"
@@ -266,8 +269,6 @@ def cache() -> Check:
 
 def generated_systems(folder: Path) -> Iterator[Check]:
     """The folder of derived systems, and whether each can be loaded."""
-    from runtime.system import catalogue
-
     name = "derived systems"
     try:
         systems = catalogue.systems(folder)
@@ -333,11 +334,6 @@ def colour_reason(environment: Mapping[str, str], is_terminal: bool) -> str:
 
 def trial_run() -> Check:
     """Derive, compile and integrate (1, 1), alone and as an ensemble in vector code."""
-    import numpy as np
-
-    import runtime
-    from derive.model import Model
-
     name = "trial run"
     hint = "report it with the output of `cli doctor --json`"
     try:

@@ -8,9 +8,11 @@ from typing import Any
 import click
 
 import derive as derivation
+from derive.atomic_files import replacing
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import echo
+from runtime.output.output_files import check_output
 
 
 @command()
@@ -42,9 +44,6 @@ def latex(
       cli latex --p 4 --pstar 2 --form components --what loss --out loss.tex
     """
     if out is not None:
-        from derive.atomic_files import replacing
-        from runtime.output.output_files import check_output
-
         check_output(out, (".tex",))
     if p is None and pstar is None:
         if form == "components":
