@@ -89,18 +89,24 @@ def _run_options() -> str:
 
 
 def defaults(option: RunOption) -> str:
-    """The defaults of an option, with the commands of those that differ from the general one."""
-
-    def text(value: object) -> str:
-        items = value if isinstance(value, tuple) else (value,)
-        return ",".join(f"{item:g}" if isinstance(item, float) else str(item) for item in items)
-
-    own = [
-        f"{text(option.of(command).default)} ({command})"
-        for command in option.commands
-        if option.of(command).default not in (None, option.default)
+    """The defaults of an option: the general one, then others with the commands that have them."""
+    general = _default(option)
+    own: dict[str, list[str]] = {}
+    for command in option.commands:
+        own.setdefault(_default(option.of(command)), []).append(command)
+    others = [
+        f"{text} ({', '.join(commands)})" for text, commands in own.items() if text not in ("", general)
     ]
-    return ", ".join([*([] if option.default is None else [text(option.default)]), *own])
+    return ", ".join([general, *others] if general else others)
+
+
+def _default(option: RunOption) -> str:
+    """The default as text; where the command chooses it, the help says how."""
+    stated = re.search(r"\[default: (.*?)\]", option.help)
+    if stated or option.default is None:
+        return stated[1] if stated else ""
+    values = option.default if isinstance(option.default, tuple) else (option.default,)
+    return ",".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
 
 
 def _methods() -> str:
