@@ -97,6 +97,7 @@ class EnsembleEngine:
         results.outcomes["end"] = np.nan
         forever = np.append(plan.times, np.inf)
         cancel = np.zeros(1, dtype=np.int64)
+        trajectories = lane_loop.Trajectories(initial, parameters, forever, results.outcomes, cancel)
         chunk = max(1, min(plan.chunk, -(-count // max(plan.threads, 1))))
         template = self._template(plan, results, forever)
         done, counting = 0, threading.Lock()
@@ -106,16 +107,7 @@ class EnsembleEngine:
             last = min(first + chunk, count)
             asked, spare = template.copy(), np.empty(size)
             asked["first"], asked["last"], asked["spare_address"] = first, last, spare.ctypes.data
-            lane_loop.run_chunk(
-                self.kernels.addresses,
-                self._memory(),
-                asked[()],
-                initial,
-                parameters,
-                forever,
-                results.outcomes,
-                cancel,
-            )
+            lane_loop.run_chunk(self.kernels.addresses, self._memory(), asked[()], trajectories)
             results.clear_missing(first, last, plan.keep_events)
             with counting:
                 done += last - first

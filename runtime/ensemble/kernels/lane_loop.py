@@ -8,7 +8,7 @@ do not depend on its neighbours. One loop serves all systems.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numba
 import numpy as np
@@ -16,17 +16,24 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from runtime.ensemble.kernels import lane_memory as at
 from runtime.ensemble.kernels.kernel_addresses import KERNEL_ADDRESSES
-from runtime.system.compilation import kernel
-from runtime.trajectory.controller import BLOW_UP, DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL
+from runtime.ensemble.kernels.lane_memory import double_at, word_at
+from runtime.system.compilation import inlined, kernel, part
+from runtime.trajectory import event_search
+from runtime.trajectory.controller import BLOW_UP, DIVERGED, FINISHED, RUNNING, why_stuck
+
+if TYPE_CHECKING:
+    from runtime.start.checked_arrays import Array
 
 # What `run_chunk` is asked to do.
 CHUNK = np.dtype(
     [
-        # Trajectories `first` … `last` − 1 are integrated.
+        # Trajectories `first` … `last` − 1 are integrated. `following` is the next one to start, and
+        # `active` the number of those that run.
         ("first", np.int64),
         ("last", np.int64),
+        ("following", np.int64),
+        ("active", np.int64),
         # Components of the lanes' memory where parameters and state start.
         ("parameters_at", np.int64),
         ("state_at", np.int64),
@@ -63,21 +70,43 @@ OUTCOME = np.dtype(
         ("crossed", np.int64),
     ]
 )
-# An event is located to this part of a step, which is rounding. Secants take about ten turns and
-# bisection takes fifty.
-_RESOLUTION = 2.0**-50
-_SECANTS, _BISECTIONS = 20, 50
+# A lane: its trajectory, −1 for none; whether it waits for the next one; and its search for an event.
+LANE = np.dtype([("trajectory", np.int64), ("free", np.int64), *event_search.SEARCH.descr])
 _NEVER = 1e300
 # Error scales fit into single precision, with room for divergence, within these limits.
 _SMALLEST_SCALE, _LARGEST_STATE = 1e-30, 1e20
 _BYTES = 8
 
+
+class Trajectories(NamedTuple):
+    """What the trajectories of an ensemble start from, and what they leave.
+
+    initial, parameters
+        Packed states (trajectory, n); packed parameters, one row for all or one per trajectory.
+    times
+        Output times, followed by one that is never reached.
+    outcomes
+        Receives how each trajectory ended, see OUTCOME.
+    cancel
+        The loop stops within a step when cancel[0] is set.
+    """
+
+    initial: Array
+    parameters: Array
+    times: Array
+    outcomes: Any
+    cancel: Any
+
+
 _vector = types.float64[::1]
 _matrix = types.float64[:, ::1]
 _addresses = numba.from_dtype(KERNEL_ADDRESSES)
 _chunk = numba.from_dtype(CHUNK)
+_lane: Any = numba.from_dtype(LANE)
+_lanes = types.Array(_lane, 1, "C")
 _outcomes = types.Array(numba.from_dtype(OUTCOME), 1, "C")
-_integers = types.int64[::1]
+_named_tuple: Any = types.NamedTuple
+_trajectories = _named_tuple((_matrix, _matrix, _vector, _outcomes, types.int64[::1]), Trajectories)
 
 
 def _emit_call(_typing: Any, _function: Any, _address: Any) -> Any:
@@ -94,61 +123,45 @@ def _emit_call(_typing: Any, _function: Any, _address: Any) -> Any:
 _call: Any = intrinsic(_emit_call)
 
 
-@kernel(types.void(_addresses, _matrix, _vector))
-def _locate(kernels, work, fraction):
-    """Find θ where the loss crosses the threshold, in all lanes at once whose LIMIT is not negative.
+@inlined
+def _evaluate(kernels, work):
+    """The loss in all lanes, each at its own place in its step."""
+    _call(kernels.evaluate, work.ctypes.data)
+    _call(kernels.loss, work.ctypes.data)
 
-    Secants of the Illinois method (M. Dowell and P. Jarratt, BIT 11, 168 (1971)) come first, kept half a
-    resolution away from the ends of the bracket so that both ends close in. Bisection follows where
-    the loss is too crooked for them.
+
+@kernel(types.void(_addresses, _matrix, _lanes))
+def locate(kernels, work, lanes):
+    """Search the attempted steps of all lanes at once whose LIMIT is not negative for their first crossing.
+
+    The interpolants must be complete. `found` says whether there is a crossing, and `high` where it is.
     """
-    lanes, address = work.shape[1], work.ctypes.data
-    low = np.zeros(lanes)
-    above, below = np.empty(lanes), np.empty(lanes)
-    moved = np.zeros(lanes, dtype=np.int64)
-    for lane in range(lanes):
-        fraction[lane] = 1.0
-        work[at.THETA, lane] = 0.0
-    _call(kernels.evaluate, address)
-    _call(kernels.loss, address)
-    for lane in range(lanes):
-        threshold = work[at.THRESHOLD, lane]
-        above[lane] = work[at.LOSS, lane] - threshold
-        below[lane] = work[at.NEW_LOSS, lane] - threshold
-    for turn in range(_SECANTS + _BISECTIONS):
+    for k in range(lanes.size):
+        event_search.begin(lanes[k], work[double_at.old_loss, k] - work[double_at.threshold, k])
+    for place in event_search.LOOKS:
+        looking = False
+        for k in range(lanes.size):
+            looking = looking or (work[double_at.limit, k] >= 0.0 and lanes[k].found == 0)
+            work[double_at.theta, k] = place
+        if not looking:
+            break
+        _evaluate(kernels, work)
+        for k in range(lanes.size):
+            if work[double_at.limit, k] >= 0.0 and lanes[k].found == 0:
+                event_search.look(lanes[k], place, work[double_at.loss, k] - work[double_at.threshold, k])
+    for turn in range(event_search.MOST_TURNS):
         searching = False
-        for lane in range(lanes):
-            start, end = low[lane], fraction[lane]
-            if work[at.LIMIT, lane] < 0.0 or end - start <= _RESOLUTION:
-                continue
-            searching = True
-            middle = 0.5 * (start + end)
-            if turn < _SECANTS:
-                secant = end - (end - start) * below[lane] / (below[lane] - above[lane])
-                # The secant is no number where a loss is not finite.
-                if start <= secant <= end:
-                    middle = max(start + 0.5 * _RESOLUTION, min(secant, end - 0.5 * _RESOLUTION))
-            work[at.THETA, lane] = middle
+        for k in range(lanes.size):
+            if event_search.searching(lanes[k]):
+                searching = True
+                work[double_at.theta, k] = event_search.probe(lanes[k], turn)
         if not searching:
             return
-        _call(kernels.evaluate, address)
-        _call(kernels.loss, address)
-        for lane in range(lanes):
-            if work[at.LIMIT, lane] < 0.0 or fraction[lane] - low[lane] <= _RESOLUTION:
-                continue
-            middle = work[at.THETA, lane]
-            height = work[at.LOSS, lane] - work[at.THRESHOLD, lane]
-            # The height of an end that stays twice is halved, or it might stay for ever.
-            if height <= 0.0:
-                fraction[lane], below[lane] = middle, height
-                if moved[lane] == 1:
-                    above[lane] *= 0.5
-                moved[lane] = 1
-            else:
-                low[lane], above[lane] = middle, height
-                if moved[lane] == -1:
-                    below[lane] *= 0.5
-                moved[lane] = -1
+        _evaluate(kernels, work)
+        for k in range(lanes.size):
+            if event_search.searching(lanes[k]):
+                height = work[double_at.loss, k] - work[double_at.threshold, k]
+                event_search.narrow(lanes[k], work[double_at.theta, k], height)
 
 
 @kernel(types.void(_addresses, _matrix, types.int64, types.int64, _matrix, _matrix, _vector))
@@ -165,12 +178,177 @@ def evaluate_losses(kernels, work, parameters_at, state_at, states, parameters, 
                 work[parameters_at + c, lane] = parameters[row, c]
         _call(kernels.loss, work.ctypes.data)
         for lane in range(min(lanes, count - first)):
-            losses[first + lane] = work[at.LOSS, lane]
+            losses[first + lane] = work[double_at.loss, lane]
 
 
-@kernel(types.int64(_addresses, _matrix, _chunk, _matrix, _matrix, _vector, _outcomes, _integers))
-def run_chunk(kernels, work, chunk, initial, parameters, times, outcomes, cancel):
-    """Integrate the trajectories of a chunk; returns 1 if cancel[0] was set, else 0.
+@inlined
+def _prepare(work, words, lanes, chunk, times):
+    """What does not change during a chunk, and lanes without trajectories."""
+    chunk.following, chunk.active = chunk.first, 0
+    for k in range(lanes.size):
+        lanes[k].trajectory, lanes[k].free = -1, 1
+        work[double_at.rtol, k] = chunk.rtol
+        work[double_at.atol, k] = chunk.atol
+        work[double_at.threshold, k] = chunk.threshold
+        work[double_at.time_end, k] = times[times.size - 2]
+        work[double_at.step, k] = times[times.size - 2]
+        words[word_at.writer, k] = chunk.writer
+        words[word_at.spare, k] = chunk.spare_address
+
+
+@part
+def _begin(work, words, chunk, trajectories, k, trajectory):
+    """Put a trajectory at its start into lane k, or if it is −1 an idle one."""
+    # An idle lane gets a state too, since its arithmetic goes on with steps of zero.
+    source = trajectory if trajectory >= 0 else chunk.first
+    row = source if trajectories.parameters.shape[0] > 1 else 0
+    n, outputs = trajectories.initial.shape[1], trajectories.times.size - 1
+    largest = 1.0
+    for c in range(n):
+        work[chunk.state_at + c, k] = trajectories.initial[source, c]
+        largest = max(largest, abs(trajectories.initial[source, c]))
+    for c in range(trajectories.parameters.shape[1]):
+        work[chunk.parameters_at + c, k] = trajectories.parameters[row, c]
+    work[double_at.time, k] = 0.0
+    work[double_at.new_time, k] = -1.0
+    work[double_at.bound, k] = chunk.growth * largest
+    rough = chunk.atol >= _SMALLEST_SCALE and largest <= _LARGEST_STATE
+    work[double_at.exact, k] = 0.0 if rough else 1.0
+    work[double_at.fresh, k] = 1.0
+    work[double_at.live, k] = 0.0
+    work[double_at.next_output, k] = _NEVER
+    if trajectory >= 0:
+        work[double_at.live, k] = 1.0
+        work[double_at.next_output, k] = trajectories.times[0]
+        work[double_at.limit, k] = 0.0
+        words[word_at.row, k] = chunk.states_address + trajectory * chunk.rows * n * _BYTES
+        words[word_at.loss_row, k] = chunk.losses_address + trajectory * outputs * _BYTES
+        words[word_at.position, k] = chunk.times_address
+
+
+@part
+def _end(work, lane, chunk, trajectories, k, status, reached):
+    """Note how the trajectory of lane k ended, and free the lane."""
+    outcome = trajectories.outcomes[lane.trajectory]
+    outcome.end, outcome.status = reached, status
+    if work[double_at.fresh, k] < 0.5:
+        failed = int(work[double_at.rejections, k])
+        outcome.accepted = int(work[double_at.attempts, k]) - failed
+        outcome.rejected = failed
+    lane.free = 1
+    chunk.active -= 1
+
+
+@inlined
+def _end_at_start(kernels, work, words, lanes, chunk, trajectories):
+    """End trajectories whose loss is low enough at their start."""
+    for k in range(lanes.size):
+        work[double_at.theta, k] = 0.0
+        words[word_at.place, k] = chunk.spare_address
+    _evaluate(kernels, work)
+    for k in range(lanes.size):
+        if lanes[k].trajectory < 0 or work[double_at.fresh, k] < 0.5:
+            continue
+        work[double_at.old_loss, k] = work[double_at.loss, k]
+        if work[double_at.loss, k] <= chunk.threshold:
+            trajectories.outcomes[lanes[k].trajectory].crossed = 1
+            _end(work, lanes[k], chunk, trajectories, k, FINISHED, 0.0)
+            if chunk.keep_events != 0:
+                words[word_at.place, k] = words[word_at.row, k]
+    if chunk.keep_events != 0:
+        _call(kernels.scatter, work.ctypes.data)
+
+
+@inlined
+def _refill(kernels, work, words, lanes, chunk, trajectories):
+    """Give free lanes the next trajectories, until none of these ends at its start."""
+    times = trajectories.times
+    waiting = True
+    while waiting:
+        for k in range(lanes.size):
+            work[double_at.limit, k] = -1.0
+            if lanes[k].free != 0:
+                following = chunk.following < chunk.last
+                lanes[k].trajectory = chunk.following if following else -1
+                lanes[k].free = 0
+                chunk.following += following
+                chunk.active += following
+                _begin(work, words, chunk, trajectories, k, lanes[k].trajectory)
+        if chunk.active == 0:
+            return
+        if chunk.watched != 0:
+            _end_at_start(kernels, work, words, lanes, chunk, trajectories)
+        if times[0] <= 0.0:
+            _call(kernels.write, work.ctypes.data)
+        waiting = False
+        for k in range(lanes.size):
+            # Nothing but the start may be asked for.
+            if times[times.size - 2] <= 0.0 and lanes[k].trajectory >= 0 and lanes[k].free == 0:
+                _end(work, lanes[k], chunk, trajectories, k, FINISHED, 0.0)
+            waiting = waiting or lanes[k].free != 0
+    _call(kernels.start, work.ctypes.data)
+
+
+@inlined
+def _events(kernels, work, words, lanes, chunk, bits):
+    """Find the events of the lanes whose loss may have come down, and write outputs up to there.
+
+    The kernels have not written these lanes' outputs, since the time is found only here; the other lanes
+    have theirs.
+    """
+    address = work.ctypes.data
+    suspected = False
+    for k in range(lanes.size):
+        work[double_at.limit, k] = -1.0
+        if (bits >> k) & 1 and work[double_at.crossed, k] > 0.5:
+            work[double_at.limit, k] = work[double_at.new_time, k]
+            suspected = True
+    if not suspected:
+        return
+    _call(kernels.dense, address)
+    locate(kernels, work, lanes)
+    for k in range(lanes.size):
+        work[double_at.theta, k] = lanes[k].high
+        words[word_at.place, k] = chunk.spare_address
+        limit = work[double_at.limit, k]
+        if limit >= 0.0 and lanes[k].found != 0:
+            t, h = work[double_at.time, k], work[double_at.attempted, k]
+            work[double_at.limit, k] = min(limit, t + lanes[k].high * h)
+            words[word_at.place, k] = words[word_at.row, k]
+        elif limit >= 0.0:
+            work[double_at.crossed, k] = 0.0
+    if chunk.keep_events != 0:
+        _call(kernels.evaluate, address)
+        _call(kernels.scatter, address)
+    _call(kernels.write, address)
+
+
+@inlined
+def _retire(work, lanes, chunk, trajectories, bits):
+    """End the trajectories that are done, after their last step was committed."""
+    end = trajectories.times[trajectories.times.size - 2]
+    for k in range(lanes.size):
+        if not (bits >> k) & 1:
+            continue
+        status, reached = RUNNING, work[double_at.time, k]
+        if work[double_at.accepted, k] > 0.5:
+            if chunk.watched != 0 and work[double_at.crossed, k] > 0.5:
+                status, reached = FINISHED, work[double_at.limit, k]
+                trajectories.outcomes[lanes[k].trajectory].crossed = 1
+            elif not work[double_at.largest, k] <= work[double_at.bound, k]:
+                status = DIVERGED
+            elif reached >= end:
+                status = FINISHED
+        if status == RUNNING and work[double_at.stuck, k] > 0.5:
+            grown = not work[double_at.largest, k] <= BLOW_UP * work[double_at.bound, k]
+            status = why_stuck(grown, work[double_at.not_finite, k] > 0.5)
+        if status != RUNNING:
+            _end(work, lanes[k], chunk, trajectories, k, status, reached)
+
+
+@kernel(types.int64(_addresses, _matrix, _chunk, _trajectories))
+def run_chunk(kernels, work, chunk, trajectories):
+    """Integrate the trajectories of a chunk; returns 1 if it was cancelled, else 0.
 
     kernels
         Addresses of the kernels.
@@ -178,172 +356,25 @@ def run_chunk(kernels, work, chunk, initial, parameters, times, outcomes, cancel
         The lanes' memory (component, lane), aligned.
     chunk
         What is to be done, see CHUNK.
-    initial, parameters
-        Packed states (trajectory, n); packed parameters, one row for all or one per trajectory.
-    times
-        Output times, followed by one that is never reached.
-    outcomes
-        Receives how each trajectory ended, see OUTCOME.
     """
-    lanes, n = work.shape[1], initial.shape[1]
-    address = work.ctypes.data
     # The same memory as integers, for addresses.
     words = work.view(np.int64)
-    outputs = times.size - 1
-    t_end = times[outputs - 1]
-    watched, keep_events = chunk.watched != 0, chunk.keep_events != 0
-    at_start = times[0] <= 0.0
-    following, active = chunk.first, 0
-    trajectory = np.full(lanes, -1, dtype=np.int64)
-    free = np.ones(lanes, dtype=np.bool_)
-    fraction = np.zeros(lanes)
-
-    for lane in range(lanes):
-        work[at.RTOL, lane] = chunk.rtol
-        work[at.ATOL, lane] = chunk.atol
-        work[at.THRESHOLD, lane] = chunk.threshold
-        work[at.TIME_END, lane] = t_end
-        work[at.STEP, lane] = t_end
-        words[at.WRITER, lane] = chunk.writer
-        words[at.SPARE, lane] = chunk.spare_address
-
-    refill = True
+    lanes = np.empty(work.shape[1], dtype=_lane)
+    _prepare(work, words, lanes, chunk, trajectories.times)
+    advance = kernels.watch if chunk.watched != 0 else kernels.advance
+    active = -1
     while True:
-        if refill:
-            refill = False
-            for lane in range(lanes):
-                work[at.LIMIT, lane] = -1.0
-                if not free[lane]:
-                    continue
-                free[lane] = False
-                k = following if following < chunk.last else -1
-                trajectory[lane] = k
-                # An idle lane gets a state too, since its arithmetic goes on with steps of zero.
-                source = k if k >= 0 else chunk.first
-                row = source if parameters.shape[0] > 1 else 0
-                largest = 1.0
-                for c in range(n):
-                    work[chunk.state_at + c, lane] = initial[source, c]
-                    largest = max(largest, abs(initial[source, c]))
-                for c in range(parameters.shape[1]):
-                    work[chunk.parameters_at + c, lane] = parameters[row, c]
-                work[at.TIME, lane] = 0.0
-                work[at.NEW_TIME, lane] = -1.0
-                work[at.BOUND, lane] = chunk.growth * largest
-                rough = chunk.atol >= _SMALLEST_SCALE and largest <= _LARGEST_STATE
-                work[at.EXACT, lane] = 0.0 if rough else 1.0
-                work[at.FRESH, lane] = 1.0
-                work[at.LIVE, lane] = 0.0
-                work[at.NEXT_OUTPUT, lane] = _NEVER
-                if k >= 0:
-                    following += 1
-                    active += 1
-                    work[at.LIVE, lane] = 1.0
-                    work[at.NEXT_OUTPUT, lane] = times[0]
-                    work[at.LIMIT, lane] = 0.0
-                    words[at.ROW, lane] = chunk.states_address + k * chunk.rows * n * _BYTES
-                    words[at.LOSS_ROW, lane] = chunk.losses_address + k * outputs * _BYTES
-                    words[at.POSITION, lane] = chunk.times_address
+        # Fewer are active than after the last refill if trajectories have ended since.
+        if chunk.active != active:
+            _refill(kernels, work, words, lanes, chunk, trajectories)
+            active = chunk.active
             if active == 0:
                 return 0
-            if watched:
-                # A trajectory whose loss is low enough at its start ends there.
-                for lane in range(lanes):
-                    work[at.THETA, lane] = 0.0
-                    words[at.PLACE, lane] = chunk.spare_address
-                _call(kernels.evaluate, address)
-                _call(kernels.loss, address)
-                for lane in range(lanes):
-                    k = trajectory[lane]
-                    if k < 0 or work[at.FRESH, lane] < 0.5:
-                        continue
-                    if work[at.LOSS, lane] <= chunk.threshold:
-                        outcomes[k].crossed = 1
-                        outcomes[k].status = FINISHED
-                        outcomes[k].end = 0.0
-                        free[lane] = True
-                        refill = True
-                        active -= 1
-                        if keep_events:
-                            words[at.PLACE, lane] = words[at.ROW, lane]
-                if keep_events:
-                    _call(kernels.scatter, address)
-            if at_start:
-                _call(kernels.write, address)
-            if t_end <= 0.0:
-                # Nothing but the start is asked for.
-                for lane in range(lanes):
-                    k = trajectory[lane]
-                    if k >= 0 and not free[lane]:
-                        outcomes[k].end = 0.0
-                        outcomes[k].status = FINISHED
-                        free[lane] = True
-                        refill = True
-                        active -= 1
-            if refill:
-                continue
-            _call(kernels.start, address)
-
-        if cancel[0]:
+        if trajectories.cancel[0] != 0:
             return 1
-        bits = _call(kernels.watch if watched else kernels.advance, address)
-
-        if bits == 0:
-            continue
-
-        # Outputs up to an event are not written yet, since its time is found only here; the lanes
-        # without an event have written theirs.
-        crossed = False
-        if watched:
-            for lane in range(lanes):
-                work[at.LIMIT, lane] = -1.0
-                if (bits >> lane) & 1 and work[at.CROSSED, lane] > 0.5:
-                    work[at.LIMIT, lane] = work[at.NEW_TIME, lane]
-                    crossed = True
-        if crossed:
-            _call(kernels.dense, address)
-            _locate(kernels, work, fraction)
-            for lane in range(lanes):
-                limit = work[at.LIMIT, lane]
-                if limit >= 0.0:
-                    t, h = work[at.TIME, lane], work[at.ATTEMPTED, lane]
-                    work[at.LIMIT, lane] = min(limit, t + fraction[lane] * h)
-            if keep_events:
-                for lane in range(lanes):
-                    work[at.THETA, lane] = fraction[lane]
-                    words[at.PLACE, lane] = chunk.spare_address
-                    if work[at.LIMIT, lane] >= 0.0:
-                        words[at.PLACE, lane] = words[at.ROW, lane]
-                _call(kernels.evaluate, address)
-                _call(kernels.scatter, address)
-            _call(kernels.write, address)
-
-        _call(kernels.commit, address)
-        for lane in range(lanes):
-            if not (bits >> lane) & 1:
-                continue
-            status = RUNNING
-            reached = work[at.TIME, lane]
-            event = False
-            if work[at.ACCEPTED, lane] > 0.5:
-                if watched and work[at.CROSSED, lane] > 0.5:
-                    status, event, reached = FINISHED, True, work[at.LIMIT, lane]
-                elif not work[at.LARGEST, lane] <= work[at.BOUND, lane]:
-                    status = DIVERGED
-                elif reached >= t_end:
-                    status = FINISHED
-            if status == RUNNING and work[at.STUCK, lane] > 0.5:
-                grown = not work[at.LARGEST, lane] <= BLOW_UP * work[at.BOUND, lane]
-                blown = grown or work[at.NOT_FINITE, lane] > 0.5
-                status = DIVERGED if blown else STEP_TOO_SMALL
-            if status != RUNNING:
-                k = trajectory[lane]
-                outcomes[k].end = reached
-                failed = int(work[at.REJECTIONS, lane])
-                outcomes[k].accepted = int(work[at.ATTEMPTS, lane]) - failed
-                outcomes[k].rejected = failed
-                outcomes[k].status = status
-                outcomes[k].crossed = 1 if event else 0
-                free[lane] = True
-                refill = True
-                active -= 1
+        bits = _call(advance, work.ctypes.data)
+        if bits != 0:
+            if chunk.watched != 0:
+                _events(kernels, work, words, lanes, chunk, bits)
+            _call(kernels.commit, work.ctypes.data)
+            _retire(work, lanes, chunk, trajectories, bits)

@@ -7,62 +7,79 @@ come first, then parameters, the state and its slopes, and what dense output nee
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
-# Control values: one component each. A condition is 1 or 0.
-(
+from runtime.trajectory.tableaux.tableau import SCREENED
+
+
+class DoubleComponents(NamedTuple):
+    """Control values that are doubles, by the component where each is kept. A condition is 1 or 0."""
+
     # Times: of the state, of the end of the run, of the next output, and after the attempted step.
-    TIME,
-    TIME_END,
-    NEXT_OUTPUT,
-    NEW_TIME,
+    time: int
+    time_end: int
+    next_output: int
+    new_time: int
     # Sizes of steps: the next one to try, the attempted one, and the one to try after that.
-    STEP,
-    ATTEMPTED,
-    NEXT_STEP,
+    step: int
+    attempted: int
+    next_step: int
     # log₂ of the error of the attempted step if it is accepted, and of the last accepted one.
-    LOG_ERROR,
-    LAST_LOG_ERROR,
+    log_error: int
+    last_log_error: int
     # Whether the step before was rejected, and whether the attempted one is accepted.
-    FAILED_BEFORE,
-    ACCEPTED,
+    failed_before: int
+    accepted: int
     # Whether the lane has a trajectory, and whether this one has not begun.
-    LIVE,
-    FRESH,
+    live: int
+    fresh: int
     # The size of an order parameter that counts as divergence, and the largest one now.
-    BOUND,
-    LARGEST,
-    RTOL,
-    ATOL,
+    bound: int
+    largest: int
+    rtol: int
+    atol: int
     # Whether the error's scales need double precision.
-    EXACT,
+    exact: int
     # A place in the attempted step, from 0 to 1, and the loss there.
-    THETA,
-    LOSS,
-    # The loss at which a trajectory ends, the loss after the attempted step, whether it came down.
-    THRESHOLD,
-    NEW_LOSS,
-    CROSSED,
+    theta: int
+    loss: int
+    # The loss at which a trajectory ends, and the losses of the state and after the attempted step.
+    threshold: int
+    old_loss: int
+    new_loss: int
+    # Whether the loss came down to the threshold in the attempted step. The kernel sets it where that may
+    # be, and the loop over lanes takes it back where it was not.
+    crossed: int
     # Numbers of steps, of all and of the rejected ones.
-    ATTEMPTS,
-    REJECTIONS,
+    attempts: int
+    rejections: int
     # Whether the step has become too small, and whether its error was not finite.
-    STUCK,
-    NOT_FINITE,
+    stuck: int
+    not_finite: int
     # Outputs up to this time are written; negative for none.
-    LIMIT,
-    # Bits of integers: where the next row is written, addresses of a lane's next state, loss and output
-    # time, and of memory that nobody reads.
-    PLACE,
-    ROW,
-    LOSS_ROW,
-    POSITION,
-    SPARE,
-    # Bits of one of the integers below, in the first lane: what is written.
-    WRITER,
-) = range(34)
-CONTROL_COUNT = 34
-# Values of WRITER.
+    limit: int
+
+
+class WordComponents(NamedTuple):
+    """Control values that are 64-bit integers, by the component where each is kept."""
+
+    # Where the next row is written, addresses of a lane's next state, loss and output time, and of memory
+    # that nobody reads.
+    place: int
+    row: int
+    loss_row: int
+    position: int
+    spare: int
+    # What is written, in the first lane: one of the values below.
+    writer: int
+
+
 NOTHING, STATES, LOSSES, BOTH = range(4)
+
+_DOUBLE_COUNT = len(DoubleComponents._fields)
+CONTROL_COUNT = _DOUBLE_COUNT + len(WordComponents._fields)
+double_at = DoubleComponents(*range(_DOUBLE_COUNT))
+word_at = WordComponents(*range(_DOUBLE_COUNT, CONTROL_COUNT))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +137,10 @@ class LaneLayout:
     def scratch_at(self) -> int:
         return self.output_at + self.size
 
+    def inner_at(self, number: int) -> int:
+        """A state inside the step at which its loss is screened."""
+        return self.scratch_at + self.scratch_count + number * self.size
+
     @property
     def component_count(self) -> int:
-        return self.scratch_at + self.scratch_count
+        return self.inner_at(len(SCREENED))

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from runtime.ensemble.kernels import lane_memory as at
+from runtime.ensemble.kernels import lane_memory
 from runtime.ensemble.kernels.kernel_emitter import KernelEmitter
+from runtime.ensemble.kernels.lane_memory import double_at, word_at
 from runtime.vector.builder import BYTES, DOUBLE, INT32, INT64, POINTER, VectorFunction, integer
 
 # Number of doubles in a piece of a row. Whole vectors would need more shuffles, and straddle cache lines.
@@ -24,7 +25,7 @@ class OutputEmitter(KernelEmitter):
         vector = self.new_function("dense")
         (work,) = vector.arguments
         layout = self.layout
-        h = vector.load(work, at.ATTEMPTED)
+        h = vector.load(work, double_at.attempted)
         for number, row in enumerate(self.tableau.extra):
             # The state of the stage goes where outputs go, since the new state is still needed.
             self.move(vector, work, h, row, layout.output_at)
@@ -45,7 +46,7 @@ class OutputEmitter(KernelEmitter):
             if row.any():
                 polynomial = vector.polynomial(np.trim_zeros(row, "b"), theta)
                 weights[stage] = vector.multiply(theta, polynomial)
-        h = vector.load(work, at.ATTEMPTED)
+        h = vector.load(work, double_at.attempted)
         old = vector.address(work, self.layout.state_at)
 
         def value(index: Any) -> Any:
@@ -59,7 +60,7 @@ class OutputEmitter(KernelEmitter):
         vector = self.new_function("evaluate")
         (work,) = vector.arguments
         builder, layout = vector.builder, self.layout
-        theta = vector.load(work, at.THETA)
+        theta = vector.load(work, double_at.theta)
         at_end = builder.fcmp_ordered(">=", theta, vector.constant(1.0))
         at_start = builder.fcmp_ordered("<=", theta, vector.constant(0.0))
         old = vector.address(work, layout.state_at)
@@ -78,7 +79,7 @@ class OutputEmitter(KernelEmitter):
     def emit_loss(self) -> None:
         """The loss at what `evaluate` left."""
         vector = self.new_function("loss")
-        self.call_program(vector, self.loss, vector.arguments[0], self.layout.output_at, at.LOSS)
+        self.call_program(vector, self.loss, vector.arguments[0], self.layout.output_at, double_at.loss)
         vector.builder.ret(integer(0))
         self.output_loss = vector.function
 
@@ -96,7 +97,7 @@ class OutputEmitter(KernelEmitter):
         builder, size = vector.builder, self.layout.size
         places = []
         for lane in range(vector.lanes):
-            slot = vector.element(work, at.PLACE, lane)
+            slot = vector.element(work, word_at.place, lane)
             places.append(builder.inttoptr(builder.load(slot, align=BYTES, typ=INT64), POINTER))
 
         def block(start: Any, count: int) -> None:
@@ -121,15 +122,15 @@ class OutputEmitter(KernelEmitter):
     def emit_write(self) -> None:
         """Write every output up to LIMIT: states, losses or both, as WRITER says."""
         kinds = {
-            at.STATES: self._emit_writer("write_states", states=True, losses=False),
-            at.LOSSES: self._emit_writer("write_losses", states=False, losses=True),
-            at.BOTH: self._emit_writer("write_both", states=True, losses=True),
+            lane_memory.STATES: self._emit_writer("write_states", states=True, losses=False),
+            lane_memory.LOSSES: self._emit_writer("write_losses", states=False, losses=True),
+            lane_memory.BOTH: self._emit_writer("write_both", states=True, losses=True),
         }
         vector = self.new_function("write")
         (work,) = vector.arguments
         builder = vector.builder
         done = vector.block("done")
-        writer = builder.load(vector.address(work, at.WRITER), align=vector.alignment, typ=INT64)
+        writer = builder.load(vector.address(work, word_at.writer), align=vector.alignment, typ=INT64)
         choice = builder.switch(writer, done)
         for kind, function in kinds.items():
             chosen = vector.block("chosen")
@@ -149,67 +150,79 @@ class OutputEmitter(KernelEmitter):
         vector = self.new_function(name, inner=True)
         (work,) = vector.arguments
         builder = vector.builder
-
-        def load_words(component: int) -> Any:
-            return builder.load(
-                vector.address(work, component), align=vector.alignment, typ=vector.word_type
-            )
-
-        def store_words(value: Any, component: int) -> None:
-            builder.store(value, vector.address(work, component), align=vector.alignment)
-
         head, body, done = map(vector.block, ("next", "body", "done"))
         builder.branch(head)
         builder.position_at_end(head)
-        wanted, time = vector.load(work, at.NEXT_OUTPUT), vector.load(work, at.TIME)
-        due = builder.fcmp_ordered("<=", wanted, vector.load(work, at.LIMIT))
+        wanted = vector.load(work, double_at.next_output)
+        due = builder.fcmp_ordered("<=", wanted, vector.load(work, double_at.limit))
         builder.cbranch(vector.any_lane(due), body, done)
         builder.position_at_end(body)
-        theta = vector.divide(vector.subtract(wanted, time), vector.load(work, at.ATTEMPTED))
-        zero, one = vector.constant(0.0), vector.constant(1.0)
-        at_end = builder.fcmp_ordered("==", wanted, vector.load(work, at.NEW_TIME))
-        at_start = builder.fcmp_ordered("==", wanted, time)
-        theta = vector.select(at_end, one, vector.select(at_start, zero, theta))
-        # A lane without an output is evaluated in the middle of its step, away from the special ends.
-        theta = vector.select(due, theta, vector.constant(0.5))
-        vector.store(theta, work, at.THETA)
+        theta = self._place(vector, work, wanted, due)
+        vector.store(theta, work, double_at.theta)
         if states:
-            rows = load_words(at.ROW)
-            store_words(builder.select(due, rows, load_words(at.SPARE)), at.PLACE)
-            advanced = builder.add(rows, vector.words(self.layout.size * BYTES))
-            store_words(builder.select(due, advanced, rows), at.ROW)
+            rows = self._advanced(vector, work, word_at.row, self.layout.size, due)
+            spare = self._load_words(vector, work, word_at.spare)
+            self._store_words(vector, work, builder.select(due, rows, spare), word_at.place)
         if states and not losses:
-            # Outputs inside of steps, which nearly all are, are written as they are computed.
-            inside, ends, written = map(vector.block, ("inside", "ends", "written"))
-            within = builder.and_(
-                builder.fcmp_ordered(">", theta, zero), builder.fcmp_ordered("<", theta, one)
-            )
-            builder.cbranch(vector.all_lanes(within), inside, ends)
-            builder.position_at_end(inside)
-            self._rows(vector, work, self._interpolant(vector, work, theta))
-            builder.branch(written)
-            builder.position_at_end(ends)
-            builder.call(self.evaluate, [work])
-            builder.call(self.scatter, [work])
-            builder.branch(written)
-            builder.position_at_end(written)
+            self._write_states(vector, work, theta)
         else:
             builder.call(self.evaluate, [work])
         if states and losses:
             builder.call(self.scatter, [work])
         if losses:
             builder.call(self.output_loss, [work])
-            rows = load_words(at.LOSS_ROW)
-            self._masked_store(vector, vector.load(work, at.LOSS), rows, due)
-            store_words(builder.select(due, builder.add(rows, vector.words(BYTES)), rows), at.LOSS_ROW)
-        position = load_words(at.POSITION)
-        position = builder.select(due, builder.add(position, vector.words(BYTES)), position)
-        store_words(position, at.POSITION)
-        vector.store(self._masked_load(vector, position, due, wanted), work, at.NEXT_OUTPUT)
+            rows = self._advanced(vector, work, word_at.loss_row, 1, due)
+            self._masked_store(vector, vector.load(work, double_at.loss), rows, due)
+        self._advanced(vector, work, word_at.position, 1, due)
+        position = self._load_words(vector, work, word_at.position)
+        vector.store(self._masked_load(vector, position, due, wanted), work, double_at.next_output)
         builder.branch(head)
         builder.position_at_end(done)
         builder.ret(integer(0))
         return vector.function
+
+    def _place(self, vector: VectorFunction, work: Any, wanted: Any, due: Any) -> Any:
+        """The places θ of the wanted outputs in the attempted steps."""
+        builder, time = vector.builder, vector.load(work, double_at.time)
+        theta = vector.divide(vector.subtract(wanted, time), vector.load(work, double_at.attempted))
+        zero, one = vector.constant(0.0), vector.constant(1.0)
+        at_end = builder.fcmp_ordered("==", wanted, vector.load(work, double_at.new_time))
+        at_start = builder.fcmp_ordered("==", wanted, time)
+        theta = vector.select(at_end, one, vector.select(at_start, zero, theta))
+        # A lane without an output is evaluated in the middle of its step, away from the special ends.
+        return vector.select(due, theta, vector.constant(0.5))
+
+    def _write_states(self, vector: VectorFunction, work: Any, theta: Any) -> None:
+        """Write states alone: inside of steps, where nearly all are, as they are computed."""
+        builder = vector.builder
+        inside, ends, written = map(vector.block, ("inside", "ends", "written"))
+        within = builder.and_(
+            builder.fcmp_ordered(">", theta, vector.constant(0.0)),
+            builder.fcmp_ordered("<", theta, vector.constant(1.0)),
+        )
+        builder.cbranch(vector.all_lanes(within), inside, ends)
+        builder.position_at_end(inside)
+        self._rows(vector, work, self._interpolant(vector, work, theta))
+        builder.branch(written)
+        builder.position_at_end(ends)
+        builder.call(self.evaluate, [work])
+        builder.call(self.scatter, [work])
+        builder.branch(written)
+        builder.position_at_end(written)
+
+    def _load_words(self, vector: VectorFunction, work: Any, component: int) -> Any:
+        place = vector.address(work, component)
+        return vector.builder.load(place, align=vector.alignment, typ=vector.word_type)
+
+    def _store_words(self, vector: VectorFunction, work: Any, value: Any, component: int) -> None:
+        vector.builder.store(value, vector.address(work, component), align=vector.alignment)
+
+    def _advanced(self, vector: VectorFunction, work: Any, component: int, count: int, due: Any) -> Any:
+        """Advance addresses by so many doubles in the lanes that are due; returns those of before."""
+        before = self._load_words(vector, work, component)
+        after = vector.builder.add(before, vector.words(count * BYTES))
+        self._store_words(vector, work, vector.builder.select(due, after, before), component)
+        return before
 
     def _pointers(self, vector: VectorFunction, addresses: Any) -> Any:
         return vector.builder.inttoptr(addresses, ir.VectorType(POINTER, vector.lanes))

@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
 
 from derive.pipeline import Pipeline
-from runtime.ensemble.kernels import lane_memory as at
+from runtime.ensemble.kernels import lane_memory
 from runtime.ensemble.kernels.kernel_emitter import KernelEmitter
+from runtime.ensemble.kernels.lane_memory import double_at, word_at
+from runtime.ensemble.kernels.lane_operations import LaneOperations, log2
 from runtime.start.checked_arrays import Array
 from runtime.trajectory.controller import (
-    EPSILON,
-    FAR_END,
-    GROW,
-    INTEGRAL,
     LOW_SHARE,
-    PROPORTIONAL,
-    SAFETY,
-    SHRINK,
-    SHRINK_NOT_FINITE,
     SMALLEST_ERROR,
-    SMALLEST_STEP,
+    attempted_step,
+    over,
+    smallest_step,
+    step_factor,
 )
-from runtime.vector.builder import INT32, INT64, VectorFunction, integer
+from runtime.trajectory.event_search import near
+from runtime.vector.builder import INT64, VectorFunction, integer
 
-_MANTISSA_BITS = 52
-_EXPONENT_BIAS = 1023
 # Operations of each lane: they take some hundredths of a second.
 _OPERATIONS_BETWEEN_PAUSES = 20_000_000
-# Polynomials for log₂(1.5 + x) and 2^(x + ½), |x| ≤ ½, interpolated at Chebyshev's points. They are right
-# to 1e-6, more than a step size needs. A fit at run time would depend on the BLAS.
-_LOG2 = (
-    0.5849625007211561,
-    0.9618208211752002,
-    -0.32061303548492204,
-    0.1417247357974217,
-    -0.07079685998119041,
-    0.04390747983075828,
-    -0.024568534745087942,
-)
-_EXP2 = (
-    1.414213562373095,
-    0.9802581804401733,
-    0.33973158738456355,
-    0.07849348039565995,
-    0.013601986198312132,
-    0.0018951067270255148,
-    0.00021865784823863317,
-)
+# The square of an error of more than this counts as this, so that it has a logarithm.
+_LARGEST_SQUARE = 1e30
 
 
 class StepEmitter(KernelEmitter):
@@ -63,7 +42,7 @@ class StepEmitter(KernelEmitter):
         vector = self.new_function("start")
         (work,) = vector.arguments
         self.call_program(vector, self.rhs, work, self.layout.state_at, self.layout.slopes_at)
-        rtol, atol = vector.load(work, at.RTOL), vector.load(work, at.ATOL)
+        rtol, atol = vector.load(work, double_at.rtol), vector.load(work, double_at.atol)
         zero = vector.constant(0.0)
 
         def norms(index: Any, sums: list[Any]) -> list[Any]:
@@ -78,13 +57,18 @@ class StepEmitter(KernelEmitter):
         ratio = vector.unary("sqrt", vector.divide(size, vector.maximum(speed, tiny)))
         first = vector.multiply(vector.constant(0.01), ratio)
         # A state of zero norm has no scale of its own, so it starts with a small part of the whole time.
-        floor = vector.multiply(vector.constant(1e-6), vector.load(work, at.TIME_END))
+        floor = vector.multiply(vector.constant(1e-6), vector.load(work, double_at.time_end))
         first = vector.select(vector.builder.fcmp_ordered(">", first, zero), first, floor)
-        fresh = vector.flag(work, at.FRESH)
-        vector.store(vector.select(fresh, first, vector.load(work, at.STEP)), work, at.STEP)
-        for control in (at.LAST_LOG_ERROR, at.FAILED_BEFORE, at.ATTEMPTS, at.REJECTIONS):
+        fresh = vector.flag(work, double_at.fresh)
+        vector.store(vector.select(fresh, first, vector.load(work, double_at.step)), work, double_at.step)
+        for control in (
+            double_at.last_log_error,
+            double_at.failed_before,
+            double_at.attempts,
+            double_at.rejections,
+        ):
             vector.store(vector.select(fresh, zero, vector.load(work, control)), work, control)
-        vector.store(zero, work, at.FRESH)
+        vector.store(zero, work, double_at.fresh)
         vector.builder.ret(integer(0))
 
     def emit_advance(self, name: str, watch: bool) -> None:
@@ -101,7 +85,7 @@ class StepEmitter(KernelEmitter):
         bits = vector.bits(attention)
         builder.cbranch(builder.icmp_unsigned("!=", bits, integer(0)), stop, go_on)
         builder.position_at_end(go_on)
-        self._commit(vector, work)
+        self._commit(vector, work, watch)
         following = builder.add(count, integer(1))
         count.add_incoming(following, builder.block)
         # The loop that calls this kernel can see only between calls that it should stop.
@@ -115,18 +99,53 @@ class StepEmitter(KernelEmitter):
 
     def _attempt(self, vector: VectorFunction, work: Any, watch: bool) -> Any:
         """Try one step of all lanes; returns the mask of lanes that need attention."""
-        builder, layout, tableau = vector.builder, self.layout, self.tableau
-        zero, one = vector.constant(0.0), vector.constant(1.0)
-        time, end = vector.load(work, at.TIME), vector.load(work, at.TIME_END)
-        live = vector.flag(work, at.LIVE)
-        step, rest = vector.load(work, at.STEP), vector.subtract(end, time)
-        # A step that ends just before the end is stretched, so that no sliver of a step remains.
-        stretched = vector.multiply(step, vector.constant(1.0000001))
-        final = builder.fcmp_ordered(">=", stretched, rest)
-        h = vector.select(live, vector.select(final, rest, step), zero)
-        vector.store(h, work, at.ATTEMPTED)
-        base_y, base_new = vector.address(work, layout.state_at), vector.address(work, layout.new_state_at)
+        builder, zero, one = vector.builder, vector.constant(0.0), vector.constant(1.0)
+        time, end = vector.load(work, double_at.time), vector.load(work, double_at.time_end)
+        live = vector.flag(work, double_at.live)
+        step = vector.load(work, double_at.step)
+        size, final = self.rule(vector, attempted_step)(time, step, end)
+        h = vector.select(live, size, zero)
+        vector.store(h, work, double_at.attempted)
+        square, largest = self._make_step(vector, work, h)
+        accepted = builder.fcmp_ordered("<=", square, one)
+        new_time = vector.select(final, end, vector.add(time, h))
+        new_time = vector.select(accepted, new_time, time)
+        factor = self._factor(vector, work, square, accepted)
+        # A final step that was accepted is shorter than the next one may be.
+        next_step = vector.multiply(h, factor)
+        vector.store(new_time, work, double_at.new_time)
+        vector.store(next_step, work, double_at.next_step)
+        vector.store(vector.select(accepted, one, zero), work, double_at.accepted)
+        vector.store(largest, work, double_at.largest)
 
+        unbounded = builder.fcmp_unordered(">", largest, vector.load(work, double_at.bound))
+        smallest = self.rule(vector, smallest_step)(time, end)
+        stuck = builder.fcmp_unordered("<=", next_step, smallest)
+        # The last step may be of any length.
+        ended = builder.and_(accepted, final)
+        stuck = builder.and_(stuck, builder.not_(ended))
+        vector.store(vector.select(stuck, one, zero), work, double_at.stuck)
+        attention = builder.or_(builder.or_(builder.and_(unbounded, accepted), stuck), ended)
+        due = builder.fcmp_ordered("<=", vector.load(work, double_at.next_output), new_time)
+        due = builder.and_(due, accepted)
+        if watch:
+            crossed = builder.and_(self._may_cross(vector, work, h), accepted)
+            vector.store(vector.select(crossed, one, zero), work, double_at.crossed)
+            attention = builder.or_(attention, crossed)
+            # The time of the event is not known yet, and neither is which outputs come before it.
+            due = builder.and_(due, builder.not_(crossed))
+        attention = builder.or_(attention, self._write_due(vector, work, due, new_time))
+        return builder.and_(attention, live)
+
+    def rule(self, vector: VectorFunction, rule: Any) -> Callable[..., Any]:
+        """A rule of `controller` or `event_search` that acts on all lanes."""
+        return over(LaneOperations(vector), rule)
+
+    def _make_step(self, vector: VectorFunction, work: Any, h: Any) -> tuple[Any, Any]:
+        """The slopes and the new state of the attempted step; returns what `_squared_error` does."""
+        layout, tableau = self.layout, self.tableau
+        base_y = vector.address(work, layout.state_at)
+        base_new = vector.address(work, layout.new_state_at)
         for stage in range(1, layout.stage_count):
             self.move(vector, work, h, tableau.a[stage, :stage], layout.new_state_at)
             self.call_program(vector, self.rhs, work, layout.new_state_at, layout.slope_at(stage))
@@ -145,65 +164,44 @@ class StepEmitter(KernelEmitter):
 
         vector.loop(layout.size, finish)
         self.call_program(vector, self.rhs, work, layout.new_state_at, layout.slope_at(layout.stage_count))
-        square, largest = self._squared_error(vector, work, h, estimates, base_y, base_new)
-        accepted = builder.fcmp_ordered("<=", square, one)
-        new_time = vector.select(final, end, vector.add(time, h))
-        new_time = vector.select(accepted, new_time, time)
-        factor = self._factor(vector, work, square, accepted)
-        # A final step that was accepted is shorter than the next one may be.
-        next_step = vector.multiply(h, factor)
+        return self._squared_error(vector, work, h, estimates)
 
-        vector.store(new_time, work, at.NEW_TIME)
-        vector.store(next_step, work, at.NEXT_STEP)
-        vector.store(vector.select(accepted, one, zero), work, at.ACCEPTED)
-        vector.store(largest, work, at.LARGEST)
+    def _may_cross(self, vector: VectorFunction, work: Any, h: Any) -> Any:
+        """The mask of lanes whose loss may come down to the threshold in the attempted step."""
+        layout = self.layout
+        weights_of = self.tableau.coefficients["screen"][:, : layout.stage_count + 1]
+        base_y = vector.address(work, layout.state_at)
+        places = [vector.address(work, layout.inner_at(k)) for k in range(len(weights_of))]
 
-        unbounded = builder.fcmp_unordered(">", largest, vector.load(work, at.BOUND))
-        unbounded = builder.and_(unbounded, accepted)
-        smallest = vector.multiply(
-            vector.constant(SMALLEST_STEP * EPSILON),
-            vector.maximum(
-                time,
-                vector.multiply(vector.constant(EPSILON), vector.minimum(end, vector.constant(FAR_END))),
-            ),
-        )
-        stuck = builder.fcmp_unordered("<=", next_step, smallest)
-        # The last step may be of any length.
-        stuck = builder.and_(stuck, builder.not_(builder.and_(accepted, final)))
-        vector.store(vector.select(stuck, one, zero), work, at.STUCK)
-        attention = builder.or_(unbounded, stuck)
-        attention = builder.or_(attention, builder.and_(accepted, final))
-        due = builder.fcmp_ordered("<=", vector.load(work, at.NEXT_OUTPUT), new_time)
-        due = builder.and_(due, accepted)
-        if watch:
-            self.call_program(vector, self.loss, work, layout.new_state_at, at.NEW_LOSS)
-            threshold = vector.load(work, at.THRESHOLD)
-            crossed = builder.fcmp_ordered("<=", vector.load(work, at.NEW_LOSS), threshold)
-            crossed = builder.and_(crossed, accepted)
-            vector.store(vector.select(crossed, one, zero), work, at.CROSSED)
-            attention = builder.or_(attention, crossed)
-            # The time of the event is not known yet, and neither is which outputs come before it.
-            due = builder.and_(due, builder.not_(crossed))
-        attention = builder.or_(attention, self._write_due(vector, work, due, new_time))
-        return builder.and_(attention, live)
+        def inside(index: Any, _: list[Any]) -> None:
+            # All states at once, since each slope is loaded only once then.
+            y = vector.load(base_y, index)
+            for weights, place in zip(weights_of, places, strict=True):
+                change = self.combine(vector, work, index, weights)
+                vector.store(vector.fma(h, change, y), place, index)
+
+        vector.loop(layout.size, inside)
+        self.call_program(vector, self.loss, work, layout.new_state_at, double_at.new_loss)
+        losses = [vector.load(work, double_at.old_loss), vector.load(work, double_at.new_loss)]
+        for k in range(len(places)):
+            self.call_program(vector, self.loss, work, layout.inner_at(k), double_at.loss)
+            losses.append(vector.load(work, double_at.loss))
+        lowest = functools.reduce(vector.minimum, losses)
+        highest = functools.reduce(vector.maximum, losses)
+        return self.rule(vector, near)(lowest, highest, vector.load(work, double_at.threshold))
 
     def _squared_error(
-        self,
-        vector: VectorFunction,
-        work: Any,
-        h: Any,
-        estimates: Sequence[tuple[Array, Any]],
-        base_y: Any,
-        base_new: Any,
+        self, vector: VectorFunction, work: Any, h: Any, estimates: Sequence[tuple[Array, Any]]
     ) -> tuple[Any, Any]:
         """The square of the attempted step's error in units of the tolerance, and the largest |y| after it.
 
         `estimates` are the weights of each estimate, and where all of it but its last term waits.
         """
         builder, layout, zero = vector.builder, self.layout, vector.constant(0.0)
+        base_y = vector.address(work, layout.state_at)
+        base_new = vector.address(work, layout.new_state_at)
         last_slope = vector.address(work, layout.slope_at(layout.stage_count))
-
-        rtol, atol = vector.load(work, at.RTOL), vector.load(work, at.ATOL)
+        rtol, atol = vector.load(work, double_at.rtol), vector.load(work, double_at.atol)
 
         def norms(quotient: Callable[[Any, Any], Any]) -> list[Any]:
             """Sums of the squares of scaled estimates, and the largest order parameter."""
@@ -226,7 +224,7 @@ class StepEmitter(KernelEmitter):
 
         *rough, largest = norms(vector.rough_quotient)
         # The sums of lanes whose scales single precision cannot hold are taken again, in double.
-        outside = vector.flag(work, at.EXACT)
+        outside = vector.flag(work, double_at.exact)
         before_exact = builder.block
         exact_block, summed = vector.block("exact"), vector.block("summed")
         builder.cbranch(vector.any_lane(outside), exact_block, summed)
@@ -254,9 +252,9 @@ class StepEmitter(KernelEmitter):
         The kernel writes them itself, since on a grid of times nearly every step passes an output.
         """
         builder = vector.builder
-        vector.store(vector.select(due, new_time, vector.constant(-1.0)), work, at.LIMIT)
-        writer = builder.load(vector.address(work, at.WRITER), align=vector.alignment, typ=INT64)
-        writes = builder.icmp_signed("!=", writer, integer(at.NOTHING))
+        vector.store(vector.select(due, new_time, vector.constant(-1.0)), work, double_at.limit)
+        writer = builder.load(vector.address(work, word_at.writer), align=vector.alignment, typ=INT64)
+        writes = builder.icmp_signed("!=", writer, integer(lane_memory.NOTHING))
         write, written = vector.block("write"), vector.block("written")
         any_due = vector.any_lane(due)
         builder.cbranch(builder.and_(any_due, writes), write, written)
@@ -269,57 +267,23 @@ class StepEmitter(KernelEmitter):
         return builder.select(writes, nobody, due)
 
     def _factor(self, vector: VectorFunction, work: Any, square: Any, accepted: Any) -> Any:
-        """How much larger the next step may be, by the controller of `stepper`, for all lanes."""
-        builder = vector.builder
-        exponent = 1.0 / (self.tableau.error_order + 1)
-        smallest, largest = vector.constant(SMALLEST_ERROR**2), vector.constant(1e30)
-        finite = builder.fcmp_ordered("<", square, vector.constant(float("inf")))
+        """How many times the attempted step the next one is, for all lanes."""
+        smallest, largest = vector.constant(SMALLEST_ERROR**2), vector.constant(_LARGEST_SQUARE)
+        finite = vector.builder.fcmp_ordered("<", square, vector.constant(float("inf")))
         clamped = vector.minimum(vector.maximum(square, smallest), largest)
-        log_error = vector.multiply(vector.constant(0.5), self._log2(vector, clamped))
-        log_last = vector.load(work, at.LAST_LOG_ERROR)
-        grown = vector.multiply(vector.constant(-PROPORTIONAL * exponent), log_error)
-        grown = vector.fma(vector.constant(INTEGRAL * exponent), log_last, grown)
-        reduced = vector.multiply(vector.constant(-exponent), log_error)
-        power = self._exp2(vector, vector.select(accepted, grown, reduced))
-        factor = vector.multiply(vector.constant(SAFETY), power)
-        factor = vector.maximum(factor, vector.constant(SHRINK))
-        failed = vector.flag(work, at.FAILED_BEFORE)
-        most = vector.select(failed, vector.constant(1.0), vector.constant(GROW))
-        factor = vector.minimum(factor, most)
-        factor = vector.select(finite, factor, vector.constant(SHRINK_NOT_FINITE))
+        log_error = vector.multiply(vector.constant(0.5), log2(vector, clamped))
+        log_last = vector.load(work, double_at.last_log_error)
+        failed, exponent = vector.flag(work, double_at.failed_before), 1.0 / (self.tableau.error_order + 1)
+        factor = self.rule(vector, step_factor)(log_error, log_last, accepted, failed, finite, exponent)
         zero, one = vector.constant(0.0), vector.constant(1.0)
-        vector.store(vector.select(finite, zero, one), work, at.NOT_FINITE)
-        vector.store(vector.select(accepted, log_error, log_last), work, at.LOG_ERROR)
+        vector.store(vector.select(finite, zero, one), work, double_at.not_finite)
+        vector.store(vector.select(accepted, log_error, log_last), work, double_at.log_error)
         return factor
 
-    def _log2(self, vector: VectorFunction, x: Any) -> Any:
-        """log₂ of positive normal numbers, to about 1e-6."""
-        builder = vector.builder
-        words = vector.words
-        bits = builder.bitcast(x, vector.word_type)
-        exponent = builder.sub(builder.lshr(bits, words(_MANTISSA_BITS)), words(_EXPONENT_BIAS))
-        fraction = builder.and_(bits, words((1 << _MANTISSA_BITS) - 1))
-        mantissa = builder.or_(fraction, words(_EXPONENT_BIAS << _MANTISSA_BITS))
-        m = builder.bitcast(mantissa, vector.type)
-        whole = builder.sitofp(builder.trunc(exponent, ir.VectorType(INT32, vector.lanes)), vector.type)
-        return vector.add(whole, vector.polynomial(_LOG2, vector.subtract(m, vector.constant(1.5))))
-
-    def _exp2(self, vector: VectorFunction, x: Any) -> Any:
-        """2ˣ for −60 ≤ x ≤ 60, to about 1e-6; clamped outside."""
-        builder = vector.builder
-        x = vector.minimum(vector.maximum(x, vector.constant(-60.0)), vector.constant(60.0))
-        whole = vector.unary("floor", x)
-        small = builder.fptosi(whole, ir.VectorType(INT32, vector.lanes))
-        exponent = builder.add(builder.sext(small, vector.word_type), vector.words(_EXPONENT_BIAS))
-        power = builder.shl(exponent, vector.words(_MANTISSA_BITS))
-        scale = builder.bitcast(power, vector.type)
-        rest = vector.subtract(vector.subtract(x, whole), vector.constant(0.5))
-        return vector.multiply(scale, vector.polynomial(_EXP2, rest))
-
-    def _commit(self, vector: VectorFunction, work: Any) -> None:
+    def _commit(self, vector: VectorFunction, work: Any, watch: bool) -> None:
         builder, layout = vector.builder, self.layout
         one = vector.constant(1.0)
-        taken = vector.load(work, at.ACCEPTED)
+        taken = vector.load(work, double_at.accepted)
         accepted = builder.fcmp_ordered(">", taken, vector.constant(0.5))
         pairs = [
             (layout.state_at, layout.new_state_at),
@@ -345,15 +309,18 @@ class StepEmitter(KernelEmitter):
             vector.loop(layout.size, body)
             builder.branch(done)
         builder.position_at_end(done)
-        vector.store(vector.load(work, at.NEW_TIME), work, at.TIME)
-        vector.store(vector.load(work, at.NEXT_STEP), work, at.STEP)
-        vector.store(vector.load(work, at.LOG_ERROR), work, at.LAST_LOG_ERROR)
+        vector.store(vector.load(work, double_at.new_time), work, double_at.time)
+        vector.store(vector.load(work, double_at.next_step), work, double_at.step)
+        vector.store(vector.load(work, double_at.log_error), work, double_at.last_log_error)
+        if watch:
+            old, new = vector.load(work, double_at.old_loss), vector.load(work, double_at.new_loss)
+            vector.store(vector.select(accepted, new, old), work, double_at.old_loss)
         rejected = vector.subtract(one, taken)
-        vector.store(rejected, work, at.FAILED_BEFORE)
-        for control, change in ((at.ATTEMPTS, one), (at.REJECTIONS, rejected)):
+        vector.store(rejected, work, double_at.failed_before)
+        for control, change in ((double_at.attempts, one), (double_at.rejections, rejected)):
             vector.store(vector.add(vector.load(work, control), change), work, control)
 
     def emit_commit(self) -> None:
         vector = self.new_function("commit")
-        self._commit(vector, vector.arguments[0])
+        self._commit(vector, vector.arguments[0], watch=True)
         vector.builder.ret(integer(0))

@@ -8,8 +8,8 @@ import numpy as np
 from vector_code import GUARD, aligned, call, random_lanes, scalar_drift
 
 from derive import Model
-from runtime.ensemble.kernels import lane_memory as at
 from runtime.ensemble.kernels.compiled_kernels import KERNELS, CompiledKernels, compile_kernels
+from runtime.ensemble.kernels.lane_memory import double_at
 from runtime.trajectory.tableaux import TABLEAUX, Tableau
 from runtime.vector import jit
 
@@ -65,14 +65,14 @@ def make_lanes(model: Model, method: str, seed: int = 1) -> Lanes:
     memory[layout.component_count] = GUARD
     memory[layout.parameters_at : layout.state_at] = parameters.T
     memory[layout.state_at : layout.new_state_at] = states.T
-    memory[at.RTOL], memory[at.ATOL] = RTOL, ATOL
-    memory[at.TIME_END] = 1e3
+    memory[double_at.rtol], memory[double_at.atol] = RTOL, ATOL
+    memory[double_at.time_end] = 1e3
     # An output is due at once, so every step asks for attention, and advance returns after it.
-    memory[at.NEXT_OUTPUT] = 0.0
-    memory[at.BOUND] = 1e6
-    memory[at.FRESH] = memory[at.LIVE] = 1.0
+    memory[double_at.next_output] = 0.0
+    memory[double_at.bound] = 1e6
+    memory[double_at.fresh] = memory[double_at.live] = 1.0
     # No output is due yet.
-    memory[at.LIMIT] = -1.0
+    memory[double_at.limit] = -1.0
     lanes = Lanes(model, TABLEAUX[method], kernels, memory, states, parameters)
     lanes("start")
     return lanes

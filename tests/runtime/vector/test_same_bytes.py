@@ -17,7 +17,7 @@ from derive import Model
 from runtime import random_overlaps, simulate
 from runtime.analysis.escape.escape_theory import leading_eigenvectors
 from runtime.analysis.escape.growth_fit import least_squares, logarithm
-from runtime.ensemble.kernels import step_kernels
+from runtime.ensemble.kernels import lane_operations
 from runtime.vector import random_numbers
 
 found = {}
@@ -57,7 +57,7 @@ x = 1.0 + np.arange(300.0) / 100.0
 note("logarithms", logarithm(x))
 note("least squares", least_squares(np.stack([x**0, x, x**2], axis=1), np.sqrt(x)))
 note("random numbers", random_numbers._SINE, random_numbers._COSINE, random_numbers._LOG)
-note("step sizes", step_kernels._LOG2, step_kernels._EXP2)
+note("step sizes", lane_operations._LOG2, lane_operations._EXP2)
 print(json.dumps(found))
 """
 ALL_FEATURES = " ".join(np.show_config(mode="dicts")["SIMD Extensions"].get("found", []))
