@@ -10,6 +10,7 @@ import itertools
 from fractions import Fraction
 
 import numpy as np
+from table_numbers import numbers
 
 from derive import Model
 
@@ -127,7 +128,7 @@ def jacobian(model: Model, point: Point) -> np.ndarray:
 def named(model: Model, point: Point) -> dict[str, Fraction]:
     """The point as exact rationals under the names of `derive`, readout weights included."""
     a, b = readouts(model)
-    values = {"a": a, "b": b, "eta": point.eta, "label_noise": point.label_noise}
+    values = {"a": a, "b": b, **numbers(point.eta, point.label_noise)}
     values |= dict(zip(model.state, flatten(point.Q, point.R), strict=True))
     if model.teacher == "general":
         teachers = range(model.pstar)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from closed_form import Point
+from table_numbers import numbers
 
 from derive import Model
 from derive.emit import numba_module
@@ -42,8 +43,8 @@ def execute(text: str) -> SimpleNamespace:
 
 def arguments(model: Model, module: SimpleNamespace, point: Point) -> tuple[np.ndarray, np.ndarray]:
     """State and parameter vectors of `point` in the module's own layout."""
-    teacher = (point.T,) if model.teacher == "general" else ()
-    parameters = module.pack_parameters(point.eta, point.label_noise, *teacher)
+    teacher = {"T": point.T} if model.teacher == "general" else {}
+    parameters = module.pack_parameters(**numbers(point.eta, point.label_noise), **teacher)
     return module.pack(point.Q, point.R), parameters
 
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from table_numbers import numbers
 
 from derive import Model
+from derive.parameters import NUMBERS
 from derive.pipeline import Pipeline
 from derive.program import Program
 from runtime.ensemble.kernels.form_by_size import FORMS
@@ -120,10 +122,10 @@ def random_lanes(model: Model, lanes: int, seed: int) -> tuple[np.ndarray, np.nd
             weights[p:] = np.eye(model.pstar, width + 3)
         C = weights @ weights.T
         C = (C + C.T) / 2
-        teacher = [C[p:, p:]] if model.teacher == "general" else []
+        teacher = {"T": C[p:, p:]} if model.teacher == "general" else {}
         states.append(module.pack(C[:p, :p], C[:p, p:]))
         rate, noise = generator.uniform(0.01, 1.0), generator.uniform(0.0, 1.0)
-        parameters.append(module.pack_parameters(rate, noise, *teacher))
+        parameters.append(module.pack_parameters(**numbers(rate, noise), **teacher))
     return np.array(states), np.array(parameters)
 
 
@@ -137,7 +139,7 @@ def largest_terms(model: Model, y: np.ndarray, parameters: np.ndarray) -> tuple[
     T = np.eye(model.pstar)
     if model.teacher == "general":
         rows, columns = np.triu_indices(model.pstar)
-        T[rows, columns] = T[columns, rows] = parameters[2:]
+        T[rows, columns] = T[columns, rows] = parameters[len(NUMBERS) :]
     C = np.abs(np.block([[Q, R], [R.T, T]]))
     D = np.diag([module.a] * p + [module.b] * model.pstar)
     CDC = C @ D @ C

@@ -12,6 +12,7 @@ import pytest
 from closed_form import Point, drift, loss
 from pdflatex import needs_pdflatex, overfull_points
 from scipy.stats import ortho_group
+from table_numbers import numbers
 
 import derive
 from derive import InputError, Model, ProofError
@@ -67,7 +68,7 @@ def test_generated_code_is_the_closed_form_in_any_frame(p, pstar, flow, readout)
     point = Point(Q, R, np.eye(pstar), eta=0.3, label_noise=0.2)
     state = module.pack(q, m, np.asarray(q_perp))
     found = np.full(module.STATE_SIZE, np.nan)
-    parameters = module.pack_parameters(p, 0.3, 0.2)
+    parameters = module.pack_parameters(p, **numbers(0.3, 0.2))
     module.rhs(state, parameters, found)
     dq, dm, dq_perp = module.unpack(found)
     dQ, dR = drift(model, point)
@@ -91,7 +92,10 @@ def test_generated_code_is_the_proved_program(flow):
     values |= {"a": 1, "b": 1, "eta": Fraction(0.3), "label_noise": Fraction(0.2), "rest": 7 - 3}
     exact = evaluate_exactly(program, values)
     found = np.empty(module.STATE_SIZE)
-    state, parameters = module.pack(q, m, np.asarray(q_perp)), module.pack_parameters(7, 0.3, 0.2)
+    state, parameters = (
+        module.pack(q, m, np.asarray(q_perp)),
+        module.pack_parameters(7, **numbers(0.3, 0.2)),
+    )
     module.rhs(state, parameters, found)
     expected = [float(exact[name]) for name in drift_outputs(3)]
     np.testing.assert_allclose(found, expected, rtol=1e-13)
