@@ -181,12 +181,9 @@ DECAY = 'values["eta"] * values["weight_decay"]'
 
 def test_a_parameter_is_an_entry_and_a_term_of_both_derivations(tree):
     table, equations, proof = (tree / f"derive/{name}.py" for name in ("parameters", "equations", "proof"))
-    changed(table, "    label_noise: Any\n", "    label_noise: Any\n    weight_decay: Any\n")
-    changed(
-        table,
-        '        RuntimeParameter(\n            name="T",',
-        ENTRY[1:] + '        RuntimeParameter(\n            name="T",',
-    )
+    changed(table, "    T: Any\n", "    T: Any\n    weight_decay: Any\n")
+    last = '            only_with=("teacher", "general"),\n        ),\n'
+    changed(table, last, last + ENTRY[1:])
     changed(
         equations,
         "    loss = ScalarPolynomial()\n",

@@ -13,7 +13,6 @@ from llvmlite import ir
 from table_numbers import numbers
 
 from derive import Model
-from derive.parameters import NUMBERS
 from derive.pipeline import Pipeline
 from derive.program import Program
 from runtime.ensemble.kernels.form_by_size import FORMS
@@ -139,7 +138,7 @@ def largest_terms(model: Model, y: np.ndarray, parameters: np.ndarray) -> tuple[
     T = np.eye(model.pstar)
     if model.teacher == "general":
         rows, columns = np.triu_indices(model.pstar)
-        T[rows, columns] = T[columns, rows] = parameters[len(NUMBERS) :]
+        T[rows, columns] = T[columns, rows] = parameters[model.parameters.index("T_1_1") :][: rows.size]
     C = np.abs(np.block([[Q, R], [R.T, T]]))
     D = np.diag([module.a] * p + [module.b] * model.pstar)
     CDC = C @ D @ C

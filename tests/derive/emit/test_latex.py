@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from closed_form import drift, jacobian, loss, magnitude, random_point, readouts
 from pdflatex import needs_pdflatex, overfull_points
+from table_numbers import numbers
 
 from derive import InputError, Model, latex_for_any_widths, overlap_odes
 from derive.emit.latex_components import COMPONENT_LIMIT
 from derive.emit.latex_text import ReadoutSums, join, product_text, symbol
 from derive.odes import latex
+from derive.parameters import PARAMETERS
 from derive.pipeline import Pipeline
 
 MATRIX_FORM = r"""\[
@@ -197,8 +199,13 @@ def state_symbols(model):
     return [subscripted(kind, int(i), int(j)) for kind, i, j in (name.split("_") for name in model.state)]
 
 
+def latex_numbers(point):
+    values = numbers(point.eta, point.label_noise)
+    return {PARAMETERS[name].latex: value for name, value in values.items()}
+
+
 def component_values(model, point):
-    values = {r"\eta": point.eta, r"\Delta": point.label_noise}
+    values = latex_numbers(point)
     for name, matrix in (("Q", point.Q), ("R", point.R), ("T", point.T)):
         for (i, j), value in np.ndenumerate(matrix):
             if name == "R" or i <= j:
@@ -278,8 +285,7 @@ def matrix_values(model, point):
     a, b = readouts(model)
     C = np.block([[point.Q, point.R], [point.R.T, point.T]])
     D = np.diag([a] * model.p + [-b] * model.pstar)
-    names = ("Q", "R", "T", "C", "D", r"\eta", r"\Delta")
-    return dict(zip(names, (point.Q, point.R, point.T, C, D, point.eta, point.label_noise), strict=True))
+    return {"Q": point.Q, "R": point.R, "T": point.T, "C": C, "D": D, **latex_numbers(point)}
 
 
 def read_readouts(text):

@@ -89,7 +89,8 @@ def test_generated_code_is_the_proved_program(flow):
     module, program = executed(model), written_out(SectorPipeline.of(model).program)
     (q, m, q_perp), _, _ = sector_state(7, 3, seed=1)
     values = dict(zip(model.state, map(Fraction, (*q, *m, q_perp)), strict=True))
-    values |= {"a": 1, "b": 1, "eta": Fraction(0.3), "label_noise": Fraction(0.2), "rest": 7 - 3}
+    values |= {name: Fraction(value) for name, value in numbers(0.3, 0.2).items()}
+    values |= {"a": 1, "b": 1, "rest": 7 - 3}
     exact = evaluate_exactly(program, values)
     found = np.empty(module.STATE_SIZE)
     state, parameters = (

@@ -187,7 +187,7 @@ def assert_equals_numpy(program: Program, form: str, expected: Callable[..., tup
     states, parameters = random_lanes(model, target.lanes, seed=12)
     results = Programs(model, target, form, {"f": program})("f", states, parameters)
     upper = np.triu_indices(program.p)
-    for y, (eta, noise), result in zip(states, parameters, results, strict=True):
+    for y, (eta, noise, *_), result in zip(states, parameters, results, strict=True):
         values = expected(*scalar_module(model).unpack(y), eta, noise, 1.0 / program.p)
         packed = [
             value[upper] if not isinstance(output, str) and output.symmetric else value.ravel()
