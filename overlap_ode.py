@@ -19,7 +19,7 @@ from typing import Any
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _PACKAGES = ("derive", "runtime")
 _FILES = {"cli": "cli.py", **{name: os.path.join(name, "__init__.py") for name in _PACKAGES}}
-# The first lines of each of these files have these words.
+# The docstring of each of these files has these words.
 _MARK = b"part of overlap-ode"
 _CLEAN = "install overlap-ode in a clean environment, where no other distribution has files of this name"
 

@@ -73,11 +73,16 @@ def warn(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 class LogLines(logging.Handler):
-    """Prints what the library logs as lines on stderr, unless the running command has --quiet."""
+    """Prints what the library logs as lines on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        context = click.get_current_context(silent=True)
-        Talk(context is not None and bool(context.params.get("quiet")))(record.getMessage())
+        say(record.getMessage())
+
+
+def log_level(_context: click.Context, _parameter: click.Parameter, quiet: bool) -> bool:
+    """Let the library log what it does, in all threads, unless `quiet`, which is returned."""
+    logging.getLogger("overlap_ode").setLevel(logging.WARNING if quiet else logging.INFO)
+    return quiet
 
 
 def coloured(stream: Any) -> bool:

@@ -15,7 +15,7 @@ from derive.errors import InputError
 from derive.model import OPTIONS, Model
 from runtime import run_options
 from runtime.commands.grouped_help import Decorator, collected, completing, given_options, option, options
-from runtime.commands.printing import Talk, echo
+from runtime.commands.printing import Talk, echo, log_level
 from runtime.commands.value_types import Integer, Integers, Real, Times
 from runtime.output.netcdf_files import save_netcdf
 from runtime.output.output_files import check_outputs
@@ -184,7 +184,13 @@ class Printer:
 
 
 json_option = option("Output", "--json", "as_json", is_flag=True, help="Print JSON to stdout.")
-quiet_flag = option("Output", "--quiet", is_flag=True, help="Print nothing but errors on stderr.")
+quiet_flag = option(
+    "Output",
+    "--quiet",
+    is_flag=True,
+    callback=log_level,
+    help="Print nothing but errors on stderr.",
+)
 # The command receives a `printer`.
 output_options = collected(
     "printer",
