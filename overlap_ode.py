@@ -3,7 +3,7 @@
 The names are those of the packages `derive` and `runtime`; each is imported when it is first used:
 
     system = oo.load(oo.Model(p=4, pstar=2))
-    run = oo.integrate(system, *oo.random_overlaps(system.model, n=10_000), eta=0.4)
+    run = oo.integrate(system, *oo.random_overlaps(4, 2, n=10_000), eta=0.4)
 
 ``python -m overlap_ode`` is the command line.
 """
