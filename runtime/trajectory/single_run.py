@@ -11,7 +11,7 @@ from derive.errors import InputError
 from derive.parameters import ParameterValues
 from runtime.output.plain_result import PlainResult
 from runtime.problem import Problem
-from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, RTOL, SCIPY_PREFIX
+from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, RTOL
 from runtime.start import checked_arrays
 from runtime.start.parameter_values import takes_parameters
 from runtime.start.starts import GivenStart
@@ -116,10 +116,7 @@ def plain_trajectory(system: System, problem: Problem) -> PlainResult:
             stop_loss=problem.stop_loss,
         )
     else:
-        name = problem.method.removeprefix(SCIPY_PREFIX)
-        solution = solve_scipy(
-            system, name, y0, problem.alpha, problem.parameters.packed[0], problem.rtol, problem.atol
-        )
+        solution = solve_scipy(system, problem, y0)
     return trajectory_result(system, problem, solution)
 
 

@@ -76,6 +76,24 @@ def test_explicit_methods_need_no_jacobian(small, monkeypatch):
     assert integrate(*small, eta=0.3, alpha=1.0, method="scipy:DOP853")["status"].item() == "ok"
 
 
+def test_events_are_found_where_ours_finds_them(small, method):
+    settings = {"eta": 0.3, "alpha": np.linspace(0.0, 60.0, 61), "stop_loss": 0.3}
+    run, own = (integrate(*small, method=name, **settings) for name in (method, "prince8"))
+    assert own["status"].item() == run["status"].item() == "ok"
+    assert 1.0 < own["escape_alpha"].item() < 59.0
+    assert run["escape_alpha"].item() == pytest.approx(own["escape_alpha"].item(), abs=1e-4)
+    assert run["alpha_end"].item() == run["escape_alpha"].item()
+    np.testing.assert_array_equal(np.isfinite(run["loss"]), run["alpha"] <= run["alpha_end"])
+    assert (run["loss"].values[np.isfinite(run["loss"])] > 0.3).all()
+
+
+@pytest.mark.parametrize("alpha", [[0.0], [0.0, 1.0], [1.0]])
+def test_a_low_loss_at_the_start_is_an_event_at_zero(small, method, alpha):
+    run = integrate(*small, eta=0.3, alpha=alpha, method=method, stop_loss=10.0)
+    assert (run["status"].item(), run["escape_alpha"].item(), run["evaluations"].item()) == ("ok", 0.0, 0)
+    np.testing.assert_array_equal(np.isfinite(run["loss"]), run["alpha"] == 0.0)
+
+
 def test_divergence_is_found_where_ours_finds_it(small, method):
     settings = {"eta": 100.0, "alpha": np.append(np.linspace(0.0, 2e-5, 21), 1.0)}
     own = integrate(*small, **settings)
