@@ -33,7 +33,7 @@ class Problem:
     rtol, atol
         Bound of the local error of each order parameter: atol + rtol · |y|.
     method
-        One of ``runtime.METHODS``.
+        One of ``oo.METHODS``.
     stop_loss
         A trajectory ends where its loss comes down to this; None if there is no such level.
     """
@@ -59,7 +59,7 @@ class Problem:
         method: Any,
         stop_loss: Any = None,
     ) -> None:
-        """Check everything that a user gave: parameters are keywords of `runtime.integrate`.
+        """Check everything that a user gave: parameters are keywords of `oo.integrate`.
 
         Raises InputError, which names the first value that is not allowed. `alpha` may be a number, the end
         of 200 even times from 0. `dataclasses.replace` makes changed problems, which are checked too.

@@ -199,7 +199,7 @@ _loading = threading.Lock()
 
 
 def system_of(model: Model, generated: str | Path) -> System:
-    """As `runtime.load`, but one system for all tasks of a process, which verify and compile it once."""
+    """As `oo.load`, but one system for all tasks of a process, which verify and compile it once."""
     with _loading:
         return _loaded(model, str(generated))
 
