@@ -28,7 +28,7 @@ LAYERS = (
 )
 LAYER_OF = {room: number for number, layer in enumerate(LAYERS) for room in layer}
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
-LARGEST_FILE = 400
+LARGEST_FILE, LARGEST_FUNCTION = 400, 60
 
 
 def dotted(path: Path) -> str:
@@ -126,6 +126,17 @@ def test_module_and_class_names_are_not_shared():
 def test_no_file_is_too_long():
     for path in [*MODULES, ROOT / "cli.py"]:
         assert len(path.read_text().splitlines()) <= LARGEST_FILE, path.relative_to(ROOT)
+
+
+def test_no_function_is_too_long():
+    """The lines of a function count without its docstring."""
+    for path in [*MODULES, ROOT / "cli.py"]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                words = node.body[0] if ast.get_docstring(node) is not None else None
+                docstring = 0 if words is None else (words.end_lineno or 0) - words.lineno + 1
+                lines = (node.end_lineno or 0) - node.lineno + 1 - docstring
+                assert lines <= LARGEST_FUNCTION, f"{path.relative_to(ROOT)}: {node.name} has {lines}"
 
 
 def test_every_module_says_what_it_is_for():
