@@ -11,13 +11,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from derive.parameters import NUMBERS
+
 _SUBSCRIPT = r"(?:_(?:\{[^{}]*(?:\{[^{}]*\})?[^{}]*\}|[a-z0-9]))?"
 # A command ends where its letters end: \kappa before Q without a space is another command.
 _WORD_END = r"(?![A-Za-z])"
+_PARAMETERS = "|".join(re.escape(number.latex) for number in NUMBERS)
 _TOKEN = re.compile(
     rf"""(?P<number>\d+)
     | (?P<symbol>(?:\\(?:delta|partial){_WORD_END}\s*)?
-        (?:\\(?:kappa|Delta|eta|varepsilon|Gamma){_WORD_END}|[A-Za-z]){_SUBSCRIPT})
+        (?:(?:{_PARAMETERS}|\\(?:kappa|varepsilon|Gamma)){_WORD_END}|[A-Za-z]){_SUBSCRIPT})
     | (?P<command>\\(?:frac|sqrt|operatorname|top){_WORD_END})
     | (?P<block>_\{{\\mathrm\{{(?:ss|st)\}}\}})
     | (?P<mark>[-+^(){{}}\[\]])
