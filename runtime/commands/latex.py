@@ -9,6 +9,7 @@ import click
 
 import derive as derivation
 from derive.atomic_files import replacing
+from derive.odes import FORMS, SUBJECTS
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import echo
@@ -21,15 +22,15 @@ from runtime.output.output_files import check_output
 @option(
     "Output",
     "--form",
-    type=click.Choice(["matrix", "components"]),
-    default="matrix",
+    type=click.Choice(FORMS),
+    default=FORMS[0],
     help="Print matrices, or every entry, which needs widths.",
 )
 @option(
     "Output",
     "--what",
-    type=click.Choice(["odes", "loss", "jacobian"]),
-    default="odes",
+    type=click.Choice(SUBJECTS),
+    default=SUBJECTS[0],
     help="What to print.",
 )
 @option("Output", "--out", type=shared.A_PATH, help="Write to this .tex file, not to stdout.")
