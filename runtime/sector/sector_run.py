@@ -17,7 +17,7 @@ from runtime.sector.aligned_starts import SectorStart
 from runtime.sector.sector_system import SectorSystem, numbers_of
 from runtime.start import checked_arrays
 from runtime.start.parameter_values import takes_parameters
-from runtime.trajectory.solver import DIVERGENCE_GROWTH, OdeSolution, solve
+from runtime.trajectory.solver import DIVERGENCE_GROWTH, OdeSolution, SolverRules, solve
 from runtime.trajectory.tableaux import TABLEAUX
 from runtime.trajectory.trajectory_dataset import solver_variables
 
@@ -84,17 +84,8 @@ def integrate_sector(
         np.concatenate([start.q, empty]), np.concatenate([start.m, empty]), start.q_perp
     )
     packed = system.module.pack_parameters(start.p, **numbers)
-    solution = solve(
-        system.compiled_rhs,
-        y0,
-        times,
-        parameters=packed,
-        rtol=rtol,
-        atol=atol,
-        tableau=TABLEAUX[method],
-        operations=system.operations,
-        bound=DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y0))), _solution_norm(system, start.p)),
-    )
+    bound = DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y0))), _solution_norm(system, start.p))
+    solution = solve(system, y0, times, packed, SolverRules(TABLEAUX[method], rtol, atol, bound))
     run = _dataset(system, start, solution, system.packed_losses(solution.states, packed))
     chosen = {**numbers, "rtol": rtol, "atol": atol, "method": method}
     run.attrs |= chosen | {"version": f"overlap-ode {VERSION}"}

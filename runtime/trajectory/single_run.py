@@ -17,7 +17,7 @@ from runtime.start.parameter_values import takes_parameters
 from runtime.start.starts import GivenStart
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.scipy_solvers import solve_scipy
-from runtime.trajectory.solver import solve
+from runtime.trajectory.solver import SolverRules, solve
 from runtime.trajectory.tableaux import TABLEAUX
 from runtime.trajectory.trajectory_dataset import trajectory_result
 
@@ -103,18 +103,10 @@ def plain_trajectory(system: System, problem: Problem) -> PlainResult:
     checked_arrays.warn_if_unresolved(R0, problem.atol, stacklevel=5)
     y0 = system.pack(Q0[0], R0[0])
     if problem.method in TABLEAUX:
-        solution = solve(
-            system.compiled_rhs,
-            y0,
-            problem.alpha,
-            parameters=problem.parameters.packed[0],
-            rtol=problem.rtol,
-            atol=problem.atol,
-            tableau=TABLEAUX[problem.method],
-            operations=system.operations,
-            loss=None if problem.stop_loss is None else system.compiled_loss,
-            stop_loss=problem.stop_loss,
+        rules = SolverRules(
+            TABLEAUX[problem.method], problem.rtol, problem.atol, stop_loss=problem.stop_loss
         )
+        solution = solve(system, y0, problem.alpha, problem.parameters.packed[0], rules)
     else:
         solution = solve_scipy(system, problem, y0)
     return trajectory_result(system, problem, solution)

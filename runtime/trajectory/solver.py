@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -48,57 +48,70 @@ class OdeSolution:
     crossed: bool = False
 
 
-def solve(
-    rhs: Any,
-    y0: Array,
-    times: Array,
-    *,
-    parameters: Array,
-    rtol: float,
-    atol: float,
-    tableau: Tableau,
-    operations: int = 1000,
-    bound: float | None = None,
-    loss: Any = None,
-    stop_loss: float | None = None,
-) -> OdeSolution:
-    """Integrate dy/dt = rhs from t = 0.
+@dataclasses.dataclass(frozen=True)
+class SolverRules:
+    """How a trajectory is integrated, and where it ends before its last time.
 
-    Parameters
-    ----------
-    rhs
-        Numba function ``rhs(y, parameters, dy)``, compiled for ``compilation.RIGHT_HAND_SIDE``.
-    y0
-        State at t = 0, shape (n,).
-    times
-        Strictly ascending, ≥ 0; the last is where the integration ends.
-    operations
-        Rough cost of one call of `rhs`, to look at signals often enough.
     bound
-        The run has diverged when an entry grows beyond this; None is ``DIVERGENCE_GROWTH`` times the
-        largest entry of `y0`, or times 1 if that is more.
-    loss, stop_loss
-        The trajectory ends where its loss first comes down to `stop_loss`, located on the interpolant of
-        the step; `event_search` says which dips inside a step are found. `loss` is a Numba function
-        ``loss(y, parameters)``, compiled for ``compilation.LOSS``. Without `stop_loss` it is not used.
+        The trajectory has diverged when an entry grows beyond this; None is ``DIVERGENCE_GROWTH`` times
+        the largest entry of its start, or times 1 if that is more.
+    stop_loss
+        It ends where its loss first comes down to this, located on the interpolant of the step;
+        `event_search` says which dips inside a step are found. None if events are not looked for.
     """
+
+    tableau: Tableau
+    rtol: float
+    atol: float
+    bound: float | None = None
+    stop_loss: float | None = None
+
+
+class Equations(Protocol):
+    """What is integrated; a loaded system, for one.
+
+    compiled_rhs, compiled_loss
+        Numba functions ``rhs(y, parameters, dy)`` and ``loss(y, parameters)``, compiled for the types in
+        `compilation`. Without a `stop_loss` the loss is not used.
+    operations
+        Rough cost of one call of `compiled_rhs`, to look at signals often enough.
+    """
+
+    @property
+    def compiled_rhs(self) -> Any: ...
+
+    @property
+    def compiled_loss(self) -> Any: ...
+
+    @property
+    def operations(self) -> int: ...
+
+
+def solve(
+    equations: Equations, y0: Array, times: Array, parameters: Array, rules: SolverRules
+) -> OdeSolution:
+    """Integrate dy/dt = rhs from the state y0 (n,) at t = 0, with packed parameters.
+
+    `times` are strictly ascending and ≥ 0; the last one is where the integration ends.
+    """
+    rhs, tableau, bound = equations.compiled_rhs, rules.tableau, rules.bound
     if bound is None:
         bound = DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y0))))
     memory = _memory(y0, times, tableau)
-    cost = tableau.b.size * (operations + 20 * y0.size)
-    threshold = -np.inf if stop_loss is None else stop_loss
-    limits = stepper.Limits(rtol, atol, bound, threshold, max(1, int(_CHUNK_OPERATIONS / cost)))
+    cost = tableau.b.size * (equations.operations + 20 * y0.size)
+    threshold = -np.inf if rules.stop_loss is None else rules.stop_loss
+    limits = stepper.Limits(rules.rtol, rules.atol, bound, threshold, max(1, int(_CHUNK_OPERATIONS / cost)))
     position = np.zeros((), dtype=stepper.POSITION)
     advance: Callable[..., int] = stepper.advance
     functions: tuple[Any, ...] = (rhs,)
-    if stop_loss is not None:
-        advance, functions = watched_stepper.advance, (rhs, loss)
+    if rules.stop_loss is not None:
+        advance, functions = watched_stepper.advance, (rhs, equations.compiled_loss)
     compile_now(advance)
     status = RUNNING
     with held_interrupts() as deliver:
-        if stop_loss is not None:
+        for loss in functions[1:]:
             position["loss"] = loss(memory.y, parameters)
-            position["crossed"] = position["loss"] <= stop_loss
+            position["crossed"] = position["loss"] <= threshold
         while status == RUNNING:
             # Ctrl-C can be seen only between calls of compiled code.
             status = advance(*functions, parameters, tableau.coefficients, limits, memory, position[()])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from runtime.concurrency.interrupts import held_interrupts
-from runtime.trajectory.solver import solve
+from runtime.trajectory.solver import SolverRules, solve
 from runtime.trajectory.tableaux import TABLEAUX
 
 
@@ -116,8 +116,8 @@ def test_other_threads_do_not_touch_the_handler():
 def test_ctrl_c_while_numba_unpacks_arguments(system_of, function, call):
     system = system_of(2, 1)
     y0 = system.pack(np.eye(2), np.full((2, 1), 0.1))
-    settings = {"parameters": system.parameters(0.3), "rtol": 1e-6, "atol": 1e-8}
-    rhs = system.compiled_rhs
+    parameters, rules = system.parameters(0.3), SolverRules(TABLEAUX["tsit5"], 1e-6, 1e-8)
+    assert system.compiled_rhs
     seen = []
 
     def watch(frame, event, _):
@@ -129,7 +129,7 @@ def test_ctrl_c_while_numba_unpacks_arguments(system_of, function, call):
     def solve_watched():
         sys.setprofile(watch)
         try:
-            solve(rhs, y0, np.array([1.0]), tableau=TABLEAUX["tsit5"], **settings)
+            solve(system, y0, np.array([1.0]), parameters, rules)
         finally:
             sys.setprofile(None)
 

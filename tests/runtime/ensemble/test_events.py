@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from runtime.ensemble.ensemble_run import integrate_ensemble
-from runtime.trajectory.solver import solve
+from runtime.trajectory.solver import SolverRules, solve
 from runtime.trajectory.tableaux import TABLEAUX
 
 # Students near the solution but too short: the loss falls while they grow, and rises with their noise. Its
@@ -30,18 +30,9 @@ def method(request):
 def crossing(system, start, method, stop_loss, rtol):
     """The time of the event, of a single run and in an ensemble; None for none."""
     y0, packed = system.pack(*start), system.parameters(**DIP)
-    loss = system.first_call("loss")
     options = {"rtol": rtol, "atol": 0.1 * rtol}
-    single = solve(
-        system.compiled_rhs,
-        y0,
-        np.array([END]),
-        parameters=packed,
-        tableau=TABLEAUX[method],
-        loss=loss,
-        stop_loss=stop_loss,
-        **options,
-    )
+    rules = SolverRules(TABLEAUX[method], **options, stop_loss=stop_loss)
+    single = solve(system, y0, np.array([END]), packed, rules)
     Q, R = (np.repeat(x[None], 3, axis=0) for x in start)
     runs = integrate_ensemble(
         system, Q, R, **DIP, alpha=END, output="final", stop_loss=stop_loss, method=method, **options

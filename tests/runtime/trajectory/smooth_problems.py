@@ -5,19 +5,27 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numba
 import numpy as np
 
-from runtime.system.compilation import RIGHT_HAND_SIDE
+from runtime.system.compilation import LOSS, RIGHT_HAND_SIDE
 from runtime.trajectory import stepper
 from runtime.trajectory.controller import RUNNING
 
 
 @functools.cache
 def compiled(function):
-    """A right-hand side as `runtime.trajectory.solver.solve` takes it."""
+    """A right-hand side as compiled loops take it."""
     return numba.njit(RIGHT_HAND_SIDE, error_model="numpy")(function)
+
+
+@functools.cache
+def equations(function, loss=None):
+    """A right-hand side and a loss, not compiled, as `runtime.trajectory.solver.solve` takes them."""
+    compiled_loss = None if loss is None else numba.njit(LOSS, error_model="numpy")(loss)
+    return SimpleNamespace(compiled_rhs=compiled(function), compiled_loss=compiled_loss, operations=1000)
 
 
 def linear(y, parameters, dy):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from detest_problems import NAMES, T_END, WITH_TIME, function_of, initial_state, nodepy_problem
 from scipy.integrate import solve_ivp
-from smooth_problems import compiled
+from smooth_problems import compiled, equations
 
-from runtime.trajectory.solver import solve
+from runtime.trajectory.solver import SolverRules, solve
 from runtime.trajectory.tableaux import TABLEAUX
 
 TOLERANCES = (1e-4, 1e-6, 1e-8, 1e-10)
@@ -59,14 +59,8 @@ def run(name, method, tolerance):
     if method not in TABLEAUX:
         result = solve_ivp(slope_of(name), (0.0, T_END), y0, method, **tolerances)
         return result.y[:, -1], result.nfev
-    solution = solve(
-        compiled(function_of(name)),
-        y0,
-        np.array([T_END]),
-        parameters=NO_PARAMETERS,
-        tableau=TABLEAUX[method],
-        **tolerances,
-    )
+    rules = SolverRules(TABLEAUX[method], **tolerances)
+    solution = solve(equations(function_of(name)), y0, np.array([T_END]), NO_PARAMETERS, rules)
     assert (solution.status, solution.end) == ("ok", T_END)
     return solution.states[-1], solution.evaluations
 

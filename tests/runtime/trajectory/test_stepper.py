@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from smooth_problems import SOLVABLE, Problem, compiled, integrate_in_fixed_steps
+from smooth_problems import SOLVABLE, Problem, equations, integrate_in_fixed_steps
 
 from runtime.trajectory import solver
-from runtime.trajectory.solver import DIVERGENCE_GROWTH, solve
+from runtime.trajectory.solver import DIVERGENCE_GROWTH, SolverRules, solve
 from runtime.trajectory.tableaux import TABLEAUX
 
 NAMES = {tableau: name for name, tableau in TABLEAUX.items()}
@@ -31,8 +31,8 @@ def random_times(t_end, count=300):
 
 
 def run(problem, tableau, times, rtol=1e-8, atol=1e-10):
-    function, y0, parameters = problem.arguments()
-    return solve(function, y0, times, parameters=parameters, rtol=rtol, atol=atol, tableau=tableau)
+    _, y0, parameters = problem.arguments()
+    return solve(equations(problem.function), y0, times, parameters, SolverRules(tableau, rtol, atol))
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +48,14 @@ def overlap_problem(system, start):
         return dy
 
     exact = solve_ivp(slope, (0.0, 100.0), y0, "DOP853", t_eval=times, rtol=1e-13, atol=1e-17).y.T
-    return system.compiled_rhs, y0, parameters, times, exact
+    return system, y0, parameters, times, exact
 
 
-def errors_by_tolerance(tableau, rhs, y0, parameters, times, exact):
+def errors_by_tolerance(tableau, system, y0, parameters, times, exact):
     """Tolerances; error at the end and largest error of dense output, relative; evaluations."""
     rows = []
     for tolerance in TOLERANCES:
-        solution = solve(
-            rhs, y0, times, parameters=parameters, rtol=tolerance, atol=1e-3 * tolerance, tableau=tableau
-        )
+        solution = solve(system, y0, times, parameters, SolverRules(tableau, tolerance, 1e-3 * tolerance))
         assert solution.status == "ok"
         errors = np.abs(solution.states - exact).max(axis=1) / np.abs(exact).max()
         rows.append((tolerance, errors[-1], errors.max(), solution.evaluations))
@@ -93,7 +91,8 @@ def check_convergence(tableau, tolerances, end, dense, evaluations):
 def test_error_is_proportional_to_tolerance(tableau, name):
     problem = SOLVABLE[name]
     times = random_times(problem.t_end)
-    rows = errors_by_tolerance(tableau, *problem.arguments(), times, problem.solution(times))
+    _, *start = problem.arguments()
+    rows = errors_by_tolerance(tableau, equations(problem.function), *start, times, problem.solution(times))
     check_convergence(tableau, *rows)
 
 
@@ -273,8 +272,7 @@ def still(y, _, dy):
 
 
 def run_function(function, y0, times, tableau):
-    settings = {"parameters": np.zeros(1), "rtol": 1e-8, "atol": 1e-10, "tableau": tableau}
-    return solve(compiled(function), np.array(y0), times, **settings)
+    return solve(equations(function), np.array(y0), times, np.zeros(1), SolverRules(tableau, 1e-8, 1e-10))
 
 
 def check_nan_behind(solution):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-
-import numba
 import numpy as np
 import pytest
-from smooth_problems import SOLVABLE
+from smooth_problems import SOLVABLE, equations
 
-from runtime.system.compilation import LOSS
 from runtime.trajectory import solver, stepper
-from runtime.trajectory.solver import solve
+from runtime.trajectory.solver import SolverRules, solve
 from runtime.trajectory.tableaux import TABLEAUX
 
 TIMES = np.linspace(0.0, 20.0, 401)
@@ -30,24 +26,11 @@ def no_number(y, _):
     return np.nan * y[0]
 
 
-@functools.cache
-def compiled_loss(function):
-    return numba.njit(LOSS, error_model="numpy")(function)
-
-
 def run(problem, tableau, stop_loss, *, loss=first_entry, y0=None, times=TIMES, rtol=1e-8):
-    function, start, parameters = problem.arguments()
-    return solve(
-        function,
-        start if y0 is None else np.array(y0),
-        times,
-        parameters=parameters,
-        rtol=rtol,
-        atol=1e-2 * rtol,
-        tableau=tableau,
-        loss=compiled_loss(loss),
-        stop_loss=stop_loss,
-    )
+    _, start, parameters = problem.arguments()
+    rules = SolverRules(tableau, rtol, 1e-2 * rtol, stop_loss=stop_loss)
+    y0 = start if y0 is None else np.array(y0)
+    return solve(equations(problem.function, loss), y0, times, parameters, rules)
 
 
 @pytest.mark.parametrize("stop_loss", [0.9, 0.5, 1e-3])
@@ -80,6 +63,20 @@ def test_a_low_loss_at_the_start_is_an_event_at_zero(tableau, stop_loss, times):
     assert (solution.status, solution.end, solution.crossed) == ("ok", 0.0, True)
     assert (solution.accepted, solution.rejected) == (0, 0)
     np.testing.assert_array_equal(np.isfinite(solution.states).all(axis=1), times == 0.0)
+
+
+def test_without_a_threshold_the_loss_is_not_even_asked_for(tableau):
+    class Equations:
+        compiled_rhs, operations = equations(SOLVABLE["decay"].function).compiled_rhs, 1000
+
+        @property
+        def compiled_loss(self):
+            raise AssertionError
+
+    _, *start = SOLVABLE["decay"].arguments()
+    rules = SolverRules(tableau, 1e-8, 1e-10)
+    solution = solve(Equations(), start[0], TIMES, start[1], rules)
+    assert (solution.status, solution.crossed) == ("ok", False)
 
 
 # A dip: cos(t + shift) comes down to the threshold and rises again.
