@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from derive import InputError, Model, SectorModel
+from derive.model import OPTIONS
 
 WIDTHS = {Model: {"p": 4, "pstar": 2}, SectorModel: {"pstar": 2}}
-OPTIONS = ("constraint", "flow", "teacher", "readout")
 
 
 @pytest.mark.parametrize(("kind", "width"), [(Model, "p"), (Model, "pstar"), (SectorModel, "pstar")])
@@ -46,6 +46,15 @@ def test_unknown_option_value_is_rejected_and_the_allowed_ones_named(kind, optio
     with pytest.raises(InputError, match=f"{option}: .* is not one of .*, .*") as error:
         kind(**WIDTHS[kind], **{option: value})
     assert error.value.option == option
+
+
+@pytest.mark.parametrize("kind", [Model, SectorModel])
+def test_options_are_declared_in_the_order_of_the_fields_with_their_defaults(kind):
+    options = kind(**WIDTHS[kind]).to_dict()
+    assert list(options.items())[len(WIDTHS[kind]) :] == [(o.name, o.default) for o in OPTIONS.values()]
+    assert [*OPTIONS["flow"].values] == ["sgd", "gradient"]
+    assert OPTIONS["readout"].values["mean"] == "mean: a = 1/p, b = 1/p*"
+    assert OPTIONS["readout"].help == ("Readout weights (a, b) = (1/p, 1/p*), (1, 1) or (1/√p, 1/√p*).")
 
 
 def test_model_is_frozen_and_hashable():
