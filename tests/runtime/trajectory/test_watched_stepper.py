@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from smooth_problems import SOLVABLE, equations
@@ -66,16 +68,14 @@ def test_a_low_loss_at_the_start_is_an_event_at_zero(tableau, stop_loss, times):
 
 
 def test_without_a_threshold_the_loss_is_not_even_asked_for(tableau):
-    class Equations:
-        compiled_rhs, operations = equations(SOLVABLE["decay"].function).compiled_rhs, 1000
-
+    class WithoutLoss(SimpleNamespace):
         @property
         def compiled_loss(self):
             raise AssertionError
 
-    _, *start = SOLVABLE["decay"].arguments()
+    rhs, y0, parameters = SOLVABLE["decay"].arguments()
     rules = SolverRules(tableau, 1e-8, 1e-10)
-    solution = solve(Equations(), start[0], TIMES, start[1], rules)
+    solution = solve(WithoutLoss(compiled_rhs=rhs, operations=1000), y0, TIMES, parameters, rules)
     assert (solution.status, solution.crossed) == ("ok", False)
 
 
