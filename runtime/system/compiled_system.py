@@ -17,7 +17,7 @@ from derive.errors import InputError
 from derive.model import Model
 from runtime.start.checked_arrays import axis_count, real_array, symmetric_part, vectors
 from runtime.start.parameter_values import RunParameters, takes_parameters
-from runtime.system.compilation import LOSS, RIGHT_HAND_SIDE
+from runtime.system.compilation import RIGHT_HAND_SIDE
 
 Array = NDArray[np.float64]
 
@@ -81,8 +81,7 @@ class GeneratedCode:
     def compiled_loss(self) -> Any:
         """The generated ``loss(y, parameters)``, compiled like `compiled_rhs`."""
         with self._lock:
-            self.module.loss.compile(LOSS)
-            return self.module.loss
+            return self.first_call("loss")
 
     def packed_losses(self, states: ArrayLike, parameters: Array) -> Array:
         """ε of packed states (m, n) with packed parameters, shape (m,); NaN where a state has NaN."""
