@@ -8,7 +8,7 @@ dense      slopes of the attempted step that only its interpolant needs
 evaluate   the interpolant at θ
 loss       the loss at what `evaluate` found
 scatter    writes what `evaluate` found to an address of each lane's own
-write      writes all outputs that the attempted steps have passed: states, losses or both, as WRITER says
+write      writes all outputs that the attempted steps have passed: states, losses or both, as `writer` says
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ CHUNK = np.dtype(
         ("watched", np.int64),
         ("keep_events", np.int64),
         ("threshold", np.float64),
-        # Which outputs are written: one of the values of WRITER in `lane_memory`.
+        # Which outputs are written: one of NOTHING, STATES, LOSSES and BOTH in `lane_memory`.
         ("writer", np.int64),
         # Rows of states per trajectory.
         ("rows", np.int64),
@@ -132,7 +132,7 @@ def _evaluate(kernels, work):
 
 @kernel(types.void(_addresses, _matrix, _lanes))
 def locate(kernels, work, lanes):
-    """Search the attempted steps of all lanes at once whose LIMIT is not negative for their first crossing.
+    """Search the attempted steps of all lanes at once whose `limit` is not negative for a first crossing.
 
     The interpolants must be complete. `found` says whether there is a crossing, and `high` where it is.
     """

@@ -84,7 +84,7 @@ class OutputEmitter(KernelEmitter):
         self.output_loss = vector.function
 
     def emit_scatter(self) -> None:
-        """Write what `evaluate` left as rows, to the n doubles of each lane whose address is in PLACE."""
+        """Write what `evaluate` left as rows, to the n doubles of each lane whose address is in `place`."""
         vector = self.new_function("scatter")
         (work,) = vector.arguments
         output = vector.address(work, self.layout.output_at)
@@ -93,7 +93,7 @@ class OutputEmitter(KernelEmitter):
         self.scatter = vector.function
 
     def _rows(self, vector: VectorFunction, work: Any, value: Callable[[Any], Any]) -> None:
-        """Write all components of `value` as rows to PLACE: squares of lanes are transposed into pieces."""
+        """Write all components of `value` as rows to `place`: squares of lanes are transposed to pieces."""
         builder, size = vector.builder, self.layout.size
         places = []
         for lane in range(vector.lanes):
@@ -120,7 +120,7 @@ class OutputEmitter(KernelEmitter):
             block(integer(size - last), last)
 
     def emit_write(self) -> None:
-        """Write every output up to LIMIT: states, losses or both, as WRITER says."""
+        """Write every output up to `limit`: states, losses or both, as `writer` says."""
         kinds = {
             lane_memory.STATES: self._emit_writer("write_states", states=True, losses=False),
             lane_memory.LOSSES: self._emit_writer("write_losses", states=False, losses=True),
@@ -143,9 +143,9 @@ class OutputEmitter(KernelEmitter):
         self.write = vector.function
 
     def _emit_writer(self, name: str, states: bool, losses: bool) -> Any:
-        """Write every output up to LIMIT: the next one of each lane at once, until none is left.
+        """Write every output up to `limit`: the next one of each lane at once, until none is left.
 
-        POSITION counts outputs of a lane; ROW and LOSS_ROW are where its next ones go.
+        `position` counts outputs of a lane; `row` and `loss_row` are where its next ones go.
         """
         vector = self.new_function(name, inner=True)
         (work,) = vector.arguments
