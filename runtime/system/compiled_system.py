@@ -50,6 +50,10 @@ class GeneratedCode:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.model.name} from {self.folder}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy, and what another process receives, verifies and compiles on first use again.
+        return type(self), (self.model, self.folder, self._verify)
+
     @cached_property
     def _verified(self) -> VerifiedCode:
         with self._lock:
@@ -73,15 +77,19 @@ class GeneratedCode:
 
         It checks no lengths: a vector that is too short is read and written beyond its end.
         """
+        # The code is verified before the lock is taken: up to Python 3.11, a cached property has one lock
+        # for all systems, and two threads that take both in different orders would wait for each other.
+        rhs = self.module.rhs
         with self._lock:
-            self.module.rhs.compile(RIGHT_HAND_SIDE)
-            return self.module.rhs
+            rhs.compile(RIGHT_HAND_SIDE)
+            return rhs
 
     @cached_property
     def compiled_loss(self) -> Any:
         """The generated ``loss(y, parameters)``, compiled like `compiled_rhs`."""
+        module = self.module
         with self._lock:
-            return self.first_call("loss")
+            return self.first_call(module.loss)
 
     def packed_losses(self, states: ArrayLike, parameters: Array) -> Array:
         """ε of packed states (m, n) with packed parameters, shape (m,); NaN where a state has NaN."""
@@ -91,12 +99,9 @@ class GeneratedCode:
         rows = vectors("states", states, n)
         return np.array([self.compiled_loss(y, parameters) for y in rows], dtype=np.float64)
 
-    def first_call(self, name: str) -> Any:
-        """The function `name` of the module, after a first call that compiles it and is of no other use."""
-        function = getattr(self.module, name)
-        n = self.model.state_size
-        y, parameters = np.ones(n), np.ones(len(self.model.parameters))
-        function(y, parameters, *([np.empty((n, n))] if name == "jacobian" else []))
+    def first_call(self, function: Any, *results: Array) -> Any:
+        """A function of the module, after a first call that compiles it and is of no other use."""
+        function(np.ones(self.model.state_size), np.ones(len(self.model.parameters)), *results)
         return function
 
 
@@ -116,7 +121,8 @@ class System(GeneratedCode):
 
     @cached_property
     def _compiled_jacobian(self) -> Any:
-        return self.first_call("jacobian")
+        n = self.model.state_size
+        return self.first_call(self.module.jacobian, np.empty((n, n)))
 
     def tangent(self, y: ArrayLike, parameters: ArrayLike, direction: ArrayLike) -> Array:
         """The derivative of the packed right-hand side at y along a packed direction, both (n,)."""

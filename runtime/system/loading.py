@@ -49,6 +49,8 @@ def load_code(
 ) -> AnyCode:
     """As `load`, for any kind of generated `files`; `code` makes the result."""
     if isinstance(source, files.model_class):
+        if not isinstance(generated, (str, Path)):
+            raise InputError("generated", f"is of the type {type(generated).__name__}, not a folder's path")
         folder = Path(generated) / source.name
         if not exists(folder):
             check_target(folder)
@@ -59,7 +61,7 @@ def load_code(
         raise InputError("source", f"is of the type {type(source).__name__}, not {wanted}")
     folder = Path(source)
     model, recorded = verified(folder, files)
-    return code(model, folder, partial(_code_of, recorded, files.of(model)))
+    return code(model, folder, partial(_code_of, recorded, model, files))
 
 
 def _derived(
@@ -80,11 +82,13 @@ def _derived(
     found, recorded = verified(folder, files)
     if found != model:
         raise LoadError(f"{folder} holds {found.name}; {remedy(model)}")
-    return _code_of(recorded, files.of(model))
+    return _code_of(recorded, model, files)
 
 
-def _code_of(recorded: Mapping[str, Any], files: GeneratedFiles[Any]) -> VerifiedCode:
-    return VerifiedCode(module_of(files), int(recorded["operations"]["rhs"]))
+def _code_of(
+    recorded: Mapping[str, Any], model: AnyModel, files: type[GeneratedFiles[AnyModel]]
+) -> VerifiedCode:
+    return VerifiedCode(module_of(files.of(model)), int(recorded["operations"]["rhs"]))
 
 
 def model_and_manifest(folder: Path) -> tuple[Model, dict[str, Any]]:

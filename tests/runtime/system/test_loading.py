@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +103,49 @@ def test_the_same_text_is_imported_once(folder, pristine):
 def test_what_is_neither_a_model_nor_a_path_is_refused(source):
     with pytest.raises(runtime.InputError, match="source: is of the type"):
         load(source)
+
+
+@pytest.mark.parametrize("generated", [None, 3, b"generated"])
+def test_a_folder_that_is_no_path_is_refused(generated):
+    with pytest.raises(runtime.InputError, match=r"^generated: is of the type .*, not a folder's path$"):
+        load(MODEL, generated)
+
+
+@pytest.mark.parametrize(
+    "way", [copy.copy, copy.deepcopy, lambda system: pickle.loads(pickle.dumps(system))]
+)
+@pytest.mark.parametrize("source", ["model", "folder"])
+def test_a_copy_works_where_it_arrives(source, way, pristine):
+    system = load(pristine) if source == "folder" else load(MODEL, pristine.parent)
+    Q, R = np.eye(2), np.full((2, 1), 0.1)
+    expected = system.rhs(Q, R, 0.1)
+    other = way(system)
+    assert (other.model, other.folder) == (system.model, system.folder)
+    np.testing.assert_equal(other.rhs(Q, R, 0.1), expected)
+
+
+def test_threads_that_use_systems_first_do_not_wait_for_each_other(tmp_path):
+    """While one system is verified, two threads begin with another; the test would hang."""
+    slow, system = load(MODEL, tmp_path), load(Model(1, 1), tmp_path)
+    verify, entered, go_on = slow._verify, threading.Event(), threading.Event()
+
+    def verify_slowly():
+        entered.set()
+        go_on.wait()
+        return verify()
+
+    slow._verify = verify_slowly
+    uses = [
+        lambda: slow.module,
+        lambda: system.module,
+        lambda: system.compiled_rhs,
+        lambda: system.compiled_loss,
+    ]
+    threads = [threading.Thread(target=use, daemon=True) for use in uses]
+    for thread in threads:
+        thread.start()
+        entered.wait()
+    go_on.set()
+    for thread in threads:
+        thread.join(timeout=30)
+        assert not thread.is_alive()
