@@ -70,7 +70,7 @@ class Problem:
         else:
             T = checked_arrays.teacher_overlaps(model, parameters.get("T"))
             start = start.checked(model, T)
-            parameters = RunParameters.of(model, {**parameters, "T": T}, start.count)
+            parameters = RunParameters.with_teacher(model, T, parameters, start.count)
         relative, absolute = checked_arrays.tolerances(rtol, atol)
         values = {
             "model": model,

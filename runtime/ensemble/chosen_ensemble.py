@@ -28,18 +28,21 @@ class ChosenEnsemble:
         ``"statistics"`` of the losses, or one of the outputs of `integrate_ensemble`.
     threads
         Number of threads; None is one per processor.
+    workers
+        The number of threads that this means.
 
     Raises InputError if a choice is not allowed, or the results do not fit into memory.
     """
 
     problem: Problem
     output: str = STATISTICS
-    threads: int | None = None
+    threads: dataclasses.InitVar[int | None] = None
+    workers: int = dataclasses.field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, threads: int | None) -> None:
         one_of("method", self.problem.method, TABLEAUX)
         one_of("output", self.output, (STATISTICS, *OUTPUTS))
-        thread_count(self.threads)
+        object.__setattr__(self, "workers", thread_count(threads))
         model, times = self.problem.model, self.problem.alpha.size
         state = model.p * (model.p + model.pstar) + 2 * model.state_size
         numbers = {"all": times * (state + 1), "loss": times + state, "final": 2 * state, STATISTICS: 1}
@@ -55,7 +58,6 @@ class ChosenEnsemble:
 
         Raises InputError if one of the later starts cannot be drawn.
         """
-        workers = thread_count(self.threads)
         if self.output == STATISTICS:
-            return statistics_of(system, self.problem, workers, progress)
-        return integrate_many(system, self.problem, self.output, workers, progress)
+            return statistics_of(system, self.problem, self.workers, progress)
+        return integrate_many(system, self.problem, self.output, self.workers, progress)

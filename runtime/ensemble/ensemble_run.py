@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,7 +21,7 @@ from runtime.problem import Problem
 from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, OUTPUTS, RTOL
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
-from runtime.start.parameter_values import takes_parameters
+from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.starts import GivenStart
 from runtime.system.compilation import compile_now
 from runtime.system.compiled_system import System, as_system
@@ -187,8 +187,7 @@ def integrate_ensemble(
     ----------
     Q0, R0
         Overlaps (k, p, p) and (k, p, p*).
-    eta, label_noise
-        A number, or one per trajectory (k,).
+    {parameters}
     output
         ``"all"``: Q, R and loss at every output time; ``"loss"``: the loss at every time;
         ``"final"``: Q, R and loss at the last time, or where the trajectory stopped.
@@ -200,23 +199,17 @@ def integrate_ensemble(
     progress
         Called with (finished, all) trajectories, now and then, in this thread.
 
-    The other parameters, the errors raised and the variables are those of `integrate`, with
+    Each parameter of the equations that is a number may also be an array with one value per trajectory
+    (k,). The other parameters, the errors raised and the variables are those of `integrate`, with
     ``trajectory`` in front.
     """
-    start = GivenStart(Q0, R0, many=True)
-    model = as_system(system).model
-    solver: dict[str, Any] = {
-        "alpha": alpha,
-        "rtol": rtol,
-        "atol": atol,
-        "method": method,
-        "stop_loss": stop_loss,
-    }
+    model, start = as_system(system).model, GivenStart(Q0, R0, many=True)
     one_of("method", method, TABLEAUX)
     one_of("output", output, OUTPUTS)
     workers = thread_count(threads)
-    problem = Problem(model, start, parameters, **solver)
-    checked_arrays.warn_if_unresolved(problem.start.all()[1], problem.atol, stacklevel=3)
+    problem = Problem(
+        model, start, parameters, alpha=alpha, rtol=rtol, atol=atol, method=method, stop_loss=stop_loss
+    )
     return integrate_many(system, problem, output, workers, progress)
 
 
@@ -224,10 +217,12 @@ def integrate_many(
     system: System, problem: Problem, output: str, threads: int, progress: Progress | None = None
 ) -> xarray.Dataset:
     """As `integrate_ensemble`, for the trajectories of a problem of the system's model."""
+    Q0, R0 = problem.start.all()
+    checked_arrays.warn_if_unresolved(R0, problem.atol, stacklevel=4)
     packed = problem.parameters.packed
     engine = EnsembleEngine(system, problem.method)
     plan = plan_of(problem, output, threads)
-    results = engine.run(system.pack(*problem.start.all()), packed, plan, progress)
+    results = engine.run(system.pack(Q0, R0), packed, plan, progress)
     if output == "final":
         # Trajectories may have stopped between the output times, where the engine writes no losses.
         losses = engine.losses(results.states[:, 0], packed)

@@ -20,7 +20,8 @@ from runtime.problem import Problem
 from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, RTOL
 from runtime.start.checked_arrays import Array, warn_if_unresolved
 from runtime.start.initial_overlaps import OverlapSampler
-from runtime.start.parameter_values import RunParameters, takes_parameters
+from runtime.start.parameter_keywords import takes_parameters
+from runtime.start.parameter_values import RunParameters
 from runtime.start.starts import RandomStart
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.solver import STATUS
@@ -63,18 +64,14 @@ def ensemble_statistics(
     `integrate_ensemble`.
     """
     model = as_system(system).model
-    solver: dict[str, Any] = {
-        "alpha": alpha,
-        "rtol": rtol,
-        "atol": atol,
-        "method": method,
-        "stop_loss": stop_loss,
-    }
     one_of("method", method, TABLEAUX)
     workers = thread_count(threads)
-    # One value of each parameter is for all trajectories, which are drawn in batches.
+    # The trajectories are drawn in batches, so each parameter has one value for all of them.
     values = RunParameters.of(model, parameters)
-    problem = Problem(model, RandomStart(lambda: sampler, trajectories), values, **solver)
+    start = RandomStart(lambda: sampler, trajectories)
+    problem = Problem(
+        model, start, values, alpha=alpha, rtol=rtol, atol=atol, method=method, stop_loss=stop_loss
+    )
     return statistics_of(system, problem, workers, progress)
 
 

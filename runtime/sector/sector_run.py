@@ -16,7 +16,7 @@ from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, RTOL
 from runtime.sector.aligned_starts import SectorStart
 from runtime.sector.sector_system import SectorSystem, numbers_of
 from runtime.start import checked_arrays
-from runtime.start.parameter_values import takes_parameters
+from runtime.start.parameter_keywords import takes_parameters
 from runtime.trajectory.solver import DIVERGENCE_GROWTH, OdeSolution, SolverRules, solve
 from runtime.trajectory.tableaux import TABLEAUX
 from runtime.trajectory.trajectory_dataset import solver_variables

@@ -14,7 +14,8 @@ from derive.sector.sector_model import SectorModel
 from derive.sector.sector_pipeline import SectorPipeline
 from runtime.run_options import GENERATED
 from runtime.sector.aligned_starts import LARGEST_P
-from runtime.start.parameter_values import RunParameters, takes_parameters
+from runtime.start.parameter_keywords import takes_parameters
+from runtime.start.parameter_values import RunParameters
 from runtime.system.compiled_system import GeneratedCode
 from runtime.system.loading import load_code
 

@@ -29,7 +29,8 @@ from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.chosen_start import ChosenStart, naming_choices
 from runtime.start.initial_overlaps import LARGEST_COUNT
-from runtime.start.parameter_values import RunParameters, takes_parameters
+from runtime.start.parameter_keywords import takes_parameters
+from runtime.start.parameter_values import RunParameters
 from runtime.start.seeds import LARGEST_SEED, derived_seed
 from runtime.start.starts import GivenStart
 from runtime.system.compiled_system import System, as_system

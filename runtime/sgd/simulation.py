@@ -25,7 +25,8 @@ from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.chosen_start import ChosenStart, naming_choices
 from runtime.start.initial_overlaps import LARGEST_COUNT, OverlapSampler
-from runtime.start.parameter_values import RunParameters, takes_parameters
+from runtime.start.parameter_keywords import takes_parameters
+from runtime.start.parameter_values import RunParameters
 from runtime.start.seeds import LARGEST_SEED
 from runtime.start.starts import GivenStart, RandomStart, Start
 from runtime.start.teacher_directions import Teacher
@@ -65,6 +66,12 @@ class Simulation:
         Number of runs; None is the number of starts, or 64 runs from a single one.
     threads
         Number of threads; None is one per processor.
+    parameters, teacher
+        Checked run-time parameters, and the teacher in directions of its own.
+    steps
+        Whole steps of the records, ascending.
+    count, workers
+        Numbers of runs and of threads.
 
     Raises
     ------
@@ -81,32 +88,34 @@ class Simulation:
     method: str = CHAIN
     seed: int = SEED
     trajectories: dataclasses.InitVar[int | None] = None
-    threads: int | None = None
+    threads: dataclasses.InitVar[int | None] = None
     parameters: RunParameters = dataclasses.field(init=False)
     teacher: Teacher = dataclasses.field(init=False)
-    # Whole steps of the records, ascending.
     steps: np.ndarray = dataclasses.field(init=False)
-    # Number of runs.
     count: int = dataclasses.field(init=False)
+    workers: int = dataclasses.field(init=False)
 
     def __post_init__(
         self,
         given: Mapping[str, Any] | RunParameters,
         alpha: ArrayLike,
         trajectories: int | None,
+        threads: int | None,
     ) -> None:
         model = self.model
         if model.flow != "sgd":
             raise InputError("flow", f"{model.flow!r} has no finite N: SGD is simulated, flow='sgd'")
         one_of("method", self.method, SIMULATION_METHODS)
-        T = given.T if isinstance(given, RunParameters) else given.get("T")
-        T = checked_arrays.teacher_overlaps(model, T)
+        if isinstance(given, RunParameters):
+            T = given.T
+        else:
+            T = checked_arrays.teacher_overlaps(model, given.get("T"))
         teacher = Teacher.from_overlaps(T)
         n = whole_number("n", self.n, max(teacher.rank, 1), LARGEST_SIMULATED_N)
         start = self.start.checked(model, T)
         count = _run_count(start, trajectories)
         if not isinstance(given, RunParameters):
-            given = RunParameters.of(model, {**given, "T": T}, count)
+            given = RunParameters.with_teacher(model, T, given, count)
         _check_known_at_finite_n(given)
         steps = recorded_steps(alpha, n)
         check_memory(
@@ -116,8 +125,8 @@ class Simulation:
             "; fewer times take less: --alpha 0,50,100",
         )
         method = CHAIN if self.method == CHAIN and n >= model.p + teacher.rank else WEIGHTS
-        together = min(thread_count(self.threads), count)
-        if method == WEIGHTS and 8 * (model.p + 2) * n * together > LARGEST_WEIGHTS:
+        workers = thread_count(threads)
+        if method == WEIGHTS and 8 * (model.p + 2) * n * min(workers, count) > LARGEST_WEIGHTS:
             raise InputError(
                 "n", f"{n} is too large for weights in memory; method='chain' has no such limit"
             )
@@ -130,6 +139,7 @@ class Simulation:
             "teacher": teacher,
             "steps": steps,
             "count": count,
+            "workers": workers,
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -161,7 +171,7 @@ class Simulation:
         runs = SgdRuns(process, self.seed, parameters, recorder)
         run_tasks(
             runs.chains() if self.method == CHAIN else runs.weights(),
-            thread_count(self.threads),
+            self.workers,
             runs.cancel,
             None if progress is None else lambda: progress(runs.done, runs.total),
         )

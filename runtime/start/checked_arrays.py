@@ -158,13 +158,18 @@ def _require_symmetric(option: str, matrix: Array, whose: str = "") -> None:
         raise InputError(option, f"{whose}is not symmetric: entries differ by up to {asymmetry:.3g}")
 
 
+def symmetrised(matrices: Array) -> Array:
+    """(M + Mᵀ)/2 of matrices (..., m, m)."""
+    # Each is halved first: the largest floats must not overflow.
+    return 0.5 * matrices + 0.5 * np.swapaxes(matrices, -1, -2)
+
+
 def symmetric_part(option: str, matrices: Array) -> Array:
     """(M + Mᵀ)/2 of matrices (..., m, m); InputError names the first that is not symmetric."""
     for index in np.argwhere(_asymmetric(matrices))[:1].tolist():
         whose = f"row {', '.join(map(str, index))} " if index else ""
         _require_symmetric(option, matrices[tuple(index)], whose)
-    # Each is halved first: the largest floats must not overflow.
-    return 0.5 * matrices + 0.5 * np.swapaxes(matrices, -1, -2)
+    return symmetrised(matrices)
 
 
 def joint_overlaps(Q: Array, R: Array, T: Array) -> Array:

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from derive.arguments import whole_number
 from derive.errors import InputError, printable
 from derive.model import Model
 from runtime.output.input_files import Shapes
 from runtime.run_options import Q0_NORM, RANDOM_N, SEED
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, real_number
-from runtime.start.initial_overlaps import LARGEST_COUNT, OverlapSampler, checked_overlaps
+from runtime.start.initial_overlaps import OverlapSampler, checked_overlaps
 from runtime.start.starts import GivenStart, RandomStart, Start
 
 # At most this many random numbers are drawn to see whether `ideal` is too large, in less than a second.
@@ -46,7 +45,7 @@ def naming_choices() -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class ChosenStart:
-    """How a run starts; `teacher`, `sampler` and `overlaps_of` say what that means for a model.
+    """How a run starts, whatever its model; `starts_of` and `overlaps_of` make the start of a model.
 
     n
         Input dimension N of random weights; `RANDOM_N` where neither `ideal` nor `overlaps` is given.
@@ -140,12 +139,12 @@ class ChosenStart:
             Q0, R0, T, origin = self.overlaps_of(model)
             return T, GivenStart(Q0, R0, origin=origin)
         T = self.teacher(model)
-        count = whole_number("trajectories", trajectories, 1, LARGEST_COUNT)
         sampler, origin = self.sampler(model, T)
+        start = RandomStart(lambda: self.sampler(model, T)[0], trajectories, origin, naming_choices)
         # One start shows what is wrong with all, except where sizes of R0 are nearly too large.
         sampler.draw(1)
-        self.check_draws(model, T, count)
-        return T, RandomStart(lambda: self.sampler(model, T)[0], count, origin, naming_choices)
+        self.check_draws(model, T, start.count)
+        return T, start
 
     def _from_file(
         self, model: Model, path: str | Path, starts: int | None

@@ -62,8 +62,7 @@ class GivenStart(Start):
             Q, R = checked_arrays.ensemble_overlaps(model, self.Q0, self.R0, T)
         else:
             Q, R = checked_arrays.overlaps(model, self.Q0, self.R0, T)
-        # Each is halved first: the largest floats must not overflow.
-        return dataclasses.replace(self, Q0=0.5 * Q + 0.5 * np.swapaxes(Q, -1, -2), R0=R)
+        return dataclasses.replace(self, Q0=checked_arrays.symmetrised(Q), R0=R)
 
     def batches(self, size: int) -> Iterator[tuple[Array, Array]]:
         Q, R = np.asarray(self.Q0), np.asarray(self.R0)
@@ -79,8 +78,10 @@ class RandomStart(Start):
 
     sampler
         Makes the source of the draws; it is called at each check and each run.
+    count
+        The number of trajectories; InputError unless it is one.
     drawing
-        A context in which starts are drawn, above all one that gives errors another name.
+        Makes a context in which starts are drawn, such as `naming_choices`, which renames errors.
     """
 
     sampler: Callable[[], OverlapSampler]
@@ -88,12 +89,15 @@ class RandomStart(Start):
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     drawing: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "count", whole_number("trajectories", self.count, 1, LARGEST_COUNT))
+
     def checked(self, model: Model, T: Array) -> RandomStart:
         sampler = self.sampler()
         if not isinstance(sampler, OverlapSampler):
             raise InputError("sampler", f"is of the type {type(sampler).__name__}, not an OverlapSampler")
         sampler.check(model, T)
-        return dataclasses.replace(self, count=whole_number("trajectories", self.count, 1, LARGEST_COUNT))
+        return self
 
     def batches(self, size: int) -> Iterator[tuple[Array, Array]]:
         sampler = self.sampler()

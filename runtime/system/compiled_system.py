@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from derive.errors import InputError
 from derive.model import Model
 from runtime.start.checked_arrays import axis_count, real_array, symmetric_part, vectors
-from runtime.start.parameter_values import RunParameters, takes_parameters
+from runtime.start.parameter_keywords import takes_parameters
+from runtime.start.parameter_values import RunParameters
 from runtime.system.compilation import RIGHT_HAND_SIDE
 
 Array = NDArray[np.float64]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +13,7 @@ from runtime.output.plain_result import PlainResult
 from runtime.problem import Problem
 from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, RTOL
 from runtime.start import checked_arrays
-from runtime.start.parameter_values import takes_parameters
+from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.starts import GivenStart
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.scipy_solvers import solve_scipy
@@ -80,16 +80,11 @@ def integrate(
     InputError
         An argument is not allowed; the message names it.
     """
-    start = GivenStart(Q0, R0)
-    model = as_system(system).model
-    solver: dict[str, Any] = {
-        "alpha": alpha,
-        "rtol": rtol,
-        "atol": atol,
-        "method": method,
-        "stop_loss": stop_loss,
-    }
-    return integrate_problem(system, Problem(model, start, parameters, **solver))
+    model, start = as_system(system).model, GivenStart(Q0, R0)
+    problem = Problem(
+        model, start, parameters, alpha=alpha, rtol=rtol, atol=atol, method=method, stop_loss=stop_loss
+    )
+    return integrate_problem(system, problem)
 
 
 def integrate_problem(system: System, problem: Problem) -> xarray.Dataset:

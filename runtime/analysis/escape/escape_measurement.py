@@ -29,7 +29,7 @@ from runtime.output.result_attributes import result_attributes
 from runtime.run_options import ATOL, Q0_NORM, RTOL, SEED, default
 from runtime.start.checked_arrays import Array
 from runtime.start.initial_overlaps import OverlapSampler
-from runtime.start.parameter_values import takes_parameters
+from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.seeds import derived_seed
 from runtime.system.compiled_system import System, as_system
 

@@ -31,7 +31,8 @@ from runtime.analysis.plateau.bisection import largest_where
 from runtime.analysis.plateau.fixed_point import find_plateau
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
-from runtime.start.parameter_values import RunParameters, takes_parameters
+from runtime.start.parameter_keywords import takes_parameters
+from runtime.start.parameter_values import RunParameters
 from runtime.start.seeds import LARGEST_SEED, seed_sequence
 from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System, as_system

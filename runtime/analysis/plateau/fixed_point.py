@@ -29,7 +29,8 @@ from derive.model import Model
 from runtime.analysis.plateau.bisection import largest_where
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
-from runtime.start.parameter_values import RunParameters, takes_parameters
+from runtime.start.parameter_keywords import takes_parameters
+from runtime.start.parameter_values import RunParameters
 from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System, as_system
 from runtime.vector.matrix_products import times_transpose

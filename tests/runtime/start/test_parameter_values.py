@@ -1,16 +1,11 @@
-"""Values of run-time parameters: changed ones, and functions that do not take all of them."""
+"""Values of run-time parameters, of which some are replaced."""
 
 from __future__ import annotations
 
-import inspect
-
 import numpy as np
-import pytest
 from rejections import rejected
 
-import runtime
 from derive import Model
-from derive.parameters import PARAMETERS
 from runtime.start.parameter_values import RunParameters
 
 T = np.array([[1.0, 0.3], [0.3, 1.0]])
@@ -27,27 +22,3 @@ def test_some_values_are_replaced_and_checked_again():
     for name, wrong in (("eta", 0.0), ("label_noise", -1.0), ("T", np.zeros((2, 3))), ("mass", 1.0)):
         with rejected(name):
             first.replaced(**{name: wrong})
-
-
-@pytest.mark.parametrize(
-    ("function", "left_out"),
-    [
-        (runtime.plateau, ()),
-        (runtime.solution_spectrum, ()),
-        (runtime.escape_times, ()),
-        (runtime.largest_stable_eta, ("eta",)),
-        (runtime.integrate_sector, ("T",)),
-    ],
-)
-def test_functions_name_the_parameters_that_they_take(function, left_out):
-    """A name that is left out is not taken silently."""
-    names = inspect.signature(function).parameters
-    assert {name for name in PARAMETERS if name not in names} == set(left_out)
-    for name in left_out:
-        with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
-            function(None, None, **({"eta": 0.1} | {name: 1.0}))
-
-
-def test_a_function_keeps_a_default_of_its_own():
-    assert inspect.signature(runtime.plateau).parameters["eta"].default is inspect.Parameter.empty
-    assert inspect.signature(runtime.escape_times).parameters["eta"].default == PARAMETERS["eta"].usual

@@ -89,9 +89,10 @@ def test_the_bound_is_where_escape_times_begin_to_be_wrong(system_of):
     assert shifts[1e-4] > 1e-3
 
 
-def test_the_command_line_says_it_in_a_line(call, generated):
+@pytest.mark.parametrize("command", ["integrate", "ensemble", "ensemble --output final"])
+def test_the_command_line_says_it_in_a_line(call, generated, command):
     with pytest.warns(UserWarning, match="smaller than 100 atol") as found:
         code, _, err = call(
-            f"integrate --p 2 --pstar 1 --generated {generated} --ideal 1e-20 --alpha 1 --quiet"
+            f"{command} --p 2 --pstar 1 --generated {generated} --ideal 1e-20 --alpha 1 --quiet"
         )
     assert (code, err, len(found)) == (0, "", 1)
