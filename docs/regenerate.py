@@ -1,7 +1,7 @@
 """Writes what the tables of the code say into docs/schema, README and docs: `python docs/regenerate.py`.
 
-The JSON schemas are in `json_schemas`, the tables of the pages in `doc_tables`. A test fails unless all
-files are as this program writes them.
+`regeneration.doc_tables` makes the tables of the pages, and `regeneration.json_schemas` the JSON schemas. A
+test fails unless all files are as this program writes them.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import sys
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
-sys.path[:0] = [str(DOCS.parent), str(DOCS)]
+# Python itself adds only the folder of this program.
+sys.path.insert(0, str(DOCS.parent))
 
-from doc_tables import with_tables  # noqa: E402
-from json_schemas import SCHEMAS  # noqa: E402
+from regeneration.doc_tables import with_tables  # noqa: E402
+from regeneration.json_schemas import SCHEMAS  # noqa: E402
 
 
 def files() -> dict[Path, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schema_parts import (
+from regeneration.schema_parts import (
     STATUS,
     Schema,
     attributes,
@@ -18,7 +18,6 @@ from schema_parts import (
     text,
     whole,
 )
-
 from runtime.run_options import HESSIAN_PLACES
 
 ORIGIN = "seed? q0? n? ideal? overlaps?"

@@ -25,7 +25,7 @@ _MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", 
 
 
 def with_tables(page: str) -> str:
-    """The text of a page with its tables as they are now; KeyError for a table that there is not."""
+    """The text of a page with its tables as they are now; KeyError if a table is not known."""
     return _MARKED.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]}\n{found[3]}", page)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import schemas_of_results as results
-import schemas_of_systems as systems
-from schema_parts import document, listed
+from regeneration import schemas_of_results as results
+from regeneration import schemas_of_systems as systems
+from regeneration.schema_parts import document, listed
 
 SCHEMAS = {
     "bias": document("bias", results.BIAS),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schema_parts import (
+from regeneration.schema_parts import (
     NULL,
     STATUS,
     TITLE,
@@ -21,7 +21,6 @@ from schema_parts import (
     text,
     whole,
 )
-
 from runtime.run_options import JOBS
 
 _FOR_ALL = flag("Whether this holds for all values of the parameters, not only for `values`.")

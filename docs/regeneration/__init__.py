@@ -1,0 +1,1 @@
+"""What `docs/regenerate.py` writes: the tables of README and docs, and the JSON schemas."""
