@@ -2,8 +2,8 @@
 
 Each option is declared once. The options of commands, the axes of sweeps, the defaults of Python functions,
 JSON schemas and the tables of the docs are read from here. `derive.model` declares the options of models,
-`derive.parameters` the parameters that the equations take; `MODEL_OPTIONS` and `numbers_of` give both the
-form of this table. Nothing heavy is imported, since help and completion read the tables.
+`derive.parameters` the parameters that the equations take; `MODEL_OPTIONS` and `numbers_of` bring both into
+the form of this table. Nothing heavy is imported, since help and completion read the tables.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ RANDOM_N = 10**6
 
 @dataclasses.dataclass(frozen=True)
 class RunOption:
-    """One option of runs, or with `of` that option as a single command takes it.
+    """One option of runs; `of` makes the option as one command takes it.
 
     name
         The keyword argument, and with dashes the option.
@@ -64,7 +64,8 @@ class RunOption:
     help
         A sentence for the help and the tables of the docs.
     default
-        The value that Python functions and commands take if none is given; None leaves it to them.
+        The value that Python functions and commands take if none is given; None if there is no such value,
+        or if they choose it from other options.
     choices
         The words that are allowed.
     commands
@@ -328,7 +329,7 @@ MODEL_OPTIONS: Mapping[str, RunOption] = _by_name(
     ),
 )
 # The kinds of tasks of a sweep, and the commands that do such a task once.
-JOBS = {"ode": "integrate", "ensemble": "ensemble", "chain": "simulate", "escape": "escape"}
+JOB_COMMANDS = {"ode": "integrate", "ensemble": "ensemble", "chain": "simulate", "escape": "escape"}
 DEFAULT_JOB = "ode"
 # Where the tasks of a sweep run.
 ENGINES = ("threads", "processes", "dask")
@@ -371,7 +372,8 @@ def numbers_of(command: str) -> dict[str, RunOption]:
 
 def axes_of(job: str) -> dict[str, RunOption]:
     """All options of the tasks of a sweep by name, in the order of its axes."""
-    run = {name: option for name, option in options_of(JOBS[job]).items() if option.swept != "never"}
+    command = JOB_COMMANDS[job]
+    run = {name: option for name, option in options_of(command).items() if option.swept != "never"}
     # What changes only numbers comes last, the seed at the end.
     last = {name: run.pop(name) for name in ("q0", "seed")}
-    return {**MODEL_OPTIONS, **run, **numbers_of(JOBS[job]), **last}
+    return {**MODEL_OPTIONS, **run, **numbers_of(command), **last}

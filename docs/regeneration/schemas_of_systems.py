@@ -21,7 +21,7 @@ from regeneration.schema_parts import (
     text,
     whole,
 )
-from runtime.run_options import JOBS
+from runtime.run_options import JOB_COMMANDS
 
 _FOR_ALL = flag("Whether this holds for all values of the parameters, not only for `values`.")
 _PRODUCT = fields(
@@ -247,7 +247,7 @@ _SWEEP = {
     "tasks": whole("Number of tasks of the sweep, or of this part of a job array."),
 }
 _DONE = {"done": whole("Number of tasks that have a result.")}
-_JOB = {"job": choice("Kind of the tasks.", *JOBS)}
+_JOB = {"job": choice("Kind of the tasks.", *JOB_COMMANDS)}
 _PLACED = fields({**_PROBLEM, "parameters": mapping({}, "Where the task is on the axes.")})
 SWEEP = either(
     "State of a sweep; other forms with --status and --dry-run.",

@@ -20,7 +20,7 @@ from runtime.run_options import (
     DEFAULT_JOB,
     ENGINES,
     GENERATED,
-    JOBS,
+    JOB_COMMANDS,
     MODEL_OPTIONS,
     RUN_OPTIONS,
     RunOption,
@@ -33,16 +33,20 @@ if TYPE_CHECKING:
     from runtime.sweep.sweep_settings import SweepSettings
     from runtime.sweep.task_plan import Plan
 
+# `--status` lists at most this many failed, damaged and missing tasks each; with --json it lists all.
+_ROWS = 10
+
 
 def _swept_options() -> Decorator:
     """The options of the tasks of all jobs; each takes the text of values to vary."""
-    tasks = {job: axes_of(job) for job in JOBS}
+    tasks = {job: axes_of(job) for job in JOB_COMMANDS}
     every = {name: option for axes in tasks.values() for name, option in axes.items()}
     order = sorted(every, key=[*MODEL_OPTIONS, *(n.name for n in NUMBERS), *RUN_OPTIONS].index)
-    return options(*(_swept(every[name], [j for j in JOBS if name in tasks[j]]) for name in order))
+    return options(*(_swept(every[name], [j for j in JOB_COMMANDS if name in tasks[j]]) for name in order))
 
 
 def _swept(declared: RunOption, jobs: list[str]) -> Decorator:
+    """An option that these jobs take; its help says if only one does, or if it cannot vary."""
     words = RUN_OPTIONS.get(declared.name, declared).help.rstrip(".")
     if declared.kind == "choice":
         words += f": {alternatives(declared.choices)}"
@@ -53,13 +57,10 @@ def _swept(declared: RunOption, jobs: list[str]) -> Decorator:
     return option(declared.group, shared.dashed(declared.name), metavar="VALUES", help=f"{words}.")
 
 
-_ROWS = 10
-
-
 @command()
 @click.argument("file", required=False, type=shared.A_PATH)
 @option("Sweep", "--out", type=shared.A_PATH, help="Folder of the sweep.")
-@option("Sweep", "--job", help=f"What a task runs: {alternatives(JOBS)}.  [default: {DEFAULT_JOB}]")
+@option("Sweep", "--job", help=f"What a task runs: {alternatives(JOB_COMMANDS)}.  [default: {DEFAULT_JOB}]")
 @option("Sweep", "--zip", metavar="NAMES", help="Vary these parameters together: --zip p,pstar.")
 @collected("parameters", dict, _swept_options())
 @collected(
@@ -185,6 +186,6 @@ def status_text(facts: Mapping[str, Any]) -> str:
         if len(entries) > _ROWS:
             lines.append(f"… and {len(entries) - _ROWS} more: --json lists all")
     if missing:
-        shown = " ".join(str(number) for number in missing[:_ROWS])
-        lines.append(f"missing {shown}{' …' if len(missing) > _ROWS else ''}")
+        first = " ".join(str(number) for number in missing[:_ROWS])
+        lines.append(f"missing {first}{' …' if len(missing) > _ROWS else ''}")
     return "\n".join(lines)

@@ -123,9 +123,6 @@ class ChosenStart:
 
         A file may hold several starts, in front, where their number is given as `starts`.
         """
-        sources = [name for name in ("n", "ideal", "overlaps") if getattr(self, name) is not None]
-        if len(sources) > 1:
-            raise InputError(sources[1], f"does not go with --{sources[0]}")
         if self.overlaps is not None:
             return self._from_file(model, self.overlaps, starts)
         T = self.teacher(model)
@@ -149,6 +146,9 @@ class ChosenStart:
     def _from_file(
         self, model: Model, path: str | Path, starts: int | None
     ) -> tuple[Array, Array, Array | None, dict[str, Any]]:
+        for name in ("n", "ideal"):
+            if getattr(self, name) is not None:
+                raise InputError("overlaps", f"does not go with --{name}")
         superfluous = [name for name in _FOR_RANDOM_STARTS if name in self.given]
         if superfluous:
             raise InputError(superfluous[0], "does not go with --overlaps: the start is that of the file")

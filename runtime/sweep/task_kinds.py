@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 # Bytes of a netCDF-4 file of few numbers: its header and the smallest blocks of each variable.
 SHARD_OVERHEAD = 80_000
+# Numbers per output time that statistics of an ensemble have: mean, error, count and quantiles.
 _STATISTICS = 8
+# Simulations have Q, R and the loss once per run, and a few more times: their means and errors.
 _STATES_OF_CHAIN = 3
 
 # A checked task computes its dataset when it is given the folder of the generated systems.

@@ -97,7 +97,7 @@ inlined: Any = numba.njit(inline="always")
 
 
 def compile_now(*functions: Any) -> None:
-    """Compile those that are kernels, before Ctrl-C is held back: nobody should wait for it so long."""
+    """Compile those that are kernels, so that Ctrl-C, held back while they run, need not wait for that."""
     for function in functions:
         if isinstance(function, Kernel):
             function.compile()

@@ -90,7 +90,7 @@ class GeneratedCode:
         """The generated ``loss(y, parameters)``, compiled like `compiled_rhs`."""
         module = self.module
         with self._lock:
-            return self.first_call(module.loss)
+            return self._first_call(module.loss)
 
     def packed_losses(self, states: ArrayLike, parameters: Array) -> Array:
         """ε of packed states (m, n) with packed parameters, shape (m,); NaN where a state has NaN."""
@@ -100,7 +100,7 @@ class GeneratedCode:
         rows = vectors("states", states, n)
         return np.array([self.compiled_loss(y, parameters) for y in rows], dtype=np.float64)
 
-    def first_call(self, function: Any, *results: Array) -> Any:
+    def _first_call(self, function: Any, *results: Array) -> Any:
         """A function of the module, after a first call that compiles it and is of no other use."""
         function(np.ones(self.model.state_size), np.ones(len(self.model.parameters)), *results)
         return function
@@ -123,7 +123,7 @@ class System(GeneratedCode):
     @cached_property
     def _compiled_jacobian(self) -> Any:
         n = self.model.state_size
-        return self.first_call(self.module.jacobian, np.empty((n, n)))
+        return self._first_call(self.module.jacobian, np.empty((n, n)))
 
     def tangent(self, y: ArrayLike, parameters: ArrayLike, direction: ArrayLike) -> Array:
         """The derivative of the packed right-hand side at y along a packed direction, both (n,)."""

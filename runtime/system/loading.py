@@ -67,15 +67,16 @@ def load_code(
 def _derived(
     model: AnyModel,
     folder: Path,
-    beginning: Path,
+    working_folder: Path,
     files: type[GeneratedFiles[AnyModel]],
 ) -> VerifiedCode:
     """The code in the folder of a model, which is derived and written first if it is missing.
 
-    The folder is relative to the working directory of the `beginning`.
+    A relative folder is relative to `working_folder`, that of the process when the system was made.
     """
-    if Path.cwd() != beginning:
-        folder = beginning / folder
+    # Messages show the folder as the user named it, unless that would now be another one.
+    if Path.cwd() != working_folder:
+        folder = working_folder / folder
     if not exists(folder):
         check_target(folder)
         files.of(model).write(folder.parent)

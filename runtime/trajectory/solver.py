@@ -105,13 +105,13 @@ def solve(
     advance: Callable[..., int] = stepper.advance
     functions: tuple[Any, ...] = (rhs,)
     if rules.stop_loss is not None:
-        advance, functions = watched_stepper.advance, (rhs, equations.compiled_loss)
+        loss = equations.compiled_loss
+        advance, functions = watched_stepper.advance, (rhs, loss)
+        position["loss"] = loss(memory.y, parameters)
+        position["crossed"] = position["loss"] <= threshold
     compile_now(advance)
     status = RUNNING
     with held_interrupts() as deliver:
-        for loss in functions[1:]:
-            position["loss"] = loss(memory.y, parameters)
-            position["crossed"] = position["loss"] <= threshold
         while status == RUNNING:
             # Ctrl-C can be seen only between calls of compiled code.
             status = advance(*functions, parameters, tableau.coefficients, limits, memory, position[()])

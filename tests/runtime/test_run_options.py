@@ -11,7 +11,7 @@ from all_commands import COMMANDS
 
 import runtime
 from derive.parameters import NUMBERS
-from runtime.run_options import JOBS, MODEL_OPTIONS, RUN_OPTIONS, axes_of, numbers_of, options_of
+from runtime.run_options import JOB_COMMANDS, MODEL_OPTIONS, RUN_OPTIONS, axes_of, numbers_of, options_of
 
 # Names of options that mean something else there.
 OTHER = {"sweep": set(RUN_OPTIONS)}
@@ -47,7 +47,7 @@ def test_functions_have_the_defaults_of_their_commands(function, command):
 
 
 def test_axes_are_the_model_then_the_run_and_the_seed_last():
-    for job in JOBS:
+    for job in JOB_COMMANDS:
         axes = list(axes_of(job))
         assert axes[: len(MODEL_OPTIONS)] == list(MODEL_OPTIONS)
         assert axes[-1] == "seed"

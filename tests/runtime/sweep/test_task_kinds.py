@@ -50,7 +50,7 @@ def test_a_task_has_the_data_of_the_command(name, call, generated, tmp_path):
         options += [f"--{option}", text]
     if name != "chain":
         options += ["--generated", str(generated)]
-    code, _, err = call(f"{run_options.JOBS[name]} --out single.nc --quiet", *options)
+    code, _, err = call(f"{run_options.JOB_COMMANDS[name]} --out single.nc --quiet", *options)
     assert code == 0, err
     with xarray.open_dataset(tmp_path / "single.nc") as file:
         single = file.load()
