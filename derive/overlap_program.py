@@ -47,11 +47,16 @@ DR = Matrix("dR", "p", "pstar")
 FREE_DQ = Matrix("fQ", "p", "p", symmetric=True)
 FREE_DR = Matrix("fR", "p", "pstar")
 LOSS = "loss"
+# The student-student and student-teacher blocks of C(DC)ᵐ by m, under the names that all texts give them.
+# The program needs no Z = (CDCDC)_SS = aQX − bRYᵀ of its own.
+Z = Matrix("Z", "p", "p", symmetric=True)
+CHAINS_SS = {0: Q, 1: X, 2: Z}
+CHAINS_ST = {0: R, 1: Y}
 
 _name, _term = ScalarPolynomial.name, Term.of
 
 
-def closed_loops(model: Model) -> list[Statement]:
+def closed_loops(model: Model) -> list[ScalarStatement]:
     """The statements of s = tr(DC) and t = tr(DCDC)."""
     a, b = _name(READOUT_STUDENT), _name(READOUT_TEACHER)
     general = model.teacher == "general"
@@ -124,7 +129,7 @@ def _sphere() -> list[Statement]:
 
 def overlap_program(model: Model, equations: OverlapEquations) -> Program:
     """The program that computes dQ, dR and the loss of `model`."""
-    statements = closed_loops(model) + _first_chain(model)
+    statements = [*closed_loops(model), *_first_chain(model)]
     if model.constraint == "sphere":
         statements += _drift(equations, FREE_DQ, FREE_DR) + _sphere()
     else:

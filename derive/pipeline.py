@@ -79,7 +79,7 @@ class Pipeline(GeneratedFiles[Model]):
     def text_of(self, stage: str) -> str:
         match one_of("stage", stage, STAGES):
             case "equations":
-                return equations_text(self.equations, self.model.constraint, self.model.readout)
+                return equations_text(self.equations, self.model)
             case "program":
                 return program_text(self.program)
             case "python":

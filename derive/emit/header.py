@@ -8,6 +8,11 @@ from derive.emit.python_source import INDENT
 from derive.model import OPTIONS, DerivableModel, Model
 from derive.version import written_by
 
+# The problem in words, up to what is said about the teacher. ASCII only.
+PROBLEM = """\
+Student f = a sum_i lambda_i^2, teacher y = b sum_r lambda*_r^2 + sqrt(label_noise) xi,
+loss (f - y)^2 / 2, time alpha = samples / N; overlaps Q = WW'/N, R = WW*'/N"""
+
 
 def derive_command(model: DerivableModel | type[DerivableModel]) -> str:
     """The command that generates a model; for a class of models, the command without options."""
@@ -41,8 +46,7 @@ def module_docstring(model: Model, operations: int, unrolled: bool) -> str:
     form = "has one line per entry" if unrolled else "loops over matrix products"
     return f'''"""Overlap ODEs of a quadratic teacher-student network, p = {model.p}, p* = {model.pstar}.
 
-Student f = a sum_i lambda_i^2, teacher y = b sum_r lambda*_r^2 + sqrt(label_noise) xi,
-loss (f - y)^2 / 2, time alpha = samples / N; overlaps Q = WW'/N, R = WW*'/N, T = W*W*'/N.
+{PROBLEM}, T = W*W*'/N.
 After arXiv:2604.03068; readable equations are in odes.tex beside this file.
 
 {option_lines(model)}

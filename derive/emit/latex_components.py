@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from functools import partial
 
-from derive.emit.latex_matrix import CHAINS_SS, CHAINS_ST, Z
 from derive.emit.latex_text import (
     ReadoutSums,
     align,
@@ -19,8 +18,22 @@ from derive.equations import STEP, OverlapEquations
 from derive.errors import InputError
 from derive.expansion import Assignment, expand
 from derive.model import Model
-from derive.overlap_program import DQ, DR, FREE_DQ, FREE_DR, Q, R, T, X, Y, closed_loops
-from derive.program import MatrixStatement, Program, Projection, ScalarStatement, Term
+from derive.overlap_program import (
+    CHAINS_SS,
+    CHAINS_ST,
+    DQ,
+    DR,
+    FREE_DQ,
+    FREE_DR,
+    Q,
+    R,
+    T,
+    X,
+    Y,
+    Z,
+    closed_loops,
+)
+from derive.program import MatrixStatement, Program, Projection, ScalarStatement, Statement, Term
 from derive.scalar_polynomials import ScalarPolynomial
 
 # The components of more order parameters would fill tens of pages, so the document leaves them out. The
@@ -32,7 +45,7 @@ def _display_program(model: Model, equations: OverlapEquations) -> Program:
     """The statements of s, t, X, Y and Z as they are printed, with the readouts as factors of products."""
     a, minus_b = partial(Term.of, scalar="a"), partial(Term.of, sign=-1, scalar="b")
     general = model.teacher == "general"
-    statements = [
+    statements: list[Statement] = [
         *closed_loops(model),
         MatrixStatement(X, (a(Q, Q), minus_b(R, R.T))),
         MatrixStatement(Y, (a(Q, R), minus_b(R, T) if general else minus_b(R))),

@@ -12,14 +12,10 @@ from fractions import Fraction
 from derive.emit.latex_text import ReadoutSums, align, combination, derivative, polynomial, symbol
 from derive.equations import STEP, OverlapEquations
 from derive.model import Model
-from derive.overlap_program import Q, R, X, Y
+from derive.overlap_program import CHAINS_SS, CHAINS_ST
 from derive.program import Matrix
 from derive.readout import READOUTS
 from derive.scalar_polynomials import ScalarPolynomial
-
-Z = Matrix("Z", "p", "p", symmetric=True)
-CHAINS_SS = {0: Q, 1: X, 2: Z}
-CHAINS_ST = {0: R, 1: Y}
 
 
 def _readout_numbers(model: Model) -> str:

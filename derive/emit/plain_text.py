@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 
-from derive.equations import LOOP_NAMES, STEP, OverlapEquations
+from derive.emit.header import PROBLEM, option_lines
+from derive.equations import STEP, OverlapEquations
+from derive.model import Model
+from derive.overlap_program import CHAINS_SS, CHAINS_ST, FREE_DQ, FREE_DR, X, Y, Z, closed_loops
+from derive.parameters import PARAMETERS
 from derive.program import (
+    Matrix,
     MatrixStatement,
     NormRates,
     Operand,
@@ -15,7 +21,6 @@ from derive.program import (
     ScalarStatement,
     Statement,
 )
-from derive.readout import READOUTS
 from derive.scalar_polynomials import Monomial, ScalarPolynomial
 
 _SIZES = {"p": "p", "pstar": "p*"}
@@ -51,26 +56,58 @@ def scaled(value: ScalarPolynomial, text: str) -> tuple[Fraction, str]:
     return Fraction(1), f"({polynomial_text(value)}) {text}"
 
 
-def equations_text(equations: OverlapEquations, constraint: str, readout: str) -> str:
-    """The free drift and the loss without indices, which hold for any widths."""
+# The blocks ss of students with students, and st of students with teachers. They follow from
+# C(DC)^m = CD C(DC)^(m-1), where [aQ, -bR] are the student rows of CD.
+_BLOCKS = {
+    X: "X = (CDC)_ss = a Q Q - b R R'",
+    Y: "Y = (CDC)_st = a Q R - b R T",
+    Z: "Z = (CDCDC)_ss = a Q X - b R Y'",
+}
+_NOTATION = "A' is the transpose of A, and <A, B> is tr(A'B)"
+
+
+def equations_text(equations: OverlapEquations, model: Model) -> str:
+    """The drift and the loss without indices, which hold for any widths; `model` has the options."""
+    given = (parameter for parameter in PARAMETERS.values() if parameter.belongs_to(model))
+    # With a general T the loops are those of any teacher.
+    loops = closed_loops(dataclasses.replace(model, teacher="general"))
+    sphere = model.constraint == "sphere"
+    dQ, dR = (FREE_DQ.name, FREE_DR.name) if sphere else ("dQ/dalpha", "dR/dalpha")
+    parts = ((CHAINS_SS, equations.dQ), (CHAINS_ST, equations.dR))
+    used = {chains[length] for chains, coefficients in parts for length in coefficients}
     lines = [
-        "C = [[Q, R], [R', T]] is the covariance of all pre-activations, D = diag(a, ..., -b, ...).",
-        "ss and st are the blocks of students with students, and of students with teachers.",
+        f"{PROBLEM}, T = W*W*'/N.",
         "",
-        READOUTS[readout].words,
+        option_lines(model),
+        *(f"{parameter.name:<11} {parameter.words} {parameter.symbol}" for parameter in given),
+        "",
+        "# C is the covariance of (lambda, lambda*) = (Wx, W*x)/sqrt(N), and D has the readout weights.",
+        "# The block of C of students with students is ss, that of students with teachers st.",
+        f"# {_NOTATION}.",
+        "C = [[Q, R], [R', T]], D = diag(a, ..., a, -b, ..., -b)",
+        *(f"{loop.note} = {scalar_line(loop).partition(' = ')[2]}" for loop in loops),
+        *(line for block, line in _BLOCKS.items() if block in used),
+        "",
+        f"# the drift before rescaling, {dR} and {dQ}" if sphere else "# the drift",
         f"{STEP} = {polynomial_text(equations.step)}",
-        *(f"{name} = tr({'DC' * length})" for length, name in LOOP_NAMES.items()),
-        f"dR/dalpha = {_drift(equations.dR, 'st')}",
-        f"dQ/dalpha = {_drift(equations.dQ, 'ss')}",
-        f"loss = {polynomial_text(equations.loss)}",
+        f"{dR} = {_drift(equations.dR, CHAINS_ST)}",
+        f"{dQ} = {_drift(equations.dQ, CHAINS_SS)}",
     ]
-    if constraint == "sphere":
-        lines += ["", "From this drift the program removes the growth of norms, as rescaling does."]
+    if sphere:
+        lines += [
+            "",
+            "# rescaling keeps each norm Q_ii and so removes its growth",
+            f"g_i = {dQ}_ii / (2 Q_ii)",
+            f"dR_ir/dalpha = {dR}_ir - g_i R_ir",
+            f"dQ_ij/dalpha = {dQ}_ij - (g_i + g_j) Q_ij",
+        ]
+    loss = f"loss = {polynomial_text(equations.loss)}"
+    lines += ["", "# the generalisation error, which leaves out the label noise", loss]
     return "\n".join(lines) + "\n"
 
 
-def _drift(parts: Mapping[int, ScalarPolynomial], block: str) -> str:
-    return sum_of(scaled(value, f"(C{'DC' * length})_{block}") for length, value in sorted(parts.items()))
+def _drift(parts: Mapping[int, ScalarPolynomial], chains: Mapping[int, Matrix]) -> str:
+    return sum_of(scaled(value, chains[length].name) for length, value in sorted(parts.items()))
 
 
 def program_text(program: Program) -> str:
@@ -78,7 +115,11 @@ def program_text(program: Program) -> str:
     matrices = (
         f"{matrix.name} ({_SIZES[matrix.rows]}, {_SIZES[matrix.columns]})" for matrix in program.inputs
     )
-    lines = [f"p = {program.p}, p* = {program.pstar}", f"given: {', '.join((*matrices, *program.scalars))}"]
+    lines = [
+        f"# {_NOTATION}. The matrix 1 is the identity.",
+        f"p = {program.p}, p* = {program.pstar}",
+        f"given: {', '.join((*matrices, *program.scalars))}",
+    ]
     for statement in program.statements:
         if statement.note:
             lines += ["", f"# {statement.note}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from textwrap import indent
 
-from derive.emit.header import derive_command, option_lines, paragraph
+from derive.emit.header import PROBLEM, derive_command, option_lines, paragraph
 from derive.emit.python_source import COMPILED, INDENT, assignment_line, function_text
 from derive.equations import READOUT_STUDENT
 from derive.expansion import Assignment
@@ -24,6 +24,7 @@ from derive.sector.sector_program import (
     Loop,
     SectorProgram,
 )
+from derive.sector.sector_text import INVARIANCE
 from derive.version import written_by
 
 _LISTED_DIRECTIONS = 8
@@ -54,10 +55,8 @@ def _docstring(model: SectorModel, operations: int) -> str:
     )
     return f'''"""Invariant sector of the overlap ODEs of a quadratic teacher-student network, p* = {pstar}.
 
-Student f = a sum_i lambda_i^2, teacher y = b sum_r lambda*_r^2 + sqrt(label_noise) xi,
-loss (f - y)^2 / 2, time alpha = samples / N; overlaps Q = WW'/N, R = WW*'/N, teacher T = 1.
-From Q0 = q0 1 (or any Q0 in the algebra of R0 R0' and 1) the state stays
-    Q = sum_k q_k u_k u_k' + q_perp (1 - sum_k u_k u_k'),    R = sum_k m_k u_k v_k'
+{PROBLEM}, teacher T = 1.
+{INVARIANCE}
 with constant singular vectors u_k, v_k, for any number p of students; if p < p*, the
 directions without a student have q_k = m_k = 0, and q_perp = 0.
 After arXiv:2604.03068; readable equations are in odes.tex beside this file.

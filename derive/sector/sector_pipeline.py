@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any
 
 from derive.arguments import one_of
-from derive.emit.plain_text import equations_text
 from derive.equations import OverlapEquations, overlap_equations
 from derive.expansion import operation_count
 from derive.generated_files import STAGES, GeneratedFiles
@@ -17,7 +16,7 @@ from derive.sector.sector_model import SectorModel
 from derive.sector.sector_module import sector_module
 from derive.sector.sector_program import SectorProgram, drift_outputs, sector_program, written_out
 from derive.sector.sector_proof import SectorProof, proof_record, prove_sector
-from derive.sector.sector_text import sector_program_text
+from derive.sector.sector_text import sector_equations_text, sector_program_text
 
 
 class SectorPipeline(GeneratedFiles[SectorModel]):
@@ -73,7 +72,7 @@ class SectorPipeline(GeneratedFiles[SectorModel]):
     def text_of(self, stage: str) -> str:
         match one_of("stage", stage, STAGES):
             case "equations":
-                return equations_text(self.equations, self.model.constraint, self.model.readout)
+                return sector_equations_text(self.equations, self.model)
             case "program":
                 return sector_program_text(self.program)
             case "python":

@@ -1,5 +1,8 @@
 """The texts of equations and programs, which people read, say what is derived."""
 
+import re
+
+import numpy as np
 import pytest
 
 from derive import InputError, Model, SectorModel
@@ -7,19 +10,48 @@ from derive.pipeline import Pipeline
 from derive.sector.sector_pipeline import SectorPipeline
 
 EQUATIONS = """\
-C = [[Q, R], [R', T]] is the covariance of all pre-activations, D = diag(a, ..., -b, ...).
-ss and st are the blocks of students with students, and of students with teachers.
+Student f = a sum_i lambda_i^2, teacher y = b sum_r lambda*_r^2 + sqrt(label_noise) xi,
+loss (f - y)^2 / 2, time alpha = samples / N; overlaps Q = WW'/N, R = WW*'/N, T = W*W*'/N.
 
-a = 1/p, b = 1/p*
+Constraint  free norms
+Flow        one-pass SGD, with its eta^2 noise
+Teacher     orthonormal, T = 1
+Readout     mean: a = 1/p, b = 1/p*
+eta         learning rate η
+label_noise variance of the label noise Δ
+
+# C is the covariance of (lambda, lambda*) = (Wx, W*x)/sqrt(N), and D has the readout weights.
+# The block of C of students with students is ss, that of students with teachers st.
+# A' is the transpose of A, and <A, B> is tr(A'B).
+C = [[Q, R], [R', T]], D = diag(a, ..., a, -b, ..., -b)
+s = tr(DC) = a tr(Q) - b tr(T)
+t = tr(DCDC) = a^2 <Q, Q> - 2 a b <R, R> + b^2 <T, T>
+X = (CDC)_ss = a Q Q - b R R'
+Y = (CDC)_st = a Q R - b R T
+Z = (CDCDC)_ss = a Q X - b R Y'
+
+# the drift
 kappa = 2 a eta
-s = tr(DC)
-t = tr(DCDC)
-dR/dalpha = -kappa s (C)_st - 2 kappa (CDC)_st
-dQ/dalpha = (kappa^2 s^2 + 2 kappa^2 t + kappa^2 label_noise - 2 kappa s) (C)_ss\
- + (4 kappa^2 s - 4 kappa) (CDC)_ss + 8 kappa^2 (CDCDC)_ss
+dR/dalpha = -kappa s R - 2 kappa Y
+dQ/dalpha = (kappa^2 s^2 + 2 kappa^2 t + kappa^2 label_noise - 2 kappa s) Q\
+ + (4 kappa^2 s - 4 kappa) X + 8 kappa^2 Z
+
+# the generalisation error, which leaves out the label noise
 loss = 1/2 s^2 + t
 """
+SPHERE = """
+# the drift before rescaling, fR and fQ
+kappa = 2 a eta
+fR = -kappa s R - 2 kappa Y
+fQ = -2 kappa s Q - 4 kappa X
+
+# rescaling keeps each norm Q_ii and so removes its growth
+g_i = fQ_ii / (2 Q_ii)
+dR_ir/dalpha = fR_ir - g_i R_ir
+dQ_ij/dalpha = fQ_ij - (g_i + g_j) Q_ij
+"""
 PROGRAM = """\
+# A' is the transpose of A, and <A, B> is tr(A'B). The matrix 1 is the identity.
 p = 3, p* = 2
 given: Q (p, p), R (p, p*), T (p*, p*), a, b, eta
 
@@ -93,8 +125,29 @@ def test_texts():
     assert Pipeline.of(Model(4, 2)).text_of("equations") == EQUATIONS
     sphere = Pipeline.of(Model(3, 2, "sphere", "gradient", "general"))
     assert sphere.text_of("program") == PROGRAM
-    assert sphere.text_of("equations").endswith("removes the growth of norms, as rescaling does.\n")
+    assert SPHERE in sphere.text_of("equations")
+    assert "\nT           teacher-teacher overlap T\n" in sphere.text_of("equations")
+    sector = SectorPipeline.of(SectorModel(2)).text_of("equations")
+    assert sector.startswith(EQUATIONS)
+    assert "R = sum_k m_k u_k v_k'" in sector
     assert SectorPipeline.of(SectorModel(2, flow="gradient")).text_of("program") == SECTOR
+
+
+def test_printed_blocks_are_those_of_the_chains():
+    """The lines of X, Y and Z, evaluated with NumPy, are the blocks of C(DC)ᵐ that they say they are."""
+    V = np.random.default_rng(0).standard_normal((5, 5))
+    C, D = V @ V.T, np.diag([0.5] * 3 + [-0.2] * 2)
+    chains = {"(CDC)": C @ D @ C, "(CDCDC)": C @ D @ C @ D @ C}
+    columns = {"ss": slice(0, 3), "st": slice(3, 5)}
+    known = {"a": 0.5, "b": 0.2, "Q": C[:3, :3], "R": C[:3, 3:], "T": C[3:, 3:]}
+    for line in Pipeline.of(Model(3, 2)).text_of("equations").splitlines():
+        name, *said = line.split(" = ")
+        if name in ("X", "Y", "Z"):
+            product = re.sub(r"(\w) (\w) (\w)('?)", r"\1 * \2 @ \3\4", said[1]).replace("'", ".T")
+            known[name] = eval(product, {}, known)
+            chain, _, block = said[0].partition("_")
+            np.testing.assert_allclose(known[name], chains[chain][:3, columns[block]], rtol=1e-12)
+    assert {"X", "Y", "Z"} <= set(known)
 
 
 def test_identity_and_signs():
