@@ -16,6 +16,13 @@ from typing import TYPE_CHECKING, Any, TypedDict
 if TYPE_CHECKING:
     from derive.model import DerivableModel, Model
 
+# What the letters of programs, of LaTeX and of closed forms mean already.
+_TAKEN = {
+    *"abcdefgiklmnpqrstuvwxyzCDFGNQRVWXYZ",
+    *("alpha", "delta", "Gamma", "kappa", "lambda", "tau", "varepsilon", "xi"),
+    *("inverse", "loss", "pstar", "q_perp", "rest", "T1", "T2"),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class RuntimeParameter:
@@ -24,7 +31,7 @@ class RuntimeParameter:
     name
         The keyword argument, and with dashes the option.
     symbol, latex
-        How text and LaTeX print it.
+        The letter in text and in LaTeX; ValueError if it is that of another quantity.
     words
         What it is, in lower case: the long name in results.
     help
@@ -43,7 +50,8 @@ class RuntimeParameter:
     in_loss
         Whether the generalisation error depends on it.
     at_finite_n
-        Whether the simulations of SGD know it. Where they do not, its default is the only value.
+        Whether the simulations of SGD, in `runtime.sgd`, compute with it. Where they do not, its default is
+        the only value that they accept.
     only_with
         The option of the model and its value with which the parameter exists; None if it always does.
     """
@@ -60,8 +68,12 @@ class RuntimeParameter:
     shape: tuple[str, ...] = ()
     per_trajectory: bool = True
     in_loss: bool = False
-    at_finite_n: bool = True
+    at_finite_n: bool = False
     only_with: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        for taken in {self.name, self.printed} & _TAKEN:
+            raise ValueError(f"{self.name}: {taken} is the name of another quantity")
 
     @property
     def printed(self) -> str:
@@ -103,6 +115,7 @@ PARAMETERS = {
             usual=0.4,
             least=0.0,
             strict=True,
+            at_finite_n=True,
         ),
         RuntimeParameter(
             name="label_noise",
@@ -113,6 +126,7 @@ PARAMETERS = {
             default=0.0,
             usual=0.0,
             least=0.0,
+            at_finite_n=True,
         ),
         RuntimeParameter(
             name="T",
@@ -123,6 +137,7 @@ PARAMETERS = {
             shape=("pstar", "pstar"),
             per_trajectory=False,
             in_loss=True,
+            at_finite_n=True,
             only_with=("teacher", "general"),
         ),
     )

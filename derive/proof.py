@@ -33,9 +33,9 @@ PAIRINGS_OF_SQUARES = 6
 RANDOM_POINTS = 2
 # Coordinates are drawn from 1 to 2^62.
 RANDOM_BITS = 62
-# The degree of the difference of the two routes, a polynomial in all coordinates, is at most 2^4. It is at
-# most 15: κ² has 4, C(DC)² has 5 with its readouts, the two contracting vectors have 2, and on the sphere
-# two cleared denominators with their norms have 4.
+# The difference of the two routes is a polynomial in all coordinates, of a degree of at most 2^4. It is 11:
+# κ² has 4, and C(DC)² has 5 with its readouts. The two contracting vectors add 2, and so do the two
+# denominators that are cleared on the sphere.
 DEGREE_BOUND_LOG2 = 4
 
 

@@ -68,7 +68,7 @@ def plateau_claims(system: System, point: Plateau) -> Iterator[Claim]:
     numbers = {
         "p": model.p,
         "pstar": model.pstar,
-        **{number.printed: point.parameters[number.name] for number in NUMBERS},
+        **{number.printed: point.parameters[number.name] for number in NUMBERS if number.belongs_to(model)},
         "T1": float(np.trace(point.T)),
         "T2": float(np.sum(point.T**2)),
         "tau": tau,

@@ -17,8 +17,9 @@ from derive import Model
 CONSTRAINTS = ("free", "sphere")
 FLOWS = ("sgd", "gradient")
 TEACHERS = ("orthonormal", "general")
-READOUTS = ("mean", "sum", "sqrt")
-OPTION_SETS = list(itertools.product(CONSTRAINTS, FLOWS, TEACHERS, READOUTS))
+# The readout weights are these powers of the widths.
+READOUT_POWERS = {"mean": -1.0, "sum": 0.0, "sqrt": -0.5}
+OPTION_SETS = list(itertools.product(CONSTRAINTS, FLOWS, TEACHERS, READOUT_POWERS))
 
 # Small enough that f(y + ih) − f(y) has no rounding error, so the complex step is exact.
 COMPLEX_STEP = 1e-30
@@ -52,11 +53,8 @@ def random_point(model: Model, seed: int) -> Point:
 
 def readouts(model: Model) -> tuple[float, float]:
     """The readout weights a and b."""
-    if model.readout == "sum":
-        return 1.0, 1.0
-    if model.readout == "mean":
-        return 1.0 / model.p, 1.0 / model.pstar
-    return 1.0 / np.sqrt(model.p), 1.0 / np.sqrt(model.pstar)
+    power = READOUT_POWERS[model.readout]
+    return float(model.p) ** power, float(model.pstar) ** power
 
 
 def _moments(model: Model, Q: np.ndarray, R: np.ndarray, T: np.ndarray):

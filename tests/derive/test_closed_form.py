@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from closed_form import Point, drift, flatten, jacobian, loss, random_point, readouts
+from closed_form import READOUT_POWERS, Point, drift, flatten, jacobian, loss, random_point, readouts
 from scipy.stats import ortho_group
 
 from derive import Model
@@ -28,7 +28,7 @@ def test_sphere_is_the_rescaling_of_weights():
         np.testing.assert_allclose(found, (ahead - behind) / (2 * h), atol=1e-8)
 
 
-@pytest.mark.parametrize("readout", ["mean", "sum", "sqrt"])
+@pytest.mark.parametrize("readout", READOUT_POWERS)
 def test_at_zero_loss_only_label_noise_moves_the_weights(readout):
     """W = √(b/a) O W*: f = y_clean and e = −√Δ ξ, so dR = 0 and dQ = κ²ΔQ."""
     model = Model(3, 2, readout=readout)

@@ -8,6 +8,7 @@ from fractions import Fraction
 import pytest
 
 from derive import Model, ProofError, expansion, overlap_odes, proof
+from derive.expansion import evaluate
 from derive.pipeline import Pipeline
 from derive.program import (
     Contraction,
@@ -18,7 +19,7 @@ from derive.program import (
     ScalarStatement,
     Term,
 )
-from derive.proof import evaluate_exactly, prove
+from derive.proof import evaluate_exactly, no_reciprocal, prove
 from derive.scalar_polynomials import ScalarPolynomial
 
 WIDTHS = list(itertools.product(range(1, 5), range(1, 4)))
@@ -104,6 +105,18 @@ def test_random_points_are_as_many_as_the_error_bound_says(monkeypatch):
     assert {b - a + 1 for a, b in generator.bounds} == {2**proof.RANDOM_BITS}
     assert min(a for a, _ in generator.bounds) == 1
     assert found.error_bound_log2 == found.points * (proof.DEGREE_BOUND_LOG2 - proof.RANDOM_BITS)
+
+
+def test_no_difference_has_a_higher_degree_than_the_bound_allows():
+    model = Model(2, 2, teacher="general")
+    degrees = dict.fromkeys(("a", "b", *model.parameters, *model.state), 1)
+
+    def highest(terms):
+        return max(sum(factors) for _, factors in terms)
+
+    found = evaluate(Pipeline.of(model).program, degrees, highest, no_reciprocal)
+    vectors_or_denominators = 2
+    assert max(found.values()) + vectors_or_denominators <= 2**proof.DEGREE_BOUND_LOG2
 
 
 # --- mutations ---------------------------------------------------------------------------

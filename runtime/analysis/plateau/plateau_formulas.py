@@ -85,10 +85,12 @@ def closed_form(
     """
     import sympy as sp
 
-    Model(1, 1, constraint, flow, teacher, OPTIONS["readout"].default if readout is None else readout)
+    any_readout = OPTIONS["readout"].default if readout is None else readout
+    model = Model(1, 1, constraint, flow, teacher, any_readout)
+    numbers = [number for number in NUMBERS if number.belongs_to(model)]
     positive = {name: sp.Symbol(name, positive=True) for name in ("p", "pstar", "q", "a", "b")}
     others = {name: sp.Symbol(name, nonnegative=True) for name in ("T1", "T2", "tau")}
-    symbols = positive | others | {number.printed: _symbol(number) for number in NUMBERS}
+    symbols = positive | others | {number.printed: _symbol(number) for number in numbers}
     p, pstar, eta, q, a = (symbols[name] for name in ("p", "pstar", "eta", "q", "a"))
     known: dict[Any, Any] = {}
     if teacher == "orthonormal":
@@ -161,7 +163,7 @@ def _drift_near_plateau(flow: str, symbols: Mapping[str, Any]) -> dict[str, Any]
     equations = overlap_equations(flow)
     values = {
         STEP: 2 * a * symbols["eta"],
-        **{number.name: symbols[number.printed] for number in NUMBERS},
+        **{number.name: symbols[number.printed] for number in NUMBERS if number.printed in symbols},
         "s": a * p * q - b * symbols["T1"],
         "t": a**2 * p * q**2 + b**2 * symbols["T2"],
     }

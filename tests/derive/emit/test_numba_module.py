@@ -8,7 +8,19 @@ from fractions import Fraction
 import generated_code
 import numpy as np
 import pytest
-from closed_form import CONSTRAINTS, FLOWS, TEACHERS, drift, flatten, jacobian, loss, named, random_point
+from closed_form import (
+    CONSTRAINTS,
+    FLOWS,
+    READOUT_POWERS,
+    TEACHERS,
+    drift,
+    flatten,
+    jacobian,
+    loss,
+    named,
+    random_point,
+    readouts,
+)
 
 from derive import Model
 from derive.emit import numba_module
@@ -107,10 +119,10 @@ def test_code_equals_the_closed_form(widths, unrolled):
         assert found == pytest.approx(loss(model, point), rel=1e-12)
 
 
-@pytest.mark.parametrize("readout", ["mean", "sum", "sqrt"])
+@pytest.mark.parametrize("readout", READOUT_POWERS)
 def test_readout_weights(readout):
-    module = generated_code.load(Model(3, 7, readout=readout))
-    a, b = {"mean": (1 / 3, 1 / 7), "sum": (1, 1), "sqrt": (3**-0.5, 7**-0.5)}[readout]
+    model = Model(3, 7, readout=readout)
+    module, (a, b) = generated_code.load(model), readouts(model)
     assert module.a == pytest.approx(a, rel=EPSILON)
     assert module.b == pytest.approx(b, rel=EPSILON)
 
