@@ -178,7 +178,7 @@ def integrate_ensemble(
     progress: Progress | None = None,
     **parameters: Unpack[ParameterValues],
 ) -> xarray.Dataset:
-    """Integrate an ensemble of trajectories, each with its own start and, if wanted, η and Δ.
+    """Integrate an ensemble of trajectories, each with its own start and, if wanted, its own parameters.
 
     Every trajectory has its own step size; its numbers do not depend on the others, their
     order, or the number of threads, to the last bit.
