@@ -1,4 +1,4 @@
-"""A copy of the tree with one more readout, or one more run-time parameter, works throughout."""
+"""A copy of the tree with one more readout, or two more run-time parameters, works throughout."""
 
 from __future__ import annotations
 
@@ -101,13 +101,20 @@ for run_of in (other, many.isel(trajectory=0), sector):
     np.testing.assert_allclose(run_of.loss[-1], alone.loss[-1], rtol=1e-6)
 np.testing.assert_allclose(many.loss[1, -1], plain.loss[-1], rtol=1e-6)
 
+# The noise of SGD has a factor; gradient flow does not know it.
+flow = runtime.load(derive.Model(3, 2, flow="gradient"))
+for cold, expected in zip(system.rhs(Q, R, temperature=0.0, **given), flow.rhs(Q, R, **given)):
+    np.testing.assert_allclose(cold, expected, rtol=1e-12, atol=1e-12)
+assert cli.run("integrate --p 3 --pstar 2 --flow gradient --temperature 0.5".split()) == 2
+run("report --p 3 --pstar 2 --temperature 0.5 --alpha 5 --out warm.html --quiet")
+run("report --p 3 --pstar 2 --flow gradient --alpha 5 --out flow.html --quiet")
+
 run("derive --p 3 --pstar 2 --show equations")
 run("integrate --p 3 --pstar 2 --weight-decay 0.7 --alpha 5 --out run.nc --quiet")
 run("ensemble --p 3 --pstar 2 --weight-decay 0.7 --alpha 5 --trajectories 3 --quiet")
 run("sector --p 50 --weight-decay 0.7 --alpha 5 --quiet")
 run("sweep --p 3 --pstar 2 --weight-decay 0,0.7 --eta 0.1 --alpha 5 --out grid --quiet")
 run("merge grid --out grid.nc")
-run("report --p 3 --pstar 2 --alpha 5 --out page.html --quiet")
 assert cli.run("integrate --weight-decay -1".split()) == 2
 try:
     runtime.simulate(model, n=100, eta=0.3, alpha=1.0, weight_decay=0.7)
@@ -173,15 +180,25 @@ ENTRY = """
             default=0.0,
             usual=0.0,
             least=0.0,
-            at_finite_n=False,
+        ),
+        RuntimeParameter(
+            name="temperature",
+            symbol="θ",
+            latex=r"\\theta",
+            words="factor of the noise of SGD",
+            help="Factor θ of the η² noise of SGD, 1/B for batches of B samples.",
+            default=1.0,
+            usual=1.0,
+            least=0.0,
+            only_with=("flow", "sgd"),
         ),
 """
 DECAY = 'values["eta"] * values["weight_decay"]'
 
 
-def test_a_parameter_is_an_entry_and_a_term_of_both_derivations(tree):
+def test_parameters_are_entries_and_terms_of_both_derivations(tree):
     table, equations, proof = (tree / f"derive/{name}.py" for name in ("parameters", "equations", "proof"))
-    changed(table, "    T: Any\n", "    T: Any\n    weight_decay: Any\n")
+    changed(table, "    T: Any\n", "    T: Any\n    weight_decay: Any\n    temperature: Any\n")
     last = '            only_with=("teacher", "general"),\n        ),\n'
     changed(table, last, last + ENTRY[1:])
     changed(
@@ -193,6 +210,8 @@ def test_a_parameter_is_an_entry_and_a_term_of_both_derivations(tree):
 """,
     )
     changed(proof, "-2 * kappa * moment(1)\n", f"-2 * kappa * moment(1) - 2 * {DECAY} * moment(0)\n")
+    changed(equations, "+ kappa * kappa * value", '+ name("temperature") * kappa * kappa * value')
+    changed(proof, "change + kappa**2", 'change + values["temperature"] * kappa**2')
     changed(proof, '["eta"] * moment(1)\n', f'["eta"] * moment(1) - {DECAY} * moment(0)\n')
     run(tree, "-c", THEORY + PARAMETER)
     run(tree, str(tree / "docs/regenerate.py"))
