@@ -1,7 +1,7 @@
 """The drift of the overlaps and the loss, derived from one SGD step in terms of Wick diagrams.
 
-With κ = 2aη a step is wᵢ ← wᵢ − κ e λᵢ x/√N. Multiplying out wᵢ·w*ᵣ/N and wᵢ·wⱼ/N, and
-with |x|²/N → 1, the mean change per unit of time α = samples/N is (D. Saad and S. A. Solla,
+With the error e = f − y and κ = 2aη a step is wᵢ ← wᵢ − κ e λᵢ x/√N. Multiplying out wᵢ·w*ᵣ/N and
+wᵢ·wⱼ/N, and with |x|²/N → 1, the mean change per unit of time α = samples/N is (D. Saad and S. A. Solla,
 Phys. Rev. E 52, 4225 (1995), for this activation)
 
     dR/dα = −κ E[e λ λ*ᵀ],    dQ/dα = −2κ E[e λ λᵀ] + κ² E[e² λ λᵀ],

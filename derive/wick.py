@@ -1,9 +1,11 @@
 """Route 2 of the derivation: Gaussian moments without indices, by Wick's theorem, for any widths.
 
-In E[(zᵀDz)ᵏ z zᵀ] every factor D has two legs, and each of the two outer z has one. A pairing joins the
-legs in pairs, and each join is a covariance C. So the factors D fall into closed loops and one open chain
-between the outer z. With m factors a loop is worth tr((DC)ᵐ) and the chain C(DC)ᵐ. Nothing depends on the
-size of the matrices, so the result holds for any p and p* (docs/theory.md).
+The pre-activations z = (λ, λ*) are Gaussian with covariance C, and D = diag(a, …, −b, …) has the readout
+weights, so that f − y = zᵀDz without noise. In E[(zᵀDz)ᵏ z zᵀ] every factor D has two legs, and each of
+the two outer z has one. A pairing joins the legs in pairs, and each join is a covariance C. So the factors
+D fall into closed loops and one open chain between the outer z. With m factors a loop is worth tr((DC)ᵐ)
+and the chain C(DC)ᵐ. Nothing depends on the size of the matrices, so the result holds for any p and p*
+(docs/theory.md).
 """
 
 from __future__ import annotations

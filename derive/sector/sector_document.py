@@ -33,9 +33,9 @@ def _sum(value: ScalarPolynomial) -> str:
 def _loop(model: SectorModel, loop: Loop) -> str:
     inside = _sum(loop.direction)
     rest = polynomial(loop.complement.derivative(REST))
-    names = "DC" * (1 if loop.target == "s" else 2)
+    names = loop.note.partition("tr")[2]
     total = rf"\sum_{{k=1}}^{{{model.pstar}}} ({inside}) + (p - {model.pstar}){rest}"
-    return rf"\operatorname{{tr}}({names}) = {total}"
+    return rf"\operatorname{{tr}}{names} = {total}"
 
 
 def sector_equations(

@@ -142,12 +142,7 @@ def _rhs(model: SectorModel, program: SectorProgram) -> str:
     note = f"# dR = r0 R + r1 (CDC), dQ = {' + '.join(terms[:chains])}"
     body = [*_load(model, used), *_loops(loops, both), "", note]
     body += [_line(statement.target, statement.polynomial) for statement in program.coefficients]
-    body += [
-        "",
-        "for k in range(PSTAR):",
-        f"{INDENT}{NORM} = state[k]",
-        f"{INDENT}{OVERLAP} = state[PSTAR + k]",
-    ]
+    body += ["", *_each_direction(both=True)]
     for statement in program.direction:
         target = {D_NORM: "drift[k]", D_OVERLAP: "drift[PSTAR + k]"}.get(statement.target, statement.target)
         body.append(indent(_line(target, statement.polynomial), INDENT))
