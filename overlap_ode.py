@@ -44,6 +44,8 @@ def _shadow(name: str) -> str | None:
         installed = {"site-packages", "dist-packages"} & set(found.split(os.sep))
         remedy = _CLEAN if installed else "rename it, or work in another folder"
         return f"{found} is imported in place of overlap-ode's {name!r} ({ours}): {remedy}"
+    if not os.path.isfile(found):
+        return f"{found} is in an archive, from which overlap-ode cannot be imported: install it"
     with open(found, "rb") as file:
         if _MARK not in file.read():
             return f"{found} is not overlap-ode's: another distribution has overwritten it; {_CLEAN}"

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,15 @@ def test_a_package_that_another_distribution_has_spoiled(files, tmp_path):
     path = tmp_path / "runtime" / "__init__.py"
     words = "is not overlap-ode's: another distribution has overwritten it" if files else "is missing"
     assert found.stderr.splitlines()[-1] == f"ImportError: {path} {words}; {overlap_ode._CLEAN}"
+
+
+def test_an_archive_is_refused_in_one_line(tmp_path):
+    with zipfile.ZipFile(tmp_path / "ours.zip", "w") as archive:
+        for name in ("overlap_ode.py", "derive/__init__.py"):
+            archive.write(ROOT / name, name)
+    found = python("-S", "-c", "import overlap_ode", cwd=tmp_path, path=(tmp_path / "ours.zip",))
+    problem = f"{tmp_path}/ours.zip/derive/__init__.py is in an archive, from which overlap-ode cannot be"
+    assert found.stderr.splitlines()[-1] == f"ImportError: {problem} imported: install it"
 
 
 def test_python_m_names_itself(tmp_path):
