@@ -57,8 +57,7 @@ class RunOption:
         The keyword argument, and with dashes the option.
     kind
         ``"integer"``, ``"integers"``, ``"number"``, ``"numbers"``, ``"times"`` (an end, or ascending
-        times), ``"path"``, ``"choice"``, or ``"method"``: a choice that the library checks, of too many
-        for a line of help.
+        times), ``"path"``, ``"choice"``, or ``"method"``: a choice of too many for a line of help.
     group
         The heading of the help under which it is listed.
     help

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from derive.arguments import one_of
 from derive.errors import InputError
 from derive.model import OPTIONS, Model
 from runtime import run_options
@@ -51,6 +52,8 @@ def _declared(declared: RunOption) -> Decorator:
     kind: dict[str, Any] = {}
     if declared.kind == "method":
         kind["shell_complete"] = completing(*declared.choices)
+        # The library would name methods that other commands take.
+        kind["callback"] = lambda _context, _parameter, value: one_of("method", value, declared.choices)
     else:
         kind["type"] = click.Choice(declared.choices) if declared.choices else _TYPES[declared.kind]
     default = declared.default

@@ -53,3 +53,31 @@ def held_interrupts() -> Iterator[Callable[[], None]]:
     finally:
         signal.signal(signal.SIGINT, handler)
         deliver()
+
+
+@contextlib.contextmanager
+def remembered_interrupts() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt at once, and again at the end if the exception was dropped inside.
+
+    LLVM calls Python while it compiles, and an exception that is raised there goes no further.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    raised: list[BaseException] = []
+
+    def remember(*caught: Any) -> None:
+        try:
+            handler(*caught)
+        except BaseException as exception:
+            raised.append(exception)
+            raise
+
+    try:
+        signal.signal(signal.SIGINT, remember)
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if raised:
+        raise raised[0]

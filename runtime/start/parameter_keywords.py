@@ -55,7 +55,11 @@ def takes_parameters(
 
     @functools.wraps(function)
     def taking(*arguments: Any, **keywords: Any) -> Any:
-        bound = signature.bind(*arguments, **keywords)
+        try:
+            bound = signature.bind(*arguments, **keywords)
+        except TypeError as error:
+            # Python's own error names the function, too.
+            raise TypeError(f"{function.__name__}(): {error}") from None
         if usual:
             bound.apply_defaults()
         names = [parameter.name for parameter in taken if parameter.name in bound.arguments]

@@ -10,6 +10,7 @@ from typing import Any
 import numba
 from numba import types
 
+from runtime.concurrency.interrupts import remembered_interrupts
 from runtime.system.code_digests import code_digest, modules_behind
 from runtime.system.compile_cache import cache_folder, caching_in, compiler_lock
 
@@ -57,8 +58,9 @@ class Kernel:
         modules = modules_behind(place, apart_from=Path(__file__).__eq__)
         with caching_in(cache_folder(f"{_OPTIONS} {code_digest(modules)}")):
             dispatcher = numba.njit(**_OPTIONS)(self._function)
-        for signature in self._signatures:
-            dispatcher.compile(signature)
+        with remembered_interrupts():
+            for signature in self._signatures:
+                dispatcher.compile(signature)
         dispatcher.disable_compile()
         return dispatcher
 

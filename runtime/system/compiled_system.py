@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derive.errors import InputError
 from derive.model import Model
+from runtime.concurrency.interrupts import remembered_interrupts
 from runtime.start.checked_arrays import axis_count, real_array, symmetric_part, vectors
 from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.parameter_values import RunParameters
@@ -81,7 +82,7 @@ class GeneratedCode:
         # The code is verified before the lock is taken: up to Python 3.11, a cached property has one lock
         # for all systems, and two threads that take both in different orders would wait for each other.
         rhs = self.module.rhs
-        with self._lock:
+        with self._lock, remembered_interrupts():
             rhs.compile(RIGHT_HAND_SIDE)
             return rhs
 
@@ -102,7 +103,8 @@ class GeneratedCode:
 
     def _first_call(self, function: Any, *results: Array) -> Any:
         """A function of the module, after a first call that compiles it and is of no other use."""
-        function(np.ones(self.model.state_size), np.ones(len(self.model.parameters)), *results)
+        with remembered_interrupts():
+            function(np.ones(self.model.state_size), np.ones(len(self.model.parameters)), *results)
         return function
 
 

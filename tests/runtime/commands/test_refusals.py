@@ -131,6 +131,7 @@ LINES = {
     "integrate --overlaps objects.npz": "--overlaps: objects.npz cannot be read: it is damaged",
     "integrate --overlaps text.nc": "--overlaps: text.nc cannot be read: it is not a netCDF file",
     "integrate --overlaps text.npz": "--overlaps: text.npz cannot be read: it is not an .npz file",
+    "ensemble --method rk4": "--method: 'rk4' is not one of prince8, dop853, tsit5\n",
     "ensemble --n 100 --ideal 1e-3": "--ideal: does not go with --n",
     "ensemble --output final --plot a.png": "--plot: needs losses over time: --output statistics",
     "ensemble --trajectories 100000000 --output all": "--trajectories: 100000000 need ",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
@@ -9,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from runtime.concurrency.interrupts import held_interrupts
+from runtime.concurrency.interrupts import held_interrupts, remembered_interrupts
 from runtime.trajectory.solver import SolverRules, solve
 from runtime.trajectory.tableaux import TABLEAUX
 
@@ -136,3 +137,27 @@ def test_ctrl_c_while_numba_unpacks_arguments(system_of, function, call):
     with pytest.raises(KeyboardInterrupt):
         solve_watched()
     assert len(seen) >= call
+
+
+@pytest.mark.parametrize("dropped", [True, False])
+def test_an_interrupt_that_a_library_drops_is_raised_in_the_end(dropped):
+    passed = []
+
+    def compiled():
+        with remembered_interrupts():
+            with contextlib.suppress(KeyboardInterrupt if dropped else ()):
+                press()
+            passed.append("went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        compiled()
+    assert passed == ["went on"] * dropped
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_handler_that_raises_nothing_is_called_once():
+    calls = []
+    signal.signal(signal.SIGINT, lambda *_: calls.append("called"))
+    with remembered_interrupts():
+        press()
+    assert calls == ["called"]
