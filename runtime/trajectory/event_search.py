@@ -50,6 +50,12 @@ SEARCH = np.dtype(
 
 
 @inlined
+def extended(lowest, highest, loss):
+    """The lowest and the highest loss of a screen with one more; one that is no number is passed over."""
+    return do.minimum(loss, lowest), do.maximum(loss, highest)
+
+
+@inlined
 def near(lowest, highest, threshold):
     """Whether the loss may come down to the threshold, by the lowest and highest loss of a screen."""
     rest = do.subtract(lowest, threshold)

@@ -26,7 +26,7 @@ class _Watch:
         self.parameters = problem.parameters.packed[0]
         self.reached, self.size = 0.0, float(np.max(np.abs(y0)))
         self.bound = DIVERGENCE_GROWTH * max(1.0, self.size)
-        # Whether the last slope was.
+        # Whether the last slope was finite.
         self.finite = True
 
     def slope(self, _: float, y: Array) -> Array:

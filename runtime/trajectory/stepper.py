@@ -250,15 +250,12 @@ def try_step(rhs, parameters, method, limits, memory, position):
     )
     position.failed_before = 0 if accepted else 1
     position.not_finite = 0 if finite else 1
+    position.step = h * factor
     if not accepted:
         position.rejected += 1
-        position.step = h * factor
         return False
     position.accepted += 1
     position.last_error = error
-    # The length of a final step says nothing about the next one, unless it should have been shorter.
-    if not final or factor < 1.0:
-        position.step = h * factor
     position.new_time = end if final else position.time + h
     stages = method.stages
     if method.ends == 0:
@@ -286,8 +283,8 @@ def complete(rhs, parameters, method, memory, position):
 def _polynomial(row, degree, theta):
     """Σ row_m θ^(m+1), by Horner's rule.
 
-    Powers are taken four at a time, so that the multiply-adds that LLVM fuses, and with them the last
-    bit, do not depend on how it would unroll a loop.
+    LLVM fuses multiply-adds within a turn of a loop, and usually not across turns. Another number of
+    powers per turn, or another LLVM, may therefore change the last bit, but nothing else.
     """
     value, m = 0.0, degree
     while m % 4 != 0:

@@ -24,13 +24,12 @@ _NOWHERE = -1.0
 def _screen(loss, parameters, method, limits, memory, position):
     """Whether the loss may come down to the threshold in the accepted step."""
     inside = memory.work[method.slopes + 1]
-    lowest = min(position.loss, position.new_loss)
-    highest = max(position.loss, position.new_loss)
+    lowest, highest = event_search.extended(np.inf, -np.inf, position.loss)
+    lowest, highest = event_search.extended(lowest, highest, position.new_loss)
     for k in range(method.screen.shape[0]):
         weights = method.screen[k]
         stepper.move(memory.y, position.tried, weights, method.stages + 1, memory.work, inside)
-        value = loss(inside, parameters)
-        lowest, highest = min(lowest, value), max(highest, value)
+        lowest, highest = event_search.extended(lowest, highest, loss(inside, parameters))
     return event_search.near(lowest, highest, limits.stop_loss)
 
 

@@ -223,7 +223,7 @@ def _begin(work, words, chunk, trajectories, k, trajectory):
         work[double_at.limit, k] = 0.0
         words[word_at.row, k] = chunk.states_address + trajectory * chunk.rows * n * _BYTES
         words[word_at.loss_row, k] = chunk.losses_address + trajectory * outputs * _BYTES
-        words[word_at.position, k] = chunk.times_address
+        words[word_at.time_entry, k] = chunk.times_address
 
 
 @part

@@ -63,12 +63,12 @@ class DoubleComponents(NamedTuple):
 class WordComponents(NamedTuple):
     """Control values that are 64-bit integers, by the component where each is kept."""
 
-    # Where the next row is written, addresses of a lane's next state, loss and output time, and of memory
-    # that nobody reads.
+    # Addresses: where the next state is written now, which is the lane's next row or `spare`; of the lane's
+    # next row of states, loss and output time; and of memory that nobody reads.
     place: int
     row: int
     loss_row: int
-    position: int
+    time_entry: int
     spare: int
     # What is written, in the first lane: one of the values below.
     writer: int

@@ -145,7 +145,7 @@ class OutputEmitter(KernelEmitter):
     def _emit_writer(self, name: str, states: bool, losses: bool) -> Any:
         """Write every output up to `limit`: the next one of each lane at once, until none is left.
 
-        `position` counts outputs of a lane; `row` and `loss_row` are where its next ones go.
+        `row` and `loss_row` are where a lane's next outputs go, and `time_entry` is where their time is.
         """
         vector = self.new_function(name, inner=True)
         (work,) = vector.arguments
@@ -173,9 +173,9 @@ class OutputEmitter(KernelEmitter):
             builder.call(self.output_loss, [work])
             rows = self._advanced(vector, work, word_at.loss_row, 1, due)
             self._masked_store(vector, vector.load(work, double_at.loss), rows, due)
-        self._advanced(vector, work, word_at.position, 1, due)
-        position = self._load_words(vector, work, word_at.position)
-        vector.store(self._masked_load(vector, position, due, wanted), work, double_at.next_output)
+        self._advanced(vector, work, word_at.time_entry, 1, due)
+        entry = self._load_words(vector, work, word_at.time_entry)
+        vector.store(self._masked_load(vector, entry, due, wanted), work, double_at.next_output)
         builder.branch(head)
         builder.position_at_end(done)
         builder.ret(integer(0))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 
 from derive.pipeline import Pipeline
@@ -22,10 +22,10 @@ from runtime.trajectory.controller import (
     smallest_step,
     step_factor,
 )
-from runtime.trajectory.event_search import near
+from runtime.trajectory.event_search import extended, near
 from runtime.vector.builder import INT64, VectorFunction, integer
 
-# Operations of each lane: they take some hundredths of a second.
+# Operations of each lane between two looks at Ctrl-C: they take some hundredths of a second.
 _OPERATIONS_BETWEEN_PAUSES = 20_000_000
 # The square of an error of more than this counts as this, so that it has a logarithm.
 _LARGEST_SQUARE = 1e30
@@ -111,7 +111,6 @@ class StepEmitter(KernelEmitter):
         new_time = vector.select(final, end, vector.add(time, h))
         new_time = vector.select(accepted, new_time, time)
         factor = self._factor(vector, work, square, accepted)
-        # A final step that was accepted is shorter than the next one may be.
         next_step = vector.multiply(h, factor)
         vector.store(new_time, work, double_at.new_time)
         vector.store(next_step, work, double_at.next_step)
@@ -186,8 +185,9 @@ class StepEmitter(KernelEmitter):
         for k in range(len(places)):
             self.call_program(vector, self.loss, work, layout.inner_at(k), double_at.loss)
             losses.append(vector.load(work, double_at.loss))
-        lowest = functools.reduce(vector.minimum, losses)
-        highest = functools.reduce(vector.maximum, losses)
+        lowest, highest = vector.constant(np.inf), vector.constant(-np.inf)
+        for value in losses:
+            lowest, highest = self.rule(vector, extended)(lowest, highest, value)
         return self.rule(vector, near)(lowest, highest, vector.load(work, double_at.threshold))
 
     def _squared_error(

@@ -82,7 +82,7 @@ def test_write(lanes, kind, ends_too):
     losses = np.full((lanes.count, lanes.count + 1), GUARD)
     unread = np.full((lanes.count, layout.size), GUARD)
     for control, rows in zip(
-        (word_at.position, word_at.row, word_at.loss_row, word_at.spare),
+        (word_at.time_entry, word_at.row, word_at.loss_row, word_at.spare),
         (times, states, losses, unread),
         strict=True,
     ):
@@ -129,7 +129,7 @@ def test_steps_write_what_they_pass(step):
         times = np.concatenate([times, np.full((lanes.count, 1), np.inf)], axis=1)
         unread = np.empty((lanes.count, layout.size))
         for control, rows in zip(
-            (word_at.position, word_at.row, word_at.loss_row, word_at.spare),
+            (word_at.time_entry, word_at.row, word_at.loss_row, word_at.spare),
             (times, states, losses, unread),
             strict=True,
         ):
@@ -171,7 +171,7 @@ def test_outputs_of_a_step_with_an_event_wait(lanes):
     times = np.full((lanes.count, 3), np.inf)
     times[:, 0] = 1e-3
     unread = np.empty((lanes.count, layout.size))
-    for control, block in ((word_at.position, times), (word_at.row, rows), (word_at.spare, unread)):
+    for control, block in ((word_at.time_entry, times), (word_at.row, rows), (word_at.spare, unread)):
         lanes.point(control, block)
     lanes.memory[double_at.next_output] = times[:, 0]
     lanes.memory[double_at.step] = 2e-3
@@ -226,7 +226,7 @@ def test_events_are_located_to_rounding(lanes, where):
 
 def test_kernels_stay_in_their_memory(lanes):
     unread = np.empty((lanes.count, lanes.kernels.layout.size))
-    for control in (word_at.place, word_at.row, word_at.loss_row, word_at.position, word_at.spare):
+    for control in (word_at.place, word_at.row, word_at.loss_row, word_at.time_entry, word_at.spare):
         lanes.point(control, unread)
     lanes.memory[double_at.step] = 1e-3
     for name in KERNELS:

@@ -64,6 +64,33 @@ def test_a_crossing_in_the_first_bracket_and_not_the_deepest():
     assert place == pytest.approx(0.08974, abs=1e-5)
 
 
+@pytest.mark.parametrize("start", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize("end", [0.4, 0.5, 0.95])
+def test_a_loss_that_is_no_number_counts_as_above(start, end):
+    place, turns = found(lambda x: np.nan if start <= x < end else 1.0 - 2.0 * x)
+    assert place == pytest.approx(max(end, 0.5), abs=2 * RESOLUTION)
+    assert turns <= MOST_TURNS
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_whatever_the_losses_are_the_place_is_in_the_step_and_not_above(seed):
+    generator = np.random.default_rng(seed)
+    values = generator.choice([np.nan, np.inf, -np.inf, 0.0, -1e-300, -1.0, 1e-300, 1.0, 1e300], size=40)
+    edges = np.sort(generator.random(values.size - 1))
+
+    def height(x):
+        return float(values[np.searchsorted(edges, x)]) if x > 0.0 else 1.0
+
+    with np.errstate(all="ignore"):
+        place, turns = found(height)
+    assert turns <= MOST_TURNS
+    if place is None:
+        assert not any(height(x) <= 0.0 for x in LOOKS)
+    else:
+        assert 0.0 < place <= 1.0
+        assert height(place) <= 0.0
+
+
 def test_a_dip_between_two_looks_is_missed():
     assert found(lambda x: (x - 0.51) * (x - 0.55))[0] is None
 
@@ -76,6 +103,16 @@ def test_no_parabola_escapes_the_screen(middle):
     threshold = lowest + 1e-12
     assert event_search.near(min(screen), max(screen), threshold)
     assert not event_search.near(min(screen), max(screen), min(screen) - 0.13 * np.ptp(screen))
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_a_screen_passes_over_a_loss_that_is_no_number(number):
+    losses = [3.0, 1.0, 4.0, 2.0]
+    losses.insert(number, np.nan)
+    lowest, highest = np.inf, -np.inf
+    for loss in losses:
+        lowest, highest = event_search.extended(lowest, highest, loss)
+    assert (lowest, highest) == (1.0, 4.0)
 
 
 def test_losses_that_are_no_numbers_are_not_near():

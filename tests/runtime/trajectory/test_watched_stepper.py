@@ -58,6 +58,27 @@ def test_a_threshold_that_is_not_reached_changes_nothing(tableau, loss):
     assert (solution.accepted, solution.rejected) == (free.accepted, free.rejected)
 
 
+def no_number_on_the_way(y, _):
+    return np.nan if 0.5 < y[0] < 0.9 else y[0]
+
+
+@pytest.mark.parametrize(("stop_loss", "place"), [(0.95, 0.95), (0.7, 0.5), (0.3, 0.3)])
+def test_a_loss_that_is_no_number_on_the_way_hides_no_event(tableau, stop_loss, place):
+    solution = run(SOLVABLE["decay"], tableau, stop_loss, loss=no_number_on_the_way)
+    assert solution.crossed
+    assert solution.end == pytest.approx(-np.log(place), abs=1e-6)
+
+
+def no_number_at_first(y, _):
+    return np.nan if y[0] > 0.9999 else y[0]
+
+
+def test_a_loss_that_is_no_number_at_the_start_hides_no_event(tableau):
+    solution = run(SOLVABLE["decay"], tableau, 0.99995, loss=no_number_at_first)
+    assert solution.crossed
+    assert solution.end == pytest.approx(-np.log(0.9999), abs=1e-6)
+
+
 @pytest.mark.parametrize("stop_loss", [1.0, 2.0])
 @pytest.mark.parametrize("times", [TIMES, TIMES[1:], TIMES[:1]], ids=["from 0", "later", "at 0 alone"])
 def test_a_low_loss_at_the_start_is_an_event_at_zero(tableau, stop_loss, times):
