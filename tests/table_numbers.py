@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from derive.model import DerivableModel
 from derive.parameters import NUMBERS
 
 
-def numbers(eta: Any, label_noise: Any) -> dict[str, Any]:
-    """η, Δ, and the default of every other number of the table, by name and in its order."""
-    return {number.name: number.default for number in NUMBERS} | {"eta": eta, "label_noise": label_noise}
+def numbers(model: DerivableModel, eta: Any, label_noise: Any) -> dict[str, Any]:
+    """η, Δ, and the default of every other number that the model has, by name and in order."""
+    others = {number.name: number.default for number in NUMBERS if number.belongs_to(model)}
+    return others | {"eta": eta, "label_noise": label_noise}

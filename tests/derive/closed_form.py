@@ -126,7 +126,7 @@ def jacobian(model: Model, point: Point) -> np.ndarray:
 def named(model: Model, point: Point) -> dict[str, Fraction]:
     """The point as exact rationals under the names of `derive`, readout weights included."""
     a, b = readouts(model)
-    values = {"a": a, "b": b, **numbers(point.eta, point.label_noise)}
+    values = {"a": a, "b": b, **numbers(model, point.eta, point.label_noise)}
     values |= dict(zip(model.state, flatten(point.Q, point.R), strict=True))
     if model.teacher == "general":
         teachers = range(model.pstar)

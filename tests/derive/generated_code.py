@@ -44,7 +44,7 @@ def execute(text: str) -> SimpleNamespace:
 def arguments(model: Model, module: SimpleNamespace, point: Point) -> tuple[np.ndarray, np.ndarray]:
     """State and parameter vectors of `point` in the module's own layout."""
     teacher = {"T": point.T} if model.teacher == "general" else {}
-    parameters = module.pack_parameters(**numbers(point.eta, point.label_noise), **teacher)
+    parameters = module.pack_parameters(**numbers(model, point.eta, point.label_noise), **teacher)
     return module.pack(point.Q, point.R), parameters
 
 

@@ -124,7 +124,7 @@ def random_lanes(model: Model, lanes: int, seed: int) -> tuple[np.ndarray, np.nd
         teacher = {"T": C[p:, p:]} if model.teacher == "general" else {}
         states.append(module.pack(C[:p, :p], C[:p, p:]))
         rate, noise = generator.uniform(0.01, 1.0), generator.uniform(0.0, 1.0)
-        parameters.append(module.pack_parameters(**numbers(rate, noise), **teacher))
+        parameters.append(module.pack_parameters(**numbers(model, rate, noise), **teacher))
     return np.array(states), np.array(parameters)
 
 

@@ -199,13 +199,13 @@ def state_symbols(model):
     return [subscripted(kind, int(i), int(j)) for kind, i, j in (name.split("_") for name in model.state)]
 
 
-def latex_numbers(point):
-    values = numbers(point.eta, point.label_noise)
+def latex_numbers(model, point):
+    values = numbers(model, point.eta, point.label_noise)
     return {PARAMETERS[name].latex: value for name, value in values.items()}
 
 
 def component_values(model, point):
-    values = latex_numbers(point)
+    values = latex_numbers(model, point)
     for name, matrix in (("Q", point.Q), ("R", point.R), ("T", point.T)):
         for (i, j), value in np.ndenumerate(matrix):
             if name == "R" or i <= j:
@@ -285,7 +285,7 @@ def matrix_values(model, point):
     a, b = readouts(model)
     C = np.block([[point.Q, point.R], [point.R.T, point.T]])
     D = np.diag([a] * model.p + [-b] * model.pstar)
-    return {"Q": point.Q, "R": point.R, "T": point.T, "C": C, "D": D, **latex_numbers(point)}
+    return {"Q": point.Q, "R": point.R, "T": point.T, "C": C, "D": D, **latex_numbers(model, point)}
 
 
 def read_readouts(text):

@@ -67,7 +67,7 @@ def test_generated_code_is_the_closed_form_in_any_frame(p, pstar, flow, readout)
     point = Point(Q, R, np.eye(pstar), eta=0.3, label_noise=0.2)
     state = module.pack(q, m, np.asarray(q_perp))
     found = np.full(module.STATE_SIZE, np.nan)
-    parameters = module.pack_parameters(p, **numbers(0.3, 0.2))
+    parameters = module.pack_parameters(p, **numbers(model, 0.3, 0.2))
     module.rhs(state, parameters, found)
     dq, dm, dq_perp = module.unpack(found)
     dQ, dR = drift(model, point)
@@ -88,13 +88,13 @@ def test_generated_code_is_the_proved_program(flow):
     module, program = executed(model), written_out(SectorPipeline.of(model).program)
     (q, m, q_perp), _, _ = sector_state(7, 3, seed=1)
     values = dict(zip(model.state, map(Fraction, (*q, *m, q_perp)), strict=True))
-    values |= {name: Fraction(value) for name, value in numbers(0.3, 0.2).items()}
+    values |= {name: Fraction(value) for name, value in numbers(model, 0.3, 0.2).items()}
     values |= {"a": 1, "b": 1, "rest": 7 - 3}
     exact = evaluate_exactly(program, values)
     found = np.empty(module.STATE_SIZE)
     state, parameters = (
         module.pack(q, m, np.asarray(q_perp)),
-        module.pack_parameters(7, **numbers(0.3, 0.2)),
+        module.pack_parameters(7, **numbers(model, 0.3, 0.2)),
     )
     module.rhs(state, parameters, found)
     expected = [float(exact[name]) for name in drift_outputs(3)]
