@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from derive.invariants.conservation_proofs import (
     PROVED,
-    REFUTED,
     UNDECIDED,
     Verdict,
     prove_conserved,
@@ -63,7 +62,7 @@ def _solutions(matrices: ModelMatrices) -> Law:
         for j, x in enumerate(row)
         if f"{name}_{i + 1}_{j + 1}" in free
     )
-    verdict = Verdict(REFUTED, "the drift has other terms")
+    verdict = Verdict(UNDECIDED, "the drift has other terms than these multiples")
     if agree:
         verdict = Verdict(PROVED, "drift and loss are explicit multiples of the generators of the set")
     domain = named_set("solutions", model)
