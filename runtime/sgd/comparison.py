@@ -296,7 +296,7 @@ def _dataset(theory: xarray.Dataset, simulated: Sequence[xarray.Dataset], sizes:
 def extrapolate(deviation: Array, error: Array, n: Array) -> tuple[Array, Array, Array, Array]:
     """Fit deviation = limit + bias/N with the given errors, along the first axis.
 
-    Returns limit, its standard error, bias and its standard error.
+    Returns limit, its standard error, bias and its standard error; NaN where errors are too unequal.
     """
     # Where all runs are equal, every weight in the fit is the same, and nothing is uncertain.
     exact = np.any(error == 0.0, axis=0)
@@ -305,8 +305,10 @@ def extrapolate(deviation: Array, error: Array, n: Array) -> tuple[Array, Array,
     s0, s1, s2 = (np.sum(weight * x**k, axis=0) for k in range(3))
     y0, y1 = np.sum(weight * deviation, axis=0), np.sum(weight * x * deviation, axis=0)
     determinant = s0 * s2 - s1**2
-    limit, bias = (s2 * y0 - s1 * y1) / determinant, (s0 * y1 - s1 * y0) / determinant
-    limit_error, bias_error = (np.where(exact, 0.0, np.sqrt(s / determinant)) for s in (s2, s0))
+    # It is lost in rounding where runs are about to diverge and errors differ by many orders of magnitude.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        limit, bias = (s2 * y0 - s1 * y1) / determinant, (s0 * y1 - s1 * y0) / determinant
+        limit_error, bias_error = (np.where(exact, 0.0, np.sqrt(s / determinant)) for s in (s2, s0))
     return limit, limit_error, bias, bias_error
 
 

@@ -56,6 +56,10 @@ def run(path: Path, given: Plan | None, settings: SweepSettings, say: Say, quiet
         new = folder.stored_plan() is None
         if new:
             plan.check()
+            if plan.job.loads:
+                # Nothing is written if the folder of systems cannot be.
+                model = task_kinds.model_of(plan.task(0).parameters)
+                task_kinds.system_of(model, settings.generated.absolute())
         estimate = Estimate.of(plan, settings.workers, settings.engine != "threads")
         estimate.check(path, plan.count if new else 0)
         with _locked(folder, plan, settings):

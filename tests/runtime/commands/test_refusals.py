@@ -290,6 +290,7 @@ LINES = {
     "sweep --out runs --p 1,2 --zip p,seed": "--zip: ",
     "sweep --out no/folder/runs --seed 0": "--out: ",
     "sweep --out /dev/null --seed 0": "--out: ",
+    "sweep --out runs --seed 0 --generated /dev/null": "--generated: /dev/null/p4_pstar2 cannot be written",
     "sweep missing.toml --out runs": "FILE: missing.toml does not exist",
     "sweep . --out runs": "FILE: . cannot be read",
     "sweep --out runs extra.toml more": "Got unexpected extra argument",

@@ -277,6 +277,14 @@ def test_extrapolation_of_two_sizes_and_of_exact_numbers():
     assert error == pytest.approx(np.hypot(400 * 0.1, 100 * 0.3) / 300)
 
 
+def test_errors_of_very_different_sizes_leave_nothing_to_extrapolate():
+    """As where runs at one N are about to diverge; rounding makes the determinant zero or negative."""
+    n = np.array([100.0, 200.0])
+    error = np.geomspace(1e-9, 1.0, 40) * np.array([[1e9], [1e-2]])
+    _, limit_error, _, bias_error = extrapolate(np.ones_like(error), error, n)
+    assert not np.isfinite(limit_error + bias_error).all()
+
+
 def test_mean_and_error():
     x = np.random.default_rng(2).standard_normal((50, 4))
     mean, error = mean_and_error(x)
