@@ -86,6 +86,6 @@ def why_stuck(grown, not_finite):
 
 
 def over(operations: Any, rule: Any) -> Callable[..., Any]:
-    """A rule of this module over other values: `operations` takes the place of `do`."""
+    """A rule of this module or of `event_search` over other values, whose `operations` replace `do`."""
     function = rule.py_func
     return FunctionType(function.__code__, {**function.__globals__, "do": operations})

@@ -5,7 +5,7 @@ says so, the search looks at the loss of the step's interpolant at the places in
 other, until one is not above the threshold. From there on it narrows the bracket of the first crossing,
 by secants of the Illinois method (M. Dowell and P. Jarratt, BIT 11, 168 (1971)) and then by bisection.
 The caller evaluates the loss: the scalar stepper for one trajectory, the loop over lanes for all lanes at
-once.
+once. A loss that is NaN counts as above the threshold.
 
 A dip below the threshold is missed if it lies between two neighbouring places that are looked at. These
 are quarters of the step, and sixteenths of it where the lowest loss of the screen is above the threshold
@@ -51,7 +51,7 @@ SEARCH = np.dtype(
 
 @inlined
 def extended(lowest, highest, loss):
-    """The lowest and the highest loss of a screen with one more; one that is no number is passed over."""
+    """The lowest and the highest loss of a screen with one more, unless that is NaN."""
     return do.minimum(loss, lowest), do.maximum(loss, highest)
 
 

@@ -59,7 +59,8 @@ POSITION = np.dtype(
         ("not_finite", np.int64),
         # Whether the slopes that only dense output needs belong to the tried step.
         ("dense", np.int64),
-        # The weights of the slopes at a place inside the tried step.
+        # The weights of the slopes at a place inside the tried step. They are a matrix of one row, since
+        # Numba would give a vector another type than a row of a tableau, and compile `move` once more.
         ("weights", np.float64, (1, MOST_SLOPES)),
     ]
 )

@@ -139,9 +139,11 @@ class VectorFunction:
         return self.builder.call(function, [x])
 
     def maximum(self, x: Any, y: Any) -> Any:
+        """The larger number; y if one of them is NaN."""
         return self.select(self.builder.fcmp_ordered(">", x, y), x, y)
 
     def minimum(self, x: Any, y: Any) -> Any:
+        """The smaller number; y if one of them is NaN."""
         return self.select(self.builder.fcmp_ordered("<", x, y), x, y)
 
     def select(self, mask: Any, x: Any, y: Any) -> Any:

@@ -2,7 +2,7 @@
 
 start      slopes and first steps of fresh lanes
 advance    steps until a lane needs attention; returns these lanes as bits, or 0 for a pause
-watch      as `advance`, and a loss at or below the threshold needs attention too
+watch      as `advance`, and a loss that may have come down to the threshold needs attention too
 commit     makes the attempted step the state, lane by lane where it was accepted
 dense      slopes of the attempted step that only its interpolant needs
 evaluate   the interpolant at θ

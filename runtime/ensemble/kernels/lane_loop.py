@@ -356,6 +356,8 @@ def run_chunk(kernels, work, chunk, trajectories):
         The lanes' memory (component, lane), aligned.
     chunk
         What is to be done, see CHUNK.
+    trajectories
+        Where all trajectories of the ensemble start, and what is noted of each.
     """
     # The same memory as integers, for addresses.
     words = work.view(np.int64)

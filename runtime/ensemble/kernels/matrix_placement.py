@@ -19,7 +19,6 @@ from derive.program import (
     Program,
     Projection,
     ScalarStatement,
-    targets,
 )
 
 
@@ -46,7 +45,8 @@ class MatrixPlacement:
     result
         Output matrices that nothing reads, with packed entries.
     scratch
-        All other matrices, whole, and rows of norms; `components` vectors in all.
+        All other matrices, whole unless `packed`, and the p growth rates of the norms; `components`
+        vectors in all.
     multiples
         Matrices that are linear in one other matrix, and occur only as factors or terms of others.
     """
@@ -75,8 +75,8 @@ class MatrixPlacement:
                 self._reserve(name, self.packed_size(matrix) if packed else whole)
         for statement in program.statements:
             if isinstance(statement, NormRates):
-                for name in targets(statement):
-                    self._reserve(name, program.p)
+                # Reciprocals of norms have no room, since only tangents read them.
+                self._reserve(statement.target, program.p)
 
     def _reserve(self, name: str, components: int) -> None:
         self.scratch[name] = self.components

@@ -47,6 +47,14 @@ def test_multiples_of_the_drift():
     assert places.components == 16 + 16 + 8
 
 
+def test_reciprocals_that_only_tangents_read_have_no_room():
+    places = MatrixPlacement(Pipeline.of(Model(4, 2, constraint="sphere")).functions["rhs"], ())
+    free = MatrixPlacement(Pipeline.of(Model(4, 2)).functions["rhs"], ())
+    sphere_alone = {name for name in places.scratch if name not in places.matrices}
+    assert len(sphere_alone) == 1
+    assert not [name for name in free.scratch if name not in free.matrices]
+
+
 def test_substitution_multiplies_coefficients():
     program = Pipeline.of(Model(4, 2)).functions["rhs"]
     places = MatrixPlacement(program, ())
