@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
+from derive.errors import InputError
 from derive.generated_folder import write_files
 from derive.model import DerivableModel
 from derive.version import VERSION, written_by
@@ -50,7 +51,13 @@ class GeneratedFiles(abc.ABC, Generic[AnyModel]):
 
     @classmethod
     def of(cls, model: AnyModel) -> Self:
-        """The pipeline of a model; the same object each time, so that no stage is computed twice."""
+        """The pipeline of a model; the same object each time, so that no stage is computed twice.
+
+        Raises InputError for what is no model of this class.
+        """
+        if not isinstance(model, cls.model_class):
+            wanted = cls.model_class.__name__
+            raise InputError("model", f"is of the type {type(model).__name__}, not a {wanted}")
         return cast(Self, pipeline_of(cls, model))
 
     @property

@@ -209,7 +209,7 @@ def recorded_steps(alpha: ArrayLike, n: int) -> np.ndarray:
     times do so, if they are beyond what an integer holds, or if all are at the start.
     """
     times = checked_arrays.output_times(alpha)
-    if times[-1] * n > 2.0**62:
+    if float(times[-1]) * n > 2.0**62:
         raise InputError("alpha", f"{times[-1]:g} is too long: at n = {n} more than 2⁶² steps")
     nearest = np.rint(times * n).astype(np.int64)
     if nearest[-1] == 0:

@@ -91,6 +91,13 @@ def test_unknown_options_for_any_widths_are_rejected():
 
 
 @pytest.mark.usefixtures("no_stages")
+@pytest.mark.parametrize("function", [overlap_odes, derive.latex, derive.sector_odes])
+@pytest.mark.parametrize("value", ["p4_pstar2", None, [4, 2]])
+def test_what_is_no_model_is_refused(function, value):
+    with pytest.raises(InputError, match=r"^model: is of the type .*, not a (Sector)?Model$"):
+        function(value)
+
+
 def test_wrong_derivation_never_becomes_files(tmp_path, monkeypatch):
     def wrong(model, equations):
         program = overlap_program(model, equations)

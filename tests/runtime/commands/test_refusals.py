@@ -143,6 +143,7 @@ LINES = {
     "report --trajectories 200 --overlaps good.npz": "--trajectories: does not go with --overlaps",
     "report --n 100 --ideal 1e-3": "--ideal: does not go with --n",
     # simulate, compare
+    "simulate --alpha 1e308": "--alpha: 1e+308 is too long",
     "simulate extra": "Got unexpected extra argument",
     "simulate --p": "Option '--p' requires an argument",
     "simulate --method weights --n 1000000000 --alpha 1e-8 --trajectories 1": "--n: 1000000000 is too",
