@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from derive.arguments import one_of
+from derive.errors import InputError
 from derive.model import Model
 from runtime.run_options import METHODS
 from runtime.start import checked_arrays
@@ -66,7 +67,15 @@ class Problem:
         """
         one_of("method", method, METHODS)
         if isinstance(parameters, RunParameters):
+            if parameters.model != model:
+                whose = parameters.model.name
+                raise InputError("parameters", f"are those of {whose}, not of {model.name}")
             start = start.checked(model, parameters.T)
+            count = len(parameters.packed)
+            if count not in (1, start.count):
+                raise InputError(
+                    "parameters", f"are those of {count} trajectories, not of {start.count or 1}"
+                )
         else:
             T = checked_arrays.teacher_overlaps(model, parameters.get("T"))
             start = start.checked(model, T)

@@ -72,6 +72,8 @@ def test_a_changed_problem_is_checked_too():
     np.testing.assert_array_equal(changed.alpha, first.alpha)
     with rejected("rtol", "at least"):
         dataclasses.replace(first, rtol=0.0)
+    with rejected("parameters", "are those of .*, not of .*_general$"):
+        dataclasses.replace(first, model=dataclasses.replace(first.model, teacher="general"))
     with pytest.raises(dataclasses.FrozenInstanceError):
         first.rtol = 1.0  # type: ignore[misc]
 
@@ -84,6 +86,9 @@ def test_one_value_per_trajectory():
     assert found.attributes["label_noise"] == 0.5
     with rejected("eta", "shape"):
         problem(start=many, values={"eta": [0.1, 0.2]})
+    fewer = GivenStart(np.array([np.eye(2)] * 2), np.zeros((2, 2, 1)), many=True)
+    with rejected("parameters", "are those of 3 trajectories, not of 2"):
+        dataclasses.replace(found, start=fewer)
 
 
 def test_a_chosen_start_is_named_by_the_choice():
