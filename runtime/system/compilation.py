@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from runtime.system.code_digests import code_digest, modules_behind
 from runtime.system.compile_cache import cache_folder, caching_in, compiler_lock
 
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+# Numba counts references to arrays, in code that makes none too. In the loop over steps, that took a third
+# of the time of a small system.
+_WITHOUT_ARRAYS: dict[str, Any] = {"_nrt": False}
 
 # The types of generated functions in Numba: rhs(y, parameters, dy) and loss(y, parameters).
 _VECTOR = types.float64[::1]
@@ -30,9 +33,12 @@ class Kernel:
     are part of Numba's own key.
     """
 
-    def __init__(self, function: Callable[..., Any], signatures: tuple[Any, ...]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], signatures: tuple[Any, ...], options: Mapping[str, Any]
+    ) -> None:
         functools.update_wrapper(self, function)
         self._function = function
+        self._options = options
         self._signatures = signatures
         self._compiled: Any = None
 
@@ -56,8 +62,8 @@ class Kernel:
     def _compile(self) -> Any:
         place = Path(self._function.__code__.co_filename)
         modules = modules_behind(place, apart_from=Path(__file__).__eq__)
-        with caching_in(cache_folder(f"{_OPTIONS} {code_digest(modules)}")):
-            dispatcher = numba.njit(**_OPTIONS)(self._function)
+        with caching_in(cache_folder(f"{self._options} {code_digest(modules)}")):
+            dispatcher = numba.njit(**self._options)(self._function)
         with remembered_interrupts():
             for signature in self._signatures:
                 dispatcher.compile(signature)
@@ -65,16 +71,26 @@ class Kernel:
         return dispatcher
 
 
-def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Kernel]:
-    """Decorator: a function of this package that is compiled for these signatures, on first use."""
-    return lambda function: Kernel(function, signatures)
+def kernel(*signatures: Any, makes_arrays: bool = True) -> Callable[[Callable[..., Any]], Kernel]:
+    """Decorator: a function of this package that is compiled for these signatures, on first use.
+
+    One that makes no arrays is faster, and does not compile if it makes one after all.
+    """
+    options = _OPTIONS if makes_arrays else {**_OPTIONS, **_WITHOUT_ARRAYS}
+    return lambda function: Kernel(function, signatures, options)
 
 
-_PART_OPTIONS = {**_OPTIONS, "cache": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_PART_OPTIONS: dict[str, Any] = {
+    **_OPTIONS,
+    **_WITHOUT_ARRAYS,
+    "cache": False,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
 
 
 class KernelPart:
-    """Decorator: a function that kernels call, compiled with each of them.
+    """Decorator: a function that kernels call, compiled with each of them; it makes no arrays.
 
     Python calls the function as it was written, since the compiled one has no wrapper for that.
     """

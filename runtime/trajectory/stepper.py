@@ -28,6 +28,7 @@ from runtime.trajectory.controller import (
     step_factor,
     why_stuck,
 )
+from runtime.trajectory.event_search import SEARCH
 from runtime.trajectory.tableaux.tableau import COEFFICIENTS, MOST_SLOPES
 
 if TYPE_CHECKING:
@@ -45,11 +46,12 @@ POSITION = np.dtype(
         ("new_time", np.float64),
         # The error of the last accepted step, in units of the tolerance; 1 before the first.
         ("last_error", np.float64),
-        # In runs that look for events, the losses of the state and at the end of the tried step, and
-        # whether the loss has come down to the limit.
+        # In runs that look for events, the losses of the state and at the end of the tried step, whether
+        # the loss has come down to the limit, and the search for the place where it does.
         ("loss", np.float64),
         ("new_loss", np.float64),
         ("crossed", np.int64),
+        ("search", SEARCH),
         ("next_output", np.int64),
         ("accepted", np.int64),
         ("rejected", np.int64),
@@ -333,7 +335,7 @@ def commit(method, limits, memory, position):
     return RUNNING if _within(memory.y, limits.bound) else DIVERGED
 
 
-@kernel(types.int64(FUNCTION, *STEPPING))
+@kernel(types.int64(FUNCTION, *STEPPING), makes_arrays=False)
 def advance(rhs, parameters, method, limits, memory, position):
     """Take up to `limits.steps` steps; returns RUNNING or how the trajectory ended.
 

@@ -5,9 +5,6 @@ Its steps are those of `stepper`, to the last bit; `event_search` says where in 
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 from numba import types
 
@@ -15,7 +12,6 @@ from runtime.system.compilation import LOSS, inlined, kernel, part
 from runtime.trajectory import event_search, stepper
 from runtime.trajectory.controller import FINISHED, RUNNING
 
-_search: Any = numba.from_dtype(event_search.SEARCH)
 # What a search returns that found nothing; places in a step are from 0 to 1.
 _NOWHERE = -1.0
 
@@ -47,7 +43,7 @@ def _height(loss, parameters, method, limits, memory, position, place):
 def _crossing(rhs, loss, parameters, method, limits, memory, position):
     """The place of the first crossing in the accepted step, or _NOWHERE."""
     stepper.complete(rhs, parameters, method, memory, position)
-    search = np.zeros(1, dtype=_search)[0]
+    search = position.search
     event_search.begin(search, position.loss - limits.stop_loss)
     for place in event_search.LOOKS:
         height = _height(loss, parameters, method, limits, memory, position, place)
@@ -63,7 +59,7 @@ def _crossing(rhs, loss, parameters, method, limits, memory, position):
     return search.high if search.found != 0 else _NOWHERE
 
 
-@kernel(types.int64(stepper.FUNCTION, types.FunctionType(LOSS), *stepper.STEPPING))
+@kernel(types.int64(stepper.FUNCTION, types.FunctionType(LOSS), *stepper.STEPPING), makes_arrays=False)
 def advance(rhs, loss, parameters, method, limits, memory, position):
     """As `stepper.advance`, but a trajectory also ends where its loss comes down to `limits.stop_loss`.
 

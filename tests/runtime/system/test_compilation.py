@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from cached_kernels import files_in, flipped, without_a_page
 from numba import types
+from numba.core import errors
 from processes import started
 
 from derive import Model, overlap_odes
@@ -210,6 +211,16 @@ def test_a_kernel_takes_arguments_of_its_types_only():
 
 
 @pytest.mark.usefixtures("lent")
+@pytest.mark.usefixtures("root")
+def test_a_kernel_that_says_that_it_makes_no_arrays_makes_none():
+    def counting(x):
+        return np.zeros(x).size
+
+    assert kernel(types.int64(types.int64))(counting)(3) == 3
+    with pytest.raises(errors.TypingError):
+        kernel(types.int64(types.int64), makes_arrays=False)(counting)(3)
+
+
 def test_the_command_line_says_that_it_compiles_unless_it_is_quiet(root, tmp_path):
     environment = {**os.environ, ENVIRONMENT: str(root)}
 
