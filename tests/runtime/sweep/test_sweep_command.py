@@ -138,7 +138,7 @@ if os.system("mount -o remount,ro {tmp_path}/disk"):
 # The new mode is that of a folder that is entered again.
 os.chdir("../disk")
 run("sweep --out runs")
-run("sweep --seed 0 --out new")
+run("sweep {SMALL} --out new --generated {generated}")
 run("sweep --out runs --status")
 run("merge runs --out runs.nc")
 run("merge runs --out ../runs.nc")
