@@ -69,6 +69,15 @@ OPTIONS = {
             f"Readout weights (a, b) = {alternatives(readout.pair for readout in READOUTS.values())}.",
             {name: f"{name}: {readout.words}" for name, readout in READOUTS.items()},
         ),
+        ModelOption(
+            "second_layer",
+            "Second-layer weights: all 1, any fixed ones, or trained ones beside a fixed teacher's.",
+            {
+                "ones": "ones: all second-layer weights are 1",
+                "fixed": "fixed: the second-layer weights v and v* are parameters",
+                "trained": "trained: v is trained with its own learning rate, v* is a parameter",
+            },
+        ),
     )
 }
 
@@ -143,6 +152,9 @@ class Model(DerivableModel):
         ``"orthonormal"``: T = I. ``"general"``: T is given at run time.
     readout
         A name in `derive.readout.READOUTS`, by default ``"mean"``: a = 1/p, b = 1/p*.
+    second_layer
+        ``"ones"``; ``"fixed"``: student f = a Σᵢ vᵢ λᵢ², teacher y = b Σᵣ v*ᵣ λ*ᵣ² + √Δ ξ with weights
+        of any sign that are given at run time; ``"trained"``: SGD trains v too.
 
     Raises
     ------
@@ -158,6 +170,7 @@ class Model(DerivableModel):
     flow: str = OPTIONS["flow"].default
     teacher: str = OPTIONS["teacher"].default
     readout: str = OPTIONS["readout"].default
+    second_layer: str = OPTIONS["second_layer"].default
 
     def __post_init__(self) -> None:
         for width in _WIDTHS:
@@ -167,18 +180,30 @@ class Model(DerivableModel):
 
     @property
     def state_size(self) -> int:
-        """The number of order parameters: the upper triangle of Q, then R."""
-        return self.p * (self.p + 1) // 2 + self.p * self.pstar
+        """The number of order parameters: the upper triangle of Q, then R, then a trained v."""
+        overlaps = self.p * (self.p + 1) // 2 + self.p * self.pstar
+        return overlaps + self.p if self.trained else overlaps
+
+    @property
+    def trained(self) -> bool:
+        """Whether the second layer is trained, so that v is an order parameter."""
+        return self.second_layer == "trained"
+
+    @property
+    def weighted(self) -> bool:
+        """Whether units have second-layer weights that need not be 1."""
+        return self.second_layer != "ones"
 
     @property
     def state(self) -> tuple[str, ...]:
-        """The names of the order parameters in order: upper triangle of Q by rows, then R by rows."""
+        """The names of the order parameters in order: upper triangle of Q and R by rows, a trained v."""
         students = range(1, self.p + 1)
         names = [f"Q_{i}_{j}" for i in students for j in range(i, self.p + 1)]
         names += [f"R_{i}_{r}" for i in students for r in range(1, self.pstar + 1)]
+        names += [f"v_{i}" for i in students if self.trained]
         return tuple(names)
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """The names of the run-time parameters in order: η, Δ, then the upper triangle of a general T."""
+        """The names of the packed run-time parameters in the order of the table: η, Δ, T …"""
         return packed_names(self)

@@ -16,6 +16,7 @@ from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, real_number
 from runtime.start.chosen_start import ChosenStart, naming_choices
 from runtime.start.parameter_values import RunParameters
+from runtime.start.schedules import Schedule
 from runtime.start.starts import Start
 
 
@@ -26,7 +27,7 @@ class Problem:
     model
         What is integrated.
     start
-        Where each trajectory starts at α = 0.
+        Where each trajectory starts, and at which time.
     parameters
         Run-time parameters, T among them: a number, or one per trajectory.
     alpha
@@ -37,6 +38,8 @@ class Problem:
         One of ``oo.METHODS``.
     stop_loss
         A trajectory ends where its loss comes down to this; None if there is no such level.
+    schedule
+        How the learning rates change with α.
     """
 
     model: Model
@@ -47,6 +50,7 @@ class Problem:
     atol: float
     method: str
     stop_loss: float | None
+    schedule: Schedule
 
     def __init__(
         self,
@@ -59,11 +63,13 @@ class Problem:
         atol: Any,
         method: Any,
         stop_loss: Any = None,
+        schedule: Any = None,
     ) -> None:
         """Check everything that a user gave: parameters are keywords of `oo.integrate`.
 
         Raises InputError, which names the first value that is not allowed. `alpha` may be a number, the end
-        of 200 even times from 0. `dataclasses.replace` makes changed problems, which are checked too.
+        of 200 even times from that of the start. `dataclasses.replace` makes changed problems, which are
+        checked too.
         """
         one_of("method", method, METHODS)
         if isinstance(parameters, RunParameters):
@@ -85,11 +91,12 @@ class Problem:
             "model": model,
             "start": start,
             "parameters": parameters,
-            "alpha": checked_arrays.output_times(alpha),
+            "alpha": checked_arrays.output_times(alpha, start.alpha),
             "rtol": relative,
             "atol": absolute,
             "method": str(method),
             "stop_loss": None if stop_loss is None else real_number("stop_loss", stop_loss),
+            "schedule": Schedule.of(schedule),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -112,7 +119,12 @@ class Problem:
     @property
     def attributes(self) -> dict[str, Any]:
         """What the attributes of a single run say, beside model and start."""
-        return {**self.parameters.attributes, **self.solver_attributes, **self.level_attributes}
+        return {
+            **self.parameters.attributes,
+            **self.schedule.attributes,
+            **self.solver_attributes,
+            **self.level_attributes,
+        }
 
 
 def chosen_problem(

@@ -95,7 +95,7 @@ def jacobian(y, parameters, out):
 
 
 def _pack(model: Model) -> str:
-    given = [parameter for parameter in PARAMETERS.values() if parameter.belongs_to(model)]
+    given = [parameter for parameter in PARAMETERS.values() if parameter.is_packed_for(model)]
     lines = [
         "_UPPER = np.triu_indices(P)",
         "",

@@ -322,23 +322,27 @@ def warn_if_unresolved(R: Array, atol: float, stacklevel: int) -> bool:
     return True
 
 
-def output_times(alpha: ArrayLike) -> Array:
-    """Times of output: a number is the end of 200 even steps from 0, an array is used as it is.
+def output_times(alpha: ArrayLike, start: float = 0.0) -> Array:
+    """Times of output: a number is the end of 200 even ones from `start` on, an array is used as it is.
 
     Raises
     ------
     InputError
-        Not positive and finite, or an array that does not ascend from 0 or more.
+        Not finite and after the start, or an array that does not ascend from the start or later.
     """
     if axis_count("alpha", alpha) == 0:
-        return np.linspace(0.0, real_number("alpha", alpha, least=0.0, strict=True), EVEN_TIMES)
+        end = real_number("alpha", alpha, least=0.0, strict=True)
+        if end <= start:
+            raise InputError("alpha", f"{end:g} is not after {start:g}, the time of the start")
+        return np.linspace(start, end, EVEN_TIMES)
     count = np.size(alpha)
     if count == 0:
         raise InputError("alpha", "has no times")
     times = real_array("alpha", alpha, (count,))
-    if times[0] < 0.0 or np.any(np.diff(times) <= 0.0):
-        wrong = times[:1] if times[0] < 0.0 else times[1:][np.diff(times) <= 0.0]
+    if times[0] < start or np.any(np.diff(times) <= 0.0):
+        wrong = times[:1] if times[0] < start else times[1:][np.diff(times) <= 0.0]
+        least = f"{start:g}, the time of the start," if start else "0"
         raise InputError(
-            "alpha", f"{wrong[0]:g} is out of place: times are 0 or more and strictly ascending"
+            "alpha", f"{wrong[0]:g} is out of place: times are {least} or more and strictly ascending"
         )
     return times

@@ -137,7 +137,7 @@ class ChosenStart:
             return T, GivenStart(Q0, R0, origin=origin)
         T = self.teacher(model)
         sampler, origin = self.sampler(model, T)
-        start = RandomStart(lambda: self.sampler(model, T)[0], trajectories, origin, naming_choices)
+        start = RandomStart(lambda: self.sampler(model, T)[0], trajectories, origin, drawing=naming_choices)
         # One start shows what is wrong with all, except where sizes of R0 are nearly too large.
         sampler.draw(1)
         self.check_draws(model, T, start.count)

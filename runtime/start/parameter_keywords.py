@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar, overload
 
-from derive.parameters import NUMBERS, PARAMETERS, RuntimeParameter
+from derive.parameters import NUMBERS, PARAMETERS, VECTORS, RuntimeParameter
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
@@ -29,7 +29,7 @@ def takes_parameters(
     """Decorator: the ``**parameters`` of a function become the keywords of the table, with its defaults.
 
     The signature that users see, and by which calls are checked, names each of them. In the docstring, a
-    line ``{parameters}`` is replaced by what the table says about those that are numbers.
+    line ``{parameters}`` is replaced by what the table says about those that are numbers or vectors.
 
     positional
         They may also be given by position, after the other positional arguments; the function then has
@@ -76,7 +76,7 @@ def _argument(parameter: RuntimeParameter, positional: bool, usual: bool) -> ins
     """A parameter of the table as an argument of a function."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if positional else inspect.Parameter.KEYWORD_ONLY
     if parameter.shape:
-        # A matrix may be left out: checks say for which models it is required.
+        # Vectors and matrices may be left out: checks say for which models a matrix is required.
         return inspect.Parameter(parameter.name, kind, default=None, annotation="ArrayLike | None")
     default: Any = parameter.default
     if default is None:
@@ -93,13 +93,13 @@ def _with_arguments(own: inspect.Signature, added: list[inspect.Parameter]) -> i
 
 
 def _with_entries(docstring: str) -> str:
-    """The docstring with the line {parameters} replaced by an entry for each parameter that is a number."""
+    """The docstring with the line {parameters} replaced by entries of the numbers and vectors."""
     lines = []
     for line in docstring.split("\n"):
         if line.strip() != "{parameters}":
             lines.append(line)
             continue
         indent = line[: len(line) - len(line.lstrip())]
-        for parameter in NUMBERS:
+        for parameter in (*NUMBERS, *VECTORS):
             lines += [f"{indent}{parameter.name}", f"{indent}    {parameter.help}"]
     return "\n".join(lines)

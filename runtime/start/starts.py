@@ -26,10 +26,13 @@ class Start(abc.ABC):
         The number of trajectories; None for a single one without an axis of trajectories.
     origin
         Attributes of results that say where the starts come from.
+    alpha
+        The time α ≥ 0 at which they are: not 0 where an earlier run is continued.
     """
 
     count: int | None
     origin: Mapping[str, Any]
+    alpha: float
 
     @abc.abstractmethod
     def checked(self, model: Model, T: Array) -> Start:
@@ -52,6 +55,7 @@ class GivenStart(Start):
     R0: ArrayLike
     many: bool = False
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    alpha: float = 0.0
 
     @property
     def count(self) -> int | None:  # type: ignore[override]
@@ -62,7 +66,8 @@ class GivenStart(Start):
             Q, R = checked_arrays.ensemble_overlaps(model, self.Q0, self.R0, T)
         else:
             Q, R = checked_arrays.overlaps(model, self.Q0, self.R0, T)
-        return dataclasses.replace(self, Q0=checked_arrays.symmetrised(Q), R0=R)
+        alpha = checked_arrays.real_number("start_alpha", self.alpha, least=0.0)
+        return dataclasses.replace(self, Q0=checked_arrays.symmetrised(Q), R0=R, alpha=alpha)
 
     def batches(self, size: int) -> Iterator[tuple[Array, Array]]:
         Q, R = np.asarray(self.Q0), np.asarray(self.R0)
@@ -87,6 +92,7 @@ class RandomStart(Start):
     sampler: Callable[[], OverlapSampler]
     count: int
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    alpha: float = 0.0
     drawing: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
 
     def __post_init__(self) -> None:
