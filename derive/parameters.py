@@ -63,6 +63,8 @@ class RuntimeParameter:
     state_with
         The option of the model and its value with which the parameter is where an order parameter of this
         letter starts, and is not packed.
+    scheduled
+        Whether a learning-rate schedule multiplies it with its factor g(α).
     """
 
     name: str
@@ -83,6 +85,7 @@ class RuntimeParameter:
     code: str = ""
     reciprocal: bool = False
     state_with: tuple[str, str] | None = None
+    scheduled: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", self.code or self.name)
@@ -144,6 +147,7 @@ PARAMETERS = {
             least=0.0,
             strict=True,
             at_finite_n=True,
+            scheduled=True,
         ),
         RuntimeParameter(
             name="label_noise",
@@ -229,6 +233,7 @@ PARAMETERS = {
             least=0.0,
             at_finite_n=True,
             only_with=("second_layer", ("trained",)),
+            scheduled=True,
         ),
     )
 }
@@ -246,3 +251,14 @@ def packed_names(model: Model) -> tuple[str, ...]:
         if parameter.is_packed_for(model)
         for name in parameter.packed_names(model)
     )
+
+
+def scheduled_places(model: Model) -> tuple[int, ...]:
+    """Where in the packed vector the numbers are that a learning-rate schedule multiplies."""
+    multiplied = {
+        name
+        for parameter in PARAMETERS.values()
+        if parameter.scheduled
+        for name in parameter.packed_names(model)
+    }
+    return tuple(place for place, name in enumerate(packed_names(model)) if name in multiplied)

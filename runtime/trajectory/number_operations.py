@@ -1,11 +1,18 @@
-"""The operations on one number with which Numba compiles the rules of `controller`.
+"""The operations on one number with which Numba compiles the rules of `controller` and `schedule_rule`.
 
 They become part of the functions that use them, so none of them is compiled on its own.
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from runtime.system.compilation import inlined
+
+
+@inlined
+def add(x, y):
+    return x + y
 
 
 @inlined
@@ -16,6 +23,21 @@ def subtract(x, y):
 @inlined
 def multiply(x, y):
     return x * y
+
+
+@inlined
+def divide(x, y):
+    return x / y
+
+
+@inlined
+def exp(x):
+    return np.exp(x)
+
+
+@inlined
+def sqrt(x):
+    return np.sqrt(x)
 
 
 @inlined
