@@ -75,8 +75,8 @@ def takes_parameters(
 def _argument(parameter: RuntimeParameter, positional: bool, usual: bool) -> inspect.Parameter:
     """A parameter of the table as an argument of a function."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if positional else inspect.Parameter.KEYWORD_ONLY
-    if parameter.shape:
-        # Vectors and matrices may be left out: checks say for which models a matrix is required.
+    if parameter.shape or parameter.only_with is not None:
+        # Vectors, and what only some models have, may be left out: checks say for which it is required.
         return inspect.Parameter(parameter.name, kind, default=None, annotation="ArrayLike | None")
     default: Any = parameter.default
     if default is None:
