@@ -13,6 +13,8 @@ from typing import Any
 
 from derive.program import (
     Contraction,
+    EntryStatement,
+    EntryTerm,
     Matrix,
     MatrixStatement,
     NormRates,
@@ -23,6 +25,8 @@ from derive.program import (
     ProjectionTangent,
     ScalarStatement,
     Statement,
+    Vector,
+    VectorStatement,
 )
 
 Factors = tuple[str, ...]
@@ -57,6 +61,19 @@ def entry(matrix: Matrix, i: int, j: int) -> str:
     return f"{matrix.name}_{i}_{j}"
 
 
+def vector_entry(vector: Vector, i: int) -> str:
+    """The name of an entry of a vector."""
+    return f"{vector.name}_{i}"
+
+
+def entry_names(program: Program, part: Matrix | Vector) -> Iterator[str]:
+    """The names of the independent entries, in their packed order."""
+    if isinstance(part, Vector):
+        yield from (vector_entry(part, i) for i in range(1, program.size(part.rows) + 1))
+    else:
+        yield from (entry(part, i, j) for i, j in program.entries(part))
+
+
 def operand_entry(operand: Operand, i: int, j: int) -> str:
     """The name of an entry of a matrix or of its transpose."""
     return entry(operand.matrix, j, i) if operand.transposed else entry(operand.matrix, i, j)
@@ -76,17 +93,24 @@ def _scalar(program: Program, statement: ScalarStatement) -> Iterator[Assignment
 
 
 def _contraction(program: Program, contraction: Contraction) -> Iterator[tuple[Fraction, Factors]]:
-    left, right = contraction.left, contraction.right
-    if right is None:
-        for i in range(1, program.size(left.rows) + 1):
-            yield ONE, (entry(left, i, i),)
+    left, right, rows, columns = contraction.left, contraction.right, contraction.rows, contraction.columns
+
+    def weights(i: int, j: int) -> Factors:
+        return (
+            *(vector_entry(vector, i) for vector in rows),
+            *(vector_entry(vector, j) for vector in columns),
+        )
+
+    if left is None or right is None:
+        for i in range(1, program.size((left or rows[0]).rows) + 1):
+            yield ONE, (*weights(i, i), *([entry(left, i, i)] if left else []))
         return
-    # In ⟨A, B⟩ of two symmetric matrices each entry i < j occurs twice.
-    both = left.symmetric and right.symmetric
+    # In ⟨A, B⟩ of two symmetric matrices each entry i < j occurs twice if both sides have the same weights.
+    both = left.symmetric and right.symmetric and rows == columns
     for i in range(1, program.size(left.rows) + 1):
         for j in range(i if both else 1, program.size(left.columns) + 1):
             weight = Fraction(2) if both and j != i else ONE
-            yield weight, (entry(left, i, j), entry(right, i, j))
+            yield weight, (*weights(i, j), entry(left, i, j), entry(right, i, j))
 
 
 def _matrix_terms(
@@ -107,6 +131,16 @@ def _matrix_terms(
                     yield sign, (*scalar, operand_entry(left, i, k), operand_entry(right, k, j))
 
 
+def _entry_terms(terms: Iterable[EntryTerm], i: int, j: int) -> Iterator[tuple[Fraction, Factors]]:
+    for term in terms:
+        vectors = (
+            *(vector_entry(vector, i) for vector in term.rows),
+            *(vector_entry(vector, j) for vector in term.columns),
+        )
+        entries = (operand_entry(operand, i, j) for operand in term.operands)
+        yield term.coefficient, (*term.scalars, *vectors, *entries)
+
+
 def expand(program: Program, statement: Statement) -> Iterator[Assignment]:
     """The statement entry by entry."""
     match statement:
@@ -116,6 +150,12 @@ def expand(program: Program, statement: Statement) -> Iterator[Assignment]:
             for i, j in program.entries(statement.target):
                 terms = tuple(_matrix_terms(program, statement, i, j))
                 yield Assignment(entry(statement.target, i, j), terms)
+        case EntryStatement(target, terms):
+            for i, j in program.entries(target):
+                yield Assignment(entry(target, i, j), tuple(_entry_terms(terms, i, j)))
+        case VectorStatement(vector, terms):
+            for i in range(1, program.size(vector.rows) + 1):
+                yield Assignment(vector_entry(vector, i), tuple(_entry_terms(terms, i, i)))
         case NormRates(target, reciprocal, drift, overlap):
             for i in range(1, program.p + 1):
                 inverse = f"{reciprocal}_{i}"
@@ -193,6 +233,6 @@ def evaluate(
         if isinstance(output, str):
             result[output] = known[output]
         else:
-            for i, j in program.entries(output):
-                result[entry(output, i, j)] = known[entry(output, i, j)]
+            for name in entry_names(program, output):
+                result[name] = known[name]
     return result

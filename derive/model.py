@@ -93,6 +93,16 @@ class DerivableModel(abc.ABC):
     kind: ClassVar[str]
 
     @property
+    def trained(self) -> bool:
+        """Whether the second layer is trained, so that v is an order parameter."""
+        return getattr(self, "second_layer", None) == "trained"
+
+    @property
+    def weighted(self) -> bool:
+        """Whether units have second-layer weights that need not be 1."""
+        return getattr(self, "second_layer", None) != "ones"
+
+    @property
     @abc.abstractmethod
     def state(self) -> tuple[str, ...]:
         """The names of the order parameters in order."""
@@ -183,16 +193,6 @@ class Model(DerivableModel):
         """The number of order parameters: the upper triangle of Q, then R, then a trained v."""
         overlaps = self.p * (self.p + 1) // 2 + self.p * self.pstar
         return overlaps + self.p if self.trained else overlaps
-
-    @property
-    def trained(self) -> bool:
-        """Whether the second layer is trained, so that v is an order parameter."""
-        return self.second_layer == "trained"
-
-    @property
-    def weighted(self) -> bool:
-        """Whether units have second-layer weights that need not be 1."""
-        return self.second_layer != "ones"
 
     @property
     def state(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from derive.equations import OverlapEquations, overlap_equations
 from derive.expansion import operation_count
 from derive.generated_files import STAGES, GeneratedFiles
 from derive.model import Model
-from derive.overlap_program import DQ, DR, LOSS, Q, R, overlap_program
+from derive.overlap_program import LOSS, drift_of, overlap_program, state_of
 from derive.program import Program
 from derive.proof import Proof, proof_record, prove
 from derive.tangent import differentiate
@@ -52,8 +52,8 @@ class Pipeline(GeneratedFiles[Model]):
     @cached_property
     def functions(self) -> dict[str, Program]:
         """The programs of the generated functions: rhs, loss, and tangent for the Jacobian."""
-        drift, loss = (self.program.restricted_to(outputs) for outputs in ((DQ, DR), (LOSS,)))
-        return {"rhs": drift, "loss": loss, "tangent": differentiate(drift, (Q, R))}
+        drift, loss = (self.program.restricted_to(outputs) for outputs in (drift_of(self.model), (LOSS,)))
+        return {"rhs": drift, "loss": loss, "tangent": differentiate(drift, state_of(self.model))}
 
     @cached_property
     def operations(self) -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 
 from derive.scalar_polynomials import ScalarPolynomial
 
@@ -24,6 +25,14 @@ class Matrix:
     @property
     def T(self) -> Operand:
         return Operand(self, transposed=not self.symmetric)
+
+
+@dataclasses.dataclass(frozen=True)
+class Vector:
+    """A named vector; `rows` is "p" or "pstar"."""
+
+    name: str
+    rows: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +60,43 @@ class Term:
 
 @dataclasses.dataclass(frozen=True)
 class Contraction:
-    """coefficient · tr(left), or coefficient · ⟨left, right⟩ = Σ left_ij right_ij."""
+    """coefficient · tr(left), or coefficient · ⟨left, right⟩ = Σ left_ij right_ij, or a weighted sum.
+
+    Vectors weight the summands: those in `rows` by their entry i, those in `columns` by their entry j.
+    Without a matrix the sum is that of the products of the row vectors.
+    """
 
     coefficient: ScalarPolynomial
-    left: Matrix
+    left: Matrix | None
     right: Matrix | None
+    rows: tuple[Vector, ...] = ()
+    columns: tuple[Vector, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the matrices and vectors under the sum."""
+        matrices = (self.left, self.right)
+        return tuple(part.name for part in (*matrices, *self.rows, *self.columns) if part is not None)
+
+
+@dataclasses.dataclass(frozen=True)
+class EntryTerm:
+    """coefficient · Π scalars · Π rows_i · Π columns_j · Π operands_ij, a term of one entry.
+
+    In a vector, where there is no j, matrices stand for their diagonal.
+    """
+
+    coefficient: Fraction
+    scalars: tuple[str, ...] = ()
+    rows: tuple[Vector, ...] = ()
+    columns: tuple[Vector, ...] = ()
+    operands: tuple[Operand, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all factors."""
+        vectors = (vector.name for vector in (*self.rows, *self.columns))
+        return (*self.scalars, *vectors, *(operand.matrix.name for operand in self.operands))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +115,24 @@ class MatrixStatement:
 
     target: Matrix
     terms: tuple[Term, ...]
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class EntryStatement:
+    """target_ij = Σ terms, entry by entry; only the upper triangle of a symmetric target is computed."""
+
+    target: Matrix
+    terms: tuple[EntryTerm, ...]
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class VectorStatement:
+    """target_i = Σ terms, entry by entry."""
+
+    target: Vector
+    terms: tuple[EntryTerm, ...]
     note: str = ""
 
 
@@ -147,7 +206,14 @@ class ProjectionTangent:
 
 
 Statement = (
-    ScalarStatement | MatrixStatement | NormRates | Projection | NormRatesTangent | ProjectionTangent
+    ScalarStatement
+    | MatrixStatement
+    | EntryStatement
+    | VectorStatement
+    | NormRates
+    | Projection
+    | NormRatesTangent
+    | ProjectionTangent
 )
 
 
@@ -156,17 +222,17 @@ class Program:
     """Statements in order, with their inputs and outputs.
 
     inputs, scalars
-        The matrices and the names of the scalars (a, b, η, …) that the statements start from.
+        The matrices and vectors, and the names of the scalars (a, b, η, …), that the statements start from.
     outputs
-        The matrices and the names of scalars that they compute.
+        The matrices, the vectors and the names of scalars that they compute.
     """
 
     p: int
     pstar: int
-    inputs: tuple[Matrix, ...]
+    inputs: tuple[Matrix | Vector, ...]
     scalars: tuple[str, ...]
     statements: tuple[Statement, ...]
-    outputs: tuple[Matrix | str, ...]
+    outputs: tuple[Matrix | Vector | str, ...]
 
     def size(self, axis: str) -> int:
         return self.p if axis == "p" else self.pstar
@@ -178,7 +244,14 @@ class Program:
             for j in range(first, self.size(matrix.columns) + 1):
                 yield i, j
 
-    def restricted_to(self, outputs: Iterable[Matrix | str]) -> Program:
+    def size_of(self, part: Matrix | Vector) -> int:
+        """The number of independent entries."""
+        rows = self.size(part.rows)
+        if isinstance(part, Vector):
+            return rows
+        return rows * (rows + 1) // 2 if part.symmetric else rows * self.size(part.columns)
+
+    def restricted_to(self, outputs: Iterable[Matrix | Vector | str]) -> Program:
         """The part of the program that the given outputs need."""
         outputs = tuple(outputs)
         needed = {_name(output) for output in outputs}
@@ -190,7 +263,7 @@ class Program:
         return dataclasses.replace(self, statements=tuple(reversed(kept)), outputs=outputs)
 
 
-def _name(output: Matrix | str) -> str:
+def _name(output: Matrix | Vector | str) -> str:
     return output if isinstance(output, str) else output.name
 
 
@@ -209,10 +282,10 @@ def sources(statement: Statement) -> set[str]:
         case ScalarStatement():
             names = set(statement.polynomial.names)
             for contraction in statement.contractions:
-                names |= {*contraction.coefficient.names, contraction.left.name}
-                if contraction.right is not None:
-                    names.add(contraction.right.name)
+                names |= {*contraction.coefficient.names, *contraction.names}
             return names
+        case EntryStatement() | VectorStatement():
+            return {name for term in statement.terms for name in term.names}
         case MatrixStatement():
             names = {operand.matrix.name for term in statement.terms for operand in term.operands}
             return names | {term.scalar for term in statement.terms if term.scalar}

@@ -16,15 +16,15 @@ import dataclasses
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from math import prod
 from typing import Any
 
 from derive.expansion import evaluate
 from derive.isserlis import ComponentMoments
 from derive.model import Model
-from derive.overlap_program import DQ, DR, FREE_DQ, FREE_DR, LOSS
-from derive.program import Matrix, Program, sources
+from derive.overlap_program import DQ, DR, DV, FREE_DQ, FREE_DR, LOSS
+from derive.program import Matrix, Program, Vector, sources
 
 # Above this many products the polynomials are too long to expand in a second.
 POLYNOMIAL_BUDGET = 40_000
@@ -33,10 +33,10 @@ PAIRINGS_OF_SQUARES = 6
 RANDOM_POINTS = 2
 # Coordinates are drawn from 1 to 2^62.
 RANDOM_BITS = 62
-# The difference of the two routes is a polynomial in all coordinates, of a degree of at most 2^4. It is 11:
-# κ² has 4, and C(DC)² has 5 with its readouts. The two contracting vectors add 2, and so do the two
-# denominators that are cleared on the sphere.
-DEGREE_BOUND_LOG2 = 4
+# The difference of the two routes is a polynomial in all coordinates, of a degree of at most 2^4. It is 14:
+# κ²/B has 5, and C(DC)² has 5 with its readouts. The two contracting vectors add 2, and so do the two
+# denominators that are cleared on the sphere. Second-layer weights add 4, one for each κ and each D.
+DEGREE_BOUND_LOG2, WEIGHTED_DEGREE_BOUND_LOG2 = 4, 5
 
 
 class ProofError(AssertionError):
@@ -72,7 +72,7 @@ def component_products(model: Model) -> int:
     products = student_entries * width + model.p * model.pstar * width
     if model.flow == "sgd":
         products += student_entries * PAIRINGS_OF_SQUARES * width**2
-    return products
+    return products + model.p * width if model.trained else products
 
 
 def proof_record(model: Model) -> Proof:
@@ -80,7 +80,8 @@ def proof_record(model: Model) -> Proof:
     compared = model.state_size + 1
     if component_products(model) <= POLYNOMIAL_BUDGET:
         return Proof("polynomial identity", compared)
-    bound = RANDOM_POINTS * (DEGREE_BOUND_LOG2 - RANDOM_BITS)
+    degree_bound = WEIGHTED_DEGREE_BOUND_LOG2 if model.weighted else DEGREE_BOUND_LOG2
+    bound = RANDOM_POINTS * (degree_bound - RANDOM_BITS)
     return Proof("random points", compared, RANDOM_POINTS, bound)
 
 
@@ -154,8 +155,10 @@ def _compare(model: Model, derived: Mapping[str, Any], expected: Mapping[str, An
             raise ProofError(f"{model.name}: the two derivations of {name} differ")
 
 
-def _free_outputs(model: Model) -> tuple[Matrix, Matrix]:
-    return (FREE_DQ, FREE_DR) if model.constraint == "sphere" else (DQ, DR)
+def _free_outputs(model: Model) -> tuple[Matrix | Vector, ...]:
+    """The drift before the sphere's projection: that of Q, of R, and of a trained v."""
+    overlaps = (FREE_DQ, FREE_DR) if model.constraint == "sphere" else (DQ, DR)
+    return (*overlaps, DV) if model.trained else overlaps
 
 
 def _covariance_names(model: Model) -> list[list[str | int]]:
@@ -178,20 +181,33 @@ def _covariance_names(model: Model) -> list[list[str | int]]:
     return rows
 
 
-# These are the two lines of the drift in route 1. moment(k) is E[e^k z_i z_j] for one entry (i, j), or a
-# weighted sum over entries.
+# These are the lines of the drift in route 1. moment(k, left, right) is E[e^k z_i z_j] of one entry (i, j),
+# or a weighted sum over entries; with `left` each summand has the factor κ_i, and with `right` κ_j.
 
 
-def _student_drift(model: Model, values: Mapping[str, Any], moment: Callable[[int], Any]) -> Any:
+def _student_drift(
+    model: Model, values: Mapping[str, Any], moment: Callable[[int, bool, bool], Any]
+) -> Any:
     """dQ_ij/dα before the sphere's projection."""
-    kappa = 2 * values["a"] * values["eta"]
-    change = -2 * kappa * moment(1)
-    return change + kappa**2 * moment(2) if model.flow == "sgd" else change
+    change = -moment(1, True, False) - moment(1, False, True)
+    change = change - 2 * values["eta"] * values["weight_decay"] * moment(0, False, False)
+    return change + values["inverse_batch"] * moment(2, True, True) if model.flow == "sgd" else change
 
 
-def _student_teacher_drift(values: Mapping[str, Any], moment: Callable[[int], Any]) -> Any:
+def _student_teacher_drift(values: Mapping[str, Any], moment: Callable[[int, bool, bool], Any]) -> Any:
     """dR_ir/dα before the sphere's projection."""
-    return -2 * values["a"] * values["eta"] * moment(1)
+    return -moment(1, True, False) - values["eta"] * values["weight_decay"] * moment(0, False, False)
+
+
+def _second_layer_drift(values: Mapping[str, Any], mean: Any) -> Any:
+    """dv_i/dα, where `mean` is E[e z_i²]."""
+    return -values["eta_second"] * values["a"] * mean
+
+
+def _steps(model: Model, values: Mapping[str, Any]) -> list[Any]:
+    """κ_i = 2aηv_i of each student."""
+    kappa = 2 * values["a"] * values["eta"]
+    return [kappa * values[f"v_{i + 1}"] if model.weighted else kappa for i in range(model.p)]
 
 
 def _component_moments(model: Model, ring: _Polynomials, noise: bool) -> ComponentMoments:
@@ -201,23 +217,43 @@ def _component_moments(model: Model, ring: _Polynomials, noise: bool) -> Compone
         return (1, ()) if name == 1 else (1, (ring.position[str(name)],))
 
     covariance = [[element(name) for name in row] for row in _covariance_names(model)]
-    weights = [(1, (ring.position["a"],))] * model.p + [(-1, (ring.position["b"],))] * model.pstar
+    weights = [(sign, tuple(ring.position[name] for name in names)) for sign, names in _weight_names(model)]
     variance = element("label_noise") if noise else None
     return ComponentMoments(covariance, weights, variance, ring.product, ring.total)
+
+
+def _weight_names(model: Model) -> list[tuple[int, tuple[str, ...]]]:
+    """The signs and the names of the factors of the entries of D: a v_i, and −b v*_r."""
+
+    def factors(readout: str, letter: str, k: int) -> tuple[str, ...]:
+        return (readout, f"{letter}_{k + 1}") if model.weighted else (readout,)
+
+    students = [(1, factors("a", "v", i)) for i in range(model.p)]
+    return students + [(-1, factors("b", "vstar", r)) for r in range(model.pstar)]
 
 
 def _component_drift(model: Model, ring: _Polynomials) -> dict[str, Any]:
     """Route 1: every entry of the free drift as a polynomial."""
     moments = _component_moments(model, ring, noise=True)
-    dQ, dR = _free_outputs(model)
+    dQ, dR, *_ = _free_outputs(model)
+    steps = _steps(model, ring.values)
     drift: dict[str, Any] = {}
+
+    def moment(power: int, left: bool, right: bool, i: int, j: int) -> Any:
+        value = moments.component_moment(power, i, j)
+        value = value * steps[i] if left else value
+        return value * steps[j] if right else value
+
     for i in range(model.p):
         for j in range(model.p + model.pstar):
-            moment = partial(moments.component_moment, i=i, j=j)
+            entry = partial(moment, i=i, j=j)
             if j >= model.p:
-                drift[f"{dR.name}_{i + 1}_{j - model.p + 1}"] = _student_teacher_drift(ring.values, moment)
+                drift[f"{dR.name}_{i + 1}_{j - model.p + 1}"] = _student_teacher_drift(ring.values, entry)
             elif j >= i:
-                drift[f"{dQ.name}_{i + 1}_{j + 1}"] = _student_drift(model, ring.values, moment)
+                drift[f"{dQ.name}_{i + 1}_{j + 1}"] = _student_drift(model, ring.values, entry)
+        if model.trained:
+            mean = moments.component_moment(1, i, i)
+            drift[f"{DV.name}_{i + 1}"] = _second_layer_drift(ring.values, mean)
     return drift
 
 
@@ -268,8 +304,10 @@ def _rescaled_drift(
 def _prove_sphere(model: Model, program: Program) -> None:
     """Compare the last statements of the program, with the free drift and 1/Q_ii as variables."""
     dimensions = range(1, model.p + 1)
-    drift = [name.replace("Q_", "fQ_").replace("R_", "fR_") for name in model.state]
-    ring = _Polynomials([*model.state, *drift, *(f"inverse_{i}" for i in dimensions)])
+    overlaps = [name for name in model.state if name[0] in "QR"]
+    ring = _Polynomials(
+        [*overlaps, *(f"f{name}" for name in overlaps), *(f"inverse_{i}" for i in dimensions)]
+    )
     inverse = {i: ring.values[f"inverse_{i}"] for i in dimensions}
     of_norm = {f"Q_{i}_{i}": inverse[i] for i in dimensions}
     given = {FREE_DQ.name, FREE_DR.name}
@@ -301,15 +339,18 @@ def _prove_at_point(model: Model, program: Program, generator: random.Random) ->
 def _contracted_outputs(
     model: Model, derived: Mapping[str, Any], u: Sequence[int], v: Sequence[int]
 ) -> dict[str, Any]:
-    """Route 2: Σ u_i v_j dQ_ij over students, Σ u_i v_r dR_ir over students and teachers, and the loss."""
+    """Route 2: Σ u_i v_j dQ_ij over students, Σ u_i v_r dR_ir with teachers, Σ u_i dv_i, and the loss."""
     p = model.p
-    dQ, dR = (matrix.name for matrix in _free_outputs(model))
+    dQ, dR = (matrix.name for matrix in _free_outputs(model)[:2])
     students, teachers = range(p), range(p, p + model.pstar)
     total_q = sum(
         u[i] * v[j] * derived[f"{dQ}_{min(i, j) + 1}_{max(i, j) + 1}"] for i in students for j in students
     )
     total_r = sum(u[i] * v[r] * derived[f"{dR}_{i + 1}_{r - p + 1}"] for i in students for r in teachers)
-    return {dQ: total_q, dR: total_r, LOSS: derived[LOSS]}
+    totals = {dQ: total_q, dR: total_r, LOSS: derived[LOSS]}
+    if model.trained:
+        totals[DV.name] = sum(u[i] * derived[f"{DV.name}_{i + 1}"] for i in students)
+    return totals
 
 
 def _contracted_moments(
@@ -321,8 +362,9 @@ def _contracted_moments(
         [values[name] if isinstance(name, str) else name for name in row]
         for row in _covariance_names(model)
     ]
-    weights = [values["a"]] * p + [-values["b"]] * model.pstar
+    weights = [sign * prod(values[name] for name in names) for sign, names in _weight_names(model)]
     covariance = [[value or None for value in row] for row in full]
+    steps = _steps(model, values)
 
     def moments(noise: Any) -> ComponentMoments:
         return ComponentMoments(
@@ -335,19 +377,35 @@ def _contracted_moments(
 
     noisy = moments(values["label_noise"])
 
-    def contracted(columns: range, power: int) -> Any:
-        """Σ u_i v_j E[e^power z_i z_j] over students i and the given columns j."""
-        left = [sum(u[i] * full[i][k] for i in range(p)) for k in range(width)]
-        right = [sum(v[j] * full[j][k] for j in columns) for k in range(width)]
-        joint = sum(v[j] * left[j] for j in columns)
+    @cache
+    def contracted(columns: range, power: int, on_left: bool, on_right: bool) -> Any:
+        """Σ x_i y_j E[e^power z_i z_j] over students i and these columns j; x is u or κu, and y v or κv."""
+        x = [u[i] * steps[i] if on_left else u[i] for i in range(p)]
+        y = {j: v[j] * steps[j] if on_right else v[j] for j in columns}
+        left = [sum(x[i] * full[i][k] for i in range(p)) for k in range(width)]
+        right = [sum(y[j] * full[j][k] for j in columns) for k in range(width)]
+        joint = sum(y[j] * left[j] for j in columns)
         return noisy.error_moment(power, left, right, joint)
 
-    dQ, dR = (matrix.name for matrix in _free_outputs(model))
-    return {
-        dQ: _student_drift(model, values, partial(contracted, range(p))),
-        dR: _student_teacher_drift(values, partial(contracted, range(p, width))),
+    def moment(columns: range) -> Callable[[int, bool, bool], Any]:
+        if model.weighted:
+            return partial(contracted, columns)
+        # All students have the same κ, which is multiplied with the result.
+        return lambda power, left, right: (
+            steps[0] ** (left + right) * contracted(columns, power, False, False)
+        )
+
+    dQ, dR = (matrix.name for matrix in _free_outputs(model)[:2])
+    found = {
+        dQ: _student_drift(model, values, moment(range(p))),
+        dR: _student_teacher_drift(values, moment(range(p, width))),
         LOSS: Fraction(moments(None).error_power(2)) / 2,
     }
+    if model.trained:
+        found[DV.name] = sum(
+            u[i] * _second_layer_drift(values, noisy.component_moment(1, i, i)) for i in range(p)
+        )
+    return found
 
 
 def evaluate_exactly(program: Program, values: Mapping[str, Any]) -> dict[str, Any]:

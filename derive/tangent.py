@@ -7,9 +7,13 @@ not change, so the product rule and derivatives of the scalar coefficients suffi
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
 from derive.program import (
     Contraction,
+    EntryStatement,
+    EntryTerm,
     Matrix,
     MatrixStatement,
     NormRates,
@@ -21,6 +25,8 @@ from derive.program import (
     ScalarStatement,
     Statement,
     Term,
+    Vector,
+    VectorStatement,
 )
 from derive.scalar_polynomials import ScalarPolynomial
 
@@ -28,16 +34,23 @@ from derive.scalar_polynomials import ScalarPolynomial
 PREFIX = "t_"
 
 
-def tangent_matrix(matrix: Matrix) -> Matrix:
-    """The matrix that holds the change of `matrix`."""
-    return dataclasses.replace(matrix, name=PREFIX + matrix.name)
+Part = TypeVar("Part", bound=Matrix | Vector)
+
+
+def tangent_of(part: Part) -> Part:
+    """The matrix or vector that holds the change of another."""
+    return dataclasses.replace(part, name=PREFIX + part.name)
+
+
+def _replaced(parts: tuple[Any, ...], k: int, changed: Any) -> tuple[Any, ...]:
+    return (*parts[:k], changed, *parts[k + 1 :])
 
 
 class _Differentiator:
     """Differentiates one statement after the other; only names that change get a tangent."""
 
-    def __init__(self, inputs: tuple[Matrix, ...]) -> None:
-        self._changing = {matrix.name for matrix in inputs}
+    def __init__(self, inputs: tuple[Matrix | Vector, ...]) -> None:
+        self._changing = {part.name for part in inputs}
 
     def scalar(self, statement: ScalarStatement) -> ScalarStatement | None:
         polynomial = ScalarPolynomial()
@@ -45,23 +58,62 @@ class _Differentiator:
             if name in self._changing:
                 derivative = statement.polynomial.derivative(name)
                 polynomial = polynomial + derivative * ScalarPolynomial.name(PREFIX + name)
-        contractions = []
+        contractions: list[Contraction] = []
         for contraction in statement.contractions:
             if self._changing & set(contraction.coefficient.names):
                 raise NotImplementedError("a contraction with a changing coefficient")
-            if contraction.left.name not in self._changing:
-                continue
-            left = tangent_matrix(contraction.left)
-            if contraction.right is None:
-                contractions.append(Contraction(contraction.coefficient, left, None))
-            elif contraction.left == contraction.right:
-                contractions.append(Contraction(2 * contraction.coefficient, left, contraction.right))
-            else:
-                raise NotImplementedError("a contraction of two different matrices")
+            contractions += self._contraction(contraction)
         if not polynomial and not contractions:
             return None
         self._changing.add(statement.target)
         return ScalarStatement(PREFIX + statement.target, polynomial, tuple(contractions), statement.note)
+
+    def _contraction(self, contraction: Contraction) -> Iterator[Contraction]:
+        """The product rule under the sum, where both matrices are the same and give equal parts."""
+        left, right = contraction.left, contraction.right
+        rows, columns = contraction.rows, contraction.columns
+        if left is not None and left.name in self._changing:
+            twice = left == right and (rows == columns or not left.symmetric)
+            if right is not None and left != right:
+                raise NotImplementedError("a contraction of two different matrices")
+            coefficient = 2 * contraction.coefficient if right is not None else contraction.coefficient
+            assert twice or right is None
+            yield dataclasses.replace(contraction, coefficient=coefficient, left=tangent_of(left))
+        for field, vectors in (("rows", rows), ("columns", columns)):
+            for k, vector in enumerate(vectors):
+                if vector.name in self._changing:
+                    changed: Any = {field: _replaced(vectors, k, tangent_of(vector))}
+                    yield dataclasses.replace(contraction, **changed)
+
+    def entries(self, terms: tuple[EntryTerm, ...]) -> tuple[EntryTerm, ...]:
+        """The product rule for entries."""
+        found: list[EntryTerm] = []
+        for term in terms:
+            for k, name in enumerate(term.scalars):
+                if name in self._changing:
+                    found.append(
+                        dataclasses.replace(term, scalars=_replaced(term.scalars, k, PREFIX + name))
+                    )
+            for field in ("rows", "columns"):
+                vectors: tuple[Vector, ...] = getattr(term, field)
+                for k, vector in enumerate(vectors):
+                    if vector.name in self._changing:
+                        changed: Any = {field: _replaced(vectors, k, tangent_of(vector))}
+                        found.append(dataclasses.replace(term, **changed))
+            for k, operand in enumerate(term.operands):
+                if operand.matrix.name in self._changing:
+                    moved = Operand(tangent_of(operand.matrix), operand.transposed)
+                    found.append(dataclasses.replace(term, operands=_replaced(term.operands, k, moved)))
+        return tuple(found)
+
+    def entrywise(self, statement: EntryStatement | VectorStatement) -> Statement | None:
+        terms = self.entries(statement.terms)
+        if not terms:
+            return None
+        self._changing.add(statement.target.name)
+        if isinstance(statement, EntryStatement):
+            return EntryStatement(tangent_of(statement.target), terms, statement.note)
+        return VectorStatement(tangent_of(statement.target), terms, statement.note)
 
     def matrix(self, statement: MatrixStatement) -> MatrixStatement:
         terms: list[Term] = []
@@ -70,11 +122,11 @@ class _Differentiator:
                 terms.append(dataclasses.replace(term, scalar=f"{PREFIX}{term.scalar}"))
             for k, operand in enumerate(term.operands):
                 if operand.matrix.name in self._changing:
-                    changed = Operand(tangent_matrix(operand.matrix), operand.transposed)
+                    changed = Operand(tangent_of(operand.matrix), operand.transposed)
                     operands = (*term.operands[:k], changed, *term.operands[k + 1 :])
                     terms.append(dataclasses.replace(term, operands=operands))
         self._changing.add(statement.target.name)
-        return MatrixStatement(tangent_matrix(statement.target), tuple(terms), statement.note)
+        return MatrixStatement(tangent_of(statement.target), tuple(terms), statement.note)
 
     def statement(self, statement: Statement) -> Statement | None:
         match statement:
@@ -82,16 +134,18 @@ class _Differentiator:
                 return self.scalar(statement)
             case MatrixStatement():
                 return self.matrix(statement)
+            case EntryStatement() | VectorStatement():
+                return self.entrywise(statement)
             case NormRates(target, reciprocal, drift, overlap):
                 return NormRatesTangent(
-                    PREFIX + target, target, reciprocal, tangent_matrix(drift), tangent_matrix(overlap)
+                    PREFIX + target, target, reciprocal, tangent_of(drift), tangent_of(overlap)
                 )
             case Projection(target, drift, overlap, rates, sides):
                 return ProjectionTangent(
-                    tangent_matrix(target),
-                    tangent_matrix(drift),
+                    tangent_of(target),
+                    tangent_of(drift),
                     overlap,
-                    tangent_matrix(overlap),
+                    tangent_of(overlap),
                     rates,
                     PREFIX + rates,
                     sides,
@@ -100,8 +154,8 @@ class _Differentiator:
                 raise NotImplementedError(f"no derivative of {type(statement).__name__}")
 
 
-def differentiate(program: Program, along: tuple[Matrix, ...]) -> Program:
-    """The program that computes the tangents of the outputs along changes of the matrices `along`.
+def differentiate(program: Program, along: tuple[Matrix | Vector, ...]) -> Program:
+    """The program that computes the tangents of the outputs along changes of the inputs `along`.
 
     Its inputs are those of `program` and the tangents of `along`. Statements that only the original
     outputs need are left out.
@@ -114,11 +168,11 @@ def differentiate(program: Program, along: tuple[Matrix, ...]) -> Program:
         if derivative is not None:
             statements.append(derivative)
     outputs = tuple(
-        PREFIX + output if isinstance(output, str) else tangent_matrix(output) for output in program.outputs
+        PREFIX + output if isinstance(output, str) else tangent_of(output) for output in program.outputs
     )
     combined = dataclasses.replace(
         program,
-        inputs=(*program.inputs, *(tangent_matrix(matrix) for matrix in along)),
+        inputs=(*program.inputs, *(tangent_of(part) for part in along)),
         statements=tuple(statements),
     )
     return combined.restricted_to(outputs)

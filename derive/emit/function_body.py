@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
+from derive.expansion import entry_names
 from derive.model import Model
-from derive.parameters import PARAMETERS
-from derive.program import Matrix, Program, Statement, sources
+from derive.program import Matrix, Program, Statement, Vector, sources
 from derive.tangent import PREFIX
 
 
@@ -24,15 +25,16 @@ class FunctionBody:
         for k, name in enumerate(packed):
             if name in self._names:
                 yield f"{name} = parameters[{k}]"
-        state = {"Q": 0, "R": self.model.p * (self.model.p + 1) // 2}
-        for matrix in self.program.inputs:
-            if matrix.name not in self._names:
+        for part in self.program.inputs:
+            if part.name not in self._names:
                 continue
-            if matrix.name in PARAMETERS:
-                yield from self.read(matrix, "parameters", packed.index(f"{matrix.name}_1_1"))
+            base = part.name.removeprefix(PREFIX)
+            first = next(entry_names(self.program, dataclasses.replace(part, name=base)))
+            if first in packed:
+                yield from self.read(part, "parameters", packed.index(first))
             else:
-                base = matrix.name.removeprefix(PREFIX)
-                yield from self.read(matrix, "y" if base == matrix.name else "v", state[base])
+                source = "y" if base == part.name else "direction"
+                yield from self.read(part, source, self.model.state.index(first))
 
     def statements(self) -> Iterator[str]:
         """The lines of all statements, with their notes as comments."""
@@ -48,20 +50,20 @@ class FunctionBody:
         return f"change of {statement.note}" if name.startswith(PREFIX) else statement.note
 
     def store(self, target: str) -> Iterator[str]:
-        """Lines that write the output matrices into the vector `target`."""
+        """Lines that write the output matrices and vectors into the vector `target`."""
         yield ""
         offset = 0
         for output in self.program.outputs:
-            assert isinstance(output, Matrix)
+            assert not isinstance(output, str)
             yield from self.write(output, target, offset)
-            offset += sum(1 for _ in self.program.entries(output))
+            offset += self.program.size_of(output)
 
-    def read(self, matrix: Matrix, source: str, offset: int) -> Iterator[str]:
-        """Lines that read a matrix from the vector `source`."""
+    def read(self, part: Matrix | Vector, source: str, offset: int) -> Iterator[str]:
+        """Lines that read a matrix or a vector from the vector `source`."""
         raise NotImplementedError
 
-    def write(self, matrix: Matrix, target: str, offset: int) -> Iterator[str]:
-        """Lines that write a matrix into the vector `target`."""
+    def write(self, part: Matrix | Vector, target: str, offset: int) -> Iterator[str]:
+        """Lines that write a matrix or a vector into the vector `target`."""
         raise NotImplementedError
 
     def statement(self, statement: Statement) -> Iterator[str]:

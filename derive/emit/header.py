@@ -8,10 +8,21 @@ from derive.emit.python_source import INDENT
 from derive.model import OPTIONS, DerivableModel, Model
 from derive.version import written_by
 
-# The problem in words, up to what is said about the teacher. ASCII only.
-PROBLEM = """\
-Student f = a sum_i lambda_i^2, teacher y = b sum_r lambda*_r^2 + sqrt(label_noise) xi,
-loss (f - y)^2 / 2, time alpha = samples / N; overlaps Q = WW'/N, R = WW*'/N"""
+
+def student_and_teacher(model: DerivableModel) -> str:
+    """Student and teacher in words, ASCII only; without the label noise."""
+    v, vstar = ("v_i ", "v*_r ") if model.weighted else ("", "")
+    return f"student f = a sum_i {v}lambda_i^2, teacher y = b sum_r {vstar}lambda*_r^2"
+
+
+def problem_text(model: DerivableModel) -> str:
+    """The problem in words, up to what is said about the teacher. ASCII only."""
+    student, teacher = student_and_teacher(model).split(", ")
+    time = "time alpha = steps / N, with batch samples a step"
+    return f"""\
+S{student[1:]}, {teacher} + sqrt(label_noise) xi,
+loss (f - y)^2 / 2, {time};
+overlaps Q = WW'/N, R = WW*'/N"""
 
 
 def derive_command(model: DerivableModel | type[DerivableModel]) -> str:
@@ -19,13 +30,19 @@ def derive_command(model: DerivableModel | type[DerivableModel]) -> str:
     command = "cli derive --sector" if model.kind == "sector" else "cli derive"
     if isinstance(model, type):
         return command
-    return " ".join([command, *(f"--{option} {value}" for option, value in model.given_options().items())])
+    return " ".join(
+        [
+            command,
+            *(f"--{option.replace('_', '-')} {value}" for option, value in model.given_options().items()),
+        ]
+    )
 
 
 def option_lines(model: DerivableModel) -> str:
     """A line for each structural option: its name, and the words about its value."""
     return "\n".join(
-        f"{name.capitalize():<11} {option.values[getattr(model, name)]}" for name, option in OPTIONS.items()
+        f"{name.capitalize().replace('_', ' '):<12} {option.values[getattr(model, name)]}"
+        for name, option in OPTIONS.items()
     )
 
 
@@ -37,16 +54,18 @@ def paragraph(text: str) -> str:
 def module_docstring(model: Model, operations: int, unrolled: bool) -> str:
     """The docstring of a generated module, ASCII only."""
     upper = model.p * (model.p + 1) // 2
+    end = upper + model.p * model.pstar
+    second_layer = f"y[{end}:{model.state_size}] is v; " if model.trained else ""
     layout = (
         f"y[0:{upper}] is the upper triangle of Q, row by row; "
-        f"y[{upper}:{model.state_size}] is R, row by row. In order: "
+        f"y[{upper}:{end}] is R, row by row; {second_layer}in order: "
     )
     # A list of thousands of names would tell a reader nothing more.
     names = model.state if model.state_size <= 100 else (*model.state[:4], "...", model.state[-1])
     form = "has one line per entry" if unrolled else "loops over matrix products"
     return f'''"""Overlap ODEs of a quadratic teacher-student network, p = {model.p}, p* = {model.pstar}.
 
-{PROBLEM}, T = W*W*'/N.
+{problem_text(model)}, T = W*W*'/N.
 After arXiv:2604.03068; readable equations are in odes.tex beside this file.
 
 {option_lines(model)}

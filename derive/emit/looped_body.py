@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from textwrap import indent
 
 from derive.emit.function_body import FunctionBody
 from derive.emit.python_source import INDENT, signed_term, sum_text, wrapped
 from derive.model import Model
 from derive.program import (
+    Contraction,
+    EntryStatement,
+    EntryTerm,
     Matrix,
     MatrixStatement,
     NormRates,
@@ -18,6 +22,8 @@ from derive.program import (
     ProjectionTangent,
     ScalarStatement,
     Statement,
+    Vector,
+    VectorStatement,
 )
 
 HELPERS = """
@@ -39,6 +45,33 @@ def _inner(left, right):
     for i in range(left.shape[0]):
         for j in range(left.shape[1]):
             total += left[i, j] * right[i, j]
+    return total
+
+
+@_compiled
+def _total(vector):
+    total = 0.0
+    for i in range(vector.size):
+        total += vector[i]
+    return total
+
+
+@_compiled
+def _weighted_trace(weights, matrix):
+    total = 0.0
+    for i in range(matrix.shape[0]):
+        total += weights[i] * matrix[i, i]
+    return total
+
+
+@_compiled
+def _weighted_inner(rows, left, right, columns):
+    total = 0.0
+    for i in range(left.shape[0]):
+        part = 0.0
+        for j in range(left.shape[1]):
+            part += left[i, j] * right[i, j] * columns[j]
+        total += rows[i] * part
     return total
 
 
@@ -137,16 +170,22 @@ class LoopedBody(FunctionBody):
         super().__init__(model, program)
         self._transposed: set[str] = set()
 
-    def read(self, matrix: Matrix, source: str, offset: int) -> Iterator[str]:
-        rows, columns = SIZES[matrix.rows], SIZES[matrix.columns]
-        if matrix.symmetric:
-            yield f"{matrix.name} = _read_symmetric({source}, {offset}, {rows})"
+    def read(self, part: Matrix | Vector, source: str, offset: int) -> Iterator[str]:
+        rows = SIZES[part.rows]
+        if isinstance(part, Vector):
+            yield f"{part.name} = {source}[{offset} : {offset} + {rows}]"
+        elif part.symmetric:
+            yield f"{part.name} = _read_symmetric({source}, {offset}, {rows})"
         else:
-            yield f"{matrix.name} = _read({source}, {offset}, {rows}, {columns})"
+            yield f"{part.name} = _read({source}, {offset}, {rows}, {SIZES[part.columns]})"
 
-    def write(self, matrix: Matrix, target: str, offset: int) -> Iterator[str]:
-        function = "_write_symmetric" if matrix.symmetric else "_write"
-        yield f"{function}({target}, {offset}, {matrix.name})"
+    def write(self, part: Matrix | Vector, target: str, offset: int) -> Iterator[str]:
+        if isinstance(part, Vector):
+            yield f"for i in range({SIZES[part.rows]}):"
+            yield f"{INDENT}{target}[{offset} + i] = {part.name}[i]"
+        else:
+            function = "_write_symmetric" if part.symmetric else "_write"
+            yield f"{function}({target}, {offset}, {part.name})"
 
     def statement(self, statement: Statement) -> Iterator[str]:
         match statement:
@@ -154,6 +193,12 @@ class LoopedBody(FunctionBody):
                 yield from self._scalar(statement)
             case MatrixStatement():
                 yield from self._matrix(statement)
+            case EntryStatement():
+                yield from self._entries(statement)
+            case VectorStatement(vector, terms):
+                yield f"{vector.name} = np.empty({SIZES[vector.rows]})"
+                yield f"for i in range({SIZES[vector.rows]}):"
+                yield indent(wrapped(f"{vector.name}[i]", self._sum(terms, "i", "i")), INDENT)
             case NormRates(target, reciprocal, drift, overlap):
                 yield f"{reciprocal} = np.empty(P)"
                 yield f"{target} = np.empty(P)"
@@ -171,14 +216,57 @@ class LoopedBody(FunctionBody):
     def _scalar(self, statement: ScalarStatement) -> Iterator[str]:
         terms: list[tuple[str, str]] = []
         for contraction in statement.contractions:
-            left, right = contraction.left, contraction.right
-            call = f"_inner({left.name}, {right.name})" if right else f"_trace({left.name})"
+            call = self._contraction(contraction)
             terms += [
                 signed_term(value, (*monomial, call))
                 for monomial, value in contraction.coefficient.sorted_terms()
             ]
         terms += [signed_term(value, m) for m, value in statement.polynomial.sorted_terms()]
         yield wrapped(statement.target, sum_text(terms))
+
+    def _contraction(self, contraction: Contraction) -> str:
+        """The call that computes a contraction; weights are arrays, products of vectors."""
+        left, right = contraction.left, contraction.right
+        rows, columns = (
+            " * ".join(vector.name for vector in vectors)
+            for vectors in (contraction.rows, contraction.columns)
+        )
+        if left is None:
+            return f"_total({rows})"
+        if right is None:
+            return f"_weighted_trace({rows}, {left.name})" if rows else f"_trace({left.name})"
+        if rows or columns:
+            return f"_weighted_inner({rows}, {left.name}, {right.name}, {columns})"
+        return f"_inner({left.name}, {right.name})"
+
+    def _sum(self, terms: Iterable[EntryTerm], i: str, j: str) -> list[str]:
+        """The pieces of a sum of terms of the entry (i, j)."""
+        pieces = []
+        for term in terms:
+            factors = [
+                *term.scalars,
+                *(f"{vector.name}[{i}]" for vector in term.rows),
+                *(f"{vector.name}[{j}]" for vector in term.columns),
+                *(
+                    f"{operand.matrix.name}[{j}, {i}]"
+                    if operand.transposed
+                    else f"{operand.matrix.name}[{i}, {j}]"
+                    for operand in term.operands
+                ),
+            ]
+            pieces.append(signed_term(term.coefficient, tuple(factors)))
+        return sum_text(pieces)
+
+    def _entries(self, statement: EntryStatement) -> Iterator[str]:
+        target = statement.target
+        rows, columns = SIZES[target.rows], SIZES[target.columns]
+        yield f"{target.name} = np.empty(({rows}, {columns}))"
+        yield f"for i in range({rows}):"
+        yield f"{INDENT}for j in range({'i, ' if target.symmetric else ''}{columns}):"
+        line = wrapped(f"{target.name}[i, j]", self._sum(statement.terms, "i", "j"))
+        yield indent(line, INDENT * 2)
+        if target.symmetric:
+            yield f"_copy_upper({target.name})"
 
     def _matrix(self, statement: MatrixStatement) -> Iterator[str]:
         target = statement.target

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 from derive.emit.function_body import FunctionBody
-from derive.emit.header import module_docstring
+from derive.emit.header import module_docstring, student_and_teacher
 from derive.emit.looped_body import HELPERS, SIZES, LoopedBody
 from derive.emit.python_source import COMPILED, INDENT, function_text
 from derive.emit.unrolled_body import UnrolledBody
@@ -56,7 +56,7 @@ def _constants(model: Model) -> str:
         f"STATE_SIZE = {model.state_size}",
         f"PARAMETERS = {len(model.parameters)}",
         "",
-        "# Readout weights: student f = a sum lambda_i^2, teacher y = b sum lambda*_r^2.",
+        f"# Readout weights: {student_and_teacher(model)}.",
         f"a = {readout.code(model.p)}",
         f"b = {readout.code(model.pstar)}",
         "",
@@ -69,7 +69,11 @@ def _constants(model: Model) -> str:
 _FUNCTIONS = {
     "rhs": ("y, parameters, dy", "Write dy/dalpha at the state y into dy.", "dy"),
     "loss": ("y, parameters", "Generalisation error at the state y.", ""),
-    "tangent": ("y, parameters, v, out", "Write the derivative of rhs at y along v into out.", "out"),
+    "tangent": (
+        "y, parameters, direction, out",
+        "Write the derivative of rhs at y along a direction into out.",
+        "out",
+    ),
 }
 
 
@@ -83,60 +87,94 @@ _JACOBIAN = f'''
 @_compiled
 def jacobian(y, parameters, out):
 {INDENT}"""Write d(dy_i/dalpha)/dy_j at the state y into out[i, j], column by column."""
-{INDENT}v = np.zeros(STATE_SIZE)
+{INDENT}direction = np.zeros(STATE_SIZE)
 {INDENT}column = np.empty(STATE_SIZE)
 {INDENT}for j in range(STATE_SIZE):
-{INDENT * 2}v[j] = 1.0
-{INDENT * 2}tangent(y, parameters, v, column)
-{INDENT * 2}v[j] = 0.0
+{INDENT * 2}direction[j] = 1.0
+{INDENT * 2}tangent(y, parameters, direction, column)
+{INDENT * 2}direction[j] = 0.0
 {INDENT * 2}for i in range(STATE_SIZE):
 {INDENT * 3}out[i, j] = column[i]
 '''
 
 
 def _pack(model: Model) -> str:
+    lines = [*_OVERLAPS.splitlines(), "", ""]
+    lines += (_PACK_TRAINED if model.trained else _PACK).splitlines()
     given = [parameter for parameter in PARAMETERS.values() if parameter.is_packed_for(model)]
-    lines = [
-        "_UPPER = np.triu_indices(P)",
+    lines += [
         "",
         "",
-        "def pack(Q, R):",
-        f'{INDENT}"""State y of shape (..., STATE_SIZE) from Q (..., P, P) and R (..., P, PSTAR)."""',
-        f"{INDENT}Q, R = np.asarray(Q, dtype=float), np.asarray(R, dtype=float)",
-        f"{INDENT}rows, columns = _UPPER",
-        f"{INDENT}upper = Q[..., rows, columns]",
-        f"{INDENT}return np.concatenate([upper, R.reshape(*R.shape[:-2], P * PSTAR)], axis=-1)",
-        "",
-        "",
-        "def unpack(y):",
-        f'{INDENT}"""Q (..., P, P), symmetric, and R (..., P, PSTAR) from states y (..., STATE_SIZE)."""',
-        f"{INDENT}y = np.asarray(y, dtype=float)",
-        f"{INDENT}rows, columns = _UPPER",
-        f"{INDENT}Q = np.empty((*y.shape[:-1], P, P))",
-        f"{INDENT}Q[..., rows, columns] = y[..., : rows.size]",
-        f"{INDENT}Q[..., columns, rows] = y[..., : rows.size]",
-        f"{INDENT}R = y[..., rows.size :].reshape(*y.shape[:-1], P, PSTAR).copy()",
-        f"{INDENT}return Q, R",
-        "",
-        "",
-        f"def pack_parameters({', '.join(parameter.name for parameter in given)}):",
+        f"def pack_parameters({', '.join(_arguments(given))}):",
         f'{INDENT}"""The vector of parameters that the functions above take."""',
     ]
     return "\n".join([*lines, *(f"{INDENT}{line}" for line in _packed(given))])
 
 
+_OVERLAPS = "_UPPER = np.triu_indices(P)"
+_PACK = f'''\
+def pack(Q, R):
+{INDENT}"""State y of shape (..., STATE_SIZE) from Q (..., P, P) and R (..., P, PSTAR)."""
+{INDENT}Q, R = np.asarray(Q, dtype=float), np.asarray(R, dtype=float)
+{INDENT}rows, columns = _UPPER
+{INDENT}upper = Q[..., rows, columns]
+{INDENT}return np.concatenate([upper, R.reshape(*R.shape[:-2], P * PSTAR)], axis=-1)
+
+
+def unpack(y):
+{INDENT}"""Q (..., P, P), symmetric, and R (..., P, PSTAR) from states y (..., STATE_SIZE)."""
+{INDENT}y = np.asarray(y, dtype=float)
+{INDENT}rows, columns = _UPPER
+{INDENT}Q = np.empty((*y.shape[:-1], P, P))
+{INDENT}Q[..., rows, columns] = y[..., : rows.size]
+{INDENT}Q[..., columns, rows] = y[..., : rows.size]
+{INDENT}R = y[..., rows.size :].reshape(*y.shape[:-1], P, PSTAR).copy()
+{INDENT}return Q, R'''
+_PACK_TRAINED = f'''\
+def pack(Q, R, v):
+{INDENT}"""State y (..., STATE_SIZE) from Q (..., P, P), R (..., P, PSTAR) and v (..., P)."""
+{INDENT}Q, R, v = (np.asarray(x, dtype=float) for x in (Q, R, v))
+{INDENT}rows, columns = _UPPER
+{INDENT}upper = Q[..., rows, columns]
+{INDENT}return np.concatenate([upper, R.reshape(*R.shape[:-2], P * PSTAR), v], axis=-1)
+
+
+def unpack(y):
+{INDENT}"""Q (..., P, P), symmetric, R (..., P, PSTAR) and v (..., P) from states y (..., STATE_SIZE)."""
+{INDENT}y = np.asarray(y, dtype=float)
+{INDENT}rows, columns = _UPPER
+{INDENT}Q = np.empty((*y.shape[:-1], P, P))
+{INDENT}Q[..., rows, columns] = y[..., : rows.size]
+{INDENT}Q[..., columns, rows] = y[..., : rows.size]
+{INDENT}R = y[..., rows.size : rows.size + P * PSTAR].reshape(*y.shape[:-1], P, PSTAR).copy()
+{INDENT}return Q, R, y[..., rows.size + P * PSTAR :].copy()'''
+
+
+def _arguments(given: Sequence[RuntimeParameter]) -> list[str]:
+    """The arguments of pack_parameters, of which the last ones have the defaults of the table."""
+    texts: list[str] = []
+    optional = True
+    for parameter in reversed(given):
+        optional = optional and not parameter.shape and parameter.default is not None
+        texts.append(f"{parameter.name}={parameter.default!r}" if optional else parameter.name)
+    return texts[::-1]
+
+
 def _packed(given: Sequence[RuntimeParameter]) -> Iterator[str]:
-    """Lines that return the vector of these parameters: numbers, and the upper triangles of matrices."""
-    matrices = [parameter for parameter in given if parameter.shape]
-    upper = {matrix.name: f"upper_{matrix.name}" if len(matrices) > 1 else "upper" for matrix in matrices}
+    """Lines that return the vector of these parameters: numbers, vectors, upper triangles of matrices."""
+    matrices = [parameter for parameter in given if len(parameter.shape) == 2]
+    arrays = any(parameter.shape for parameter in given)
     for matrix in matrices:
         yield f"rows, columns = np.triu_indices({SIZES[matrix.shape[0]]})"
-        yield f"{upper[matrix.name]} = np.asarray({matrix.name}, dtype=float)[rows, columns]"
+        yield f"upper_{matrix.name} = np.asarray({matrix.name}, dtype=float)[rows, columns]"
     pieces: list[str] = []
-    for of_matrices, group in itertools.groupby(given, key=lambda parameter: bool(parameter.shape)):
-        names = [parameter.name for parameter in group]
-        if of_matrices:
-            pieces += [upper[name] for name in names]
+    for of_arrays, group in itertools.groupby(given, key=lambda parameter: bool(parameter.shape)):
+        if of_arrays:
+            pieces += [
+                f"upper_{p.name}" if len(p.shape) == 2 else f"np.asarray({p.name}, dtype=float)"
+                for p in group
+            ]
         else:
-            pieces.append(f"[{', '.join(f'float({name})' for name in names)}]")
-    yield f"return np.concatenate([{', '.join(pieces)}])" if matrices else f"return np.array({pieces[0]})"
+            values = (f"1.0 / {p.name}" if p.reciprocal else f"float({p.name})" for p in group)
+            pieces.append(f"[{', '.join(values)}]")
+    yield f"return np.concatenate([{', '.join(pieces)}])" if arrays else f"return np.array({pieces[0]})"

@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
+from itertools import repeat
 
-from derive.emit.header import PROBLEM, option_lines
-from derive.equations import STEP, OverlapEquations
+from derive.emit.header import option_lines, problem_text
+from derive.equations import OverlapEquations
 from derive.model import Model
 from derive.overlap_program import CHAINS_SS, CHAINS_ST, FREE_DQ, FREE_DR, X, Y, Z, closed_loops
 from derive.parameters import PARAMETERS
 from derive.program import (
+    Contraction,
+    EntryStatement,
+    EntryTerm,
     Matrix,
     MatrixStatement,
     NormRates,
@@ -20,6 +24,8 @@ from derive.program import (
     Projection,
     ScalarStatement,
     Statement,
+    Vector,
+    VectorStatement,
 )
 from derive.scalar_polynomials import Monomial, ScalarPolynomial
 
@@ -76,7 +82,7 @@ def equations_text(equations: OverlapEquations, model: Model) -> str:
     parts = ((CHAINS_SS, equations.dQ), (CHAINS_ST, equations.dR))
     used = {chains[length] for chains, coefficients in parts for length in coefficients}
     lines = [
-        f"{PROBLEM}, T = W*W*'/N.",
+        f"{problem_text(model)}, T = W*W*'/N.",
         "",
         option_lines(model),
         *(f"{parameter.name:<11} {parameter.words} {parameter.symbol}" for parameter in given),
@@ -89,7 +95,7 @@ def equations_text(equations: OverlapEquations, model: Model) -> str:
         *(line for block, line in _BLOCKS.items() if block in used),
         "",
         f"# the drift before rescaling, {dR} and {dQ}" if sphere else "# the drift",
-        f"{STEP} = {polynomial_text(equations.step)}",
+        *(f"{name} = {polynomial_text(value)}" for name, value in equations.scalars.items()),
         f"{dR} = {_drift(equations.dR, CHAINS_ST)}",
         f"{dQ} = {_drift(equations.dQ, CHAINS_SS)}",
     ]
@@ -113,7 +119,10 @@ def _drift(parts: Mapping[int, ScalarPolynomial], chains: Mapping[int, Matrix]) 
 def program_text(program: Program) -> str:
     """The inputs, and a line for each statement."""
     matrices = (
-        f"{matrix.name} ({_SIZES[matrix.rows]}, {_SIZES[matrix.columns]})" for matrix in program.inputs
+        f"{part.name} ({_SIZES[part.rows]})"
+        if isinstance(part, Vector)
+        else f"{part.name} ({_SIZES[part.rows]}, {_SIZES[part.columns]})"
+        for part in program.inputs
     )
     lines = [
         f"# {_NOTATION}. The matrix 1 is the identity.",
@@ -140,6 +149,10 @@ def _statement(statement: Statement) -> Iterator[str]:
                 for term in terms
             )
             yield f"{target.name} = {sum_of(products)}"
+        case EntryStatement(matrix, entry_terms):
+            yield f"{matrix.name}_ij = {sum_of(map(_entry_term, entry_terms, repeat('ij')))}"
+        case VectorStatement(vector, entry_terms):
+            yield f"{vector.name}_i = {sum_of(map(_entry_term, entry_terms, repeat('ii')))}"
         case NormRates(target, reciprocal, drift, overlap):
             yield f"{reciprocal}_i = 1 / {overlap.name}_ii"
             yield f"{target}_i = 1/2 {drift.name}_ii {reciprocal}_i"
@@ -151,15 +164,41 @@ def _statement(statement: Statement) -> Iterator[str]:
             raise NotImplementedError(f"no text for {type(statement).__name__}")
 
 
+def _entry_term(term: EntryTerm, indices: str) -> tuple[Fraction, str]:
+    """A term of entries with these two indices."""
+    i, j = indices[0], indices[1]
+    factors = [
+        *term.scalars,
+        *(f"{vector.name}_{i}" for vector in term.rows),
+        *(f"{vector.name}_{j}" for vector in term.columns),
+        *(
+            f"{operand.matrix.name}_{j if operand.transposed else i}{i if operand.transposed else j}"
+            for operand in term.operands
+        ),
+    ]
+    return term.coefficient, " ".join(factors)
+
+
 def scalar_line(statement: ScalarStatement) -> str:
     """The line of a statement on scalars, traces and contractions."""
     terms = []
     for contraction in statement.contractions:
-        left, right = contraction.left, contraction.right
-        inside = f"tr({left.name})" if right is None else f"<{left.name}, {right.name}>"
-        terms.append(scaled(contraction.coefficient, inside))
+        terms.append(scaled(contraction.coefficient, _sum_over_entries(contraction)))
     terms += [(c, product_of(monomial)) for monomial, c in reversed(statement.polynomial.sorted_terms())]
     return f"{statement.target} = {sum_of(terms)}"
+
+
+def _sum_over_entries(contraction: Contraction) -> str:
+    """A contraction as a trace or an inner product, or, where it is weighted, as a sum over i and j."""
+    left, right = contraction.left, contraction.right
+    if contraction.rows or contraction.columns:
+        both = left is not None and right is not None
+        entries = [f"{part.name}_{'ij' if both else 'ii'}" for part in (left, right) if part is not None]
+        vectors = [f"{vector.name}_i" for vector in contraction.rows]
+        vectors += [f"{vector.name}_j" for vector in contraction.columns]
+        return f"sum_{'ij' if both else 'i'}({' '.join([*vectors, *entries])})"
+    assert left is not None
+    return f"tr({left.name})" if right is None else f"<{left.name}, {right.name}>"
 
 
 def _operand(operand: Operand | None) -> str:

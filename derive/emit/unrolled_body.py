@@ -6,20 +6,20 @@ from collections.abc import Iterator
 
 from derive.emit.function_body import FunctionBody
 from derive.emit.python_source import assignment_line
-from derive.expansion import entry, expand
-from derive.program import Matrix, Statement
+from derive.expansion import entry_names, expand
+from derive.program import Matrix, Statement, Vector
 
 
 class UnrolledBody(FunctionBody):
     """Every entry of every matrix is a local scalar."""
 
-    def read(self, matrix: Matrix, source: str, offset: int) -> Iterator[str]:
-        for k, (i, j) in enumerate(self.program.entries(matrix), start=offset):
-            yield f"{entry(matrix, i, j)} = {source}[{k}]"
+    def read(self, part: Matrix | Vector, source: str, offset: int) -> Iterator[str]:
+        for k, name in enumerate(entry_names(self.program, part), start=offset):
+            yield f"{name} = {source}[{k}]"
 
-    def write(self, matrix: Matrix, target: str, offset: int) -> Iterator[str]:
-        for k, (i, j) in enumerate(self.program.entries(matrix), start=offset):
-            yield f"{target}[{k}] = {entry(matrix, i, j)}"
+    def write(self, part: Matrix | Vector, target: str, offset: int) -> Iterator[str]:
+        for k, name in enumerate(entry_names(self.program, part), start=offset):
+            yield f"{target}[{k}] = {name}"
 
     def statement(self, statement: Statement) -> Iterator[str]:
         for assignment in expand(self.program, statement):

@@ -22,6 +22,10 @@ _NOT_INVARIANT = {
         "orthonormal",
         "has no invariant sector: a T that is not 1 mixes the directions",
     ),
+    "second_layer": (
+        "ones",
+        "has no invariant sector: unequal weights mix the directions",
+    ),
 }
 
 
@@ -55,6 +59,7 @@ class SectorModel(DerivableModel):
     flow: str = OPTIONS["flow"].default
     teacher: str = OPTIONS["teacher"].default
     readout: str = OPTIONS["readout"].default
+    second_layer: str = OPTIONS["second_layer"].default
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pstar", whole_number("pstar", self.pstar, 1, MAX_DIRECTIONS))
@@ -92,4 +97,4 @@ class SectorModel(DerivableModel):
     @property
     def parameters(self) -> tuple[str, ...]:
         """The names of the run-time parameters in order: p, then the numbers of the table, η, Δ …"""
-        return ("p", *(parameter.name for parameter in NUMBERS if parameter.belongs_to(self)))
+        return ("p", *(parameter.code for parameter in NUMBERS if parameter.belongs_to(self)))

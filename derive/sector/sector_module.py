@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from textwrap import indent
 
-from derive.emit.header import PROBLEM, derive_command, option_lines, paragraph
+from derive.emit.header import derive_command, option_lines, paragraph, problem_text
 from derive.emit.python_source import COMPILED, INDENT, assignment_line, function_text
 from derive.equations import READOUT_STUDENT
 from derive.expansion import Assignment
@@ -55,7 +55,7 @@ def _docstring(model: SectorModel, operations: int) -> str:
     )
     return f'''"""Invariant sector of the overlap ODEs of a quadratic teacher-student network, p* = {pstar}.
 
-{PROBLEM}, teacher T = 1.
+{problem_text(model)}, teacher T = 1.
 {INVARIANCE}
 with constant singular vectors u_k, v_k, for any number p of students; if p < p*, the
 directions without a student have q_k = m_k = 0, and q_perp = 0.

@@ -53,7 +53,9 @@ class MatrixPlacement:
 
     def __init__(self, program: Program, parameters: Sequence[str], packed: bool = False) -> None:
         self.program, self.packed = program, packed
-        self.matrices: dict[str, Matrix] = {matrix.name: matrix for matrix in program.inputs}
+        self.matrices: dict[str, Matrix] = {
+            matrix.name: matrix for matrix in program.inputs if isinstance(matrix, Matrix)
+        }
         for statement in program.statements:
             if isinstance(statement, (MatrixStatement, Projection)):
                 self.matrices[statement.target.name] = statement.target
@@ -96,6 +98,7 @@ class MatrixPlacement:
     def _place_inputs(self, parameters: Sequence[str]) -> None:
         offset = 0
         for matrix in self.program.inputs:
+            assert isinstance(matrix, Matrix)
             given = matrix.name in PARAMETERS
             self.inputs[matrix.name] = parameters.index(f"{matrix.name}_1_1") if given else offset
             if self.packed or not matrix.symmetric:
@@ -110,6 +113,7 @@ class MatrixPlacement:
             if isinstance(output, str):
                 offset += 1
                 continue
+            assert isinstance(output, Matrix)
             if output.name not in self._read_whole() | self._read_as_terms():
                 self.result[output.name] = offset
             offset += self.packed_size(output)
@@ -121,9 +125,7 @@ class MatrixPlacement:
             match statement:
                 case ScalarStatement():
                     for contraction in statement.contractions:
-                        names.add(contraction.left.name)
-                        if contraction.right is not None:
-                            names.add(contraction.right.name)
+                        names |= set(contraction.names)
                 case NormRates() | Projection():
                     names |= {statement.drift.name, statement.overlap.name}
         return names

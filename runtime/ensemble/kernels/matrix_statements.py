@@ -100,7 +100,7 @@ class StatementEmitter:
             else:
                 if output.name not in self.places.result:
                     raise NotImplementedError(f"the output {output.name} is read by the program")
-                offset += self.places.packed_size(output)
+                offset += self.program.size_of(output)
 
     def _load(self) -> None:
         """Read the scalar parameters, and unpack the inputs that are kept whole."""
@@ -109,7 +109,7 @@ class StatementEmitter:
             if name in used:
                 self.scalars[name] = self.vector.load(self.memory.addresses.parameters, k)
         for matrix in self.program.inputs:
-            if matrix.name in self.places.scratch:
+            if isinstance(matrix, Matrix) and matrix.name in self.places.scratch:
                 self.memory.unpack(matrix)
 
     # --- scalars -------------------------------------------------------------------------
@@ -128,6 +128,7 @@ class StatementEmitter:
         vector = self.vector
         for contraction in statement.contractions:
             coefficient = self._polynomial(contraction.coefficient)
+            assert contraction.left is not None
             value = self._contraction(contraction.left, contraction.right)
             total = (
                 vector.multiply(coefficient, value)

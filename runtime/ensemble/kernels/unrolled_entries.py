@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 from derive import readout
-from derive.expansion import Assignment, entry, expand
+from derive.expansion import Assignment, entry_names, expand
 from derive.model import Model
 from derive.program import Program, sources
 from runtime.ensemble.kernels.program_form import ProgramAddresses
@@ -62,8 +62,7 @@ class UnrolledEntries:
             if isinstance(output, str):
                 yield output
             else:
-                for i, j in self.program.entries(output):
-                    yield entry(output, i, j)
+                yield from entry_names(self.program, output)
 
 
 class _EntryValues:
