@@ -11,8 +11,8 @@ from derive import generated_files
 
 
 @pytest.fixture(params=OPTION_SETS, ids="-".join)
-def options(request: pytest.FixtureRequest) -> tuple[str, str, str, str]:
-    """Every combination of constraint, flow, teacher and readout."""
+def options(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Combinations of constraint, flow, teacher, readout and second layer."""
     return request.param
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from functools import lru_cache
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from closed_form import Point
-from table_numbers import numbers
 
 from derive import Model
 from derive.emit import numba_module
@@ -43,9 +44,11 @@ def execute(text: str) -> SimpleNamespace:
 
 def arguments(model: Model, module: SimpleNamespace, point: Point) -> tuple[np.ndarray, np.ndarray]:
     """State and parameter vectors of `point` in the module's own layout."""
-    teacher = {"T": point.T} if model.teacher == "general" else {}
-    parameters = module.pack_parameters(**numbers(model, point.eta, point.label_noise), **teacher)
-    return module.pack(point.Q, point.R), parameters
+    given = dataclasses.asdict(point)
+    given |= {"student_weights": point.v, "teacher_weights": point.vstar}
+    taken = inspect.signature(module.pack_parameters).parameters
+    parameters = module.pack_parameters(**{name: given[name] for name in taken})
+    return module.pack(*point.state(model)), parameters
 
 
 def rhs(model: Model, module: SimpleNamespace, point: Point) -> np.ndarray:
@@ -55,8 +58,8 @@ def rhs(model: Model, module: SimpleNamespace, point: Point) -> np.ndarray:
     return dy
 
 
-def drift(model: Model, point: Point) -> tuple[np.ndarray, np.ndarray]:
-    """dQ and dR by the generated code, as matrices."""
+def drift(model: Model, point: Point) -> tuple[np.ndarray, ...]:
+    """dQ and dR by the generated code, as matrices, and dv of a trained second layer."""
     module = load(model)
     return module.unpack(rhs(model, module, point))
 

@@ -13,7 +13,8 @@ def name(text):
     return ScalarPolynomial.name(text)
 
 
-kappa, s, t, noise = name("kappa"), name("s"), name("t"), name("label_noise")
+kappa, kappa2, decay = name("kappa"), name("kappa2"), name("decay")
+s, t, noise = name("s"), name("t"), name("label_noise")
 
 
 @pytest.mark.parametrize(
@@ -22,18 +23,21 @@ kappa, s, t, noise = name("kappa"), name("s"), name("t"), name("label_noise")
         (
             "sgd",
             {
-                0: -2 * kappa * s + kappa * kappa * (s * s + 2 * t + noise),
-                1: -4 * kappa + 4 * kappa * kappa * s,
-                2: 8 * kappa * kappa,
+                0: -2 * decay + -2 * kappa * s + kappa2 * (s * s + 2 * t + noise),
+                1: -4 * kappa + 4 * kappa2 * s,
+                2: 8 * kappa2,
             },
         ),
-        ("gradient", {0: -2 * kappa * s, 1: -4 * kappa}),
+        ("gradient", {0: -2 * decay + -2 * kappa * s, 1: -4 * kappa}),
     ],
 )
 def test_drift_and_loss(flow, dQ):
     equations = overlap_equations(flow)
     assert equations.dQ == dQ
-    assert equations.dR == {0: -1 * kappa * s, 1: -2 * kappa}
+    assert equations.dR == {0: -1 * decay + -1 * kappa * s, 1: -2 * kappa}
+    assert equations.step == 2 * name("a") * name("eta")
+    assert equations.noise_step == kappa * kappa * name("inverse_batch")
+    assert equations.decay == name("eta") * name("weight_decay")
     assert equations.loss == Fraction(1, 2) * (s * s + 2 * t)
 
 

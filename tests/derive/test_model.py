@@ -84,9 +84,21 @@ def test_state_and_parameters_in_order():
         *("R_1_1", "R_1_2", "R_1_3", "R_2_1", "R_2_2", "R_2_3"),
     )
     teacher = ("T_1_1", "T_1_2", "T_1_3", "T_2_2", "T_2_3", "T_3_3")
-    assert model.parameters == ("eta", "label_noise", *teacher)
-    assert Model(2, 3).parameters == ("eta", "label_noise")
-    assert Model(2, 3, flow="gradient").parameters == ("eta", "label_noise")
+    protocol = ("weight_decay", "inverse_batch")
+    assert model.parameters == ("eta", "label_noise", *teacher, *protocol)
+    assert Model(2, 3).parameters == ("eta", "label_noise", *protocol)
+    assert Model(2, 3, flow="gradient").parameters == ("eta", "label_noise", *protocol)
+
+
+def test_second_layers_are_parameters_or_the_end_of_the_state():
+    fixed, trained = (Model(2, 1, second_layer=layer) for layer in ("fixed", "trained"))
+    assert fixed.parameters[4:] == ("v_1", "v_2", "vstar_1")
+    assert fixed.state == Model(2, 1).state
+    assert trained.parameters[4:] == ("vstar_1", "eta_second")
+    assert trained.state == (*fixed.state, "v_1", "v_2")
+    assert [model.weighted for model in (Model(2, 1), fixed, trained)] == [False, True, True]
+    assert [model.trained for model in (Model(2, 1), fixed, trained)] == [False, False, True]
+    assert trained.name == "p2_pstar1_trained"
 
 
 @settings(max_examples=30)

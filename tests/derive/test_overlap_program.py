@@ -70,10 +70,20 @@ def test_parts_leave_out_what_they_do_not_need():
     assert "t" not in names_read(Pipeline.of(Model(4, 2, flow="gradient")).functions["rhs"])
 
 
-@pytest.mark.parametrize("part", ["dQ", "dR"])
-def test_longer_chains_fail_loudly(part):
+@pytest.mark.parametrize("second_layer", ["ones", "trained"])
+@pytest.mark.parametrize("part", ["mean", "noise"])
+def test_longer_chains_fail_loudly(part, second_layer):
     equations = overlap_equations("sgd")
-    longer = {**getattr(equations, part), 3: ScalarPolynomial.name("kappa")}
+    longer = {**getattr(equations, part), 3: ScalarPolynomial.name("s")}
     changed = dataclasses.replace(equations, **{part: longer})
     with pytest.raises(NotImplementedError, match="chains"):
-        overlap_program(Model(2, 2), changed)
+        overlap_program(Model(2, 2, second_layer=second_layer), changed)
+
+
+def test_second_layers_add_nothing_that_grows_with_the_third_power():
+    ones, trained = (
+        operation_count(Pipeline.of(Model(64, 1, second_layer=layer)).program)
+        for layer in ("ones", "trained")
+    )
+    # They add about 20 operations to each entry of a matrix.
+    assert 0 < trained - ones < 30 * 64**2

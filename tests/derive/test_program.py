@@ -9,11 +9,21 @@ import pytest
 from closed_form import drift, flatten, loss, magnitude, named, random_point
 
 from derive import Model
-from derive.expansion import Assignment, entry, evaluate, expand, operand_entry, operation_count
-from derive.overlap_program import DQ, DR, LOSS
+from derive.expansion import (
+    Assignment,
+    entry,
+    entry_names,
+    evaluate,
+    expand,
+    operand_entry,
+    operation_count,
+)
+from derive.overlap_program import DQ, DR, DV, LOSS
 from derive.pipeline import Pipeline
 from derive.program import (
     Contraction,
+    EntryStatement,
+    EntryTerm,
     Matrix,
     MatrixStatement,
     NormRates,
@@ -23,6 +33,8 @@ from derive.program import (
     ProjectionTangent,
     ScalarStatement,
     Term,
+    Vector,
+    VectorStatement,
     sources,
     targets,
 )
@@ -35,6 +47,8 @@ N = Matrix("N", "p", "pstar")
 U = Matrix("U", "p", "p", symmetric=True)
 V = Matrix("V", "pstar", "pstar")
 G = Matrix("G", "p", "p")
+X, Z = Vector("x", "p"), Vector("z", "p")
+Y = Vector("y", "pstar")
 
 
 def program_of(*statements, outputs=(), inputs=(S, M)):
@@ -51,11 +65,47 @@ def test_both_halves_of_a_symmetric_matrix_share_names():
 def test_independent_entries_in_the_order_of_the_state():
     model = Model(3, 2)
     program = Pipeline.of(model).program
-    names = [entry(m, i, j) for m in program.inputs for i, j in program.entries(m)]
+    names = [name for part in program.inputs for name in entry_names(program, part)]
     assert tuple(names) == model.state
     assert program.outputs == (DQ, DR, LOSS)
-    drift_names = [entry(m, i, j) for m in (DQ, DR) for i, j in program.entries(m)]
+    drift_names = [name for part in (DQ, DR) for name in entry_names(program, part)]
     assert drift_names == [f"d{name}" for name in model.state]
+
+
+def test_a_trained_second_layer_comes_last_in_the_state():
+    model = Model(2, 3, second_layer="trained")
+    program = Pipeline.of(model).program
+    assert program.outputs == (DQ, DR, DV, LOSS)
+    names = [name for part in program.inputs for name in entry_names(program, part)]
+    assert tuple(names) == (*model.state, "vstar_1", "vstar_2", "vstar_3")
+    assert [program.size_of(part) for part in (DQ, DR, DV)] == [3, 6, 2]
+
+
+def test_entries_and_vectors_term_by_term():
+    term = EntryTerm(Fraction(3), ("c",), (X,), (Y,), (Operand(M), Operand(N)))
+    statement = EntryStatement(M, (term,))
+    assignments = {x.target: x.terms for x in expand(program_of(statement), statement)}
+    assert assignments["M_2_3"] == ((3, ("c", "x_2", "y_3", "M_2_3", "N_2_3")),)
+    assert sources(statement) == {"c", "x", "y", "M", "N"}
+    diagonal = VectorStatement(X, (EntryTerm(Fraction(-1), rows=(X,), operands=(Operand(S),)),))
+    assignments = {x.target: x.terms for x in expand(program_of(diagonal), diagonal)}
+    assert assignments == {f"x_{i}": ((-1, (f"x_{i}", f"S_{i}_{i}")),) for i in (1, 2)}
+    assert targets(diagonal) == ("x",)
+
+
+def test_weighted_sums_over_entries():
+    """Halves of a symmetric matrix are added only where both have the same weights."""
+    one = ScalarPolynomial.constant(1)
+
+    def terms(*contraction):
+        statement = ScalarStatement("t", ScalarPolynomial(), (Contraction(one, *contraction),))
+        return next(expand(program_of(statement), statement)).terms
+
+    assert terms(None, None, (X, X)) == ((1, ("x_1", "x_1")), (1, ("x_2", "x_2")))
+    assert terms(S, None, (X,)) == ((1, ("x_1", "S_1_1")), (1, ("x_2", "S_2_2")))
+    assert terms(S, S, (X,), (X,))[1] == (2, ("x_1", "x_2", "S_1_2", "S_1_2"))
+    both = terms(S, S, (X,), (Z,))
+    assert both[1:3] == ((1, ("x_1", "z_2", "S_1_2", "S_1_2")), (1, ("x_2", "z_1", "S_1_2", "S_1_2")))
 
 
 def test_product_of_matrices_entry_by_entry():

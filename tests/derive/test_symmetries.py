@@ -1,7 +1,6 @@
 """Properties of the drift that hold for any state, by the generated code."""
 
 import dataclasses
-from fractions import Fraction
 
 import generated_code
 import numpy as np
@@ -25,11 +24,13 @@ property_test = settings(max_examples=40)
 
 def assert_same_drift(model, point, moved, left, right):
     """drift(moved) = left · drift(point) · right, block by block."""
-    dQ, dR = generated_code.drift(model, point)
-    moved_dQ, moved_dR = generated_code.drift(model, moved)
+    dQ, dR, *dv = generated_code.drift(model, point)
+    moved_dQ, moved_dR, *moved_dv = generated_code.drift(model, moved)
     tolerance = 1e-12 * magnitude(model, point)
     np.testing.assert_allclose(moved_dQ, left @ dQ @ left.T, rtol=0, atol=tolerance)
     np.testing.assert_allclose(moved_dR, left @ dR @ right, rtol=0, atol=tolerance)
+    for before, after in zip(dv, moved_dv, strict=True):
+        np.testing.assert_allclose(after, np.abs(left) @ before, rtol=0, atol=tolerance)
     module = generated_code.load(model)
     before, after = (module.loss(*generated_code.arguments(model, module, x)) for x in (point, moved))
     np.testing.assert_allclose(after, before, rtol=1e-12)
@@ -53,10 +54,12 @@ def rotated(size, seed):
 @pytest.mark.parametrize(
     ("students", "teachers", "options"),
     [
+        # Second-layer weights move with their units, whose signs do not matter.
         (exchanged, unmoved, {}),
-        (rotated, unmoved, {"constraint": "free"}),
+        (unmoved, exchanged, {}),
+        (rotated, unmoved, {"constraint": "free", "second_layer": "ones"}),
         # An orthonormal teacher is left as it is; a general one turns along.
-        (unmoved, rotated, {}),
+        (unmoved, rotated, {"second_layer": "ones"}),
     ],
 )
 @property_test
@@ -66,14 +69,18 @@ def test_weights_may_be_turned_into_each_other(students, teachers, options, mode
     point = random_point(model, seed)
     left, right = students(model.p, seed), teachers(model.pstar, seed)
     Q, R, T = left @ point.Q @ left.T, left @ point.R @ right, right.T @ point.T @ right
-    assert_same_drift(model, point, dataclasses.replace(point, Q=Q, R=R, T=T), left, right)
+    v, vstar = (point.v, point.vstar)
+    if model.second_layer != "ones":
+        v, vstar = np.abs(left) @ v, vstar @ np.abs(right)
+    moved = dataclasses.replace(point, Q=Q, R=R, T=T, v=v, vstar=vstar)
+    assert_same_drift(model, point, moved, left, right)
 
 
 @property_test
 @given(models.map(lambda model: dataclasses.replace(model, constraint="sphere")), seeds, st.booleans())
 def test_sphere_keeps_norms_exactly(model, seed, unrolled):
     module = generated_code.load(model, unrolled)
-    dQ, _ = module.unpack(generated_code.rhs(model, module, random_point(model, seed)))
+    dQ, *_ = module.unpack(generated_code.rhs(model, module, random_point(model, seed)))
     assert (np.diag(dQ) == 0.0).all()
 
 
@@ -83,10 +90,11 @@ def test_gradient_flow_is_the_limit_of_small_steps(model, seed):
     """In exact arithmetic: gradient flow is linear in η, and what SGD adds is quadratic."""
     point = random_point(model, seed)
     gradient = dataclasses.replace(model, flow="gradient")
-    eta = Fraction(point.eta)
 
     def exact(which, multiple):
-        values = named(which, point) | {"eta": multiple * eta}
+        values = named(which, point)
+        for name in {"eta", "eta_second"} & set(which.parameters):
+            values[name] *= multiple
         result = evaluate_exactly(Pipeline.of(which).program, values)
         return {name: value for name, value in result.items() if name != "loss"}
 
@@ -98,7 +106,8 @@ def test_gradient_flow_is_the_limit_of_small_steps(model, seed):
     # One student on the sphere has no Q to move, but its R feels the noise.
     assert any(noise[1].values())
     free_R = {name for name in flow[1] if name.startswith("dR") and model.constraint == "free"}
-    assert all(noise[1][name] == 0 for name in free_R)
+    second = {name for name in flow[1] if name.startswith("dv")}
+    assert all(noise[1][name] == 0 for name in free_R | second)
 
 
 @property_test

@@ -9,7 +9,7 @@ from closed_form import named, random_point
 
 from derive import Model
 from derive.expansion import evaluate
-from derive.overlap_program import Q, R, T
+from derive.overlap_program import Q, R, T, state_of
 from derive.pipeline import Pipeline
 from derive.program import Contraction, Matrix, ScalarStatement, targets
 from derive.proof import evaluate_exactly
@@ -58,7 +58,7 @@ def test_tangent_program_equals_dual_numbers_exactly(options):
         direction = {name: Fraction(generator.randint(1, 9), 4) for name in model.state}
         given = values | {PREFIX + name: slope for name, slope in direction.items()}
         for part in (Pipeline.of(model).functions["rhs"], Pipeline.of(model).functions["loss"]):
-            tangents = evaluate_exactly(differentiate(part, (Q, R)), given)
+            tangents = evaluate_exactly(differentiate(part, state_of(model)), given)
             expected = along_duals(part, values, direction)
             assert {name.removeprefix(PREFIX): value for name, value in tangents.items()} == expected
             assert any(expected.values())
