@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from runtime.concurrency.interrupts import held_interrupts
 from runtime.start.checked_arrays import Array
+from runtime.start.schedules import CONSTANT, Schedule
 from runtime.system.compilation import compile_now
 from runtime.trajectory import stepper, watched_stepper
 from runtime.trajectory.controller import DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL
@@ -88,20 +89,32 @@ class Equations(Protocol):
 
 
 def solve(
-    equations: Equations, y0: Array, times: Array, parameters: Array, rules: SolverRules
+    equations: Equations,
+    y0: Array,
+    times: Array,
+    parameters: Array,
+    rules: SolverRules,
+    *,
+    schedule: Schedule | None = None,
+    scheduled: Sequence[int] = (),
+    start: float = 0.0,
 ) -> OdeSolution:
-    """Integrate dy/dt = rhs from the state y0 (n,) at t = 0, with packed parameters.
+    """Integrate dy/dt = rhs from the state y0 (n,) at t = `start`, with packed parameters (k,).
 
-    `times` are strictly ascending and ≥ 0; the last one is where the integration ends.
+    `times` are strictly ascending and not before the start; the last one is where the integration ends.
+    The factor g(t) of the schedule multiplies the parameters at the places `scheduled`. Where it jumps, the
+    stepper starts afresh; between jumps it is evaluated at the time of each slope.
     """
+    schedule = schedule or Schedule()
     rhs, tableau, bound = equations.compiled_rhs, rules.tableau, rules.bound
     if bound is None:
         bound = DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y0))))
     memory = _memory(y0, times, tableau)
     cost = tableau.b.size * (equations.operations + 20 * y0.size)
     threshold = -np.inf if rules.stop_loss is None else rules.stop_loss
-    limits = stepper.Limits(rules.rtol, rules.atol, bound, threshold, max(1, int(_CHUNK_OPERATIONS / cost)))
+    steps = max(1, int(_CHUNK_OPERATIONS / cost))
     position = np.zeros((), dtype=stepper.POSITION)
+    position["time"] = start
     advance: Callable[..., int] = stepper.advance
     functions: tuple[Any, ...] = (rhs,)
     if rules.stop_loss is not None:
@@ -110,12 +123,23 @@ def solve(
         position["loss"] = loss(memory.y, parameters)
         position["crossed"] = position["loss"] <= threshold
     compile_now(advance)
-    status = RUNNING
+    places = np.array(scheduled, dtype=np.int64)
+    status = FINISHED
     with held_interrupts() as deliver:
-        while status == RUNNING:
-            # Ctrl-C can be seen only between calls of compiled code.
-            status = advance(*functions, parameters, tableau.coefficients, limits, memory, position[()])
-            deliver()
+        for _, end, factor in schedule.segments(start, float(memory.times[-1])):
+            initial = np.array(parameters, dtype=np.float64)
+            if factor != 1.0:
+                initial[places] *= factor
+            now = initial if schedule.kind == CONSTANT else initial.copy()
+            packed = stepper.Parameters(now, initial, places, schedule.kind, schedule.scale)
+            limits = stepper.Limits(rules.rtol, rules.atol, bound, threshold, steps, end)
+            position["begun"], status = 0, RUNNING
+            while status == RUNNING:
+                # Ctrl-C can be seen only between calls of compiled code.
+                status = advance(*functions, packed, tableau.coefficients, limits, memory, position[()])
+                deliver()
+            if status != FINISHED or position["crossed"]:
+                break
     return OdeSolution(
         times=memory.times,
         states=memory.outputs,

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 from numba import types
 
+from runtime.start.schedules import CONSTANT
 from runtime.system.compilation import RIGHT_HAND_SIDE, inlined, kernel, part
 from runtime.trajectory.controller import (
     BLOW_UP,
@@ -29,6 +30,7 @@ from runtime.trajectory.controller import (
     why_stuck,
 )
 from runtime.trajectory.event_search import SEARCH
+from runtime.trajectory.schedule_rule import schedule_factor
 from runtime.trajectory.tableaux.tableau import COEFFICIENTS, MOST_SLOPES
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 # Where a trajectory is, and what it has cost.
 POSITION = np.dtype(
     [
+        # Whether the run, or its stretch without jumps, has begun.
+        ("begun", np.int64),
         # The time that is reached, and the size of the next step.
         ("time", np.float64),
         ("step", np.float64),
@@ -79,6 +83,8 @@ class Limits(NamedTuple):
         It ends where its loss comes down to this, if events are looked for.
     steps
         The largest number of steps of one call.
+    end
+        The time at which the integration ends.
     """
 
     rtol: float
@@ -86,6 +92,27 @@ class Limits(NamedTuple):
     bound: float
     stop_loss: float
     steps: int
+    end: float
+
+
+class Parameters(NamedTuple):
+    """The packed parameters (k,) of a run, and how they change with time.
+
+    now
+        What the right-hand side and the loss take.
+    initial
+        Their values at g = 1, where g is the factor of the learning rates.
+    scheduled
+        The places of those that g multiplies.
+    kind, scale
+        The schedule, as `schedule_rule` knows it. With kind CONSTANT, `now` stays as it is.
+    """
+
+    now: Array
+    initial: Array
+    scheduled: Array
+    kind: int
+    scale: float
 
 
 class Memory(NamedTuple):
@@ -110,11 +137,12 @@ _vector = types.float64[::1]
 _matrix = types.float64[:, ::1]
 _coefficients = numba.from_dtype(COEFFICIENTS)
 _named_tuple: Any = types.NamedTuple
-_limits = _named_tuple((types.float64,) * 4 + (types.int64,), Limits)
+_limits = _named_tuple((types.float64,) * 4 + (types.int64, types.float64), Limits)
+_parameters = _named_tuple((_vector, _vector, types.int64[::1], types.int64, types.float64), Parameters)
 _memory = _named_tuple((_vector, _matrix, _vector, _matrix), Memory)
 _position = numba.from_dtype(POSITION)
 # What the loops are compiled for, from the parameters on.
-STEPPING = (_vector, _coefficients, _limits, _memory, _position)
+STEPPING = (_parameters, _coefficients, _limits, _memory, _position)
 FUNCTION = types.FunctionType(RIGHT_HAND_SIDE)
 
 
@@ -146,15 +174,32 @@ def move(start, h, weights, count, slopes, target):
                 target[i] += x * slopes[j, i]
 
 
+@part
+def _set_rates(parameters, time):
+    """Give the learning rates their values at a time."""
+    factor = schedule_factor(parameters.kind, time / parameters.scale)
+    for k in range(parameters.scheduled.size):
+        place = parameters.scheduled[k]
+        parameters.now[place] = factor * parameters.initial[place]
+
+
 @inlined
-def _first_step(rhs, parameters, method, limits, memory):
+def _slope(rhs, parameters, time, limits, y, dy):
+    """The slope of the state y, at a time that rounding must not take beyond the end."""
+    if parameters.kind != CONSTANT:
+        _set_rates(parameters, min(time, limits.end))
+    rhs(y, parameters.now, dy)
+
+
+@inlined
+def _first_step(rhs, parameters, method, limits, memory, time):
     """A first step size (E. Hairer, S. P. Nørsett, G. Wanner, Solving ODEs I, sec. II.4).
 
     The slope at the state must be in work[0]; work[1] and work[2] are overwritten. It takes one
     evaluation. The result is NaN if the slope is not finite in units of the tolerance, since no step is
     possible then.
     """
-    y, span, rtol, atol = memory.y, memory.times[-1], limits.rtol, limits.atol
+    y, span, rtol, atol = memory.y, limits.end - time, limits.rtol, limits.atol
     slope, trial, change = memory.work[0], memory.work[1], memory.work[2]
     # Norms of the state, of the slope, and of the change of the slope in a trial step.
     size = _scaled_norm(y, y, y, rtol, atol)
@@ -165,7 +210,7 @@ def _first_step(rhs, parameters, method, limits, memory):
     h = min(h, span)
     for i in range(y.size):
         trial[i] = y[i] + h * slope[i]
-    rhs(trial, parameters, change)
+    _slope(rhs, parameters, time + h, limits, trial, change)
     for i in range(y.size):
         change[i] -= slope[i]
     curvature = _scaled_norm(change, y, y, rtol, atol) / h
@@ -179,13 +224,14 @@ def _first_step(rhs, parameters, method, limits, memory):
 @inlined
 def begin(rhs, parameters, method, limits, memory, position):
     """Before the first step: the slope of the state, the size of the step, and outputs at the start."""
-    rhs(memory.y, parameters, memory.work[0])
-    position.evaluations = 1
+    _slope(rhs, parameters, position.time, limits, memory.y, memory.work[0])
+    position.evaluations += 1
+    position.begun = 1
     position.last_error = 1.0
-    # A single output at t = 0 needs no step.
-    if memory.times[-1] > position.time:
-        position.step = _first_step(rhs, parameters, method, limits, memory)
-        position.evaluations = 2
+    # A single output at the start needs no step.
+    if limits.end > position.time:
+        position.step = _first_step(rhs, parameters, method, limits, memory, position.time)
+        position.evaluations += 1
     while position.next_output < memory.times.size and memory.times[position.next_output] <= position.time:
         copy(memory.y, memory.outputs[position.next_output])
         position.next_output += 1
@@ -203,7 +249,7 @@ def _within(y, bound):
 @inlined
 def status_at(limits, memory, position):
     """RUNNING, or how the trajectory has ended where it is."""
-    end = memory.times[-1]
+    end = limits.end
     if position.time >= end:
         return FINISHED
     # The comparison is negated so that a step that is NaN ends here too.
@@ -222,7 +268,7 @@ def _make_step(rhs, parameters, method, limits, memory, position):
     for s in range(1, method.stages + 1):
         move(y, h, method.a[s], s, work, y_new)
         if s < method.stages or method.ends != 0:
-            rhs(y_new, parameters, work[s])
+            _slope(rhs, parameters, position.time + h * method.c[s], limits, y_new, work[s])
             position.evaluations += 1
     error = 0.0
     for k in range(method.estimates):
@@ -241,7 +287,7 @@ def try_step(rhs, parameters, method, limits, memory, position):
 
     Then `position.new_time` is the time at its end, and the state and the slope there are in the memory.
     """
-    end = memory.times[-1]
+    end = limits.end
     h, final = attempted_step(position.time, position.step, end)
     position.tried, position.dense = h, 0
     error = _make_step(rhs, parameters, method, limits, memory, position)
@@ -262,13 +308,13 @@ def try_step(rhs, parameters, method, limits, memory, position):
     position.new_time = end if final else position.time + h
     stages = method.stages
     if method.ends == 0:
-        rhs(memory.work[method.slopes], parameters, memory.work[stages])
+        _slope(rhs, parameters, position.new_time, limits, memory.work[method.slopes], memory.work[stages])
         position.evaluations += 1
     return True
 
 
 @inlined
-def complete(rhs, parameters, method, memory, position):
+def complete(rhs, parameters, method, limits, memory, position):
     """The slopes of the accepted step that only dense output needs."""
     if position.dense == 0:
         position.dense = 1
@@ -278,7 +324,8 @@ def complete(rhs, parameters, method, memory, position):
             move(work[method.slopes + 2], position.tried, row, k, work, trial)
             for i in range(trial.size):
                 trial[i] += memory.y[i]
-            rhs(trial, parameters, work[k])
+            time = position.time + position.tried * method.c[k]
+            _slope(rhs, parameters, time, limits, trial, work[k])
             position.evaluations += 1
 
 
@@ -312,7 +359,7 @@ def interpolate(method, memory, position, theta, target):
 
 
 @inlined
-def write_outputs(rhs, parameters, method, memory, position, limit):
+def write_outputs(rhs, parameters, method, limits, memory, position, limit):
     """The outputs in the accepted step up to a time."""
     times = memory.times
     while position.next_output < times.size and times[position.next_output] <= limit:
@@ -320,7 +367,7 @@ def write_outputs(rhs, parameters, method, memory, position, limit):
         if times[k] == position.new_time:
             copy(memory.work[method.slopes], memory.outputs[k])
         else:
-            complete(rhs, parameters, method, memory, position)
+            complete(rhs, parameters, method, limits, memory, position)
             theta = (times[k] - position.time) / position.tried
             interpolate(method, memory, position, theta, memory.outputs[k])
         position.next_output += 1
@@ -339,18 +386,19 @@ def commit(method, limits, memory, position):
 def advance(rhs, parameters, method, limits, memory, position):
     """Take up to `limits.steps` steps; returns RUNNING or how the trajectory ended.
 
-    The position of a new trajectory is all zeros. For each time that is passed its output is written, and
-    the last time is hit exactly.
+    The position of a new trajectory is all zeros, but for its time. For each time that is passed its output
+    is written, and the end is hit exactly. From there a stretch with other parameters and another end
+    starts afresh if `position.begun` is set to zero.
     """
-    if position.evaluations == 0:
+    if position.begun == 0:
         begin(rhs, parameters, method, limits, memory, position)
     for _ in range(limits.steps):
         status = status_at(limits, memory, position)
         if status != RUNNING:
             return status
         if try_step(rhs, parameters, method, limits, memory, position):
-            write_outputs(rhs, parameters, method, memory, position, position.new_time)
+            write_outputs(rhs, parameters, method, limits, memory, position, position.new_time)
             status = commit(method, limits, memory, position)
             if status != RUNNING:
                 return status
-    return FINISHED if position.time >= memory.times[-1] else RUNNING
+    return FINISHED if position.time >= limits.end else RUNNING

@@ -25,7 +25,7 @@ def _screen(loss, parameters, method, limits, memory, position):
     for k in range(method.screen.shape[0]):
         weights = method.screen[k]
         stepper.move(memory.y, position.tried, weights, method.stages + 1, memory.work, inside)
-        lowest, highest = event_search.extended(lowest, highest, loss(inside, parameters))
+        lowest, highest = event_search.extended(lowest, highest, loss(inside, parameters.now))
     return event_search.near(lowest, highest, limits.stop_loss)
 
 
@@ -36,13 +36,13 @@ def _height(loss, parameters, method, limits, memory, position, place):
         return position.new_loss - limits.stop_loss
     inside = memory.work[method.slopes + 1]
     stepper.interpolate(method, memory, position, place, inside)
-    return loss(inside, parameters) - limits.stop_loss
+    return loss(inside, parameters.now) - limits.stop_loss
 
 
 @inlined
 def _crossing(rhs, loss, parameters, method, limits, memory, position):
     """The place of the first crossing in the accepted step, or _NOWHERE."""
-    stepper.complete(rhs, parameters, method, memory, position)
+    stepper.complete(rhs, parameters, method, limits, memory, position)
     search = position.search
     event_search.begin(search, position.loss - limits.stop_loss)
     for place in event_search.LOOKS:
@@ -66,7 +66,7 @@ def advance(rhs, loss, parameters, method, limits, memory, position):
     `position.loss` must be the loss of the state. Then `position.crossed` is 1, and `position.time` is the
     time of the event.
     """
-    if position.evaluations == 0:
+    if position.begun == 0:
         stepper.begin(rhs, parameters, method, limits, memory, position)
     if position.crossed != 0:
         return FINISHED
@@ -76,14 +76,14 @@ def advance(rhs, loss, parameters, method, limits, memory, position):
             return status
         if not stepper.try_step(rhs, parameters, method, limits, memory, position):
             continue
-        position.new_loss = loss(memory.work[method.slopes], parameters)
+        position.new_loss = loss(memory.work[method.slopes], parameters.now)
         limit = position.new_time
         if _screen(loss, parameters, method, limits, memory, position):
             place = _crossing(rhs, loss, parameters, method, limits, memory, position)
             if place >= 0.0:
                 position.crossed = 1
                 limit = min(limit, position.time + place * position.tried)
-        stepper.write_outputs(rhs, parameters, method, memory, position, limit)
+        stepper.write_outputs(rhs, parameters, method, limits, memory, position, limit)
         if position.crossed != 0:
             position.time = limit
             return FINISHED
@@ -91,4 +91,4 @@ def advance(rhs, loss, parameters, method, limits, memory, position):
         if status != RUNNING:
             return status
         position.loss = position.new_loss
-    return FINISHED if position.time >= memory.times[-1] else RUNNING
+    return FINISHED if position.time >= limits.end else RUNNING

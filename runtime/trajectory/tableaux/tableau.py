@@ -39,6 +39,8 @@ COEFFICIENTS = np.dtype(
         ("estimates", np.int64),
         # Whether the error needs the slope at the end of the step.
         ("ends", np.int64),
+        # The places in the step at which the slopes are taken, from 0 to 1.
+        ("c", np.float64, MOST_SLOPES),
         # Rows of a, then b; e, then e_low.
         ("a", np.float64, (_STEP_SLOPES, _STEP_SLOPES)),
         ("e", np.float64, (2, _STEP_SLOPES)),
@@ -92,6 +94,8 @@ class Tableau:
         record["order"], record["exponent"] = self.order, 1.0 / (self.error_order + 1)
         record["stages"], record["slopes"], record["degree"] = self.b.size, *self.p.shape
         record["estimates"], record["ends"] = len(estimates), self.e[-1] != 0.0
+        places = np.concatenate([self.c, [1.0], self.extra.sum(axis=1)])
+        record["c"][: places.size] = places
         rows = {
             "a": np.vstack([self.a, self.b]),
             "e": np.array(estimates),

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numba
 import numpy as np
 
+from runtime.start.schedules import CONSTANT
 from runtime.system.compilation import LOSS, RIGHT_HAND_SIDE
 from runtime.trajectory import stepper
 from runtime.trajectory.controller import RUNNING
@@ -76,18 +77,25 @@ def memory_of(y, times, tableau):
     )
 
 
+def unscheduled(parameters):
+    """Packed parameters that stay as they are."""
+    packed = np.array(parameters, dtype=float)
+    return stepper.Parameters(packed, packed, np.empty(0, dtype=np.int64), CONSTANT, np.inf)
+
+
 def integrate_in_fixed_steps(problem, tableau, steps, times):
     """States at `times` and the step ends: the loop of the stepper with its controller overruled."""
     function, y, parameters = problem.arguments()
     step = problem.t_end / steps
     memory, position = memory_of(y, times, tableau), np.zeros((), dtype=stepper.POSITION)
     # With this tolerance every step is accepted.
-    limits = stepper.Limits(1e100, 1e100, np.inf, -np.inf, 1)
-    position["evaluations"], position["last_error"] = 1, 1.0
+    limits = stepper.Limits(1e100, 1e100, np.inf, -np.inf, 1, times[-1])
+    position["begun"], position["last_error"] = 1, 1.0
     function(memory.y, parameters, memory.work[0])
     status, ends = RUNNING, []
     while status == RUNNING:
         position["step"] = step
-        status = stepper.advance(function, parameters, tableau.coefficients, limits, memory, position[()])
+        packed = unscheduled(parameters)
+        status = stepper.advance(function, packed, tableau.coefficients, limits, memory, position[()])
         ends.append(float(position["time"]))
     return memory.outputs, ends

@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from smooth_problems import compiled, memory_of
+from smooth_problems import compiled, memory_of, unscheduled
 
 from runtime.trajectory.controller import DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL
 from runtime.trajectory.stepper import POSITION, Limits, advance
@@ -82,7 +82,8 @@ class Trajectory:
     not_finite: int = 0
     accepted: int = 0
     rejected: int = 0
-    # None would be a new trajectory, whose first step the loop chooses.
+    # A trajectory that has not begun would have its first step chosen by the loop.
+    begun: int = 1
     evaluations: int = 1
     next_output: int = 0
 
@@ -97,8 +98,8 @@ def compiled_step(tableau, function, before, times, bound=1e6, parameters=(1.0,)
     for name in FIELDS:
         position[name] = getattr(before, name)
     memory.work[0] = slope(function, memory.y, parameters)
-    limits = Limits(RTOL, ATOL, bound, -np.inf, 1)
-    status = advance(compiled(function), parameters, tableau.coefficients, limits, memory, position[()])
+    limits, packed = Limits(RTOL, ATOL, bound, -np.inf, 1, times[-1]), unscheduled(parameters)
+    status = advance(compiled(function), packed, tableau.coefficients, limits, memory, position[()])
     after = Trajectory(y=tuple(memory.y), **{name: position[name].item() for name in FIELDS})
     # What the next step starts with.
     if after.accepted > before.accepted:
@@ -334,8 +335,8 @@ def expected_first_step(function, y, parameters, order, rtol, atol, span):
 def first_step(tableau, function, y, parameters, atol, span):
     """The step that the loop chooses for a new trajectory, before it takes any."""
     memory, position = memory_of(y, [span], tableau), np.zeros((), dtype=POSITION)
-    limits = Limits(RTOL, atol, np.inf, -np.inf, 0)
-    advance(compiled(function), parameters, tableau.coefficients, limits, memory, position[()])
+    limits, packed = Limits(RTOL, atol, np.inf, -np.inf, 0, span), unscheduled(parameters)
+    advance(compiled(function), packed, tableau.coefficients, limits, memory, position[()])
     assert position["evaluations"] == 2
     np.testing.assert_array_equal(memory.work[0], slope(function, y, parameters))
     return position["step"].item()
