@@ -11,14 +11,8 @@ import numpy as np
 
 from derive.errors import InputError, shown
 from runtime.start.checked_arrays import Array, real_number
+from runtime.start.schedule_kinds import CONSTANT, EXPONENTIAL, INVERSE, INVERSE_SQRT, SMOOTH
 
-# The kinds of schedules by the number that compiled code knows them by. Those from 1 on are smooth.
-CONSTANT, EXPONENTIAL, INVERSE, INVERSE_SQRT = range(4)
-SMOOTH = {
-    "exponential": EXPONENTIAL,
-    "inverse": INVERSE,
-    "inverse-sqrt": INVERSE_SQRT,
-}
 _FORMS = "exponential:50, inverse:50, inverse-sqrt:50, or times and factors such as 0:1,50:0.5"
 
 

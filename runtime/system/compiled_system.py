@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derive.errors import InputError
 from derive.model import Model
+from derive.parameters import NUMBERS
 from runtime.concurrency.interrupts import remembered_interrupts
 from runtime.start.checked_arrays import axis_count, real_array, symmetric_part, vectors
 from runtime.start.parameter_keywords import takes_parameters
@@ -22,6 +23,8 @@ from runtime.start.parameter_values import RunParameters
 from runtime.system.compilation import RIGHT_HAND_SIDE
 
 Array = NDArray[np.float64]
+# Drifts are asked for at any values of these; runs have positive ones.
+_RATES = tuple(number.name for number in NUMBERS if number.scheduled)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,41 +147,69 @@ class System(GeneratedCode):
 
     @takes_parameters(positional=True)
     def parameters(self, *_: Any, **values: Any) -> Array:
-        """The vector of run-time parameters that the generated functions take; η may be any number."""
-        return np.array(RunParameters.of(self.model, values, unbounded=("eta",)).packed[0])
+        """The vector of run-time parameters that the generated functions take.
 
-    def pack(self, Q: ArrayLike, R: ArrayLike) -> Array:
-        """State vectors (..., n) from Q (..., p, p), of which the upper triangle is read, and R."""
-        return self._packed(*self._overlaps(Q, R))
+        Learning rates may be any numbers. The weights of a trained second layer are checked, but are part
+        of states.
+        """
+        return np.array(RunParameters.of(self.model, values, unbounded=_RATES).packed[0])
+
+    def pack(self, Q: ArrayLike, R: ArrayLike, v: ArrayLike | None = None) -> Array:
+        """State vectors (..., n) from Q (..., p, p), of which the upper triangle is read, and R (..., p, p*).
+
+        A trained second layer also has its weights v (..., p); other models take none.
+        """
+        q, r = self._overlaps(Q, R)
+        if not self.model.trained:
+            if v is not None:
+                raise InputError("v", f"is not part of the state of {self.model.name}")
+            return self._packed(q, r)
+        if v is None:
+            raise InputError("v", f"is required: {self.model.name} trains its second layer")
+        return self._packed(q, r, real_array("v", v, (*q.shape[:-2], self.model.p)))
 
     def _overlaps(self, Q: ArrayLike, R: ArrayLike) -> tuple[Array, Array]:
         leading = np.shape(Q)[:-2] if axis_count("Q", Q) else ()
         q = real_array("Q", Q, (*leading, self.model.p, self.model.p))
         return q, real_array("R", R, (*leading, self.model.p, self.model.pstar))
 
-    def _symmetric_state(self, Q: ArrayLike, R: ArrayLike) -> Array:
-        """As `pack`, but Q must be symmetric up to rounding; it is replaced by its symmetric part."""
-        q, r = self._overlaps(Q, R)
-        return self._packed(symmetric_part("Q", q), r)
+    def _symmetric_state(
+        self, Q: ArrayLike, R: ArrayLike, parameters: Mapping[str, Any]
+    ) -> tuple[Array, Array]:
+        """States of symmetric Q, of R and of a trained v among the parameters; and the packed parameters.
 
-    def _packed(self, q: Array, r: Array) -> Array:
+        Q must be symmetric up to rounding, and is replaced by its symmetric part. A trained v may have the
+        leading axes of Q, or be the same for all states.
+        """
+        q, r = self._overlaps(Q, R)
+        overlaps, name, values = [symmetric_part("Q", q), r], "student_weights", dict(parameters)
+        given, weights = values.get(name), (*q.shape[:-2], self.model.p)
+        v = None
+        if self.model.trained and len(weights) > 1 and given is not None and axis_count(name, given) > 1:
+            v = real_array(name, values.pop(name), weights)
+        run = RunParameters.of(self.model, values, unbounded=_RATES)
+        if self.model.trained:
+            overlaps.append(np.broadcast_to(run.vectors[name][0], weights) if v is None else v)
+        return self._packed(*overlaps), run.packed[0]
+
+    def _packed(self, *parts: Array) -> Array:
         # For a stack, `pack` returns an array whose states are not contiguous in memory.
-        packed: Array = np.ascontiguousarray(self.module.pack(q, r))
+        packed: Array = np.ascontiguousarray(self.module.pack(*parts))
         return packed
 
-    def unpack(self, y: ArrayLike) -> tuple[Array, Array]:
-        """Q (..., p, p) and R (..., p, p*) from state vectors (..., n); NaN stays NaN."""
-        q, r = self.module.unpack(vectors("y", y, self.model.state_size))
-        return q, r
+    def unpack(self, y: ArrayLike) -> tuple[Array, ...]:
+        """Q (..., p, p), R (..., p, p*) and a trained v (..., p) from state vectors (..., n); NaN stays NaN."""
+        parts: tuple[Array, ...] = self.module.unpack(vectors("y", y, self.model.state_size))
+        return parts
 
     @takes_parameters(positional=True)
-    def rhs(self, Q: ArrayLike, R: ArrayLike, *_: Any, **parameters: Any) -> tuple[Array, Array]:
-        """The drift (dQ/dα, dR/dα) at overlaps Q (..., p, p) and R (..., p, p*).
+    def rhs(self, Q: ArrayLike, R: ArrayLike, *_: Any, **parameters: Any) -> tuple[Array, ...]:
+        """The drift (dQ/dα, dR/dα) at overlaps Q (..., p, p) and R (..., p, p*); dv/dα too if v is trained.
 
-        Q may be any symmetric matrix, even one that no weights have. Raises InputError on wrong shapes,
-        and if Q is not symmetric.
+        A trained v is given as `student_weights`, (p,) or (..., p). Q may be any symmetric matrix, even one
+        that no weights have. Raises InputError on wrong shapes, and if Q is not symmetric.
         """
-        states, packed = self._symmetric_state(Q, R), self.parameters(**parameters)
+        states, packed = self._symmetric_state(Q, R, parameters)
         flat = states.reshape(-1, self.model.state_size)
         drift = np.empty_like(flat)
         for y, dy in zip(flat, drift, strict=True):
@@ -189,25 +220,36 @@ class System(GeneratedCode):
     def loss(self, Q: ArrayLike, R: ArrayLike, *_: Any, **parameters: Any) -> Any:
         """Generalisation error ε at Q (..., p, p), R (..., p, p*): a float, or an array (...).
 
-        It is a difference of terms of order one, so that values below about 1e-16 are rounding. Raises
-        InputError as `rhs` does.
+        A trained v is given as `student_weights`, as for `rhs`. The loss is a difference of terms of order
+        one, so that values below about 1e-16 are rounding. Raises InputError as `rhs` does.
         """
-        states = self._symmetric_state(Q, R)
-        values = self.loss_of_states(states.reshape(-1, self.model.state_size), **parameters)
+        states, packed = self._symmetric_state(Q, R, {**self._unused_by_loss, **parameters})
+        values = self.packed_losses(states.reshape(-1, self.model.state_size), packed)
         return float(values[0]) if states.ndim == 1 else values.reshape(states.shape[:-1])
 
     @takes_parameters(positional=True, loss=True)
     def loss_of_states(self, states: ArrayLike, *_: Any, **parameters: Any) -> Array:
         """ε of packed states (m, n), shape (m,); NaN where a state has NaN."""
-        return self.packed_losses(states, self.parameters(eta=0.0, **parameters))
+        if self.model.trained and parameters.get("student_weights") is not None:
+            raise InputError("student_weights", "are part of the states")
+        return self.packed_losses(states, self.parameters(**self._unused_by_loss, **parameters))
+
+    @property
+    def _unused_by_loss(self) -> dict[str, float]:
+        """Values of the parameters that have to be given, but that the loss does not depend on."""
+        return {
+            number.name: 0.0
+            for number in NUMBERS
+            if number.default is None and number.belongs_to(self.model) and not number.in_loss
+        }
 
     @takes_parameters(positional=True)
     def jacobian(self, Q: ArrayLike, R: ArrayLike, *_: Any, **parameters: Any) -> Array:
         """∂(dy/dα)ᵢ/∂yⱼ at one state, shape (n, n), in the order of ``model.state``."""
-        y = self._symmetric_state(Q, R)
+        y, packed = self._symmetric_state(Q, R, parameters)
         if y.ndim != 1:
             raise InputError("Q", f"has the shape {np.shape(Q)}: the Jacobian takes one state")
-        return self.jacobian_of_state(y, self.parameters(**parameters))
+        return self.jacobian_of_state(y, packed)
 
     def jacobian_of_state(self, y: ArrayLike, parameters: ArrayLike) -> Array:
         """The Jacobian (n, n) at a packed state (n,), with packed parameters of this model."""

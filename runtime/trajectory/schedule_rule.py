@@ -1,13 +1,12 @@
 """The rule of learning-rate schedules: the factor g(α), stated once for scalar and for vector code.
 
 As those of `controller`, the rule acts on values through the operations `do`, which `controller.over`
-replaces by those on vectors of lanes. `runtime.start.schedules` says what the kinds of schedules are, and
-has the same formulas for arrays of NumPy.
+replaces by those on vectors of lanes. `runtime.start.schedules` has the same formulas for arrays of NumPy.
 """
 
 from __future__ import annotations
 
-from runtime.start.schedules import CONSTANT, EXPONENTIAL, INVERSE
+from runtime.start.schedule_kinds import CONSTANT, EXPONENTIAL, INVERSE
 from runtime.system.compilation import part
 from runtime.trajectory import number_operations as do
 

@@ -10,10 +10,12 @@ import numpy as np
 
 from runtime.concurrency.interrupts import held_interrupts
 from runtime.start.checked_arrays import Array
-from runtime.start.schedules import CONSTANT, Schedule
+from runtime.start.schedule_kinds import CONSTANT
+from runtime.start.schedules import Schedule
 from runtime.system.compilation import compile_now
 from runtime.trajectory import stepper, watched_stepper
 from runtime.trajectory.controller import DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL
+from runtime.trajectory.scheduled_parameters import ScheduledParameters
 from runtime.trajectory.tableaux import Tableau
 
 # A run has diverged when an order parameter is this many times the largest one of the start (at least 1).
@@ -131,7 +133,7 @@ def solve(
             if factor != 1.0:
                 initial[places] *= factor
             now = initial if schedule.kind == CONSTANT else initial.copy()
-            packed = stepper.Parameters(now, initial, places, schedule.kind, schedule.scale)
+            packed = ScheduledParameters(now, initial, places, schedule.kind, schedule.scale)
             limits = stepper.Limits(rules.rtol, rules.atol, bound, threshold, steps, end)
             position["begun"], status = 0, RUNNING
             while status == RUNNING:

@@ -15,7 +15,6 @@ import numba
 import numpy as np
 from numba import types
 
-from runtime.start.schedules import CONSTANT
 from runtime.system.compilation import RIGHT_HAND_SIDE, inlined, kernel, part
 from runtime.trajectory.controller import (
     BLOW_UP,
@@ -30,7 +29,7 @@ from runtime.trajectory.controller import (
     why_stuck,
 )
 from runtime.trajectory.event_search import SEARCH
-from runtime.trajectory.schedule_rule import schedule_factor
+from runtime.trajectory.scheduled_parameters import SCHEDULED_PARAMETERS, parameters_at
 from runtime.trajectory.tableaux.tableau import COEFFICIENTS, MOST_SLOPES
 
 if TYPE_CHECKING:
@@ -95,26 +94,6 @@ class Limits(NamedTuple):
     end: float
 
 
-class Parameters(NamedTuple):
-    """The packed parameters (k,) of a run, and how they change with time.
-
-    now
-        What the right-hand side and the loss take.
-    initial
-        Their values at g = 1, where g is the factor of the learning rates.
-    scheduled
-        The places of those that g multiplies.
-    kind, scale
-        The schedule, as `schedule_rule` knows it. With kind CONSTANT, `now` stays as it is.
-    """
-
-    now: Array
-    initial: Array
-    scheduled: Array
-    kind: int
-    scale: float
-
-
 class Memory(NamedTuple):
     """The arrays of a trajectory.
 
@@ -138,11 +117,10 @@ _matrix = types.float64[:, ::1]
 _coefficients = numba.from_dtype(COEFFICIENTS)
 _named_tuple: Any = types.NamedTuple
 _limits = _named_tuple((types.float64,) * 4 + (types.int64, types.float64), Limits)
-_parameters = _named_tuple((_vector, _vector, types.int64[::1], types.int64, types.float64), Parameters)
 _memory = _named_tuple((_vector, _matrix, _vector, _matrix), Memory)
 _position = numba.from_dtype(POSITION)
 # What the loops are compiled for, from the parameters on.
-STEPPING = (_parameters, _coefficients, _limits, _memory, _position)
+STEPPING = (SCHEDULED_PARAMETERS, _coefficients, _limits, _memory, _position)
 FUNCTION = types.FunctionType(RIGHT_HAND_SIDE)
 
 
@@ -174,21 +152,10 @@ def move(start, h, weights, count, slopes, target):
                 target[i] += x * slopes[j, i]
 
 
-@part
-def _set_rates(parameters, time):
-    """Give the learning rates their values at a time."""
-    factor = schedule_factor(parameters.kind, time / parameters.scale)
-    for k in range(parameters.scheduled.size):
-        place = parameters.scheduled[k]
-        parameters.now[place] = factor * parameters.initial[place]
-
-
 @inlined
 def _slope(rhs, parameters, time, limits, y, dy):
-    """The slope of the state y, at a time that rounding must not take beyond the end."""
-    if parameters.kind != CONSTANT:
-        _set_rates(parameters, min(time, limits.end))
-    rhs(y, parameters.now, dy)
+    """The slope of the state y at a time."""
+    rhs(y, parameters_at(parameters, time, limits.end), dy)
 
 
 @inlined

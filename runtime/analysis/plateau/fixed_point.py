@@ -309,7 +309,7 @@ def _modes(system: System, y: Array, parameters: RunParameters) -> tuple[Mode, .
     p, pstar = model.p, model.pstar
     nothing, packed = np.zeros((p, pstar)), parameters.packed[0]
 
-    def derivative(Q: Array, R: Array) -> tuple[Array, Array]:
+    def derivative(Q: Array, R: Array) -> tuple[Array, ...]:
         return system.unpack(system.tangent(y, packed, system.pack(Q, R)))
 
     found: list[tuple[str, Array]] = []

@@ -227,7 +227,7 @@ def test_wrong_packed_vectors_are_named(system, wrong):
 def test_parameters_of_another_system_are_refused(system, system_of):
     general = system_of(4, 2, teacher="general")
     y = np.zeros(18)
-    with pytest.raises(InputError, match=r"parameters: has the shape \(2,\), not \(5,\)"):
+    with pytest.raises(InputError, match=r"parameters: has the shape \(4,\), not \(7,\)"):
         general.jacobian_of_state(y, system.parameters(ETA))
     with pytest.raises(InputError, match="parameters: has the shape"):
         system.tangent(y, general.parameters(ETA, T=np.eye(2)), y)
@@ -238,7 +238,7 @@ def test_parameters_of_another_system_are_refused(system, system_of):
 )
 def test_layout_of_packed_vectors_does_not_matter(system, change):
     y = np.arange(18.0) / 16.0
-    parameters = np.array([0.25, 0.5])
+    parameters = system.parameters(0.25, 0.5)
     other, others = change(y), change(parameters)
     expected = system.jacobian_of_state(y, parameters)
     np.testing.assert_array_equal(system.jacobian_of_state(other, others), expected)
@@ -278,8 +278,10 @@ def test_general_teacher_at_identity_is_the_orthonormal_one(system_of):
 def test_parameters_are_in_the_order_of_the_model(system_of):
     system = system_of(3, 2, teacher="general")
     T = [[1.0, 0.25], [0.25, 0.5]]
-    assert system.model.parameters == ("eta", "label_noise", "T_1_1", "T_1_2", "T_2_2")
-    np.testing.assert_array_equal(system.parameters(0.5, 0.1, T), [0.5, 0.1, 1.0, 0.25, 0.5])
+    names = ("eta", "label_noise", "T_1_1", "T_1_2", "T_2_2", "weight_decay", "inverse_batch")
+    assert system.model.parameters == names
+    packed = system.parameters(0.5, 0.1, T, 0.25, 4)
+    np.testing.assert_array_equal(packed, [0.5, 0.1, 1.0, 0.25, 0.5, 0.25, 0.25])
 
 
 def test_repr_names_model_and_folder(system):

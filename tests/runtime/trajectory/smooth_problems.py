@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import numba
 import numpy as np
 
-from runtime.start.schedules import CONSTANT
+from runtime.start.schedule_kinds import CONSTANT
 from runtime.system.compilation import LOSS, RIGHT_HAND_SIDE
 from runtime.trajectory import stepper
 from runtime.trajectory.controller import RUNNING
+from runtime.trajectory.scheduled_parameters import ScheduledParameters
 
 
 @functools.cache
@@ -80,7 +81,7 @@ def memory_of(y, times, tableau):
 def unscheduled(parameters):
     """Packed parameters that stay as they are."""
     packed = np.array(parameters, dtype=float)
-    return stepper.Parameters(packed, packed, np.empty(0, dtype=np.int64), CONSTANT, np.inf)
+    return ScheduledParameters(packed, packed, np.empty(0, dtype=np.int64), CONSTANT, np.inf)
 
 
 def integrate_in_fixed_steps(problem, tableau, steps, times):
