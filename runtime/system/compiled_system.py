@@ -155,7 +155,7 @@ class System(GeneratedCode):
         return np.array(RunParameters.of(self.model, values, unbounded=_RATES).packed[0])
 
     def pack(self, Q: ArrayLike, R: ArrayLike, v: ArrayLike | None = None) -> Array:
-        """State vectors (..., n) from Q (..., p, p), of which the upper triangle is read, and R (..., p, p*).
+        """State vectors (..., n) from Q (..., p, p), of which the upper triangle is read, and R.
 
         A trained second layer also has its weights v (..., p); other models take none.
         """
@@ -198,7 +198,7 @@ class System(GeneratedCode):
         return packed
 
     def unpack(self, y: ArrayLike) -> tuple[Array, ...]:
-        """Q (..., p, p), R (..., p, p*) and a trained v (..., p) from state vectors (..., n); NaN stays NaN."""
+        """Q (..., p, p), R (..., p, p*), and a trained v (..., p), from states (..., n); NaN stays NaN."""
         parts: tuple[Array, ...] = self.module.unpack(vectors("y", y, self.model.state_size))
         return parts
 

@@ -54,7 +54,7 @@ def _set_rates(parameters, time):
 
 @inlined
 def parameters_at(parameters, time, end):
-    """The parameters that the right-hand side takes at a time, which rounding must not take beyond the end."""
+    """The parameters that the right-hand side takes at a time, which counts as the end if it is later."""
     if parameters.kind != CONSTANT:
         _set_rates(parameters, min(time, end))
     return parameters.now
