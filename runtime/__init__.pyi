@@ -21,12 +21,12 @@ from .sector import sector_overlaps as sector_overlaps
 from .sgd.comparison import compare as compare
 from .sgd.simulation import simulate as simulate
 from .start.initial_overlaps import OverlapSampler as OverlapSampler
-from .start.initial_overlaps import overlaps_from_file as overlaps_from_file
 from .start.initial_overlaps import random_overlaps as random_overlaps
 from .start.paper_conventions import Convention as Convention
 from .start.paper_conventions import readout_free as readout_free
 from .start.paper_conventions import rescaled_time as rescaled_time
 from .start.paper_conventions import saad_solla as saad_solla
+from .start.start_files import overlaps_from_file as overlaps_from_file
 from .sweep.whole_sweeps import merge_sweep as merge_sweep
 from .sweep.whole_sweeps import run_sweep as run_sweep
 from .system.compiled_system import System as System

@@ -134,8 +134,9 @@ def chosen_problem(
 
     The options are run-time parameters and those of `Problem`. InputError names one of the choices.
     """
-    solver = {name: options.pop(name) for name in ("alpha", "rtol", "atol", "method")}
-    level = options.pop("stop_loss", None)
+    solver = {name: options.pop(name) for name in ("rtol", "atol", "method")}
+    solver |= {name: options.pop(name, None) for name in ("stop_loss", "schedule")}
+    alpha = options.pop("alpha")
     with naming_choices():
-        T, starts = start.starts_of(model, trajectories)
-        return Problem(model, starts, {**options, "T": T}, **solver, stop_loss=level)
+        given, starts = start.starts_of(model, trajectories)
+        return Problem(model, starts, options | given, alpha=start.times(alpha, starts), **solver)

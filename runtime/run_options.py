@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from derive.model import OPTIONS
-from derive.parameters import NUMBERS
+from derive.parameters import NUMBERS, VECTORS
 
 # --- words that are allowed --------------------------------------------------------------------
 
@@ -37,6 +37,8 @@ SIMULATION_METHODS = {
 # What is kept of each trajectory of an ensemble, or instead statistics of all.
 OUTPUTS = ("all", "final", "loss")
 STATISTICS = "statistics"
+# Kinds of options whose values may have commas, so that semicolons separate the values of an axis.
+LISTS = ("weights", "schedule")
 # The folder of derived systems.
 GENERATED = "generated"
 # The number of evenly spaced output times if only their end is given.
@@ -57,7 +59,8 @@ class RunOption:
         The keyword argument, and with dashes the option.
     kind
         ``"integer"``, ``"integers"``, ``"number"``, ``"numbers"``, ``"times"`` (an end, or ascending
-        times), ``"path"``, ``"choice"``, or ``"method"``: a choice of too many for a line of help.
+        times), ``"weights"`` (numbers, or a word for them), ``"matrix"`` (a file of one), ``"schedule"``,
+        ``"path"``, ``"choice"``, or ``"method"``: a choice of too many for a line of help.
     group
         The heading of the help under which it is listed.
     help
@@ -104,29 +107,41 @@ _INTEGRATED = ("integrate", "ensemble", "report")
 _STARTED = (*_INTEGRATED, "simulate", "compare", "escape", "bias", "hessian")
 # These take no parameter that the simulations of SGD do not know.
 _SIMULATING = ("simulate", "compare", "bias")
+# The options that say what T is: name, kind, default, what a sweep does with it, help.
+_TEACHERS = (
+    ("teacher_correlation", "number", 0.0, "axis", "Off-diagonal entries of T, with --teacher general."),
+    ("teacher_spectrum", "weights", None, "axis", "T = diag of 1,0.5,0.33, or of power:1, which is 1/r."),
+    ("T", "matrix", None, "fixed", "Teacher overlaps T from a file .npy, .npz or .nc, or a text of rows."),
+)
 _IDEAL = "Start at Q0 = q0·1 with R0 of this size"
 
 # The order is that of the axes of a sweep: what changes the size of results comes first.
 RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
-    RunOption(
-        "teacher_correlation",
-        "number",
-        "Model",
-        "Off-diagonal entries of T, with --teacher general.",
-        default=0.0,
-        commands=_like(*_STARTED),
+    *(
+        RunOption(name, kind, "Model", words, default, commands=_like(*_STARTED), swept=swept)
+        for name, kind, default, swept, words in _TEACHERS
+    ),
+    *(
+        RunOption(
+            vector.name,
+            "weights",
+            "Model",
+            f"{vector.help} Numbers 1,-0.5, power:1 for 1/r, or random.  [default: ones]",
+            commands=_like(*_STARTED),
+        )
+        for vector in VECTORS
     ),
     RunOption(
         "alpha",
         "times",
         "Training",
-        f"Output times α = samples/N: the end of {EVEN_TIMES} evenly spaced ones, or a list: 0,50,100.",
+        f"Output times α = steps/N: the end of {EVEN_TIMES} evenly spaced ones, or a list: 0,50,100.",
         default=200.0,
         commands=_like(*_INTEGRATED)
         | {
             "simulate": {"default": 100.0},
             "compare": {"default": 20.0},
-            "bias": {"kind": "number", "help": "End of the runs, in α = samples/N."},
+            "bias": {"kind": "number", "help": "End of the runs, in α = steps/N."},
             "sector": {
                 "default": None,
                 "help": f"Output times α: the end of {EVEN_TIMES} evenly spaced ones, or a list."
@@ -134,6 +149,15 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
             },
         },
         swept="fixed",
+    ),
+    RunOption(
+        "schedule",
+        "schedule",
+        "Training",
+        "Factor of the learning rates: exponential:50, inverse:50, inverse-sqrt:50, or steps 0:1,50:0.5.",
+        default="constant",
+        commands=_like("integrate", "ensemble"),
+        alone=True,
     ),
     RunOption(
         "method",
@@ -163,23 +187,17 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         ),
         alone=True,
     ),
-    RunOption(
-        "rtol",
-        "number",
-        "Solver",
-        "Relative tolerance of a step.",
-        default=1e-8,
-        commands=_like(*_INTEGRATED, "sector", "escape"),
-        alone=True,
-    ),
-    RunOption(
-        "atol",
-        "number",
-        "Solver",
-        "Absolute tolerance of a step.",
-        default=1e-10,
-        commands=_like(*_INTEGRATED, "sector", "escape"),
-        alone=True,
+    *(
+        RunOption(
+            name,
+            "number",
+            "Solver",
+            f"{words} tolerance of a step.",
+            default=value,
+            commands=_like(*_INTEGRATED, "sector", "escape"),
+            alone=True,
+        )
+        for name, words, value in (("rtol", "Relative", 1e-8), ("atol", "Absolute", 1e-10))
     ),
     RunOption(
         "output",
@@ -281,7 +299,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         "overlaps",
         "path",
         "Start",
-        "Start from Q, R (and T) of this .npz file, or the last state of this .nc file.",
+        "Start from Q, R (T, v, alpha) of this .npz file, or go on from the last state of this .nc file.",
         commands=_like("integrate", "report", "simulate", "compare", "hessian"),
         swept="never",
     ),
@@ -318,6 +336,11 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         swept="never",
     ),
 )
+# What a `ChosenStart` is made of, in the order of the help.
+OF_STARTS = (
+    *("n", "ideal", "overlaps", "seed", "q0"),
+    *("teacher_correlation", "teacher_spectrum", "T", *(vector.name for vector in VECTORS)),
+)
 # The widths, of commands that say nothing else, and the options of models.
 MODEL_OPTIONS: Mapping[str, RunOption] = _by_name(
     RunOption("p", "integer", "Model", "Width p of the student.", default=4),
@@ -352,19 +375,14 @@ def options_of(command: str) -> dict[str, RunOption]:
 
 def numbers_of(command: str) -> dict[str, RunOption]:
     """The run-time parameters that are numbers and options of a command, by name."""
+    known = [number for number in NUMBERS if number.at_finite_n or command not in _SIMULATING]
+    kinds = {True: "integer", False: "number"}
+    # Models that lack a parameter take no other value than its default.
+    defaults = {n.name: n.usual if n.only_with is None else n.default for n in known}
     return _by_name(
         *(
-            RunOption(
-                number.name,
-                "number",
-                "Training",
-                number.help,
-                # Models that lack a parameter take no other value than its default.
-                number.usual if number.only_with is None else number.default,
-                alone=True,
-            )
-            for number in NUMBERS
-            if number.at_finite_n or command not in _SIMULATING
+            RunOption(n.name, kinds[n.whole], "Training", n.help, defaults[n.name], alone=True)
+            for n in known
         )
     )
 

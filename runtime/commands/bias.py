@@ -68,7 +68,7 @@ def bias(
         alpha = training.pop("alpha")
         study = BiasStudy(
             model,
-            training | {"T": start.teacher(model)},
+            training | start.parameters(model),
             alpha=alpha,
             trajectories=trajectories,
             q0=start.q0,

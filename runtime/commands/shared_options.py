@@ -21,7 +21,7 @@ from runtime.commands.value_types import Integer, Integers, Real, Times
 from runtime.output.netcdf_files import save_netcdf
 from runtime.output.output_files import check_outputs
 from runtime.output.progress import progress_bar
-from runtime.run_options import MODEL_OPTIONS, RunOption
+from runtime.run_options import MODEL_OPTIONS, OF_STARTS, RunOption
 
 if TYPE_CHECKING:
     import xarray
@@ -37,7 +37,12 @@ _TYPES = {
     "numbers": Times(),
     "times": Times(),
     "path": A_PATH,
+    "matrix": A_PATH,
+    # Their values are read where the width of the model is known.
+    "weights": click.STRING,
+    "schedule": click.STRING,
 }
+_METAVARS = {"weights": "NUMBERS", "matrix": "FILE", "schedule": "SCHEDULE"}
 
 
 # --- options of the tables ---------------------------------------------------------------------
@@ -59,7 +64,11 @@ def _declared(declared: RunOption) -> Decorator:
     default = declared.default
     if isinstance(default, tuple):
         default = ",".join(f"{value:g}" if isinstance(value, float) else str(value) for value in default)
-    return option(declared.group, dashed(declared.name), help=declared.help, default=default, **kind)
+    if declared.kind in _METAVARS:
+        kind["metavar"] = _METAVARS[declared.kind]
+    # The library would write the name of an option such as --T in lower case.
+    names = (dashed(declared.name), declared.name)
+    return option(declared.group, *names, help=declared.help, default=default, **kind)
 
 
 def dashed(name: str) -> str:
@@ -99,8 +108,10 @@ def number_options(command: str, *several: str) -> Decorator:
 
 
 def training_options(command: str) -> Decorator:
-    """The command receives the run-time parameters and alpha together as `training`."""
-    return collected("training", dict, number_options(command), run_option(command, "alpha"))
+    """The command receives the run-time parameters, alpha and schedule together as `training`."""
+    taken = [name for name in ("alpha", "schedule") if name in run_options.options_of(command)]
+    own = [run_option(command, name) for name in taken]
+    return collected("training", dict, number_options(command), *own)
 
 
 # --- start -----------------------------------------------------------------------------------
@@ -112,10 +123,6 @@ def _start(**choices: Any) -> ChosenStart:
     return ChosenStart(**choices, given=given_options())
 
 
-# The fields of a `ChosenStart`, in the order of the help.
-_OF_START = ("n", "ideal", "overlaps", "seed", "q0", "teacher_correlation")
-
-
 def start_options(command: str) -> Decorator:
     """The options that say how a command starts; it receives a `start`.
 
@@ -124,7 +131,7 @@ def start_options(command: str) -> Decorator:
     taken = run_options.options_of(command)
     if "n" in taken and taken["n"].default is not None:
         del taken["n"]
-    return collected("start", _start, *(_declared(taken[name]) for name in _OF_START if name in taken))
+    return collected("start", _start, *(_declared(taken[name]) for name in OF_STARTS if name in taken))
 
 
 # --- solver ----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from runtime.run_options import (
     ENGINES,
     GENERATED,
     JOB_COMMANDS,
+    LISTS,
     MODEL_OPTIONS,
     RUN_OPTIONS,
     RunOption,
@@ -47,14 +48,17 @@ def _swept_options() -> Decorator:
 
 def _swept(declared: RunOption, jobs: list[str]) -> Decorator:
     """An option that these jobs take; its help says if only one does, or if it cannot vary."""
-    words = RUN_OPTIONS.get(declared.name, declared).help.rstrip(".")
+    words = RUN_OPTIONS.get(declared.name, declared).help.split("  [")[0].rstrip(".")
     if declared.kind == "choice":
         words += f": {alternatives(declared.choices)}"
     if len(jobs) == 1:
         words += f", with --job {jobs[0]}"
+    if declared.kind in LISTS:
+        words += "; semicolons separate values"
     if declared.swept == "fixed":
         words += "; the same for all tasks"
-    return option(declared.group, shared.dashed(declared.name), metavar="VALUES", help=f"{words}.")
+    names = (shared.dashed(declared.name), declared.name)
+    return option(declared.group, *names, metavar="VALUES", help=f"{words}.")
 
 
 @command()
@@ -100,8 +104,8 @@ def sweep(
     """Run every combination of parameters, on threads, processes, Dask or a job array.
 
     Values are 0.4 (fixed), 0.1,0.2,0.4 (each), 0:9 (integers, both ends), 0.1:0.5:5 (start:end:count)
-    or log:1e3:1e6:4. Each task writes a file into the folder. The same command again, or --out alone,
-    computes the tasks that are missing.
+    or log:1e3:1e6:4; lists of numbers have semicolons in between: 1,-1;1,1. Each task writes a file into
+    the folder. The same command again, or --out alone, computes the tasks that are missing.
 
     \b
     Examples:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import io
 import stat
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
@@ -31,11 +32,15 @@ class FileFormat:
 
 NETCDF = FileFormat("a netCDF file", (b"\x89HDF\r\n\x1a\n", b"CDF\x01", b"CDF\x02", b"CDF\x05"))
 NPZ = FileFormat("an .npz file", (b"PK\x03\x04", b"PK\x05\x06"))
+NPY = FileFormat("an .npy file", (b"\x93NUMPY",))
 # A text file may begin with any bytes.
 TOML = FileFormat("a TOML file", (b"",))
+_TEXT = FileFormat("a text file", (b"",))
+# Bytes of a text of numbers: no matrix of a model, written with all digits, takes more.
+_LARGEST_TEXT = 2**22
 # No array that fits into memory has a longer side.
 _LONGEST_SIDE = 2**48
-_LONGEST = max(len(signature) for file_format in (NETCDF, NPZ) for signature in file_format.signatures)
+_LONGEST = max(len(signature) for file_format in (NETCDF, NPZ, NPY) for signature in file_format.signatures)
 
 
 def read_file(path: str | Path, option: str, file_format: FileFormat, read: Callable[[Path], Any]) -> Any:
@@ -100,6 +105,47 @@ def read_arrays(
     read = functools.partial(_from_npz if npz else _from_netcdf, names=names, check=checked)
     arrays: dict[str, Array] = read_file(path, option, NPZ if npz else NETCDF, read)
     return arrays
+
+
+def read_array(path: Path, option: str, name: str, check: Callable[[tuple[int, ...]], None]) -> Array:
+    """An array: the one of this name in an ``.npz`` or ``.nc`` file, that of an ``.npy`` file, or a text.
+
+    A text has the rows of a matrix on its lines, with commas or spaces between numbers; ``#`` begins a
+    comment. `check` is called with the shape, except for a text before the array is read.
+    """
+    if path.suffix.lower() in (".npz", ".nc"):
+
+        def there(shapes: Shapes) -> None:
+            if name not in shapes:
+                raise InputError(option, f"{path} has no array {name}")
+            check(shapes[name])
+
+        return read_arrays(path, option, (name,), there)[name]
+    npy = path.suffix.lower() == ".npy"
+    read = functools.partial(_from_npy if npy else _from_text, check=check)
+    array: Array = read_file(path, option, NPY if npy else _TEXT, read)
+    return array
+
+
+def _from_npy(path: Path, check: Callable[[tuple[int, ...]], None]) -> Array:
+    with path.open("rb") as file:
+        check(_header(path.name, file)[0])
+        file.seek(0)
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False), dtype=np.float64)
+
+
+def _from_text(path: Path, check: Callable[[tuple[int, ...]], None]) -> Array:
+    if path.stat().st_size > _LARGEST_TEXT:
+        raise UnreadableError(f"it is larger than {_LARGEST_TEXT // 2**20} MiB, unlike a text of a matrix")
+    # Spreadsheets write a mark in front, which utf-8-sig takes off.
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    rows = [row for line in lines if (row := line.partition("#")[0].strip())]
+    if not rows:
+        raise UnreadableError("it has no numbers")
+    delimiter = "," if "," in rows[0] else None
+    array = np.loadtxt(io.StringIO("\n".join(rows)), delimiter=delimiter, ndmin=2)
+    check(array.shape)
+    return array
 
 
 def _from_npz(path: Path, names: Iterable[str], check: Callable[[Any], None]) -> dict[str, Array]:

@@ -237,13 +237,12 @@ def chosen_comparison(
     The options are run-time parameters and those of `Comparison`. InputError names one of the choices.
     """
     start = dataclasses.replace(start, given=start.given - NEEDED_ANYWAY)
-    own = {name: options.pop(name) for name in ("n", "alpha", "trajectories", "threads")}
+    own = {name: options.pop(name) for name in ("n", "trajectories", "threads")}
+    alpha = options.pop("alpha")
     with naming_choices():
-        Q0, R0, T, origin = start.overlaps_of(model)
-        given = {**options, "T": T}
-        return Comparison(
-            model, GivenStart(Q0, R0, origin=origin), given, weights=weights, seed=start.seed, **own
-        )
+        given, beginning = start.overlaps_of(model)
+        own |= {"alpha": start.times(alpha, beginning), "weights": weights, "seed": start.seed}
+        return Comparison(model, beginning, options | given, **own)
 
 
 def observables(runs: xarray.Dataset) -> tuple[list[str], Array]:

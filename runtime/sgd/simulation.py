@@ -308,14 +308,10 @@ def chosen_simulation(
     """
     random = start.ideal is None and start.overlaps is None
     start = dataclasses.replace(start, n=n if random else None, given=start.given - NEEDED_ANYWAY)
-    own = {name: options.pop(name) for name in ("alpha", "method", "threads")}
+    own = {name: options.pop(name) for name in ("method", "threads")}
+    alpha = options.pop("alpha")
     with naming_choices():
-        T: Array | None
-        starts: Start
-        if start.overlaps is None:
-            T, starts = start.starts_of(model, trajectories)
-        else:
-            Q0, R0, T, origin = start.overlaps_of(model, trajectories)
-            starts = GivenStart(Q0, R0, Q0.ndim != 2, origin)
-        given = {**options, "T": T}
-        return Simulation(model, starts, given, n, seed=start.seed, trajectories=trajectories, **own)
+        of_start = start.starts_of if start.overlaps is None else start.overlaps_of
+        given, starts = of_start(model, trajectories)
+        own |= {"seed": start.seed, "trajectories": trajectories}
+        return Simulation(model, starts, options | given, n, start.times(alpha, starts), **own)

@@ -1,9 +1,6 @@
-"""Makes initial overlaps: of random weights, exactly in law at any N; ideal ones; or those in a file."""
+"""Makes initial overlaps: of random weights, exactly in law at any N, or ideal ones."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,7 +8,6 @@ from numpy.typing import ArrayLike
 from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
-from runtime.output.input_files import Shapes, read_arrays
 from runtime.run_options import Q0_NORM, RANDOM_N, SEED
 from runtime.start.checked_arrays import Array, correlations, joint_overlaps, real_number, teacher_overlaps
 from runtime.start.matrix_factors import EPSILON
@@ -176,34 +172,3 @@ def _random_factor(
     squares = 2.0 * gamma.standard_gamma((rest - columns) / 2.0, size=(count, p))
     factor[:, columns, rank + columns] = np.sqrt(squares)
     return factor
-
-
-def overlaps_from_file(path: str | Path) -> tuple[Array, Array, Array | None]:
-    """Q, R and, if present, T from a ``.npz`` file, or the last state of a ``.nc`` run.
-
-    The suffix may have capitals.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, is not a regular file, has another type, or lacks Q or R.
-    """
-    return checked_overlaps(path, lambda _: None)
-
-
-def checked_overlaps(
-    path: str | Path, check: Callable[[Shapes], None]
-) -> tuple[Array, Array, Array | None]:
-    """As `overlaps_from_file`; `check` sees the shapes of Q, R and T before they are read."""
-    path = Path(path)
-    if path.suffix.lower() not in (".npz", ".nc"):
-        raise InputError("file", f"{path} is neither an .npz nor an .nc file")
-
-    def there(shapes: Shapes) -> None:
-        for name in ("Q", "R"):
-            if name not in shapes:
-                raise InputError("file", f"{path} has no array {name}")
-        check(shapes)
-
-    found = read_arrays(path, "file", ("Q", "R", "T"), there)
-    return found["Q"], found["R"], found.get("T")

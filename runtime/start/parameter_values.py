@@ -169,22 +169,27 @@ def _checked(parameter: RuntimeParameter, value: Any, count: int | None) -> Arra
     return found
 
 
+def power_law(option: str, text: str, width: int) -> Array:
+    """The numbers r^−x (width,) of the text ``power:x``; InputError for any other text."""
+    if not text.startswith(POWER):
+        raise InputError(option, f"{text!r} is neither numbers nor {POWER}x, for the numbers r^−x")
+    try:
+        power = float(text.removeprefix(POWER))
+    except ValueError:
+        power = math.nan
+    if not math.isfinite(power):
+        raise InputError(option, f"{text!r} is not {POWER} and a number")
+    with np.errstate(over="ignore"):
+        return np.asarray(np.arange(1.0, width + 1.0) ** -power)
+
+
 def _checked_vector(parameter: RuntimeParameter, model: Model, value: Any, count: int | None) -> Array:
     """A vector (1, width), or one per trajectory (count, width); its default if the value is None."""
     name, width = parameter.name, getattr(model, parameter.shape[0])
     if value is None:
         return np.full((1, width), parameter.default)
     if isinstance(value, str):
-        if not value.startswith(POWER):
-            raise InputError(name, f"{value!r} is neither numbers nor {POWER}x, for the weights r^−x")
-        try:
-            power = float(value.removeprefix(POWER))
-        except ValueError:
-            power = math.nan
-        if not math.isfinite(power):
-            raise InputError(name, f"{value!r} is not {POWER} and a number")
-        with np.errstate(over="ignore"):
-            value = np.arange(1.0, width + 1.0) ** -power
+        value = power_law(name, value, width)
     if axis_count(name, value) == 2 and count is not None and parameter.per_trajectory:
         return real_array(name, value, (count, width))
     return real_array(name, value, (width,))[None]

@@ -1,4 +1,4 @@
-"""Parses the values of one parameter of a sweep: numbers, lists, ranges and choices.
+"""Parses the values of one parameter of a sweep: numbers, ranges, choices, and lists of numbers.
 
 0.4                 one value: fixed
 0.1,0.2,0.4         these values
@@ -6,6 +6,7 @@
 0.1:0.5:5           5 evenly spaced values, both ends included
 log:1e3:1e6:4       4 values evenly spaced in their logarithm, both ends included
 0:4,10,20:30:3      several of these, joined by commas
+1,-1;1,1;power:1    three values, of which the first two are lists of numbers
 """
 
 from __future__ import annotations
@@ -50,6 +51,31 @@ def parse_axis(
         return tuple(values)
     values = _parts(option, given, kind, choices)
     return tuple(values) if isinstance(given, str) and ("," in given or ":" in given) else values[0]
+
+
+def parse_lists(option: str, given: Any) -> str | tuple[str, ...]:
+    """A fixed value that is a list, as text, or the values of an axis as a tuple of texts.
+
+    `given` is text, with semicolons between the values of an axis; or a number or a list of numbers, which
+    is one value; or a list of these, which is an axis. Raises InputError.
+    """
+    given = python_value(option, given)
+    if isinstance(given, str):
+        texts = given.split(";")
+        return tuple(texts) if len(texts) > 1 else given
+    if isinstance(given, list) and any(isinstance(item, (str, list)) for item in given):
+        _limited(option, len(given))
+        return tuple(item if isinstance(item, str) else _listed(option, item) for item in given)
+    return _listed(option, given)
+
+
+def _listed(option: str, given: Any) -> str:
+    """A list of numbers as text."""
+    items = given if isinstance(given, list) else [given]
+    if not items:
+        raise InputError(option, "has no values")
+    numbers = [_plain(option, item, float, ()) for item in items]
+    return ",".join(f"{x:g}" if float(f"{x:g}") == x else repr(x) for x in numbers)
 
 
 def python_value(option: str, given: Any) -> Any:

@@ -64,7 +64,7 @@ class Estimate:
 
 
 # The parameters that the size of a result depends on.
-_SHAPING = ("p", "pstar", "trajectories", "stop_loss")
+_SHAPING = ("p", "pstar", "second_layer", "trajectories", "stop_loss")
 
 
 def readable_bytes(count: int) -> str:

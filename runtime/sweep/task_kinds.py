@@ -17,12 +17,12 @@ import numpy as np
 
 from derive.arguments import one_of
 from derive.model import Model
-from derive.parameters import NUMBERS
+from derive.parameters import NUMBERS, VECTORS
 from runtime.analysis.escape.escape_measurement import measure_escapes
 from runtime.analysis.escape.escape_study import chosen_study
 from runtime.ensemble.chosen_ensemble import ChosenEnsemble
 from runtime.problem import chosen_problem
-from runtime.run_options import MODEL_OPTIONS, RunOption, axes_of
+from runtime.run_options import MODEL_OPTIONS, OF_STARTS, RunOption, axes_of
 from runtime.sgd.simulation import chosen_simulation
 from runtime.start.checked_arrays import output_times
 from runtime.start.chosen_start import ChosenStart
@@ -68,11 +68,8 @@ class Job:
         return axes_of(self.name)
 
 
-_OF_START = [field.name for field in dataclasses.fields(ChosenStart)]
-
-
 def _start_of(parameters: Mapping[str, Any]) -> ChosenStart:
-    return ChosenStart(**{name: parameters[name] for name in _OF_START if name in parameters})
+    return ChosenStart(**{name: parameters[name] for name in OF_STARTS if name in parameters})
 
 
 def _of_run(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,7 +77,7 @@ def _of_run(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in parameters.items()
-        if name not in MODEL_OPTIONS and name not in _OF_START
+        if name not in MODEL_OPTIONS and name not in OF_STARTS
     }
 
 
@@ -121,7 +118,8 @@ def _without_numbers(runs: xarray.Dataset) -> xarray.Dataset:
 
 def _matrices(parameters: Mapping[str, Any]) -> int:
     p, pstar = parameters["p"], parameters["pstar"]
-    return int(p * (p + pstar) + 1)
+    trained = p if parameters["second_layer"] == "trained" else 0
+    return int(p * (p + pstar) + trained + 1)
 
 
 def _ode_values(parameters: Mapping[str, Any]) -> int:
@@ -158,12 +156,13 @@ JOBS = {
         Job("escape", _escape, _escape_values),
     )
 }
-# Other names for coordinates that xarray's sel would take for its own arguments.
-_COORDINATES = {"method": "method_name"}
+# Other names for coordinates: xarray's sel would take these for its own arguments, or they are variables of
+# results.
+_COORDINATES = {name: f"{name}_name" for name in ("method", *(vector.name for vector in VECTORS))}
 
 
 def coordinate_of(parameter: str) -> str:
-    """The coordinate of a parameter in results: its own name, unless xarray could not select by it."""
+    """The coordinate of a parameter in results: its own name, unless that means something else there."""
     return _COORDINATES.get(parameter, parameter)
 
 

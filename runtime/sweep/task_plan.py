@@ -8,13 +8,18 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from derive.errors import InputError
-from runtime.run_options import RunOption
-from runtime.start.checked_arrays import output_times
+import numpy as np
+
+from derive.errors import InputError, shown
+from runtime.run_options import LISTS, RunOption
+from runtime.start.checked_arrays import axis_count, output_times, real_array
+from runtime.start.schedules import Schedule
+from runtime.start.start_files import read_teacher
 from runtime.sweep import task_kinds
-from runtime.sweep.axis_values import MAX_TASKS, Value, parse_axis, python_value
+from runtime.sweep.axis_values import MAX_TASKS, Value, parse_axis, parse_lists, python_value
 from runtime.sweep.program_version import PROGRAM
 from runtime.sweep.task_kinds import Job
 
@@ -235,10 +240,35 @@ def _value(option: RunOption, given: Any) -> Any:
         return None
     if option.kind == "times":
         return _times(name, given)
-    value = parse_axis(name, given, _TYPES[option.kind], option.choices)
+    if option.kind == "matrix":
+        return _matrix(name, given)
+    if option.kind == "schedule":
+        value: Any = _schedules(name, given)
+    elif option.kind in LISTS:
+        value = parse_lists(name, given)
+    else:
+        value = parse_axis(name, given, _TYPES[option.kind], option.choices)
     if isinstance(value, tuple) and option.swept != "axis":
         raise InputError(name, "cannot be an axis: give one value")
     return value
+
+
+def _matrix(name: str, given: Any) -> list[list[float]]:
+    """The numbers of a matrix, or of the file of one, on whose later content no result may depend."""
+    matrix = read_teacher(given) if isinstance(given, (str, Path)) else given
+    if axis_count(name, matrix) != 2:
+        raise InputError(name, f"{shown(given)} is neither a matrix (p*, p*) nor the file of one")
+    numbers: list[list[float]] = real_array(name, matrix, np.shape(matrix)).tolist()
+    return numbers
+
+
+def _schedules(name: str, given: Any) -> str | tuple[str, ...]:
+    """The text of a schedule, or of several in an axis: text with semicolons, or a list with texts."""
+    if isinstance(given, str):
+        return parse_lists(name, given)
+    if isinstance(given, (list, tuple)) and any(isinstance(item, (str, Mapping)) for item in given):
+        return tuple(Schedule.of(item).text for item in given)
+    return Schedule.of(given).text
 
 
 def _times(name: str, given: Any) -> float | list[float]:
@@ -291,16 +321,17 @@ def _check_distinct(axis: Axis) -> None:
         if values in seen and len(values) == 1:
             raise InputError(axis.names[0], f"{values[0]} is given twice")
         if values in seen:
-            shown = ", ".join(f"{name} {value}" for name, value in zip(axis.names, values, strict=True))
-            raise InputError("zip", f"{shown} is given twice")
+            both = ", ".join(f"{name} {value}" for name, value in zip(axis.names, values, strict=True))
+            raise InputError("zip", f"{both} is given twice")
         seen.add(values)
 
 
 def _shown(values: Any) -> str:
     if not isinstance(values, tuple):
         return str(values)
-    shown = ",".join(str(value) for value in itertools.islice(values, 4))
-    return shown + (",…" if len(values) > 4 else "")
+    separator = ";" if any("," in str(value) for value in values) else ","
+    first = separator.join(str(value) for value in itertools.islice(values, 4))
+    return first + (f"{separator}…" if len(values) > 4 else "")
 
 
 def _large(count: int) -> str:

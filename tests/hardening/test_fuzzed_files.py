@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import runtime
 from derive import Model, overlap_odes
 from derive.errors import InputError
-from runtime.start.initial_overlaps import overlaps_from_file
+from runtime.start.start_files import overlaps_from_file
 from runtime.system.load_error import LoadError
 
 FUZZED = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -29,10 +29,12 @@ def test_checked_values():
     found = problem(GENERAL, values={"T": T.tolist(), "label_noise": 0.1}, alpha=[0, 1, 2], stop_loss=1)
     np.testing.assert_array_equal(found.T, T)
     np.testing.assert_array_equal(found.alpha, [0.0, 1.0, 2.0])
-    np.testing.assert_array_equal(found.parameters.packed, [[0.3, 0.1, 1.0, 0.5, 2.0]])
+    np.testing.assert_array_equal(found.parameters.packed, [[0.3, 0.1, 1.0, 0.5, 2.0, 0.0, 1.0]])
     assert found.attributes == {
         "eta": 0.3,
         "label_noise": 0.1,
+        "weight_decay": 0.0,
+        "batch": 1.0,
         **{name: SOLVER[name] for name in ("rtol", "atol", "method")},
         "stop_loss": 1.0,
     }
@@ -81,7 +83,8 @@ def test_a_changed_problem_is_checked_too():
 def test_one_value_per_trajectory():
     many = GivenStart(np.array([np.eye(2)] * 3), np.zeros((3, 2, 1)), many=True)
     found = problem(start=many, values={"eta": [0.1, 0.2, 0.3], "label_noise": 0.5})
-    np.testing.assert_array_equal(found.parameters.packed, [[0.1, 0.5], [0.2, 0.5], [0.3, 0.5]])
+    packed = [[0.1, 0.5, 0.0, 1.0], [0.2, 0.5, 0.0, 1.0], [0.3, 0.5, 0.0, 1.0]]
+    np.testing.assert_array_equal(found.parameters.packed, packed)
     assert "eta" not in found.attributes
     assert found.attributes["label_noise"] == 0.5
     with rejected("eta", "shape"):

@@ -17,6 +17,7 @@ from runtime.run_options import ATOL, Q0_NORM, RTOL, SEED, default
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, real_number
 from runtime.start.chosen_start import ChosenStart
+from runtime.start.chosen_weights import RANDOM
 from runtime.start.initial_overlaps import LARGEST_START_N, OverlapSampler
 from runtime.start.parameter_values import RunParameters
 from runtime.start.seeds import LARGEST_SEED
@@ -113,5 +114,9 @@ class EscapeStudy:
 def chosen_study(model: Model, start: ChosenStart, **options: Any) -> EscapeStudy:
     """The study from random starts; the options are run-time parameters and fields of `EscapeStudy`."""
     given = {name: options.pop(name) for name in PARAMETERS if name in options}
-    given["T"] = start.teacher(model)
+    if start.student_weights == RANDOM:
+        raise InputError(
+            "student_weights", f"{RANDOM!r} differs from start to start, but all escape from one plateau"
+        )
+    given |= start.parameters(model)
     return EscapeStudy(model, given, q0=start.q0, seed=start.seed, **options)

@@ -75,8 +75,8 @@ class HessianStudy:
             if self.start.overlaps is not None:
                 raise InputError("at", "does not go with --overlaps")
         with naming_choices():
-            T, state = self._at_start()
-            parameters = RunParameters.of(self.model, {**given, "T": T})
+            of_start, state = self._at_start()
+            parameters = RunParameters.of(self.model, {**given, **of_start})
             if state is None:
                 state = self._in_closed_form(parameters.T)
             else:
@@ -84,15 +84,15 @@ class HessianStudy:
         object.__setattr__(self, "parameters", parameters)
         object.__setattr__(self, "state", state)
 
-    def _at_start(self) -> tuple[Array | None, ChosenState | None]:
-        """T, and the state of a file or of random weights, if that is chosen."""
-        if self.start.overlaps is not None:
-            Q, R, T, origin = self.start.overlaps_of(self.model)
-            return T, ChosenState(Q, R, origin)
-        if self.place == "start":
-            Q, R, T, origin = dataclasses.replace(self.start, n=self.n).overlaps_of(self.model)
-            return T, ChosenState(Q, R, origin | {"at": self.place})
-        return self.start.teacher(self.model), None
+    def _at_start(self) -> tuple[dict[str, Any], ChosenState | None]:
+        """T and second layers, and the state of a file or of random weights, if that is chosen."""
+        if self.start.overlaps is None and self.place != "start":
+            return self.start.parameters(self.model), None
+        random = self.place == "start"
+        chosen = dataclasses.replace(self.start, n=self.n) if random else self.start
+        given, start = chosen.overlaps_of(self.model)
+        origin = {**start.origin, "at": self.place} if random else start.origin
+        return given, ChosenState(np.asarray(start.Q0), np.asarray(start.R0), origin)
 
     def _in_closed_form(self, T: Array) -> ChosenState | None:
         """A solution, or a plateau that is known without the equations."""

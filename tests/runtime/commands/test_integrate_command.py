@@ -81,9 +81,11 @@ def test_integrate_writes_netcdf_and_figures_and_goes_on_from_them(call, generat
         np.testing.assert_array_equal(first["alpha"], [0.0, 5.0, 10.0])
         assert first.attrs["eta"] == 0.3
         last = first["Q"].values[-1]
-    code, out, _ = call(f"integrate {options} --overlaps run.nc --alpha 0,1 --json")
+    code, out, _ = call(f"integrate {options} --overlaps run.nc --alpha 10,11 --json")
     assert code == 0
-    np.testing.assert_array_equal(json.loads(out)["Q"][0], last)
+    run = json.loads(out)
+    assert run["alpha"] == [10.0, 11.0]
+    np.testing.assert_array_equal(run["Q"][0], last)
 
 
 def test_seeds_start_different_trajectories_and_the_same_ones_again(call, generated):
