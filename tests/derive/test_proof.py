@@ -11,13 +11,15 @@ from derive import Model, ProofError, expansion, overlap_odes, proof
 from derive.expansion import evaluate
 from derive.pipeline import Pipeline
 from derive.program import (
-    Contraction,
+    EntryStatement,
+    Matrix,
     MatrixStatement,
     NormRates,
     Operand,
     Projection,
     ScalarStatement,
     Term,
+    VectorStatement,
 )
 from derive.proof import evaluate_exactly, no_reciprocal, prove
 from derive.scalar_polynomials import ScalarPolynomial
@@ -30,6 +32,8 @@ MUTATED = [
     Model(2, 2, "sphere", "sgd", "general"),
     Model(2, 2, "sphere", "gradient"),
     Model(2, 1, "free", "gradient", "general"),
+    Model(2, 2, second_layer="trained"),
+    Model(2, 2, "sphere", teacher="general", second_layer="fixed"),
 ]
 
 
@@ -107,8 +111,16 @@ def test_random_points_are_as_many_as_the_error_bound_says(monkeypatch):
     assert found.error_bound_log2 == found.points * (proof.DEGREE_BOUND_LOG2 - proof.RANDOM_BITS)
 
 
-def test_no_difference_has_a_higher_degree_than_the_bound_allows():
-    model = Model(2, 2, teacher="general")
+@pytest.mark.parametrize(
+    ("second_layer", "bound"),
+    [
+        ("ones", proof.DEGREE_BOUND_LOG2),
+        ("fixed", proof.WEIGHTED_DEGREE_BOUND_LOG2),
+        ("trained", proof.WEIGHTED_DEGREE_BOUND_LOG2),
+    ],
+)
+def test_no_difference_has_a_higher_degree_than_the_bound_allows(second_layer, bound):
+    model = Model(2, 2, teacher="general", second_layer=second_layer)
     degrees = dict.fromkeys(("a", "b", *model.parameters, *model.state), 1)
 
     def highest(terms):
@@ -116,7 +128,11 @@ def test_no_difference_has_a_higher_degree_than_the_bound_allows():
 
     found = evaluate(Pipeline.of(model).program, degrees, highest, no_reciprocal)
     vectors_or_denominators = 2
-    assert max(found.values()) + vectors_or_denominators <= 2**proof.DEGREE_BOUND_LOG2
+    clears_denominators = 2
+    degree = max(found.values()) + vectors_or_denominators + clears_denominators
+    assert 2 ** (bound - 1) < degree <= 2**bound
+    drawn = dataclasses.replace(model, p=12, pstar=12)
+    assert proof.proof_record(drawn).error_bound_log2 == proof.RANDOM_POINTS * (bound - proof.RANDOM_BITS)
 
 
 # --- mutations ---------------------------------------------------------------------------
@@ -150,12 +166,19 @@ def _scalar_statements(statement):
                 f"contraction {k}: {what}",
                 dataclasses.replace(statement, contractions=(*before, coefficient, *after)),
             )
-        if contraction.right is not None:
-            trace = Contraction(contraction.coefficient, contraction.left, None)
-            if contraction.left.rows == contraction.left.columns:
+        if contraction.right is not None and contraction.left.rows == contraction.left.columns:
+            trace = dataclasses.replace(contraction, right=None)
+            yield (
+                f"contraction {k}: tr M for tr MM",
+                dataclasses.replace(statement, contractions=(*before, trace, *after)),
+            )
+        for field in ("rows", "columns"):
+            weights = getattr(contraction, field)
+            if weights and (contraction.left is not None or len(weights) > 1):
+                fewer = dataclasses.replace(contraction, **{field: weights[1:]})
                 yield (
-                    f"contraction {k}: tr M for tr MM",
-                    dataclasses.replace(statement, contractions=(*before, trace, *after)),
+                    f"contraction {k}: no {weights[0].name} of {field}",
+                    dataclasses.replace(statement, contractions=(*before, fewer, *after)),
                 )
 
 
@@ -184,8 +207,34 @@ def _matrix_statements(statement, matrices):
                 )
 
 
+def _entry_statements(statement):
+    """A term changed, dropped, or without one of its factors; κ_i² for κ_i κ_j."""
+    for k, term in enumerate(statement.terms):
+        before, after = statement.terms[:k], statement.terms[k + 1 :]
+
+        def with_term(*terms, before=before, after=after):
+            return dataclasses.replace(statement, terms=(*before, *terms, *after))
+
+        yield f"no term {k}", with_term()
+        yield f"term {k} twice", with_term(term, term)
+        yield f"sign of term {k}", with_term(dataclasses.replace(term, coefficient=-term.coefficient))
+        for field in ("scalars", "rows", "columns", "operands"):
+            factors = getattr(term, field)
+            if factors:
+                name = getattr(factors[0], "name", factors[0])
+                yield f"no {name} in term {k}", with_term(dataclasses.replace(term, **{field: factors[1:]}))
+        if term.rows and term.columns:
+            both = (*term.rows, *term.columns)
+            yield f"i for j in term {k}", with_term(dataclasses.replace(term, rows=both, columns=()))
+            yield f"j for i in term {k}", with_term(dataclasses.replace(term, rows=(), columns=both))
+
+
 def _sphere_statements(statement, program):
-    free = {m.target.name: m.target for m in program.statements if isinstance(m, MatrixStatement)}
+    free = {
+        m.target.name: m.target
+        for m in program.statements
+        if isinstance(m, MatrixStatement | EntryStatement)
+    }
     if isinstance(statement, NormRates):
         yield "growth of X, not of fQ", dataclasses.replace(statement, drift=free["X"])
         return
@@ -204,7 +253,7 @@ def _sphere_statements(statement, program):
 
 def mutations(program):
     """(what, wrong program) for every change above of every statement."""
-    matrices = list(program.inputs)
+    matrices = [part for part in program.inputs if isinstance(part, Matrix)]
     for position, statement in enumerate(program.statements):
         match statement:
             case ScalarStatement():
@@ -212,6 +261,11 @@ def mutations(program):
             case MatrixStatement():
                 changed = _matrix_statements(statement, tuple(matrices))
                 matrices.append(statement.target)
+            case EntryStatement():
+                changed = _entry_statements(statement)
+                matrices.append(statement.target)
+            case VectorStatement():
+                changed = _entry_statements(statement)
             case NormRates() | Projection():
                 changed = _sphere_statements(statement, program)
         for what, wrong in changed:
@@ -242,7 +296,7 @@ def test_mutations_reach_every_output(model):
     program = Pipeline.of(model).program
     point = {name: Fraction(k + 2, 7) for k, name in enumerate(("a", "b", *model.parameters, *model.state))}
     right = evaluate_exactly(program, point)
-    changed = {"dQ": 0, "dR": 0, "loss": 0}
+    changed = dict.fromkeys({name.split("_")[0] for name in right}, 0)
     for _, wrong in mutations(program):
         found = evaluate_exactly(wrong, point)
         for output in {name.split("_")[0] for name in right if right[name] != found[name]}:
