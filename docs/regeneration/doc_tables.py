@@ -21,6 +21,7 @@ from runtime.run_options import (
     RunOption,
 )
 
+PSTAR = "p*"
 _MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
@@ -60,18 +61,22 @@ def _readouts() -> str:
 def _parameters() -> str:
     def values(parameter: RuntimeParameter) -> str:
         if parameter.shape:
-            return "a matrix"
+            widths = [_plain(PSTAR if width == "pstar" else width) for width in parameter.shape]
+            return f"{' × '.join(widths)} numbers"
         if parameter.least == float("-inf"):
             return "any"
         return f"{'>' if parameter.strict else '≥'} {parameter.least:g}"
 
+    def default(parameter: RuntimeParameter) -> float | None:
+        return parameter.default if parameter.usual is None else parameter.usual
+
     rows = (
         (
             f"`{name}`",
-            parameter.symbol,
+            _plain(parameter.symbol),
             parameter.words,
             values(parameter),
-            "" if parameter.usual is None else f"{parameter.usual:g}",
+            "" if default(parameter) is None else f"{default(parameter):g}",
             "yes" if parameter.per_trajectory else "no",
         )
         for name, parameter in PARAMETERS.items()

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Container, Mapping
 from typing import Any
 
-from derive.parameters import NUMBERS
+from derive.parameters import NUMBERS, PARAMETERS
 from runtime.run_options import MODEL_OPTIONS, RUN_OPTIONS, RunOption, numbers_of
 
 Schema = dict[str, Any]
@@ -115,9 +115,12 @@ def model(*without: str, maybe_p: bool = False) -> dict[str, Schema]:
 
 
 def numbers(command: str, varied: Container[str] = ()) -> dict[str, Schema]:
-    """The run-time parameters that are numbers, as attributes; those that are `varied` may be missing."""
+    """The run-time parameters that are numbers, as attributes.
+
+    Those that are `varied`, or that only some models have, may be missing.
+    """
     return {
-        f"{name}?" if name in varied else name: number(option.help)
+        f"{name}?" if name in varied or PARAMETERS[name].only_with else name: _of(option)
         for name, option in numbers_of(command).items()
     }
 
@@ -125,7 +128,9 @@ def numbers(command: str, varied: Container[str] = ()) -> dict[str, Schema]:
 def numbers_of_each(one: str) -> dict[str, Schema]:
     """Arrays of the run-time parameters of each trajectory or run."""
     return {
-        number.name: over(1, f"{number.words.capitalize()} {number.symbol} of each {one}.")
+        f"{number.name}{'?' if number.only_with else ''}": over(
+            1, f"{number.words.capitalize()} {number.symbol} of each {one}."
+        )
         for number in NUMBERS
         if number.per_trajectory
     }

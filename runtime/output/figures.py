@@ -13,13 +13,14 @@ from derive.errors import InputError
 from derive.parameters import NUMBERS
 from runtime.output.output_files import check_output
 from runtime.output.quantiles import exact_quantiles
+from runtime.output.result_attributes import departures
 
 if TYPE_CHECKING:
     import xarray
 
 SUFFIXES = (".png", ".pdf", ".svg")
 LOSS_LABEL = r"generalisation error $\varepsilon$"
-TIME_LABEL = r"time $\alpha$ = samples / $N$"
+TIME_LABEL = r"time $\alpha$ = steps / $N$"
 # The palette of Okabe and Ito, whose colours are distinct with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLE: Any = {
@@ -160,11 +161,7 @@ def title(run: xarray.Dataset) -> str:
     parts += [
         "free norms" if attributes["constraint"] == "free" else "sphere",
         "one-pass SGD" if attributes["flow"] == "sgd" else "gradient flow",
-    ]
-    parts += [
-        rf"${number.latex}={value:g}$"
-        for number, value in numbers
-        if number.default is not None and value != number.default
+        *departures(attributes, lambda number, value: rf"${number.latex}={value:g}$"),
     ]
     if run.get("status") is not None and run["status"].ndim == 0 and run["status"].item() != "ok":
         parts.append(f"stopped: {run['status'].item()}".replace("_", " "))

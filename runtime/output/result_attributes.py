@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from derive.model import Model
+from derive.model import OPTIONS, Model
+from derive.parameters import NUMBERS, RuntimeParameter
 from derive.version import VERSION
+from runtime.run_options import default
+
+# A schedule of more steps than fit into a title is cut off.
+_LONGEST = 40
 
 
 def result_attributes(title: str, model: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Title, options of the model, settings of the run, and the version of this program, in this order."""
     return {"title": title, **model.to_dict(), **settings, "version": f"overlap-ode {VERSION}"}
+
+
+def departures(
+    attributes: Mapping[Any, Any], written: Callable[[RuntimeParameter, float], str]
+) -> list[str]:
+    """What titles and summaries say of a run that is not as by default: second layer, numbers, schedule.
+
+    `written` makes the text of a number with its value. Numbers without a default are left out.
+    """
+    layer = attributes.get("second_layer", OPTIONS["second_layer"].default)
+    words = [f"{layer} second layer"] if layer != OPTIONS["second_layer"].default else []
+    words += [
+        written(number, attributes[number.name])
+        for number in NUMBERS
+        if number.default is not None and attributes.get(number.name, number.default) != number.default
+    ]
+    schedule = str(attributes.get("schedule", default("schedule")))
+    if schedule != default("schedule"):
+        words.append(f"schedule {schedule[:_LONGEST]}{'…' if len(schedule) > _LONGEST else ''}")
+    return words

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.output.quantiles import quantiles
+from runtime.output.result_attributes import departures
 from runtime.output.result_table import Cell, Column, Table, evenly
 
 if TYPE_CHECKING:
@@ -48,11 +49,17 @@ def as_json(run: Result) -> dict[str, Any]:
     return {"attributes": attributes, **coordinates, **variables}
 
 
+def _method(run: Result, where: str = "") -> str:
+    """The method of a run, and what of the problem is not as by default."""
+    words = departures(run.attrs, lambda number, value: f"{number.symbol} = {value:g}")
+    return ", ".join([f"{run.attrs['method']}{where}", *words])
+
+
 def status_line(run: Result) -> str:
     """How a single trajectory ended, and how much work it took."""
     return (
         f"status {run['status'].values.item()}, {run['steps'].values.item()} steps, "
-        f"{run['evaluations'].values.item()} evaluations, {run.attrs['method']}"
+        f"{run['evaluations'].values.item()} evaluations, {_method(run)}"
     )
 
 
@@ -126,7 +133,7 @@ def ensemble_table(runs: xarray.Dataset, rows: int) -> str:
         if reached:
             line += f"; alpha at 5 %, 50 %, 95 %: {_quantiles_text(escape, '.6g')}"
         lines.append(line)
-    return "\n".join([*lines, f"status: {counted}, {runs.attrs['method']}"])
+    return "\n".join([*lines, f"status: {counted}, {_method(runs)}"])
 
 
 def _quantiles_text(values: NDArray[np.float64], form: str) -> str:
@@ -156,8 +163,8 @@ def runs_table(runs: xarray.Dataset, rows: int) -> str:
             for k in evenly(alpha.size, rows)
         ],
     )
-    status = f"status: {_counted(runs)}, {runs.attrs['method']} at n = {runs.attrs['n']}"
-    return f"{table.as_text()}\n{status}"
+    method = _method(runs, f" at n = {runs.attrs['n']}")
+    return f"{table.as_text()}\nstatus: {_counted(runs)}, {method}"
 
 
 def comparison_table(result: xarray.Dataset, rows: int) -> str:

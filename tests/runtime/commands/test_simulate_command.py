@@ -135,7 +135,7 @@ def test_diverged_runs_are_a_result(call):
     line = "simulate --p 1 --pstar 1 --n 10 --eta 1 --alpha 8 --trajectories 20 --label-noise 1"
     code, out, err = call(f"{line} --plot runs.png --out runs.nc")
     assert (code, err) == (0, "wrote runs.nc\nwrote runs.png\n")
-    assert out.splitlines()[-1] == "status: 20 diverged, chain at n = 10"
+    assert out.splitlines()[-1] == "status: 20 diverged, chain at n = 10, Δ = 1"
     assert out.splitlines()[-2].split()[1:] == ["-"] * 4 + ["0"]
     runs = json.loads(call(f"{line} --json")[1])
     assert runs["loss"][0][0] is not None

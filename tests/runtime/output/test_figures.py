@@ -94,6 +94,11 @@ def test_title_says_what_was_integrated(escape, system_of):
     assert title(run) == r"$p=3$, $p^*=1$, $\eta=0.1$, sphere, gradient flow"
     noisy = integrate(system_of(2, 1), np.eye(2), np.zeros((2, 1)), eta=0.1, alpha=1.0, label_noise=0.5)
     assert title(noisy).endswith(r"one-pass SGD, $\Delta=0.5$")
+    other = noisy.assign_attrs(weight_decay=0.1, batch=4.0, second_layer="fixed", schedule="inverse:50")
+    ending = r"one-pass SGD, fixed second layer, $\Delta=0.5$, $\gamma=0.1$, $B=4$, schedule inverse:50"
+    assert title(other).endswith(ending)
+    long = noisy.assign_attrs(schedule="0:1,50:0.5,100:0.25,150:0.125,200:0.0625,250:0.03125")
+    assert title(long).endswith(f"schedule {long.attrs['schedule'][:40]}…")
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a", "a.svg.gz", "nowhere/a.svg"])
