@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime import InputError
-from runtime.sweep.axis_values import MAX_TASKS, parse_axis
+from runtime.sweep.axis_values import MAX_TASKS, parse_axis, parse_lists
 
 
 @pytest.mark.parametrize(
@@ -139,3 +139,28 @@ def test_any_text_is_values_or_one_line(text):
 def test_numbers_go_through_text_unchanged(values):
     parsed = parse_axis("x", ",".join(map(repr, [*values, 1e300])), float)
     assert parsed == (*values, 1e300)
+
+
+@pytest.mark.parametrize(
+    ("given", "values"),
+    [
+        ("1,-0.5", "1,-0.5"),
+        ("power:1", "power:1"),
+        ("1,-1;1,1;power:1", ("1,-1", "1,1", "power:1")),
+        ("random;", ("random", "")),
+        ([1, -0.5], "1,-0.5"),
+        (np.array([0.1, 1 / 3]), "0.1,0.3333333333333333"),
+        ([[1, -1], [1.0, 1.0], "random"], ("1,-1", "1,1", "random")),
+        (np.eye(2), ("1,0", "0,1")),
+        (["power:1"], ("power:1",)),
+        (0.5, "0.5"),
+    ],
+)
+def test_lists_of_numbers_are_one_value_and_semicolons_separate_them(given, values):
+    assert parse_lists("weights", given) == values
+
+
+@pytest.mark.parametrize("given", [[], [[]], [[1, True]], [[1, "a"]], {1.0, 2.0}, [float("nan")], None])
+def test_what_is_no_list_of_numbers(given):
+    with pytest.raises(InputError, match=r"^weights: "):
+        parse_lists("weights", given)

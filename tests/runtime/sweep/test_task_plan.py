@@ -94,6 +94,12 @@ def test_absurd_sweeps_are_refused_before_anything_is_allocated():
         ("ode", {"alpha": [[1]]}, "alpha"),
         ("ode", {"method": "prince8,euler"}, "method"),
         ("ensemble", {"output": "final,loss"}, "output"),
+        ("ode", {"T": "missing.csv"}, "T"),
+        ("ode", {"T": [1.0, 2.0]}, "T"),
+        ("ode", {"T": [[1.0, 0.0], [0.0, float("nan")]]}, "T"),
+        ("ode", {"schedule": [[0, 1], [5, -1]]}, "schedule"),
+        ("escape", {"schedule": "inverse:50"}, "schedule"),
+        ("ode", {"batch": "1.5"}, "batch"),
     ],
 )
 def test_what_no_sweep_can_be(job, given, option):
@@ -119,6 +125,17 @@ def test_what_no_sweep_can_be(job, given, option):
             {"teacher": "general", "pstar": "2,8", "teacher_correlation": "0,-0.5"},
             "teacher_correlation",
         ),
+        ("ode", {"teacher_spectrum": "1,0.5"}, "teacher_spectrum"),
+        ("ode", {"teacher": "general", "teacher_spectrum": "1,1;1,-1"}, "teacher_spectrum"),
+        ("ode", {"teacher": "general", "pstar": "2,3", "T": [[1.0, 0.0], [0.0, 0.5]]}, "T"),
+        ("ode", {"student_weights": "1,1,1,1"}, "student_weights"),
+        ("ode", {"second_layer": "fixed", "student_weights": "power:1;1,2"}, "student_weights"),
+        ("ode", {"second_layer": "trained"}, "eta_second"),
+        ("ode", {"second_layer": "fixed,trained", "eta_second": 0.1}, "eta_second"),
+        ("ode", {"batch": "0:2"}, "batch"),
+        ("ode", {"weight_decay": "-1,0"}, "weight_decay"),
+        ("ode", {"schedule": "constant;0:1,5:2,3:1"}, "schedule"),
+        ("escape", {"second_layer": "fixed", "student_weights": "random"}, "student_weights"),
         ("ensemble", {"trajectories": "10,0"}, "trajectories"),
         ("ensemble", {"ideal": "0.33,1e-3"}, "ideal"),
         ("ensemble", {"trajectories": 10**8, "output": "all"}, "trajectories"),
@@ -188,6 +205,34 @@ def test_differences_are_named():
     assert plan.difference(Plan.of("ode", {**GIVEN, "eta": "0.1,0.2"})) == ("eta", "0.1,0.2")
     assert plan.difference(Plan.of("ode", {**GIVEN, "seed": "0:9"})) == ("seed", "0,1,2,3,…")
     assert plan.difference(Plan.of("ode", {**GIVEN, "pstar": "2,3"})) == ("pstar", "2,3")
+
+
+def test_values_that_are_lists(tmp_path):
+    given = {
+        "second_layer": "fixed",
+        "teacher": "general",
+        "student_weights": "1,1,1,1;power:1",
+        "teacher_weights": [1, -0.5],
+        "batch": "1,4",
+        "schedule": "constant;0:1,5:0.5",
+        "T": [[1, 0.25], [0.25, 0.5]],
+    }
+    plan = Plan.of("ode", given)
+    plan.check()
+    dimensions = ["student_weights_name", "schedule", "batch"]
+    assert [axis.dimension for axis in plan.axes] == dimensions
+    assert plan.fixed["teacher_weights"] == "1,-0.5"
+    assert [task.parameters["schedule"] for task in plan.tasks()][:3] == ["constant"] * 2 + ["0:1,5:0.5"]
+    again = Plan.from_dict(json.loads(json.dumps(plan.to_dict())))
+    assert again.to_dict() == plan.to_dict()
+    (tmp_path / "T.csv").write_text("1,0.25\n0.25,0.5\n")
+    pairs = {**given, "T": tmp_path / "T.csv", "schedule": ["constant", {0: 1, 5: 0.5}]}
+    assert Plan.of("ode", pairs).to_dict() == plan.to_dict()
+    assert Plan.of("ode", {**given, "schedule": [(0, 1), (5, 0.5)]}).fixed["schedule"] == "0:1,5:0.5"
+    assert plan.difference(Plan.of("ode", {**given, "student_weights": "2,2,2,2;power:2"})) == (
+        "student_weights",
+        "2,2,2,2;power:2",
+    )
 
 
 def test_arrays_are_what_lists_are():
