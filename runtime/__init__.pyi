@@ -34,4 +34,5 @@ from .system.load_error import InputError as InputError
 from .system.load_error import LoadError as LoadError
 from .system.loading import load as load
 from .trajectory.single_run import final_state as final_state
+from .trajectory.single_run import final_weights as final_weights
 from .trajectory.single_run import integrate as integrate

@@ -26,7 +26,7 @@ from runtime.start.starts import RandomStart
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.solver import STATUS
 from runtime.trajectory.tableaux import TABLEAUX
-from runtime.trajectory.trajectory_dataset import ESCAPE_WORDS
+from runtime.trajectory.trajectory_dataset import ESCAPE_WORDS, TIME_WORDS
 
 if TYPE_CHECKING:
     import xarray
@@ -141,7 +141,7 @@ def _dataset(
         **problem.level_attributes,
     }
     coordinates = {
-        "alpha": ("alpha", problem.alpha, {"long_name": "time, samples / N"}),
+        "alpha": ("alpha", problem.alpha, {"long_name": TIME_WORDS}),
         "quantile": list(QUANTILES),
         "status": [STATUS[code] for code in status_counts],
     }

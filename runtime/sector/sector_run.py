@@ -19,7 +19,7 @@ from runtime.start import checked_arrays
 from runtime.start.parameter_keywords import takes_parameters
 from runtime.trajectory.solver import DIVERGENCE_GROWTH, OdeSolution, SolverRules, solve
 from runtime.trajectory.tableaux import TABLEAUX
-from runtime.trajectory.trajectory_dataset import solver_variables
+from runtime.trajectory.trajectory_dataset import TIME_WORDS, solver_variables
 
 if TYPE_CHECKING:
     import xarray
@@ -113,7 +113,7 @@ def _dataset(
     if start.p > start.pstar:
         variables["q_perp"] = (("alpha",), q_perp, {"long_name": "student norm outside all directions"})
     coordinates: dict[str, Any] = {
-        "alpha": ("alpha", solution.times, {"long_name": "time, samples / N"}),
+        "alpha": ("alpha", solution.times, {"long_name": TIME_WORDS}),
         "k": np.arange(1, count + 1),
     }
     if start.left is not None and start.right is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from derive.errors import InputError
-from derive.parameters import ParameterValues
+from derive.parameters import ParameterValues, scheduled_places
 from runtime.output.plain_result import PlainResult
 from runtime.problem import Problem
 from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, RTOL
@@ -39,9 +39,11 @@ def integrate(
     atol: float = ATOL,
     method: str = DEFAULT_METHOD,
     stop_loss: float | None = None,
+    schedule: Any = None,
+    start_alpha: float = 0.0,
     **parameters: Unpack[ParameterValues],
 ) -> xarray.Dataset:
-    """Integrate the overlap ODEs from Q0, R0 at α = 0.
+    """Integrate the overlap ODEs from Q0, R0 at α = 0, or at `start_alpha`.
 
     Parameters
     ----------
@@ -51,8 +53,8 @@ def integrate(
         Overlaps (p, p) and (p, p*) that some weights have together with T.
     {parameters}
     alpha
-        End of 200 even output times from 0 (both included), or the ascending times themselves;
-        α = samples / N.
+        End of 200 even output times from the start on (both included), or the ascending times
+        themselves; α = steps / N, which is samples / N where a step takes one sample.
     T
         Teacher overlaps (p*, p*), for a general teacher only.
     rtol, atol
@@ -66,11 +68,18 @@ def integrate(
     stop_loss
         The trajectory ends where its loss comes down to this; ``escape_alpha`` is that time, located on
         the interpolant of the step, or NaN if it is not reached.
+    schedule
+        The factor g(α) of η and η_v, with g(0) = 1: ``"exponential:50"`` is e^(−α/50), ``"inverse:50"``
+        1/(1 + α/50), ``"inverse-sqrt:50"`` 1/√(1 + α/50); ``"0:1,50:0.5"``, or pairs or a mapping of times
+        and factors, is piecewise constant. None is constant.
+    start_alpha
+        The time α ≥ 0 of the start, where an earlier run is continued: the schedule goes on from there.
 
     Returns
     -------
     xarray.Dataset
-        ``Q`` (alpha, i, j), ``R`` (alpha, i, r), ``loss`` (alpha), ``T`` (r, s); ``status``:
+        ``Q`` (alpha, i, j), ``R`` (alpha, i, r), ``loss`` (alpha), ``T`` (r, s); a trained second layer
+        ``v`` (alpha, i), a fixed one ``student_weights`` (i), and both ``teacher_weights`` (r); ``status``:
         "ok", "diverged" (an order parameter grew a million-fold or was not finite) or
         "step_too_small"; ``alpha_end`` reached, ``steps``, ``rejected``, ``evaluations``.
         Outputs after the end of a trajectory that failed or was stopped are NaN.
@@ -80,9 +89,17 @@ def integrate(
     InputError
         An argument is not allowed; the message names it.
     """
-    model, start = as_system(system).model, GivenStart(Q0, R0)
+    model, start = as_system(system).model, GivenStart(Q0, R0, alpha=start_alpha)
     problem = Problem(
-        model, start, parameters, alpha=alpha, rtol=rtol, atol=atol, method=method, stop_loss=stop_loss
+        model,
+        start,
+        parameters,
+        alpha=alpha,
+        rtol=rtol,
+        atol=atol,
+        method=method,
+        stop_loss=stop_loss,
+        schedule=schedule,
     )
     return integrate_problem(system, problem)
 
@@ -96,12 +113,22 @@ def plain_trajectory(system: System, problem: Problem) -> PlainResult:
     """As `integrate_problem`, without xarray."""
     Q0, R0 = problem.start.all()
     checked_arrays.warn_if_unresolved(R0, problem.atol, stacklevel=5)
-    y0 = system.pack(Q0[0], R0[0])
+    trained = (problem.parameters.vectors["student_weights"][0],) if system.model.trained else ()
+    y0 = system.pack(Q0[0], R0[0], *trained)
     if problem.method in TABLEAUX:
         rules = SolverRules(
             TABLEAUX[problem.method], problem.rtol, problem.atol, stop_loss=problem.stop_loss
         )
-        solution = solve(system, y0, problem.alpha, problem.parameters.packed[0], rules)
+        solution = solve(
+            system,
+            y0,
+            problem.alpha,
+            problem.parameters.packed[0],
+            rules,
+            schedule=problem.schedule,
+            scheduled=scheduled_places(system.model),
+            start=problem.start.alpha,
+        )
     else:
         solution = solve_scipy(system, problem, y0)
     return trajectory_result(system, problem, solution)
@@ -111,23 +138,37 @@ def final_state(run: xarray.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Q and R at the last output time that was reached, or where an ensemble's trajectory stopped.
 
     Shapes are (p, p) and (p, p*), with the trajectories of an ensemble, or of `simulate`, in front. They
-    are NaN for trajectories without any output.
+    are NaN for trajectories without any output. `final_weights` has a trained second layer.
 
     Raises InputError if there is no output at all, or the dataset holds no states.
     """
-    if any(name not in run for name in ("Q", "R", "loss")):
+    Q, R = (_at_the_end(run, name, axes) for name, axes in _STATES)
+    return Q, R
+
+
+def final_weights(run: xarray.Dataset) -> np.ndarray:
+    """The trained second-layer weights v (..., p) where `final_state` takes Q and R.
+
+    A run is continued from there with these as `student_weights`. Raises InputError as `final_state` does,
+    and if the second layer is not trained.
+    """
+    if "v" not in run:
+        raise InputError("run", "holds no v: its second layer is not trained")
+    return _at_the_end(run, "v", ("i",))
+
+
+def _at_the_end(run: xarray.Dataset, name: str, axes: tuple[str, ...]) -> np.ndarray:
+    """A variable of a run, with these axes after those of time, at the last output of each trajectory."""
+    if any(held not in run for held in ("Q", "R", "loss")):
         raise InputError("run", "holds no Q, R and loss: an ensemble needs output 'all' or 'final'")
     loss = run["loss"]
     if not np.isfinite(loss.values).any():
         raise InputError("run", "has no output: it ended before the first time")
-    states = (run[name].transpose(..., "alpha", *rest, missing_dims="ignore") for name, rest in _STATES)
+    state: np.ndarray = run[name].transpose(..., "alpha", *axes, missing_dims="ignore").values
     if "alpha" not in loss.dims:
-        Q, R = (state.values for state in states)
-        return Q, R
+        return state
     backwards = np.isfinite(loss.transpose(..., "alpha").values)[..., ::-1]
     last = backwards.shape[-1] - 1 - np.argmax(backwards, axis=-1)
-    Q, R = (
-        np.take_along_axis(state.values, last[..., None, None, None], axis=-3)[..., 0, :, :]
-        for state in states
-    )
-    return Q, R
+    time = -1 - len(axes)
+    places = np.expand_dims(last, tuple(range(time, 0)))
+    return np.take_along_axis(state, places, axis=time).squeeze(axis=time)

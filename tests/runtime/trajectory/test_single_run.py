@@ -115,7 +115,7 @@ def test_dimensions_coordinates_and_variables(escape):
     for name, count in (("i", 4), ("j", 4), ("r", 2), ("s", 2)):
         np.testing.assert_array_equal(escape[name], range(1, count + 1))
     assert all(variable.attrs["long_name"] for variable in escape.data_vars.values())
-    assert escape["alpha"].attrs["long_name"] == "time, samples / N"
+    assert escape["alpha"].attrs["long_name"] == "time, steps / N"
     for name in ("Q", "R", "T", "loss", "alpha"):
         assert escape[name].dtype == np.float64
     for name in ("steps", "rejected", "evaluations"):
@@ -127,6 +127,8 @@ def test_attributes_say_what_was_done(escape, system):
         **system.model.to_dict(),
         "eta": 0.4,
         "label_noise": 0.0,
+        "weight_decay": 0.0,
+        "batch": 1.0,
         "rtol": 1e-8,
         "atol": 1e-10,
         "method": "prince8",
