@@ -71,14 +71,14 @@ PARAMETER = """
 model = derive.Model(3, 2)
 system = runtime.load(model)
 dQ, dR, _ = theory(Q, R, 1 / 3, 1 / 2, 0.3, 0.1)
-given = dict(eta=0.3, label_noise=0.1, weight_decay=0.7)
+given = dict(eta=0.3, label_noise=0.1, shrinkage=0.7)
 found = system.rhs(Q, R, **given)
 for new, old, shrunk in zip(found, (dQ, dR), (2 * Q, R)):
-    np.testing.assert_allclose(new, old - 0.3 * 0.7 * shrunk, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(new, old - 0.7 * shrunk, rtol=1e-12, atol=1e-12)
 for new, old in zip(system.rhs(Q, R, eta=0.3, label_noise=0.1), (dQ, dR)):
     np.testing.assert_allclose(new, old, rtol=1e-12, atol=1e-12)
-assert derive.overlap_odes(model).symbols["weight_decay"].name == "gamma"
-assert r"\\eta\\gamma R" in derive.latex_for_any_widths()
+assert derive.overlap_odes(model).symbols["shrinkage"].name == "rho"
+assert r"\\rho" in derive.latex_for_any_widths()
 for options in (dict(constraint="sphere"), dict(flow="gradient", teacher="general")):
     derive.overlap_odes(derive.Model(2, 2, **options))
     derive.overlap_odes(derive.Model(12, 5, **options))
@@ -89,10 +89,10 @@ Q0, R0 = np.eye(3), np.eye(3, 2) * 0.1
 alone = runtime.integrate(system, Q0, R0, alpha=[0, 5], **given)
 other = runtime.integrate(system, Q0, R0, alpha=[0, 5], method="scipy:DOP853", **given)
 plain = runtime.integrate(system, Q0, R0, alpha=[0, 5], eta=0.3, label_noise=0.1)
-assert alone.attrs["weight_decay"] == 0.7 and plain.attrs["weight_decay"] == 0.0
+assert alone.attrs["shrinkage"] == 0.7 and plain.attrs["shrinkage"] == 0.0
 assert float(abs(alone.loss[-1] - plain.loss[-1])) > 1e-3
 many = runtime.integrate_ensemble(
-    system, np.stack([Q0] * 2), np.stack([R0] * 2), alpha=[0, 5], **given | dict(weight_decay=[0.7, 0.0])
+    system, np.stack([Q0] * 2), np.stack([R0] * 2), alpha=[0, 5], **given | dict(shrinkage=[0.7, 0.0])
 )
 aligned = runtime.SectorStart.from_singular_values(3, 2, 0.1)
 loaded = runtime.load_sector(derive.SectorModel(2))
@@ -110,20 +110,21 @@ run("report --p 3 --pstar 2 --temperature 0.5 --alpha 5 --out warm.html --quiet"
 run("report --p 3 --pstar 2 --flow gradient --alpha 5 --out flow.html --quiet")
 
 run("derive --p 3 --pstar 2 --show equations")
-run("integrate --p 3 --pstar 2 --weight-decay 0.7 --alpha 5 --out run.nc --quiet")
-run("ensemble --p 3 --pstar 2 --weight-decay 0.7 --alpha 5 --trajectories 3 --quiet")
-run("sector --p 50 --weight-decay 0.7 --alpha 5 --quiet")
-run("sweep --p 3 --pstar 2 --weight-decay 0,0.7 --eta 0.1 --alpha 5 --out grid --quiet")
+run("integrate --p 3 --pstar 2 --shrinkage 0.7 --alpha 5 --out run.nc --quiet")
+run("ensemble --p 3 --pstar 2 --shrinkage 0.7 --alpha 5 --trajectories 3 --quiet")
+run("sector --p 50 --shrinkage 0.7 --alpha 5 --quiet")
+run("sweep --p 3 --pstar 2 --shrinkage 0,0.7 --eta 0.1 --alpha 5 --out grid --quiet")
 run("merge grid --out grid.nc")
-assert cli.run("integrate --weight-decay -1".split()) == 2
+assert cli.run("integrate --shrinkage -1".split()) == 2
 try:
-    runtime.simulate(model, n=100, eta=0.3, alpha=1.0, weight_decay=0.7)
+    runtime.simulate(model, n=100, eta=0.3, alpha=1.0, shrinkage=0.7)
 except derive.InputError as error:
-    assert error.option == "weight_decay"
+    assert error.option == "shrinkage"
 else:
     raise AssertionError("simulations do not know the parameter")
 form = runtime.closed_form(flow="gradient")
-q = form.q.subs({form.symbols["p"]: 3, form.symbols["gamma"]: 0.1})
+point = {"p": 3, "eta": 0.3, "gamma": 0, "rho": 0.03}
+q = form.q.subs({form.symbols[name]: value for name, value in point.items()})
 np.testing.assert_allclose(float(q), 3 * (1 - 0.1 * 3 / 2) / 5, rtol=1e-12)
 """
 
@@ -172,11 +173,11 @@ def test_a_readout_is_one_entry_of_its_table(tree):
 
 ENTRY = """
         RuntimeParameter(
-            name="weight_decay",
-            symbol="γ",
-            latex=r"\\gamma",
-            words="weight decay",
-            help="Weight decay γ.",
+            name="shrinkage",
+            symbol="ρ",
+            latex=r"\\rho",
+            words="decoupled weight decay",
+            help="Decoupled weight decay ρ: w ← (1 − ρ/N) w after each step.",
             default=0.0,
             usual=0.0,
             least=0.0,
@@ -186,33 +187,31 @@ ENTRY = """
             symbol="θ",
             latex=r"\\theta",
             words="factor of the noise of SGD",
-            help="Factor θ of the η² noise of SGD, 1/B for batches of B samples.",
+            help="Factor θ of the η² noise of SGD.",
             default=1.0,
             usual=1.0,
             least=0.0,
-            only_with=("flow", "sgd"),
+            only_with=("flow", ("sgd",)),
         ),
 """
 DECAY = 'values["eta"] * values["weight_decay"]'
+NOISE = 'values["inverse_batch"] * moment(2'
 
 
 def test_parameters_are_entries_and_terms_of_both_derivations(tree):
     table, equations, proof = (tree / f"derive/{name}.py" for name in ("parameters", "equations", "proof"))
-    changed(table, "    T: Any\n", "    T: Any\n    weight_decay: Any\n    temperature: Any\n")
-    last = '            only_with=("teacher", "general"),\n        ),\n'
-    changed(table, last, last + ENTRY[1:])
     changed(
-        equations,
-        "    loss = ScalarPolynomial()\n",
-        """    decay = name(LEARNING_RATE) * name("weight_decay")
-    dR[0], dQ[0] = dR[0] + -1 * decay, dQ[0] + -2 * decay
-    loss = ScalarPolynomial()
-""",
+        table, "    eta_second: Any\n", "    eta_second: Any\n    shrinkage: Any\n    temperature: Any\n"
     )
-    changed(proof, "-2 * kappa * moment(1)\n", f"-2 * kappa * moment(1) - 2 * {DECAY} * moment(0)\n")
-    changed(equations, "+ kappa * kappa * value", '+ name("temperature") * kappa * kappa * value')
-    changed(proof, "change + kappa**2", 'change + values["temperature"] * kappa**2')
-    changed(proof, '["eta"] * moment(1)\n', f'["eta"] * moment(1) - {DECAY} * moment(0)\n')
+    end = "    )\n}\n# The parameters that are numbers"
+    changed(table, end, ENTRY[1:] + end)
+    changed(equations, "eta * _name(WEIGHT_DECAY)", 'eta * _name(WEIGHT_DECAY) + _name("shrinkage")')
+    changed(equations, "* _name(INVERSE_BATCH),", '* _name(INVERSE_BATCH) * _name("temperature"),')
+    changed(proof, f"2 * {DECAY}", f'2 * ({DECAY} + values["shrinkage"])')
+    changed(proof, f"False) - {DECAY}", f'False) - ({DECAY} + values["shrinkage"])')
+    changed(proof, NOISE, f'values["temperature"] * {NOISE}')
+    program = tree / "derive/overlap_program.py"
+    changed(program, "share = _name(INVERSE_BATCH)", 'share = _name(INVERSE_BATCH) * _name("temperature")')
     run(tree, "-c", THEORY + PARAMETER)
     run(tree, str(tree / "docs/regenerate.py"))
-    assert "weight_decay" in (tree / "docs/options.md").read_text("utf-8")
+    assert "shrinkage" in (tree / "docs/options.md").read_text("utf-8")
