@@ -18,13 +18,16 @@ from derive import readout
 from derive.errors import InputError, shown
 from derive.model import Model
 from runtime.start.checked_arrays import as_model, axis_count, real_array, real_number
+from runtime.start.schedules import Schedule
 
 if TYPE_CHECKING:
     import xarray
 
-QUANTITIES = ("Q", "R", "T", "eta", "label_noise", "time", "rate", "loss")
+QUANTITIES = ("Q", "R", "T", "eta", "eta_second", "weight_decay", "label_noise", "time", "rate", "loss")
 # Variables of a run that have a meaning in another convention, and the quantity that each one is.
 _OF_A_RUN = {"Q": "Q", "R": "R", "T": "T", "loss": "loss", "alpha_end": "time"}
+# Second layers are the same numbers in all of them, since the readout weights a and b stand beside them.
+_UNCHANGED = ("v", "student_weights", "teacher_weights")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +58,8 @@ class Convention:
     def to(self, **ours: Any) -> dict[str, Any]:
         """Convert our quantities, given by name, to this convention.
 
-        Names are Q (…, p, p), R (…, p, p*), T (p*, p*), eta, label_noise (the variance Δ), time
-        (ours is α), rate (anything per unit of time) and loss; numbers or arrays.
+        Names are Q (…, p, p), R (…, p, p*), T (p*, p*), eta, eta_second, weight_decay, label_noise (the
+        variance Δ), time (ours is α), rate (anything per unit of time) and loss; numbers or arrays.
 
         Raises InputError for another name, or for a time or rate without the eta that it needs.
         """
@@ -73,7 +76,8 @@ class Convention:
         """A trajectory in this convention, against ``time`` instead of ``alpha``.
 
         The run is a result of `integrate`, or one trajectory of `simulate` or of an ensemble with all
-        outputs. Raises InputError for a run of another model, or one that is not a single trajectory.
+        outputs. Raises InputError for a run of another model, or one that is not a single trajectory; or
+        with a schedule, if their time depends on the learning rate.
         """
         import xarray
 
@@ -86,17 +90,23 @@ class Convention:
             raise InputError("run", f"has no {' and no '.join(missing)}")
         if set(run["loss"].dims) != {"alpha"}:
             raise InputError("run", "is not a single trajectory: select one, or convert arrays with `to`")
+        if self.time_eta and not Schedule.of(run.attrs.get("schedule")).constant:
+            raise InputError("run", f"has a schedule: the time of {self.name} would be an integral over it")
         eta = float(run["eta"] if "eta" in run else run.attrs["eta"])
         variables = {}
         for name, quantity in _OF_A_RUN.items():
             dims = tuple("time" if axis == "alpha" else str(axis) for axis in run[name].dims)
             values = self._factor(quantity, eta) * run[name].values
             variables[name.replace("alpha", "time")] = (dims, values, run[name].attrs)
+        for name in (name for name in _UNCHANGED if name in run):
+            dims = tuple("time" if axis == "alpha" else str(axis) for axis in run[name].dims)
+            variables[name] = (dims, run[name].values, run[name].attrs)
         variables["status"] = ((), run["status"].values, run["status"].attrs)
         time = self._factor("time", eta) * run["alpha"].values
         coordinates: dict[str, Any] = {"time": ("time", time, {"long_name": f"time, {self.name}"})}
         coordinates |= {str(name): run[name].values for name in run.coords if name != "alpha"}
-        attributes = run.attrs | {"eta": self.learning_rate * eta, "convention": self.name}
+        numbers = {name: run.attrs[name] for name in ("weight_decay", "eta_second") if name in run.attrs}
+        attributes = run.attrs | self.to(eta=eta, **numbers) | {"convention": self.name}
         return xarray.Dataset(variables, coordinates, attributes)
 
     def _factor(self, name: str, eta: Any) -> Any:
@@ -110,6 +120,11 @@ class Convention:
                 return self.teacher**2
             case "eta":
                 return self.learning_rate
+            case "weight_decay":
+                # A step multiplies weights by 1 − ηγ/N in each of them.
+                return 1.0 / self.learning_rate
+            case "eta_second":
+                return 1.0 / self.loss
             case "label_noise":
                 return 1.0
             case "loss":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -20,29 +21,44 @@ READOUT = {"mean": (1 / P, 1 / PSTAR), "sum": (1.0, 1.0), "sqrt": (P**-0.5, PSTA
 ACTIVATION = 0.5
 
 
-def our_step(W, B, x, noise, eta, readout, sphere):
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """Second layers of students and teachers, the rate of the former, and the decay of the first layer."""
+
+    v: np.ndarray
+    teacher: np.ndarray
+    rate: float
+    decay: float
+
+
+def our_step(W, B, x, noise, eta, layer, readout, sphere):
     """The step of the README, weights of order 1."""
     a, b = READOUT[readout]
     fields, labels = W @ x / np.sqrt(N), B @ x / np.sqrt(N)
-    e = a * np.sum(fields**2) - b * np.sum(labels**2) - noise
-    moved = W - eta * 2 * a * e * np.outer(fields, x) / np.sqrt(N)
-    return _renormalised(moved, W, sphere), 0.5 * e**2
+    e = a * np.sum(layer.v * fields**2) - b * np.sum(layer.teacher * labels**2) - noise
+    moved = W - eta * 2 * a * e * np.outer(layer.v * fields, x) / np.sqrt(N)
+    v = layer.v - layer.rate / N * e * a * fields**2
+    return _renormalised((1 - eta * layer.decay / N) * moved, W, sphere), v, 0.5 * e**2
 
 
-def saad_solla_step(J, B, x, noise, eta, sphere):
-    """J ← J + (η/N) δ ξ, δᵢ = g'(xᵢ)(ζ − σ), error ½(σ − ζ)²; weights of order 1/√N."""
+def saad_solla_step(J, B, x, noise, eta, layer, sphere):
+    """J ← J + (η/N) δ ξ, δᵢ = vᵢ g'(xᵢ)(ζ − σ), error ½(σ − ζ)²; weights of order 1/√N."""
     fields, labels = J @ x, B @ x
-    error = ACTIVATION * np.sum(fields**2) - ACTIVATION * np.sum(labels**2) - noise
-    delta = 2 * ACTIVATION * fields * -error
-    return _renormalised(J + eta / N * np.outer(delta, x), J, sphere), 0.5 * error**2
+    own = layer.v * ACTIVATION * fields**2
+    error = np.sum(own) - np.sum(layer.teacher * ACTIVATION * labels**2) - noise
+    delta = 2 * ACTIVATION * layer.v * fields * -error
+    moved = J + eta / N * np.outer(delta, x)
+    v = layer.v - layer.rate / N * error * ACTIVATION * fields**2
+    return _renormalised((1 - eta * layer.decay / N) * moved, J, sphere), v, 0.5 * error**2
 
 
-def readout_free_step(V, B, x, noise, eta, sphere):
-    """f = Σu², loss (f − y)²; weights of order 1."""
+def readout_free_step(V, B, x, noise, eta, layer, sphere):
+    """f = Σvu², loss (f − y)²; weights of order 1."""
     fields, labels = V @ x / np.sqrt(N), B @ x / np.sqrt(N)
-    error = np.sum(fields**2) - np.sum(labels**2) - noise
-    gradient = 2 * error * 2 * np.outer(fields, x) / np.sqrt(N)
-    return _renormalised(V - eta * gradient, V, sphere), error**2
+    error = np.sum(layer.v * fields**2) - np.sum(layer.teacher * labels**2) - noise
+    gradient = 2 * error * 2 * np.outer(layer.v * fields, x) / np.sqrt(N)
+    v = layer.v - layer.rate / N * 2 * error * fields**2
+    return _renormalised((1 - eta * layer.decay / N) * (V - eta * gradient), V, sphere), v, error**2
 
 
 def _renormalised(moved, before, sphere):
@@ -62,7 +78,8 @@ def convention_of(name, model):
 @pytest.mark.parametrize("readout", ["mean", "sum", "sqrt"])
 @pytest.mark.parametrize("sphere", [False, True])
 @pytest.mark.parametrize("name", ["saad-solla", "readout-free"])
-def test_sgd_in_the_other_convention_takes_the_same_path(name, sphere, readout):
+@pytest.mark.parametrize("second_layer", ["ones", "trained"])
+def test_sgd_in_the_other_convention_takes_the_same_path(name, sphere, readout, second_layer):
     """Same inputs, converted weights: overlaps, errors and times agree to rounding, step by step."""
     model = Model(P, PSTAR, readout=readout, constraint="sphere" if sphere else "free")
     convention = convention_of(name, model)
@@ -74,14 +91,22 @@ def test_sgd_in_the_other_convention_takes_the_same_path(name, sphere, readout):
     theirs, their_teacher = convention.student * W / size, convention.teacher * B / size
     # The readout "sum" has larger gradients.
     eta = ETA * {"mean": 1.0, "sum": 0.05, "sqrt": 0.2}[readout]
-    their_eta = convention.to(eta=eta)["eta"]
+    layer = Layer(np.ones(P), np.ones(PSTAR), 0.0, 0.0)
+    if second_layer == "trained":
+        layer = Layer(np.array([1.0, 0.5, -0.5]), np.array([1.0, -0.5]), 0.5 * eta, 2.0)
+    converted = convention.to(eta=eta, eta_second=layer.rate, weight_decay=layer.decay)
+    their_eta = converted["eta"]
+    their_layer = dataclasses.replace(layer, rate=converted["eta_second"], decay=converted["weight_decay"])
     for _ in range(STEPS):
         x, noise = generator.standard_normal(N), np.sqrt(NOISE) * generator.standard_normal()
-        W, loss = our_step(W, B, x, noise, eta, readout, sphere)
-        theirs, their_loss = step(theirs, their_teacher, x, noise, their_eta, sphere)
+        W, v, loss = our_step(W, B, x, noise, eta, layer, readout, sphere)
+        theirs, their_v, their_loss = step(theirs, their_teacher, x, noise, their_eta, their_layer, sphere)
+        layer, their_layer = dataclasses.replace(layer, v=v), dataclasses.replace(their_layer, v=their_v)
         assert their_loss == pytest.approx(convention.to(loss=loss)["loss"], rel=1e-8, abs=1e-12)
     ours = convention.to(Q=W @ W.T / N, R=W @ B.T / N, T=B @ B.T / N)
     unit = size**2 / N
+    np.testing.assert_allclose(their_layer.v, layer.v, rtol=1e-9)
+    assert np.array_equal(layer.v, np.ones(P)) == (second_layer == "ones")
     np.testing.assert_allclose(unit * theirs @ theirs.T, ours["Q"], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(unit * theirs @ their_teacher.T, ours["R"], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(unit * their_teacher @ their_teacher.T, ours["T"], rtol=1e-12)
@@ -229,6 +254,20 @@ def test_what_cannot_be_converted_is_named(values, option):
     for convert in (convention.to, convention.from_):
         with rejected(option):
             convert(**values)
+
+
+def test_second_layers_are_kept_and_schedules_need_a_time_of_their_own(system_of):
+    Q, R = runtime.random_overlaps(2, 1, n=1000)
+    run = runtime.integrate(system_of(2, 1), Q, R, eta=0.2, weight_decay=0.1, alpha=[0.0, 1.0])
+    run = run.assign(v=(("alpha", "i"), np.ones((2, 2))), teacher_weights=(("r",), [2.0]))
+    run.attrs |= {"eta_second": 0.3, "schedule": "inverse:50"}
+    found = paper_conventions.readout_free(Model(2, 1)).dataset(run)
+    assert found["v"].dims == ("time", "i")
+    np.testing.assert_array_equal(found["teacher_weights"], [2.0])
+    expected = {"eta": 0.2 / 4, "weight_decay": 0.4, "eta_second": 0.15, "schedule": "inverse:50"}
+    assert {name: found.attrs[name] for name in expected} == pytest.approx(expected)
+    with rejected("run", "has a schedule"):
+        paper_conventions.rescaled_time(Model(2, 1)).dataset(run)
 
 
 def test_activations_must_be_positive():

@@ -55,6 +55,23 @@ def test_without_axes_it_is_the_run(sweep, opened, system_of):
     assert runs.attrs["eta"] == 0.4
 
 
+def test_lists_of_numbers_are_coordinates_of_words(sweep, opened, system_of):
+    spectra = {"teacher": "general", "teacher_spectrum": "1,1;1,0.5", "schedule": "constant;0:1,2:0.5"}
+    sweep({"p": 2, "pstar": 2, "alpha": [0.0, 5.0], "n": 100, **spectra})
+    runs = opened()
+    assert runs["teacher_spectrum"].values.tolist() == ["1,1", "1,0.5"]
+    assert runs["schedule"].values.tolist() == ["constant", "0:1,2:0.5"]
+    T = np.diag([1.0, 0.5])
+    start = runtime.random_overlaps(2, 2, n=100, seed=0, T=T)
+    wanted = runtime.integrate(
+        system_of(2, 2, teacher="general"), *start, T=T, eta=0.4, alpha=[0.0, 5.0], schedule={0: 1, 2: 0.5}
+    )
+    found = runs.sel(teacher_spectrum="1,0.5", schedule="0:1,2:0.5")
+    np.testing.assert_array_equal(found["loss"], wanted["loss"])
+    np.testing.assert_array_equal(found["T"], T)
+    assert (runs["loss"].sel(schedule="constant") != runs["loss"].sel(schedule="0:1,2:0.5"))[:, 1].all()
+
+
 def test_conventions_are_coordinates_of_words(sweep, opened):
     sweep({"p": 2, "pstar": 1, "alpha": 5.0, "constraint": "free,sphere", "seed": [0]})
     runs = opened()
