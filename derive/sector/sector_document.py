@@ -5,17 +5,17 @@ from __future__ import annotations
 from derive.emit.header import derive_command
 from derive.emit.latex_document import FLOW_SENTENCES, PROBLEM, document_start
 from derive.emit.latex_text import align, combination, derivative, join, polynomial, symbol
-from derive.equations import STEP, OverlapEquations
+from derive.equations import READOUT_STUDENT, READOUT_TEACHER, OverlapEquations
+from derive.overlap_program import WEIGHTS, WEIGHTS_TEACHER
 from derive.readout import READOUTS
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector.sector_model import SectorModel
 from derive.sector.sector_program import D_NORM, D_OVERLAP, REST, Loop, SectorProgram, numbered
 
 _PERP = r"q_\perp"
-# The LaTeX of the chains C(DC)ᵐ in a direction and outside all of them, by m.
+# The LaTeX of the chains C(DC)ᵐ in a direction, by m.
 _NORM_CHAINS = {0: "q_k", 1: "x_k", 2: "z_k"}
 _OVERLAP_CHAINS = {0: "m_k", 1: "y_k"}
-_PERP_CHAINS = {0: _PERP, 1: rf"a{_PERP}^2", 2: rf"a^2{_PERP}^3"}
 
 
 def _tidy(text: str) -> str:
@@ -38,28 +38,41 @@ def _loop(model: SectorModel, loop: Loop) -> str:
     return rf"\operatorname{{tr}}{names} = {total}"
 
 
+def _weights(model: SectorModel) -> tuple[str, str]:
+    """The entries of D, of students and teachers, without signs."""
+    if model.weighted:
+        return WEIGHTS.name, WEIGHTS_TEACHER.name
+    return READOUT_STUDENT, READOUT_TEACHER
+
+
 def sector_equations(
     model: SectorModel, program: SectorProgram, equations: OverlapEquations, what: str
 ) -> str:
     """LaTeX (amsmath) of the sector's ``"odes"`` or ``"loss"``, p symbolic."""
     weights = READOUTS[model.readout].latex("p", str(model.pstar))
+    student, teacher = _weights(model)
+    if model.weighted:
+        weights += rf",\qquad {student} = av,\qquad {teacher} = bv^*"
     readout = f"\\[\n  {weights}\n\\]\n"
     loops = [(loop.target, _loop(model, loop)) for loop in program.loops]
     loss = (r"\varepsilon", polynomial(equations.loss))
     if what == "loss":
         return readout + _tidy(align([*loops, loss]))
 
+    perp_chains = {0: _PERP, 1: rf"{student}{_PERP}^2", 2: rf"{student}^2{_PERP}^3"}
+
     def drift(chains: dict[int, str], parts: dict[int, ScalarPolynomial]) -> str:
         return combination({chains[length]: value for length, value in sorted(parts.items())})
 
-    lines = [(symbol(STEP), polynomial(equations.step)), *loops]
+    scalars = (statement for statement in program.coefficients if statement.target in equations.scalars)
+    lines = [(symbol(scalar.target), polynomial(scalar.polynomial)) for scalar in scalars] + loops
     for statement in program.direction:
         if statement.target not in (D_NORM, D_OVERLAP):
             lines.append((f"{statement.target}_k", _sum(statement.polynomial)))
     lines += [
         (derivative("m_k"), drift(_OVERLAP_CHAINS, dict(equations.dR))),
         (derivative("q_k"), drift(_NORM_CHAINS, dict(equations.dQ))),
-        (derivative(_PERP), drift(_PERP_CHAINS, dict(equations.dQ))),
+        (derivative(_PERP), drift(perp_chains, dict(equations.dQ))),
     ]
     return readout + _tidy(align(lines))
 
@@ -67,12 +80,14 @@ def sector_equations(
 def sector_document(model: SectorModel, program: SectorProgram, equations: OverlapEquations) -> str:
     """A document that plain pdflatex compiles (amsmath and geometry only)."""
     pstar = model.pstar
+    student, teacher = _weights(model)
+    equal = "\nAll students have one second-layer weight $v$, and all teachers one $v^*$." * model.weighted
     return rf"""{document_start(derive_command(model))}
 \section*{{Invariant sector of the overlap ODEs of a quadratic teacher--student network,
 \mbox{{$p^* = {pstar}$}}}}
 
 {PROBLEM} and
-$R = WW^{{*\top}}/N$. The teacher is orthonormal, $W^*W^{{*\top}}/N = 1$, and norms are free.
+$R = WW^{{*\top}}/N$. The teacher is orthonormal, $W^*W^{{*\top}}/N = 1$, and norms are free.{equal}
 After arXiv:2604.03068. {FLOW_SENTENCES[model.flow]}
 
 \subsection*{{Invariance}}
@@ -86,10 +101,10 @@ with constant orthonormal $\hat u_k$ and $\hat v_k$. In their frame the covarian
 pre-activations has the blocks
 \[
   c_k = \begin{{pmatrix}} q_k & m_k \\ m_k & 1 \end{{pmatrix}},\qquad
-  d = \operatorname{{diag}}(a, -b),
+  \delta = \operatorname{{diag}}({student}, -{teacher}),
 \]
 and $p - {pstar}$ entries ${_PERP}$. So each chain $C(DC)^m$ of Wick's theorem has the blocks
-$c_k(dc_k)^m$ and the entries ${_PERP}(a{_PERP})^m$, and each loop
+$c_k(\delta c_k)^m$ and the entries ${_PERP}({student}{_PERP})^m$, and each loop
 $\operatorname{{tr}}((DC)^m)$ is a number. If $p < {pstar}$, the directions without a student have
 $q_k = m_k = 0$, and ${_PERP} = 0$.
 

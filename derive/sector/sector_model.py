@@ -8,23 +8,23 @@ from typing import ClassVar
 from derive.arguments import whole_number
 from derive.errors import InputError, shown
 from derive.model import OPTIONS, DerivableModel, Model
-from derive.parameters import NUMBERS
+from derive.parameters import PARAMETERS
 
 # The manifest of a sector lists all of its 2p* + 1 names.
 MAX_DIRECTIONS = 4096
 
 _NOT_INVARIANT = {
     "constraint": (
-        "free",
+        "sphere",
         "has no invariant sector: rescaling single students breaks their O(p) symmetry",
     ),
     "teacher": (
-        "orthonormal",
+        "general",
         "has no invariant sector: a T that is not 1 mixes the directions",
     ),
     "second_layer": (
-        "ones",
-        "has no invariant sector: unequal weights mix the directions",
+        "trained",
+        "has no invariant sector: each v_i follows the norm Q_ii of its student, and these differ",
     ),
 }
 
@@ -36,6 +36,8 @@ class SectorModel(DerivableModel):
     The teacher is orthonormal, norms are free, and Q0 is in the algebra of R0R0ᵀ and 1, above all Q0 ∝ 1.
     Then Q = Σₖ qₖ ûₖûₖᵀ + q_⊥ (1 − Σₖ ûₖûₖᵀ) and R = Σₖ mₖ ûₖv̂ₖᵀ with constant singular vectors, and these
     2p* + 1 numbers obey closed ODEs. `derive.sector.sector_program` says why. p is a run-time parameter.
+    With ``second_layer="fixed"`` all students have one weight v and all teachers one weight v*, which are
+    run-time parameters too.
 
     Parameters
     ----------
@@ -43,8 +45,9 @@ class SectorModel(DerivableModel):
         Teacher width p*, an integer from 1 to ``MAX_DIRECTIONS``: the number of directions k.
     flow, readout
         As in `derive.Model`.
-    constraint, teacher
-        Only ``"free"`` and ``"orthonormal"``, since nothing else leaves the sector invariant.
+    constraint, teacher, second_layer
+        Only ``"free"``, ``"orthonormal"``, and ``"ones"`` or ``"fixed"``, since nothing else leaves the
+        sector invariant.
 
     Raises
     ------
@@ -65,9 +68,8 @@ class SectorModel(DerivableModel):
         object.__setattr__(self, "pstar", whole_number("pstar", self.pstar, 1, MAX_DIRECTIONS))
         # This validates the options.
         self.with_widths(1, 1)
-        for option, (needed, problem) in _NOT_INVARIANT.items():
-            value = getattr(self, option)
-            if value != needed:
+        for option, (value, problem) in _NOT_INVARIANT.items():
+            if getattr(self, option) == value:
                 raise InputError(option, f"{shown(value)} {problem}")
 
     @classmethod
@@ -96,5 +98,6 @@ class SectorModel(DerivableModel):
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """The names of the run-time parameters in order: p, then the numbers of the table, η, Δ …"""
-        return ("p", *(parameter.code for parameter in NUMBERS if parameter.belongs_to(self)))
+        """The names of the run-time parameters in order: p, then those of the table: η, Δ …, v, v*."""
+        packed = (parameter for parameter in PARAMETERS.values() if parameter.is_packed_for(self))
+        return ("p", *(parameter.code for parameter in packed))

@@ -103,13 +103,16 @@ def _line(target: str, polynomial: ScalarPolynomial, plus: bool = False) -> str:
     return line.replace(" = ", " += ", 1) if plus else line
 
 
-def _load(model: SectorModel, used: set[str]) -> Iterator[str]:
-    """Lines that read p, the parameters in `used` and q_perp."""
+def _load(model: SectorModel, program: SectorProgram, used: set[str]) -> Iterator[str]:
+    """Lines that read p, the parameters in `used`, second-layer weights and q_perp."""
+    used = used | {name for statement in program.weights for name in statement.polynomial.names}
     yield "p = parameters[0]"
     for position, name in enumerate(model.parameters[1:], start=1):
         if name in used:
             yield f"{name} = parameters[{position}]"
     yield f"{READOUT_STUDENT} = {READOUTS[model.readout].code('p')}"
+    for statement in program.weights:
+        yield _line(statement.target, statement.polynomial)
     yield f"{REST} = p - PSTAR"
     yield f"{PERP} = state[2 * PSTAR]"
 
@@ -140,7 +143,7 @@ def _rhs(model: SectorModel, program: SectorProgram) -> str:
     terms = ["c0 Q", "c1 (CDC)", "c2 (CDCDC)"]
     chains = sum(statement.target.startswith("c") for statement in program.coefficients)
     note = f"# dR = r0 R + r1 (CDC), dQ = {' + '.join(terms[:chains])}"
-    body = [*_load(model, used), *_loops(loops, both), "", note]
+    body = [*_load(model, program, used), *_loops(loops, both), "", note]
     body += [_line(statement.target, statement.polynomial) for statement in program.coefficients]
     body += ["", *_each_direction(both=True)]
     for statement in program.direction:
@@ -154,7 +157,7 @@ def _rhs(model: SectorModel, program: SectorProgram) -> str:
 
 
 def _loss(model: SectorModel, program: SectorProgram) -> str:
-    body = [*_load(model, set()), *_loops(program.loops, both=True), "", f"# {program.loss.note}"]
+    body = [*_load(model, program, set()), *_loops(program.loops, both=True), "", f"# {program.loss.note}"]
     body += [_line(LOSS, program.loss.polynomial), f"return {LOSS}"]
     return function_text("loss", "state, parameters", "Generalisation error.", body)
 

@@ -4,15 +4,16 @@ At Q = Σₖ qₖ ûₖûₖᵀ + q_⊥ (1 − Σₖ ûₖûₖᵀ), R = Σₖ m
 of the ûₖ and the teachers into that of the v̂ₖ. C then falls into one 2 × 2 block for each
 direction and one entry q_⊥ for each of the p − p* students left over,
 
-    cₖ = [[qₖ, mₖ], [mₖ, 1]],    d = diag(a, −b),
+    cₖ = [[qₖ, mₖ], [mₖ, 1]],    δ = diag(a, −b),
 
 and D = diag(a, …, −b, …) is not changed by the rotation, since all students have the weight a and
-all teachers −b. So every chain C(DC)ᵐ has the blocks cₖ(dcₖ)ᵐ and the entries q_⊥(aq_⊥)ᵐ, every loop
-tr((DC)ᵐ) = Σₖ tr((dcₖ)ᵐ) + (p − p*)(aq_⊥)ᵐ is a number, and the drift, which is a sum of
+all teachers −b. So every chain C(DC)ᵐ has the blocks cₖ(δcₖ)ᵐ and the entries q_⊥(aq_⊥)ᵐ, every loop
+tr((DC)ᵐ) = Σₖ tr((δcₖ)ᵐ) + (p − p*)(aq_⊥)ᵐ is a number, and the drift, which is a sum of
 numbers times chains (`derive.equations`), has the form of the state: no component leads out of
 the sector, the ûₖ and v̂ₖ are constant, and the equations below are closed (arXiv:2604.03068).
 The argument needs T and D to be multiples of 1 among teachers and among students; a general T
-and the sphere, which rescales single students, break it.
+and the sphere, which rescales single students, break it, and so do unequal second-layer weights. If all
+students have the weight v and all teachers v*, then d = av and f = bv* stand for a and b.
 
 If p < p*, only p directions have a student. The others have qₖ = mₖ = 0, for which cₖ is the teacher's
 entry 1 alone, and these numbers stay 0. So does q_⊥ = 0, so it does not matter that its multiplicity
@@ -22,11 +23,11 @@ p − p* is negative. The same equations hold.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
-from derive.equations import LOOP_NAMES, READOUT_STUDENT, READOUT_TEACHER, STEP, OverlapEquations
-from derive.overlap_program import LOSS
+from derive.equations import LOOP_NAMES, READOUT_STUDENT, READOUT_TEACHER, OverlapEquations
+from derive.overlap_program import LOSS, SECOND, SECOND_TEACHER, WEIGHTS, WEIGHTS_TEACHER
 from derive.program import Program, ScalarStatement
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector.sector_model import SectorModel
@@ -58,10 +59,12 @@ class SectorProgram:
 
     parameters
         The names of the run-time parameters, but for p.
+    weights
+        The statements of d and f, the entries of D, where there is a second layer.
     loops
         The traces s and t, each with the summand of a direction and the share of the complement.
     coefficients
-        The statements of κ and of the coefficients of the chains.
+        The statements of κ, κ²/B and ηγ, and of the coefficients of the chains.
     direction
         The statements on q and m, which run once per direction.
     complement
@@ -72,6 +75,7 @@ class SectorProgram:
 
     pstar: int
     parameters: tuple[str, ...]
+    weights: tuple[ScalarStatement, ...]
     loops: tuple[Loop, ...]
     coefficients: tuple[ScalarStatement, ...]
     direction: tuple[ScalarStatement, ...]
@@ -86,7 +90,7 @@ _COVARIANCE: _Block = ((_Q, _M), (_M, _ONE))
 
 
 def chain(length: int) -> _Block:
-    """c(dc)ᵐ of one direction, expanded; m = `length`."""
+    """c(δc)ᵐ of one direction, expanded; m = `length`."""
     block = _COVARIANCE
     weights = (_A, -1 * _B)
     for _ in range(length):
@@ -120,7 +124,7 @@ def sector_program(model: SectorModel, equations: OverlapEquations) -> SectorPro
     """The program of the sector of `model`, whose statements are the same for every p*."""
     if set(equations.dR) != {0, 1} or not {0, 1} <= set(equations.dQ) <= {0, 1, 2}:
         raise NotImplementedError("chains other than C, CDC, CDCDC have no reduction")
-    coefficients = [ScalarStatement(STEP, equations.step, note="kappa = 2 a eta")]
+    coefficients = [ScalarStatement(name, value) for name, value in equations.scalars.items()]
     for prefix, parts in (("r", equations.dR), ("c", equations.dQ)):
         for length, value in sorted(parts.items()):
             coefficients.append(ScalarStatement(f"{prefix}{length}", value))
@@ -138,25 +142,59 @@ def sector_program(model: SectorModel, equations: OverlapEquations) -> SectorPro
         norm, norm_perp = norm + _name("c2") * _name(Z), norm_perp + _name("c2") * _name(f"{Z}_perp")
     direction += [ScalarStatement(D_NORM, norm), ScalarStatement(D_OVERLAP, overlap)]
     complement.append(ScalarStatement(D_PERP, norm_perp))
-    return SectorProgram(
+    program = SectorProgram(
         pstar=model.pstar,
         parameters=model.parameters[1:],
+        weights=(),
         loops=tuple(_loop(length) for length in sorted(LOOP_NAMES)),
         coefficients=tuple(coefficients),
         direction=tuple(direction),
         complement=tuple(complement),
         loss=ScalarStatement(LOSS, equations.loss, note="loss = (s^2 + 2t) / 2"),
     )
+    return _with_second_layer(program) if model.weighted else program
+
+
+def _with_second_layer(program: SectorProgram) -> SectorProgram:
+    """The program with d = a v and f = b v* in the place of a and b."""
+    names = {READOUT_STUDENT: WEIGHTS.name, READOUT_TEACHER: WEIGHTS_TEACHER.name}
+
+    def changed(statement: ScalarStatement) -> ScalarStatement:
+        return dataclasses.replace(statement, polynomial=_renamed(statement.polynomial, names))
+
+    return dataclasses.replace(
+        program,
+        weights=(
+            ScalarStatement(WEIGHTS.name, _A * _name(SECOND.name)),
+            ScalarStatement(WEIGHTS_TEACHER.name, _B * _name(SECOND_TEACHER.name)),
+        ),
+        loops=tuple(
+            dataclasses.replace(
+                loop,
+                direction=_renamed(loop.direction, names),
+                complement=_renamed(loop.complement, names),
+            )
+            for loop in program.loops
+        ),
+        coefficients=tuple(map(changed, program.coefficients)),
+        direction=tuple(map(changed, program.direction)),
+        complement=tuple(map(changed, program.complement)),
+    )
+
+
+def _renamed(polynomial: ScalarPolynomial, names: Mapping[str, str]) -> ScalarPolynomial:
+    """The polynomial in which these names, which are different before and after, are replaced."""
+    return ScalarPolynomial(
+        {
+            tuple(sorted(names.get(name, name) for name in monomial)): value
+            for monomial, value in polynomial.terms.items()
+        }
+    )
 
 
 def numbered(polynomial: ScalarPolynomial, k: int | str) -> ScalarPolynomial:
     """The polynomial of direction k; the names of numbers of a direction get this index."""
-    return ScalarPolynomial(
-        {
-            tuple(sorted(f"{name}_{k}" if name in _IN_DIRECTION else name for name in monomial)): value
-            for monomial, value in polynomial.terms.items()
-        }
-    )
+    return _renamed(polynomial, {name: f"{name}_{k}" for name in _IN_DIRECTION})
 
 
 def written_out(program: SectorProgram) -> Program:
@@ -166,7 +204,7 @@ def written_out(program: SectorProgram) -> Program:
     dm_k, dq_perp and loss.
     """
     directions = range(1, program.pstar + 1)
-    statements: list[ScalarStatement] = []
+    statements = [*program.weights]
     for loop in program.loops:
         terms = dict(loop.complement.terms)
         for k in directions:

@@ -4,10 +4,11 @@ The full drift (`derive.overlap_program`, itself proved in `derive.proof`) is ev
 sector. The reduced drift is put back into matrices and compared with it entry by entry; entries outside
 the sector must vanish.
 
-The drifts are compared as polynomials in a, b, η, Δ, qₖ, mₖ and q_⊥ first, in the frame where ûₖ and v̂ₖ
-are unit vectors. Then they are compared at random integers in random frames, so that the frame is tested
-too. These frames are exact rational rotations made of reflections 1 − 2wwᵀ/(wᵀw). The numbers of students
-are 1, where all directions but one are empty, and p* − 1 to p* + 2.
+The drifts are compared as polynomials in a, b, the run-time parameters, qₖ, mₖ and q_⊥ first, in the frame
+where ûₖ and v̂ₖ are unit vectors. Then they are compared at random integers in random frames, so that the
+frame is tested too. These frames are exact rational rotations made of reflections 1 − 2wwᵀ/(wᵀw). A second
+layer is that of the full system with all of its weights equal. The numbers of students are 1, where all
+directions but one are empty, and p* − 1 to p* + 2.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from derive.expansion import evaluate
+from derive.expansion import entry_names, evaluate
 from derive.overlap_program import DQ, DR, LOSS
 from derive.pipeline import Pipeline
-from derive.program import Program
+from derive.program import Program, Vector
 from derive.proof import ProofError, evaluate_exactly, no_reciprocal
 from derive.sector.sector_model import SectorModel
 from derive.sector.sector_program import (
@@ -145,6 +146,7 @@ def _compare(
     found = run(
         full,
         {name: known[name] for name in full.scalars}
+        | _second_layers(full, known)
         | _overlaps(frames, known, (NORM, OVERLAP, PERP), ("Q", "R")),
     )
     expected = _overlaps(frames, drift, (D_NORM, D_OVERLAP, D_PERP), (DQ.name, DR.name))
@@ -160,6 +162,12 @@ def _compare(
     for name in (*(f"{d}_{k}" for d in (D_NORM, D_OVERLAP) for k in empty), *([D_PERP] * (p <= pstar))):
         if drift[name] != 0:
             raise ProofError(f"{model.name}: {name} of a direction without a student is not 0")
+
+
+def _second_layers(full: Program, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The second-layer weights of the full system, all equal in each layer, by name."""
+    vectors = [part for part in full.inputs if isinstance(part, Vector)]
+    return {name: known[vector.name] for vector in vectors for name in entry_names(full, vector)}
 
 
 def _overlaps(

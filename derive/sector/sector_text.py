@@ -23,6 +23,7 @@ def sector_equations_text(equations: OverlapEquations, model: SectorModel) -> st
 def sector_program_text(program: SectorProgram) -> str:
     """The loops and coefficients, then a line for each statement on a direction k and on q_perp."""
     lines = [f"p* = {program.pstar}, rest = p - p*", f"given: a, b, {', '.join(program.parameters)}, p", ""]
+    lines += [f"{weight.target} = {polynomial_text(weight.polynomial)}" for weight in program.weights]
     for loop in program.loops:
         inside = polynomial_text(numbered(loop.direction, "k"))
         lines.append(f"{loop.target} = {polynomial_text(loop.complement)} + sum_k ({inside})")
