@@ -10,6 +10,7 @@ from derive.emit.python_source import COMPILED, INDENT, assignment_line, functio
 from derive.equations import READOUT_STUDENT
 from derive.expansion import Assignment
 from derive.overlap_program import LOSS
+from derive.parameters import PARAMETERS
 from derive.readout import READOUTS
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector.sector_model import SectorModel
@@ -163,7 +164,11 @@ def _loss(model: SectorModel, program: SectorProgram) -> str:
 
 
 def _pack(model: SectorModel) -> str:
-    values = ", ".join(f"float({name})" for name in model.parameters)
+    given = [parameter for parameter in PARAMETERS.values() if parameter.is_packed_for(model)]
+    arguments = ", ".join(["p", *(parameter.name for parameter in given)])
+    forms = ("1.0 / {}" if parameter.reciprocal else "float({})" for parameter in given)
+    values = (form.format(parameter.name) for form, parameter in zip(forms, given, strict=True))
+    lines = "".join(f"{INDENT * 3}{value},\n" for value in ("float(p)", *values))
     return f'''
 def pack(q, m, q_perp):
 {INDENT}"""States (..., STATE_SIZE) from q and m (..., PSTAR) and q_perp (...)."""
@@ -178,7 +183,10 @@ def unpack(state):
 {INDENT}return q.copy(), m.copy(), q_perp.copy()
 
 
-def pack_parameters({", ".join(model.parameters)}):
+def pack_parameters({arguments}):
 {INDENT}"""The vector of parameters that the functions above take."""
-{INDENT}return np.array([{values}])
+{INDENT}return np.array(
+{INDENT * 2}[
+{lines}{INDENT * 2}]
+{INDENT})
 '''

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,8 +48,8 @@ def integrate_sector(
     start
         Its p* must be that of the system.
     eta, label_noise, alpha, rtol, atol
-        As in `oo.integrate`, and so all other run-time parameters. The natural time is
-        α ~ 1/(abη), so p/η with the readout "mean".
+        As in `oo.integrate`, and so all other run-time parameters; second-layer weights are numbers, or
+        vectors of equal ones. The natural time is α ~ 1/(abη), so p/η with the readout "mean".
     method
         ``"prince8"``, ``"dop853"`` or ``"tsit5"``.
 
@@ -75,7 +76,7 @@ def integrate_sector(
     if start.pstar != model.pstar:
         raise InputError("start", f"has p* = {start.pstar}, but the system has p* = {model.pstar}")
     one_of("method", method, TABLEAUX)
-    numbers = numbers_of(model, parameters)
+    numbers = numbers_of(model, start.p, parameters)
     rtol, atol = checked_arrays.tolerances(rtol, atol)
     times = checked_arrays.output_times(alpha)
     checked_arrays.warn_if_unresolved(start.m[:, None], atol, stacklevel=3)
@@ -84,7 +85,8 @@ def integrate_sector(
         np.concatenate([start.q, empty]), np.concatenate([start.m, empty]), start.q_perp
     )
     packed = system.module.pack_parameters(start.p, **numbers)
-    bound = DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y0))), _solution_norm(system, start.p))
+    norm = _solution_norm(system, start.p, numbers)
+    bound = DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y0))), norm)
     solution = solve(system, y0, times, packed, SolverRules(TABLEAUX[method], rtol, atol, bound))
     run = _dataset(system, start, solution, system.packed_losses(solution.states, packed))
     chosen = {**numbers, "rtol": rtol, "atol": atol, "method": method}
@@ -92,9 +94,11 @@ def integrate_sector(
     return run
 
 
-def _solution_norm(system: SectorSystem, p: int) -> float:
-    """b/a, the eigenvalues of Q at zero loss, which are large where there are many students."""
-    return READOUTS[system.model.readout].inverse(p / system.model.pstar)
+def _solution_norm(system: SectorSystem, p: int, numbers: Mapping[str, float]) -> float:
+    """|bv*/(av)|, the size of the eigenvalues of Q at zero loss, which are large for many students."""
+    student, teacher = (numbers.get(name, 1.0) for name in ("student_weights", "teacher_weights"))
+    ratio = READOUTS[system.model.readout].inverse(p / system.model.pstar)
+    return abs(ratio * teacher / student) if student else 0.0
 
 
 def _dataset(
