@@ -127,7 +127,8 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
             "weights",
             "Model",
             f"{vector.help} Numbers 1,-0.5, power:1 for 1/r, or random.  [default: ones]",
-            commands=_like(*_STARTED),
+            commands=_like(*_STARTED)
+            | {"sector": {"kind": "number", "help": f"The {vector.words}, one number for all."}},
         )
         for vector in VECTORS
     ),
@@ -156,7 +157,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         "Training",
         "Factor of the learning rates: exponential:50, inverse:50, inverse-sqrt:50, or steps 0:1,50:0.5.",
         default="constant",
-        commands=_like("integrate", "ensemble"),
+        commands=_like("integrate", "ensemble", "sector"),
         alone=True,
     ),
     RunOption(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from derive.errors import InputError
+from derive.parameters import VECTORS
 from derive.readout import READOUTS
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import collected, command, given_options, option
@@ -27,7 +30,9 @@ _EXPONENT = 40.0
 @shared.width_options(p=1_000_000)
 @collected("conventions", dict, shared.convention_options)
 @collected("training", dict, shared.number_options("sector"))
+@collected("weights", dict, *(shared.run_option("sector", vector.name) for vector in VECTORS))
 @shared.run_option("sector", "alpha")
+@shared.run_option("sector", "schedule")
 @option(
     "Start",
     "--singular-values",
@@ -45,7 +50,9 @@ def sector(
     pstar: int,
     conventions: dict[str, str],
     training: dict[str, Any],
+    weights: dict[str, float | None],
     alpha: float | list[float] | None,
+    schedule: str,
     singular_values: float | list[float] | None,
     ideal: float,
     seed: int,
@@ -60,12 +67,13 @@ def sector(
     Examples:
       cli sector --p 1000000 --plot wide.png
       cli sector --p 1000 --singular-values 1e-3,5e-4 --flow gradient --json
+      cli sector --p 1000 --weight-decay 1e-4 --second-layer fixed --student-weights 2
     """
     from derive.sector import SectorModel
     from runtime.output import run_summaries
     from runtime.sector.sector_figure import plot_sector
     from runtime.sector.sector_run import integrate_sector
-    from runtime.sector.sector_system import load_sector
+    from runtime.sector.sector_system import load_sector, numbers_of
 
     model = SectorModel(pstar=pstar, **conventions)
     superfluous = sorted(given_options() & {"ideal", "seed"})
@@ -77,10 +85,11 @@ def sector(
     else:
         start = _aligned(p, model, singular_values, q0)
         origin = {"singular_values": singular_values}
+    training |= weights
     if alpha is None:
-        alpha = _end(model, start.p, training["eta"])
+        alpha = _end(model, start.p, numbers_of(model, start.p, training))
     system = load_sector(model, generated)
-    run = integrate_sector(system, start, alpha=alpha, **training, **solver)
+    run = integrate_sector(system, start, alpha=alpha, schedule=schedule, **training, **solver)
     run.attrs |= {"q0": float(q0), **origin}
     printer.write(run, plot_sector)
     if run["status"].item() != "ok":
@@ -88,12 +97,12 @@ def sector(
     printer.show(run, lambda: sector_table(run, TABLE_ROWS))
 
 
-def _end(model: SectorModel, p: int, eta: float) -> float:
+def _end(model: SectorModel, p: int, numbers: Mapping[str, float]) -> float:
     """The α after which aligned students have escaped, unless their R0 is very small."""
-    from runtime.start.checked_arrays import real_number
-
-    rate = real_number("eta", eta, least=0.0, strict=True)
-    return _EXPONENT * READOUTS[model.readout].inverse(float(p) * model.pstar) / (4.0 * rate)
+    rate = 4.0 * numbers["eta"] * abs(math.prod(numbers.get(vector.name, 1.0) for vector in VECTORS))
+    if not rate:
+        raise InputError("alpha", "is required where students or teachers have the weight 0")
+    return _EXPONENT * READOUTS[model.readout].inverse(float(p) * model.pstar) / rate
 
 
 def _random(p: int, model: SectorModel, ideal: float, seed: int, q0: float) -> SectorStart:

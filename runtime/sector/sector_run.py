@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derive.arguments import one_of
 from derive.errors import InputError
+from derive.parameters import scheduled_places
 from derive.readout import READOUTS
 from derive.version import VERSION
 from runtime.output.memory_limit import LARGEST_ARRAYS
@@ -18,6 +19,7 @@ from runtime.sector.aligned_starts import SectorStart
 from runtime.sector.sector_system import SectorSystem, numbers_of
 from runtime.start import checked_arrays
 from runtime.start.parameter_keywords import takes_parameters
+from runtime.start.schedules import Schedule
 from runtime.trajectory.solver import DIVERGENCE_GROWTH, OdeSolution, SolverRules, solve
 from runtime.trajectory.tableaux import TABLEAUX
 from runtime.trajectory.trajectory_dataset import TIME_WORDS, solver_variables
@@ -37,9 +39,11 @@ def integrate_sector(
     rtol: float = RTOL,
     atol: float = ATOL,
     method: str = DEFAULT_METHOD,
+    schedule: Any = None,
+    start_alpha: float = 0.0,
     **parameters: Any,
 ) -> xarray.Dataset:
-    """Integrate the ODEs of the sector from `start` at α = 0, with the number p of students of the start.
+    """Integrate the ODEs of the sector from `start`, with the number p of students of the start.
 
     Parameters
     ----------
@@ -52,6 +56,10 @@ def integrate_sector(
         vectors of equal ones. The natural time is α ~ 1/(abη), so p/η with the readout "mean".
     method
         ``"prince8"``, ``"dop853"`` or ``"tsit5"``.
+    schedule
+        How η changes with α, as in `oo.integrate`.
+    start_alpha
+        The time α of the start.
 
     Returns
     -------
@@ -78,7 +86,9 @@ def integrate_sector(
     one_of("method", method, TABLEAUX)
     numbers = numbers_of(model, start.p, parameters)
     rtol, atol = checked_arrays.tolerances(rtol, atol)
-    times = checked_arrays.output_times(alpha)
+    rates = Schedule.of(schedule)
+    begin = checked_arrays.real_number("start_alpha", start_alpha, least=0.0)
+    times = checked_arrays.output_times(alpha, begin)
     checked_arrays.warn_if_unresolved(start.m[:, None], atol, stacklevel=3)
     empty = np.zeros(model.pstar - start.directions)
     y0 = system.module.pack(
@@ -87,9 +97,12 @@ def integrate_sector(
     packed = system.module.pack_parameters(start.p, **numbers)
     norm = _solution_norm(system, start.p, numbers)
     bound = DIVERGENCE_GROWTH * max(1.0, float(np.max(np.abs(y0))), norm)
-    solution = solve(system, y0, times, packed, SolverRules(TABLEAUX[method], rtol, atol, bound))
+    rules = SolverRules(TABLEAUX[method], rtol, atol, bound)
+    # The parameters are p, and those of a full system.
+    places = [1 + place for place in scheduled_places(model.with_widths(1, 1))]
+    solution = solve(system, y0, times, packed, rules, schedule=rates, scheduled=places, start=begin)
     run = _dataset(system, start, solution, system.packed_losses(solution.states, packed))
-    chosen = {**numbers, "rtol": rtol, "atol": atol, "method": method}
+    chosen = {**numbers, **rates.attributes, "rtol": rtol, "atol": atol, "method": method}
     run.attrs |= chosen | {"version": f"overlap-ode {VERSION}"}
     return run
 

@@ -12,7 +12,6 @@ import pytest
 from closed_form import READOUT_POWERS, Point, drift, loss
 from pdflatex import needs_pdflatex, overfull_points
 from scipy.stats import ortho_group
-from table_numbers import numbers
 
 import derive
 from derive import InputError, Model, ProofError
@@ -25,6 +24,7 @@ from derive.sector.sector_proof import LARGEST_PSTAR, prove_sector
 
 ROOT = Path(derive.__file__).parent.parent
 FLOWS = ("sgd", "gradient")
+SECOND_LAYERS = ("ones", "fixed")
 # More, as many and fewer students than teachers; more than the proof looks at.
 WIDTHS = [(1, 1), (5, 1), (4, 2), (9, 2), (3, 3), (2, 3), (1, 4), (12, 5)]
 
@@ -56,18 +56,39 @@ def embed(left, right, q, m, q_perp):
     return Q, (u * m[:count]) @ v.T
 
 
+TRAINING = {"eta": 0.3, "label_noise": 0.2, "weight_decay": 0.15, "batch": 4.0}
+WEIGHTS = {"student_weights": 1.5, "teacher_weights": -0.75}
+
+
+def given(model):
+    """The run-time parameters of a model by the names of users."""
+    return TRAINING | (WEIGHTS if model.second_layer == "fixed" else {})
+
+
+def exact(model):
+    """The same by the names of programs, as exact numbers."""
+    named = {name: Fraction(value) for name, value in given(model).items()}
+    named["inverse_batch"] = 1 / named.pop("batch")
+    letters = {"student_weights": "v", "teacher_weights": "vstar"}
+    return {letters.get(name, name): value for name, value in named.items()}
+
+
+@pytest.mark.parametrize("second_layer", SECOND_LAYERS)
 @pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize("readout", READOUT_POWERS)
 @pytest.mark.parametrize(("p", "pstar"), WIDTHS)
-def test_generated_code_is_the_closed_form_in_any_frame(p, pstar, flow, readout):
+def test_generated_code_is_the_closed_form_in_any_frame(p, pstar, flow, readout, second_layer):
     """Against the NumPy closed form of the full drift, components outside the sector included."""
-    model = Model(p, pstar, flow=flow, readout=readout)
+    model = Model(p, pstar, flow=flow, readout=readout, second_layer=second_layer)
     module = executed(SectorModel.of(model))
     (q, m, q_perp), (left, right), (Q, R) = sector_state(p, pstar, seed=p + 7 * pstar)
-    point = Point(Q, R, np.eye(pstar), eta=0.3, label_noise=0.2)
+    point = Point(Q, R, np.eye(pstar), **TRAINING)
+    if second_layer == "fixed":
+        v, vstar = WEIGHTS.values()
+        point = dataclasses.replace(point, v=np.full(p, v), vstar=np.full(pstar, vstar))
     state = module.pack(q, m, np.asarray(q_perp))
     found = np.full(module.STATE_SIZE, np.nan)
-    parameters = module.pack_parameters(p, **numbers(model, 0.3, 0.2))
+    parameters = module.pack_parameters(p, **given(model))
     module.rhs(state, parameters, found)
     dq, dm, dq_perp = module.unpack(found)
     dQ, dR = drift(model, point)
@@ -82,24 +103,21 @@ def test_generated_code_is_the_closed_form_in_any_frame(p, pstar, flow, readout)
     assert p > pstar or dq_perp == 0.0
 
 
+@pytest.mark.parametrize("second_layer", SECOND_LAYERS)
 @pytest.mark.parametrize("flow", FLOWS)
-def test_generated_code_is_the_proved_program(flow):
-    model = SectorModel(3, flow=flow, readout="sum")
+def test_generated_code_is_the_proved_program(flow, second_layer):
+    model = SectorModel(3, flow=flow, readout="sum", second_layer=second_layer)
     module, program = executed(model), written_out(SectorPipeline.of(model).program)
     (q, m, q_perp), _, _ = sector_state(7, 3, seed=1)
     values = dict(zip(model.state, map(Fraction, (*q, *m, q_perp)), strict=True))
-    values |= {name: Fraction(value) for name, value in numbers(model, 0.3, 0.2).items()}
-    values |= {"a": 1, "b": 1, "rest": 7 - 3}
-    exact = evaluate_exactly(program, values)
+    values |= exact(model) | {"a": 1, "b": 1, "rest": 7 - 3}
+    proved = evaluate_exactly(program, values)
     found = np.empty(module.STATE_SIZE)
-    state, parameters = (
-        module.pack(q, m, np.asarray(q_perp)),
-        module.pack_parameters(7, **numbers(model, 0.3, 0.2)),
-    )
+    state, parameters = module.pack(q, m, np.asarray(q_perp)), module.pack_parameters(7, **given(model))
     module.rhs(state, parameters, found)
-    expected = [float(exact[name]) for name in drift_outputs(3)]
+    expected = [float(proved[name]) for name in drift_outputs(3)]
     np.testing.assert_allclose(found, expected, rtol=1e-13)
-    assert module.loss(state, parameters) == pytest.approx(float(exact["loss"]), rel=1e-14)
+    assert module.loss(state, parameters) == pytest.approx(float(proved["loss"]), rel=1e-14)
 
 
 def test_chains_of_a_direction_are_powers_of_its_block():
@@ -117,10 +135,11 @@ def test_chains_of_a_direction_are_powers_of_its_block():
 # --- proof -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("second_layer", SECOND_LAYERS)
 @pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize("pstar", [1, 2, 3, 40])
-def test_every_sector_is_proved(pstar, flow):
-    proof = sector_odes(SectorModel(pstar, flow=flow)).proof
+def test_every_sector_is_proved(pstar, flow, second_layer):
+    proof = sector_odes(SectorModel(pstar, flow=flow, second_layer=second_layer)).proof
     small = min(pstar, LARGEST_PSTAR)
     assert (proof.method, proof.pstar) == ("polynomial identity", small)
     assert {1, small, small + 1, small + 2} <= set(proof.widths)
@@ -136,7 +155,7 @@ def mutated(polynomial):
 
 def mutations(program):
     """Programs with one coefficient changed, dropped or of the other sign."""
-    for group in ("coefficients", "direction", "complement"):
+    for group in ("weights", "coefficients", "direction", "complement"):
         statements = getattr(program, group)
         for k, statement in enumerate(statements):
             for polynomial in mutated(statement.polynomial):
@@ -154,9 +173,10 @@ def mutations(program):
         yield dataclasses.replace(program, loss=dataclasses.replace(program.loss, polynomial=polynomial))
 
 
+@pytest.mark.parametrize("second_layer", SECOND_LAYERS)
 @pytest.mark.parametrize("flow", FLOWS)
-def test_every_wrong_program_is_rejected(flow):
-    model = SectorModel(1, flow=flow)
+def test_every_wrong_program_is_rejected(flow, second_layer):
+    model = SectorModel(1, flow=flow, second_layer=second_layer)
     wrong = list(mutations(SectorPipeline.of(model).program))
     assert len(wrong) > 60
     for program in wrong:
@@ -194,19 +214,41 @@ def test_wrong_sector_never_becomes_files(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("option", "value"), [("constraint", "sphere"), ("teacher", "general")])
-def test_what_is_rejected_does_leave_the_sector(option, value):
-    """Sphere: norms differ from student to student; general T: the drift mixes directions."""
+@pytest.mark.parametrize(
+    ("option", "value", "changed"),
+    [
+        ("constraint", "sphere", {}),
+        ("teacher", "general", {"T": np.array([[1.0, 0.4], [0.4, 1.0]])}),
+        ("second_layer", "fixed", {"v": np.array([1.0, 1.0, 1.0, 2.0])}),
+        ("second_layer", "fixed", {"vstar": np.array([1.0, -0.5])}),
+    ],
+)
+def test_what_is_rejected_does_leave_the_sector(option, value, changed):
+    """Sphere: norms differ from student to student; T and unequal weights: the drift mixes directions."""
     model = Model(4, 2, **{option: value})
     _, (left, right), (Q, R) = sector_state(4, 2, seed=3)
-    T = np.eye(2) if option == "constraint" else np.array([[1.0, 0.4], [0.4, 1.0]])
-    dQ, dR = drift(model, Point(Q, R, T, eta=0.3, label_noise=0.0))
+    dQ, dR = drift(
+        model, Point(**({"Q": Q, "R": R, "T": np.eye(2), "eta": 0.3, "label_noise": 0.0} | changed))
+    )
     outside = [left.T @ dQ @ left, (left.T @ dR @ right)[:2]]
     outside = [matrix - np.diag(np.diag(matrix)) for matrix in outside]
     assert max(np.max(np.abs(matrix)) for matrix in outside) > 0.01
-    with pytest.raises(InputError, match="has no invariant sector") as error:
+    if option != "second_layer":
+        with pytest.raises(InputError, match="has no invariant sector") as error:
+            SectorModel.of(model)
+        assert error.value.option == option
+
+
+def test_a_trained_second_layer_follows_the_norms_and_is_rejected():
+    """From equal weights v_i moves by the norm of student i, and in the sector norms differ."""
+    model = Model(4, 2, second_layer="trained")
+    _, _, (Q, R) = sector_state(4, 2, seed=3)
+    point = Point(Q, R, np.eye(2), 0.3, 0.0, v=np.ones(4), vstar=np.ones(2), eta_second=0.5)
+    *_, dv = drift(model, point)
+    assert np.ptp(dv) > 0.01
+    with pytest.raises(InputError, match="follows the norm Q_ii") as error:
         SectorModel.of(model)
-    assert error.value.option == option
+    assert error.value.option == "second_layer"
 
 
 # --- model, code, LaTeX, files -------------------------------------------------------------
@@ -218,7 +260,10 @@ def test_model_names_and_dictionary():
     assert SectorModel(3).name == "sector_pstar3"
     assert SectorModel.from_dict(model.to_dict()) == model
     assert model.state == ("q_1", "q_2", "m_1", "m_2", "q_perp")
-    assert (model.state_size, model.parameters) == (5, ("p", "eta", "label_noise"))
+    training = ("p", "eta", "label_noise", "weight_decay", "inverse_batch")
+    assert (model.state_size, model.parameters) == (5, training)
+    fixed = SectorModel(2, second_layer="fixed")
+    assert (fixed.name, fixed.parameters) == ("sector_pstar2_fixed", (*training, "v", "vstar"))
     assert SectorModel.of(model.with_widths(9)) == model
     assert len({model, SectorModel(2, flow="gradient", readout="sqrt"), SectorModel(2)}) == 2
 
@@ -279,6 +324,8 @@ def test_readouts_as_they_are_written(readout, equation, words):
 
 
 @needs_pdflatex
-@pytest.mark.parametrize("model", [SectorModel(2), SectorModel(11, flow="gradient", readout="sqrt")])
+@pytest.mark.parametrize(
+    "model", [SectorModel(2), SectorModel(11, flow="gradient", readout="sqrt", second_layer="fixed")]
+)
 def test_document_compiles(model, tmp_path):
     assert overfull_points(SectorPipeline.of(model).latex, tmp_path) == 0

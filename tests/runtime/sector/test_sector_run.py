@@ -24,23 +24,44 @@ def sector(generated):
     return load_sector(SectorModel(2), generated)
 
 
+FIXED = {"second_layer": "fixed"}
 CASES = [
-    pytest.param(4, 2, {}, 0.0, 0.3, id="4-2"),
-    pytest.param(4, 2, {}, 0.3, 0.3, id="4-2-noise"),
-    pytest.param(2, 3, {"flow": "gradient", "readout": "sqrt"}, 0.0, 0.3, id="2-3-gradient-sqrt"),
-    pytest.param(3, 3, {"readout": "sqrt"}, 0.1, 0.1, id="3-3-sqrt-noise"),
-    pytest.param(5, 1, {"flow": "gradient"}, 0.0, 0.3, id="5-1-gradient"),
-    pytest.param(1, 2, {}, 0.2, 0.05, id="1-2-noise"),
+    pytest.param(4, 2, {}, {}, id="4-2"),
+    pytest.param(4, 2, {}, {"label_noise": 0.3}, id="4-2-noise"),
+    pytest.param(2, 3, {"flow": "gradient", "readout": "sqrt"}, {}, id="2-3-gradient-sqrt"),
+    pytest.param(3, 3, {"readout": "sqrt"}, {"label_noise": 0.1, "eta": 0.1}, id="3-3-sqrt-noise"),
+    pytest.param(5, 1, {"flow": "gradient"}, {}, id="5-1-gradient"),
+    pytest.param(1, 2, {}, {"label_noise": 0.2, "eta": 0.05}, id="1-2-noise"),
+    pytest.param(4, 2, {}, {"label_noise": 0.3, "weight_decay": 0.02, "batch": 3}, id="4-2-decay-batch"),
+    pytest.param(
+        4,
+        2,
+        FIXED,
+        {"weight_decay": 0.02, "batch": 2, "student_weights": 0.8, "teacher_weights": [1.5, 1.5]},
+        id="4-2-fixed",
+    ),
+    pytest.param(
+        3,
+        2,
+        FIXED | {"flow": "gradient"},
+        {"schedule": "inverse:30", "student_weights": [-1.2] * 3, "teacher_weights": -0.7},
+        id="3-2-fixed-gradient-schedule",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("p", "pstar", "options", "noise", "eta"), CASES)
-def test_sector_and_full_system_agree(system_of, generated, p, pstar, options, noise, eta):
+@pytest.mark.parametrize(("p", "pstar", "options", "settings"), CASES)
+def test_sector_and_full_system_agree(system_of, generated, p, pstar, options, settings):
     model = Model(p, pstar, **options)
     R0 = 0.2 * np.random.default_rng([p, pstar]).standard_normal((p, pstar))
     Q0 = 0.9 * np.eye(p) + 0.5 * R0 @ R0.T
-    settings = {"eta": eta, "alpha": TIMES, "label_noise": noise, **TIGHT}
-    full = runtime.integrate(system_of(p, pstar, **options), Q0, R0, **settings)
+    settings = {"eta": 0.3, "alpha": TIMES, **TIGHT} | settings
+    # The full system takes vectors.
+    widths = {"student_weights": p, "teacher_weights": pstar}
+    vectors = {
+        name: np.full(width, settings[name]) if name in settings else None for name, width in widths.items()
+    }
+    full = runtime.integrate(system_of(p, pstar, **options), Q0, R0, **settings | vectors)
     reduced = load_sector(SectorModel.of(model), generated)
     run = integrate_sector(reduced, SectorStart.from_overlaps(Q0, R0), **settings)
     assert full["status"].item() == run["status"].item() == "ok"
@@ -190,6 +211,35 @@ def test_students_in_the_span_of_the_teachers_are_a_start(p, pstar):
         start = SectorStart.from_overlaps(R0 @ R0.T, R0)
         assert 0.0 <= start.q_perp < 1e-14
         np.testing.assert_allclose(start.q, start.m**2, rtol=1e-6)
+
+
+def test_a_run_that_goes_on_has_the_schedule_of_the_whole(sector):
+    start = SectorStart.from_singular_values(4, 2, [0.1, 0.05])
+    settings = {"eta": 0.4, "schedule": "0:1,20:0.5,70:0.1", **TIGHT}
+    whole = integrate_sector(sector, start, alpha=[30.0, 100.0], **settings)
+    q, m, perp = (whole[name].values[0] for name in ("q", "m", "q_perp"))
+    half = SectorStart.from_singular_values(4, 2, m, q, perp)
+    rest = integrate_sector(sector, half, alpha=[100.0], start_alpha=30.0, **settings)
+    np.testing.assert_allclose(rest["m"].values[-1], whole["m"].values[-1], rtol=1e-10)
+    late = integrate_sector(sector, half, alpha=[70.0], **settings)
+    assert abs(late["m"].values[-1] / whole["m"].values[-1] - 1.0).max() > 1e-3
+    assert whole.attrs["schedule"] == settings["schedule"]
+
+
+def test_unequal_second_layers_are_refused(sector, generated):
+    start = SectorStart.from_singular_values(4, 2, 0.1)
+    fixed = load_sector(SectorModel(2, second_layer="fixed"), generated)
+    run = integrate_sector(fixed, start, eta=0.1, alpha=1.0, student_weights=2, teacher_weights=[3, 3])
+    assert (run.attrs["student_weights"], run.attrs["teacher_weights"]) == (2.0, 3.0)
+    for option, value, words in (
+        ("student_weights", [1, 1, 1, 2], "needs equal weights"),
+        ("teacher_weights", [1, -1], "needs equal weights"),
+        ("teacher_weights", [1, 1, 1], "shape"),
+        ("student_weights", "power:1", "number"),
+        ("student_weights", np.inf, "finite"),
+    ):
+        refused(option, words, integrate_sector, fixed, start, eta=0.1, alpha=1.0, **{option: value})
+    refused("student_weights", "second_layer", integrate_sector, sector, start, eta=0.1, student_weights=2)
 
 
 def test_wrong_settings_are_refused(sector):
