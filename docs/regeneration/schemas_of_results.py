@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from derive.parameters import VECTORS
 from regeneration.schema_parts import (
     STATUS,
     Schema,
@@ -18,7 +19,7 @@ from regeneration.schema_parts import (
     text,
     whole,
 )
-from runtime.run_options import HESSIAN_PLACES
+from runtime.run_options import HESSIAN_PLACES, RUN_OPTIONS
 
 ORIGIN = "seed? q0? n? ideal? overlaps?"
 ALPHA = {"alpha": over(1, "Times α = samples/N.")}
@@ -71,13 +72,14 @@ SECTOR = record(
     {
         "attributes": attributes(
             "sector",
-            "numbers rtol atol method seed? q0? ideal?",
+            "numbers schedule? rtol atol method seed? q0? ideal?",
             {
+                **{f"{v.name}?": number(RUN_OPTIONS[v.name].of("sector").help) for v in VECTORS},
                 "singular_values?": either(
                     "Singular values of R0 that were given: one for all, or each.",
                     number(),
                     listed(number()),
-                )
+                ),
             },
         ),
         **ALPHA,
