@@ -25,6 +25,7 @@ from derive.isserlis import ComponentMoments
 from derive.model import Model
 from derive.overlap_program import DQ, DR, DV, FREE_DQ, FREE_DR, LOSS
 from derive.program import Matrix, Program, Vector, sources
+from derive.proof_polynomials import ProofPolynomials, no_reciprocal
 
 # Above this many products the polynomials are too long to expand in a second.
 POLYNOMIAL_BUDGET = 40_000
@@ -103,48 +104,13 @@ def prove(model: Model, program: Program, seed: int = 0) -> Proof:
 # --- polynomials -------------------------------------------------------------------------
 
 
-class _Polynomials:
-    """A ring of polynomials, with the products and sums of route 1, which multiplies generators only.
-
-    A factor of route 1 is a sign and the positions of generators, a product a sign and its exponents.
-    """
-
-    def __init__(self, names: Sequence[str]) -> None:
-        from derive.flint_polynomials import combiner, context_of, number
-
-        self.context = context_of(names)
-        self.combine, self.number = combiner(self.context), number
-        self.position = {name: k for k, name in enumerate(names)}
-        self.values = dict(zip(names, self.context.gens(), strict=True))
-
-    def product(self, factors: list[tuple[int, tuple[int, ...]]]) -> tuple[int, tuple[int, ...]]:
-        sign = 1
-        monomial = [0] * len(self.position)
-        for factor_sign, generators in factors:
-            sign *= factor_sign
-            for position in generators:
-                monomial[position] += 1
-        return sign, tuple(monomial)
-
-    def total(self, terms: list[tuple[int, tuple[int, tuple[int, ...]]]]) -> Any:
-        collected: dict[tuple[int, ...], int] = {}
-        for multiplicity, (sign, monomial) in terms:
-            collected[monomial] = collected.get(monomial, 0) + sign * multiplicity
-        return self.context.from_dict(collected)
-
-
 def _prove_polynomials(model: Model, program: Program) -> None:
-    ring = _Polynomials(["a", "b", *model.parameters, *model.state])
+    ring = ProofPolynomials(["a", "b", *model.parameters, *model.state])
     outputs = (*_free_outputs(model), LOSS)
     derived = evaluate(program.restricted_to(outputs), ring.values, ring.combine, no_reciprocal)
     _compare(model, derived, _component_drift(model, ring) | _component_loss(model, ring))
     if model.constraint == "sphere":
         _prove_sphere(model, program)
-
-
-def no_reciprocal(value: Any) -> Any:
-    """The inverse for `evaluate` where nothing may be divided; it raises NotImplementedError."""
-    raise NotImplementedError("a free drift has no denominators")
 
 
 def _compare(model: Model, derived: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
@@ -210,7 +176,7 @@ def _steps(model: Model, values: Mapping[str, Any]) -> list[Any]:
     return [kappa * values[f"v_{i + 1}"] if model.weighted else kappa for i in range(model.p)]
 
 
-def _component_moments(model: Model, ring: _Polynomials, noise: bool) -> ComponentMoments:
+def _component_moments(model: Model, ring: ProofPolynomials, noise: bool) -> ComponentMoments:
     def element(name: str | int) -> tuple[int, tuple[int, ...]] | None:
         if name == 0:
             return None
@@ -232,7 +198,7 @@ def _weight_names(model: Model) -> list[tuple[int, tuple[str, ...]]]:
     return students + [(-1, factors("b", "vstar", r)) for r in range(model.pstar)]
 
 
-def _component_drift(model: Model, ring: _Polynomials) -> dict[str, Any]:
+def _component_drift(model: Model, ring: ProofPolynomials) -> dict[str, Any]:
     """Route 1: every entry of the free drift as a polynomial."""
     moments = _component_moments(model, ring, noise=True)
     dQ, dR, *_ = _free_outputs(model)
@@ -257,7 +223,7 @@ def _component_drift(model: Model, ring: _Polynomials) -> dict[str, Any]:
     return drift
 
 
-def _component_loss(model: Model, ring: _Polynomials) -> dict[str, Any]:
+def _component_loss(model: Model, ring: ProofPolynomials) -> dict[str, Any]:
     squared = _component_moments(model, ring, noise=False).error_power(2)
     return {LOSS: squared * ring.number(Fraction(1, 2))}
 
@@ -305,7 +271,7 @@ def _prove_sphere(model: Model, program: Program) -> None:
     """Compare the last statements of the program, with the free drift and 1/Q_ii as variables."""
     dimensions = range(1, model.p + 1)
     overlaps = [name for name in model.state if name[0] in "QR"]
-    ring = _Polynomials(
+    ring = ProofPolynomials(
         [*overlaps, *(f"f{name}" for name in overlaps), *(f"inverse_{i}" for i in dimensions)]
     )
     inverse = {i: ring.values[f"inverse_{i}"] for i in dimensions}

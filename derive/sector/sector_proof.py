@@ -23,7 +23,8 @@ from derive.expansion import entry_names, evaluate
 from derive.overlap_program import DQ, DR, LOSS
 from derive.pipeline import Pipeline
 from derive.program import Program, Vector
-from derive.proof import ProofError, evaluate_exactly, no_reciprocal
+from derive.proof import ProofError, evaluate_exactly
+from derive.proof_polynomials import no_reciprocal
 from derive.sector.sector_model import SectorModel
 from derive.sector.sector_program import (
     D_NORM,

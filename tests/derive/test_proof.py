@@ -21,7 +21,8 @@ from derive.program import (
     Term,
     VectorStatement,
 )
-from derive.proof import evaluate_exactly, no_reciprocal, prove
+from derive.proof import evaluate_exactly, prove
+from derive.proof_polynomials import no_reciprocal
 from derive.scalar_polynomials import ScalarPolynomial
 
 WIDTHS = list(itertools.product(range(1, 5), range(1, 4)))
