@@ -3,9 +3,12 @@
 With V = W/√N (p × N) and V* likewise, the overlap ODEs without the η² term follow from the flow
 (arXiv:2604.03068; conventions in the README)
 
-    dV/dα = −2aη (s V + 2 V E),    E = aVᵀV − bV*ᵀV*,    s = tr E.
+    dV/dα = −2aη (s V + 2 V E) − ηγ V,    E = aVᵀV − bV*ᵀV*,    s = tr E.
 
-**The scalar s only rescales.** Put V = cZ with c(0) = 1 and dc/dα = −2aηsc. Then
+If all students have the second-layer weight v and all teachers v*, then a and b stand for av and bv*. A
+schedule of the learning rate g(α) only changes the time, to ∫g dα.
+
+**The scalar s only rescales, and so does decay.** Put V = cZ with c(0) = 1 and dc/dα = −2aηsc − ηγc. Then
 dZ/dα = −4aη Z (ac²ZᵀZ − bV*ᵀV*), and G = ZᵀZ obeys a Riccati equation,
 dG/dα = 4abη (V*ᵀV*G + GV*ᵀV*) − 8a²ηc²G². It is solved through its linear problem: with
 L(α) = exp(4abηα V*ᵀV*), Z₀ = V(0) and the p × p matrix
@@ -16,15 +19,15 @@ In the eigenbasis of T (eigenvalues τᵣ, student coordinates yᵣ along the te
 eigenvectors, Z₀Z₀ᵀ = Σᵣ yᵣyᵣᵀ + FFᵀ) the integral needs one number for each τᵣ and one for the
 rest of space, τ = 0: A = 1 + 8a²η (h₀FFᵀ + Σᵣ hᵣyᵣyᵣᵀ), dhᵣ/dα = c² exp(8abητᵣα).
 
-**The scalar.** tr(ZZᵀ) = tr(A⁻¹Z₀L²Z₀ᵀ) = (d log det A/dα) / (8a²ηc²), so dc/dα = −2aηsc with
+**The scalar.** tr(ZZᵀ) = tr(A⁻¹Z₀L²Z₀ᵀ) = (d log det A/dα) / (8a²ηc²), so the equation of c with
 s = ac² tr ZZᵀ − b tr T integrates to
 
-    c² = det(A)^(−1/2) exp(4abηα tr T).
+    c² = det(A)^(−1/2) exp(4abηα tr T − 2ηγα).
 
 This closes the equations in the numbers hᵣ: c is a function of integrals of c², a scalar Volterra
 equation. For T = 1 there are two numbers, hence one scalar equation of second order. Where one
 number is enough (R0 = 0, or students in the span of an orthonormal teacher) it is a quadrature:
-for R0 = 0, ∫ det(1 + 8a²ηh Q0)^(1/2) dh = ∫ exp(4abηα tr T) dα.
+for R0 = 0, ∫ det(1 + 8a²ηh Q0)^(1/2) dh = ∫ exp(4abηα tr T − 2ηγα) dα.
 
 **The frame.** G says how the weights lie relative to each other and the teacher up to a common
 rotation of all students, so spectra, the loss and RᵀR follow from A alone. Q and R in
@@ -47,21 +50,28 @@ from __future__ import annotations
 
 import dataclasses
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike
 
-from derive import readout
 from derive.errors import InputError
 from derive.model import Model
+from runtime.analysis.equal_layers import equal_readouts
 from runtime.run_options import ALPHA
 from runtime.sgd.weight_coordinates import coordinates
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
+from runtime.start.parameter_values import RunParameters
+from runtime.start.schedules import Schedule
 from runtime.start.teacher_directions import Teacher
 
+_UNSOLVED = {
+    "flow": ("sgd", "only 'gradient' has"),
+    "constraint": ("sphere", "only 'free' has"),
+    "second_layer": ("trained", "its weights follow the norms of the students, which differ"),
+}
 # Degree of the interpolants; with exponents up to LONGEST_EXPONENT their last coefficients are
 # below 1e-17 of the first.
 _DEGREE = 24
@@ -100,13 +110,19 @@ def gradient_flow(
     *,
     eta: float,
     alpha: ArrayLike = ALPHA,
+    weight_decay: float = 0.0,
+    student_weights: ArrayLike | None = None,
+    teacher_weights: ArrayLike | None = None,
+    schedule: Any = None,
+    start_alpha: float = 0.0,
 ) -> GradientFlow:
     """The solution of gradient flow from Q0, R0 at the times α, to nearly machine precision.
 
     Parameters
     ----------
     model
-        Free norms and ``flow="gradient"``; any widths, teacher and readout. Or a System of it.
+        Free norms, ``flow="gradient"`` and no trained second layer; any widths, teacher and readout. Or a
+        System of it.
     Q0, R0
         Overlaps (p, p) and (p, p*) that some weights have together with T; ranks may be deficient.
     T
@@ -116,22 +132,37 @@ def gradient_flow(
     alpha
         End of 200 even output times from 0, or the ascending times themselves. The cost grows
         with abηα: about a millisecond per unit of 8abηα.
+    weight_decay, schedule, start_alpha
+        As in `oo.integrate`.
+    student_weights, teacher_weights
+        Second-layer weights of a model that has them, all equal in each layer; ones by default.
 
     Raises
     ------
     InputError
-        An argument is not allowed, or the model is not one of free gradient flow.
+        An argument is not allowed, or the model is not one of free gradient flow; or second-layer weights
+        differ, with which s and E no longer rescale all students alike.
     """
     model = checked_arrays.as_model(model)
-    for option, needed in (("flow", "gradient"), ("constraint", "free")):
-        value = getattr(model, option)
-        if value != needed:
-            raise InputError(option, f"{value!r} has no Riccati equation; only {needed!r} has")
-    teacher = checked_arrays.teacher_overlaps(model, T)
-    Q, R = checked_arrays.overlaps(model, Q0, R0, teacher)
-    rate = checked_arrays.real_number("eta", eta, least=0.0, strict=True)
-    times = checked_arrays.output_times(alpha)
-    equation = _RiccatiEquation.of(model, teacher, rate)
+    for option, (value, problem) in _UNSOLVED.items():
+        if getattr(model, option) == value:
+            raise InputError(option, f"{value!r} has no Riccati equation; {problem}")
+    given = {
+        "T": T,
+        "eta": eta,
+        "weight_decay": weight_decay,
+        "student_weights": student_weights,
+        "teacher_weights": teacher_weights,
+    }
+    parameters = RunParameters.of(model, given)
+    Q, R = checked_arrays.overlaps(model, Q0, R0, parameters.T)
+    begin = checked_arrays.real_number("start_alpha", start_alpha, least=0.0)
+    rates = Schedule.of(schedule)
+    requested = checked_arrays.output_times(alpha, begin)
+    # Time passes at the rate g; it stands still where g = 0.
+    passed = rates.integral(requested) - rates.integral(np.array(begin))
+    times, where = np.unique(passed, return_inverse=True)
+    equation = _RiccatiEquation.of(parameters)
     Y, F = equation.coordinates(0.5 * Q + 0.5 * Q.T, R)
     outputs = [np.empty((times.size, *x.shape)) for x in (Y, F)]
     reached, done = 0.0, int(times[0] == 0.0)
@@ -149,7 +180,7 @@ def gradient_flow(
         reached, done = end, last
         if not segment.length > _SHORTEST * reached:
             raise InputError("Q0", "leads to changes too fast to be resolved")
-    return equation.overlaps(*outputs)
+    return equation.overlaps(*(x[where] for x in outputs))
 
 
 @lru_cache(maxsize=1)
@@ -186,16 +217,22 @@ class _Segment:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _RiccatiEquation:
-    """a, b, η and the teacher's directions, with eigenvalues τ > 0 (r,) of T."""
+    """a, b, η, ηγ and the teacher's directions, with eigenvalues τ > 0 (r,) of T.
+
+    With second layers a and b are av and bv*.
+    """
 
     a: float
     b: float
     eta: float
+    decay: float
     teacher: Teacher
 
     @classmethod
-    def of(cls, model: Model, T: Array, eta: float) -> _RiccatiEquation:
-        return cls(*readout.weights(model), eta, Teacher.from_overlaps(T))
+    def of(cls, parameters: RunParameters) -> _RiccatiEquation:
+        eta = parameters["eta"]
+        a, b = equal_readouts(parameters, "differ: the Riccati equation needs")
+        return cls(a, b, eta, eta * parameters["weight_decay"], Teacher.from_overlaps(parameters.T))
 
     @property
     def tau(self) -> Array:
@@ -226,8 +263,9 @@ class _RiccatiEquation:
         """The solution on the longest piece of time, at most `remaining`, that is resolved."""
         Q = Y @ Y.T + F @ F.T
         s = self.a * float(np.trace(Q)) - self.b * float(np.sum(self.tau))
-        fastest = self.a * float(np.linalg.norm(Q, 2)) + self.b * float(np.max(self.tau, initial=0.0))
-        rate = 8.0 * self.a * self.eta * (fastest + 0.5 * abs(s))
+        a, b = abs(self.a), abs(self.b)
+        fastest = a * float(np.linalg.norm(Q, 2)) + b * float(np.max(self.tau, initial=0.0))
+        rate = 8.0 * a * self.eta * (fastest + 0.5 * abs(s)) + 4.0 * self.decay
         # The time is divided evenly, so that no sliver is left at the end.
         pieces = max(1.0, float(np.ceil(rate * remaining / _LONGEST_EXPONENT)))
         while True:
@@ -248,8 +286,8 @@ class _RiccatiEquation:
         strength = 8.0 * self.a**2 * self.eta
         products = strength * np.concatenate([Y.T[:, :, None] * Y.T[:, None, :], (F @ F.T)[None]])
         rates = np.append(self.growth, 0.0)
-        linear = 0.5 * float(np.sum(self.growth)) * x
-        log_scale = -4.0 * self.a * self.eta * s * x
+        linear = (0.5 * float(np.sum(self.growth)) - 2.0 * self.decay) * x
+        log_scale = (-4.0 * self.a * self.eta * s - 2.0 * self.decay) * x
         identity = np.eye(len(Y))
         change = np.inf
         for _ in range(_ITERATIONS):

@@ -108,6 +108,21 @@ class Schedule:
         starts, factors = np.array(self.jumps).T
         return np.asarray(factors[np.searchsorted(starts, times, side="right") - 1])
 
+    def integral(self, times: Array) -> Array:
+        """∫₀^α g at times α ≥ 0, an array of any shape: the time that passes for gradient flow."""
+        times = np.asarray(times, dtype=np.float64)
+        if self.kind == EXPONENTIAL:
+            return np.asarray(-self.scale * np.expm1(-times / self.scale))
+        if self.kind == INVERSE:
+            return np.asarray(self.scale * np.log1p(times / self.scale))
+        if self.kind == INVERSE_SQRT:
+            # This is 2τ (√(1 + α/τ) − 1), which would cancel at small times.
+            return np.asarray(2.0 * times / (1.0 + np.sqrt(1.0 + times / self.scale)))
+        starts, factors = np.array(self.jumps).T
+        passed = np.concatenate([[0.0], np.cumsum(factors[:-1] * np.diff(starts))])
+        stretch = np.searchsorted(starts, times, side="right") - 1
+        return np.asarray(passed[stretch] + factors[stretch] * (times - starts[stretch]))
+
 
 def _number(text: str, whole: str) -> float:
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import derive
 import runtime
 from derive import Model
 from runtime import InputError
@@ -40,19 +39,70 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("p", "pstar", "options", "eta"), CASES)
-def test_integrator_and_riccati_solution_agree(system, p, pstar, options, eta):
+FIXED = {"second_layer": "fixed"}
+MORE_CASES = [
+    pytest.param(4, 2, {}, {"eta": 0.4, "weight_decay": 0.1}, id="decay"),
+    pytest.param(3, 2, {"teacher": "general"}, {"eta": 0.3, "weight_decay": 0.02}, id="general-decay"),
+    pytest.param(
+        3, 2, FIXED, {"eta": 0.3, "student_weights": [1.5] * 3, "teacher_weights": [0.4] * 2}, id="fixed"
+    ),
+    pytest.param(
+        3,
+        2,
+        FIXED,
+        {"eta": 0.3, "weight_decay": 0.01, "student_weights": [-0.5] * 3, "teacher_weights": [-2.0] * 2},
+        id="both-negative-decay",
+    ),
+    pytest.param(2, 2, FIXED, {"eta": 0.3, "teacher_weights": [-1.0] * 2}, id="opposite"),
+    pytest.param(4, 2, {}, {"eta": 0.4, "schedule": "inverse-sqrt:5", "weight_decay": 0.02}, id="schedule"),
+    pytest.param(
+        4, 2, {}, {"eta": 0.4, "schedule": "0:1,2:0,20:0.5", "start_alpha": 0.25}, id="pause-and-late-start"
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("p", "pstar", "options", "training"),
+    [pytest.param(*case.values[:3], {"eta": case.values[3]}, id=case.id) for case in CASES] + MORE_CASES,
+)
+def test_integrator_and_riccati_solution_agree(system, p, pstar, options, training):
     derived = system(p, pstar, **options)
     general = options.get("teacher") == "general"
     Q0, R0, T = weights(p, pstar, seed=p + pstar, general=general)
-    T = T if general else None
-    exact = gradient_flow(derived.model, Q0, R0, T, eta=eta, alpha=TIMES)
-    run = runtime.integrate(derived, Q0, R0, T=T, eta=eta, alpha=TIMES, rtol=1e-12, atol=1e-14)
+    training = training | {"T": T if general else None, "alpha": TIMES + training.get("start_alpha", 0.0)}
+    exact = gradient_flow(derived.model, Q0, R0, **training)
+    run = runtime.integrate(derived, Q0, R0, **training, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(exact.Q, run["Q"].values, rtol=0, atol=2e-12)
     np.testing.assert_allclose(exact.R, run["R"].values, rtol=0, atol=2e-12)
     np.testing.assert_allclose(exact.loss, run["loss"].values, rtol=0, atol=1e-12)
     np.testing.assert_allclose(exact.Q[0], Q0, atol=1e-15)
     np.testing.assert_allclose(exact.R[0], R0, atol=1e-15)
+
+
+def test_decay_alone_is_exponential_and_is_not_that_of_one_side():
+    """With students that do not count (v = 0) R decays as e^(−ηγα), and Q twice as fast."""
+    model = Model(3, 2, flow="gradient", second_layer="fixed")
+    Q0, R0, _ = weights(3, 2, seed=4)
+    alpha, rate = np.array([0.0, 3.0, 11.0]), 0.3 * 0.2
+    given = {"eta": 0.3, "weight_decay": 0.2, "student_weights": np.zeros(3), "alpha": alpha}
+    Q, R, loss = gradient_flow(model, Q0, R0, **given)
+    np.testing.assert_allclose(R, np.exp(-rate * alpha)[:, None, None] * R0, rtol=1e-13)
+    np.testing.assert_allclose(Q, np.exp(-2 * rate * alpha)[:, None, None] * Q0, rtol=1e-13)
+    # Only the teacher is left in the loss: ½ tr² + tr D² with D = 1/p*.
+    np.testing.assert_allclose(loss, 1.0, rtol=1e-14)
+
+
+def test_a_schedule_only_changes_the_time():
+    """At ∫g dα the flow at constant rates is where the flow with a schedule is."""
+    model = Model(4, 2, flow="gradient")
+    Q0, R0, _ = weights(4, 2, seed=3)
+    alpha = np.array([1.0, 12.0, 40.0])
+    slower = gradient_flow(model, Q0, R0, eta=0.3, alpha=alpha, schedule="exponential:10")
+    constant = gradient_flow(model, Q0, R0, eta=0.3, alpha=10.0 * (1.0 - np.exp(-alpha / 10.0)))
+    for with_schedule, without in zip(slower, constant, strict=True):
+        np.testing.assert_allclose(with_schedule, without, rtol=0, atol=1e-14)
+    still = gradient_flow(model, Q0, R0, eta=0.3, alpha=[0.0, 1.0, 2.0], schedule={0: 1, 1e-300: 0})
+    np.testing.assert_allclose(still.Q, np.broadcast_to(Q0, (3, 4, 4)), rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -147,7 +197,12 @@ def test_large_starts_are_resolved():
 
 
 @pytest.mark.parametrize(
-    ("model", "option"), [(Model(2, 1), "flow"), (Model(2, 1, "sphere", "gradient"), "constraint")]
+    ("model", "option"),
+    [
+        (Model(2, 1), "flow"),
+        (Model(2, 1, "sphere", "gradient"), "constraint"),
+        (Model(2, 1, flow="gradient", second_layer="trained"), "second_layer"),
+    ],
 )
 def test_other_dynamics_are_rejected(model, option):
     with pytest.raises(InputError, match="Riccati") as error:
@@ -163,12 +218,18 @@ def test_other_dynamics_are_rejected(model, option):
         ("T", {"T": 2 * np.eye(1)}),
         ("Q0", {"Q0": np.eye(3)}),
         ("R0", {"R0": np.full((2, 1), 2.0)}),
+        ("weight_decay", {"weight_decay": -0.1}),
+        ("student_weights", {"student_weights": [1.0, 1.1]}),
+        ("student_weights", {"student_weights": [1.0]}),
+        ("schedule", {"schedule": "0:2"}),
+        ("start_alpha", {"start_alpha": -1.0}),
     ],
 )
 def test_wrong_arguments_are_named(option, changed):
     arguments = {"Q0": np.eye(2), "R0": np.zeros((2, 1)), "T": None, "eta": 0.1, "alpha": 1.0}
+    model = Model(2, 1, flow="gradient", second_layer="fixed" if "student_weights" in changed else "ones")
     with pytest.raises(InputError) as error:
-        gradient_flow(derive.Model(2, 1, flow="gradient"), **(arguments | changed))
+        gradient_flow(model, **(arguments | changed))
     assert error.value.option == option
 
 
