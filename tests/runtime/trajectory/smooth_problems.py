@@ -84,7 +84,13 @@ def unscheduled(parameters):
     return ScheduledParameters(packed, packed, np.empty(0, dtype=np.int64), CONSTANT, np.inf)
 
 
-def integrate_in_fixed_steps(problem, tableau, steps, times):
+def scheduled(parameters, schedule):
+    """Packed parameters of which a smooth schedule multiplies the first."""
+    packed, places = np.array(parameters, dtype=float), np.zeros(1, dtype=np.int64)
+    return ScheduledParameters(packed.copy(), packed, places, schedule.kind, schedule.scale)
+
+
+def integrate_in_fixed_steps(problem, tableau, steps, times, schedule=None):
     """States at `times` and the step ends: the loop of the stepper with its controller overruled."""
     function, y, parameters = problem.arguments()
     step = problem.t_end / steps
@@ -93,10 +99,10 @@ def integrate_in_fixed_steps(problem, tableau, steps, times):
     limits = stepper.Limits(1e100, 1e100, np.inf, -np.inf, 1, times[-1])
     position["begun"], position["last_error"] = 1, 1.0
     function(memory.y, parameters, memory.work[0])
+    packed = unscheduled(parameters) if schedule is None else scheduled(parameters, schedule)
     status, ends = RUNNING, []
     while status == RUNNING:
         position["step"] = step
-        packed = unscheduled(parameters)
         status = stepper.advance(function, packed, tableau.coefficients, limits, memory, position[()])
         ends.append(float(position["time"]))
     return memory.outputs, ends
