@@ -12,7 +12,8 @@ from problem import ETA, Task, numpy_rhs
 
 import derive
 import runtime
-from runtime.ensemble.ensemble_run import EnginePlan, EnsembleEngine
+from runtime.ensemble.engine_plan import EnginePlan
+from runtime.ensemble.ensemble_run import EnsembleEngine
 
 
 def load(task: Task) -> runtime.System:

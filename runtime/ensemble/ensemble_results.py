@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from derive.parameters import PARAMETERS
+from runtime.ensemble.engine_plan import EnginePlan
+from runtime.ensemble.kernels.lane_loop import OUTCOME
 from runtime.output.result_attributes import result_attributes
 from runtime.problem import Problem
 from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
 from runtime.trajectory.controller import FINISHED
 from runtime.trajectory.solver import STATUS
-from runtime.trajectory.trajectory_dataset import ESCAPE_WORDS, coordinates_of
+from runtime.trajectory.trajectory_dataset import (
+    ESCAPE_WORDS,
+    V_WORDS,
+    coordinates_of,
+    weight_variables,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -38,6 +45,18 @@ class EnsembleResults:
     states: Array
     losses: Array
     outcomes: np.ndarray
+
+    @classmethod
+    def room(cls, plan: EnginePlan, count: int, size: int) -> EnsembleResults:
+        """Room for what a plan asks for of `count` trajectories with states of `size` numbers."""
+        outcomes = np.zeros(count, dtype=OUTCOME)
+        outcomes["end"] = np.nan
+        return cls(
+            times=plan.times,
+            states=np.empty((count, plan.rows, size)),
+            losses=np.empty((count, plan.times.size if plan.losses else 0)),
+            outcomes=outcomes,
+        )
 
     @property
     def status(self) -> np.ndarray:
@@ -81,15 +100,18 @@ def ensemble_dataset(
     front: tuple[str, ...] = ("trajectory",) if final else ("trajectory", "alpha")
     losses = results.losses[:, 0] if final else results.losses
     if results.states.shape[1]:
-        Q, R = system.unpack(results.states[:, 0] if final else results.states)
+        Q, R, *trained = system.unpack(results.states[:, 0] if final else results.states)
         variables["Q"] = ((*front, "i", "j"), Q, {"long_name": "student-student overlap"})
         variables["R"] = ((*front, "i", "r"), R, {"long_name": "student-teacher overlap"})
+        for v in trained:
+            variables["v"] = ((*front, "i"), v, {"long_name": V_WORDS})
 
     def each(values: Any, name: str) -> tuple[tuple[str, ...], Any, dict[str, str]]:
         return ("trajectory",), values, {"long_name": name}
 
     variables |= {
         "T": (("r", "s"), problem.T, {"long_name": PARAMETERS["T"].words}),
+        **weight_variables(problem.parameters),
         "loss": (front, losses, {"long_name": "generalisation error"}),
         **{
             name: each(np.broadcast_to(values, count).copy(), PARAMETERS[name].words)
@@ -103,8 +125,15 @@ def ensemble_dataset(
     if problem.stop_loss is not None:
         escaped = np.where(results.outcomes["crossed"] == 1, results.outcomes["end"], np.nan)
         variables["escape_alpha"] = each(escaped, ESCAPE_WORDS)
-    settings = {**problem.solver_attributes, "output": output, **problem.level_attributes}
+    settings = {
+        **problem.schedule.attributes,
+        **problem.solver_attributes,
+        "output": output,
+        **problem.level_attributes,
+    }
     attributes = result_attributes(f"overlap ensemble of {model.name}", model, settings)
+    if problem.start.alpha:
+        attributes["start_alpha"] = problem.start.alpha
     attributes.update(problem.start.origin)
     coordinates = {"trajectory": np.arange(count), **coordinates_of(model, results.times)}
     if final:

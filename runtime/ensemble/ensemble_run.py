@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,15 +13,18 @@ from numpy.typing import ArrayLike
 from derive.arguments import one_of
 from derive.parameters import ParameterValues
 from runtime.concurrency.thread_pool import run_tasks, thread_count
+from runtime.ensemble.engine_plan import EnginePlan
 from runtime.ensemble.ensemble_results import EnsembleResults, ensemble_dataset
 from runtime.ensemble.kernels import lane_loop, lane_memory
 from runtime.ensemble.kernels.compiled_kernels import CompiledKernels, compile_kernels
+from runtime.ensemble.stretches import StretchedRun, with_factor
 from runtime.output.progress import Progress
 from runtime.problem import Problem
 from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, OUTPUTS, RTOL
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.parameter_keywords import takes_parameters
+from runtime.start.schedules import Schedule
 from runtime.start.starts import GivenStart
 from runtime.system.compilation import compile_now
 from runtime.system.compiled_system import System, as_system
@@ -33,81 +36,53 @@ from runtime.vector.aligned_arrays import aligned
 if TYPE_CHECKING:
     import xarray
 
-# A thread takes this many trajectories together, so that lanes which are idle at the end cost little.
-CHUNK_SIZE = 512
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class EnginePlan:
-    """What an engine is to compute of each trajectory.
-
-    times
-        Output times; the end alone if `output` is "final".
-    output
-        ``"all"``: states at every time; ``"final"``: the last one; ``"loss"``: no states.
-    losses
-        Whether losses at the times are written too.
-    stop_loss
-        A trajectory ends where its loss comes down to this.
-    threads, chunk
-        Number of threads, and of trajectories that one of them takes together.
-    """
-
-    times: Array
-    rtol: float
-    atol: float
-    output: str = "all"
-    losses: bool = True
-    stop_loss: float | None = None
-    threads: int = 1
-    chunk: int = CHUNK_SIZE
-
-    @property
-    def rows(self) -> int:
-        """Rows of states per trajectory."""
-        return {"all": self.times.size, "final": 1, "loss": 0}[self.output]
-
-    @property
-    def keep_events(self) -> bool:
-        """Whether the row of a final state is that of the event where there was one."""
-        return self.stop_loss is not None and self.output == "final"
-
 
 class EnsembleEngine:
-    """The kernels of one system, ready to integrate packed states."""
+    """The kernels of one system, ready to integrate packed states with a schedule of the learning rates."""
 
-    def __init__(self, system: System, method: str, simd: str | None = None) -> None:
-        self.system = system
-        self.kernels: CompiledKernels = compile_kernels(system.model, method, jit.target(simd))
+    def __init__(
+        self, system: System, method: str, simd: str | None = None, schedule: Schedule | None = None
+    ) -> None:
+        self.system, self.schedule = system, Schedule() if schedule is None else schedule
+        self.kernels: CompiledKernels = compile_kernels(
+            system.model, method, jit.target(simd), self.schedule.kind
+        )
 
     def run(
         self, initial: Array, parameters: Array, plan: EnginePlan, progress: Progress | None = None
     ) -> EnsembleResults:
         """Integrate packed states (k, n) with packed parameters (1 or k, m).
 
-        KeyboardInterrupt stops all threads within a step and is raised again.
+        The learning rates among these are those at g = 1. KeyboardInterrupt stops all threads within a
+        step and is raised again.
         """
-        count, size = len(initial), self.kernels.layout.size
-        results = EnsembleResults(
-            times=plan.times,
-            states=np.empty((count, plan.rows, size)),
-            losses=np.empty((count, plan.times.size if plan.losses else 0)),
-            outcomes=np.zeros(count, dtype=lane_loop.OUTCOME),
-        )
-        results.outcomes["end"] = np.nan
-        forever = np.append(plan.times, np.inf)
+        count, size = initial.shape
+        results = EnsembleResults.room(plan, count, size)
+        stretches = list(self.schedule.segments(plan.start, plan.times[-1]))
         cancel = np.zeros(1, dtype=np.int64)
-        trajectories = lane_loop.Trajectories(initial, parameters, forever, results.outcomes, cancel)
+        trajectories = lane_loop.Trajectories(
+            initial=initial,
+            parameters=parameters,
+            sizes=np.maximum(1.0, np.maximum(initial.max(axis=1), -initial.min(axis=1))),
+            times=np.append(plan.times, np.inf),
+            outcomes=results.outcomes,
+            ends=np.empty((0, size)),
+            cancel=cancel,
+        )
+        if len(stretches) == 1:
+            factor = stretches[0][2]
+            rates = with_factor(self.system.model, parameters, factor)
+            run_part = partial(self._integrate, plan, results, trajectories._replace(parameters=rates))
+        else:
+            stretched = StretchedRun(self.system.model, plan, stretches, self._integrate, results)
+            run_part = partial(stretched.run, trajectories)
         chunk = max(1, min(plan.chunk, -(-count // max(plan.threads, 1))))
-        template = self._template(plan, results, forever)
         done, counting = 0, threading.Lock()
 
         def task(first: int) -> None:
             nonlocal done
             last = min(first + chunk, count)
-            asked, spare = template.copy(), np.empty(size)
-            asked["first"], asked["last"], asked["spare_address"] = first, last, spare.ctypes.data
-            lane_loop.run_chunk(self.kernels.addresses, self._memory(), asked[()], trajectories)
+            run_part(first, last)
             results.clear_missing(first, last, plan.keep_events)
             with counting:
                 done += last - first
@@ -124,19 +99,36 @@ class EnsembleEngine:
         run_tasks(tasks, plan.threads, stop, report)
         return results
 
-    def _template(self, plan: EnginePlan, results: EnsembleResults, times: Array) -> np.ndarray:
-        """What all chunks are asked to do, without their trajectories."""
+    def _integrate(
+        self,
+        plan: EnginePlan,
+        results: EnsembleResults,
+        trajectories: lane_loop.Trajectories,
+        first: int,
+        last: int,
+    ) -> None:
+        """Integrate trajectories first … last − 1 from `plan.start`, without jumps of the rates."""
         layout, watched = self.kernels.layout, plan.stop_loss is not None
-        template = np.zeros((), dtype=lane_loop.CHUNK)
-        template["parameters_at"], template["state_at"] = layout.parameters_at, layout.state_at
-        template["rtol"], template["atol"], template["growth"] = plan.rtol, plan.atol, DIVERGENCE_GROWTH
-        template["watched"], template["keep_events"] = watched, plan.keep_events
-        template["threshold"] = plan.stop_loss if watched else -np.inf
-        template["writer"] = lane_memory.STATES * (plan.rows > 0) | lane_memory.LOSSES * plan.losses
-        template["rows"] = plan.rows
-        for name, array in (("states", results.states), ("losses", results.losses), ("times", times)):
-            template[f"{name}_address"] = array.ctypes.data
-        return template
+        spare = np.empty(layout.size)
+        asked = np.zeros((), dtype=lane_loop.CHUNK)
+        asked["first"], asked["last"], asked["start"] = first, last, plan.start
+        asked["parameters_at"], asked["state_at"] = layout.parameters_at, layout.state_at
+        asked["scale_at"] = layout.scale_at if layout.scheduled else -1
+        asked["scale"] = self.schedule.scale
+        asked["rtol"], asked["atol"], asked["growth"] = plan.rtol, plan.atol, DIVERGENCE_GROWTH
+        asked["watched"], asked["keep_events"] = watched, plan.keep_events
+        asked["threshold"] = plan.stop_loss if watched else -np.inf
+        asked["writer"] = lane_memory.STATES * (plan.rows > 0) | lane_memory.LOSSES * plan.losses
+        asked["rows"] = plan.rows
+        arrays = {
+            "states": results.states,
+            "losses": results.losses,
+            "times": trajectories.times,
+            "spare": spare,
+        }
+        for name, array in arrays.items():
+            asked[f"{name}_address"] = array.ctypes.data
+        lane_loop.run_chunk(self.kernels.addresses, self._memory(), asked[()], trajectories)
 
     def losses(self, states: Array, parameters: Array) -> Array:
         """The loss (k,) at packed states (k, n), with packed parameters (1 or k, m).
@@ -176,6 +168,8 @@ def integrate_ensemble(
     stop_loss: float | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    schedule: Any = None,
+    start_alpha: float = 0.0,
     **parameters: Unpack[ParameterValues],
 ) -> xarray.Dataset:
     """Integrate an ensemble of trajectories, each with its own start and, if wanted, its own parameters.
@@ -198,17 +192,29 @@ def integrate_ensemble(
         Number of threads; None is one per processor.
     progress
         Called with (finished, all) trajectories, now and then, in this thread.
+    schedule
+        How the learning rates change, as for `integrate`.
+    start_alpha
+        The time α of Q0 and R0.
 
     Each parameter of the equations that is a number may also be an array with one value per trajectory
-    (k,). The other parameters, the errors raised and the variables are those of `integrate`, with
-    ``trajectory`` in front.
+    (k,), and each that is a vector an array with a row per trajectory. The other parameters, the errors
+    raised and the variables are those of `integrate`, with ``trajectory`` in front.
     """
-    model, start = as_system(system).model, GivenStart(Q0, R0, many=True)
+    model, start = as_system(system).model, GivenStart(Q0, R0, many=True, alpha=start_alpha)
     one_of("method", method, TABLEAUX)
     one_of("output", output, OUTPUTS)
     workers = thread_count(threads)
     problem = Problem(
-        model, start, parameters, alpha=alpha, rtol=rtol, atol=atol, method=method, stop_loss=stop_loss
+        model,
+        start,
+        parameters,
+        alpha=alpha,
+        rtol=rtol,
+        atol=atol,
+        method=method,
+        stop_loss=stop_loss,
+        schedule=schedule,
     )
     return integrate_many(system, problem, output, workers, progress)
 
@@ -220,14 +226,27 @@ def integrate_many(
     Q0, R0 = problem.start.all()
     checked_arrays.warn_if_unresolved(R0, problem.atol, stacklevel=4)
     packed = problem.parameters.packed
-    engine = EnsembleEngine(system, problem.method)
+    engine = EnsembleEngine(system, problem.method, schedule=problem.schedule)
     plan = plan_of(problem, output, threads)
-    results = engine.run(system.pack(Q0, R0), packed, plan, progress)
+    results = engine.run(initial_states(system, problem, Q0, R0), packed, plan, progress)
     if output == "final":
         # Trajectories may have stopped between the output times, where the engine writes no losses.
         losses = engine.losses(results.states[:, 0], packed)
         results = dataclasses.replace(results, losses=losses[:, None])
     return ensemble_dataset(system, problem, output, results)
+
+
+def initial_states(system: System, problem: Problem, Q: Array, R: Array, first: int = 0) -> Array:
+    """Packed states (k, n) from the overlaps of trajectories from number `first` on."""
+    if not system.model.trained:
+        return system.pack(Q, R)
+    v = rows_of(problem.parameters.vectors["student_weights"], first, len(Q))
+    return system.pack(Q, R, np.broadcast_to(v, (len(Q), v.shape[1])))
+
+
+def rows_of(values: Array, first: int, count: int) -> Array:
+    """The rows of some trajectories, or the one that all of them share."""
+    return values if len(values) == 1 else values[first : first + count]
 
 
 def plan_of(problem: Problem, output: str, threads: int) -> EnginePlan:
@@ -241,4 +260,5 @@ def plan_of(problem: Problem, output: str, threads: int) -> EnginePlan:
         losses=not final,
         stop_loss=problem.stop_loss,
         threads=threads,
+        start=problem.start.alpha,
     )

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from derive.arguments import one_of
 from derive.parameters import PARAMETERS, ParameterValues
 from runtime.concurrency.thread_pool import thread_count
-from runtime.ensemble.ensemble_run import EnsembleEngine, plan_of
+from runtime.ensemble.ensemble_run import EnsembleEngine, initial_states, plan_of, rows_of
 from runtime.ensemble.loss_statistics import QUANTILE_ERROR, LossStatistics
 from runtime.output.progress import Progress, part_of
 from runtime.output.quantiles import QUANTILES, exact_quantiles
@@ -26,7 +26,7 @@ from runtime.start.starts import RandomStart
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.solver import STATUS
 from runtime.trajectory.tableaux import TABLEAUX
-from runtime.trajectory.trajectory_dataset import ESCAPE_WORDS, TIME_WORDS
+from runtime.trajectory.trajectory_dataset import ESCAPE_WORDS, TIME_WORDS, weight_variables
 
 if TYPE_CHECKING:
     import xarray
@@ -48,6 +48,8 @@ def ensemble_statistics(
     stop_loss: float | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    schedule: Any = None,
+    start_alpha: float = 0.0,
     **parameters: Unpack[ParameterValues],
 ) -> xarray.Dataset:
     """Mean and quantiles of the loss over `trajectories` starts drawn from `sampler`.
@@ -68,9 +70,17 @@ def ensemble_statistics(
     workers = thread_count(threads)
     # The trajectories are drawn in batches, so each parameter has one value for all of them.
     values = RunParameters.of(model, parameters)
-    start = RandomStart(lambda: sampler, trajectories)
+    start = RandomStart(lambda: sampler, trajectories, alpha=start_alpha)
     problem = Problem(
-        model, start, values, alpha=alpha, rtol=rtol, atol=atol, method=method, stop_loss=stop_loss
+        model,
+        start,
+        values,
+        alpha=alpha,
+        rtol=rtol,
+        atol=atol,
+        method=method,
+        stop_loss=stop_loss,
+        schedule=schedule,
     )
     return statistics_of(system, problem, workers, progress)
 
@@ -81,7 +91,8 @@ def statistics_of(
     """As `ensemble_statistics`, for the trajectories of a problem of the system's model."""
     trajectories = problem.start.count or 1
     packed = problem.parameters.packed
-    engine, plan = EnsembleEngine(system, problem.method), plan_of(problem, "loss", threads)
+    engine = EnsembleEngine(system, problem.method, schedule=problem.schedule)
+    plan = plan_of(problem, "loss", threads)
     statistics = LossStatistics(problem.alpha.size)
     status_counts = dict.fromkeys(STATUS, 0)
     escapes: list[Array] = []
@@ -89,7 +100,8 @@ def statistics_of(
     for Q, R in problem.start.batches(BATCH):
         warned = warned or warn_if_unresolved(R, problem.atol, stacklevel=4)
         report = part_of(progress, done, len(Q), trajectories)
-        results = engine.run(system.pack(Q, R), packed, plan, report)
+        initial = initial_states(system, problem, Q, R, done)
+        results = engine.run(initial, rows_of(packed, done, len(Q)), plan, report)
         crossed = results.outcomes["crossed"] == 1
         statistics.add(results.losses, crossed)
         for code in status_counts:
@@ -126,6 +138,7 @@ def _dataset(
         "count": ("alpha", statistics.counts, {"long_name": "trajectories at this time"}),
         "status_count": ("status", list(status_counts.values()), {"long_name": "trajectories"}),
         "T": (("r", "s"), problem.T, {"long_name": PARAMETERS["T"].words}),
+        **weight_variables(problem.parameters),
     }
     if escapes:
         variables["escape_alpha"] = (
@@ -135,6 +148,7 @@ def _dataset(
         )
     settings = {
         **problem.parameters.attributes,
+        **problem.schedule.attributes,
         **problem.solver_attributes,
         "output": "statistics",
         "trajectories": problem.start.count,
@@ -146,5 +160,7 @@ def _dataset(
         "status": [STATUS[code] for code in status_counts],
     }
     title = f"overlap ensemble of {problem.model.name}"
+    if problem.start.alpha:
+        settings["start_alpha"] = problem.start.alpha
     attributes = result_attributes(title, problem.model, settings) | dict(problem.start.origin)
     return xarray.Dataset(variables, coordinates, attributes)

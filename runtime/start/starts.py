@@ -97,6 +97,8 @@ class RandomStart(Start):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "count", whole_number("trajectories", self.count, 1, LARGEST_COUNT))
+        alpha = checked_arrays.real_number("start_alpha", self.alpha, least=0.0)
+        object.__setattr__(self, "alpha", alpha)
 
     def checked(self, model: Model, T: Array) -> RandomStart:
         sampler = self.sampler()

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from table_numbers import numbers
 
 from derive import Model
+from derive.parameters import PARAMETERS
 from derive.pipeline import Pipeline
 from derive.program import Program
 from runtime.ensemble.kernels.form_by_size import FORMS
@@ -77,10 +77,7 @@ class Programs:
             memory = aligned(rows.shape[1], self.lanes)
             memory[:] = rows.T
             inputs.append(memory)
-        count = sum(
-            1 if isinstance(output, str) else len(list(program.entries(output)))
-            for output in program.outputs
-        )
+        count = sum(1 if isinstance(output, str) else program.size_of(output) for output in program.outputs)
         scratch_size = self.forms[name].scratch_components
         # The scratch array holds no number at first, since what is read there must have been written.
         scratch = aligned(scratch_size + _GUARD_COMPONENTS, self.lanes, np.nan)
@@ -110,8 +107,25 @@ def scalar_drift(model: Model, y: np.ndarray, parameters: np.ndarray) -> np.ndar
     return slope
 
 
+def random_parameters(model: Model, generator: np.random.Generator, T: np.ndarray) -> dict[str, Any]:
+    """Values of all run-time parameters: rates from 0 to 1, batches of 1 to 4, weights of either sign."""
+    values: dict[str, Any] = {}
+    for name, parameter in PARAMETERS.items():
+        if not parameter.belongs_to(model):
+            continue
+        if len(parameter.shape) == 2:
+            values[name] = T
+        elif parameter.shape:
+            values[name] = generator.standard_normal(getattr(model, parameter.shape[0]))
+        elif parameter.whole:
+            values[name] = float(generator.integers(1, 5))
+        else:
+            values[name] = generator.uniform(0.01, 1.0)
+    return values
+
+
 def random_lanes(model: Model, lanes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """States and parameters of random weights, every lane with its own η, Δ and teacher."""
+    """States and parameters of random weights, every lane with its own parameters and teacher."""
     generator = np.random.default_rng(seed)
     module, p, width = scalar_module(model), model.p, model.p + model.pstar
     states, parameters = [], []
@@ -121,10 +135,10 @@ def random_lanes(model: Model, lanes: int, seed: int) -> tuple[np.ndarray, np.nd
             weights[p:] = np.eye(model.pstar, width + 3)
         C = weights @ weights.T
         C = (C + C.T) / 2
-        teacher = {"T": C[p:, p:]} if model.teacher == "general" else {}
-        states.append(module.pack(C[:p, :p], C[:p, p:]))
-        rate, noise = generator.uniform(0.01, 1.0), generator.uniform(0.0, 1.0)
-        parameters.append(module.pack_parameters(**numbers(model, rate, noise), **teacher))
+        values = random_parameters(model, generator, C[p:, p:])
+        second = [values.pop("student_weights")] if model.trained else []
+        states.append(module.pack(C[:p, :p], C[:p, p:], *second))
+        parameters.append(module.pack_parameters(**values))
     return np.array(states), np.array(parameters)
 
 
@@ -133,23 +147,29 @@ def largest_terms(model: Model, y: np.ndarray, parameters: np.ndarray) -> tuple[
 
     The closed form with every sign positive; the drift itself may cancel.
     """
-    module, p = scalar_module(model), model.p
-    Q, R = module.unpack(y)
-    T = np.eye(model.pstar)
+    module, p, pstar = scalar_module(model), model.p, model.pstar
+    known = dict(zip(model.parameters, parameters, strict=True))
+    Q, R, *second = module.unpack(y)
+    T = np.eye(pstar)
     if model.teacher == "general":
-        rows, columns = np.triu_indices(model.pstar)
-        T[rows, columns] = T[columns, rows] = parameters[model.parameters.index("T_1_1") :][: rows.size]
+        for r, s in zip(*np.triu_indices(pstar), strict=True):
+            T[r, s] = T[s, r] = known[f"T_{r + 1}_{s + 1}"]
+    v = second[0] if second else np.array([known.get(f"v_{i + 1}", 1.0) for i in range(p)])
+    vstar = np.array([known.get(f"vstar_{r + 1}", 1.0) for r in range(pstar)])
     C = np.abs(np.block([[Q, R], [R.T, T]]))
-    D = np.diag([module.a] * p + [module.b] * model.pstar)
-    CDC = C @ D @ C
-    s, t = np.trace(D @ C), np.trace(D @ CDC)
-    step = 2.0 * module.a * parameters[0]
-    terms = 2.0 * step * (s * C + 2.0 * CDC)
+    d = np.abs(np.concatenate([module.a * v, module.b * vstar]))
+    CDC = C @ np.diag(d) @ C
+    s, t = np.sum(d * np.diag(C)), np.sum(d * np.diag(CDC))
+    mean = s * C + 2.0 * CDC
+    steps, decay = 2.0 * known["eta"] * d[:p], known["eta"] * known["weight_decay"]
+    terms = 2.0 * np.max(steps) * mean + 2.0 * decay * C
     if model.flow == "sgd":
-        noise = (s**2 + 2.0 * t + parameters[1]) * C + 4.0 * s * CDC + 8.0 * CDC @ D @ C
-        terms = terms + step**2 * noise
+        noise = (s**2 + 2.0 * t + known["label_noise"]) * C + 4.0 * s * CDC + 8.0 * CDC @ np.diag(d) @ C
+        terms = terms + known["inverse_batch"] * np.max(steps) ** 2 * noise
     largest = float(np.max(terms[:p]))
     if model.constraint == "sphere":
         growth = np.max(np.diag(terms)[:p] / np.diag(Q))
         largest += float(growth * np.max(C[:p]))
+    if model.trained:
+        largest = max(largest, float(known["eta_second"] * module.a * np.max(np.diag(mean)[:p])))
     return largest, 0.5 * (s**2 + 2.0 * t)

@@ -1,4 +1,4 @@
-"""The vector kernels of one system and one tableau, emitted into a module and compiled together."""
+"""The vector kernels of one system, tableau and kind of schedule, emitted into a module and compiled."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from runtime.ensemble.kernels.kernel_addresses import KERNEL_ADDRESSES, KERNELS
 from runtime.ensemble.kernels.lane_memory import LaneLayout
 from runtime.ensemble.kernels.output_kernels import OutputEmitter
 from runtime.ensemble.kernels.step_kernels import StepEmitter
+from runtime.start.schedule_kinds import CONSTANT
 from runtime.trajectory.tableaux import TABLEAUX, Tableau
 from runtime.vector.jit import CompiledModule, Target, module_text, target
 
@@ -36,8 +37,8 @@ class CompiledKernels:
 class SystemKernels(StepEmitter, OutputEmitter):
     """Emits all kernels into one module."""
 
-    def __init__(self, model: Model, tableau: Tableau, target: Target) -> None:
-        super().__init__(model, tableau, target)
+    def __init__(self, model: Model, tableau: Tableau, target: Target, schedule: int = CONSTANT) -> None:
+        super().__init__(model, tableau, target, schedule)
         self.emit_dense()
         self.emit_evaluate()
         self.emit_loss()
@@ -50,9 +51,14 @@ class SystemKernels(StepEmitter, OutputEmitter):
 
 
 @lru_cache(maxsize=64)
-def compile_kernels(model: Model, method: str, machine: Target) -> CompiledKernels:
-    """The kernels of `model` for a tableau by name; compiled once per process."""
-    emitted = SystemKernels(model, TABLEAUX[method], machine)
+def compile_kernels(
+    model: Model, method: str, machine: Target, schedule: int = CONSTANT
+) -> CompiledKernels:
+    """The kernels of `model` for a tableau by name; compiled once per process.
+
+    `schedule` is a kind of `runtime.start.schedules`. A smooth one has kernels of its own.
+    """
+    emitted = SystemKernels(model, TABLEAUX[method], machine, schedule)
     return CompiledKernels(CompiledModule(emitted.module, machine), emitted.layout, emitted.lanes)
 
 

@@ -1,17 +1,26 @@
-"""The base of all emitters of kernels: one LLVM module, its memory, and the system's equations in it."""
+"""The base of all emitters of kernels: one LLVM module, its memory, and the system's equations in it.
+
+With a smooth schedule the learning rates of all lanes change with time, so they are written anew before
+each evaluation of the right-hand side. Without one, nothing of that is emitted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from llvmlite import ir
 
 from derive.model import Model
+from derive.parameters import scheduled_places
 from derive.pipeline import Pipeline
 from runtime.ensemble.kernels.form_by_size import FORMS, form_by_size
-from runtime.ensemble.kernels.lane_memory import LaneLayout
+from runtime.ensemble.kernels.lane_memory import LaneLayout, double_at
+from runtime.ensemble.kernels.lane_operations import LaneOperations
 from runtime.ensemble.kernels.program_form import ProgramAddresses, ProgramForm
+from runtime.start.schedule_kinds import CONSTANT
+from runtime.trajectory.controller import over
+from runtime.trajectory.schedule_rule import schedule_factor
 from runtime.trajectory.tableaux import Tableau
 from runtime.vector.builder import VectorFunction, integer
 from runtime.vector.jit import Target
@@ -21,14 +30,14 @@ DOUBLED_STATE = 8
 
 
 class KernelEmitter:
-    """Emits kernels into one LLVM module for a system, a tableau and a processor."""
+    """Emits kernels into one LLVM module for a system, a tableau, a processor and a kind of schedule."""
 
     # Kernels that others call; they are emitted first.
     dense: Any
     write: Any
 
-    def __init__(self, model: Model, tableau: Tableau, target: Target) -> None:
-        self.model, self.tableau, self.target = model, tableau, target
+    def __init__(self, model: Model, tableau: Tableau, target: Target, schedule: int = CONSTANT) -> None:
+        self.model, self.tableau, self.target, self.schedule = model, tableau, target, schedule
         # Small systems leave the processor's units idle between dependent operations, and a second vector
         # fills the gaps.
         self.lanes = target.lanes * (2 if model.state_size <= DOUBLED_STATE else 1)
@@ -45,9 +54,12 @@ class KernelEmitter:
             tableau.slopes,
             2 if tableau.e_low.size else 1,
             drift_form.scratch_components,
+            () if schedule == CONSTANT else scheduled_places(model),
         )
         self.rhs = self._emit_program("inner_rhs", drift_form)
         self.loss = self._emit_program("inner_loss", loss_form)
+        if schedule != CONSTANT:
+            self.rates = self._emit_rates()
 
     def new_function(
         self, name: str, arguments: int = 1, inner: bool = False, distinct: bool = True
@@ -79,6 +91,42 @@ class KernelEmitter:
         """Call rhs or loss for the state that starts at one component, and write the result at another."""
         places = [state, self.layout.parameters_at, self.layout.scratch_at, result]
         vector.builder.call(function, [vector.address(work, place) for place in places])
+
+    def rule(self, vector: VectorFunction, rule: Any) -> Callable[..., Any]:
+        """A rule of `controller`, `event_search` or `schedule_rule` that acts on all lanes."""
+        return over(LaneOperations(vector), rule)
+
+    def _emit_rates(self) -> Any:
+        """Emit rates(work), which writes the learning rates of each lane at its time `rate_time_at`."""
+        vector, layout = self.new_function("inner_rates", inner=True), self.layout
+        (work,) = vector.arguments
+        ratio = vector.divide(vector.load(work, layout.rate_time_at), vector.load(work, layout.scale_at))
+        factor = self.rule(vector, schedule_factor)(self.schedule, ratio)
+        for number, place in enumerate(layout.scheduled):
+            rate = vector.multiply(factor, vector.load(work, layout.initial_rate_at(number)))
+            vector.store(rate, work, layout.parameters_at + place)
+        vector.builder.ret(integer(0))
+        return vector.function
+
+    def keep_rates(self, vector: VectorFunction, work: Any, fresh: Any) -> None:
+        """Take the parameters of fresh lanes for their learning rates at g = 1."""
+        layout = self.layout
+        for number, place in enumerate(layout.scheduled):
+            given = vector.load(work, layout.parameters_at + place)
+            kept = vector.load(work, layout.initial_rate_at(number))
+            vector.store(vector.select(fresh, given, kept), work, layout.initial_rate_at(number))
+
+    def emit_slope(self, vector: VectorFunction, work: Any, state: int, number: int) -> None:
+        """Compute slope `number` of the attempted step from the state that starts at a component."""
+        if self.schedule != CONSTANT:
+            time, end = vector.load(work, double_at.time), vector.load(work, double_at.time_end)
+            if number:
+                place = vector.constant(self.tableau.coefficients["c"][number])
+                time = vector.add(time, vector.multiply(place, vector.load(work, double_at.attempted)))
+            # Rounding must not take the time beyond the end.
+            vector.store(vector.minimum(time, end), work, self.layout.rate_time_at)
+            vector.builder.call(self.rates, [work])
+        self.call_program(vector, self.rhs, work, state, self.layout.slope_at(number))
 
     def combine(self, vector: VectorFunction, work: Any, index: Any, weights: Iterable[float]) -> Any:
         """Σ weights_j k_j for component `index` of the slopes k_j; None if all weights are zero."""

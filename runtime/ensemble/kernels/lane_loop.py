@@ -37,6 +37,11 @@ CHUNK = np.dtype(
         # Components of the lanes' memory where parameters and state start.
         ("parameters_at", np.int64),
         ("state_at", np.int64),
+        # The time at which all trajectories start.
+        ("start", np.float64),
+        # The component of the scale τ of a smooth schedule, or −1 if there is none, and its value.
+        ("scale_at", np.int64),
+        ("scale", np.float64),
         ("rtol", np.float64),
         ("atol", np.float64),
         # Growth of the largest order parameter that counts as divergence.
@@ -83,18 +88,24 @@ class Trajectories(NamedTuple):
 
     initial, parameters
         Packed states (trajectory, n); packed parameters, one row for all or one per trajectory.
+    sizes
+        The size of an order parameter (trajectory,) whose growth is measured from there.
     times
         Output times, followed by one that is never reached.
     outcomes
         Receives how each trajectory ended, see OUTCOME.
+    ends
+        Receives the state after the last step of each trajectory (trajectory, n); none if it has no rows.
     cancel
         The loop stops within a step when cancel[0] is set.
     """
 
     initial: Array
     parameters: Array
+    sizes: Array
     times: Array
     outcomes: Any
+    ends: Array
     cancel: Any
 
 
@@ -106,7 +117,9 @@ _lane: Any = numba.from_dtype(LANE)
 _lanes = types.Array(_lane, 1, "C")
 _outcomes = types.Array(numba.from_dtype(OUTCOME), 1, "C")
 _named_tuple: Any = types.NamedTuple
-_trajectories = _named_tuple((_matrix, _matrix, _vector, _outcomes, types.int64[::1]), Trajectories)
+_trajectories = _named_tuple(
+    (_matrix, _matrix, _vector, _vector, _outcomes, _matrix, types.int64[::1]), Trajectories
+)
 
 
 def _emit_call(_typing: Any, _function: Any, _address: Any) -> Any:
@@ -192,6 +205,8 @@ def _prepare(work, words, lanes, chunk, times):
         work[double_at.threshold, k] = chunk.threshold
         work[double_at.time_end, k] = times[times.size - 2]
         work[double_at.step, k] = times[times.size - 2]
+        if chunk.scale_at >= 0:
+            work[chunk.scale_at, k] = chunk.scale
         words[word_at.writer, k] = chunk.writer
         words[word_at.spare, k] = chunk.spare_address
 
@@ -203,16 +218,14 @@ def _begin(work, words, chunk, trajectories, k, trajectory):
     source = trajectory if trajectory >= 0 else chunk.first
     row = source if trajectories.parameters.shape[0] > 1 else 0
     n, outputs = trajectories.initial.shape[1], trajectories.times.size - 1
-    largest = 1.0
     for c in range(n):
         work[chunk.state_at + c, k] = trajectories.initial[source, c]
-        largest = max(largest, abs(trajectories.initial[source, c]))
     for c in range(trajectories.parameters.shape[1]):
         work[chunk.parameters_at + c, k] = trajectories.parameters[row, c]
-    work[double_at.time, k] = 0.0
+    work[double_at.time, k] = chunk.start
     work[double_at.new_time, k] = -1.0
-    work[double_at.bound, k] = chunk.growth * largest
-    rough = chunk.atol >= _SMALLEST_SCALE and largest <= _LARGEST_STATE
+    work[double_at.bound, k] = chunk.growth * trajectories.sizes[source]
+    rough = chunk.atol >= _SMALLEST_SCALE and trajectories.sizes[source] <= _LARGEST_STATE
     work[double_at.exact, k] = 0.0 if rough else 1.0
     work[double_at.fresh, k] = 1.0
     work[double_at.live, k] = 0.0
@@ -220,7 +233,7 @@ def _begin(work, words, chunk, trajectories, k, trajectory):
     if trajectory >= 0:
         work[double_at.live, k] = 1.0
         work[double_at.next_output, k] = trajectories.times[0]
-        work[double_at.limit, k] = 0.0
+        work[double_at.limit, k] = chunk.start
         words[word_at.row, k] = chunk.states_address + trajectory * chunk.rows * n * _BYTES
         words[word_at.loss_row, k] = chunk.losses_address + trajectory * outputs * _BYTES
         words[word_at.time_entry, k] = chunk.times_address
@@ -228,9 +241,12 @@ def _begin(work, words, chunk, trajectories, k, trajectory):
 
 @part
 def _end(work, lane, chunk, trajectories, k, status, reached):
-    """Note how the trajectory of lane k ended, and free the lane."""
+    """Note how and where the trajectory of lane k ended, and free the lane."""
     outcome = trajectories.outcomes[lane.trajectory]
     outcome.end, outcome.status = reached, status
+    if trajectories.ends.shape[0] > 0:
+        for c in range(trajectories.ends.shape[1]):
+            trajectories.ends[lane.trajectory, c] = work[chunk.state_at + c, k]
     if work[double_at.fresh, k] < 0.5:
         failed = int(work[double_at.rejections, k])
         outcome.accepted = int(work[double_at.attempts, k]) - failed
@@ -252,7 +268,7 @@ def _end_at_start(kernels, work, words, lanes, chunk, trajectories):
         work[double_at.old_loss, k] = work[double_at.loss, k]
         if work[double_at.loss, k] <= chunk.threshold:
             trajectories.outcomes[lanes[k].trajectory].crossed = 1
-            _end(work, lanes[k], chunk, trajectories, k, FINISHED, 0.0)
+            _end(work, lanes[k], chunk, trajectories, k, FINISHED, chunk.start)
             if chunk.keep_events != 0:
                 words[word_at.place, k] = words[word_at.row, k]
     if chunk.keep_events != 0:
@@ -278,13 +294,13 @@ def _refill(kernels, work, words, lanes, chunk, trajectories):
             return
         if chunk.watched != 0:
             _end_at_start(kernels, work, words, lanes, chunk, trajectories)
-        if times[0] <= 0.0:
+        if times[0] <= chunk.start:
             _call(kernels.write, work.ctypes.data)
         waiting = False
         for k in range(lanes.size):
             # Nothing but the start may be asked for.
-            if times[times.size - 2] <= 0.0 and lanes[k].trajectory >= 0 and lanes[k].free == 0:
-                _end(work, lanes[k], chunk, trajectories, k, FINISHED, 0.0)
+            if times[times.size - 2] <= chunk.start and lanes[k].trajectory >= 0 and lanes[k].free == 0:
+                _end(work, lanes[k], chunk, trajectories, k, FINISHED, chunk.start)
             waiting = waiting or lanes[k].free != 0
     _call(kernels.start, work.ctypes.data)
 

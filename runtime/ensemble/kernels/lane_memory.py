@@ -96,6 +96,9 @@ class LaneLayout:
         Estimates of the error, one or two.
     scratch_count
         Components that the programs need while they compute.
+    scheduled
+        Places among the parameters of the learning rates that a smooth schedule multiplies; none without
+        one.
     """
 
     size: int
@@ -104,6 +107,7 @@ class LaneLayout:
     slope_count: int
     estimate_count: int
     scratch_count: int
+    scheduled: tuple[int, ...] = ()
 
     @property
     def parameters_at(self) -> int:
@@ -142,5 +146,19 @@ class LaneLayout:
         return self.scratch_at + self.scratch_count + number * self.size
 
     @property
-    def component_count(self) -> int:
+    def scale_at(self) -> int:
+        """τ of a smooth schedule; then come the time of an evaluation and the rates at g = 1."""
         return self.inner_at(len(SCREENED))
+
+    @property
+    def rate_time_at(self) -> int:
+        return self.scale_at + 1
+
+    def initial_rate_at(self, number: int) -> int:
+        return self.rate_time_at + 1 + number
+
+    @property
+    def component_count(self) -> int:
+        if not self.scheduled:
+            return self.inner_at(len(SCREENED))
+        return self.initial_rate_at(len(self.scheduled))

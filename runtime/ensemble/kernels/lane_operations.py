@@ -1,6 +1,7 @@
-"""The operations on vectors of lanes over which the rules of steps and events are traced.
+"""The operations on vectors of lanes over which the rules of steps, events and schedules are traced.
 
-`runtime.trajectory.controller` and `event_search` state these rules; here errors are their log₂.
+`controller`, `event_search` and `schedule_rule` of `runtime.trajectory` state these rules; here errors are
+their log₂.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 from llvmlite import ir
 
 from runtime.vector.builder import INT32, VectorFunction
+from runtime.vector.exponential import exponential
 
 _MANTISSA_BITS = 52
 _EXPONENT_BIAS = 1023
@@ -44,11 +46,23 @@ class LaneOperations:
     def _value(self, x: Any) -> Any:
         return self._vector.constant(x) if isinstance(x, float) else x
 
+    def add(self, x: Any, y: Any) -> Any:
+        return self._vector.add(self._value(x), self._value(y))
+
     def subtract(self, x: Any, y: Any) -> Any:
         return self._vector.subtract(self._value(x), self._value(y))
 
     def multiply(self, x: Any, y: Any) -> Any:
         return self._vector.multiply(self._value(x), self._value(y))
+
+    def divide(self, x: Any, y: Any) -> Any:
+        return self._vector.divide(self._value(x), self._value(y))
+
+    def exp(self, x: Any) -> Any:
+        return exponential(self._vector, x)
+
+    def sqrt(self, x: Any) -> Any:
+        return self._vector.unary("sqrt", x)
 
     def maximum(self, x: Any, y: Any) -> Any:
         return self._vector.maximum(self._value(x), self._value(y))

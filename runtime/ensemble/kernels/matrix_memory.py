@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
-from derive.parameters import PARAMETERS
-from derive.program import Matrix, Operand
+from derive.program import Matrix, Operand, Vector
 from runtime.ensemble.kernels.matrix_placement import MatrixPlacement
 from runtime.ensemble.kernels.program_form import ProgramAddresses
 from runtime.vector.builder import VectorFunction, integer
@@ -50,7 +49,7 @@ class MatrixMemory:
         self.vector, self.addresses, self.places = vector, addresses, places
 
     def base(self, name: str) -> Any:
-        """The address at which a matrix or a row of norms starts."""
+        """The address at which a matrix, a vector or a row of norms starts."""
         for address, places in (
             (self.addresses.state, self.places.state),
             (self.addresses.parameters, self.places.parameters),
@@ -59,6 +58,10 @@ class MatrixMemory:
             if name in places:
                 return self.vector.address(address, places[name])
         return self.vector.address(self.addresses.scratch, self.places.scratch[name])
+
+    def vector_entry(self, part: Vector, i: Index) -> Any:
+        """The value of entry i of a vector."""
+        return self.vector.load(self.base(part.name), i)
 
     def whole_at(self, matrix: Matrix, i: Index, j: Index) -> Index:
         """Component number of entry (i, j) of a whole matrix, counted from 0."""
@@ -82,7 +85,7 @@ class MatrixMemory:
 
     def packed_input(self, matrix: Matrix) -> tuple[Any, int]:
         """Where the independent entries of an input start: an address, and components after it."""
-        given = matrix.name in PARAMETERS
+        given = matrix.name in self.places.given
         address = self.addresses.parameters if given else self.addresses.state
         return address, self.places.inputs[matrix.name]
 
@@ -148,3 +151,25 @@ def even_sides(count: int, most: int) -> Sides:
     """Side of the tiles that cover `count` rows most evenly, and how many are whole."""
     side = -(-count // -(-count // most))
     return side, count // side
+
+
+def over_rectangle(
+    tiles: MatrixTiles, vector: VectorFunction, rows: int, columns: int, body: TileBody
+) -> None:
+    """Call `body` for tiles that cover a rectangle."""
+    (height, bands), (width, count) = (
+        even_sides(rows, tiles.largest[0]),
+        even_sides(columns, tiles.largest[1]),
+    )
+
+    def band_of(i0: Index, height: int) -> None:
+        def tile(j0: Index, width: int) -> None:
+            body(Tile(i0, j0, [(u, v) for u in range(height) for v in range(width)]))
+
+        tiles.loop(count, lambda j, _: tile(vector.times(j, width), width))
+        if columns % width:
+            tile(count * width, columns % width)
+
+    tiles.loop(bands, lambda i, _: band_of(vector.times(i, height), height))
+    if rows % height:
+        band_of(bands * height, rows % height)

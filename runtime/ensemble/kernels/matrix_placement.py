@@ -1,4 +1,4 @@
-"""Decides where in memory vector code keeps each matrix of the equations, and which ones it never writes.
+"""Decides where in memory vector code keeps the matrices and vectors of the equations, and which never.
 
 Memory, not arithmetic, limits loops over tiles, so as little as possible is written: inputs are read
 where they are, results are written where they belong, and a multiple of another matrix, such as
@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from derive.parameters import PARAMETERS
+from derive.expansion import entry_names
 from derive.program import (
+    EntryStatement,
     Matrix,
     MatrixStatement,
     NormRates,
@@ -19,7 +20,12 @@ from derive.program import (
     Program,
     Projection,
     ScalarStatement,
+    Vector,
+    VectorStatement,
 )
+
+# Statements whose targets are matrices or vectors.
+_COMPUTING = (MatrixStatement, EntryStatement, VectorStatement, Projection)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,20 +38,23 @@ class Part:
 
 
 class MatrixPlacement:
-    """The places of a program's matrices, by name: the component at which each starts.
+    """The places of a program's matrices and vectors, by name: the component at which each starts.
 
     `parameters` are the names of the packed run-time parameters. With `packed`, symmetric matrices are kept
     as their independent entries.
 
+    matrices, vectors
+        All of the program.
+    given
+        The names of inputs that are run-time parameters, such as T.
     inputs
-        All input matrices; those that are run-time parameters (T) are counted in these, the others in the
-        state.
+        All inputs; those that are given are counted in the parameters, the others in the state.
     state, parameters
-        Input matrices that are read in place.
+        Inputs that are read in place.
     result
-        Output matrices that nothing reads, with packed entries.
+        Outputs that nothing reads, with packed entries.
     scratch
-        All other matrices, whole unless `packed`, and the p growth rates of the norms; `components`
+        All others, matrices whole unless `packed`, and the p growth rates of the norms; `components`
         vectors in all.
     multiples
         Matrices that are linear in one other matrix, and occur only as factors or terms of others.
@@ -53,14 +62,13 @@ class MatrixPlacement:
 
     def __init__(self, program: Program, parameters: Sequence[str], packed: bool = False) -> None:
         self.program, self.packed = program, packed
-        self.matrices: dict[str, Matrix] = {
-            matrix.name: matrix for matrix in program.inputs if isinstance(matrix, Matrix)
-        }
-        for statement in program.statements:
-            if isinstance(statement, (MatrixStatement, Projection)):
-                self.matrices[statement.target.name] = statement.target
+        parts = [*program.inputs]
+        parts += [statement.target for statement in program.statements if isinstance(statement, _COMPUTING)]
+        self.matrices = {part.name: part for part in parts if isinstance(part, Matrix)}
+        self.vectors = {part.name: part for part in parts if isinstance(part, Vector)}
         self.multiples: dict[str, tuple[Part, ...]] = {}
         self._find_multiples()
+        self.given: set[str] = set()
         self.inputs: dict[str, int] = {}
         self.state: dict[str, int] = {}
         self.parameters: dict[str, int] = {}
@@ -69,12 +77,11 @@ class MatrixPlacement:
         self.components = 0
         self._place_inputs(parameters)
         self._place_results()
-        for name, matrix in self.matrices.items():
+        for part in parts:
             if not any(
-                name in places for places in (self.state, self.parameters, self.result, self.multiples)
+                part.name in places for places in (self.state, self.parameters, self.result, self.multiples)
             ):
-                whole = self.rows(matrix) * self.columns(matrix)
-                self._reserve(name, self.packed_size(matrix) if packed else whole)
+                self._reserve(part.name, self._kept_size(part))
         for statement in program.statements:
             if isinstance(statement, NormRates):
                 # Reciprocals of norms have no room, since only tangents read them.
@@ -90,42 +97,47 @@ class MatrixPlacement:
     def columns(self, matrix: Matrix) -> int:
         return self.program.size(matrix.columns)
 
-    def packed_size(self, matrix: Matrix) -> int:
-        """Number of the independent entries."""
-        rows, columns = self.rows(matrix), self.columns(matrix)
-        return rows * (rows + 1) // 2 if matrix.symmetric else rows * columns
+    def _kept_size(self, part: Matrix | Vector) -> int:
+        """The number of entries of a matrix or vector in the scratch memory."""
+        if isinstance(part, Vector) or self.packed:
+            return self.program.size_of(part)
+        return self.rows(part) * self.columns(part)
 
     def _place_inputs(self, parameters: Sequence[str]) -> None:
         offset = 0
-        for matrix in self.program.inputs:
-            assert isinstance(matrix, Matrix)
-            given = matrix.name in PARAMETERS
-            self.inputs[matrix.name] = parameters.index(f"{matrix.name}_1_1") if given else offset
-            if self.packed or not matrix.symmetric:
+        for part in self.program.inputs:
+            first = next(entry_names(self.program, part))
+            given = first in parameters
+            self.inputs[part.name] = parameters.index(first) if given else offset
+            if given:
+                self.given.add(part.name)
+            else:
+                offset += self.program.size_of(part)
+            if self.packed or isinstance(part, Vector) or not part.symmetric:
                 places = self.parameters if given else self.state
-                places[matrix.name] = self.inputs[matrix.name]
-            if not given:
-                offset += self.packed_size(matrix)
+                places[part.name] = self.inputs[part.name]
 
     def _place_results(self) -> None:
-        offset = 0
+        offset, read = 0, self._read_whole() | self._read_as_terms()
         for output in self.program.outputs:
             if isinstance(output, str):
                 offset += 1
                 continue
-            assert isinstance(output, Matrix)
-            if output.name not in self._read_whole() | self._read_as_terms():
+            if output.name not in read:
                 self.result[output.name] = offset
-            offset += self.packed_size(output)
+            offset += self.program.size_of(output)
 
     def _read_whole(self) -> set[str]:
-        """Matrices that anything but the terms of a matrix statement reads."""
+        """What anything but the terms of a matrix statement reads."""
         names: set[str] = set()
         for statement in self.program.statements:
             match statement:
                 case ScalarStatement():
                     for contraction in statement.contractions:
                         names |= set(contraction.names)
+                case EntryStatement() | VectorStatement():
+                    for term in statement.terms:
+                        names |= set(term.names)
                 case NormRates() | Projection():
                     names |= {statement.drift.name, statement.overlap.name}
         return names
@@ -141,7 +153,7 @@ class MatrixPlacement:
 
     def _find_multiples(self) -> None:
         kept = self._read_whole() | {
-            output.name for output in self.program.outputs if isinstance(output, Matrix)
+            output.name for output in self.program.outputs if not isinstance(output, str)
         }
         for statement in self.program.statements:
             if not isinstance(statement, MatrixStatement) or statement.target.name in kept:

@@ -1,12 +1,13 @@
 """Vector code for equations whose matrices lie in memory and are computed in tiles, of either kind.
 
-Here are scalars, contractions and the drift on the sphere; `tile_products` has the sums of products.
+Here are scalars, contractions and the drift on the sphere. `tile_products` has the sums of products, and
+`entry_statements` those of single entries.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,15 +16,20 @@ from llvmlite import ir
 from derive import readout
 from derive.model import Model
 from derive.program import (
+    Contraction,
+    EntryStatement,
     Matrix,
     MatrixStatement,
     NormRates,
     Program,
     Projection,
     ScalarStatement,
+    Vector,
+    VectorStatement,
     sources,
 )
 from derive.scalar_polynomials import ScalarPolynomial
+from runtime.ensemble.kernels.entry_statements import EntryStatements
 from runtime.ensemble.kernels.matrix_memory import Index, MatrixMemory, MatrixTiles, Sides
 from runtime.ensemble.kernels.matrix_placement import MatrixPlacement
 from runtime.ensemble.kernels.program_form import ProgramAddresses
@@ -75,6 +81,7 @@ class StatementEmitter:
             name: self.vector.constant(value) for name, value in constants.items()
         }
         self._products = TileProducts(memory, tiles, constants, self.scalars)
+        self._entries = EntryStatements(memory, tiles, self.scalars)
 
     def emit(self) -> None:
         """Emit all statements, and store the outputs that are scalars."""
@@ -86,6 +93,10 @@ class StatementEmitter:
                 case MatrixStatement():
                     if statement.target.name not in self.places.multiples:
                         self._products.emit(statement)
+                case EntryStatement():
+                    self._entries.emit(statement)
+                case VectorStatement():
+                    self._entries.emit_vector(statement)
                 case NormRates():
                     self._norm_rates(statement)
                 case Projection():
@@ -128,8 +139,7 @@ class StatementEmitter:
         vector = self.vector
         for contraction in statement.contractions:
             coefficient = self._polynomial(contraction.coefficient)
-            assert contraction.left is not None
-            value = self._contraction(contraction.left, contraction.right)
+            value = self._contraction(contraction)
             total = (
                 vector.multiply(coefficient, value)
                 if total is None
@@ -137,7 +147,11 @@ class StatementEmitter:
             )
         self.scalars[statement.target] = self._polynomial(statement.polynomial, total)
 
-    def _contraction(self, left: Matrix, right: Matrix | None) -> Any:
+    def _contraction(self, contraction: Contraction) -> Any:
+        left, right = contraction.left, contraction.right
+        if contraction.rows or contraction.columns:
+            return self._weighted(contraction)
+        assert left is not None
         vector, rows = self.vector, self.places.rows(left)
         if right is None:
             return self._sum(rows, lambda k, total: vector.add(total, self.tiles.entry(left, k, k)))
@@ -153,13 +167,40 @@ class StatementEmitter:
                 value = vector.load(packed, vector.plus(k, start))
                 return vector.fma(value, value, total)
 
-            twice = self._sum(self.places.packed_size(left), independent)
+            twice = self._sum(self.program.size_of(left), independent)
             return vector.subtract(vector.add(twice, twice), self._sum(rows, square))
 
         def product(k: Index, total: Any) -> Any:
             return vector.fma(self.tiles.flat(left, k), self.tiles.flat(right, k), total)
 
         return self._sum(rows * self.places.columns(left), product)
+
+    def _weighted(self, contraction: Contraction) -> Any:
+        """The sum of a contraction whose entries are weighted by vectors."""
+        left, right = contraction.left, contraction.right
+        row_weights, column_weights = contraction.rows, contraction.columns
+
+        def at(vectors: Sequence[Vector], i: Index) -> list[Any]:
+            return [self.memory.vector_entry(part, i) for part in vectors]
+
+        def on_diagonal(i: Index, total: Any) -> Any:
+            values = at((*row_weights, *column_weights), i)
+            if left is not None:
+                values.append(self.tiles.entry(left, i, i))
+            return self._entries.added(None, values, total)
+
+        if left is None or right is None:
+            return self._sum(self.program.size((left or row_weights[0]).rows), on_diagonal)
+
+        def row(i: Index, carried: list[Any]) -> list[Any]:
+            def column(j: Index, total: Any) -> Any:
+                entries = [self.tiles.entry(matrix, i, j) for matrix in (left, right)]
+                return self._entries.added(None, [*at(column_weights, j), *entries], total)
+
+            inner = self._sum(self.places.columns(left), column)
+            return [self._entries.added(None, [*at(row_weights, i), inner], carried[0])]
+
+        return self.tiles.loop(self.places.rows(left), row, [self.vector.constant(0.0)])[0]
 
     def _sum(self, count: int, add: Callable[[Index, Any], Any]) -> Any:
         """add(k, total) over all k < count, in partial sums that do not wait for each other."""

@@ -29,9 +29,7 @@ class OutputEmitter(KernelEmitter):
         for number, row in enumerate(self.tableau.extra):
             # The state of the stage goes where outputs go, since the new state is still needed.
             self.move(vector, work, h, row, layout.output_at)
-            self.call_program(
-                vector, self.rhs, work, layout.output_at, layout.slope_at(layout.stage_count + 1 + number)
-            )
+            self.emit_slope(vector, work, layout.output_at, layout.stage_count + 1 + number)
         vector.builder.ret(integer(0))
         self.dense = vector.function
 

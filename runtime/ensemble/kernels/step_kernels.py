@@ -12,13 +12,12 @@ from derive.pipeline import Pipeline
 from runtime.ensemble.kernels import lane_memory
 from runtime.ensemble.kernels.kernel_emitter import KernelEmitter
 from runtime.ensemble.kernels.lane_memory import double_at, word_at
-from runtime.ensemble.kernels.lane_operations import LaneOperations, log2
+from runtime.ensemble.kernels.lane_operations import log2
 from runtime.start.checked_arrays import Array
 from runtime.trajectory.controller import (
     LOW_SHARE,
     SMALLEST_ERROR,
     attempted_step,
-    over,
     smallest_step,
     step_factor,
 )
@@ -41,7 +40,9 @@ class StepEmitter(KernelEmitter):
         """
         vector = self.new_function("start")
         (work,) = vector.arguments
-        self.call_program(vector, self.rhs, work, self.layout.state_at, self.layout.slopes_at)
+        if self.layout.scheduled:
+            self.keep_rates(vector, work, vector.flag(work, double_at.fresh))
+        self.emit_slope(vector, work, self.layout.state_at, 0)
         rtol, atol = vector.load(work, double_at.rtol), vector.load(work, double_at.atol)
         zero = vector.constant(0.0)
 
@@ -136,10 +137,6 @@ class StepEmitter(KernelEmitter):
         attention = builder.or_(attention, self._write_due(vector, work, due, new_time))
         return builder.and_(attention, live)
 
-    def rule(self, vector: VectorFunction, rule: Any) -> Callable[..., Any]:
-        """A rule of `controller` or `event_search` that acts on all lanes."""
-        return over(LaneOperations(vector), rule)
-
     def _make_step(self, vector: VectorFunction, work: Any, h: Any) -> tuple[Any, Any]:
         """The slopes and the new state of the attempted step; returns what `_squared_error` does."""
         layout, tableau = self.layout, self.tableau
@@ -147,7 +144,7 @@ class StepEmitter(KernelEmitter):
         base_new = vector.address(work, layout.new_state_at)
         for stage in range(1, layout.stage_count):
             self.move(vector, work, h, tableau.a[stage, :stage], layout.new_state_at)
-            self.call_program(vector, self.rhs, work, layout.new_state_at, layout.slope_at(stage))
+            self.emit_slope(vector, work, layout.new_state_at, stage)
         # Each estimate of the error has its weights, and a place where all but its last term wait.
         weights_of = [tableau.e, tableau.e_low][: layout.estimate_count]
         estimates = [
@@ -162,7 +159,7 @@ class StepEmitter(KernelEmitter):
                 vector.store(self.combine(vector, work, index, weights[:-1]), place, index)
 
         vector.loop(layout.size, finish)
-        self.call_program(vector, self.rhs, work, layout.new_state_at, layout.slope_at(layout.stage_count))
+        self.emit_slope(vector, work, layout.new_state_at, layout.stage_count)
         return self._squared_error(vector, work, h, estimates)
 
     def _may_cross(self, vector: VectorFunction, work: Any, h: Any) -> Any:

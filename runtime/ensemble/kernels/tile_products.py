@@ -15,9 +15,8 @@ from runtime.ensemble.kernels.matrix_memory import (
     MatrixMemory,
     MatrixTiles,
     Tile,
-    TileBody,
     View,
-    even_sides,
+    over_rectangle,
 )
 
 # A coefficient is a sign and the names of scalars that multiply it.
@@ -109,7 +108,9 @@ class TileProducts:
         if target.symmetric:
             self.tiles.triangle(self.places.rows(target), body)
         else:
-            self._rectangle(self.places.rows(target), self.places.columns(target), body)
+            over_rectangle(
+                self.tiles, self.vector, self.places.rows(target), self.places.columns(target), body
+            )
 
     def _inner(self, operands: tuple[Operand, ...]) -> int:
         left = operands[0]
@@ -179,22 +180,3 @@ class TileProducts:
                     sums.append(vector.fma(factor, value, total))
             totals = sums
         return totals
-
-    def _rectangle(self, rows: int, columns: int, body: TileBody) -> None:
-        """Call `body` for tiles that cover a rectangle."""
-        (height, bands), (width, tiles) = (
-            even_sides(rows, self.tiles.largest[0]),
-            even_sides(columns, self.tiles.largest[1]),
-        )
-
-        def band_of(i0: Index, height: int) -> None:
-            def tile(j0: Index, width: int) -> None:
-                body(Tile(i0, j0, [(u, v) for u in range(height) for v in range(width)]))
-
-            self.tiles.loop(tiles, lambda j, _: tile(self.vector.times(j, width), width))
-            if columns % width:
-                tile(tiles * width, columns % width)
-
-        self.tiles.loop(bands, lambda i, _: band_of(self.vector.times(i, height), height))
-        if rows % height:
-            band_of(bands * height, rows % height)

@@ -9,6 +9,7 @@ from kernel_lanes import METHODS, MODEL, Lanes, make_lanes
 
 from runtime import random_overlaps
 from runtime.ensemble.ensemble_run import EnsembleEngine
+from runtime.start.schedules import Schedule
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +25,12 @@ def lanes(request: pytest.FixtureRequest) -> Lanes:
 
 @pytest.fixture(scope="session")
 def engine_of(system_of) -> Callable[..., EnsembleEngine]:
-    """``engine_of(p, pstar, method, simd)``: compiled once for all tests of a process."""
+    """``engine_of(p, pstar, method, simd, schedule)``: compiled once for all tests of a process."""
 
     @functools.cache
-    def engine_of(p: int, pstar: int, method: str = "tsit5", simd: str | None = None) -> EnsembleEngine:
-        return EnsembleEngine(system_of(p, pstar), method, simd)
+    def engine_of(
+        p: int, pstar: int, method: str = "tsit5", simd: str | None = None, schedule: str = "constant"
+    ) -> EnsembleEngine:
+        return EnsembleEngine(system_of(p, pstar), method, simd, Schedule.of(schedule))
 
     return engine_of

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_lanes import ATOL, MODEL, RTOL, make_lanes
+from kernel_lanes import ATOL, MODEL, RTOL, Lanes, make_lanes
 from vector_code import EPSILON, scalar_drift, scalar_module
 
 from derive import Model
+from derive.parameters import scheduled_places
 from derive.pipeline import Pipeline
 from runtime.ensemble.kernels import kernel_emitter
-from runtime.ensemble.kernels.compiled_kernels import compile_kernels
+from runtime.ensemble.kernels.compiled_kernels import SystemKernels, compile_kernels
 from runtime.ensemble.kernels.form_by_size import form_by_size
 from runtime.ensemble.kernels.kernel_emitter import DOUBLED_STATE
 from runtime.ensemble.kernels.lane_memory import double_at
+from runtime.start.schedule_kinds import CONSTANT, SMOOTH
+from runtime.start.schedules import Schedule
 from runtime.trajectory.controller import (
     GROW,
     INTEGRAL,
@@ -23,6 +26,7 @@ from runtime.trajectory.controller import (
     SHRINK,
     SHRINK_NOT_FINITE,
 )
+from runtime.trajectory.tableaux import TABLEAUX
 from runtime.vector import jit
 
 # Polynomials for log₂ and 2ˣ are right to this, and so are step sizes.
@@ -68,7 +72,8 @@ def test_start_from_a_state_that_does_not_move_or_has_no_size():
     lanes.memory[layout.state_at : layout.new_state_at, 0] = 0.0
     Q, R = np.full((2, 2), 1.0), np.full((2, 1), 1.0)
     lanes.memory[layout.state_at : layout.new_state_at, 1] = scalar_module(model).pack(Q, R)
-    lanes.memory[layout.parameters_at + 1] = 0.0
+    for name in ("label_noise", "weight_decay"):
+        lanes.memory[layout.parameters_at + model.parameters.index(name)] = 0.0
     lanes.memory[double_at.fresh] = 1.0
     lanes("start")
     assert (lanes.memory[double_at.step] > 0.0).all()
@@ -292,3 +297,70 @@ def test_one_step_is_the_same_in_all_forms_of_code(form, other):
     np.testing.assert_allclose(
         tiles.memory[double_at.new_loss], lines.memory[double_at.new_loss], rtol=1e-12
     )
+
+
+# Smooth schedules.
+
+# The rates of these lanes are far from those at the start, and change a lot in a step.
+START, SCALE = 0.2, 0.07
+TRAINED = Model(2, 1, constraint="sphere", teacher="general", second_layer="trained")
+
+
+def assert_rates(lanes: Lanes, times: np.ndarray) -> None:
+    """The learning rates that the right-hand side took last are those at a time of each lane."""
+    first, places = lanes.kernels.layout.parameters_at, list(scheduled_places(lanes.model))
+    assert [lanes.model.parameters[place] for place in places] == ["eta", "eta_second"]
+    expected = lanes.parameters[:, places].T * lanes.schedule.factors(times)
+    taken = lanes.memory[[first + place for place in places]]
+    np.testing.assert_allclose(taken, expected, rtol=5 * EPSILON, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("word", "method"),
+    [*((word, "tsit5") for word in SMOOTH), ("inverse", "prince8"), ("inverse", "dop853")],
+)
+def test_rates_are_those_at_the_times_of_the_slopes(word, method):
+    schedule = Schedule(SMOOTH[word], SCALE)
+    lanes = make_lanes(TRAINED, method, schedule=schedule, time=START)
+    layout = lanes.kernels.layout
+    assert_rates(lanes, np.full(lanes.count, START))
+    lanes.memory[double_at.step] = steps = np.linspace(0.005, 0.01, lanes.count)
+    lanes.memory[double_at.rtol] = 1.0
+    lanes("advance")
+    assert_rates(lanes, START + steps)
+    lanes("dense")
+    for lane, h in enumerate(steps):
+        slopes = lanes.slopes(lane, h)
+        for number, slope in enumerate(slopes):
+            found = lanes.rows(layout.slope_at(number))[lane]
+            np.testing.assert_allclose(found, slope, rtol=1e-12, atol=1e-12 * np.abs(slopes).max())
+    # After another trajectory has begun, running lanes have the rates of where they are.
+    lanes("commit")
+    lanes.memory[double_at.fresh, 0] = 1.0
+    slopes = lanes.rows(layout.slopes_at).copy()
+    lanes.memory[layout.parameters_at : layout.state_at, 0] = lanes.parameters[0]
+    lanes("start")
+    assert_rates(lanes, lanes.memory[double_at.time])
+    assert lanes.rows(layout.slopes_at).tobytes() == slopes.tobytes()
+
+
+def test_no_rate_is_taken_beyond_the_end():
+    # The time and what remains are so that their sum is rounded to after the end.
+    time, end = 1.5 * EPSILON, 1.0 + 3.0 * EPSILON
+    assert time + (end - time) > end
+    lanes = make_lanes(TRAINED, "tsit5", schedule=Schedule(SMOOTH["inverse"], SCALE), time=time)
+    lanes.memory[double_at.time_end], lanes.memory[double_at.step] = end, 2.0
+    lanes.memory[double_at.rtol] = 1e12
+    lanes("advance")
+    assert (lanes.memory[lanes.kernels.layout.rate_time_at] == end).all()
+
+
+def test_constant_schedules_have_neither_memory_nor_code():
+    target = jit.target()
+    texts = {}
+    for kind in (CONSTANT, *SMOOTH.values()):
+        emitted = SystemKernels(MODEL, TABLEAUX["tsit5"], target, kind)
+        texts[kind] = str(emitted.module)
+        assert bool(emitted.layout.scheduled) == ("inner_rates" in texts[kind]) == (kind != CONSTANT)
+    assert len(set(texts.values())) == len(texts)
+    assert texts[CONSTANT] == str(SystemKernels(MODEL, TABLEAUX["tsit5"], target).module)

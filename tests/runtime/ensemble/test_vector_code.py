@@ -30,11 +30,20 @@ from derive.scalar_polynomials import ScalarPolynomial
 from runtime.ensemble.kernels.form_by_size import FORMS
 from runtime.vector import jit
 
-CHOICES = list(itertools.product(*(option.values for option in OPTIONS.values())))
+# The readout changes two constants, and no statement.
+NAMES = [name for name in OPTIONS if name != "readout"]
+CHOICES = list(itertools.product(*(OPTIONS[name].values for name in NAMES)))
+# Those whose programs have the most statements, without and with second-layer weights.
+FULL = [
+    {"constraint": "sphere", "teacher": "general"},
+    {"constraint": "sphere", "teacher": "general", "second_layer": "trained"},
+]
 # Every remainder of tiles of 4, 3 and 2 rows or columns; p > p*, p = p*, p < p*.
 NARROW = [(1, 1), (2, 3), (4, 2), (5, 3), (7, 6)]
 # Straight-line code of these is never used, and takes seconds to compile.
 WIDE, WIDEST = [(3, 8), (4, 4), (9, 5)], [(12, 6), (16, 4)]
+# Every p and every p* up to 20.
+OTHER = [(p, 1 + 7 * p % 20) for p in range(1, 21)]
 TILES = ["written-out tiles", "looped tiles"]
 # Units of rounding, relative to the largest terms of the sums.
 ALLOWED = 6.0
@@ -62,9 +71,15 @@ def assert_equals_scalar_code(model: Model, target: jit.Target, form: str, seed:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("options", CHOICES, ids="-".join)
 def test_every_option(options, form):
-    constraint, flow, teacher, readout = options
-    model = Model(3, 2, constraint=constraint, flow=flow, teacher=teacher, readout=readout)
+    model = Model(3, 2, **dict(zip(NAMES, options, strict=True)))
     assert_equals_scalar_code(model, jit.target(), form, seed=1)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("readout", OPTIONS["readout"].values)
+@pytest.mark.parametrize("layer", OPTIONS["second_layer"].values)
+def test_every_readout(readout, layer, form):
+    assert_equals_scalar_code(Model(2, 3, readout=readout, second_layer=layer), jit.target(), form, seed=6)
 
 
 @pytest.mark.parametrize(
@@ -73,32 +88,37 @@ def test_every_option(options, form):
         *itertools.product(NARROW, FORMS),
         *itertools.product(WIDE, TILES),
         *map(matrix, itertools.product(WIDEST, TILES)),
+        # All other widths, each in the form that is used for it and in the one with more cases.
+        *map(matrix, itertools.product(OTHER, TILES[1:])),
+        *map(matrix, itertools.product(OTHER[:12], TILES[:1])),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value)),
 )
-def test_every_remainder_of_the_tiles(widths, form):
-    # The options with the most statements.
-    model = Model(*widths, constraint="sphere", teacher="general")
-    assert_equals_scalar_code(model, jit.target(), form, seed=2)
+@pytest.mark.parametrize("options", FULL, ids=["ones", "trained"])
+def test_every_remainder_of_the_tiles(widths, form, options):
+    assert_equals_scalar_code(Model(*widths, **options), jit.target(), form, seed=2)
 
 
 @pytest.mark.parametrize("widths", [(1, 3), (6, 1), (10, 3)], ids=str)
-@pytest.mark.parametrize("flow", OPTIONS["flow"].values)
+@pytest.mark.parametrize(("flow", "layer"), [("sgd", "ones"), ("gradient", "ones"), ("gradient", "fixed")])
 @pytest.mark.parametrize("form", TILES)
-def test_tiles_of_a_free_model(widths, flow, form):
-    assert_equals_scalar_code(Model(*widths, flow=flow), jit.target(), form, seed=3)
+def test_tiles_of_a_free_model(widths, flow, layer, form):
+    model = Model(*widths, flow=flow, second_layer=layer)
+    assert_equals_scalar_code(model, jit.target(), form, seed=3)
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("simd", ["avx2", "baseline"])
-def test_every_kind_of_vectors(simd, form):
-    model = Model(5, 3, constraint="sphere", teacher="general")
+@pytest.mark.parametrize("options", FULL, ids=["ones", "trained"])
+def test_every_kind_of_vectors(simd, form, options):
+    model = Model(5, 3, **options)
     assert_equals_scalar_code(model, jit.target(simd), form, seed=4)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_lanes_know_nothing_of_each_other(form):
-    model = Model(5, 3, constraint="sphere", teacher="general")
+@pytest.mark.parametrize("options", FULL, ids=["ones", "trained"])
+def test_lanes_know_nothing_of_each_other(form, options):
+    model = Model(5, 3, **options)
     programs = Programs(model, jit.target(), form)
     lanes = programs.lanes
     states, parameters = random_lanes(model, lanes, seed=5)
@@ -118,9 +138,8 @@ def test_lanes_know_nothing_of_each_other(form):
 @pytest.mark.parametrize("options", CHOICES, ids="-".join)
 def test_scratch_of_the_drift_is_enough_for_the_loss(options, form):
     # The layout has one scratch array for both.
-    constraint, flow, teacher, readout = options
     for widths in [(1, 1), (1, 12), (12, 1), (9, 9)]:
-        model = Model(*widths, constraint=constraint, flow=flow, teacher=teacher, readout=readout)
+        model = Model(*widths, **dict(zip(NAMES, options, strict=True)))
         functions = Pipeline.of(model).functions
         drift, loss = (
             FORMS[form](model, functions[name], (4, 4)).scratch_components for name in ("rhs", "loss")
