@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from derive.model import OPTIONS, Model
+from derive.parameters import VECTORS
 from derive.version import VERSION
 from runtime.run_options import numbers_of
 from runtime.vector.jit import target
@@ -30,12 +31,19 @@ def command_line(model: Model, arguments: Mapping[str, Any], n: int | None) -> s
     words = ["cli", "report", "--p", str(model.p), "--pstar", str(model.pstar)]
     for name, option in OPTIONS.items():
         if getattr(model, name) != option.default:
-            words += [f"--{name}", getattr(model, name)]
+            words += _words(name, getattr(model, name))
     for name in _ALWAYS:
-        words += [f"--{name.replace('_', '-')}", _value(arguments[name])]
-    # This option is rejected beside a file that has a T.
-    if model.teacher == "general" and (arguments["overlaps"] is None or arguments["teacher_correlation"]):
-        words += ["--teacher-correlation", _value(arguments["teacher_correlation"])]
+        words += _words(name, arguments[name])
+    for name in ("teacher_spectrum", *(vector.name for vector in VECTORS)):
+        words += _words(name, arguments[name])
+    correlation = arguments["teacher_correlation"]
+    if arguments["T"] is not None:
+        words += _words("T", Path(arguments["T"]).name)
+    # A correlation is rejected beside a file that has a T, and beside a spectrum.
+    elif model.teacher == "general" and (
+        correlation or (arguments["overlaps"] is None and arguments["teacher_spectrum"] is None)
+    ):
+        words += _words("teacher_correlation", correlation)
     if arguments["overlaps"] is not None:
         words += ["--overlaps", Path(arguments["overlaps"]).name]
     else:
@@ -45,6 +53,11 @@ def command_line(model: Model, arguments: Mapping[str, Any], n: int | None) -> s
     words += ["--date"] if arguments["date"] else []
     words += ["--out", Path(arguments["out"]).name]
     return shlex.join(words)
+
+
+def _words(name: str, value: Any) -> list[str]:
+    """An option with its value; none if there is no value."""
+    return [] if value is None else [f"--{name.replace('_', '-')}", _value(value)]
 
 
 def _value(value: Any) -> str:
@@ -66,6 +79,8 @@ def facts(manifest: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[tup
     ]
     if arguments["overlaps"] is not None:
         found.append(("Digest of the start", f"sha256:{file_digest(arguments['overlaps'])}"))
+    if arguments["T"] is not None:
+        found.append(("Digest of T", f"sha256:{file_digest(arguments['T'])}"))
     if arguments["date"]:
         found.append(("Date", datetime.now(UTC).strftime("%Y-%m-%d")))
     return found

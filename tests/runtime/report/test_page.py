@@ -216,12 +216,20 @@ def test_the_command_line_has_every_option():
     given = {option.name: option.default for option in COMMANDS["report"].params}
     given |= {"n": None, "ideal": 0.01, "alpha": [0.0, 0.1, 2.5], "overlaps": None}
     given |= {"teacher_correlation": 1 / 3, "date": True, "out": Path("/some/where/z.html")}
-    model = Model(3, 2, constraint="sphere", flow="gradient", teacher="general", readout="sqrt")
+    given |= {"student_weights": "-1,1,1", "teacher_weights": "power:1", "eta_second": 0.2}
+    conventions = {"constraint": "sphere", "flow": "gradient", "teacher": "general", "readout": "sqrt"}
+    model = Model(3, 2, **conventions, second_layer="trained")
     line = command_line(model, given, None)
     assert "/some" not in line
     used = {word for word in shlex.split(line) if word.startswith("--")}
-    silent = {"--generated", "--json", "--quiet", "--n", "--overlaps"}
+    silent = {"--generated", "--json", "--quiet", "--n", "--overlaps", "--teacher-spectrum", "--T"}
     assert used | silent == {option.opts[-1] for option in COMMANDS["report"].params}
     words_of = shlex.split(line)
     assert words_of[words_of.index("--alpha") + 1] == "0,0.1,2.5"
     assert float(words_of[words_of.index("--teacher-correlation") + 1]) == 1 / 3
+    assert words_of[words_of.index("--student-weights") + 1] == "-1,1,1"
+    for name, value in (("teacher_spectrum", "1,0.5"), ("T", Path("/some/where/T.csv"))):
+        other = shlex.split(command_line(model, given | {"teacher_correlation": 0.0, name: value}, None))
+        assert other[other.index(f"--{name.replace('_', '-')}") + 1] == Path(value).name
+        assert "--teacher-correlation" not in other
+    assert "--eta-second" not in command_line(Model(3, 2), given | {"eta_second": None}, None)
