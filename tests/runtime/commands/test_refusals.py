@@ -44,6 +44,10 @@ VALUES = {
     "--q0": ["0", "-1", "nan"],
     "--ideal": ["-1", "2", "nan"],
     "--teacher-correlation": ["0.5", "nan"],
+    "--teacher-spectrum": ["1,1", "", "random"],
+    "--T": ["with_teacher.npz", "missing.csv", ".", ""],
+    "--student-weights": ["1,1,1,1", "1,,1,1", "nan,1,1,1", "-1", "power:", "ones"],
+    "--teacher-weights": ["1,-1", "x"],
     "--overlaps": ["missing.npz", "missing.nc", "run.txt", ".", "asymmetric.npz"],
     "--out": ["run.txt", "run", ".", "", "no/folder/run.nc", "/dev/null"],
     "--plot": ["run.gif", "run", ".", "no/folder/run.png"],
@@ -85,6 +89,38 @@ SINGLE = [
 
 # --- lines of all commands: what begins the error after "cli: " ----------------------------------
 
+FIXED = "--second-layer fixed"
+# What is said of second layers, teachers and schedules by the commands that take all of these.
+OF_LAYERS = {
+    "--student-weights 1,1,1,1": "--student-weights: is not a parameter of p4_pstar2: it needs",
+    "--eta-second 0.1": "--eta-second: is not a parameter of p4_pstar2: it needs second_layer = trained",
+    f"{FIXED} --eta-second 0.1": "--eta-second: is not a parameter of p4_pstar2_fixed",
+    "--second-layer trained": "--eta-second: is required",
+    f"{FIXED} --student-weights 1,-1": "--student-weights: '1,-1' has 2 numbers, not 4",
+    f"{FIXED} --student-weights 1,2,3,nan": "--student-weights: 'nan' is not a finite number: give 4",
+    f"{FIXED} --student-weights power:x": "--student-weights: 'power:x' is not power: and a number",
+    f"{FIXED} --teacher-weights 1,1e999": "--teacher-weights: '1e999' is not a finite number: give 2 such",
+    f"{FIXED} --teacher-weights power:-9999": "--teacher-weights: has entries that are not finite",
+    "--teacher-spectrum 1,0.5": "--teacher-spectrum: needs --teacher general",
+    "--teacher general --teacher-spectrum 1": "--teacher-spectrum: '1' has 1 numbers, not 2",
+    "--teacher general --teacher-spectrum 1,-1": "--teacher-spectrum: -1 is negative",
+    "--teacher general --T missing.csv": "--T: missing.csv does not exist",
+    "--teacher general --T text.npz": "--T: text.npz cannot be read: it is not an .npz file",
+    "--teacher general --T good.npz": "--T: good.npz has no array T",
+    "--teacher general --T nan.csv": "--T: nan.csv has entries that are not finite, the first at [0, 1]",
+    "--teacher general --T teacher.npz --teacher-spectrum 1,1": "--T: does not go with --teacher-spectrum",
+    "--batch 0": "--batch: 0 is not a finite number of at least 1",
+    "--batch 2.5": "--batch: '2.5' is not an integer",
+    "--weight-decay -1": "--weight-decay: -1.0 is not a finite number of at least 0",
+}
+OF_SCHEDULES = {
+    "exponential": "--schedule: 'exponential' is not one of constant, exponential:50",
+    "inverse:0": "--schedule: 'inverse:0': the time 0 is not greater than 0",
+    "inverse:nan": "--schedule: 'nan' in 'inverse:nan' is not a finite number",
+    "1:1": "--schedule: does not begin with time 0 and factor 1",
+    "0:1,5:2,3:1": "--schedule: time 3 does not come after 5",
+    "0:1,5:-2": "--schedule: the factor -2 from 5 on is negative",
+}
 LINES = {
     "nonsense": "'nonsense' is not a command; see `cli --help`",
     "integrat": "'integrat' is not a command; perhaps you mean integrate; see `cli --help`",
@@ -167,6 +203,22 @@ LINES = {
             "--overlaps teacher.npz": "--overlaps: the file has a T that is not 1",
         }.items()
     },
+    **{
+        f"{command} {line}": words
+        for command in ("integrate", "ensemble", "simulate", "compare", "escape", "report")
+        for line, words in OF_LAYERS.items()
+    },
+    **{
+        f"{command} --schedule {schedule}": words
+        for command in ("integrate", "ensemble")
+        for schedule, words in OF_SCHEDULES.items()
+    },
+    f"escape {FIXED} --student-weights random": "--student-weights: 'random' differs from start to start",
+    f"ensemble {FIXED} --student-weights random --trajectories 10000000000": "--trajectories: ",
+    "integrate --overlaps layers.npz": "--overlaps: the file has student_weights that are not 1",
+    "integrate --overlaps late.npz --alpha 0,50": "--alpha: 0 is out of place: times are 40",
+    "integrate --overlaps late.npz --alpha 40": "--alpha: 40 is not after 40, the time of the start",
+    "integrate --overlaps early.npz": "--overlaps: early.npz has alpha = -1, which is not a time",
     # sector
     "sector --teacher general": "--teacher: 'general' has no invariant sector",
     "sector --constraint sphere": "--constraint: 'sphere' has no invariant sector",
@@ -280,6 +332,10 @@ LINES = {
     "sweep --out runs --p 1,257": "--p: ",
     "sweep --out runs --constraint ball": "--constraint: ",
     "sweep --out runs --alpha 2,1": "--alpha: ",
+    "sweep --out runs --schedule 'constant;0:2'": "--schedule: does not begin with time 0 and factor 1",
+    "sweep --out runs --second-layer fixed --student-weights '1,1,1,1;1,2'": "--student-weights: '1,2'",
+    "sweep --out runs --teacher general --T missing.csv": "--T: missing.csv does not exist",
+    "sweep --out runs --batch 1,0": "--batch: 0 is not a finite number of at least 1",
     "sweep --out runs --trajectories 10": "--trajectories: is not a parameter of --job ode",
     "sweep --out runs --seed 0 --workers 0": "--workers: ",
     "sweep --out runs --seed 0 --threads x": "--threads: ",
@@ -312,6 +368,7 @@ def folder(tmp_path_factory):
     run = xarray.load_dataset(folder / "run.nc")
     xarray.concat([run] * 3, "trajectory").drop_vars(["Q", "R"]).to_netcdf(folder / "losses.nc")
     xarray.Dataset({"Q": 1.0}).to_netcdf(folder / "other.nc")
+    (folder / "nan.csv").write_text("1,nan\nnan,1\n")
     for name in ("text.nc", "text.npz"):
         (folder / name).write_text("Q = 1\n")
     start = {"Q": np.eye(4), "R": np.zeros((4, 2))}
@@ -325,6 +382,9 @@ def folder(tmp_path_factory):
         "infinite": {"R": np.full((4, 2), np.nan)},
         "words": {"R": np.array([["a"] * 2] * 4)},
         "teacher": {"T": 2 * np.eye(2)},
+        "layers": {"student_weights": np.array([1.0, 1.0, 1.0, -1.0])},
+        "late": {"alpha": 40.0},
+        "early": {"alpha": -1.0},
         "objects": {"Q": np.array([print], dtype=object)},
     }.items():
         np.savez(folder / f"{name}.npz", **start | changed)
