@@ -39,7 +39,7 @@ LINES = [
     f"simulate {SMALL} --n 50 --trajectories 3 --alpha 0,1",
     f"simulate {SMALL} --n 50 --trajectories 1 --alpha 0,1 --ideal 0.1 --label-noise 0.1",
     f"compare {SMALL} --n 50,100 --trajectories 20 --alpha 0,1 --eta 0.05",
-    f"compare {SMALL} --n 50,100 --trajectories 20 --alpha 0,1 --no-weights --overlaps run.nc",
+    f"compare {SMALL} --n 50,100 --trajectories 20 --alpha 1,2 --no-weights --overlaps run.nc",
     f"hessian {SMALL}",
     f"hessian {SMALL} --at solution",
     f"hessian {SMALL} --at start --constraint sphere",

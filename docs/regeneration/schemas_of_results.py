@@ -22,18 +22,34 @@ from regeneration.schema_parts import (
 from runtime.run_options import HESSIAN_PLACES, RUN_OPTIONS
 
 ORIGIN = "seed? q0? n? ideal? overlaps?"
-ALPHA = {"alpha": over(1, "Times α = samples/N.")}
+ALPHA = {"alpha": over(1, "Times α = steps/N.")}
 TEACHER = {"T": over(2, "Teacher-teacher overlaps (r, s).")}
+BEGUN = {"start_alpha?": number("Time α of the start; not there where it is 0.")}
 
 
 def states(*front: str) -> dict[str, Schema]:
-    """Q, R and T, with these axes in front of those of the matrices."""
+    """Q, R, T and second layers, with these axes in front of those of the matrices."""
     depth, axes = len(front), "".join(f"{axis}, " for axis in front)
     return {
         "Q": over(depth + 2, f"Student-student overlaps ({axes}i, j)."),
         "R": over(depth + 2, f"Student-teacher overlaps ({axes}i, r)."),
+        "v?": over(depth + 1, f"Trained second-layer weights of the students ({axes}i)."),
         **TEACHER,
+        **layers("trajectory" in front),
     }
+
+
+def layers(each: bool) -> dict[str, Schema]:
+    """Second layers that do not change; with `each` of all trajectories together, or one for each."""
+    found = {}
+    for vector in VECTORS:
+        axis = {"p": "i", "pstar": "r"}[vector.shape[0]]
+        words = f"Fixed {vector.words}"
+        alone, many = over(1, f"Of all ({axis})."), over(2, f"Of each (trajectory, {axis}).")
+        found[f"{vector.name}?"] = (
+            either(f"{words}.", alone, many) if each else over(1, f"{words} ({axis}).")
+        )
+    return found
 
 
 def means(*front: str) -> dict[str, Schema]:
@@ -59,7 +75,9 @@ ENDED = {
 INTEGRATE = record(
     "A trajectory of `cli integrate --json`.",
     {
-        "attributes": attributes("integrate", f"numbers rtol atol method {ORIGIN} stop_loss?"),
+        "attributes": attributes(
+            "integrate", f"numbers schedule? rtol atol method {ORIGIN} stop_loss?", BEGUN
+        ),
         **ALPHA,
         **states("alpha"),
         "loss": over(1, "Generalisation error (alpha)."),
@@ -91,7 +109,7 @@ SECTOR = record(
     },
 )
 ENSEMBLE_ATTRIBUTES = attributes(
-    "ensemble", f"numbers? rtol atol method output {ORIGIN} trajectories? stop_loss?"
+    "ensemble", f"numbers? schedule? rtol atol method output {ORIGIN} trajectories? stop_loss?", BEGUN
 )
 _OF_ENSEMBLE = {"attributes": {"$ref": "#/$defs/attributes"}}
 _EACH_ENDED = {
@@ -113,6 +131,7 @@ ENSEMBLE = either(
             **_OF_ENSEMBLE,
             **ALPHA,
             **TEACHER,
+            **layers(True),
             "quantile": over(1, "Probabilities of loss_quantile."),
             "status": over(1, "Names of the kinds of ends that `status_count` counts.", "status"),
             "loss_mean": over(
@@ -136,6 +155,8 @@ ENSEMBLE = either(
             **TEACHER,
             "Q": over(3, "Last overlaps (trajectory, i, j)."),
             "R": over(3, "Last overlaps (trajectory, i, r)."),
+            "v?": over(2, "Last second-layer weights (trajectory, i)."),
+            **layers(True),
             "loss": over(1, "Last loss (trajectory)."),
             **_EACH_ENDED,
             **_STOPPED,
@@ -154,7 +175,7 @@ ENSEMBLE = either(
             },
             title=f"--output {output}",
         )
-        for output, kept in (("loss", TEACHER), ("all", states("trajectory", "alpha")))
+        for output, kept in (("loss", TEACHER | layers(True)), ("all", states("trajectory", "alpha")))
     ),
 )
 
@@ -163,7 +184,7 @@ ENSEMBLE = either(
 SIMULATE = record(
     "Runs of SGD of `cli simulate --json`.",
     {
-        "attributes": attributes("simulate", "n method seed numbers q0? ideal? overlaps?"),
+        "attributes": attributes("simulate", "n method seed numbers schedule? q0? ideal? overlaps?", BEGUN),
         **ALPHA,
         **states("trajectory", "alpha"),
         "loss": over(2, "Generalisation error (trajectory, alpha)."),
@@ -179,8 +200,9 @@ COMPARE = record(
     {
         "attributes": attributes(
             "compare",
-            "numbers trajectories seed q0? ideal? overlaps?",
+            "numbers schedule? trajectories seed q0? ideal? overlaps?",
             {
+                **BEGUN,
                 "verdict": choice(
                     "Whether SGD approaches the ODE; undecided if runs diverged.",
                     "agree",

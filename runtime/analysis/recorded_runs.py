@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 
 from derive.errors import InputError, shown
 from derive.model import Model
-from derive.parameters import NUMBERS
+from derive.parameters import NUMBERS, VECTORS
 from runtime.output.input_files import NETCDF, UnreadableError, read_file
 from runtime.output.memory_limit import LARGEST_ARRAYS
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
+from runtime.start.schedules import Schedule
 
 if TYPE_CHECKING:
     import xarray
 
+# Runs of version 0.3 and before name no second layer: they have none.
+_NEWER = frozenset({"second_layer"})
 _CONVENTIONS = tuple(field.name for field in dataclasses.fields(Model))
 # Attributes that analysis, tables and figures use as numbers, as whole numbers, and as text, beside the
 # run-time parameters.
@@ -50,11 +53,12 @@ def _loaded(path: Path) -> xarray.Dataset:
 
 def model_of_run(run: xarray.Dataset) -> Model:
     """The model in the attributes of a dataset of ours; InputError if they hold none."""
-    missing = [name for name in _CONVENTIONS if name not in run.attrs]
+    named = {name: run.attrs[name] for name in _CONVENTIONS if name in run.attrs}
+    missing = [name for name in _CONVENTIONS if name not in named and name not in _NEWER]
     if missing:
         raise InputError("run", f"has no attribute {missing[0]}: it is not a result of overlap-ode")
     try:
-        return Model.from_dict({name: run.attrs[name] for name in _CONVENTIONS})
+        return Model.from_dict(named)
     except InputError as error:
         raise InputError("run", f"has a wrong attribute {error.option}: {error.problem}") from None
 
@@ -70,8 +74,15 @@ class RunStates:
     T
         (p*, p*), the identity for an orthonormal teacher.
     parameters
-        By name the run-time parameters that are numbers, as far as the run has them: (), or (…) where each
-        trajectory has its own.
+        By name the run-time parameters that are numbers, as far as the run has them or they have defaults:
+        (), or (…) where each trajectory has its own.
+    weights
+        By name the second-layer weights that do not change: (p,) and (p*,), or (…, p) and (…, p*) where
+        each trajectory has its own; ones where the model has no second layer.
+    v
+        A trained second layer (…, alpha, p); None where there is none.
+    schedule, start_alpha
+        How the learning rates changed, and the time of the start, which may be before the first output.
     """
 
     model: Model
@@ -81,7 +92,11 @@ class RunStates:
     R: Array
     T: Array
     parameters: Mapping[str, Array]
+    weights: Mapping[str, Array]
+    v: Array | None
     loss: Array | None
+    schedule: Schedule
+    start_alpha: float
 
     @cached_property
     def there(self) -> NDArray[np.bool_]:
@@ -116,6 +131,7 @@ def _checked(model: Model, run: xarray.Dataset) -> RunStates:
     Q = _values(run, "Q", (*front, "alpha", "i", "j"), (*sizes, model.p, model.p), model)
     R = _values(run, "R", (*front, "alpha", "i", "r"), (*sizes, model.p, model.pstar), model)
     loss = _values(run, "loss", (*front, "alpha"), sizes, model) if "loss" in run else None
+    v = _values(run, "v", (*front, "alpha", "i"), (*sizes, model.p), model) if model.trained else None
     alpha = checked_arrays.output_times(_values(run, "alpha", ("alpha",), sizes[-1:], model))
     T = None
     if model.teacher == "general":
@@ -123,7 +139,20 @@ def _checked(model: Model, run: xarray.Dataset) -> RunStates:
             raise InputError("run", "has no T, which a general teacher needs")
         T = _values(run, "T", ("r", "s"), (model.pstar, model.pstar), model)
     T = checked_arrays.teacher_overlaps(model, T)
-    checked = RunStates(model, front, alpha, Q, R, T, _parameters(run, model, front), loss)
+    checked = RunStates(
+        model,
+        front,
+        alpha,
+        Q,
+        R,
+        T,
+        _parameters(run, model, front),
+        _weights(run, model, front),
+        v,
+        loss,
+        Schedule.of(run.attrs.get("schedule")),
+        checked_arrays.real_number("start_alpha", run.attrs.get("start_alpha", 0.0), least=0.0),
+    )
     _check_ends(checked)
     return checked
 
@@ -144,6 +173,25 @@ def _parameters(run: xarray.Dataset, model: Model, front: tuple[str, ...]) -> di
         elif name in run.attrs:
             number = checked_arrays.real_number(name, run.attrs[name], least=bounds[0], strict=bounds[1])
             found[name] = np.array(number)
+        elif parameter.default is not None:
+            # Runs of earlier versions do not name it.
+            found[name] = np.array(parameter.default)
+    return found
+
+
+def _weights(run: xarray.Dataset, model: Model, front: tuple[str, ...]) -> dict[str, Array]:
+    """The second-layer weights of a run that do not change, from its variables."""
+    found = {}
+    for parameter in VECTORS:
+        name, (width,) = parameter.name, parameter.shape
+        size = getattr(model, width)
+        if not parameter.belongs_to(model):
+            found[name] = np.ones(size)
+        elif not parameter.is_state_of(model):
+            own = {"p": "i", "pstar": "r"}[width]
+            axes = (*front, own) if name in run and run[name].ndim > 1 else (own,)
+            shape = (*(run.sizes[axis] for axis in axes[:-1]), size)
+            found[name] = _values(run, name, axes, shape, model, missing=False)
     return found
 
 
@@ -159,13 +207,21 @@ def _check_attributes(attributes: Any) -> None:
 
 
 def _values(
-    run: xarray.Dataset, name: str, dims: tuple[str, ...], shape: tuple[int, ...], model: Model
+    run: xarray.Dataset,
+    name: str,
+    dims: tuple[str, ...],
+    shape: tuple[int, ...],
+    model: Model,
+    *,
+    missing: bool = True,
 ) -> Array:
-    """A variable with these axes, whose numbers are NaN, or finite and not too large to compute with."""
+    """A variable with these axes, whose numbers are finite and not too large, or NaN where `missing`."""
+    if name not in run.variables:
+        raise InputError("run", f"has no {name}, which {model.name} needs")
     variable = run[name]
     if variable.dims != dims or variable.shape != shape:
         raise InputError("run", f"has Q and R of other shapes than {model.name}, or no such {name}")
-    values = checked_arrays.real_array(name, variable.values, shape, finite=False)
+    values = checked_arrays.real_array(name, variable.values, shape, finite=not missing)
     if np.any(np.abs(values) > _LARGEST):
         raise InputError(name, f"has entries above {_LARGEST:g}")
     return values
@@ -177,6 +233,8 @@ def _check_ends(run: RunStates) -> None:
     lost = np.isnan(run.Q).all(axis=(-1, -2)) & np.isnan(run.R).all(axis=(-1, -2))
     wrong = (there != np.isfinite(run.R).all(axis=(-1, -2))) | (~there & ~lost)
     wrong[..., 1:] |= there[..., 1:] & ~there[..., :-1]
+    if run.v is not None:
+        wrong |= np.isfinite(run.v).all(axis=-1) != there
     if run.loss is not None:
         wrong |= np.isfinite(run.loss) & ~there
     if wrong.any():

@@ -88,6 +88,56 @@ def test_integrate_writes_netcdf_and_figures_and_goes_on_from_them(call, generat
     np.testing.assert_array_equal(run["Q"][0], last)
 
 
+LAYERS = {
+    "ones": "",
+    "fixed": "--second-layer fixed --student-weights 1,-0.5,0.25,1 --teacher-weights power:1",
+    "trained": "--second-layer trained --eta-second 0.05 --student-weights -1,1,1,1 --teacher-weights 1,-1",
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_run_goes_on_from_its_last_state_and_time(call, generated, layer):
+    """A schedule, a second layer and a teacher are those of the whole run; the wrong clock is not."""
+    common = (
+        f"--generated {generated} --teacher general --eta 0.2 --weight-decay 0.01 --batch 4 --ideal 0.1"
+    )
+    rates = "--schedule exponential:20 --rtol 1e-10 --atol 1e-12"
+    start = f"integrate {common} {rates} --teacher-spectrum 1,0.5 {LAYERS[layer]}"
+    whole = json.loads(call(f"{start} --alpha 0,10,20 --json")[1])
+    assert call(f"{start} --alpha 0,10 --out half.nc --quiet")[0] == 0
+    with xarray.open_dataset("half.nc") as file:
+        half = file.isel(alpha=-1).load()
+    words = LAYERS[layer].split()[: 4 if layer == "trained" else 2]
+    again = f"integrate {common.replace('--ideal 0.1', '')} {' '.join(words)} --overlaps half.nc --json"
+    rest = json.loads(call(f"{again} {rates} --alpha 10,20")[1])
+    assert rest["alpha"] == [10.0, 20.0]
+    for name in {"Q", "R", "loss", "v"} & whole.keys():
+        np.testing.assert_allclose(rest[name], whole[name][1:], rtol=1e-8, atol=1e-10)
+    assert ("v" in whole) == (layer == "trained")
+    np.testing.assert_array_equal(rest["T"], np.diag([1.0, 0.5]))
+    # Without the time in the file, the schedule begins anew, which gives other numbers.
+    stored = ("Q", "R", "T", "v", "student_weights", "teacher_weights")
+    np.savez("half.npz", **{name: half[name] for name in stored if name in half})
+    wrong = json.loads(call(f"{again.replace('half.nc', 'half.npz')} {rates} --alpha 0,10")[1])
+    np.testing.assert_array_equal(wrong["Q"][0], rest["Q"][0])
+    assert np.max(np.abs(np.subtract(wrong["Q"][1], rest["Q"][1]))) > 1e-3
+
+
+def test_a_run_goes_on_for_the_default_length_or_to_a_later_end(call, generated):
+    options = f"--generated {generated} --eta 0.3"
+    assert call(f"integrate {options} --alpha 0,5 --out run.nc --quiet")[0] == 0
+    alpha = json.loads(call(f"integrate {options} --overlaps run.nc --json")[1])["alpha"]
+    assert (len(alpha), alpha[0], alpha[-1]) == (200, 5.0, 205.0)
+    alpha = json.loads(call(f"integrate {options} --overlaps run.nc --alpha 7 --json")[1])["alpha"]
+    assert (len(alpha), alpha[0], alpha[-1]) == (200, 5.0, 7.0)
+    for end, problem in (
+        ("5", "5 is not after 5, the time of the start"),
+        ("0,9", "0 is out of place: times are 5, the time of the start, or more and strictly ascending"),
+    ):
+        code, _, err = call(f"integrate {options} --overlaps run.nc --alpha {end}")
+        assert (code, err) == (2, f"cli: --alpha: {problem}\n")
+
+
 def test_seeds_start_different_trajectories_and_the_same_ones_again(call, generated):
     outputs = [
         call(f"integrate --generated {generated} --alpha 1 --seed {seed}")[1] for seed in ("1", "1", "2")

@@ -112,13 +112,15 @@ def test_simulate_from_ideal_and_from_given_overlaps(call, tmp_path):
 
 def test_simulate_goes_on_from_the_last_state_of_each_run(call, tmp_path):
     assert call(f"{SIMULATE} --out runs.nc")[0] == 0
-    code, out, _ = call(f"{SIMULATE} --overlaps runs.nc --json")
+    later = SIMULATE.replace("--alpha 0,0.5,1", "--alpha 1,1.5")
+    code, out, _ = call(f"{later} --overlaps runs.nc --json")
     runs = json.loads(out)
     assert code == 0
+    assert runs["alpha"] == [1.0, 1.5]
     with xarray.open_dataset(tmp_path / "runs.nc") as saved:
         np.testing.assert_allclose(np.array(runs["Q"])[:, 0], saved["Q"][:, -1], atol=1e-14)
         np.testing.assert_allclose(np.array(runs["R"])[:, 0], saved["R"][:, -1], atol=1e-14)
-    code, _, err = call(f"{SIMULATE} --overlaps runs.nc --trajectories 8")
+    code, _, err = call(f"{later} --overlaps runs.nc --trajectories 8")
     assert (code, err) == (2, "cli: --trajectories: 8 is not the number of starts, 9\n")
 
 
