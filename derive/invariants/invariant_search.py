@@ -302,7 +302,7 @@ def _direction(matrices: ModelMatrices, values: Mapping[str, Fraction]) -> Any:
 def _invariant(
     ring: OverlapRing, darboux: list[Darboux], powers: Powers, numbers: Mapping[str, Fraction]
 ) -> Invariant:
-    """The product with its rate, which has symbols if it is what it is at the numbers for all parameters."""
+    """The product with its rate, with symbols if it is zero for all parameters or for none."""
     used = tuple((i, n) for i, n in enumerate(powers) if n)
     rate = sum((n * darboux[i].cofactor for i, n in used), start=ring.zero)
     state = {ring.position[name] for name in ring.model.state}

@@ -69,7 +69,7 @@ class Law:
 
     @property
     def restrictions(self) -> str:
-        """The second-layer weights and weight decays to which a proved law is restricted; empty for none."""
+        """The second-layer weights and weight decays that a proved law is restricted to; empty for none."""
         weights = self.conditions.get("weights", ALL_ONE)
         found = [] if weights in (ALL_ONE, ANY_WEIGHTS) else [weights]
         if self.conditions.get("decay") == "0" and self.verdict.proved:
