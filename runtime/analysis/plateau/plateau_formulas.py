@@ -101,24 +101,13 @@ def closed_form(
     others = {name: sp.Symbol(name, nonnegative=True) for name in ("T1", "T2", "tau")}
     numbers = {number.name: _symbol(number) for number in NUMBERS if number.belongs_to(model)}
     symbols = positive | others | {symbol.name: symbol for symbol in numbers.values()}
-    p, pstar, eta, q, a = (symbols[name] for name in ("p", "pstar", "eta", "q", "a"))
-    known: dict[Any, Any] = {
-        numbers[name]: _exact(name, value)
-        for name, value in (("weight_decay", weight_decay), ("batch", batch))
-        if value is not None
-    }
-    if teacher == "orthonormal":
-        known |= {symbols["T1"]: pstar, symbols["T2"]: pstar, symbols["tau"]: sp.Integer(1)}
-    if readout is not None:
-        known |= {a: READOUTS[readout].expression(p), symbols["b"]: READOUTS[readout].expression(pstar)}
-
+    eta, q, a = (symbols[name] for name in ("eta", "q", "a"))
+    known = _known(symbols, numbers, {"weight_decay": weight_decay, "batch": batch}, teacher, readout)
     parts = _drift_near_plateau(flow, symbols, numbers)
-    norm = parts["norm"]
     if constraint == "sphere":
         # A step's relative growth of norms, d ln |w| = dQ_ii / (2 Q_ii), is taken from each index.
-        growth = norm / (2 * q)
-        known[q] = root = sp.Integer(1)
-        equation = sp.Integer(0)
+        growth = parts["norm"] / (2 * q)
+        known[q], root, equation = sp.Integer(1), sp.Integer(1), sp.Integer(0)
         in_q = {
             "loss": parts["loss"],
             "rate": parts["alignment"] - growth,
@@ -128,6 +117,7 @@ def closed_form(
         edge = in_q["overlap_rate"]
     else:
         # The factor q is the state without students, 4aη the unit of time.
+        norm = parts["norm"]
         equation = sp.expand(norm / (4 * a * eta * q))
         c0, c1, c2 = (sp.factor(equation.coeff(q, k)) for k in range(3))
         edge = c1**2 - 4 * c2 * c0
@@ -164,6 +154,26 @@ def _symbol(number: RuntimeParameter) -> sympy.Symbol:
         return sp.Symbol(number.printed, real=True)
     assumption = {"positive" if number.strict or number.least > 0.0 else "nonnegative": True}
     return sp.Symbol(number.printed, **assumption)
+
+
+def _known(
+    symbols: Mapping[str, Any],
+    numbers: Mapping[str, Any],
+    given: Mapping[str, Any],
+    teacher: str,
+    readout: str | None,
+) -> dict[Any, Any]:
+    """What is put in place of symbols: given numbers, an orthonormal teacher, a readout."""
+    import sympy as sp
+
+    p, pstar = symbols["p"], symbols["pstar"]
+    known = {numbers[name]: _exact(name, value) for name, value in given.items() if value is not None}
+    if teacher == "orthonormal":
+        known |= {symbols["T1"]: pstar, symbols["T2"]: pstar, symbols["tau"]: sp.Integer(1)}
+    if readout is not None:
+        weight = READOUTS[readout].expression
+        known |= {symbols["a"]: weight(p), symbols["b"]: weight(pstar)}
+    return known
 
 
 def _exact(name: str, value: Any) -> Any:
