@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from runtime.sgd.sgd_process import StepForm
+from runtime.sgd.step_rates import rate_fields
 from runtime.vector.builder import integer
 from runtime.vector.random_numbers import WORDS
 from runtime.vector.vector_record import VectorRecord
@@ -14,10 +16,15 @@ class ChainRecord(VectorRecord):
 
     words
         The state of the random numbers.
-    rate, noise, shape
-        2aη/N, √Δ, and the shape of the χ².
+    rate …
+        The rates of a step, as `step_rates` has them; here 2aη/(NB).
+    noise, shape
+        √Δ, and the shapes of the χ²: of one, or with batches of `columns`.
     student, weights
-        The readout a, and the teacher's weights b τ.
+        The readout a, and what the teacher's output is made of: b τ, or the lower triangle of a quadratic
+        form, row by row, with twice its entries beside the diagonal.
+    second
+        Second-layer weights v of the students, if they have any.
     norms
         The norms that the sphere keeps.
     along, beyond
@@ -28,25 +35,42 @@ class ChainRecord(VectorRecord):
         λ of the students.
     outside
         First w, then x in its place, then norms.
+    next_along, full, next_second
+        With batches: A, S (a full matrix, column by column) and v, as the samples change them.
+    kicks
+        With batches: a matrix K (p, columns), column by column, with the K Kᵀ of the kicks.
+    normals
+        With batches: the normal numbers of a column of Bartlett's factor.
     """
 
-    def __init__(self, p: int, k: int) -> None:
-        self.p, self.k = p, k
-        super().__init__(
-            words=(WORDS,),
-            rate=(),
-            noise=(),
-            shape=(),
-            student=(),
-            weights=(k,),
-            norms=(p,),
-            along=(p, k),
-            beyond=(p * (p + 1) // 2,),
-            inputs_along=(k,),
-            inputs_beyond=(p,),
-            fields=(p,),
-            outside=(p,),
-        )
+    def __init__(self, form: StepForm, columns: int) -> None:
+        self.form, self.columns = form, columns
+        self.p, self.k = p, k = form.p, form.k
+        fields = {
+            "words": (WORDS,),
+            **rate_fields(form),
+            "noise": (),
+            "shape": (max(columns, 1),),
+            "student": (),
+            "weights": (k if form.separate else k * (k + 1) // 2,),
+            **({"second": (p,)} if form.weighted else {}),
+            "norms": (p,),
+            "along": (p, k),
+            "beyond": (p * (p + 1) // 2,),
+            "inputs_along": (k,),
+            "inputs_beyond": (p,),
+            "fields": (p,),
+            "outside": (p,),
+        }
+        if columns:
+            fields |= {
+                "next_along": (p, k),
+                "full": (p, p),
+                "kicks": (columns, p),
+                "normals": (columns + 1,),
+            }
+            fields |= {"next_second": (p,)} if form.trained else {}
+        super().__init__(**fields)
 
     def column_at(self, j: Any, builder: Any = None) -> Any:
         """Component of S_jj; those of S_ij, i > j, follow."""

@@ -4,24 +4,29 @@ docs/finite-n.md derives it. A step of SGD on weights wᵢ/√N = (Aᵢ, Sᵢ), 
 teacher's k directions and S (p × p) lower triangular beyond them, needs of the input only
 
     u (k) and v (p) standard normal, and g² = χ²_{N−k−p} of all other directions:
-    λ = A u + S v,  y = b Σ τ u² + √Δ ξ,  e = a |λ|² − y,  c = 2aηe/N,
-    A' = A − c λ uᵀ,
-    S'S'ᵀ = S S ᵀ − c (wλᵀ + λwᵀ) + c² (|v|² + g²) λλᵀ,  w = S v.
+    λ = A u + S v,  y = b Σ τ u² + √Δ ξ,  e = a |λ|² − y,  κ = 2aηe λ/N,
+    A' = A − κ uᵀ,
+    S'S'ᵀ = S S ᵀ − (wκᵀ + κwᵀ) + (|v|² + g²) κκᵀ,  w = S v.
 
-With G = |v|² + g² the last line is S (1 − vvᵀ/G) Sᵀ + G xxᵀ, x = c λ − w/G. The first part has
+With G = |v|² + g² the last line is S (1 − vvᵀ/G) Sᵀ + G xxᵀ, x = κ − w/G. The first part has
 a triangular factor in closed form without a difference of squares, the second is a rank-one update by
-rotations: O(p²) operations, no inverse of C, so C may be singular. On the sphere each row of
-(A', S') is divided by its norm.
+rotations: O(p²) operations, no inverse of C, so C may be singular. Weight decay multiplies (A', S') by
+1 − ηγ/N, and on the sphere each row is divided by its norm.
+
+With second-layer weights vᵢ (not to be confused with the v above) e = a Σ vᵢ λᵢ² − y and the kicks are
+κᵢ = 2aη vᵢ e λᵢ/N; if they are trained, vᵢ' = vᵢ − (η_v/N) a e λᵢ².
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 
+from runtime.sgd.chain_loops import ChainLoops
 from runtime.sgd.chain_memory import ChainRecord
+from runtime.sgd.sgd_process import StepForm
+from runtime.sgd.step_rates import step_rates
 from runtime.vector.builder import INT64, VectorFunction, integer
 from runtime.vector.jit import Target
 from runtime.vector.random_numbers import RandomNumbers
@@ -30,22 +35,24 @@ from runtime.vector.random_numbers import RandomNumbers
 _UNROLLED_ENTRIES = 64
 
 
-class ChainEmitter:
-    """Emits chain(work, steps), which takes that many steps in all lanes.
+class ChainEmitter(ChainLoops):
+    """Emits chain(work, steps, samples), which takes that many steps in all lanes, each of one sample.
 
     `others` is N − k − p, the number of dimensions beyond teacher and students; 2 stands for all larger
-    ones, while the χ² of 0 and 1 dimensions has a method of its own.
+    ones, while the χ² of 0 and 1 dimensions has a method of its own. `columns` is for `BatchChainEmitter`.
     """
 
-    def __init__(self, p: int, k: int, sphere: bool, noise: bool, others: int, target: Target) -> None:
-        self.record = ChainRecord(p, k)
-        self.sphere, self.noise, self.others = sphere, noise, others
+    def __init__(self, form: StepForm, columns: int, others: int, target: Target) -> None:
+        self.record = ChainRecord(form, columns)
+        self.form, self.others = form, others
+        p, k = form.p, form.k
         self.unrolled = p * k + p * (p + 1) // 2 <= _UNROLLED_ENTRIES
         self.module = ir.Module("chain")
         self.lanes = target.lanes
-        self.vector = VectorFunction(self.module, "chain", target.lanes, target.fma, 2)
-        work, steps = self.vector.arguments
+        self.vector = VectorFunction(self.module, "chain", target.lanes, target.fma, 3)
+        work, steps, samples = self.vector.arguments
         self.work = work
+        self.samples = self.vector.builder.ptrtoint(samples, INT64)
         self.random = RandomNumbers(self.vector)
         count = self.vector.builder.ptrtoint(steps, INT64)
 
@@ -57,89 +64,67 @@ class ChainEmitter:
         self.vector.loop(count, step)
         self.vector.builder.ret(integer(0))
 
-    # --- helpers -------------------------------------------------------------------------
-
-    def _load(self, start: Any, index: Any = None) -> Any:
-        """The component `start`, or the one `index` places after it."""
-        return self.vector.load(self.work, start if index is None else self.vector.plus(start, index))
-
-    def _store(self, value: Any, component: Any) -> None:
-        self.vector.store(value, self.work, component)
-
-    def _each(
-        self,
-        count: int,
-        body: Callable[[Any, list[Any]], list[Any] | None],
-        carried: list[Any] | None = None,
-    ) -> list[Any]:
-        """carried = body(index, carried) for each index, unrolled or in a loop."""
-        carried = list(carried or [])
-        if count == 0:
-            return carried
-        if not self.unrolled:
-            return self.vector.loop(count, body, carried)
-        for index in range(count):
-            carried = list(body(index, carried) or [])
-        return carried
-
-    def _below(self, j: Any, body: Callable[[Any, Any], None]) -> None:
-        """body(i, component of S_ij) for each i > j; in a loop j < p − 1."""
-        p = self.record.p
-        diagonal = self.record.column_at(j, self.vector.builder)
-        if self.unrolled:
-            for i in range(j + 1, p):
-                body(i, diagonal + i - j)
-            return
-        vector, builder = self.vector, self.vector.builder
-        start = integer(diagonal - j) if isinstance(j, int) else builder.sub(diagonal, j)
-
-        def turn(i: Any, _: list[Any]) -> None:
-            body(i, builder.add(start, i))
-
-        vector.loop(p, turn, start=vector.plus(j, 1))
-
-    # --- one step ------------------------------------------------------------------------
-
     def _step(self) -> None:
         vector, record = self.vector, self.record
         p, k = record.p, record.k
-        spare = self._draw_inputs()
-        if self.noise and len(spare) < 2:
-            spare += self.random.normals()
-        label_noise = spare.pop() if self.noise else None
+        rates = step_rates(vector, self.work, record, self.form)
+        label_noise, spare = self._draw_sample()
         other = self._other_directions(spare)
-
-        zero = vector.constant(0.0)
-
-        def clear(i: Any, _: list[Any]) -> None:
-            self._store(zero, vector.plus(record.at("outside"), i))
-
-        self._each(p, clear)
+        self._fill("outside", p)
         length = self._shrink(other)
         error = self._error(label_noise)
-        c = vector.multiply(self._load(record.at("rate")), error)
+        c = vector.multiply(rates.first, error)
         inverse = vector.divide(vector.constant(1.0), length)
 
         def along(i: Any, _: list[Any]) -> None:
-            field = self._load(record.at("fields"), i)
-            kick = vector.multiply(c, field)
-            row = vector.plus(record.at("along"), vector.times(i, k))
-
-            def teacher(r: Any, _inner: list[Any]) -> None:
-                place = vector.plus(row, r)
-                u = self._load(record.at("inputs_along"), r)
-                self._store(vector.fma(vector.negate(kick), u, self._load(place)), place)
-
-            self._each(k, teacher)
-            # x = √G (c λ − w/G), in the place of w.
+            kick = self._kick(c, i)
+            self._kick_along(kick, vector.plus(record.at("along"), vector.times(i, k)))
+            # x = √G (κ − w/G), in the place of w.
             place = vector.plus(record.at("outside"), i)
             x = vector.fma(vector.negate(inverse), self._load(place), kick)
             self._store(vector.multiply(vector.unary("sqrt", length), x), place)
 
         self._each(p, along)
+        if self.form.trained:
+            self._train("second", rates.second, error)
         self._rotate_in()
-        if self.sphere:
-            self._project()
+        self._keep_norms(rates.kept)
+
+    def _draw_sample(self) -> tuple[Any, list[Any]]:
+        """Draw u, v and ξ; returns ξ (None without label noise) and normal numbers that are left over."""
+        spare = self._draw_inputs()
+        if self.form.noise and len(spare) < 2:
+            spare += self.random.normals()
+        return (spare.pop() if self.form.noise else None), spare
+
+    def _kick(self, c: Any, i: Any) -> Any:
+        """κ_i = c v_i λ_i."""
+        field = self._load(self.record.at("fields"), i)
+        if self.form.weighted:
+            c = self.vector.multiply(c, self._load(self.record.at("second"), i))
+        return self.vector.multiply(c, field)
+
+    def _kick_along(self, kick: Any, row: Any) -> None:
+        """Subtract κ_i u from a row that starts at a component."""
+        vector, minus = self.vector, self.vector.negate(kick)
+
+        def teacher(r: Any, _: list[Any]) -> None:
+            place = vector.plus(row, r)
+            u = self._load(self.record.at("inputs_along"), r)
+            self._store(vector.fma(minus, u, self._load(place)), place)
+
+        self._each(self.record.k, teacher)
+
+    def _train(self, name: str, rate: Any, error: Any) -> None:
+        """Subtract (η_v/N) a e λ_i² from the weights in a field."""
+        vector, record = self.vector, self.record
+        minus = vector.negate(vector.multiply(rate, error))
+
+        def student(i: Any, _: list[Any]) -> None:
+            field, place = self._load(record.at("fields"), i), vector.plus(record.at(name), i)
+            self._store(vector.fma(vector.multiply(minus, field), field, self._load(place)), place)
+
+        self._each(record.p, student)
 
     def _draw_inputs(self) -> list[Any]:
         """Draw u and v, next to each other; returns the number that is left over if their count is odd."""
@@ -227,7 +212,7 @@ class ChainEmitter:
         return vector.loop(p - 1, turn, [total])[0]
 
     def _error(self, label_noise: Any) -> Any:
-        """e = a |λ|² − b Σ τ u² − √Δ ξ; also stores λ = A u + w."""
+        """e = a Σ v λ² − b Σ τ u² − √Δ ξ; also stores λ = A u + w."""
         vector, record = self.vector, self.record
         p, k = record.p, record.k
         student = self._load(record.at("student"))
@@ -241,18 +226,38 @@ class ChainEmitter:
 
             value = self._each(k, overlap, [self._load(record.at("outside"), i)])[0]
             self._store(value, vector.plus(record.at("fields"), i))
-            return [vector.fma(vector.multiply(student, value), value, carried[0])]
+            weight = student
+            if self.form.weighted:
+                weight = vector.multiply(student, self._load(record.at("second"), i))
+            return [vector.fma(vector.multiply(weight, value), value, carried[0])]
 
         def label(r: Any, carried: list[Any]) -> list[Any]:
             u = self._load(record.at("inputs_along"), r)
-            weight = self._load(record.at("weights"), r)
-            return [vector.fma(vector.multiply(weight, u), vector.negate(u), carried[0])]
+            if self.form.separate:
+                part = vector.multiply(self._load(record.at("weights"), r), u)
+            else:
+                part = self._form_row(r)
+            return [vector.fma(part, vector.negate(u), carried[0])]
 
         error = self._each(p, field, [vector.constant(0.0)])[0]
         error = self._each(k, label, [error])[0]
         if label_noise is not None:
             error = vector.fma(vector.negate(self._load(record.at("noise"))), label_noise, error)
         return error
+
+    def _form_row(self, r: Any) -> Any:
+        """Σ_{s≤r} of row r of the quadratic form and u, whose entries beside the diagonal count twice."""
+        vector, record, builder = self.vector, self.record, self.vector.builder
+        if isinstance(r, int):
+            before: Any = r * (r + 1) // 2
+        else:
+            before = builder.ashr(builder.mul(r, builder.add(r, integer(1))), integer(1))
+        row = vector.plus(record.at("weights"), before)
+
+        def term(s: Any, carried: list[Any]) -> list[Any]:
+            return [vector.fma(self._load(row, s), self._load(record.at("inputs_along"), s), carried[0])]
+
+        return self._each(vector.plus(r, 1), term, [vector.constant(0.0)])[0]
 
     def _rotate_in(self) -> None:
         """S ← the lower triangular factor of S Sᵀ + x xᵀ, x where w was."""
@@ -293,6 +298,21 @@ class ChainEmitter:
             vector.loop(p - 1, turn)
         column(p - 1, last=True)
 
+    def _keep_norms(self, kept: Any) -> None:
+        """What ends a step: weight decay, or on the sphere the norms of before."""
+        if self.form.sphere:
+            self._project()
+        if kept is None:
+            return
+        # A and S lie next to each other.
+        start, count = self.record.at("along"), self.record.at("inputs_along") - self.record.at("along")
+
+        def shrink(index: Any, _: list[Any]) -> None:
+            place = self.vector.plus(start, index)
+            self._store(self.vector.multiply(kept, self._load(place)), place)
+
+        self._each(count, shrink)
+
     def _project(self) -> None:
         """Scale each row of (A, S) back to its norm; the new norms are summed where w was."""
         vector, record = self.vector, self.record
@@ -308,7 +328,7 @@ class ChainEmitter:
             norm = self._each(k, square, [vector.constant(0.0)])[0]
             self._store(norm, vector.plus(record.at("outside"), i))
 
-        def add(i: Any, component: Any) -> None:
+        def add(i: Any, _: Any, component: Any) -> None:
             place = vector.plus(record.at("outside"), i)
             value = self._load(component)
             self._store(vector.fma(value, value, self._load(place)), place)
@@ -329,25 +349,9 @@ class ChainEmitter:
 
             self._each(k, shrink)
 
-        def scale(i: Any, component: Any) -> None:
+        def scale(i: Any, _: Any, component: Any) -> None:
             factor = self._load(record.at("outside"), i)
             self._store(vector.multiply(factor, self._load(component)), component)
 
         self._each(p, factor)
         self._columns(scale)
-
-    def _columns(self, body: Callable[[Any, Any], None]) -> None:
-        """body(i, component of S_ij) for all i ≥ j."""
-        p = self.record.p
-
-        def column(j: Any, _: list[Any]) -> None:
-            body(j, self.record.column_at(j, self.vector.builder))
-            self._below(j, body)
-
-        if self.unrolled:
-            for j in range(p):
-                column(j, [])
-            return
-        if p > 1:
-            self.vector.loop(p - 1, column)
-        body(integer(p - 1), integer(self.record.column_at(p - 1)))

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from derive.arguments import whole_number
 from derive.errors import InputError, shown
 from derive.model import Model
-from derive.parameters import ParameterValues
+from derive.parameters import VECTORS, ParameterValues
 from derive.version import VERSION
 from runtime.output.progress import Progress, part_of
 from runtime.problem import Problem
@@ -68,7 +68,7 @@ class Comparison:
         Number of runs at each N.
     weights
         Whether weights are run too; None does so if that is cheap.
-    seed, threads
+    seed, threads, schedule
         As for `compare`.
     problem
         What the ODE is asked for: the times of the records, and the start of the runs in front of them.
@@ -87,36 +87,51 @@ class Comparison:
     weights: bool | None = None
     seed: int = SEED
     threads: dataclasses.InitVar[int | None] = None
+    schedule: dataclasses.InitVar[Any] = None
     problem: Problem = dataclasses.field(init=False)
     simulations: tuple[Simulation, ...] = dataclasses.field(init=False)
 
-    def __post_init__(self, given: Mapping[str, Any], alpha: ArrayLike, threads: int | None) -> None:
+    def __post_init__(
+        self, given: Mapping[str, Any], alpha: ArrayLike, threads: int | None, schedule: Any
+    ) -> None:
         model, weights = self.model, self.weights
         if not isinstance(weights, (bool, np.bool_)) and weights is not None:
             raise InputError("weights", f"{shown(weights)} is neither True nor False, nor None")
         parameters = RunParameters.of(model, given)
         runs = whole_number("trajectories", self.trajectories, FEWEST_RUNS, LARGEST_COUNT)
         seed = whole_number("seed", self.seed, 0, LARGEST_SEED)
-        sizes, steps = _sizes_and_steps(self.n, alpha)
-        times = steps / sizes[0]
-        cost = float(steps[-1]) * sizes[0] * (model.p + 4) * runs
+        start = self.start.checked(model, parameters.T)
+        sizes, steps = _sizes_and_steps(self.n, alpha, start.alpha)
+        times = start.alpha + steps / sizes[0]
+        batch = parameters["batch"]
+        cost = float(steps[-1]) * sizes[0] * (model.p + 4) * runs * batch
         with_weights = cost <= AFFORDABLE_WEIGHTS if weights is None else bool(weights)
         plan = [(size, CHAIN) for size in sizes] + [(sizes[0], WEIGHTS)] * with_weights
         simulations = tuple(
             Simulation(
-                model, self.start, parameters, n, times, method, derived_seed(seed, number), runs, threads
+                model=model,
+                start=start,
+                given=parameters,
+                n=n,
+                alpha=times,
+                method=method,
+                seed=derived_seed(seed, number),
+                trajectories=runs,
+                threads=threads,
+                schedule=schedule,
             )
             for number, (n, method) in enumerate(plan)
         )
-        used = times if times[0] == 0.0 else np.concatenate([[0.0], times])
+        used = times if times[0] == start.alpha else np.concatenate([[start.alpha], times])
         problem = Problem(
             model,
-            simulations[0].start,
+            start,
             parameters,
             alpha=used,
             rtol=_RTOL,
             atol=_ATOL,
             method=DEFAULT_METHOD,
+            schedule=schedule,
         )
         checked = {
             "start": problem.start,
@@ -155,12 +170,12 @@ class Comparison:
         return result
 
 
-def _sizes_and_steps(n: Sequence[int], alpha: ArrayLike) -> tuple[list[int], np.ndarray]:
+def _sizes_and_steps(n: Sequence[int], alpha: ArrayLike, start: float) -> tuple[list[int], np.ndarray]:
     """Sizes, and the steps of the records at the smallest; raises InputError as `compare`."""
     sizes = [whole_number("n", size, 1, LARGEST_SIMULATED_N) for size in checked_arrays.listed("n", n)]
     if len(sizes) < 2 or np.any(np.diff(sizes) <= 0):
         raise InputError("n", "needs two or more ascending dimensions, such as 1000,2000,4000")
-    steps = recorded_steps(alpha, sizes[0])
+    steps = recorded_steps(alpha, sizes[0], start)
     times = steps / sizes[0]
     for size in sizes:
         if not np.array_equal(recorded_steps(times, size) / size, times):
@@ -181,6 +196,8 @@ def compare(
     seed: int = SEED,
     threads: int | None = None,
     progress: Progress | None = None,
+    schedule: Any = None,
+    start_alpha: float = 0.0,
     **parameters: Unpack[ParameterValues],
 ) -> xarray.Dataset:
     """Compare the ODE with SGD from the same start at several N, and judge.
@@ -206,10 +223,15 @@ def compare(
     weights
         Also run N-dimensional weights at the smallest N and compare them with the chain; None
         does so if that takes no longer than a minute or so.
+    schedule
+        Factor g(α) of the learning rates, as for `integrate`.
+    start_alpha
+        The time α of the start, where an earlier run is continued.
 
     Returns
     -------
-    Dataset with the ODE's Q, R, loss; ``Q_mean``, ``Q_error`` … with dim ``n`` in front;
+    Dataset with the ODE's Q, R, loss, and v if it is trained; ``Q_mean``, ``Q_error`` … with dim ``n`` in
+    front;
     ``loss_spread``, the standard deviation over runs; ``limit`` and ``limit_error``
     (observable, alpha), the deviation extrapolated to N → ∞; ``bias`` and ``bias_error``, the
     coefficient of 1/N. Attributes: ``verdict`` (agree, disagree, or undecided if runs
@@ -223,10 +245,10 @@ def compare(
     InputError
         A value is not allowed.
     """
-    model, start = as_system(system).model, GivenStart(Q0, R0)
-    return Comparison(model, start, parameters, n, alpha, trajectories, weights, seed, threads).run(
-        system, progress
-    )
+    model, start = as_system(system).model, GivenStart(Q0, R0, alpha=start_alpha)
+    return Comparison(
+        model, start, parameters, n, alpha, trajectories, weights, seed, threads, schedule
+    ).run(system, progress)
 
 
 def chosen_comparison(
@@ -238,6 +260,7 @@ def chosen_comparison(
     """
     start = dataclasses.replace(start, given=start.given - NEEDED_ANYWAY)
     own = {name: options.pop(name) for name in ("n", "trajectories", "threads")}
+    own["schedule"] = options.pop("schedule", None)
     alpha = options.pop("alpha")
     with naming_choices():
         given, beginning = start.overlaps_of(model)
@@ -246,7 +269,7 @@ def chosen_comparison(
 
 
 def observables(runs: xarray.Dataset) -> tuple[list[str], Array]:
-    """Names and values (…, alpha, observable) of the loss and all independent overlaps."""
+    """Names and values (…, alpha, observable) of the loss and all independent order parameters."""
     p, pstar = runs.sizes["i"], runs.sizes["r"]
     rows, columns = np.triu_indices(p)
     Q, R, loss = runs["Q"].values, runs["R"].values, runs["loss"].values
@@ -254,6 +277,9 @@ def observables(runs: xarray.Dataset) -> tuple[list[str], Array]:
     names = ["loss"]
     names += [f"Q_{i + 1}_{j + 1}" for i, j in zip(rows, columns, strict=True)]
     names += [f"R_{i + 1}_{r + 1}" for i in range(p) for r in range(pstar)]
+    if "v" in runs:
+        values.append(runs["v"].values)
+        names += [f"v_{i + 1}" for i in range(p)]
     return names, np.concatenate(values, axis=-1)
 
 
@@ -269,11 +295,14 @@ def _dataset(theory: xarray.Dataset, simulated: Sequence[xarray.Dataset], sizes:
         np.array, zip(*(mean_and_error(observables(runs)[1]) for runs in simulated), strict=True)
     )
     limit, limit_error, bias, bias_error = extrapolate(means - expected, errors, np.array(sizes, float))
-    result = theory[["Q", "R", "T", "loss"]].drop_attrs(deep=False)
+    weights = [vector.name for vector in VECTORS]
+    kept = [name for name in ("Q", "R", "v", "T", *weights, "loss") if name in theory]
+    states = [name for name in kept if "alpha" in theory[name].dims]
+    result = theory[kept].drop_attrs(deep=False)
     result.attrs = {
         key: value for key, value in theory.attrs.items() if key not in ("rtol", "atol", "method", "title")
     }
-    for name in ("Q", "R", "loss"):
+    for name in states:
         both = [mean_and_error(runs[name].values) for runs in simulated]
         for suffix, index in (("mean", 0), ("error", 1)):
             variable = np.array([pair[index] for pair in both])

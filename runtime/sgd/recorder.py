@@ -13,7 +13,7 @@ from runtime.output.result_attributes import result_attributes
 from runtime.start.checked_arrays import Array
 from runtime.start.teacher_directions import Teacher
 from runtime.trajectory.solver import DIVERGENCE_GROWTH
-from runtime.trajectory.trajectory_dataset import coordinates_of
+from runtime.trajectory.trajectory_dataset import V_WORDS, coordinates_of, weight_variables
 
 if TYPE_CHECKING:
     import xarray
@@ -21,26 +21,47 @@ if TYPE_CHECKING:
     from runtime.sgd.simulation import Simulation
 
 
-def generalisation_error(model: Model, Q: Array, R: Array, T: Array) -> Array:
+def generalisation_error(
+    model: Model, Q: Array, R: Array, T: Array, v: Array | None = None, vstar: Array | None = None
+) -> Array:
     """ε = ½ (s² + 2t) of overlaps (…, p, p), (…, p, p*) and (p*, p*).
 
-    docs/theory.md derives it, with s = tr DC, t = tr DCDC,
-    C = [[Q, R], [Rᵀ, T]] and D = diag(a, …, −b, …).
+    Second-layer weights v (…, p) and v* (…, p*) are 1 where they are not given. docs/theory.md derives it,
+    with s = tr DC, t = tr DCDC, C = [[Q, R], [Rᵀ, T]] and D = diag(a v, −b v*).
     """
     a, b = readout.weights(model)
-    s = a * np.trace(Q, axis1=-2, axis2=-1) - b * np.trace(T)
-    squares = [np.sum(matrix**2, axis=(-2, -1)) for matrix in (Q, R, T)]
-    t = a * a * squares[0] - 2.0 * a * b * squares[1] + b * b * squares[2]
+
+    def traces(matrix: Array, rows: Array | None, columns: Array | None) -> tuple[Array, Array]:
+        """Σ_i x_i M_ii, and Σ_ij x_i y_j M_ij² with weights x of rows and y of columns."""
+        squares, weighted = matrix**2, matrix
+        if rows is not None:
+            squares, weighted = squares * rows[..., :, None], weighted * rows[..., :, None]
+        if columns is not None:
+            squares = squares * columns[..., None, :]
+        return np.trace(weighted, axis1=-2, axis2=-1), np.sum(squares, axis=(-2, -1))
+
+    (trace_q, qq), (_, rr), (trace_t, tt) = traces(Q, v, v), traces(R, v, vstar), traces(T, vstar, vstar)
+    s = a * trace_q - b * trace_t
+    t = a * a * qq - 2.0 * a * b * rr + b * b * tt
     return np.asarray(0.5 * (s * s + 2.0 * t))
 
 
 class RunRecorder:
-    """The overlaps (run, record, …) of runs that may write in any order.
+    """The order parameters (run, record, …) of runs that may write in any order.
 
-    From the record on at which a run has diverged, its overlaps are NaN.
+    From the record on at which a run has diverged, its order parameters are NaN. `v` is a trained second
+    layer (run, p) at the start, and then (run, record, p); None if there is none.
     """
 
-    def __init__(self, count: int, steps: np.ndarray, A: Array, S: Array, teacher: Teacher) -> None:
+    def __init__(
+        self,
+        count: int,
+        steps: np.ndarray,
+        A: Array,
+        S: Array,
+        teacher: Teacher,
+        v: Array | None = None,
+    ) -> None:
         self.count, self.steps, self.teacher = count, steps, teacher
         self._A, self._S = A, S
         p, pstar = A.shape[1], len(teacher.factor)
@@ -50,24 +71,34 @@ class RunRecorder:
         # Number of records that each run has written.
         self.reached = np.zeros(count, dtype=np.int64)
         norms = np.sum(A**2, axis=2) + np.sum(S**2, axis=2)
-        self._bound = DIVERGENCE_GROWTH * np.maximum(1.0, np.max(norms, axis=1))
+        largest = np.max(norms, axis=1)
+        self.v: Array | None = None
+        if v is not None:
+            self.v = np.full((count, len(steps), p), np.nan)
+            largest = np.maximum(largest, np.max(np.abs(v), axis=1))
+        self._bound = DIVERGENCE_GROWTH * np.maximum(1.0, largest)
 
     def start(self, runs: np.ndarray) -> tuple[Array, Array]:
         """Coordinates of these runs along the teacher and beyond it, at α = 0."""
         return self._A[runs], self._S[runs]
 
-    def write(self, record: int, runs: range, A: Array, S: Array) -> bool:
-        """Write the coordinates of some runs at a record; returns whether any of them has not diverged."""
-        part = slice(runs.start, runs.stop)
+    def write(self, record: int, runs: np.ndarray, A: Array, S: Array, v: Array | None = None) -> bool:
+        """Write the states of some runs at a record; returns whether any of them has not diverged."""
         # A run that diverges is a result and no error.
         with np.errstate(over="ignore", invalid="ignore"):
             Q, R = self.teacher.overlaps(A, S)
             largest = np.max(np.diagonal(Q, axis1=1, axis2=2), axis=1)
-            fine = (largest <= self._bound[part]) & np.isfinite(R).all(axis=(1, 2)) & ~self.diverged[part]
-        self.Q[part, record][fine] = Q[fine]
-        self.R[part, record][fine] = R[fine]
-        self.reached[part][fine] = record + 1
-        self.diverged[part] |= ~fine
+            if v is not None:
+                # A maximum that is NaN is not within the bound either.
+                largest = np.maximum(largest, np.max(np.abs(v), axis=1))
+            fine = (largest <= self._bound[runs]) & np.isfinite(R).all(axis=(1, 2)) & ~self.diverged[runs]
+        going = runs[fine]
+        self.Q[going, record] = Q[fine]
+        self.R[going, record] = R[fine]
+        if self.v is not None and v is not None:
+            self.v[going, record] = v[fine]
+        self.reached[going] = record + 1
+        self.diverged[runs[~fine]] = True
         return bool(fine.any())
 
 
@@ -91,29 +122,38 @@ def sgd_dataset(simulation: Simulation, recorder: RunRecorder) -> xarray.Dataset
     import xarray
 
     model, n, T = simulation.model, simulation.n, simulation.parameters.T
-    times = recorder.steps / n
+    parameters, times = simulation.parameters, simulation.times
     front = ("trajectory", "alpha")
     last = np.maximum(recorder.reached - 1, 0)
 
     def each(values: Any, name: str) -> tuple[tuple[str, ...], Any, dict[str, str]]:
         return ("trajectory",), values, {"long_name": name}
 
+    v, vstar = recorder.v, None
+    if model.weighted:
+        initial, vstar = (weights[:, None] for weights in parameters.weights())
+        v = initial if v is None else v
     variables: dict[str, Any] = {
         "Q": ((*front, "i", "j"), recorder.Q, {"long_name": "student-student overlap"}),
         "R": ((*front, "i", "r"), recorder.R, {"long_name": "student-teacher overlap"}),
         "T": (("r", "s"), T, {"long_name": PARAMETERS["T"].words}),
         "loss": (
             front,
-            generalisation_error(model, recorder.Q, recorder.R, T),
+            generalisation_error(model, recorder.Q, recorder.R, T, v, vstar),
             {"long_name": "generalisation error"},
         ),
+        **weight_variables(parameters),
     }
-    for name in simulation.parameters.numbers:
+    means = {"Q": "Q", "R": "R", "loss": "generalisation error"}
+    if recorder.v is not None:
+        variables["v"] = ((*front, "i"), recorder.v, {"long_name": V_WORDS})
+        means["v"] = "v"
+    for name in parameters.numbers:
         variables[name] = each(np.array(simulation.values(name)), PARAMETERS[name].words)
     variables["status"] = each(np.where(recorder.diverged, "diverged", "ok"), "ok or diverged")
-    ends = np.where(recorder.reached > 0, times[last], 0.0)
+    ends = np.where(recorder.reached > 0, times[last], simulation.start.alpha)
     variables["alpha_end"] = each(ends, "last time before divergence")
-    for name, what in (("Q", "Q"), ("R", "R"), ("loss", "generalisation error")):
+    for name, what in means.items():
         dims, values, _ = variables[name]
         mean, error = mean_of_finite(values)
         variables[f"{name}_mean"] = (dims[1:], mean, {"long_name": f"mean {what} over runs"})
@@ -122,8 +162,11 @@ def sgd_dataset(simulation: Simulation, recorder: RunRecorder) -> xarray.Dataset
     variables["runs"] = (("alpha",), going, {"long_name": "runs that have not diverged"})
     coordinates = {"trajectory": np.arange(recorder.count), **coordinates_of(model, times)}
     settings = {"n": n, "method": simulation.method, "seed": simulation.seed}
+    settings |= simulation.schedule.attributes
+    if simulation.start.alpha:
+        settings["start_alpha"] = simulation.start.alpha
     attributes = result_attributes(f"SGD of {model.name} at N = {n}", model, settings)
-    for name in simulation.parameters.numbers:
+    for name in parameters.numbers:
         values = simulation.values(name)
         if np.all(values == values[0]):
             attributes[name] = float(values[0])

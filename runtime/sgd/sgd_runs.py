@@ -12,13 +12,16 @@ import numpy as np
 from runtime.sgd.overlap_chain import OverlapChain
 from runtime.sgd.recorder import RunRecorder
 from runtime.sgd.sgd_process import SgdProcess
-from runtime.sgd.weight_vectors import RUN_WORDS, WeightVectors
+from runtime.sgd.weight_vectors import WeightVectors
+from runtime.sgd.weights_step import RUN_WORDS
 from runtime.start.checked_arrays import Array
 from runtime.vector import jit
 from runtime.vector.random_numbers import WORDS, streams
 
 # Each method has its own set of random streams for a seed.
 _STREAMS = {"chain": 1, "weights": 2}
+# Coordinates A and S of some runs along the teacher and beyond it, and v if it is trained.
+States = tuple[Array, Array, Array | None]
 # How many numbers are written between two looks at whether to stop: some hundredths of a second.
 _NUMBERS_BETWEEN_PAUSES = 50_000_000
 # A task takes together at most this many runs on small weights, and at most this many weights.
@@ -29,7 +32,7 @@ class SgdRuns:
     """All runs of one simulation; each task advances some of them and writes to the recorder.
 
     parameters
-        An array (runs,) for each run-time parameter.
+        An array (runs,) for each run-time parameter that is a number, (runs, width) for vectors.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class SgdRuns:
         self.total = int(self.steps[-1]) * self.count
         self.done = 0
         self.cancelled = False
+        self._stretches = process.stretches(self.steps)
         self._lock = threading.Lock()
 
     def _advance(self, step: Callable[[int], None], steps: int, cost: int, runs: int) -> None:
@@ -63,54 +67,91 @@ class SgdRuns:
         """The parameters of one run, or arrays of those of some."""
         return {name: values[runs] for name, values in self.parameters.items()}
 
-    def _intervals(self) -> Iterator[tuple[int, int]]:
-        """The number of each record, and the steps since the record before."""
-        return enumerate(np.diff(self.steps, prepend=0).tolist())
-
     def chains(self) -> Iterator[Callable[[], None]]:
-        chain = OverlapChain(self.process, jit.target())
-        for first in range(0, self.count, chain.lanes):
-            yield partial(self._chain, chain, first)
+        # All lanes of a chain have batches of one size.
+        sizes = self.parameters["batch"]
+        for size in np.unique(sizes):
+            chain = OverlapChain(self.process, jit.target(), int(size))
+            runs = np.flatnonzero(sizes == size)
+            for first in range(0, len(runs), chain.lanes):
+                yield partial(self._chain, chain, runs[first : first + chain.lanes])
 
-    def _chain(self, chain: OverlapChain, first: int) -> None:
-        real = range(first, min(first + chain.lanes, self.count))
+    def _chain(self, chain: OverlapChain, runs: np.ndarray) -> None:
+        count = len(runs)
         # Lanes without a run repeat the last run, and nobody reads them.
-        picks = np.minimum(np.arange(first, first + chain.lanes), real[-1])
-        words = streams(self.seed, _STREAMS["chain"], first, chain.lanes, WORDS)
-        A, S = self.recorder.start(picks)
-        work = chain.start(A, S, words, self._parameters(picks))
-        cost = chain.lanes * 20 * chain.record.component_count
-        for record, steps in self._intervals():
-            self._advance(lambda count: chain.advance(work, count), steps, cost, len(real))
-            if self.cancelled:
-                return
+        picks = np.concatenate([runs, np.full(chain.lanes - count, runs[-1])])
+        words = self._words("chain", picks, WORDS)
+        parameters = self._parameters(picks)
+        work = chain.start(*self.recorder.start(picks), words, parameters)
+
+        def state() -> States:
             A, S = chain.coordinates(work)
-            going = self.recorder.write(record, real, A[: len(real)], S[: len(real)])
-            if not going:
-                self._count(int(self.steps[-1] - self.steps[record]) * len(real))
-                return
+            v = chain.second_layer(work)
+            return A[:count], S[:count], None if v is None else v[:count]
+
+        cost = chain.lanes * 20 * chain.record.component_count * chain.batch
+        self._follow(
+            runs,
+            lambda steps: self._advance(lambda now: chain.advance(work, now), steps, cost, count),
+            lambda factor: chain.set_rates(work, parameters, factor),
+            state,
+        )
 
     def weights(self) -> Iterator[Callable[[], None]]:
         # Small runs are taken several at once, since otherwise the time in Python would dominate.
         together = min(_RUNS_TOGETHER, max(1, _NUMBERS_TOGETHER // (self.process.p * self.process.n)))
         for first in range(0, self.count, together):
-            yield partial(self._weights, range(first, min(first + together, self.count)))
+            yield partial(self._weights, np.arange(first, min(first + together, self.count)))
 
-    def _weights(self, runs: range) -> None:
-        words = streams(self.seed, _STREAMS["weights"], runs[0], len(runs), RUN_WORDS)
-        A, S = self.recorder.start(np.array(runs))
+    def _weights(self, runs: np.ndarray) -> None:
+        words = self._words("weights", runs, RUN_WORDS)
+        A, S = self.recorder.start(runs)
+        parameters = [self._parameters(run) for run in runs]
         weights = [
-            WeightVectors(self.process, A[k], S[k], words[k], self._parameters(run), jit.target())
-            for k, run in enumerate(runs)
+            WeightVectors(self.process, A[k], S[k], words[k], parameters[k], jit.target())
+            for k in range(len(runs))
         ]
-        cost = 4 * self.process.n * (self.process.p + 4)
-        for record, steps in self._intervals():
-            for run in weights:
+
+        def advance(steps: int) -> None:
+            for run, given in zip(weights, parameters, strict=True):
+                cost = 4 * self.process.n * (self.process.p + 4) * int(given["batch"])
                 self._advance(run.advance, steps, cost, 1)
+
+        def set_rates(factor: float) -> None:
+            for run, given in zip(weights, parameters, strict=True):
+                run.set_rates(given, factor)
+
+        def state() -> States:
+            A, S = (np.array(part) for part in zip(*(run.coordinates() for run in weights), strict=True))
+            v = [run.second_layer() for run in weights]
+            return A, S, np.array(v) if self.process.form.trained else None
+
+        self._follow(runs, advance, set_rates, state)
+
+    def _words(self, method: str, runs: np.ndarray, words: int) -> np.ndarray:
+        """The streams of runs (runs, words), each by its place among all runs."""
+        first, count = int(runs[0]), len(runs)
+        if np.array_equal(runs, np.arange(first, first + count)):
+            return streams(self.seed, _STREAMS[method], first, count, words)
+        return np.concatenate([streams(self.seed, _STREAMS[method], int(run), 1, words) for run in runs])
+
+    def _follow(
+        self,
+        runs: np.ndarray,
+        advance: Callable[[int], None],
+        set_rates: Callable[[float], None],
+        state: Callable[[], States],
+    ) -> None:
+        """Take some runs through all stretches, and write their states at the records."""
+        before, done = 1.0, 0
+        for steps, factor, record in self._stretches:
+            if factor != before:
+                set_rates(factor)
+                before = factor
+            advance(steps)
+            done += steps
             if self.cancelled:
                 return
-            found = [run.coordinates() for run in weights]
-            A, S = (np.array(part) for part in zip(*found, strict=True))
-            if not self.recorder.write(record, runs, A, S):
-                self._count(int(self.steps[-1] - self.steps[record]) * len(runs))
+            if record >= 0 and not self.recorder.write(record, runs, *state()):
+                self._count((int(self.steps[-1]) - done) * len(runs))
                 return

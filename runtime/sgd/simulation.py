@@ -27,6 +27,7 @@ from runtime.start.chosen_start import ChosenStart, naming_choices
 from runtime.start.initial_overlaps import LARGEST_COUNT, OverlapSampler
 from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.parameter_values import RunParameters
+from runtime.start.schedules import Schedule
 from runtime.start.seeds import LARGEST_SEED
 from runtime.start.starts import GivenStart, RandomStart, Start
 from runtime.start.teacher_directions import Teacher
@@ -66,6 +67,8 @@ class Simulation:
         Number of runs; None is the number of starts, or 64 runs from a single one.
     threads
         Number of threads; None is one per processor.
+    schedule
+        How the learning rates change with α.
     parameters, teacher
         Checked run-time parameters, and the teacher in directions of its own.
     steps
@@ -89,6 +92,7 @@ class Simulation:
     seed: int = SEED
     trajectories: dataclasses.InitVar[int | None] = None
     threads: dataclasses.InitVar[int | None] = None
+    schedule: Any = None
     parameters: RunParameters = dataclasses.field(init=False)
     teacher: Teacher = dataclasses.field(init=False)
     steps: np.ndarray = dataclasses.field(init=False)
@@ -117,18 +121,22 @@ class Simulation:
         if not isinstance(given, RunParameters):
             given = RunParameters.with_teacher(model, T, given, count)
         _check_known_at_finite_n(given)
-        steps = recorded_steps(alpha, n)
+        _check_decay(given, n)
+        steps = recorded_steps(alpha, n, start.alpha)
         check_memory(
             count,
-            (steps.size + 2) * (model.p * (model.p + model.pstar) + 1),
+            (steps.size + 2) * (model.p * (model.p + model.pstar + model.trained) + 1),
             f" at {steps.size} times",
             "; fewer times take less: --alpha 0,50,100",
         )
         method = CHAIN if self.method == CHAIN and n >= model.p + teacher.rank else WEIGHTS
         workers = thread_count(threads)
-        if method == WEIGHTS and 8 * (model.p + 2) * n * min(workers, count) > LARGEST_WEIGHTS:
+        # Inputs of a batch wait for all samples; a single sample waits for the next one.
+        rows = model.p + max(2.0, float(np.max(given.numbers["batch"])))
+        if method == WEIGHTS and 8 * rows * n * min(workers, count) > LARGEST_WEIGHTS:
             raise InputError(
-                "n", f"{n} is too large for weights in memory; method='chain' has no such limit"
+                "n",
+                f"{n} is too large for weights and inputs in memory; method='chain' has no such limit",
             )
         checked = {
             "start": start,
@@ -140,6 +148,7 @@ class Simulation:
             "steps": steps,
             "count": count,
             "workers": workers,
+            "schedule": Schedule.of(self.schedule),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -155,8 +164,15 @@ class Simulation:
         return coordinates(Q, R, self.teacher, self.n - self.teacher.rank)
 
     def values(self, name: str) -> Array:
-        """A run-time parameter of all runs (count,)."""
-        return np.broadcast_to(self.parameters.numbers[name], self.count)
+        """A run-time parameter of all runs, a number (count,) or a vector (count, width)."""
+        numbers, vectors = self.parameters.numbers, self.parameters.vectors
+        found = numbers[name] if name in numbers else vectors[name]
+        return np.broadcast_to(found, (self.count, *found.shape[1:]))
+
+    @property
+    def times(self) -> Array:
+        """α of the records."""
+        return np.asarray(self.start.alpha + self.steps / self.n)
 
     def run(self, progress: Progress | None = None) -> xarray.Dataset:
         """As `simulate` returns it, with the attributes of the start."""
@@ -164,10 +180,14 @@ class Simulation:
             np.broadcast_to(part, (self.count, *part.shape[-2:]))
             for part in self._coordinates(self.start.all())
         )
-        recorder = RunRecorder(self.count, self.steps, A, S, self.teacher)
-        parameters = {name: self.values(name) for name in self.parameters.numbers}
-        noisy = bool(np.any(parameters["label_noise"] > 0.0))
-        process = SgdProcess.of(self.model, self.teacher, self.n, noisy)
+        parameters = {
+            name: self.values(name) for name in (*self.parameters.numbers, *self.parameters.vectors)
+        }
+        v = parameters["student_weights"] if self.model.trained else None
+        recorder = RunRecorder(self.count, self.steps, A, S, self.teacher, v)
+        process = SgdProcess.of(
+            self.model, self.teacher, self.n, parameters, self.schedule, self.start.alpha
+        )
         runs = SgdRuns(process, self.seed, parameters, recorder)
         run_tasks(
             runs.chains() if self.method == CHAIN else runs.weights(),
@@ -202,18 +222,29 @@ def _check_known_at_finite_n(parameters: RunParameters) -> None:
             )
 
 
-def recorded_steps(alpha: ArrayLike, n: int) -> np.ndarray:
-    """Whole steps nearest to the times of `checked_arrays.output_times`, ascending.
+def _check_decay(parameters: RunParameters, n: int) -> None:
+    """Raise InputError if a step would shrink weights to nothing, or turn them round."""
+    strengths = parameters.numbers["eta"] * parameters.numbers["weight_decay"]
+    if not np.all(strengths < n):
+        largest = float(np.max(strengths))
+        raise InputError("weight_decay", f"times eta is {largest:g}, which is not less than n = {n}")
+
+
+def recorded_steps(alpha: ArrayLike, n: int, start: float = 0.0) -> np.ndarray:
+    """Whole steps from a start on, nearest to the times of `checked_arrays.output_times`, ascending.
 
     Even times up to a single end that fall on the same step are recorded once. Raises InputError if given
     times do so, if they are beyond what an integer holds, or if all are at the start.
     """
-    times = checked_arrays.output_times(alpha)
-    if float(times[-1]) * n > 2.0**62:
+    times = checked_arrays.output_times(alpha, start)
+    if float(times[-1] - start) * n > 2.0**62:
         raise InputError("alpha", f"{times[-1]:g} is too long: at n = {n} more than 2⁶² steps")
-    nearest = np.rint(times * n).astype(np.int64)
+    nearest = np.rint((times - start) * n).astype(np.int64)
     if nearest[-1] == 0:
-        raise InputError("alpha", f"{times[-1]:g} is less than half a step: a step is 1/n = {1 / n:g}")
+        what = "" if not start else f" after {start:g}, the time of the start"
+        raise InputError(
+            "alpha", f"{times[-1]:g} is less than half a step{what}: a step is 1/n = {1 / n:g}"
+        )
     steps = np.unique(nearest)
     if steps.size < times.size and checked_arrays.axis_count("alpha", alpha) > 0:
         k = int(np.flatnonzero(np.diff(nearest) == 0)[0])
@@ -238,13 +269,16 @@ def simulate(
     R0: ArrayLike | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    schedule: Any = None,
+    start_alpha: float = 0.0,
     **parameters: Unpack[ParameterValues],
 ) -> xarray.Dataset:
     """Run one-pass SGD in N dimensions, independently from several starts.
 
-    wᵢ ← wᵢ − 2aη e λᵢ x/√N with a fresh x ~ N(0, 1) at each step (on the sphere then |wᵢ| is reset),
-    and time α = steps/N. The numbers of a run depend on the seed, its place among the runs and
-    whether any run has label noise, not on threads or the number of runs.
+    wᵢ ← wᵢ − 2aη vᵢ e λᵢ x/√N with a fresh x ~ N(0, 1) at each step, or the mean of this over a batch of
+    B of them; then weight decay, or on the sphere |wᵢ| is reset. Time is α = steps/N. The numbers of a run
+    depend on the seed, its place among the runs and whether any run has label noise, not on threads or
+    the number of runs. docs/finite-n.md has the algorithm.
 
     Parameters
     ----------
@@ -271,13 +305,18 @@ def simulate(
         Number of threads; None is one per processor.
     progress
         Called with (steps done, all steps) of all runs, now and then, in this thread.
+    schedule
+        Factor g(α) of the learning rates, as for `integrate`; a step at time α has η g(α).
+    start_alpha
+        The time α of the start, where an earlier run is continued; ``alpha`` counts from 0 all the same.
 
     Returns
     -------
     Dataset with dims trajectory, alpha, i, j, r: Q, R, loss (the population loss), and for each
     run ``status`` (ok, diverged) and ``alpha_end``, the last recorded time before it diverged;
     after that NaN. ``Q_mean``, ``Q_error`` … are means over the ``runs`` that go on at a time, and
-    their standard errors. ``alpha`` are the exact times of the states, steps/N.
+    their standard errors. ``alpha`` are the exact times of the states, steps/N. A trained second layer
+    is ``v`` (trajectory, alpha, i), others are ``student_weights`` and ``teacher_weights``.
 
     Raises
     ------
@@ -295,7 +334,11 @@ def simulate(
         start = RandomStart(lambda: OverlapSampler(model.p, model.pstar, n, seed, **options), runs)
     else:
         start = GivenStart(Q0, R0, many=checked_arrays.axis_count("Q0", Q0) != 2)
-    return Simulation(model, start, parameters, n, alpha, method, seed, trajectories, threads).run(progress)
+    beginning = checked_arrays.real_number("start_alpha", start_alpha, least=0.0)
+    start = dataclasses.replace(start, alpha=beginning)
+    return Simulation(
+        model, start, parameters, n, alpha, method, seed, trajectories, threads, schedule
+    ).run(progress)
 
 
 def chosen_simulation(
@@ -309,6 +352,7 @@ def chosen_simulation(
     random = start.ideal is None and start.overlaps is None
     start = dataclasses.replace(start, n=n if random else None, given=start.given - NEEDED_ANYWAY)
     own = {name: options.pop(name) for name in ("method", "threads")}
+    own["schedule"] = options.pop("schedule", None)
     alpha = options.pop("alpha")
     with naming_choices():
         of_start = start.starts_of if start.overlaps is None else start.overlaps_of

@@ -40,6 +40,21 @@ class Teacher:
         factor = orthogonal_columns(root)
         return cls(root, factor, np.sum(factor * factor, axis=0), float(missed))
 
+    @property
+    def separate(self) -> bool:
+        """Whether each teacher lies along one of the directions, as where T is diagonal."""
+        return bool(np.all(np.count_nonzero(self.factor, axis=1) <= 1))
+
+    def output_form(self, weights: Array) -> Array:
+        """Fᵀ diag(v*) F (…, k, k) of second-layer weights v* (…, p*), of any sign.
+
+        A teacher with the inputs u along its directions has the fields λ* = F u, and Σ v*_r λ*_r² is this
+        quadratic form of u.
+        """
+        columns = self.factor.T
+        weighted = np.asarray(weights)[..., None, :] * columns
+        return times_transpose(weighted, columns)
+
     def along(self, R: Array) -> Array:
         """A (…, p, k) with R = A Fᵀ, or close to it where the teachers do not span R.
 

@@ -49,36 +49,56 @@ def loss_of_sample(W, teacher, x, noise, a, b):
     return 0.5 * (f - y) ** 2
 
 
-def change_of_overlaps(W, teacher, rng, a, b, sphere):
-    """Means and standard errors over STEPS independent steps from the same weights."""
-    p, norms = len(W), np.sum(W * W, axis=1)
-    rows, columns = np.triu_indices(p)
-    before = np.concatenate([(W @ W.T / N)[rows, columns], (W @ teacher.T / N).ravel()])
-    total, squares = np.zeros_like(before), np.zeros_like(before)
-    for _ in range(STEPS // BATCH):
-        x = rng.standard_normal((BATCH, N))
-        student, reference = x @ W.T / np.sqrt(N), x @ teacher.T / np.sqrt(N)
-        noise = np.sqrt(NOISE) * rng.standard_normal(BATCH)
-        error = a * np.sum(student**2, axis=1) - b * np.sum(reference**2, axis=1) - noise
-        # Row i of the gradient of a sample is 2 a e λ_i x/√N: see test_the_step_is_the_gradient.
-        steps = -ETA * 2 * a * error[:, None] * student / np.sqrt(N)
-        # New weights are W + steps ⊗ x; their overlaps need x·x, x·W and x·W* only.
-        xx = np.sum(x * x, axis=1)
-        xw, xt = student * np.sqrt(N), reference * np.sqrt(N)
-        Q = W @ W.T + np.einsum("bi,bj->bij", steps, xw) + np.einsum("bi,bj->bij", xw, steps)
-        Q = Q + xx[:, None, None] * np.einsum("bi,bj->bij", steps, steps)
-        R = W @ teacher.T + np.einsum("bi,br->bir", steps, xt)
-        if sphere:
-            scale = np.sqrt(norms / np.diagonal(Q, axis1=1, axis2=2))
-            Q = Q * scale[:, :, None] * scale[:, None, :]
-            R = R * scale[:, :, None]
-        after = np.concatenate([Q[:, rows, columns], R.reshape(BATCH, -1)], axis=1) / N
-        change = N * (after - before)
-        total += change.sum(axis=0)
-        squares += (change**2).sum(axis=0)
-    mean = total / STEPS
-    error = np.sqrt((squares / STEPS - mean**2) / STEPS)
-    return MeanChange(mean, error)
+@dataclasses.dataclass
+class Protocol:
+    """How SGD trains, beside η and Δ; second layers of ones are not trained."""
+
+    v: np.ndarray
+    vstar: np.ndarray
+    sphere: bool = False
+    batch: int = 1
+    decay: float = 0.0
+    eta_second: float = 0.0
+
+    @classmethod
+    def of_ones(cls, p, pstar, **options):
+        return cls(np.ones(p), np.ones(pstar), **options)
+
+    def change(self, W, teacher, rng, a, b):
+        """Means and standard errors over independent steps from the same weights, STEPS samples in all."""
+        p, norms, size = len(W), np.sum(W * W, axis=1), self.batch
+        rows, columns = np.triu_indices(p)
+        trained = self.eta_second > 0.0
+        before = [(W @ W.T / N)[rows, columns], (W @ teacher.T / N).ravel(), self.v[: trained * p]]
+        total, squares, count = 0.0, 0.0, STEPS // BATCH * (BATCH // size)
+        for _ in range(STEPS // BATCH):
+            # The axes are those of steps, of the samples of a step, and of inputs or units.
+            x = rng.standard_normal((BATCH // size, size, N))
+            student, reference = x @ W.T / np.sqrt(N), x @ teacher.T / np.sqrt(N)
+            noise = np.sqrt(NOISE) * rng.standard_normal(x.shape[:2])
+            outputs = a * np.sum(self.v * student**2, axis=2), b * np.sum(self.vstar * reference**2, axis=2)
+            error = outputs[0] - outputs[1] - noise
+            # Row i of the gradient of a sample is 2 a v_i e λ_i x/√N: see test_the_step_is_the_gradient.
+            kicks = -ETA * 2 * a * self.v * error[:, :, None] * student / np.sqrt(N) / size
+            # New weights are W + kicks ⊗ x; their overlaps need x·x, x·W and x·W* only.
+            xx, xw, xt = np.einsum("sbn,scn->sbc", x, x), student * np.sqrt(N), reference * np.sqrt(N)
+            across = np.einsum("sbi,sbj->sij", kicks, xw)
+            Q = W @ W.T + across + np.swapaxes(across, 1, 2)
+            Q = Q + np.einsum("sbi,sbc,scj->sij", kicks, xx, kicks, optimize=True)
+            R = W @ teacher.T + np.einsum("sbi,sbr->sir", kicks, xt)
+            kept = 1.0 - ETA * self.decay / N
+            Q, R = kept**2 * Q, kept * R
+            if self.sphere:
+                scale = np.sqrt(norms / np.diagonal(Q, axis1=1, axis2=2))
+                Q = Q * scale[:, :, None] * scale[:, None, :]
+                R = R * scale[:, :, None]
+            v = self.v - self.eta_second / N * a * np.mean(error[:, :, None] * student**2, axis=1)
+            after = [Q[:, rows, columns] / N, R.reshape(len(R), -1) / N, v[:, : trained * p]]
+            change = N * (np.concatenate(after, axis=1) - np.concatenate(before))
+            total = total + change.sum(axis=0)
+            squares = squares + (change**2).sum(axis=0)
+        mean = total / count
+        return MeanChange(mean, np.sqrt((squares / count - mean**2) / count))
 
 
 def deviation(measured, drift, noise_term):
@@ -109,7 +129,8 @@ def test_drift_is_the_mean_change_of_sgd(system_of, p, pstar, options):
     a, b = (1 / np.sqrt(p), 1 / np.sqrt(pstar)) if sqrt else (1 / p, 1 / pstar)
     orthonormal = options.get("teacher") != "general"
     W, teacher = weights(p, pstar, orthonormal, rng)
-    measured = change_of_overlaps(W, teacher, rng, a, b, options.get("constraint") == "sphere")
+    protocol = Protocol.of_ones(p, pstar, sphere=options.get("constraint") == "sphere")
+    measured = protocol.change(W, teacher, rng, a, b)
     Q, R = W @ W.T / N, W @ teacher.T / N
     T = None if orthonormal else teacher @ teacher.T / N
 
@@ -127,6 +148,89 @@ def test_drift_is_the_mean_change_of_sgd(system_of, p, pstar, options):
         unconstrained = system_of(p, pstar, **free)
         wrong = unconstrained.pack(*unconstrained.rhs(Q, R, ETA, NOISE, T))
         assert deviation(measured, wrong, drift - gradient) > 2 * LARGEST_DEVIATION
+
+
+SIGNS = {"v": (1.0, -0.6, 0.4, 0.8), "vstar": (0.9, -0.7)}
+OPTION_CASES = {
+    "decay": ({}, {"decay": 2.0}),
+    "decay on the sphere": ({"constraint": "sphere"}, {"decay": 2.0, "batch": 2}),
+    "batch": ({}, {"batch": 8}),
+    "fixed": ({"second_layer": "fixed", "teacher": "general"}, SIGNS),
+    "trained, decay and batch": (
+        {"second_layer": "trained", "teacher": "general"},
+        SIGNS | {"eta_second": 0.5, "decay": 2.0, "batch": 3},
+    ),
+    "trained on the sphere": (
+        {"second_layer": "trained", "constraint": "sphere"},
+        SIGNS | {"eta_second": 0.5},
+    ),
+}
+
+
+class Drifts:
+    """The packed drift of SGD from given weights, and some that are wrong."""
+
+    def __init__(self, system_of, options, protocol, W, teacher):
+        self.system_of, self.options, self.protocol = system_of, options, protocol
+        self.Q, self.R = W @ W.T / N, W @ teacher.T / N
+        self.T = teacher @ teacher.T / N if options.get("teacher") == "general" else None
+        self.p = len(W)
+
+    def packed(self, flow="sgd", **changed):
+        """As the generated code has it, with some other parameters."""
+        protocol = dataclasses.replace(self.protocol, **changed)
+        system = self.system_of(self.p, len(protocol.vstar), flow=flow, **self.options)
+        given = {"weight_decay": protocol.decay, "batch": protocol.batch, "T": self.T}
+        if system.model.weighted:
+            given |= {"student_weights": protocol.v, "teacher_weights": protocol.vstar}
+        if system.model.trained:
+            given["eta_second"] = protocol.eta_second
+        return system.pack(*system.rhs(self.Q, self.R, eta=ETA, label_noise=NOISE, **given))
+
+    @property
+    def noise_term(self):
+        return self.packed() - self.packed("gradient")
+
+    def wrong(self):
+        """Name and drift of each wrong variant that belongs to the case."""
+        protocol, drift = self.protocol, self.packed()
+        rows, columns = np.triu_indices(self.p)
+        decays = protocol.decay and not protocol.sphere
+        if decays:
+            single = drift.copy()
+            single[: len(rows)] += ETA * protocol.decay * self.Q[rows, columns]
+            yield "decay without the factor 2 in Q", single
+            yield "no decay", self.packed(decay=0.0)
+        if protocol.batch > 1:
+            yield "noise not divided by B", self.packed(batch=1)
+        if self.options.get("second_layer"):
+            squares = drift.copy()
+            ratio = protocol.v[rows] / protocol.v[columns]
+            squares[: len(rows)] += self.noise_term[: len(rows)] * (ratio - 1.0)
+            if not protocol.sphere:
+                yield "κ_i² for κ_i κ_j", squares
+            yield "positive weights", self.packed(v=np.abs(protocol.v))
+        if protocol.eta_second:
+            yield "another rate of v", self.packed(eta_second=0.8 * protocol.eta_second)
+
+
+@pytest.mark.parametrize("name", thinned(OPTION_CASES, 3))
+def test_drift_with_options_is_the_mean_change_of_sgd(system_of, name):
+    options, settings = OPTION_CASES[name]
+    rng = np.random.default_rng([7, list(OPTION_CASES).index(name)])
+    W, teacher = weights(4, 2, options.get("teacher") != "general", rng)
+    layers = {
+        layer: np.array(settings.get(layer, np.ones(width))) for layer, width in (("v", 4), ("vstar", 2))
+    }
+    sphere = options.get("constraint") == "sphere"
+    protocol = Protocol(**(settings | layers), sphere=sphere)
+    measured = protocol.change(W, teacher, rng, 1 / 4, 1 / 2)
+    drifts = Drifts(system_of, options, protocol, W, teacher)
+    assert deviation(measured, drifts.packed(), drifts.noise_term) < LARGEST_DEVIATION
+    wrong = dict(drifts.wrong())
+    assert wrong
+    for what, drift in wrong.items():
+        assert deviation(measured, drift, drifts.noise_term) > 1.5 * LARGEST_DEVIATION, what
 
 
 def test_the_step_is_the_gradient():

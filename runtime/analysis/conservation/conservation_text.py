@@ -32,16 +32,10 @@ class ConservationReport:
 
 def as_text(report: ConservationReport, rows: int) -> str:
     """The laws with their verdicts, the findings of the search, and the monitors, for people."""
-    title = f"{report.model.name}, for all a, b, eta, Delta, B (' = transpose, d = d/dalpha"
-    title += ", v and v* = diagonal matrices):" if report.model.weighted else "):"
+    title = f"{report.model.name}, for all a, b, eta, Delta (' = transpose, d = d/dalpha):"
     width = max((len(law.on) for law in report.laws), default=0)
     lines = [title] if report.laws else []
-    for law in report.laws:
-        restrictions = f"  [{law.restrictions}]" if law.restrictions else ""
-        lines.append(f"{law.verdict.status:9}  {law.on:{width}}  {law.statement}{restrictions}")
-        if not law.verdict.proved:
-            why = "; ".join(filter(None, (law.verdict.reason, law.otherwise)))
-            lines.append(f"{'':9}  {'':{width}}    {why}")
+    lines += [f"{law.verdict.status:9}  {law.on:{width}}  {law.statement}" for law in report.laws]
     if report.findings is not None:
         lines += ["", *_search_lines(report.findings)]
     if report.monitors is not None:
@@ -133,7 +127,6 @@ def as_json(report: ConservationReport) -> dict[str, Any]:
         "laws": [
             {"name": law.name, "statement": law.statement, "on": law.on}
             | {"status": law.verdict.status, "reason": law.verdict.reason}
-            | {"conditions": dict(law.conditions), "otherwise": law.otherwise}
             for law in report.laws
         ],
     }

@@ -6,146 +6,19 @@ chains must fail the test that the right one passes.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
-import math
 
-import closed_form_numpy as oracle
 import numpy as np
 import pytest
 from matrix import thinned
+from two_samples import COMPARISONS, Case, brute_force, deviation, simulated
 
-from derive import Model
 from runtime.sgd import overlap_chain
 from runtime.sgd.chain_step import ChainEmitter
 from runtime.sgd.overlap_chain import OverlapChain
-from runtime.sgd.simulation import simulate
-
-RUNS = 7_000
-# Chance that one of all comparisons here fails though the laws are equal.
-FALSE_ALARMS = 1e-4
-# At least as many as there are: of every pair of simulations, observables times times.
-COMPARISONS = 2500
-# |D| of two samples of RUNS: R. M. Dudley and F. Wei (2012) show that this bound is no approximation.
-ALLOWED = math.sqrt(math.log(2.0 * COMPARISONS / FALSE_ALARMS) / RUNS)
-# The simulations' own rule of what has diverged.
-DIVERGED = 1e6
-# So that rounding of numbers that cannot change, norms on the sphere, is not compared.
-DECIMALS = 9
 
 pytestmark = pytest.mark.usefixtures("short_runs")
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """A model at one N; the runs start from the same weights and take up to `steps` steps."""
-
-    p: int
-    pstar: int
-    n: int
-    steps: int
-    eta: float
-    constraint: str = "free"
-    readout: str = "mean"
-    label_noise: float = 0.3
-    # Rank of a general teacher; 0 is the orthonormal one.
-    rank: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.p}-{self.pstar}-{self.constraint}-{self.readout}-N{self.n}"
-
-    @property
-    def model(self) -> Model:
-        teacher = "general" if self.rank else "orthonormal"
-        return Model(self.p, self.pstar, constraint=self.constraint, teacher=teacher, readout=self.readout)
-
-    @property
-    def records(self) -> list[int]:
-        return sorted({1 + self.steps // 8, self.steps // 2, self.steps})
-
-    def weights(self) -> tuple[np.ndarray, np.ndarray]:
-        """Students, partly aligned with the teacher and with each other, and the teacher."""
-        rng = np.random.default_rng([self.p, self.pstar, self.n])
-        teacher = np.linalg.qr(rng.standard_normal((self.n, self.rank or self.pstar)))[0].T
-        if self.rank:
-            teacher = rng.standard_normal((self.pstar, self.rank)) / math.sqrt(self.rank) @ teacher
-        mixing = rng.standard_normal((self.p, self.pstar)) / math.sqrt(self.pstar)
-        students = rng.standard_normal((self.p, self.n)) / math.sqrt(self.n)
-        students += 0.3 * students[:1] + 0.6 * mixing @ teacher
-        return math.sqrt(self.n) * students, math.sqrt(self.n) * teacher
-
-
-def observables(case: Case, Q: np.ndarray, R: np.ndarray, loss: np.ndarray) -> np.ndarray:
-    """(run, observable): all independent overlaps and the loss at all records, +inf where diverged."""
-    norms = np.diagonal(Q, axis1=2, axis2=3).max(axis=2)
-    start = np.sum(case.weights()[0] ** 2, axis=1).max() / case.n
-    gone = np.logical_or.accumulate(~(norms <= DIVERGED * max(1.0, start)), axis=1)
-    rows, columns = np.triu_indices(case.p)
-    parts = [Q[..., rows, columns], R.reshape(*R.shape[:2], -1), loss[..., None]]
-    values = np.round(np.concatenate(parts, axis=2), DECIMALS)
-    values[gone] = np.inf
-    return values.reshape(len(values), -1)
-
-
-def simulated(case: Case, method: str, seed: int = 1) -> np.ndarray:
-    W, teacher = case.weights()
-    runs = simulate(
-        case.model,
-        n=case.n,
-        eta=case.eta,
-        alpha=np.array(case.records) / case.n,
-        method=method,
-        trajectories=RUNS,
-        seed=seed,
-        label_noise=case.label_noise,
-        T=teacher @ teacher.T / case.n if case.rank else None,
-        Q0=W @ W.T / case.n,
-        R0=W @ teacher.T / case.n,
-    )
-    np.testing.assert_array_equal(runs["alpha"], np.array(case.records) / case.n)
-    return observables(case, runs["Q"].values, runs["R"].values, runs["loss"].values)
-
-
-def brute_force(case: Case, seed: int = 2) -> np.ndarray:
-    """SGD as the model states it, on weights, all runs at once."""
-    rng = np.random.default_rng([seed, case.n])
-    start, teacher = case.weights()
-    power = {"mean": 1.0, "sum": 0.0, "sqrt": 0.5}[case.readout]
-    a, b = case.p**-power, case.pstar**-power
-    W = np.tile(start, (RUNS, 1, 1))
-    Q, R = [], []
-    # A run that has diverged overflows.
-    with np.errstate(over="ignore", invalid="ignore"):
-        for step in range(1, case.steps + 1):
-            x = rng.standard_normal((RUNS, case.n)) / math.sqrt(case.n)
-            fields = np.einsum("kin,kn->ki", W, x)
-            labels = b * np.sum((x @ teacher.T) ** 2, axis=1)
-            labels += math.sqrt(case.label_noise) * rng.standard_normal(RUNS)
-            error = a * np.sum(fields**2, axis=1) - labels
-            W -= (2.0 * a * case.eta * error)[:, None, None] * fields[:, :, None] * x[:, None, :]
-            if case.constraint == "sphere":
-                W *= np.sqrt(np.sum(start**2, axis=1) / np.sum(W**2, axis=2))[:, :, None]
-            if step in case.records:
-                Q.append(np.einsum("kin,kjn->kij", W, W) / case.n)
-                R.append(W @ teacher.T / case.n)
-        T = teacher @ teacher.T / case.n
-        losses = [oracle.loss(case.model, q, r, T) for q, r in zip(Q, R, strict=True)]
-        return observables(case, *(np.stack(values, axis=1) for values in (Q, R, losses)))
-
-
-def deviation(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest Kolmogorov-Smirnov statistic over the allowed one."""
-    assert one.shape == other.shape == (RUNS, one.shape[1])
-    assert not np.isnan(one).any()
-    assert not np.isnan(other).any()
-    largest = 0.0
-    for x, y in zip(np.sort(one, axis=0).T, np.sort(other, axis=0).T, strict=True):
-        points = np.concatenate([x, y])
-        steps = np.searchsorted(x, points, "right") - np.searchsorted(y, points, "right")
-        largest = max(largest, np.abs(steps).max() / RUNS)
-    return largest / ALLOWED
-
 
 # N = p + p* and a little more.
 SMALL = [
@@ -231,8 +104,8 @@ def no_other_directions(monkeypatch):
 def other_directions_of_students_too(monkeypatch):
     start = OverlapChain.__init__
 
-    def init(self, process, target):
-        start(self, process, target)
+    def init(self, process, target, batch):
+        start(self, process, target, batch)
         self._shape += 0.5 * process.p
 
     monkeypatch.setattr(OverlapChain, "__init__", init)

@@ -6,42 +6,15 @@ import functools
 
 import numpy as np
 import pytest
+from chain_lanes import EPSILON, Lanes, WatchedEmitter, WatchedRecord
 
 from runtime.sgd import chain_step, overlap_chain
-from runtime.sgd.chain_memory import ChainRecord
-from runtime.sgd.chain_step import ChainEmitter
 from runtime.sgd.overlap_chain import OverlapChain
 from runtime.sgd.sgd_process import SgdProcess
+from runtime.start.schedules import Schedule
 from runtime.start.teacher_directions import Teacher
 from runtime.vector import jit
 from runtime.vector.random_numbers import streams
-from runtime.vector.vector_record import VectorRecord
-
-EPSILON = np.finfo(np.float64).eps
-# Units of rounding, relative to the largest term.
-ALLOWED = 10.0
-
-
-class WatchedRecord(ChainRecord):
-    """Has g² and ξ too, which a step does not store by itself."""
-
-    def __init__(self, p, k):
-        super().__init__(p, k)
-        VectorRecord.__init__(self, **self.shapes, other=(), label_noise=())
-
-
-class WatchedEmitter(ChainEmitter):
-    """Stores g² and ξ of the last step."""
-
-    def _other_directions(self, spare):
-        other = super()._other_directions(spare)
-        self._store(other, self.record.at("other"))
-        return other
-
-    def _error(self, label_noise):
-        if label_noise is not None:
-            self._store(label_noise, self.record.at("label_noise"))
-        return super()._error(label_noise)
 
 
 @pytest.fixture
@@ -49,82 +22,6 @@ def watched(monkeypatch, recompiled):  # noqa: ARG001 (its end empties the cache
     for module in (chain_step, overlap_chain):
         monkeypatch.setattr(module, "ChainRecord", WatchedRecord)
     monkeypatch.setattr(overlap_chain, "ChainEmitter", WatchedEmitter)
-
-
-def teacher_of_rank(pstar: int, rank: int, rng: np.random.Generator) -> Teacher:
-    if rank == pstar:
-        return Teacher.from_overlaps(np.eye(pstar))
-    factor = rng.standard_normal((pstar, rank))
-    return Teacher.from_overlaps(factor @ factor.T)
-
-
-class Lanes:
-    """A chain at random coordinates, its own in each lane, and the formulas for its next step."""
-
-    def __init__(self, p, k, others, *, sphere=False, noise=True, pstar=None, seed=1, kind=None):
-        rng = np.random.default_rng([seed, p, k, others])
-        teacher = teacher_of_rank(pstar or max(k, 1), k, rng)
-        self.n = p + k + others
-        self.readout = (0.7, 1.3)
-        process = SgdProcess(p, teacher, self.n, self.readout, sphere, noise)
-        self.chain = OverlapChain(process, jit.target(kind))
-        self.teacher, self.sphere = teacher, sphere
-        lanes = self.chain.lanes
-        # Numbers of lanes may differ, each lane is the same.
-        A, S = rng.standard_normal((8, p, k))[:lanes], np.tril(rng.standard_normal((8, p, p)))[:lanes]
-        self.A, self.S = A / np.sqrt(p), S / np.sqrt(p)
-        # The rate grows with N, so that both of its powers count.
-        self.eta = 0.1 * np.sqrt(self.n) * rng.uniform(0.2, 1.0, 8)[:lanes]
-        self.label_noise = noise * rng.uniform(0.1, 0.5, 8)[:lanes]
-        self.norms = np.sum(self.A**2, axis=2) + np.sum(self.S**2, axis=2)
-        self.work = self.start()
-
-    def start(self, words=None):
-        words = streams(2, 0, 0, self.chain.lanes) if words is None else words
-        parameters = {"eta": self.eta, "label_noise": self.label_noise}
-        return self.chain.start(self.A, self.S, words, parameters)
-
-    def step(self):
-        """One step from these coordinates; the streams go on."""
-        self.work = self.start(self.work["words"].view(np.uint64).T)
-        self.chain.advance(self.work, 1)
-
-    def overlaps(self, work=None):
-        return self.teacher.overlaps(*self.chain.coordinates(self.work if work is None else work))
-
-    def inputs(self):
-        """u (lanes, k), v (lanes, p), g² and ξ (lanes,) of the last step."""
-        fields = ("inputs_along", "inputs_beyond", "other", "label_noise")
-        return tuple(self.work[field].T.copy() for field in fields)
-
-    def expected(self):
-        """Q and R after the last step by the update of the overlaps, and the largest term of either."""
-        a, b = self.readout
-        A, S = self.A.astype(np.longdouble), self.S.astype(np.longdouble)
-        u, v, other, xi = self.inputs()
-        fields = np.einsum("lik,lk->li", A, u) + np.einsum("lij,lj->li", S, v)
-        teachers = u @ self.teacher.factor.T
-        square = np.sum(u**2, axis=1) + np.sum(v**2, axis=1) + other
-        student, label = a * np.sum(fields**2, axis=1), b * np.sum(teachers**2, axis=1)
-        noise = np.sqrt(self.label_noise) * xi
-        rate = 2.0 * a * self.eta / self.n
-        c, largest = rate * (student - label - noise), rate * (student + label + np.abs(noise))
-        Q = A @ np.swapaxes(A, 1, 2) + S @ np.swapaxes(S, 1, 2)
-        R = A @ self.teacher.factor.T
-        both, cross = (fields[:, :, None] * x[:, None, :] for x in (fields, teachers))
-        terms = Q.max() + np.max((2.0 * largest + largest**2 * square)[:, None, None] * np.abs(both))
-        Q = Q + (c**2 * square - 2.0 * c)[:, None, None] * both
-        R = R - c[:, None, None] * cross
-        if self.sphere:
-            scale = np.sqrt(self.norms / np.diagonal(Q, axis1=1, axis2=2))
-            Q, R = Q * scale[:, :, None] * scale[:, None, :], R * scale[:, :, None]
-        return Q.astype(float), R.astype(float), float(terms)
-
-    def check_step(self):
-        self.step()
-        Q, R, terms = self.expected()
-        for found, expected in zip(self.overlaps(), (Q, R), strict=True):
-            np.testing.assert_allclose(found, expected, rtol=0, atol=ALLOWED * EPSILON * terms)
 
 
 # (p, k, others): N = k + p, one more, two more (the fewest for gamma), many; p = 1; k = 0; loops.
@@ -155,6 +52,60 @@ def test_a_step_is_the_update_of_the_overlaps(shape, sphere, noise):
         lanes.A, lanes.S = directions[:, :, :k], directions[:, :, k:]
     # Every step has inputs of its own, in every lane.
     assert np.unique(drawn).size == 20 * lanes.chain.lanes * (p + k)
+
+
+OPTIONS = {
+    "fixed": {"second_layer": "fixed"},
+    "trained": {"second_layer": "trained", "sphere": True},
+    "decay": {"decaying": True},
+    "all": {"second_layer": "trained", "decaying": True},
+    "general teacher": {"second_layer": "fixed", "pstar": 4},
+}
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 3), (12, 3, 0)], ids=str)
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.usefixtures("watched")
+def test_a_step_with_a_second_layer_and_decay(shape, options):
+    lanes = Lanes(*shape, **options)
+    assert lanes.chain.process.form.separate == ("pstar" not in options)
+    for _ in range(5):
+        lanes.check_step()
+
+
+@pytest.mark.parametrize("batch", [1, 3, 5])
+def test_options_that_change_nothing_change_no_bit(batch):
+    """Second-layer weights of 1, no decay, rates of 0 of the second layer, and no schedule."""
+    found = []
+    for options in ({}, {"second_layer": "trained", "decaying": True}):
+        lanes = Lanes(4, 2, 5, batch=batch, **options)
+        lanes.v, lanes.vstar, lanes.decay, lanes.eta_second = (
+            factor * np.ones_like(value)
+            for factor, value in ((1, lanes.v), (1, lanes.vstar), (0, lanes.decay), (0, lanes.eta))
+        )
+        work = lanes.start()
+        lanes.chain.advance(work, 50)
+        found.append(b"".join(part.tobytes() for part in lanes.overlaps(work)))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("schedule", ["exponential:2", "inverse:2", "inverse-sqrt:2"])
+def test_each_step_has_the_rates_of_its_time(schedule, batch):
+    """Steps with a smooth schedule are steps at constant rates, which are written before each."""
+    options = {"second_layer": "trained", "decaying": True, "batch": batch}
+    smooth, constant = Lanes(4, 2, 5, schedule=schedule, origin=0.3, **options), Lanes(4, 2, 5, **options)
+    smooth.chain.advance(smooth.work, 3)
+    smooth.chain.advance(smooth.work, 22)
+    for step in range(25):
+        factor = float(Schedule.of(schedule).factors(np.array(0.3 + step / constant.n)))
+        assert 0.1 < factor < 1.0
+        constant.chain.set_rates(constant.work, constant.parameters, factor)
+        constant.chain.advance(constant.work, 1)
+    for found, expected in zip(smooth.overlaps(), constant.overlaps(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
+    layers = [lanes.chain.second_layer(lanes.work) for lanes in (smooth, constant)]
+    np.testing.assert_allclose(*layers, rtol=1e-11)
 
 
 @pytest.mark.usefixtures("watched")

@@ -108,8 +108,9 @@ def test_a_start_for_all_and_one_a_run():
 
 def test_parameters_that_are_not_given_are_those_of_commands():
     runs = simulate(MODEL, n=50, alpha=[0.0, 0.1], trajectories=2)
-    assert {number.name: runs.attrs[number.name] for number in NUMBERS} == {
-        number.name: number.usual for number in NUMBERS
+    numbers = [number for number in NUMBERS if number.belongs_to(MODEL)]
+    assert {number.name: runs.attrs[number.name] for number in numbers} == {
+        number.name: number.usual for number in numbers
     }
 
 
@@ -203,16 +204,31 @@ def test_a_run_that_has_diverged_does_not_come_back():
     recorder = RunRecorder(2, np.arange(4), A, S, teacher)
     wild = A * np.array([1.0, 1e4])[:, None, None]
     # Norms may grow a million times.
-    assert recorder.write(0, range(2), A, S)
-    assert recorder.write(1, range(2), 0.19 * wild, S)
+    both = np.arange(2)
+    assert recorder.write(0, both, A, S)
+    assert recorder.write(1, both, 0.19 * wild, S)
     assert not recorder.diverged.any()
-    assert recorder.write(2, range(2), wild, S)
-    assert recorder.write(3, range(2), A, S)
+    assert recorder.write(2, both, wild, S)
+    assert recorder.write(3, both, A, S)
     assert recorder.diverged.tolist() == [False, True]
     assert recorder.reached.tolist() == [4, 2]
     assert np.isnan(recorder.Q[:, :, 0, 0]).tolist() == [[False] * 4, [False, False, True, True]]
     # Nothing to go on with.
-    assert not recorder.write(3, range(1, 2), A[:1], S[:1])
+    assert not recorder.write(3, both[1:], A[:1], S[:1])
+
+
+def test_a_second_layer_that_has_diverged_does_not_come_back():
+    teacher = Teacher.from_overlaps(np.eye(1))
+    A, S, both = np.full((2, 1, 1), 0.5), np.full((2, 1, 1), 0.5), np.arange(2)
+    # Weights may grow a million times.
+    recorder = RunRecorder(2, np.arange(4), A, S, teacher, np.array([[2.0], [-20.0]]))
+    assert recorder.write(0, both, A, S, np.array([[1e6], [1e6]]))
+    assert recorder.write(1, both, A, S, np.array([[2.1e6], [-1.9e7]]))
+    assert recorder.write(2, both, A, S, np.array([[1.0], [np.nan]])) is False
+    assert recorder.diverged.all()
+    np.testing.assert_array_equal(
+        np.isnan(recorder.v[:, :, 0]), [[False, *[True] * 3], [False] * 2 + [True] * 2]
+    )
 
 
 def test_all_runs_diverge():
