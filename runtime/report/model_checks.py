@@ -189,7 +189,7 @@ def _drift_claims(system: System, problem: Problem) -> Iterator[Claim]:
             measured = float(np.max(np.abs(determined)))
         allowed = _DRIFT_OF_K if name in _LOGARITHMIC else 0.0 if name == "rank" else _DRIFT
         if name == "K_rate":
-            allowed *= expected
+            allowed *= abs(expected)
         yield Claim(
             f"conserved: {str(name).replace('_', ' ')}",
             f"along the trajectory this stays as it was: {meaning}"
