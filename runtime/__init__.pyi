@@ -7,7 +7,7 @@ from .analysis.landscape.hessian_spectra import hessian_spectrum as hessian_spec
 from .analysis.landscape.hessian_spectra import spectra_along as spectra_along
 from .analysis.landscape.solution_stability import largest_stable_eta as largest_stable_eta
 from .analysis.landscape.solution_stability import solution_spectrum as solution_spectrum
-from .analysis.plateau.fixed_point import plateau as plateau
+from .analysis.plateau.plateau_curve import plateau as plateau
 from .analysis.plateau.plateau_formulas import closed_form as closed_form
 from .analysis.riccati import gradient_flow as gradient_flow
 from .ensemble.ensemble_run import integrate_ensemble as integrate_ensemble

@@ -111,6 +111,8 @@ def completed(words: str, count: int) -> list[str]:
         ("cli integrate --method scipy:L", 3, ["scipy:LSODA"]),
         ("cli derive --constraint ", 3, ["free", "sphere"]),
         ("cli completion z", 2, ["zsh"]),
+        ("cli integrate --schedule inv", 3, ["inverse:", "inverse-sqrt:"]),
+        ("cli simulate --second-layer t", 3, ["trained"]),
         ("cli help int", 2, ["integrate"]),
         ("cli ", 1, list(cli.COMMANDS)),
     ],

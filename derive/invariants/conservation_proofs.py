@@ -1,8 +1,9 @@
 """Proves exactly that a quantity is conserved or grows at a given rate, or that a set is invariant.
 
-All claims are identities of polynomials with a, b, η, Δ and a general T as indeterminates, so they hold
-for every value of the parameters and every readout at once. An identity on a set means that a polynomial
-is in the ideal of the set's generators. A claim that fails is refuted by an exact point.
+All claims are identities of polynomials with a, b and the run-time parameters as indeterminates, so they
+hold for every value of the parameters and every readout at once. Only the weight decay γ is 0 unless a
+claim is about decay. An identity on a set means that a polynomial is in the ideal of the set's generators.
+A claim that fails is refuted by an exact point.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class Verdict:
         return self.status == PROVED
 
 
-def prove_conserved(candidate: Any, model: Model, on: str | InvariantSet | None = None) -> Verdict:
+def prove_conserved(
+    candidate: Any, model: Model, on: str | InvariantSet | None = None, *, decay: bool = False
+) -> Verdict:
     """Prove or refute that the Lie derivative of a candidate vanishes, everywhere or on an invariant set.
 
     Parameters
@@ -57,6 +60,8 @@ def prove_conserved(candidate: Any, model: Model, on: str | InvariantSet | None 
     on
         None for all states, the name of a set of `derive.invariants.invariant_sets`, or an InvariantSet.
         The set is proved to be invariant first; if it is not, its verdict is returned.
+    decay
+        Whether the claim is about every weight decay γ; otherwise γ = 0.
 
     Raises
     ------
@@ -64,33 +69,45 @@ def prove_conserved(candidate: Any, model: Model, on: str | InvariantSet | None 
         The candidate is of another ring, its denominator vanishes on the set, or there is no
         such set for this model.
     """
-    ring = overlap_ring(model)
-    return prove_growth(candidate, ring.zero, model, on)
+    return prove_growth(candidate, overlap_ring(model).zero, model, on, decay=decay)
 
 
-def prove_growth(candidate: Any, rate: Any, model: Model, on: str | InvariantSet | None = None) -> Verdict:
+def prove_growth(
+    candidate: Any, rate: Any, model: Model, on: str | InvariantSet | None = None, *, decay: bool = False
+) -> Verdict:
     """Prove or refute dF/dα = rate · F for a polynomial `rate`; the rest is as in `prove_conserved`."""
-    ring = overlap_ring(model)
-    if not ring.contains(rate):
+    if not overlap_ring(model).contains(rate):
         raise InputError("rate", f"is not a polynomial of the ring of {model.name}")
-    excess = _Excess(drift_field(model), as_rational(candidate, model), rate)
-    if on is None:
+    domain = named_set(on, model, decay) if isinstance(on, str) else on
+    return growth_along(drift_field(model, decay), as_rational(candidate, model), rate, domain)
+
+
+def growth_along(
+    field: VectorField, candidate: Rational, rate: Any, domain: InvariantSet | None
+) -> Verdict:
+    """The verdict on dF/dα = rate · F along a field, everywhere or on a set."""
+    excess = _Excess(field, candidate, rate)
+    if domain is None:
         return _identically(excess)
-    domain = named_set(on, model) if isinstance(on, str) else on
     ideal = Ideal(domain.generators)
-    if _vanishes(excess.candidate.denominator, ring, domain, ideal):
+    if _vanishes(candidate.denominator, field.ring, domain, ideal):
         raise InputError("candidate", f"has a denominator that vanishes on the set {domain.name!r}")
-    kept = _invariant(domain, ideal, excess.field)
+    kept = _invariant(domain, ideal, field)
     return _on_set(excess, "the Lie derivative", domain, ideal) if kept.proved else kept
 
 
-def prove_invariant(on: str | InvariantSet, model: Model) -> Verdict:
-    """Prove or refute that no trajectory leaves a set.
+def prove_invariant(on: str | InvariantSet, model: Model, *, decay: bool = False) -> Verdict:
+    """Prove or refute that no trajectory leaves a set: with `decay` for any weight decay γ, else for γ = 0.
 
     It is proved if the Lie derivatives of the generators are in the ideal of the set.
     """
-    domain = named_set(on, model) if isinstance(on, str) else on
-    return _invariant(domain, Ideal(domain.generators), drift_field(model))
+    domain = named_set(on, model, decay) if isinstance(on, str) else on
+    return invariant_along(drift_field(model, decay), domain)
+
+
+def invariant_along(field: VectorField, domain: InvariantSet) -> Verdict:
+    """The verdict on the claim that no trajectory of a field leaves a set."""
+    return _invariant(domain, Ideal(domain.generators), field)
 
 
 class _Excess:
@@ -175,18 +192,22 @@ def _on_set(excess: _Excess, what: str, domain: InvariantSet, ideal: Ideal) -> V
     return Verdict(UNDECIDED, f"{what} is not in the ideal of the set")
 
 
-def cofactor(polynomial: Any, model: Model) -> Rational | None:
+def cofactor(polynomial: Any, model: Model, *, decay: bool = False) -> Rational | None:
     """k with L f = k f for a Darboux polynomial f, or None if f does not divide L f.
 
     The zeros of f are then an invariant set, and f keeps its sign along every trajectory. A product of
     powers Π fᵢ^nᵢ of Darboux polynomials grows at the rate Σ nᵢ kᵢ (G. Darboux, Bull. Sci. Math. 2, 60
-    (1878)). On the sphere k has the denominator Π Q_ii.
+    (1878)). On the sphere k has the denominator Π Q_ii. The weight decay γ is 0 without `decay`.
 
     Raises InputError if the polynomial is of another ring, or constant.
     """
     rational = as_rational(polynomial, model)
     if rational.numerator.is_constant():
         raise InputError("candidate", "is constant")
-    field = drift_field(model)
-    quotient = exact_quotient(field.along(rational.numerator), rational.numerator)
+    return cofactor_along(drift_field(model, decay), rational.numerator)
+
+
+def cofactor_along(field: VectorField, polynomial: Any) -> Rational | None:
+    """The cofactor of a polynomial along a field, or None."""
+    quotient = exact_quotient(field.along(polynomial), polynomial)
     return None if quotient is None else Rational(quotient, field.denominator)

@@ -19,6 +19,7 @@ from derive.invariants.matrix_algebra import (
     below_diagonal,
     combination,
     commutator,
+    diagonal,
     entries,
     matrix,
     product,
@@ -108,15 +109,19 @@ def _values(A: Matrix, values: Mapping[str, Fraction]) -> Matrix:
     return tuple(tuple(values[str(x)] for x in row) for row in A)
 
 
-def plateau(model: Model) -> InvariantSet:
-    """R = 0 and Q = q·1 with a q that does not change, the plateau of arXiv:2604.03068."""
+def plateau(model: Model, decay: bool = False) -> InvariantSet:
+    """R = 0 and a Q that does not change: q·1, the plateau of arXiv:2604.03068, or diag(q_i) with a second
+    layer, whose weights do not change either. With `decay` the weight decay γ is symbolic, else 0.
+    """
+    if model.weighted:
+        return _weighted_plateau(model, decay)
     ring = overlap_ring(model)
     q = ring.Q[0][0]
     different = [ring.Q[i][i] - q for i in range(1, model.p)]
     flat = [*entries(ring.R), *below_diagonal(ring.Q), *different]
     diagonal = {f"Q_{i}_{i}" for i in range(1, model.p + 1)}
     here = {name: q if name in diagonal else ring.zero for name in model.state}
-    drift = drift_field(model).numerators["Q_1_1"]
+    drift = drift_field(model, decay).numerators["Q_1_1"]
     # The rate is divided by q, since Q = 0 is another stationary state. On the sphere it is 0.
     rate = drift.compose(*(here.get(name, ring[name]) for name in ring.names)) / q
     # The rate is linear in Δ with the η² term, and in b without it; a point is found by solving for it.
@@ -137,6 +142,40 @@ def plateau(model: Model) -> InvariantSet:
 
     generators = (*flat, rate) if rate else tuple(flat)
     return InvariantSet("plateau", "R = 0, Q = q 1 with dq/dalpha = 0", generators, point)
+
+
+def _weighted_plateau(model: Model, decay: bool) -> InvariantSet:
+    ring = overlap_ring(model)
+    free, flows = model.constraint == "free", model.flow == "gradient" and not decay
+    if model.trained and free and not flows:
+        raise InputError(
+            "on", "'plateau': noise and decay move a trained second layer, so that no state is at rest"
+        )
+    generators = [*entries(ring.R), *below_diagonal(ring.Q)]
+    here = dict.fromkeys(map(str, generators), ring.zero)
+    field = drift_field(model, decay)
+    for i, q in enumerate(ring.Q[k][k] for k in range(model.p)):
+        moved = [str(q), str(ring.v[i])] if model.trained else [str(q)]
+        # The rates are divided by q, since a student without a norm is at rest too.
+        rates = (ring.replaced(field.numerators[name], here) / q for name in moved)
+        generators += [rate for rate in rates if rate]
+
+    def point(generator: random.Random) -> Point:
+        values = anywhere(ring, generator)
+        q = [_number(generator) for _ in range(model.p)]
+        if free or model.trained:
+            total = sum(
+                values[str(weight)] * (values[str(x)] if model.teacher == "general" else 1)
+                for weight, x in zip(ring.vstar, (ring.T[r][r] for r in range(model.pstar)), strict=True)
+            )
+            level = values["b"] * total / values["a"] / (model.p + 2)
+            q = [level / values[str(weight)] for weight in ring.v]
+        Q = _rectangular(model.p, model.p, q)
+        return _with_matrices(ring, values, Q, matrix(model.p, model.pstar, lambda *_: 0))
+
+    words = "R = 0, Q diagonal with dQ = 0, dv = 0" if model.trained else "R = 0, Q diagonal with dQ = 0"
+    # With noise and decay the norms solve quadratic equations, and there is no source of exact points.
+    return InvariantSet("plateau", words, tuple(generators), point if flows or not free else None)
 
 
 def commuting(model: Model) -> InvariantSet:
@@ -168,57 +207,64 @@ def _rectangular(rows: int, columns: int, diagonal: list[Fraction]) -> Matrix:
 
 
 def singular_basis(model: Model) -> InvariantSet:
-    """Q and R diagonal, Q_kk equal for k > p*, like a start Q0 ∝ 1 in the basis of R's singular vectors."""
+    """Q and R diagonal, Q_kk equal for k > p*, like a start Q0 ∝ 1 in the basis of R's singular vectors.
+
+    With a second layer, whose weights may differ, the Q_kk may too.
+    """
     _orthonormal_only(model, "singular-basis")
     ring = overlap_ring(model)
     p, pstar = model.p, model.pstar
     off = [ring.R[i][r] for i in range(p) for r in range(pstar) if i != r]
-    rest = [ring.Q[k][k] - ring.Q[pstar][pstar] for k in range(pstar + 1, p)]
+    beyond = () if model.weighted else range(pstar + 1, p)
+    rest = [ring.Q[k][k] - ring.Q[pstar][pstar] for k in beyond]
     generators = (*below_diagonal(ring.Q), *off, *rest)
 
     def point(generator: random.Random) -> Point:
         values = anywhere(ring, generator)
-        q = [_number(generator) for _ in range(min(p, pstar + 1))]
+        q = [_number(generator) for _ in range(p if model.weighted else min(p, pstar + 1))]
         q += [q[-1]] * (p - len(q))
         m = [_number(generator) for _ in range(min(p, pstar))]
         return _with_matrices(ring, values, _rectangular(p, p, q), _rectangular(p, pstar, m))
 
     if not generators:
         raise InputError("on", "'singular-basis' is every state for p = p* = 1")
-    return InvariantSet("singular-basis", "Q, R diagonal, Q_kk equal for k > p*", generators, point)
+    words = "Q, R diagonal" if model.weighted else "Q, R diagonal, Q_kk equal for k > p*"
+    return InvariantSet("singular-basis", words, generators, point)
 
 
 def solutions(model: Model) -> InvariantSet:
-    """The zero-loss solutions W = √(b/a) O W*, OᵀO = 1, without label noise.
+    """The zero-loss solutions, without label noise: W = √(b/a) O W*, OᵀO = 1, where all weights are 1.
 
-    There aWᵀW = bW*ᵀW*; multiplied by W and W* from either side this reads aQ² = bRRᵀ,
-    aQR = bRT, aRᵀR = bT², and its trace is s = a tr Q − b tr T = 0.
+    There aWᵀVW = bW*ᵀFW* with the second layers V = diag(v) and F = diag(v*). Multiplied by W and W* from
+    either side this reads aQVQ = bRFRᵀ, aQVR = bRFT, aRᵀVR = bTFT, and its trace is
+    s = a tr VQ − b tr FT = 0.
     """
     if model.p < model.pstar:
         raise InputError("on", f"'solutions' needs p >= p*, not p = {model.p}, p* = {model.pstar}")
     ring = overlap_ring(model)
-    a, b, Q, R, T = ring.a, ring.b, ring.Q, ring.R, ring.T
-    blocks = (
-        *upper_triangle(combination((a, product(Q, Q)), (-b, product(R, transposed(R))))),
-        *entries(combination((a, product(Q, R)), (-b, product(R, T)))),
-        *upper_triangle(combination((a, product(transposed(R), R)), (-b, product(T, T)))),
-    )
-    s = a * trace(Q) - b * trace(T)
+    X, Y, Z, s = solution_blocks(ring)
     noise = [ring.label_noise] if model.flow == "sgd" else []
-    generators = tuple(x for x in (*blocks, s, *noise) if x)
+    found = (*upper_triangle(X), *entries(Y), *upper_triangle(Z), s, *noise)
+    generators = tuple(x for x in found if x)
 
     def point(generator: random.Random) -> Point:
         values = anywhere(ring, generator)
         ratio = _number(generator)
         values["b"] = values["a"] * ratio**2
         values["label_noise"] = Fraction(0)
-        columns = tuple(row[: model.pstar] for row in _orthogonal(model.p, generator))
+        # Students of weights v_i = v*_i are the first teachers, the others vanish; equal ones are rotated.
+        if model.weighted:
+            values |= {str(v): values[str(vstar)] for v, vstar in zip(ring.v, ring.vstar, strict=False)}
+            rotation = _rectangular(model.p, model.p, [Fraction(1)] * model.p)
+        else:
+            rotation = _orthogonal(model.p, generator)
+        columns = tuple(row[: model.pstar] for row in rotation)
         teachers = tuple(
             tuple(
                 values[str(x)] if model.teacher == "general" else Fraction(int(r == c))
                 for c, x in enumerate(row)
             )
-            for r, row in enumerate(T)
+            for r, row in enumerate(ring.T)
         )
         W = product(columns, teachers)
         Q0 = product(W, transposed(columns))
@@ -226,8 +272,23 @@ def solutions(model: Model) -> InvariantSet:
             ring, values, combination((ratio**2, Q0), (0, Q0)), combination((ratio, W), (0, W))
         )
 
-    return InvariantSet(
-        "solutions", "aQQ = bRR', aQR = bRT, aR'R = bTT, s = 0, Delta = 0", generators, point
+    words = "aQQ = bRR', aQR = bRT, aR'R = bTT, s = 0, Delta = 0"
+    if model.weighted:
+        words = "aQvQ = bRv*R', aQvR = bRv*T, aR'vR = bTv*T, s = 0, Delta = 0"
+    return InvariantSet("solutions", words, generators, point)
+
+
+def solution_blocks(ring: OverlapRing) -> tuple[Matrix, Matrix, Matrix, Any]:
+    """X = aQVQ − bRFRᵀ, Y = aQVR − bRFT, Z = aRᵀVR − bTFT and s = a tr VQ − b tr FT, with V = diag(v)
+    and F = diag(v*): they vanish where the loss does.
+    """
+    a, b, Q, R, T = ring.a, ring.b, ring.Q, ring.R, ring.T
+    V, F = diagonal(ring.v), diagonal(ring.vstar)
+    return (
+        combination((a, product(Q, V, Q)), (-b, product(R, F, transposed(R)))),
+        combination((a, product(Q, V, R)), (-b, product(R, F, T))),
+        combination((a, product(transposed(R), V, R)), (-b, product(T, F, T))),
+        a * trace(product(Q, V)) - b * trace(product(F, T)),
     )
 
 
@@ -256,6 +317,10 @@ NAMED_SETS: Mapping[str, Callable[[Model], InvariantSet]] = {
 }
 
 
-def named_set(name: str, model: Model) -> InvariantSet:
-    """The set of this name; raises InputError for another name, or widths without such a set."""
-    return NAMED_SETS[one_of("on", name, NAMED_SETS)](model)
+def named_set(name: str, model: Model, decay: bool = False) -> InvariantSet:
+    """The set of this name; raises InputError for another name, or models without such a set.
+
+    With `decay` it is that of any weight decay γ, which moves the plateau; otherwise γ = 0.
+    """
+    chosen = NAMED_SETS[one_of("on", name, NAMED_SETS)]
+    return plateau(model, decay) if chosen is plateau else chosen(model)

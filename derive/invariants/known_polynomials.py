@@ -9,20 +9,19 @@ from typing import Any
 from derive.invariants.matrix_algebra import minors
 from derive.invariants.model_matrices import ModelMatrices
 from derive.invariants.singular_vector_laws import separatrix
-from derive.model import Model
 
 # Determinants of more rows have a degree that is too high to be searched.
 LARGEST_DETERMINANT = 4
 
 
-def known_polynomials(model: Model, values: Mapping[str, Fraction]) -> list[tuple[str, Any]]:
+def known_polynomials(matrices: ModelMatrices, values: Mapping[str, Fraction]) -> list[tuple[str, Any]]:
     """Pairs (name, polynomial) with numbers for some generators, those of a lower degree first.
 
     They are the maximal minors of R (p ≤ p*), det S and Rᵀ adj(S) R with S = Q − R T⁻¹ Rᵀ, the
     commutator of Q and RRᵀ for two students, and the separatrix of one student.
     `derive.invariants.conservation_laws` says in which models they divide their Lie derivatives.
     """
-    matrices = ModelMatrices(model)
+    model = matrices.model
     p, pstar = model.p, model.pstar
     if p > LARGEST_DETERMINANT or pstar > LARGEST_DETERMINANT:
         return []
@@ -43,7 +42,7 @@ def known_polynomials(model: Model, values: Mapping[str, Fraction]) -> list[tupl
             if r != s:
                 # For two students the difference has a lower degree than either.
                 found.append((f"N_{r + 1}{r + 1} - N_{s + 1}{s + 1}", matrices.K[r][r] - matrices.K[s][s]))
-    if p == 1 and not matrices.general:
+    if p == 1 and not (matrices.general or model.trained):
         found.append(("the unstable manifold of the plateau", separatrix(matrices)))
     reduced = [(name, matrices.ring.substitute(polynomial, values)) for name, polynomial in found]
     proper = [(name, polynomial) for name, polynomial in reduced if matrices.ring.degree(polynomial)]

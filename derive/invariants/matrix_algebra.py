@@ -17,6 +17,11 @@ def matrix(rows: int, columns: int, entry: Callable[[int, int], Any]) -> Matrix:
     return tuple(tuple(entry(i, j) for j in range(columns)) for i in range(rows))
 
 
+def diagonal(numbers: Sequence[Any]) -> Matrix:
+    """The diagonal matrix of these numbers."""
+    return matrix(len(numbers), len(numbers), lambda i, j: numbers[i] if i == j else 0)
+
+
 def transposed(A: Matrix) -> Matrix:
     return tuple(zip(*A, strict=True))
 

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import random
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from derive.invariants.conservation_proofs import PROVED, REFUTED, UNDECIDED, Verdict
+from derive.equations import WEIGHT_DECAY
+from derive.invariants.conservation_proofs import (
+    PROVED,
+    REFUTED,
+    UNDECIDED,
+    Verdict,
+    cofactor_along,
+    growth_along,
+    invariant_along,
+)
+from derive.invariants.invariant_sets import InvariantSet, Point, anywhere
 from derive.invariants.matrix_algebra import (
     Matrix,
     adjugate,
     combination,
     commutator,
     determinant,
+    diagonal,
     entries,
     matrix,
     product,
@@ -21,10 +33,12 @@ from derive.invariants.matrix_algebra import (
     transposed,
 )
 from derive.invariants.ring import OverlapRing, overlap_ring
-from derive.invariants.vector_field import VectorField, drift_field
+from derive.invariants.vector_field import Rational, VectorField, drift_field
 from derive.model import Model
 
 EVERYWHERE = "every state"
+# Words for second-layer weights without a restriction.
+ALL_ONE, ANY_WEIGHTS = "all 1", "any v, v*"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +53,28 @@ class Law:
         The set of states that the claim is about.
     verdict
         Proved, refuted or undecided.
+    conditions
+        Conditions of the verdict in words: ``flow``, ``constraint`` and ``teacher`` of the model, the
+        second-layer ``weights``, and ``decay``: ``"any"`` weight decay γ, or ``"0"``.
+    otherwise
+        What happens under fewer conditions on weights and decay; empty if there are none.
     """
 
     name: str
     statement: str
     on: str
     verdict: Verdict
+    conditions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    otherwise: str = ""
+
+    @property
+    def restrictions(self) -> str:
+        """The second-layer weights and weight decays that a proved law is restricted to; empty for none."""
+        weights = self.conditions.get("weights", ALL_ONE)
+        found = [] if weights in (ALL_ONE, ANY_WEIGHTS) else [weights]
+        if self.conditions.get("decay") == "0" and self.verdict.proved:
+            found.append("gamma = 0")
+        return ", ".join(found)
 
 
 class ModelMatrices:
@@ -52,24 +82,51 @@ class ModelMatrices:
 
     Q, R, T
         The matrices of the ring.
-    dQ, dR
-        The drift times `denominator`.
+    dQ, dR, dv
+        The drift times `denominator`; dv is empty unless the second layer is trained.
+    v, vstar
+        The second-layer weights, each a polynomial of the ring; 1 where the model has none.
+    a, b
+        Readout weights, times v₁ and v*₁: what students and teachers of equal weight have.
     denominator
         The denominator of the drift: 1, or Π Q_ii on the sphere.
+    decay
+        ηγ, or 0 without weight decay.
     kappa, s
-        2aη and a tr Q − b tr T.
+        2ηa, with a as here, and Σ d_i Q_ii − Σ f_r T_rr, the trace of DC.
+    share
+        1/B for batches of B samples.
+
+    Parameters
+    ----------
+    decay
+        Whether the weight decay γ is symbolic; otherwise it is 0.
+    weights
+        What replaces some weights: polynomials of the ring by the names of generators.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, decay: bool = False, weights: Mapping[str, Any] | None = None) -> None:
         self.model = model
         self.ring: OverlapRing = overlap_ring(model)
-        self.field: VectorField = drift_field(model)
+        self._decays, self._replaced = decay, dict(weights or {})
+        self.field: VectorField = drift_field(model, decay).replaced(self._replaced)
         ring = self.ring
         self.Q, self.R, self.T = ring.Q, ring.R, ring.T
+        self.v, self.vstar = (
+            tuple(ring.replaced(weight, self._replaced) for weight in second)
+            for second in (ring.v, ring.vstar)
+        )
+        self.a, self.b = ring.a * self.v[0], ring.b * self.vstar[0]
         self.denominator = self.field.denominator
-        self.kappa = 2 * ring.a * ring.eta
-        self.s = ring.a * trace(ring.Q) - ring.b * trace(ring.T)
+        self.decay = ring.eta * ring[WEIGHT_DECAY] if decay else ring.zero
+        self.kappa, self.share = 2 * self.a * ring.eta, ring.inverse_batch
+        self.s = ring.a * trace(product(ring.Q, diagonal(self.v))) - ring.b * trace(self.FT)
         self.dQ, self.dR = self.along(ring.Q), self.along(ring.R)
+        self.dv = tuple(self.field.along(weight) for weight in ring.v) if model.trained else ()
+
+    def with_weights(self, weights: Mapping[str, Any]) -> ModelMatrices:
+        """These matrices with replacements for more second-layer weights."""
+        return ModelMatrices(self.model, self._decays, {**self._replaced, **weights})
 
     @property
     def sphere(self) -> bool:
@@ -79,23 +136,56 @@ class ModelMatrices:
     def general(self) -> bool:
         return self.model.teacher == "general"
 
+    @cached_property
+    def equal_students(self) -> bool:
+        """Whether all students have the same second-layer weight."""
+        return all(weight == self.v[0] for weight in self.v)
+
+    @cached_property
+    def equal_teachers(self) -> bool:
+        """Whether T = 1 and all teachers have the same second-layer weight, so that FT is a number."""
+        return not self.general and all(weight == self.vstar[0] for weight in self.vstar)
+
+    @cached_property
+    def FT(self) -> Matrix:
+        """F T, with F = diag(v*)."""
+        return product(diagonal(self.vstar), self.T)
+
     def along(self, A: Matrix) -> Matrix:
         """The Lie derivatives of the entries, times `denominator`."""
         return tuple(tuple(self.field.along(x) for x in row) for row in A)
 
+    def conserved(self, candidate: Any, domain: InvariantSet | None = None) -> Verdict:
+        """The verdict on the claim that a polynomial or a Rational is constant, everywhere or on a set."""
+        rational = candidate if isinstance(candidate, Rational) else Rational(candidate, self.ring.one)
+        return growth_along(self.field, rational, self.ring.zero, domain)
+
+    def invariant(self, domain: InvariantSet) -> Verdict:
+        """The verdict on the claim that no trajectory leaves a set."""
+        return invariant_along(self.field, domain)
+
+    def cofactor(self, polynomial: Any) -> Rational | None:
+        """The cofactor of a polynomial that divides its Lie derivative, or None."""
+        return cofactor_along(self.field, polynomial)
+
     @cached_property
     def free_field(self) -> VectorField:
         """The drift without the constraint."""
-        return drift_field(dataclasses.replace(self.model, constraint="free"))
+        free = dataclasses.replace(self.model, constraint="free")
+        return drift_field(free, self._decays).replaced(self._replaced)
 
     @cached_property
     def step(self) -> Matrix:
-        """(A + D) times `denominator`: A = κ(s + 2aQ), D_ii = ½ (free dQ_ii)/Q_ii on the sphere, else 0."""
+        """(A + D) times `denominator`: A = 2aηV (s + 2aQV) + ηγ with V = diag(v); on the sphere D_ii is
+        ½ (free dQ_ii)/Q_ii, else 0.
+        """
+        a, eta = self.ring.a, self.ring.eta
 
         def entry(i: int, j: int) -> Any:
-            value = (
-                self.kappa * self.denominator * (2 * self.ring.a * self.Q[i][j] + (self.s if i == j else 0))
-            )
+            value = 4 * a**2 * eta * self.v[i] * self.v[j] * self.Q[i][j]
+            if i == j:
+                value += 2 * a * eta * self.v[i] * self.s + self.decay
+            value *= self.denominator
             if i == j and self.sphere:
                 drift = self.free_field.numerators[f"Q_{i + 1}_{i + 1}"]
                 value += drift * self.denominator / self.Q[i][i] / 2
@@ -105,8 +195,13 @@ class ModelMatrices:
 
     @cached_property
     def growth(self) -> Any:
-        """4abη times `denominator`."""
+        """4abη times `denominator`, with the readout weights alone."""
         return 4 * self.ring.a * self.ring.b * self.ring.eta * self.denominator
+
+    @cached_property
+    def pull(self) -> Matrix:
+        """4abη V R F T times `denominator`, by which teachers attract students or repel them."""
+        return combination((self.growth, product(diagonal(self.v), self.R, self.FT)))
 
     @cached_property
     def M(self) -> Matrix:
@@ -134,6 +229,21 @@ class ModelMatrices:
     def K(self) -> Matrix:
         """Rᵀ adj(S) R, which is det(S) K / det(T) for K = Rᵀ (Q − R T⁻¹ Rᵀ)⁻¹ R."""
         return product(transposed(self.R), adjugate(self.S, self.ring.one), self.R)
+
+
+def refuted_at(
+    ring: OverlapRing, polynomials: Iterable[Any], points: Sequence[Point], reason: str
+) -> Verdict:
+    """Refuted if a polynomial that would have to vanish does not, at one of some exact points."""
+    if any(ring.value(polynomial, point) for polynomial in polynomials for point in points):
+        return Verdict(REFUTED, reason)
+    return Verdict(UNDECIDED, "neither proved nor refuted at a point")
+
+
+def random_points(ring: OverlapRing, count: int = 2) -> list[dict[str, Any]]:
+    """Exact points with random values of all generators, the same each time."""
+    generator = random.Random(0)
+    return [anywhere(ring, generator) for _ in range(count)]
 
 
 def identity(*equations: tuple[Matrix, Matrix]) -> Verdict:

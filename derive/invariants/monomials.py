@@ -49,13 +49,15 @@ class NumericField:
     def linear_rates(self) -> list[fmpq]:
         """Eigenvalues of the order parameters at the origin, which must be a state at rest.
 
-        Raises NotImplementedError if the linear part of the drift is not diagonal.
+        Raises NotImplementedError unless the linear part of the drift is triangular: that of an order
+        parameter may have earlier ones, as that of a trained v has Q.
         """
-        rates = []
+        rates, allowed = [], set()
         for name in self.names:
             drift, own = self.field.numerators[name], self.ring[name].monomial(0)
-            if any(sum(monomial) <= 1 and monomial != own for monomial in drift.monoms()):
-                raise NotImplementedError("the linear part of the drift is not diagonal")
+            allowed.add(own)
+            if any(sum(monomial) <= 1 and monomial not in allowed for monomial in drift.monoms()):
+                raise NotImplementedError("the linear part of the drift is not triangular")
             rates.append(drift[own])
         return rates
 
@@ -105,8 +107,11 @@ def exponents_up_to(variables: int, degree: int, least: int) -> list[Exponents]:
 
 def parity(name: str, p: int, pstar: int) -> Exponents:
     """How an order parameter changes sign when student i or teacher r does: a vector modulo 2."""
-    kind, first, second = name.split("_")
     bits = [0] * (p + pstar)
+    kind, first, *others = name.split("_")
+    if kind == "v":
+        return tuple(bits)
+    (second,) = others
     bits[int(first) - 1] ^= 1
     bits[int(second) - 1 + (p if kind == "R" else 0)] ^= 1
     return tuple(bits)

@@ -20,10 +20,11 @@ from derive.model import Model
 class OverlapRing:
     """Polynomials over the rationals in the order parameters and the parameters of a model.
 
-    The readout weights a and b, η, Δ (``label_noise``) and a general T are generators, as the order
-    parameters are. So what is proved in this ring holds for all their values and every readout. Its
-    elements are polynomials of FLINT (``flint.fmpq_mpoly``), with +, −, *, ** and exact division among
-    themselves and with integers and ``flint.fmpq``.
+    The readout weights a and b and the run-time parameters, such as η, Δ (``label_noise``), 1/B
+    (``inverse_batch``), a general T and second-layer weights, are generators, as the order parameters are.
+    So what is proved in this ring holds for all their values and every readout. Its elements are
+    polynomials of FLINT (``flint.fmpq_mpoly``), with +, −, *, ** and exact division among themselves and
+    with integers and ``flint.fmpq``.
 
     model
         The model; its ``state`` and ``parameters`` name the generators.
@@ -34,6 +35,8 @@ class OverlapRing:
     Q, R, T
         Matrices of generators, tuples of rows: (p, p), (p, p*), (p*, p*); T has the entries
         1 and 0 for an orthonormal teacher.
+    v, vstar
+        The second-layer weights of the p students and the p* teachers: generators, or all 1.
     a, b, eta, label_noise, …
         The generators of the readout weights and of the run-time parameters.
     """
@@ -48,6 +51,7 @@ class OverlapRing:
         self.Q: Matrix = matrix(p, p, lambda i, j: self[f"Q_{min(i, j) + 1}_{max(i, j) + 1}"])
         self.R: Matrix = matrix(p, pstar, lambda i, r: self[f"R_{i + 1}_{r + 1}"])
         self.T: Matrix = matrix(pstar, pstar, self._teacher)
+        self.v, self.vstar = self._weights("v", p), self._weights("vstar", pstar)
 
     def __getattr__(self, name: str) -> Any:
         """The generators a, b, eta, label_noise, … as attributes."""
@@ -63,6 +67,9 @@ class OverlapRing:
         if self.model.teacher == "general":
             return self[f"T_{min(r, s) + 1}_{max(r, s) + 1}"]
         return self.one if r == s else self.zero
+
+    def _weights(self, letter: str, width: int) -> tuple[Any, ...]:
+        return tuple(self[f"{letter}_{k + 1}"] if self.model.weighted else self.one for k in range(width))
 
     def contains(self, polynomial: Any) -> bool:
         """Whether this is an element of the ring."""
@@ -80,6 +87,12 @@ class OverlapRing:
     def substitute(self, polynomial: Any, values: Mapping[str, Fraction | int]) -> Any:
         """The polynomial with numbers in place of some generators, in the same ring."""
         return polynomial.subs({name: number(value) for name, value in values.items()})
+
+    def replaced(self, polynomial: Any, replacements: Mapping[str, Any]) -> Any:
+        """The polynomial with other polynomials of the ring in place of some generators."""
+        if not replacements:
+            return polynomial
+        return polynomial.compose(*(replacements.get(name, self[name]) for name in self.names))
 
     def value(self, polynomial: Any, values: Mapping[str, Fraction | int]) -> Fraction:
         """The value of the polynomial at values of all generators; raises KeyError if one is missing."""

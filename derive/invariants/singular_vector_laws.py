@@ -15,23 +15,22 @@ so that W = 0 stays, and Q and M keep a common basis of eigenvectors: in that ba
 read as those of diagonal states, whose solution is unique. Then M and dM/dα commute, as do
 RᵀR and its derivative. For p = 2 the matrix W has one entry w, and (3) makes it a Darboux
 polynomial: the angle between the bases of Q and of M never changes its sign. In gradient flow
-the cofactors of w, det S and det(S) K cancel in w⁴ / (det(S)⁵ (tr K)^(4−p*)), a first integral.
+the cofactors of w, det S and det(S) K cancel in w⁴ / (det(S)⁵ (tr K)^(4−p*)), a first integral; with a
+weight decay γ it grows as exp(4ηγα).
+
+All of this is so where the students have equal second-layer weights, and the teachers too: then av and bv*
+stand for a and b. Where they differ only units of equal weight may be rotated, and the commutator and
+the polar factor move.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import Any
 
-from derive.invariants.conservation_proofs import (
-    PROVED,
-    REFUTED,
-    UNDECIDED,
-    Verdict,
-    cofactor,
-    prove_conserved,
-    prove_invariant,
-)
+from derive.equations import WEIGHT_DECAY
+from derive.invariants.conservation_proofs import PROVED, REFUTED, UNDECIDED, Verdict
 from derive.invariants.ideal import Ideal
 from derive.invariants.invariant_sets import named_set
 from derive.invariants.matrix_algebra import (
@@ -64,28 +63,27 @@ def singular_vector_laws(matrices: ModelMatrices) -> Iterator[Law]:
     needed = []
     for who, size in (("students", model.p), ("teachers", model.pstar)):
         if size > 1:
-            verdict = _rotations(matrices, who == "students")
+            needed.append(_rotations(matrices, who == "students"))
             statement = f"rotating the {who} commutes with the drift"
-            yield Law(f"rotations of {who}", statement, EVERYWHERE, verdict)
-            needed.append(verdict)
+            yield Law(f"rotations of {who}", statement, EVERYWHERE, needed[-1])
     generators: Sequence[Any] = ()
     on = EVERYWHERE
     if model.state_size > 2:
         domain = named_set("singular-basis", model)
         generators, on = domain.generators, domain.description
-        needed.append(prove_invariant(domain, model))
+        needed.append(matrices.invariant(domain))
         yield Law("diagonal states", "they stay diagonal", on, needed[-1])
     signs = [_sign(matrices, generators, k) for k in range(min(model.p, model.pstar))]
     needed.append(all_of(signs, "R_kk divides its Lie derivative on the set"))
     yield Law("signs on the diagonal", "the R_kk keep their signs", on, needed[-1])
     polar = follows(needed, "rotate Q0, R0 to a diagonal state, by the laws above")
     if not polar.proved and _vectors_move(matrices):
-        polar = Verdict(REFUTED, "RR' and its derivative do not commute at Q = 1")
+        polar = Verdict(REFUTED, "RR' or R'R does not commute with its derivative at Q = 1")
     statement = "the singular vectors of R and R (R'R)^(-1/2) are constant"
     yield Law("polar factor", statement, "Q0 = q 1", polar)
     if model.p > 1:
         yield from _commuting(matrices)
-    elif model.flow == "gradient" and not matrices.sphere:
+    elif model.flow == "gradient" and not (matrices.sphere or model.trained):
         yield _one_student(matrices)
 
 
@@ -99,13 +97,16 @@ def _rotations(matrices: ModelMatrices, students: bool) -> Verdict:
     (teachers); its Lie bracket with the drift must vanish.
     """
     size = matrices.model.p if students else matrices.model.pstar
-    verdicts = [_brackets(matrices, _plane(size, k), students) for k in range(size - 1)]
+    verdicts = [rotation_verdict(matrices, k, k + 1, students) for k in range(size - 1)]
     number = (matrices.model.p + matrices.model.pstar) * matrices.model.p * (size - 1)
     return all_of(verdicts, f"{number} entries of Lie brackets vanish identically")
 
 
-def _plane(size: int, k: int) -> Matrix:
-    return matrix(size, size, lambda i, j: ((i, j) == (k + 1, k)) - ((i, j) == (k, k + 1)))
+def rotation_verdict(matrices: ModelMatrices, k: int, m: int, students: bool) -> Verdict:
+    """Whether the drift commutes with rotations of the students k and m, or of the teachers; from 0."""
+    size = matrices.model.p if students else matrices.model.pstar
+    plane = matrix(size, size, lambda i, j: ((i, j) == (m, k)) - ((i, j) == (k, m)))
+    return _brackets(matrices, plane, students)
 
 
 def _brackets(matrices: ModelMatrices, J: Matrix, students: bool) -> Verdict:
@@ -126,7 +127,9 @@ def _brackets(matrices: ModelMatrices, J: Matrix, students: bool) -> Verdict:
         changed = tuple(tuple(rotation.along(x) for x in row) for row in drift)
         left = combination((matrices.denominator, changed), (-slope, drift))
         equations.append((left, combination((matrices.denominator, expected))))
-    if identity(*equations).proved:
+    # A rotation does not act on second-layer weights, so it must not change their drift.
+    still = all(not (matrices.denominator * rotation.along(x) - slope * x) for x in matrices.dv)
+    if still and identity(*equations).proved:
         return Verdict(PROVED, "the Lie bracket vanishes")
     return Verdict(REFUTED, "a Lie bracket of drift and rotation does not vanish")
 
@@ -139,11 +142,12 @@ def _sign(matrices: ModelMatrices, generators: Sequence[Any], k: int) -> Verdict
 
 
 def _vectors_move(matrices: ModelMatrices) -> bool:
-    """Whether [M, dM] is not zero somewhere at Q = 1, so that the left singular vectors move."""
+    """Whether [M, dM] is not zero somewhere at Q = 1, so that left singular vectors move, or right ones."""
     p = matrices.model.p
     at = {f"Q_{i}_{j}": int(i == j) for i in range(1, p + 1) for j in range(i, p + 1)}
-    moved = commutator(matrices.M, matrices.along(matrices.M))
-    return any(matrices.ring.substitute(x, at) for x in entries(moved) if x)
+    inner = product(transposed(matrices.R), matrices.R)
+    moved = (commutator(A, matrices.along(A)) for A in (matrices.M, inner))
+    return any(matrices.ring.substitute(x, at) for A in moved for x in entries(A) if x)
 
 
 # --- states in which Q and RRᵀ commute -------------------------------------------------------
@@ -153,14 +157,14 @@ def _commuting(matrices: ModelMatrices) -> Iterator[Law]:
     model, R, M, W = matrices.model, matrices.R, matrices.M, matrices.W
     on = "Q RR' = RR' Q"
     statement = "Q and RR' stay commuting"
-    if matrices.sphere:
-        yield Law("commuting states", statement, on, prove_invariant("commuting", model))
+    if matrices.sphere or model.trained or not (matrices.equal_students and matrices.equal_teachers):
+        yield Law("commuting states", statement, on, matrices.invariant(named_set("commuting", model)))
         return
     # Another drift of W may vanish with W too, so an identity that fails refutes nothing here.
     linear = identity((matrices.along(W), _drift_of_W(matrices)))
     kept = follows([linear], linear.reason)
     yield Law("commuting states", statement, on, kept)
-    step = 2 * matrices.ring.a * matrices.kappa
+    step = 2 * matrices.a * matrices.kappa
     inner = product(transposed(R), R)
     moved = [
         identity((commutator(M, matrices.along(M)), _anticommutator(step, M, W))),
@@ -191,16 +195,17 @@ def _anticommutator(scalar: Any, A: Matrix, W: Matrix) -> Matrix:
 def _drift_of_W(matrices: ModelMatrices) -> Matrix:
     """The right-hand side of (3), which vanishes with W."""
     ring, Q, M, W, kappa = matrices.ring, matrices.Q, matrices.M, matrices.W, matrices.kappa
-    a, b = ring.a, ring.b
-    w0 = 4 * kappa * (b - matrices.s)
+    a, b = matrices.a, matrices.b
+    w0 = 4 * (kappa * (b - matrices.s) - matrices.decay)
     w1 = -6 * a * kappa
     terms = [(1, _anticommutator(ring.one, Q, W))]
     if matrices.model.flow == "sgd":
         squares_q, squares_r = (sum(x * x for x in entries(A)) for A in (Q, matrices.R))
         t = a**2 * squares_q - 2 * a * b * squares_r + matrices.model.pstar * b**2
-        w0 += kappa**2 * (matrices.s**2 + 2 * t + ring.label_noise)
-        w1 += 4 * a * kappa**2 * matrices.s
-        w2, w3 = 8 * (a * kappa) ** 2, -8 * a * b * kappa**2
+        noise = kappa**2 * matrices.share
+        w0 += noise * (matrices.s**2 + 2 * t + ring.label_noise)
+        w1 += 4 * a * noise * matrices.s
+        w2, w3 = 8 * a**2 * noise, -8 * a * b * noise
         terms = [
             *terms,
             (w2, _anticommutator(ring.one, product(Q, Q), W)),
@@ -212,14 +217,15 @@ def _drift_of_W(matrices: ModelMatrices) -> Matrix:
 
 def _two_students(matrices: ModelMatrices) -> Iterator[Law]:
     model, R, w = matrices.model, matrices.R, matrices.W[0][1]
-    sign = divides(cofactor(w, model))
+    sign = divides(matrices.cofactor(w))
     yield Law("sign of the commutator", "w = (Q RR' - RR' Q)_12 keeps its sign", EVERYWHERE, sign)
     if model.flow == "gradient":
         yield _integral(matrices, w)
     if model.pstar == 2:
         turning = Rational(R[1][0] - R[0][1], R[0][0] + R[1][1])
         mirror = Rational(R[1][0] + R[0][1], R[0][0] - R[1][1])
-        verdicts = [prove_conserved(x, model, "commuting") for x in (turning, mirror)]
+        domain = named_set("commuting", model)
+        verdicts = [matrices.conserved(x, domain) for x in (turning, mirror)]
         yield Law(
             "angle of the polar factor",
             "(R_21 - R_12) / (R_11 + R_22), (R_21 + R_12) / (R_11 - R_22) are constant",
@@ -231,19 +237,20 @@ def _two_students(matrices: ModelMatrices) -> Iterator[Law]:
 def _integral(matrices: ModelMatrices, w: Any) -> Law:
     pstar = matrices.model.pstar
     # With det(S) K in place of K: det(S)⁵ (tr K)^(4−p*) = det(S)^(1+p*) (det(S) tr K)^(4−p*).
-    factors = [cofactor(x, matrices.model) for x in (w, matrices.det_S, trace(matrices.K))]
+    factors = [matrices.cofactor(x) for x in (w, matrices.det_S, trace(matrices.K))]
     power = "" if pstar == 4 else f" (tr K)^{pstar - 4}"
-    verdict = _cancel(factors, (4, -1 - pstar, pstar - 4))
-    statement = f"w^4 (det S)^-5{power} is constant"
+    verdict = _cancel(factors, (4, -1 - pstar, pstar - 4), 4 * matrices.decay)
+    kept = "grows as exp(4 eta gamma alpha)" if matrices.decay else "is constant"
+    statement = f"w^4 (det S)^-5{power} {kept}"
     return Law("integral of the commutator", statement, EVERYWHERE, verdict)
 
 
-def _cancel(factors: Sequence[Rational | None], powers: Sequence[int]) -> Verdict:
-    """Whether Σ n k = 0 for cofactors k, which makes the product of the powers a first integral."""
+def _cancel(factors: Sequence[Rational | None], powers: Sequence[Any], rate: Any) -> Verdict:
+    """Whether Σ n k is the rate for cofactors k, at which the product of the powers then grows."""
     numerators = [factor.numerator for factor in factors if factor is not None]
     if len(numerators) < len(factors):
         return Verdict(UNDECIDED, "a factor does not divide its Lie derivative")
-    if sum(n * k for n, k in zip(powers, numerators, strict=True)):
+    if sum(n * k for n, k in zip(powers, numerators, strict=True)) != rate:
         return Verdict(REFUTED, "the cofactors do not cancel")
     return Verdict(PROVED, f"the {len(factors)} factors divide their Lie derivatives, the cofactors cancel")
 
@@ -252,26 +259,45 @@ def _cancel(factors: Sequence[Rational | None], powers: Sequence[int]) -> Verdic
 
 
 def separatrix(matrices: ModelMatrices) -> Any:
-    """f = bp*(p* + 2) − 3a(p* + 2) Q + 6a RRᵀ of one student in gradient flow; T = 1, free norms.
+    """A multiple of f = bc − 3av Q + 6av Σ_r v*_r R_1r²/(c + 2v*_r) with c = Σ_r v*_r − γ/(2abv), for one
+    student in gradient flow with T = 1, free norms and second-layer weights that may be 1.
 
-    Its zeros are the unstable manifold of the plateau, from Q = bp*/(3a), R = 0 to the solutions.
+    Its zeros are the unstable manifold of the plateau, from Q = bc/(3av), R = 0 to the solutions.
     """
-    ring, pstar = matrices.ring, matrices.model.pstar
-    return (
-        ring.b * pstar * (pstar + 2)
-        - 3 * ring.a * (pstar + 2) * matrices.Q[0][0]
-        + 6 * ring.a * matrices.M[0][0]
+    level, pulls, unit = _levels(matrices)
+    # Teachers of equal weight have one term together.
+    different = [pull for r, pull in enumerate(pulls) if pull not in pulls[:r]]
+    others = [prod(level + 2 * x for x in different if x != pull) for pull in different]
+    squares = [
+        sum(R**2 for R, x in zip(matrices.R[0], pulls, strict=True) if x == pull) for pull in different
+    ]
+    terms = sum(
+        pull * other * square for pull, other, square in zip(different, others, squares, strict=True)
     )
+    whole = prod(level + 2 * x for x in different)
+    b, av = matrices.ring.b, matrices.a
+    return b * level * whole - 3 * av * unit * whole * matrices.Q[0][0] + 6 * av * unit * terms
+
+
+def _levels(matrices: ModelMatrices) -> tuple[Any, list[Any], Any]:
+    """c and the v*_r, times a unit, and the unit: 2abv with weight decay, else 1."""
+    ring = matrices.ring
+    if not matrices.decay:
+        return sum(matrices.vstar), list(matrices.vstar), ring.one
+    unit = 2 * matrices.a * ring.b
+    return unit * sum(matrices.vstar) - ring[WEIGHT_DECAY], [unit * x for x in matrices.vstar], unit
 
 
 def _one_student(matrices: ModelMatrices) -> Law:
-    """The law of R₁^(2p*) f² S^−(p* + 2), which fixes the orbit together with the ratios of R."""
-    pstar = matrices.model.pstar
-    factors = [
-        cofactor(x, matrices.model) for x in (matrices.R[0][0], separatrix(matrices), matrices.det_S)
-    ]
-    statement = (
-        f"R_11^{2 * pstar} f^2 S^-{pstar + 2} is constant,  f = b p*(p* + 2) - 3a(p* + 2) Q + 6a RR'"
-    )
-    verdict = _cancel(factors, (2 * pstar, 2, -pstar - 2))
+    """The law of R₁^(2c) f^(2v*₁) S^−(c + 2v*₁), which fixes the orbit with the ratios of powers of R."""
+    factors = [matrices.cofactor(x) for x in (matrices.R[0][0], separatrix(matrices), matrices.det_S)]
+    level, (pull, *_), _ = _levels(matrices)
+    verdict = _cancel(factors, (2 * level, 2 * pull, -level - 2 * pull), matrices.ring.zero)
+    if matrices.model.weighted:
+        statement = "|R_11|^(2c) |f|^(2v*_1) S^-(c + 2v*_1) is constant"
+        statement += ",  f = bc - 3avQ + 6av sum_r v*_r R_1r^2 / (c + 2v*_r)"
+        statement += ",  c = sum v*" + (" - gamma/(2abv)" if matrices.decay else "")
+    else:
+        statement = "|R_11|^(2c) f^2 S^-(c + 2) is constant,  f = bc(c + 2) - 3a(c + 2) Q + 6a RR'"
+        statement += ",  c = p*" + (" - gamma/(2ab)" if matrices.decay else "")
     return Law("integral of one student", statement, EVERYWHERE, verdict)

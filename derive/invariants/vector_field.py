@@ -12,6 +12,7 @@ from functools import lru_cache
 from math import prod
 from typing import Any
 
+from derive.equations import WEIGHT_DECAY
 from derive.errors import InputError
 from derive.expansion import evaluate
 from derive.flint_polynomials import combiner, context_of
@@ -58,18 +59,28 @@ class VectorField:
         }
         return VectorField(self.ring, numerators, self.ring.substitute(self.denominator, values))
 
+    def replaced(self, replacements: Mapping[str, Any]) -> VectorField:
+        """The field with other polynomials in place of some parameters."""
+        numerators = {
+            name: self.ring.replaced(numerator, replacements) for name, numerator in self.numerators.items()
+        }
+        return VectorField(self.ring, numerators, self.ring.replaced(self.denominator, replacements))
 
-@lru_cache(maxsize=32)
-def drift_field(model: Model) -> VectorField:
-    """The drift of a model as polynomials, symbolic in a, b, η, Δ and a general T.
 
-    The program that is generated as code, and that `derive.proof` proves, is evaluated in the ring.
+@lru_cache(maxsize=64)
+def drift_field(model: Model, decay: bool = False) -> VectorField:
+    """The drift of a model as polynomials, symbolic in a, b and the run-time parameters.
+
+    The program that is generated as code, and that `derive.proof` proves, is evaluated in the ring. With
+    `decay` the weight decay γ is symbolic too, otherwise it is 0.
     """
     ring = overlap_ring(model)
     norms = [f"Q_{i}_{i}" for i in range(1, model.p + 1)] if model.constraint == "sphere" else []
     inverses = [f"inverse_{name}" for name in norms]
     larger = context_of([*ring.names, *inverses])
     values = dict(zip(larger.names(), larger.gens(), strict=True))
+    if not decay:
+        values[WEIGHT_DECAY] = larger.constant(0)
     pairs = [(values[name], values[inverse]) for name, inverse in zip(norms, inverses, strict=True)]
     program = Pipeline.of(model).functions["rhs"]
     drift = evaluate(program, values, combiner(larger), lambda norm: values[f"inverse_{norm}"])
@@ -100,13 +111,15 @@ def as_rational(candidate: Any, model: Model) -> Rational:
     return rational
 
 
-def lie_derivative(candidate: Any, model: Model) -> Rational:
+def lie_derivative(candidate: Any, model: Model, *, decay: bool = False) -> Rational:
     """The rate of change dF/dα of a candidate along the drift of `model`, exactly.
 
     Parameters
     ----------
     candidate
         A polynomial of ``overlap_ring(model)``, or a `Rational` of two.
+    decay
+        Whether the weight decay γ is symbolic; otherwise it is 0.
 
     Returns
     -------
@@ -119,7 +132,7 @@ def lie_derivative(candidate: Any, model: Model) -> Rational:
         The candidate is of another ring, or has the denominator 0.
     """
     rational = as_rational(candidate, model)
-    field = drift_field(model)
+    field = drift_field(model, decay)
     above, below = rational.numerator, rational.denominator
     slope = field.along(above) * below - above * field.along(below)
     return Rational(slope, field.denominator * below**2)

@@ -59,6 +59,16 @@ INVARIANTS = record(
                         "undecided",
                     ),
                     "reason": text("How it was proved, or where it fails."),
+                    "conditions": fields(
+                        {
+                            "flow": text("Flow of the model."),
+                            "constraint": text("Constraint of the model."),
+                            "teacher": text("Teacher of the model."),
+                            "weights": text("Second-layer weights that the verdict is about."),
+                            "decay": choice("Weight decays that the verdict is about.", "any", "0"),
+                        }
+                    ),
+                    "otherwise": text("What is so under fewer conditions, or what the law would need."),
                 }
             )
         ),

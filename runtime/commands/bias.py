@@ -132,6 +132,8 @@ def study_table(study: xarray.Dataset) -> str:
     lines.append(Table(columns, conditions).as_text())
     if not all(study[name].values.any() for name in study.data_vars if str(name).endswith("solved")):
         lines.append("where nothing is solved, runs are too short (raise --alpha) or diverge (lower --eta)")
+    if study.attrs["weight_decay"] > 0.0:
+        lines.append("weight decay keeps runs from solutions; the one that they point to counts as found")
     return "\n".join(lines)
 
 

@@ -22,6 +22,7 @@ from runtime.output.netcdf_files import save_netcdf
 from runtime.output.output_files import check_outputs
 from runtime.output.progress import progress_bar
 from runtime.run_options import MODEL_OPTIONS, OF_STARTS, RunOption
+from runtime.start.schedule_kinds import SMOOTH
 
 if TYPE_CHECKING:
     import xarray
@@ -66,6 +67,8 @@ def _declared(declared: RunOption) -> Decorator:
         default = ",".join(f"{value:g}" if isinstance(value, float) else str(value) for value in default)
     if declared.kind in _METAVARS:
         kind["metavar"] = _METAVARS[declared.kind]
+    if declared.kind == "schedule":
+        kind["shell_complete"] = completing(declared.default, *(f"{name}:" for name in SMOOTH))
     # The library would write the name of an option such as --T in lower case.
     names = (dashed(declared.name), declared.name)
     return option(declared.group, *names, help=declared.help, default=default, **kind)

@@ -9,7 +9,7 @@ import numpy as np
 
 from derive.parameters import PARAMETERS
 from runtime.ensemble.engine_plan import EnginePlan
-from runtime.ensemble.kernels.lane_loop import OUTCOME
+from runtime.ensemble.kernels.trajectory_chunk import OUTCOME
 from runtime.output.result_attributes import result_attributes
 from runtime.problem import Problem
 from runtime.start.checked_arrays import Array
@@ -38,7 +38,7 @@ class EnsembleResults:
     losses
         Losses (k, output), or (k, 0).
     outcomes
-        How each trajectory ended (k,), see `lane_loop.OUTCOME`.
+        How each trajectory ended (k,), see `trajectory_chunk.OUTCOME`.
     """
 
     times: Array

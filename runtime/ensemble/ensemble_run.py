@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from derive.arguments import one_of
-from derive.parameters import ParameterValues
+from derive.parameters import ParameterValues, scheduled_places
 from runtime.concurrency.thread_pool import run_tasks, thread_count
 from runtime.ensemble.engine_plan import EnginePlan
 from runtime.ensemble.ensemble_results import EnsembleResults, ensemble_dataset
 from runtime.ensemble.kernels import lane_loop, lane_memory
 from runtime.ensemble.kernels.compiled_kernels import CompiledKernels, compile_kernels
-from runtime.ensemble.stretches import StretchedRun, with_factor
+from runtime.ensemble.kernels.trajectory_chunk import CHUNK, Trajectories
+from runtime.ensemble.stretches import Stretch, run_stretches
 from runtime.output.progress import Progress
 from runtime.problem import Problem
 from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, OUTPUTS, RTOL
@@ -58,31 +59,28 @@ class EnsembleEngine:
         """
         count, size = initial.shape
         results = EnsembleResults.room(plan, count, size)
-        stretches = list(self.schedule.segments(plan.start, plan.times[-1]))
+        segments = list(self.schedule.segments(plan.start, plan.times[-1]))
         cancel = np.zeros(1, dtype=np.int64)
-        trajectories = lane_loop.Trajectories(
+        trajectories = Trajectories(
+            order=np.arange(count),
             initial=initial,
             parameters=parameters,
+            rates=np.array(scheduled_places(self.system.model)),
             sizes=np.maximum(1.0, np.maximum(initial.max(axis=1), -initial.min(axis=1))),
             times=np.append(plan.times, np.inf),
             outcomes=results.outcomes,
-            ends=np.empty((0, size)),
+            # Only later stretches need the states at the ends.
+            ends=np.empty((count if len(segments) > 1 else 0, size)),
             cancel=cancel,
         )
-        if len(stretches) == 1:
-            factor = stretches[0][2]
-            rates = with_factor(self.system.model, parameters, factor)
-            run_part = partial(self._integrate, plan, results, trajectories._replace(parameters=rates))
-        else:
-            stretched = StretchedRun(self.system.model, plan, stretches, self._integrate, results)
-            run_part = partial(stretched.run, trajectories)
+        integrate = partial(self._integrate, plan, results)
         chunk = max(1, min(plan.chunk, -(-count // max(plan.threads, 1))))
         done, counting = 0, threading.Lock()
 
         def task(first: int) -> None:
             nonlocal done
             last = min(first + chunk, count)
-            run_part(first, last)
+            run_stretches(segments, trajectories, first, last, integrate)
             results.clear_missing(first, last, plan.keep_events)
             with counting:
                 done += last - first
@@ -103,15 +101,17 @@ class EnsembleEngine:
         self,
         plan: EnginePlan,
         results: EnsembleResults,
-        trajectories: lane_loop.Trajectories,
+        trajectories: Trajectories,
+        stretch: Stretch,
         first: int,
         last: int,
     ) -> None:
-        """Integrate trajectories first … last − 1 from `plan.start`, without jumps of the rates."""
+        """Integrate trajectories number first … last − 1 in their order along one stretch."""
         layout, watched = self.kernels.layout, plan.stop_loss is not None
         spare = np.empty(layout.size)
-        asked = np.zeros((), dtype=lane_loop.CHUNK)
-        asked["first"], asked["last"], asked["start"] = first, last, plan.start
+        asked = np.zeros((), dtype=CHUNK)
+        asked["first"], asked["last"] = first, last
+        asked["start"], asked["factor"] = stretch.start, stretch.factor
         asked["parameters_at"], asked["state_at"] = layout.parameters_at, layout.state_at
         asked["scale_at"] = layout.scale_at if layout.scheduled else -1
         asked["scale"] = self.schedule.scale
@@ -119,14 +119,11 @@ class EnsembleEngine:
         asked["watched"], asked["keep_events"] = watched, plan.keep_events
         asked["threshold"] = plan.stop_loss if watched else -np.inf
         asked["writer"] = lane_memory.STATES * (plan.rows > 0) | lane_memory.LOSSES * plan.losses
-        asked["rows"] = plan.rows
-        arrays = {
-            "states": results.states,
-            "losses": results.losses,
-            "times": trajectories.times,
-            "spare": spare,
-        }
-        for name, array in arrays.items():
+        asked["rows"], asked["loss_rows"] = plan.rows, results.losses.shape[1]
+        for name, array in (("states", results.states), ("losses", results.losses)):
+            before = stretch.first_output * array.strides[1]
+            asked[f"{name}_address"] = array.ctypes.data + before
+        for name, array in (("times", trajectories.times), ("spare", spare)):
             asked[f"{name}_address"] = array.ctypes.data
         lane_loop.run_chunk(self.kernels.addresses, self._memory(), asked[()], trajectories)
 

@@ -3,91 +3,60 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
-from derive.model import Model
-from derive.parameters import scheduled_places
-from runtime.ensemble.engine_plan import EnginePlan
-from runtime.ensemble.ensemble_results import EnsembleResults
-from runtime.ensemble.kernels.lane_loop import Trajectories
-from runtime.start.checked_arrays import Array
+from runtime.ensemble.kernels.trajectory_chunk import Trajectories
 from runtime.trajectory.controller import FINISHED
 
-# The times between which the learning rates are constant, and the factor that multiplies them there.
-Stretch = tuple[float, float, float]
-# integrate(plan, results, trajectories, first, last) integrates some of the trajectories without jumps.
-Integrate = Callable[[EnginePlan, EnsembleResults, Trajectories, int, int], None]
 
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+    """A part of a run without jumps.
 
-def with_factor(model: Model, parameters: Array, factor: float) -> Array:
-    """Packed parameters (…, m) with their learning rates multiplied by a factor; themselves if it is 1."""
-    if factor == 1.0:
-        return parameters
-    changed = parameters.copy()
-    changed[..., scheduled_places(model)] *= factor
-    return changed
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class StretchedRun:
-    """A run in several stretches, of which each trajectory takes the next one where the last one ended.
-
-    model, plan, stretches
-        What is integrated, and what is computed of it, from the start of the first stretch to the end of
-        the last one.
-    integrate
-        Integrates one stretch.
-    results
-        Receives the results of all trajectories of the ensemble.
+    start, factor
+        The time at which it begins, and the factor of the learning rates.
+    first_output
+        The number of outputs of the run that come before it.
     """
 
-    model: Model
-    plan: EnginePlan
-    stretches: Sequence[Stretch]
-    integrate: Integrate
-    results: EnsembleResults
+    start: float
+    factor: float
+    first_output: int = 0
 
-    def run(self, trajectories: Trajectories, first: int, last: int) -> None:
-        """Integrate trajectories first … last − 1 of an ensemble."""
-        running, states = np.arange(first, last), trajectories.initial[first:last]
-        for number, (start, end, factor) in enumerate(self.stretches):
-            parameters = trajectories.parameters
-            if len(parameters) > 1:
-                parameters = parameters[running]
-            # An output at a jump belongs to the stretch before it.
-            from_ = np.searchsorted(self.plan.times, start, side="right" if number else "left")
-            to = np.searchsorted(self.plan.times, end, side="right")
-            times = self.plan.times[from_:to]
-            plan = dataclasses.replace(self.plan, start=start, times=np.union1d(times, [end]))
-            part = EnsembleResults.room(plan, len(running), states.shape[1])
-            own = trajectories._replace(
-                initial=np.ascontiguousarray(states),
-                parameters=with_factor(self.model, parameters, factor),
-                sizes=trajectories.sizes[running],
-                times=np.append(plan.times, np.inf),
-                outcomes=part.outcomes,
-                ends=np.empty_like(states),
-            )
-            self.integrate(plan, part, own, 0, len(running))
-            self._merge(part, running, slice(from_, to))
-            goes_on = (part.outcomes["status"] == FINISHED) & (part.outcomes["crossed"] == 0)
-            running, states = running[goes_on], own.ends[goes_on]
-            if not running.size or trajectories.cancel[0]:
-                return
 
-    def _merge(self, part: EnsembleResults, running: np.ndarray, outputs: slice) -> None:
-        """Add the results of a stretch, in which these trajectories were running."""
-        total, count = self.results, outputs.stop - outputs.start
-        if self.plan.output == "all":
-            total.states[running, outputs] = part.states[:, :count]
-        elif self.plan.output == "final":
-            # Later stretches replace it, unless the trajectory ended in an event.
-            total.states[running] = part.states
-        if self.plan.losses:
-            total.losses[running, outputs] = part.losses[:, :count]
-        for name in ("end", "status", "crossed"):
-            total.outcomes[name][running] = part.outcomes[name]
-        for name in ("accepted", "rejected"):
-            total.outcomes[name][running] += part.outcomes[name]
+class Integrate(Protocol):
+    """What integrates trajectories number `first` … `last` − 1 in their order, along one stretch."""
+
+    def __call__(self, trajectories: Trajectories, stretch: Stretch, first: int, last: int) -> None: ...
+
+
+def run_stretches(
+    segments: Sequence[tuple[float, float, float]],
+    trajectories: Trajectories,
+    first: int,
+    last: int,
+    integrate: Integrate,
+) -> None:
+    """Integrate trajectories first … last − 1 of an ensemble along all segments of a schedule.
+
+    Each takes the next stretch from where it ended the last one, unless it ended before.
+    """
+    running, outputs = trajectories.order[first:last], trajectories.times[:-1]
+    for number, (start, end, factor) in enumerate(segments):
+        # An output at a jump belongs to the stretch before it.
+        before = int(np.searchsorted(outputs, start, side="right" if number else "left"))
+        reached = int(np.searchsorted(outputs, end, side="right"))
+        # The end of a stretch counts as an output. Where it is none of the run, what is written there goes
+        # to the place of the next output, which replaces it.
+        times = np.append(np.union1d(outputs[before:reached], end), np.inf)
+        own = trajectories._replace(order=running, times=times)
+        if number:
+            own = own._replace(initial=trajectories.ends)
+        integrate(own, Stretch(start, factor, before), 0, len(running))
+        ended = trajectories.outcomes[running]
+        running = running[(ended["status"] == FINISHED) & (ended["crossed"] == 0)]
+        if not running.size or trajectories.cancel[0]:
+            return

@@ -10,13 +10,13 @@ import numpy as np
 from derive.invariants import Law
 from runtime.analysis.claims import Claim
 from runtime.analysis.landscape.hessian_spectra import HessianSpectrum
-from runtime.analysis.plateau.fixed_point import (
+from runtime.analysis.plateau.fixed_point import Plateau
+from runtime.analysis.plateau.linear_modes import (
     ALIGNMENT,
     FIXED_NORMS,
     NORM,
     NORM_DIFFERENCES,
     STUDENTS,
-    Plateau,
 )
 from runtime.output.result_table import Column, Table
 from runtime.output.run_summaries import trajectory_rows

@@ -15,7 +15,7 @@ from derive.errors import InputError
 from derive.model import Model
 from derive.parameters import PARAMETERS
 from runtime.analysis.bias.bias_theory import escape_polar, expected_bias, noise_to_signal
-from runtime.analysis.bias.closest_solutions import implicit_bias, solvable_teacher
+from runtime.analysis.bias.closest_solutions import implicit_bias, solvable
 from runtime.concurrency.thread_pool import thread_count
 from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.progress import Progress, part_of
@@ -41,6 +41,8 @@ LARGEST_CONDITION = 1e12
 # solutions' squared norm; with p > p* the rest decays as 1/α only.
 SOLVED = 0.1
 _STUDIED = ("closest", "reached", "excess", "alignment", "remaining")
+# The parameters that say where solutions are.
+_PLACING = [name for name, parameter in PARAMETERS.items() if parameter.in_loss]
 # Tolerances of the ODE, atol relative to the size of R0: the polar factor of R must be exact long before R
 # is of order one.
 _RTOL, _ATOL = 1e-10, 1e-9
@@ -82,14 +84,14 @@ class BiasStudy:
     solved: float = dataclasses.field(init=False)
 
     def __post_init__(self, given: Mapping[str, Any]) -> None:
-        T, ratio = solvable_teacher(self.model, given.get("T"))
+        parameters, ratio = solvable(self.model, given)
         checked = {
-            "parameters": RunParameters.of(self.model, given),
+            "parameters": parameters,
             "alpha": real_number("alpha", self.alpha, least=0.0, strict=True),
             "trajectories": whole_number("trajectories", self.trajectories, 1, LARGEST_STUDY),
             "q0": real_number("q0", self.q0, least=0.0, strict=True),
             "seed": whole_number("seed", self.seed, 0, LARGEST_SEED),
-            "solved": SOLVED * (ratio * float(np.trace(T))),
+            "solved": SOLVED * (ratio * float(np.trace(parameters.T))),
         }
         thread_count(self.threads)
         for name, value in checked.items():
@@ -234,8 +236,8 @@ def bias_at_finite_n(
         done += n * count
     result = rows.dataset("n", list(starts.sizes))
     if model.teacher == "orthonormal":
-        ratio = noise_to_signal(model, parameters["eta"], parameters["label_noise"], study.q0)
-        expected = expected_bias(model, ratio, study.q0)
+        ratio = noise_to_signal(parameters, study.q0)
+        expected = expected_bias(parameters, ratio, study.q0)
         result.attrs |= {
             "noise_to_signal": ratio,
             "expected_alignment": expected.alignment,
@@ -262,8 +264,7 @@ def bias_of_norms(system: System, starts: UnequalNorms) -> xarray.Dataset:
     for condition in starts.conditions:
         Q0 = starts.Q0(condition)
         rows.add("norms", Q0, R0, *rows.ends_of_ode(Q0, R0))
-        eta, noise = parameters["eta"], parameters["label_noise"]
-        isometry = escape_polar(study.model, Q0, R0, eta, noise, parameters.T)
+        isometry = escape_polar(parameters, Q0, R0)
         rows.named["norms_theory"].append(np.sum(isometry * R0, axis=(-1, -2)) / largest)
     result = rows.dataset("condition", starts.conditions)
     result.attrs["scale"] = starts.scale
@@ -318,7 +319,8 @@ class _Rows:
 
     def add(self, prefix: str, Q0: Array, R0: Array, Q: Array, R: Array) -> None:
         """Add the rows of runs from Q0, R0 that ended at Q, R; `prefix` begins their names."""
-        bias = implicit_bias(self.study.model, Q0, R0, Q, R, self.study.parameters.T)
+        own = {name: self.study.parameters.keywords.get(name) for name in _PLACING}
+        bias = implicit_bias(self.study.model, Q0, R0, Q, R, **own)
         for name in _STUDIED:
             self.named[f"{prefix}_{name}"].append(getattr(bias, name))
         self.named[f"{prefix}_solved"].append(np.asarray(bias.remaining <= self.study.solved))

@@ -3,12 +3,13 @@
 While students hardly know the teachers (R small, free norms) the overlaps obey, with the eigenvalues
 qᵢ of Q, s = aΣqᵢ − b tr T and t = a²Σqᵢ² + b² tr T²,
 
-    dqᵢ/dα = −4aη qᵢ (s + 2aqᵢ) + 4a²η² qᵢ (s² + 2t + Δ + 4saqᵢ + 8a²qᵢ²),
-    dR/dα  = −2aη (s R + 2a Q R − 2b R T),
+    dqᵢ/dα = −4aη qᵢ (s + 2aqᵢ) − 2ηγ qᵢ + (4a²η²/B) qᵢ (s² + 2t + Δ + 4saqᵢ + 8a²qᵢ²),
+    dR/dα  = −2aη (s R + 2a Q R − 2b R T) − ηγ R,
 
 (in gradient flow without the η² term). Q keeps its eigenvectors, so R leaves the plateau as
-Γ R₀ exp(4abηα T), where Γ has the eigenvalues exp −2aη∫(s + 2aqᵢ)dα and is a function of Q₀. In
-gradient flow d ln qᵢ/dα is twice the exponent's rate: then Γ(Q₀) ∝ Q₀^(−1/2), exactly.
+Γ R₀ exp(4abηα T), where Γ has the eigenvalues exp −∫(2aη(s + 2aqᵢ) + ηγ)dα and is a function of Q₀. In
+gradient flow d ln qᵢ/dα is twice the exponent's rate: then Γ(Q₀) ∝ Q₀^(−1/2), exactly. If all students have
+the second-layer weight v and all teachers v*, a and b stand for av and bv*.
 
 Once all qᵢ are equal and if T = 1, the polar factor of R is conserved (`closest_solutions`): for R₀ → 0 the
 solution found has the polar factor of Γ(Q₀) R₀, which is the closest one only if Q₀ ∝ 1. Unequal
@@ -22,8 +23,8 @@ The noise of one-pass SGD moves R by amounts of the same order 1/√N: however l
 depends on both. One step moves Rᵢᵣ by −2aη e λᵢλ*ᵣ/N; at Q = q·1, R = 0, T = 1 this noise is white in α,
 independent for different entries, with the variance D/N per unit of α,
 
-    D = 4a²η² E[e² λ₁² λ*₁²]
-      = 4a²η² [a² q³ (p+2)(p+4) − 2ab q² (p+2)(p*+2) + b² q (p*+2)(p*+4) + Δq],
+    D = (4a²η²/B) E[e² λ₁² λ*₁²]
+      = (4a²η²/B) [a² q³ (p+2)(p+4) − 2ab q² (p+2)(p*+2) + b² q (p*+2)(p*+4) + Δq],
 
 from the moments p(p+2) and p(p+2)(p+4) of χ²_p. R leaves the plateau as Γ (R₀ + ξ), with ξ Gaussian of
 variance (1/N) ∫ D/Γ² dα for each entry: noise over signal is σ² = ∫ D/Γ² dα / q₀, whatever N. Later R is of
@@ -42,10 +43,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from derive import readout
 from derive.errors import InputError
-from derive.model import Model
+from runtime.analysis.equal_layers import equal_readouts
 from runtime.start.checked_arrays import Array, require_free_norms
+from runtime.start.parameter_values import RunParameters
 from runtime.start.teacher_directions import Teacher
 
 # Number of matrices in averages over starts and noise, for a standard error of about 0.002.
@@ -63,58 +64,78 @@ _LOST = 1e3
 _LONGEST_TIME = 1e6
 
 
-def norm_drift(model: Model, q: Array, eta: float, label_noise: float, T: Array | None = None) -> Array:
-    """dqᵢ/dα (…, p) of the eigenvalues q (…, p) of Q at R = 0; T (p*, p*) is 1 if None."""
-    a, b = readout.weights(model)
-    teacher = np.eye(model.pstar) if T is None else T
-    aq = a * q
-    s = np.sum(aq, axis=-1, keepdims=True) - b * np.trace(teacher)
-    drift = -(s + 2.0 * aq)
-    if model.flow == "sgd":
-        t = np.sum(aq * aq, axis=-1, keepdims=True) + b * b * np.sum(teacher * teacher)
-        drift += a * eta * (s * s + 2.0 * t + label_noise + 4.0 * s * aq + 8.0 * aq * aq)
-    return np.asarray(4.0 * a * eta * q * drift)
+@dataclasses.dataclass(frozen=True, eq=False)
+class SmallOverlaps:
+    """The dynamics while R is small, at eigenvalues q (…, p) of Q; the letters are those above.
+
+    share
+        1/B, the part of the noise of single samples that a batch leaves; 0 in gradient flow.
+    """
+
+    p: int
+    T: Array
+    a: float
+    b: float
+    eta: float
+    decay: float
+    share: float
+    label_noise: float
+
+    @classmethod
+    def of(cls, parameters: RunParameters) -> SmallOverlaps:
+        """That of a model with free norms; InputError otherwise, or if second-layer weights differ."""
+        model = parameters.model
+        require_free_norms(model, "the theory of the bias is")
+        a, b = equal_readouts(parameters, "differ: the theory of the bias needs")
+        eta, gamma, noise = (parameters[name] for name in ("eta", "weight_decay", "label_noise"))
+        share = 1.0 / parameters["batch"] if model.flow == "sgd" else 0.0
+        return cls(model.p, parameters.T, a, b, eta, eta * gamma, share, noise)
+
+    def relative_drift(self, q: Array) -> Array:
+        """d ln qᵢ/dα (…, p)."""
+        aq, T = self.a * q, self.T
+        s = np.sum(aq, axis=-1, keepdims=True) - self.b * np.trace(T)
+        drift = -(s + 2.0 * aq)
+        if self.share:
+            t = np.sum(aq * aq, axis=-1, keepdims=True) + self.b * self.b * np.sum(T * T)
+            noise = s * s + 2.0 * t + self.label_noise + 4.0 * s * aq + 8.0 * aq * aq
+            drift += self.a * self.eta * self.share * noise
+        return np.asarray(4.0 * self.a * self.eta * drift - 2.0 * self.decay)
+
+    def growth_rate(self, q: Array, tau: float = 1.0) -> Array:
+        """−2aη (s + 2aqᵢ − 2bτ) − ηγ (…, p), the rate of R along eigenvectors of Q and T."""
+        s = self.a * np.sum(q, axis=-1, keepdims=True) - self.b * np.trace(self.T)
+        rate = -2.0 * self.a * self.eta * (s + 2.0 * self.a * q - 2.0 * self.b * tau)
+        return np.asarray(rate - self.decay)
+
+    def diffusion(self, q: float) -> float:
+        """D: variance of the noise of an entry of √N R per unit of α, at Q = q·1, R = 0 and T = 1."""
+        a, b, p, pstar = self.a, self.b, self.p, len(self.T)
+        moment = (
+            (a * q) ** 2 * (p + 2) * (p + 4)
+            - 2.0 * a * b * q * (p + 2) * (pstar + 2)
+            + b * b * (pstar + 2) * (pstar + 4)
+            + self.label_noise
+        )
+        return 4.0 * (a * self.eta) ** 2 * self.share * q * moment
 
 
-def growth_rate(model: Model, q: Array, eta: float, tau: float = 1.0, T: Array | None = None) -> Array:
-    """γ(qᵢ) = −2aη (s + 2aqᵢ − 2bτ) (…, p) of R along eigenvectors of Q and T; T is 1 if None."""
-    a, b = readout.weights(model)
-    trace = model.pstar if T is None else np.trace(T)
-    s = a * np.sum(q, axis=-1, keepdims=True) - b * trace
-    return np.asarray(-2.0 * a * eta * (s + 2.0 * a * q - 2.0 * b * tau))
-
-
-def diffusion(model: Model, q: float, eta: float, label_noise: float) -> float:
-    """D: variance of the noise of an entry of √N R per unit of α, at Q = q·1 and R = 0."""
-    a, b = readout.weights(model)
-    p, pstar = model.p, model.pstar
-    moment = (
-        (a * q) ** 2 * (p + 2) * (p + 4)
-        - 2.0 * a * b * q * (p + 2) * (pstar + 2)
-        + b * b * (pstar + 2) * (pstar + 4)
-        + label_noise
-    )
-    return 4.0 * (a * eta) ** 2 * q * moment
-
-
-def escape_polar(
-    model: Model, Q0: Array, R0: Array, eta: float, label_noise: float = 0.0, T: Array | None = None
-) -> Array:
+def escape_polar(parameters: RunParameters, Q0: Array, R0: Array) -> Array:
     """Isometries O (k, p, p*) of the solutions √(b/a) O W* that the ODEs find from small R0.
 
-    Takes Q0 (k, p, p), R0 (k, p, p*) and T (p*, p*), 1 if None. Exact as R₀ → 0; with unequal teachers
-    the corrections are of order |R₀|^(1 − τ'/τ). Values are those that a `BiasStudy` allows, and are not
-    checked again.
+    Takes Q0 (k, p, p) and R0 (k, p, p*). Exact as R₀ → 0; with unequal teachers the corrections are of
+    order |R₀|^(1 − τ'/τ). Values are those that a `BiasStudy` allows, and are not checked again.
 
     Raises
     ------
     InputError
-        The model has the sphere, or η is so large that norms grow without bound.
+        The model has the sphere, or second-layer weights that differ; η is so large that norms grow
+        without bound, or γ is so large that they decay to 0.
     """
-    require_free_norms(model, "the theory of the bias is")
-    teacher = Teacher.from_overlaps(np.eye(model.pstar) if T is None else T)
+    dynamics = SmallOverlaps.of(parameters)
+    teacher = Teacher.from_overlaps(parameters.T)
     eigenvalues, vectors = np.linalg.eigh(Q0)
-    growth = _growth(model, eigenvalues, eta, label_noise, T)
+    growth = _growth(dynamics, eigenvalues)
     # Only ratios matter, so the largest is subtracted, lest exp overflows.
     factors = np.exp(growth - np.max(growth, axis=-1, keepdims=True))
     grown = vectors @ (factors[..., None] * (np.swapaxes(vectors, -1, -2) @ R0))
@@ -135,7 +156,7 @@ def _learned_in_turn(R: Array, tau: Array) -> Array:
     return result
 
 
-def _growth(model: Model, q0: Array, eta: float, label_noise: float, T: Array | None) -> Array:
+def _growth(dynamics: SmallOverlaps, q0: Array) -> Array:
     """ln Γᵢ (k, p) along the eigenvectors of Q₀, up to a constant, when all norms have become equal."""
 
     def spread(q: Array) -> float:
@@ -147,17 +168,17 @@ def _growth(model: Model, q0: Array, eta: float, label_noise: float, T: Array | 
 
     def drift(_: float, state: Array) -> Array:
         q = state[:size].reshape(q0.shape)
-        rates = norm_drift(model, q, eta, label_noise, T), growth_rate(model, q, eta, T=T)
+        rates = q * dynamics.relative_drift(q), dynamics.growth_rate(q)
         return np.concatenate([rate.ravel() for rate in rates])
 
     def unequal(state: Array) -> float:
         return spread(state[:size].reshape(q0.shape)) - _EQUAL_NORMS
 
-    state = _integrate_until(model, drift, np.concatenate([q0.ravel(), np.zeros(size)]), unequal, size, eta)
+    state = _integrate_until(dynamics, drift, np.concatenate([q0.ravel(), np.zeros(size)]), unequal, size)
     return state[size:].reshape(q0.shape)
 
 
-def noise_to_signal(model: Model, eta: float, label_noise: float = 0.0, q0: float = 1.0) -> float:
+def noise_to_signal(parameters: RunParameters, q0: float = 1.0) -> float:
     """σ² of the noise on the plateau over the initial overlaps, from random weights at N → ∞.
 
     Zero for gradient flow. The numbers are those that a `BiasStudy` allows, and are not checked again.
@@ -165,10 +186,10 @@ def noise_to_signal(model: Model, eta: float, label_noise: float = 0.0, q0: floa
     Raises
     ------
     InputError
-        The model has the sphere or a general teacher; η is so large that students do not leave the
-        plateau, or norms grow without bound.
+        As `escape_polar`; or the model has a general teacher, or η is so large that students do not leave
+        the plateau.
     """
-    require_free_norms(model, "the theory of the bias is")
+    dynamics, model = SmallOverlaps.of(parameters), parameters.model
     if model.teacher != "orthonormal":
         raise InputError("teacher", f"{model.teacher!r}: the theory of the noise is for T = 1")
     if model.flow == "gradient":
@@ -176,28 +197,30 @@ def noise_to_signal(model: Model, eta: float, label_noise: float = 0.0, q0: floa
 
     def drift(_: float, state: Array) -> Array:
         q = np.full(model.p, state[0])
-        added = diffusion(model, state[0], eta, label_noise) * np.exp(-2.0 * state[1])
-        return np.array([norm_drift(model, q, eta, label_noise)[0], growth_rate(model, q, eta)[0], added])
+        added = dynamics.diffusion(state[0]) * np.exp(-2.0 * state[1])
+        norm = state[0] * dynamics.relative_drift(q)[0]
+        return np.array([norm, dynamics.growth_rate(q)[0], added])
 
     def left(state: Array) -> float:
         return _LONGEST_GROWTH - float(state[1])
 
-    return float(_integrate_until(model, drift, np.array([q0, 0.0, 0.0]), left, 1, eta)[2]) / q0
+    return float(_integrate_until(dynamics, drift, np.array([q0, 0.0, 0.0]), left, 1)[2]) / q0
 
 
 def _integrate_until(
-    model: Model,
+    dynamics: SmallOverlaps,
     drift: Callable[[float, Array], Array],
     state: Array,
     remaining: Callable[[Array], float],
     norms: int,
-    eta: float,
 ) -> Array:
     """The state when `remaining` has come down to zero; the first `norms` of its entries are norms."""
     from scipy.integrate import solve_ivp
 
-    a, b = readout.weights(model)
-    bound = _LOST * max(float(np.max(state[:norms])), b / a)
+    if dynamics.relative_drift(np.zeros(dynamics.p))[0] <= 0.0:
+        gamma = dynamics.decay / dynamics.eta
+        raise InputError("weight_decay", f"{gamma:g} is too large: norms decay to 0, there is no plateau")
+    bound = _LOST * max(float(np.max(state[:norms])), dynamics.b / dynamics.a)
 
     def done(_: float, now: Array) -> float:
         return remaining(now)
@@ -207,14 +230,14 @@ def _integrate_until(
 
     for event in (done, lost):
         event.terminal = True  # type: ignore[attr-defined]
-    end = _LONGEST_TIME / (a * eta)
+    end = _LONGEST_TIME / abs(dynamics.a * dynamics.eta)
     with np.errstate(over="ignore", invalid="ignore"):
         solution = solve_ivp(
             drift, (0.0, end), state, "DOP853", rtol=1e-10, atol=1e-13, events=(done, lost)
         )
     if not solution.t_events[0].size:
         what = "norms grow without bound" if solution.t_events[1].size else "students stay on the plateau"
-        raise InputError("eta", f"{eta:g} is too large: {what}")
+        raise InputError("eta", f"{dynamics.eta:g} is too large: {what}")
     return np.asarray(solution.y[:, -1])
 
 
@@ -233,12 +256,14 @@ class ExpectedBias:
     excess: float
 
 
-def expected_bias(model: Model, noise: float, q0: float = 1.0, samples: int = SAMPLES) -> ExpectedBias:
+def expected_bias(
+    parameters: RunParameters, noise: float, q0: float = 1.0, samples: int = SAMPLES
+) -> ExpectedBias:
     """Means where R ends with polar(G₁ + σG₂), at σ² = `noise`, over pairs from a fixed seed.
 
     The excess is 2 √(b/a) (‖R₀‖₁ − tr(polar(G₁ + σG₂)ᵀR₀)) with R₀ = √(q₀/N) G₁ (`closest_solutions`).
     """
-    a, b = readout.weights(model)
+    dynamics, model = SmallOverlaps.of(parameters), parameters.model
     generator = np.random.default_rng(_SEED)
     signal = generator.standard_normal((samples, model.p, model.pstar))
     seen = signal + np.sqrt(noise) * generator.standard_normal(signal.shape)
@@ -249,5 +274,5 @@ def expected_bias(model: Model, noise: float, q0: float = 1.0, samples: int = SA
     return ExpectedBias(
         float(np.mean(alignment)),
         float(np.std(alignment, ddof=1) / np.sqrt(samples)),
-        float(2.0 * np.sqrt(b / a * q0) * np.mean(largest - found)),
+        float(2.0 * np.sqrt(dynamics.b / dynamics.a * q0) * np.mean(largest - found)),
     )

@@ -4,7 +4,8 @@ For p ≥ k = rank T and free norms the loss vanishes where a WᵀW = b W*ᵀW*,
 
     W = √(b/a) O W*,    R = √(b/a) O T,
 
-of matrices O (p × p*) that are isometries on the row space of T (OᵀO = 1 if T is regular). The
+of matrices O (p × p*) that are isometries on the row space of T (OᵀO = 1 if T is regular). If all students
+have the second-layer weight v and all teachers v*, of the same sign, a and b stand for av and bv*. The
 squared distance of weights W₀ from such a point, per N, is
 
     |W₀ − W|²/N = tr Q₀ + (b/a) tr T − 2 √(b/a) tr(OᵀR₀),
@@ -16,7 +17,9 @@ decomposition R₀ = U Σ Vᵀ this is at most tr Σ (von Neumann), reached by t
 
 From Q₀ ∝ 1 and with T ∝ 1 the overlap ODEs conserve the polar factor of R, with and without the η² noise
 term, and so end in this very solution (arXiv:2604.03068: SGD finds the solution closest to its
-initialisation); `bias_theory` has the other cases.
+initialisation); `bias_theory` has the other cases. Weight decay keeps the polar factor as well, and so the
+solution that is chosen. But it holds students short of it: their distance from the manifold does not
+vanish.
 
 The excess of the solution that was found, of polar factor O', is
 
@@ -30,7 +33,8 @@ factor of the last R.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -39,15 +43,20 @@ from derive import readout
 from derive.errors import InputError
 from derive.model import Model
 from derive.version import VERSION
+from runtime.analysis.equal_layers import equal_readouts
 from runtime.analysis.landscape.critical_points import solution
 from runtime.analysis.recorded_runs import states_of_run
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
+from runtime.start.parameter_keywords import takes_parameters
+from runtime.start.parameter_values import RunParameters
 from runtime.start.teacher_directions import Teacher
 
 if TYPE_CHECKING:
     import xarray
 
+# Where solutions lie does not depend on η, which run-time parameters need.
+_ANY_RATE = {"eta": 1.0}
 # What the variables of `bias_of_run` are.
 _NAMES = {
     "closest": "squared distance per N from the start to the closest solution",
@@ -102,48 +111,62 @@ class ImplicitBias:
     missed: Array
 
 
+@takes_parameters(loss=True)
 def closest_solution(
-    model: Model, Q: ArrayLike, R: ArrayLike, T: ArrayLike | None = None
+    model: Model, Q: ArrayLike, R: ArrayLike, T: ArrayLike | None = None, **weights: Any
 ) -> ClosestSolution:
     """The zero-loss solution closest to weights with overlaps Q (…, p, p) and R (…, p, p*).
+
+    `student_weights` and `teacher_weights` are those of a fixed second layer, equal in each layer.
 
     Raises
     ------
     InputError
-        The model has the sphere, whose norms most solutions do not have; or p < rank T, so that there is
-        no zero-loss solution, and the message tells the least loss; or shapes are wrong, or no weights
-        have these overlaps.
+        The model has the sphere, whose norms most solutions do not have, or a trained second layer; or
+        p < rank T, so that there is no zero-loss solution, and the message tells the least loss; or shapes
+        are wrong, or no weights have these overlaps; or second-layer weights differ within a layer, or
+        have opposite signs.
     """
     model = checked_arrays.as_model(model)
-    teacher, ratio = solvable_teacher(model, T)
+    parameters, ratio = solvable(model, {**_ANY_RATE, "T": T, **weights})
+    teacher = parameters.T
     return _closest(*checked_arrays.state_overlaps(model, Q, R, teacher), teacher, ratio)
 
 
+@takes_parameters(loss=True)
 def implicit_bias(
-    model: Model, Q0: ArrayLike, R0: ArrayLike, Q: ArrayLike, R: ArrayLike, T: ArrayLike | None = None
-) -> ImplicitBias:
-    """Compare the solution that runs from Q0, R0 found, at their end Q, R, with the closest one.
-
-    Overlaps are (…, p, p) and (…, p, p*); the results of runs that diverged (NaN) are NaN.
-
-    Raises InputError as `closest_solution`.
-    """
-    model = checked_arrays.as_model(model)
-    return _compared(model, Q0, R0, Q, R, T, ends=True)
-
-
-def _compared(
     model: Model,
     Q0: ArrayLike,
     R0: ArrayLike,
     Q: ArrayLike,
     R: ArrayLike,
-    T: ArrayLike | None,
+    T: ArrayLike | None = None,
+    **weights: Any,
+) -> ImplicitBias:
+    """Compare the solution that runs from Q0, R0 found, at their end Q, R, with the closest one.
+
+    Overlaps are (…, p, p) and (…, p, p*); the results of runs that diverged (NaN) are NaN. The arguments
+    else are those of `closest_solution`.
+
+    Raises InputError as `closest_solution`.
+    """
+    model = checked_arrays.as_model(model)
+    solved = solvable(model, {**_ANY_RATE, "T": T, **weights})
+    return _compared(*solved, Q0, R0, Q, R, ends=True)
+
+
+def _compared(
+    parameters: RunParameters,
+    ratio: float,
+    Q0: ArrayLike,
+    R0: ArrayLike,
+    Q: ArrayLike,
+    R: ArrayLike,
     *,
     ends: bool,
 ) -> ImplicitBias:
     """As `implicit_bias`; with `ends`, it checks that some weights have the overlaps of the ends."""
-    teacher, ratio = solvable_teacher(model, T)
+    model, teacher = parameters.model, parameters.T
     first_Q, first_R = checked_arrays.state_overlaps(model, Q0, R0, teacher, "0")
     last_Q = checked_arrays.real_array("Q", Q, first_Q.shape, finite=False)
     last_R = checked_arrays.real_array("R", R, first_R.shape, finite=False)
@@ -193,14 +216,18 @@ def bias_of_run(run: xarray.Dataset) -> xarray.Dataset:
         raise InputError("run", "has no states over time: both start and end are needed")
     if not np.isfinite(found.loss[..., 0]).all():
         raise InputError("run", "has trajectories without a start")
+    given: dict[str, Any] = {**_ANY_RATE, "T": found.T if found.model.teacher == "general" else None}
+    if found.model.weighted:
+        given |= found.weights
+    # Weights are one vector, or have the axes of trajectories in front.
+    count = found.loss[..., 0].size if any(w.ndim > 1 for w in found.weights.values()) else None
     # The ends are not checked, since runs at a loose tolerance may miss the overlaps of weights by as much.
     bias = _compared(
-        found.model,
+        *solvable(found.model, given, count),
         found.Q[..., 0, :, :],
         found.R[..., 0, :, :],
         found.Q[..., -1, :, :],
         found.R[..., -1, :, :],
-        found.T,
         ends=False,
     )
     variables = {
@@ -215,20 +242,37 @@ def bias_of_run(run: xarray.Dataset) -> xarray.Dataset:
     return xarray.Dataset(variables, attrs=attributes)
 
 
-def solvable_teacher(model: Model, T: ArrayLike | None) -> tuple[Array, float]:
-    """T (p*, p*) and b/a; InputError unless norms are free and there is a solution without loss."""
-    teacher = checked_arrays.teacher_overlaps(model, T)
+def solvable(
+    model: Model, given: Mapping[str, Any], count: int | None = None
+) -> tuple[RunParameters, float]:
+    """The run-time parameters, and b/a; `given` and `count` are as for `RunParameters`.
+
+    InputError unless norms are free, second-layer weights are fixed and equal in each layer, and there is a
+    solution without loss.
+    """
+    T = checked_arrays.teacher_overlaps(model, given.get("T"))
     checked_arrays.require_free_norms(model, "the closest solution is known")
-    rank = Teacher.from_overlaps(teacher).rank
+    if model.trained:
+        raise InputError(
+            "second_layer", "'trained' has no closest solution: each v has solutions of its own"
+        )
+    parameters = RunParameters.with_teacher(model, T, given, count)
+    a, b = equal_readouts(parameters, "differ: the closest solution is known for")
+    if not a * b > 0.0:
+        raise InputError(
+            "teacher_weights", "do not have the sign of student_weights: no solution is √(b/a) O W*"
+        )
+    rank = Teacher.from_overlaps(T).rank
     if model.p < rank:
-        least = solution(model, T).loss
+        # The least loss is proportional to the square of b, and does not depend on a.
+        equal = dataclasses.replace(model, second_layer="ones")
+        least = solution(equal, given.get("T")).loss * (b / readout.weights(model)[1]) ** 2
         raise InputError(
             "p",
             f"{model.p} is less than the rank {rank} of the teacher: no solution has zero loss,"
             f" the least is {least:.6g}",
         )
-    a, b = readout.weights(model)
-    return teacher, b / a
+    return parameters, b / a
 
 
 def _closest(Q: Array, R: Array, T: Array, ratio: float) -> ClosestSolution:

@@ -32,10 +32,16 @@ class ConservationReport:
 
 def as_text(report: ConservationReport, rows: int) -> str:
     """The laws with their verdicts, the findings of the search, and the monitors, for people."""
-    title = f"{report.model.name}, for all a, b, eta, Delta (' = transpose, d = d/dalpha):"
+    title = f"{report.model.name}, for all a, b, eta, Delta, B (' = transpose, d = d/dalpha"
+    title += ", v and v* = diagonal matrices):" if report.model.weighted else "):"
     width = max((len(law.on) for law in report.laws), default=0)
     lines = [title] if report.laws else []
-    lines += [f"{law.verdict.status:9}  {law.on:{width}}  {law.statement}" for law in report.laws]
+    for law in report.laws:
+        restrictions = f"  [{law.restrictions}]" if law.restrictions else ""
+        lines.append(f"{law.verdict.status:9}  {law.on:{width}}  {law.statement}{restrictions}")
+        if not law.verdict.proved:
+            why = "; ".join(filter(None, (law.verdict.reason, law.otherwise)))
+            lines.append(f"{'':9}  {'':{width}}    {why}")
     if report.findings is not None:
         lines += ["", *_search_lines(report.findings)]
     if report.monitors is not None:
@@ -104,8 +110,7 @@ def _monitor_lines(monitors: xarray.Dataset) -> list[str]:
     if "expected" in monitors.get("K_rate", monitors).attrs:
         expected = np.unique(np.atleast_1d(monitors["K_rate"].attrs["expected"]))
         if expected.size == 1 and monitors["K_rate"].attrs["conserved"]:
-            weights = "" if monitors.attrs["second_layer"] == "ones" else " v v*"
-            lines.append(f"K_rate in theory: 8ab eta{weights} = {expected[0]:.6g}")
+            lines.append(f"K_rate in theory: 8ab eta = {expected[0]:.6g}")
     return lines
 
 
@@ -128,6 +133,7 @@ def as_json(report: ConservationReport) -> dict[str, Any]:
         "laws": [
             {"name": law.name, "statement": law.statement, "on": law.on}
             | {"status": law.verdict.status, "reason": law.verdict.reason}
+            | {"conditions": dict(law.conditions), "otherwise": law.otherwise}
             for law in report.laws
         ],
     }

@@ -27,7 +27,8 @@ from numpy.typing import ArrayLike
 
 from derive.errors import InputError
 from runtime.analysis.escape.escape_study import EscapeStudy
-from runtime.analysis.plateau.fixed_point import NORM, STUDENTS, Plateau, plateau_at
+from runtime.analysis.plateau.fixed_point import Plateau, plateau_at
+from runtime.analysis.plateau.linear_modes import NORM, STUDENTS
 from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.start.checked_arrays import Array
 from runtime.start.matrix_factors import logarithm

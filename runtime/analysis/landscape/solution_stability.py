@@ -28,7 +28,7 @@ from derive.arguments import one_of, whole_number
 from derive.errors import InputError
 from derive.model import Model
 from runtime.analysis.plateau.bisection import largest_where
-from runtime.analysis.plateau.fixed_point import find_plateau
+from runtime.analysis.plateau.plateau_curve import LARGEST, largest_eta
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.parameter_keywords import takes_parameters
@@ -38,7 +38,7 @@ from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System, as_system
 from runtime.vector.matrix_products import times_transpose
 
-WHERE = ("plateau", "escape", "solution")
+WHERE = (*LARGEST, "solution")
 ZERO = 1e-9
 # Loss below which a state counts as a solution, relative to b² tr T².
 _NO_LOSS = 1e-12
@@ -268,23 +268,28 @@ def largest_stable_eta(
     one_of("where", where, WHERE)
     model = as_system(system).model
     checked = RunParameters.of(model, {"eta": 1.0, **parameters})
-    a, b = readout.weights(model)
-    # The product of κ = 2aη and the teacher's mean output decides on stability.
-    start = 1.0 / (2.0 * a * b * max(float(np.trace(checked.T)), np.finfo(np.float64).tiny))
-    if where != "solution":
+    if where in LARGEST:
         if Q is not None or R is not None:
             raise InputError("Q" if Q is not None else "R", f"goes with where='solution', not {where!r}")
-
-        def attracts(eta: float) -> bool:
-            point = find_plateau(system, checked.replaced(eta=eta))
-            return point is not None and point.stable and (where == "plateau" or point.rate > 0.0)
-
-        return largest_where(attracts, start)
+        return largest_eta(system, checked, where)
+    if model.trained:
+        raise InputError(
+            "second_layer",
+            "'trained': students and v can be rescaled against each other, and solutions differ",
+        )
     noise = checked["label_noise"]
     if noise > 0.0 and model.flow == "sgd":
         raise InputError("label_noise", f"{noise:g}: with label noise no zero-loss solution is stationary")
+    decay = checked["weight_decay"]
+    if decay > 0.0 and model.constraint == "free":
+        raise InputError(
+            "weight_decay", f"{decay:g}: with weight decay no zero-loss solution is stationary"
+        )
     y = system.pack(*_solution(system, checked, Q, R))
     directions = _directions(model, checked.T)
+    a, b = readout.weights(model)
+    # The product of κ = 2aη and the teacher's mean output decides on stability.
+    start = 1.0 / (2.0 * a * b * max(float(np.trace(checked.T)), np.finfo(np.float64).tiny))
 
     def stable(eta: float) -> bool:
         jacobian = system.jacobian_of_state(y, checked.replaced(eta=eta).packed[0])

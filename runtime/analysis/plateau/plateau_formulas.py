@@ -16,11 +16,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from derive.equations import STEP, overlap_equations
+from derive.equations import READOUT_STUDENT, overlap_equations
 from derive.model import OPTIONS, Model
-from derive.parameters import NUMBERS, RuntimeParameter
+from derive.parameters import NUMBERS, PARAMETERS, RuntimeParameter
 from derive.readout import READOUTS
 from derive.scalar_polynomials import ScalarPolynomial
+from runtime.start.checked_arrays import real_number
 
 if TYPE_CHECKING:
     import sympy
@@ -31,13 +32,13 @@ class ClosedForm:
     """Expressions in `symbols`, from `closed_form`.
 
     symbols
-        By name: ``p``, ``pstar``, ``q``, and the run-time parameters ``eta``, ``Delta``; ``a`` and ``b``
-        unless a readout was chosen; for a general teacher ``T1`` = tr T, ``T2`` = tr T² and ``tau``, an
-        eigenvalue of T.
+        By name: ``p``, ``pstar``, ``q``, and the run-time parameters ``eta``, ``Delta``, and ``gamma`` and
+        ``B`` if they were asked for; ``a`` and ``b`` unless a readout was chosen; for a general teacher
+        ``T1`` = tr T, ``T2`` = tr T² and ``tau``, an eigenvalue of T.
     equation
         Polynomial in the symbol q that vanishes at the plateau; 0 on the sphere, where q = 1.
     q
-        Norm Q_ii at the plateau.
+        Norm Q_ii at the plateau. Where it is not positive, weight decay shrinks the norms to zero instead.
     loss
         Generalisation error ε.
     rate
@@ -65,9 +66,15 @@ class ClosedForm:
 
 
 def closed_form(
-    constraint: str = "free", flow: str = "sgd", teacher: str = "orthonormal", readout: str | None = "mean"
+    constraint: str = "free",
+    flow: str = "sgd",
+    teacher: str = "orthonormal",
+    readout: str | None = "mean",
+    *,
+    weight_decay: Any = 0,
+    batch: Any = 1,
 ) -> ClosedForm:
-    """Solve the plateau equation for any p, p*, η and Δ (and T).
+    """Solve the plateau equation for any p, p*, η and Δ (and T), where all second-layer weights are 1.
 
     Parameters
     ----------
@@ -75,36 +82,32 @@ def closed_form(
         As for `oo.Model`. On the sphere norms are 1.
     readout
         As for `oo.Model`; None leaves a and b as symbols.
+    weight_decay, batch
+        Numbers γ and B, of any kind that SymPy takes; None leaves γ and B as symbols.
 
     Raises
     ------
     InputError
         Another value.
 
-    With a mean readout, T = 1 and gradient flow: q = p/(p+2), ε = 1/(p+2) + 1/p*, rate 4η/(p p*).
+    With a mean readout, T = 1 and gradient flow: q = p/(p+2), ε = 1/(p+2) + 1/p*, rate 4η/(p p*); weight
+    decay multiplies this q with 1 − γp/2, and leaves the rate as it is.
     """
     import sympy as sp
 
     any_readout = OPTIONS["readout"].default if readout is None else readout
     model = Model(1, 1, constraint, flow, teacher, any_readout)
-    numbers = [number for number in NUMBERS if number.belongs_to(model)]
     positive = {name: sp.Symbol(name, positive=True) for name in ("p", "pstar", "q", "a", "b")}
     others = {name: sp.Symbol(name, nonnegative=True) for name in ("T1", "T2", "tau")}
-    symbols = positive | others | {number.printed: _symbol(number) for number in numbers}
-    p, pstar, eta, q, a = (symbols[name] for name in ("p", "pstar", "eta", "q", "a"))
-    known: dict[Any, Any] = {}
-    if teacher == "orthonormal":
-        known = {symbols["T1"]: pstar, symbols["T2"]: pstar, symbols["tau"]: sp.Integer(1)}
-    if readout is not None:
-        known |= {a: READOUTS[readout].expression(p), symbols["b"]: READOUTS[readout].expression(pstar)}
-
-    parts = _drift_near_plateau(flow, symbols)
-    norm = parts["norm"]
+    numbers = {number.name: _symbol(number) for number in NUMBERS if number.belongs_to(model)}
+    symbols = positive | others | {symbol.name: symbol for symbol in numbers.values()}
+    eta, q, a = (symbols[name] for name in ("eta", "q", "a"))
+    known = _known(symbols, numbers, {"weight_decay": weight_decay, "batch": batch}, teacher, readout)
+    parts = _drift_near_plateau(flow, symbols, numbers)
     if constraint == "sphere":
         # A step's relative growth of norms, d ln |w| = dQ_ii / (2 Q_ii), is taken from each index.
-        growth = norm / (2 * q)
-        known[q] = root = sp.Integer(1)
-        equation = sp.Integer(0)
+        growth = parts["norm"] / (2 * q)
+        known[q], root, equation = sp.Integer(1), sp.Integer(1), sp.Integer(0)
         in_q = {
             "loss": parts["loss"],
             "rate": parts["alignment"] - growth,
@@ -114,6 +117,7 @@ def closed_form(
         edge = in_q["overlap_rate"]
     else:
         # The factor q is the state without students, 4aη the unit of time.
+        norm = parts["norm"]
         equation = sp.expand(norm / (4 * a * eta * q))
         c0, c1, c2 = (sp.factor(equation.coeff(q, k)) for k in range(3))
         edge = c1**2 - 4 * c2 * c0
@@ -148,11 +152,42 @@ def _symbol(number: RuntimeParameter) -> sympy.Symbol:
 
     if number.least < 0.0:
         return sp.Symbol(number.printed, real=True)
-    assumption = {"positive" if number.strict else "nonnegative": True}
+    assumption = {"positive" if number.strict or number.least > 0.0 else "nonnegative": True}
     return sp.Symbol(number.printed, **assumption)
 
 
-def _drift_near_plateau(flow: str, symbols: Mapping[str, Any]) -> dict[str, Any]:
+def _known(
+    symbols: Mapping[str, Any],
+    numbers: Mapping[str, Any],
+    given: Mapping[str, Any],
+    teacher: str,
+    readout: str | None,
+) -> dict[Any, Any]:
+    """What is put in place of symbols: given numbers, an orthonormal teacher, a readout."""
+    import sympy as sp
+
+    p, pstar = symbols["p"], symbols["pstar"]
+    known = {numbers[name]: _exact(name, value) for name, value in given.items() if value is not None}
+    if teacher == "orthonormal":
+        known |= {symbols["T1"]: pstar, symbols["T2"]: pstar, symbols["tau"]: sp.Integer(1)}
+    if readout is not None:
+        weight = READOUTS[readout].expression
+        known |= {symbols["a"]: weight(p), symbols["b"]: weight(pstar)}
+    return known
+
+
+def _exact(name: str, value: Any) -> Any:
+    """A number as an exact one, within the bounds of the parameter."""
+    import sympy as sp
+
+    if not isinstance(value, sp.Basic):
+        real_number(name, value, least=PARAMETERS[name].least)
+    return sp.nsimplify(value, rational=True)
+
+
+def _drift_near_plateau(
+    flow: str, symbols: Mapping[str, Any], numbers: Mapping[str, Any]
+) -> dict[str, Any]:
     """The derived drift at R = 0, Q = q 1 and its derivatives, and the loss.
 
     ``norm``: dq/dα. ``traceless``, ``alignment``: rates of these deviations; their loops do not change.
@@ -162,14 +197,20 @@ def _drift_near_plateau(flow: str, symbols: Mapping[str, Any]) -> dict[str, Any]
     a, b, p, q, tau = (symbols[name] for name in ("a", "b", "p", "q", "tau"))
     equations = overlap_equations(flow)
     values = {
-        STEP: 2 * a * symbols["eta"],
-        **{number.name: symbols[number.printed] for number in NUMBERS if number.printed in symbols},
+        READOUT_STUDENT: a,
+        **{
+            PARAMETERS[name].code: 1 / symbol if PARAMETERS[name].reciprocal else symbol
+            for name, symbol in numbers.items()
+        },
         "s": a * p * q - b * symbols["T1"],
         "t": a**2 * p * q**2 + b**2 * symbols["T2"],
     }
 
     def value(polynomial: ScalarPolynomial) -> Any:
         return polynomial.evaluate(values, lambda c: sp.Rational(c.numerator, c.denominator))
+
+    for name, scalar in equations.scalars.items():
+        values[name] = value(scalar)
 
     def aligned(chain: int) -> Any:
         return sp.Add(*((a * q) ** j * (-b * tau) ** (chain - j) for j in range(chain + 1)))

@@ -8,7 +8,8 @@ import numpy as np
 
 from runtime.analysis.claims import Claim
 from runtime.analysis.escape.escape_measurement import fit_slope
-from runtime.analysis.plateau.fixed_point import plateau
+from runtime.analysis.plateau.fixed_point import Plateau
+from runtime.analysis.plateau.plateau_curve import plateau
 from runtime.analysis.reproduction.studies import Reproduction, StudyResult
 from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.figures import COLOURS
@@ -72,7 +73,7 @@ def study(reproduction: Reproduction) -> StudyResult:
 def _rate(reproduction: Reproduction, p: int, flow: str, eta: float) -> float:
     """Rate of growth of R in units of η α/p, from a run that starts next to the plateau."""
     system = reproduction.system(p, PSTAR, flow=flow)
-    fixed = plateau(system, eta)
+    fixed: Plateau = plateau(system, eta)
     start = 1e-9 * np.random.default_rng(seed_sequence(reproduction.seed)).standard_normal((p, PSTAR))
     # R grows by e⁵.
     end = 5.0 / fixed.rate

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from runtime.analysis.claims import Claim
-from runtime.analysis.plateau.fixed_point import Plateau, plateau
+from runtime.analysis.plateau.fixed_point import Plateau
+from runtime.analysis.plateau.plateau_curve import plateau
 from runtime.analysis.reproduction.studies import Reproduction, StudyResult
 from runtime.output.figures import COLOURS, LOSS_LABEL, TIME_LABEL
 from runtime.start.seeds import seed_sequence

@@ -8,7 +8,7 @@ do not depend on its neighbours. One loop serves all systems.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
@@ -18,63 +18,11 @@ from numba.extending import intrinsic
 
 from runtime.ensemble.kernels.kernel_addresses import KERNEL_ADDRESSES
 from runtime.ensemble.kernels.lane_memory import double_at, word_at
+from runtime.ensemble.kernels.trajectory_chunk import CHUNK_TYPE, TRAJECTORIES
 from runtime.system.compilation import inlined, kernel, part
 from runtime.trajectory import event_search
 from runtime.trajectory.controller import BLOW_UP, DIVERGED, FINISHED, RUNNING, why_stuck
 
-if TYPE_CHECKING:
-    from runtime.start.checked_arrays import Array
-
-# What `run_chunk` is asked to do.
-CHUNK = np.dtype(
-    [
-        # Trajectories `first` … `last` − 1 are integrated. `following` is the next one to start, and
-        # `active` the number of those that run.
-        ("first", np.int64),
-        ("last", np.int64),
-        ("following", np.int64),
-        ("active", np.int64),
-        # Components of the lanes' memory where parameters and state start.
-        ("parameters_at", np.int64),
-        ("state_at", np.int64),
-        # The time at which all trajectories start.
-        ("start", np.float64),
-        # The component of the scale τ of a smooth schedule, or −1 if there is none, and its value.
-        ("scale_at", np.int64),
-        ("scale", np.float64),
-        ("rtol", np.float64),
-        ("atol", np.float64),
-        # Growth of the largest order parameter that counts as divergence.
-        ("growth", np.float64),
-        # With `watched`, a trajectory ends where its loss comes down to the threshold, and with
-        # `keep_events` its state there is written to its first row.
-        ("watched", np.int64),
-        ("keep_events", np.int64),
-        ("threshold", np.float64),
-        # Which outputs are written: one of NOTHING, STATES, LOSSES and BOTH in `lane_memory`.
-        ("writer", np.int64),
-        # Rows of states per trajectory.
-        ("rows", np.int64),
-        # Addresses of the states (trajectory, rows, n), the losses (trajectory, output), the output
-        # times, and n doubles that nobody reads.
-        ("states_address", np.int64),
-        ("losses_address", np.int64),
-        ("times_address", np.int64),
-        ("spare_address", np.int64),
-    ]
-)
-# How a trajectory ended.
-OUTCOME = np.dtype(
-    [
-        # The time it reached: that of the event, if it ended in one.
-        ("end", np.float64),
-        ("accepted", np.int64),
-        ("rejected", np.int64),
-        ("status", np.int64),
-        # 1 if its loss came down to the threshold.
-        ("crossed", np.int64),
-    ]
-)
 # A lane: its trajectory, −1 for none; whether it waits for the next one; and its search for an event.
 LANE = np.dtype([("trajectory", np.int64), ("free", np.int64), *event_search.SEARCH.descr])
 _NEVER = 1e300
@@ -82,44 +30,11 @@ _NEVER = 1e300
 _SMALLEST_SCALE, _LARGEST_STATE = 1e-30, 1e20
 _BYTES = 8
 
-
-class Trajectories(NamedTuple):
-    """What the trajectories of an ensemble start from, and what they leave.
-
-    initial, parameters
-        Packed states (trajectory, n); packed parameters, one row for all or one per trajectory.
-    sizes
-        The size of an order parameter (trajectory,) whose growth is measured from there.
-    times
-        Output times, followed by one that is never reached.
-    outcomes
-        Receives how each trajectory ended, see OUTCOME.
-    ends
-        Receives the state after the last step of each trajectory (trajectory, n); none if it has no rows.
-    cancel
-        The loop stops within a step when cancel[0] is set.
-    """
-
-    initial: Array
-    parameters: Array
-    sizes: Array
-    times: Array
-    outcomes: Any
-    ends: Array
-    cancel: Any
-
-
 _vector = types.float64[::1]
 _matrix = types.float64[:, ::1]
 _addresses = numba.from_dtype(KERNEL_ADDRESSES)
-_chunk = numba.from_dtype(CHUNK)
 _lane: Any = numba.from_dtype(LANE)
 _lanes = types.Array(_lane, 1, "C")
-_outcomes = types.Array(numba.from_dtype(OUTCOME), 1, "C")
-_named_tuple: Any = types.NamedTuple
-_trajectories = _named_tuple(
-    (_matrix, _matrix, _vector, _vector, _outcomes, _matrix, types.int64[::1]), Trajectories
-)
 
 
 def _emit_call(_typing: Any, _function: Any, _address: Any) -> Any:
@@ -215,13 +130,15 @@ def _prepare(work, words, lanes, chunk, times):
 def _begin(work, words, chunk, trajectories, k, trajectory):
     """Put a trajectory at its start into lane k, or if it is −1 an idle one."""
     # An idle lane gets a state too, since its arithmetic goes on with steps of zero.
-    source = trajectory if trajectory >= 0 else chunk.first
+    source = trajectory if trajectory >= 0 else trajectories.order[chunk.first]
     row = source if trajectories.parameters.shape[0] > 1 else 0
-    n, outputs = trajectories.initial.shape[1], trajectories.times.size - 1
+    n = trajectories.initial.shape[1]
     for c in range(n):
         work[chunk.state_at + c, k] = trajectories.initial[source, c]
     for c in range(trajectories.parameters.shape[1]):
         work[chunk.parameters_at + c, k] = trajectories.parameters[row, c]
+    for place in trajectories.rates:
+        work[chunk.parameters_at + place, k] *= chunk.factor
     work[double_at.time, k] = chunk.start
     work[double_at.new_time, k] = -1.0
     work[double_at.bound, k] = chunk.growth * trajectories.sizes[source]
@@ -235,7 +152,7 @@ def _begin(work, words, chunk, trajectories, k, trajectory):
         work[double_at.next_output, k] = trajectories.times[0]
         work[double_at.limit, k] = chunk.start
         words[word_at.row, k] = chunk.states_address + trajectory * chunk.rows * n * _BYTES
-        words[word_at.loss_row, k] = chunk.losses_address + trajectory * outputs * _BYTES
+        words[word_at.loss_row, k] = chunk.losses_address + trajectory * chunk.loss_rows * _BYTES
         words[word_at.time_entry, k] = chunk.times_address
 
 
@@ -249,8 +166,8 @@ def _end(work, lane, chunk, trajectories, k, status, reached):
             trajectories.ends[lane.trajectory, c] = work[chunk.state_at + c, k]
     if work[double_at.fresh, k] < 0.5:
         failed = int(work[double_at.rejections, k])
-        outcome.accepted = int(work[double_at.attempts, k]) - failed
-        outcome.rejected = failed
+        outcome.accepted += int(work[double_at.attempts, k]) - failed
+        outcome.rejected += failed
     lane.free = 1
     chunk.active -= 1
 
@@ -285,7 +202,7 @@ def _refill(kernels, work, words, lanes, chunk, trajectories):
             work[double_at.limit, k] = -1.0
             if lanes[k].free != 0:
                 following = chunk.following < chunk.last
-                lanes[k].trajectory = chunk.following if following else -1
+                lanes[k].trajectory = trajectories.order[chunk.following] if following else -1
                 lanes[k].free = 0
                 chunk.following += following
                 chunk.active += following
@@ -362,7 +279,7 @@ def _retire(work, lanes, chunk, trajectories, bits):
             _end(work, lanes[k], chunk, trajectories, k, status, reached)
 
 
-@kernel(types.int64(_addresses, _matrix, _chunk, _trajectories))
+@kernel(types.int64(_addresses, _matrix, CHUNK_TYPE, TRAJECTORIES))
 def run_chunk(kernels, work, chunk, trajectories):
     """Integrate the trajectories of a chunk; returns 1 if it was cancelled, else 0.
 

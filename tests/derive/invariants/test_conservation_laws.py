@@ -6,7 +6,7 @@ import pytest
 from closed_form import OPTION_SETS
 
 from derive import Model
-from derive.invariants import laws, singular_vector_laws
+from derive.invariants import conservation_laws, laws, singular_vector_laws
 
 ALWAYS = {"R moves linearly", "rank of R", "no alignment", "plateau"}
 TRANSPORT = {"S moves linearly", "growth of K"}
@@ -68,5 +68,7 @@ def test_no_law_is_undecided(options):
 def test_an_identity_that_only_suffices_for_a_law_does_not_refute_it(monkeypatch):
     """With other equations the drift of W has other terms, and states may stay commuting all the same."""
     monkeypatch.setattr(singular_vector_laws, "_drift_of_W", lambda matrices: matrices.W)
+    conservation_laws._found.cache_clear()
     found = {law.name: law.verdict.status for law in laws(Model(2, 1))}
+    conservation_laws._found.cache_clear()
     assert {found[name] for name in COMMUTING | {"ratios of R"}} == {"undecided"}

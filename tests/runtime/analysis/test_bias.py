@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+import xarray
 from rejections import rejected
 from scipy.optimize import minimize
 
@@ -22,22 +23,20 @@ from runtime.analysis.bias.bias_study import (
     bias_of_norms,
     mean_of,
 )
-from runtime.analysis.bias.bias_theory import (
-    diffusion,
-    escape_polar,
-    expected_bias,
-    growth_rate,
-    noise_to_signal,
-    norm_drift,
-)
+from runtime.analysis.bias.bias_theory import SmallOverlaps, escape_polar, expected_bias, noise_to_signal
 from runtime.analysis.bias.closest_solutions import bias_of_run, closest_solution, implicit_bias
+from runtime.start.parameter_values import RunParameters
 
 CORRELATED = np.array([[1.0, 0.4], [0.4, 2.0]])
 SINGULAR = np.array([[1.0, 1.0], [1.0, 1.0]])
 
 
-def study_of(system, eta=0.4, T=None, **others):
-    return BiasStudy(system.model, {"eta": eta, "T": T}, **others)
+def study_of(system, eta=0.4, T=None, training=None, **others):
+    return BiasStudy(system.model, {"eta": eta, "T": T, **(training or {})}, **others)
+
+
+def parameters_of(model, eta=0.4, **given):
+    return RunParameters.of(model, {"eta": eta, **given})
 
 
 def from_random_weights(system, sizes, **study):
@@ -118,6 +117,47 @@ def test_bias_of_explicit_weights():
     np.testing.assert_allclose(implicit_bias(model, Q0, R0, Q0, R0).alignment, 1.0, rtol=1e-14)
 
 
+def test_equal_second_layers_rescale_the_solutions():
+    """Solutions √(bv*/(av)) O W* have no loss, and the distance is that of explicit weights."""
+    p, pstar, N, rng = 3, 2, 20, np.random.default_rng(4)
+    model = derive.Model(p, pstar, second_layer="fixed")
+    weights = {"student_weights": np.full(p, -0.5), "teacher_weights": np.full(pstar, -2.0)}
+    teachers = np.sqrt(N) * np.linalg.qr(rng.standard_normal((N, pstar)))[0].T
+    W = rng.standard_normal((p, N))
+    closest = closest_solution(model, W @ W.T / N, W @ teachers.T / N, **weights)
+    solution = np.sqrt(6.0) * closest.polar @ teachers
+    inputs = rng.standard_normal((N, 5))
+    student, teacher = (
+        scale * np.sum((V @ inputs / np.sqrt(N)) ** 2, axis=0)
+        for V, scale in ((solution, -0.5 / p), (teachers, -2.0 / pstar))
+    )
+    np.testing.assert_allclose(student, teacher, rtol=1e-12)
+    np.testing.assert_allclose(closest.R, solution @ teachers.T / N, atol=1e-12)
+    assert closest.squared_distance == pytest.approx(np.sum((W - solution) ** 2) / N, rel=1e-12)
+    plain = closest_solution(derive.Model(p, pstar), W @ W.T / N, W @ teachers.T / N)
+    assert abs(plain.squared_distance - closest.squared_distance) > 1.0
+
+
+def test_second_layers_without_a_closest_solution_are_rejected():
+    fixed, trained = (derive.Model(2, 2, second_layer=name) for name in ("fixed", "trained"))
+    Q, R = np.eye(2), np.zeros((2, 2))
+    for option, words, model, weights in (
+        ("student_weights", "differ", fixed, {"student_weights": [1.0, 2.0]}),
+        ("teacher_weights", "differ", fixed, {"teacher_weights": [1.0, -1.0]}),
+        ("teacher_weights", "sign", fixed, {"teacher_weights": [-1.0, -1.0]}),
+        ("student_weights", "second_layer", derive.Model(2, 2), {"student_weights": [1.0, 1.0]}),
+        ("second_layer", "each v has solutions of its own", trained, {}),
+    ):
+        with rejected(option, words):
+            closest_solution(model, Q, R, **weights)
+        with rejected(option, words):
+            implicit_bias(model, Q, R, Q, R, **weights)
+    # The least loss is four times that of weights of ones: ε = b² [(p* − p)²/(p + 2) + p* − p] v*².
+    wide = derive.Model(2, 4, second_layer="fixed")
+    with rejected("p", r"the least is 0\.75"):
+        closest_solution(wide, Q, np.zeros((2, 4)), teacher_weights=np.full(4, 2.0))
+
+
 def test_runs_that_diverged_are_nan():
     model, Q0, R0 = derive.Model(2, 1), np.array([np.eye(2)] * 2), np.full((2, 2, 1), 0.1)
     R = np.array(R0)
@@ -142,9 +182,15 @@ def test_rejections():
         "constraint": {"constraint": "sphere"},
     }.items():
         with pytest.raises(InputError, match=option):
-            noise_to_signal(derive.Model(4, 2, **arguments), 0.4)
+            noise_to_signal(parameters_of(derive.Model(4, 2, **arguments)))
     with pytest.raises(InputError, match="without bound"):
-        noise_to_signal(derive.Model(4, 2), 3.0)
+        noise_to_signal(parameters_of(derive.Model(4, 2), 3.0))
+    # Norms begin to grow at the rate 4abη p* − 2ηγ without the η² term: γ has to be below 2ab p*.
+    decayed = parameters_of(derive.Model(4, 2, flow="gradient"), weight_decay=0.51)
+    Q0 = np.diag([1.0, 1.0, 1.0, 0.5])[None]
+    with rejected("weight_decay", "norms decay to 0"):
+        escape_polar(decayed, Q0, np.zeros((1, 4, 2)))
+    assert np.isfinite(escape_polar(decayed.replaced(weight_decay=0.49), Q0, np.ones((1, 4, 2)))).all()
 
 
 def test_overlaps_that_no_weights_have_are_rejected():
@@ -165,6 +211,45 @@ def test_overlaps_that_no_weights_have_are_rejected():
 # --- what the ODEs find ---------------------------------------------------------------------------
 
 
+def test_decay_keeps_the_direction_but_not_the_norm(system_of):
+    """The polar factor is that of the start. In gradient flow E = −γ/(2a(p* + 2)) holds norms below b/a."""
+    R0 = 0.1 * np.random.default_rng(1).standard_normal((4, 2))
+    given = {"eta": 0.4, "alpha": 600.0, "rtol": 1e-11, "weight_decay": 0.1, "batch": 4}
+    for flow in ("sgd", "gradient"):
+        run = runtime.integrate(system_of(4, 2, flow=flow), np.eye(4), R0, **given)
+        bias = bias_of_run(run)
+        assert bias["alignment"].item() == pytest.approx(1.0, abs=1e-12)
+        assert bias["excess"].item() < 1e-11
+        assert bias["missed"].item() == pytest.approx(bias["remaining"].item(), rel=1e-9)
+    norm = np.sqrt(2.0 - 0.1 / (2.0 * 4.0 / 16.0))
+    assert bias["remaining"].item() == pytest.approx(2 * (np.sqrt(2.0) - norm) ** 2, rel=1e-6)
+
+
+def test_bias_of_runs_with_second_layers(system_of):
+    system = system_of(3, 2, second_layer="fixed")
+    R0 = 0.1 * np.random.default_rng(1).standard_normal((3, 2))
+    weights = {"student_weights": [0.5] * 3, "teacher_weights": [2.0] * 2}
+    run = runtime.integrate(system, np.eye(3), R0, eta=0.2, alpha=[0.0, 300.0], **weights)
+    bias = bias_of_run(run)
+    assert bias["alignment"].item() == pytest.approx(1.0, abs=1e-6)
+    # The solutions have norms of b v*/(a v) = 6 per direction.
+    closest = 3 + 12 - 2 * np.sqrt(6.0) * np.linalg.svd(R0, compute_uv=False).sum()
+    assert bias["closest"].item() == pytest.approx(closest, rel=1e-12)
+    assert bias["remaining"].item() < 0.1
+    # Trajectories may each name their weights, but these have to be the same.
+    for factor in (1.0, 2.0):
+        other = run.assign(student_weights=factor * run["student_weights"])
+        of_each = ["Q", "R", "loss", "student_weights"]
+        runs = xarray.concat(
+            [run, other], "trajectory", data_vars=of_each, coords="minimal", compat="override"
+        )
+        if factor == 1.0:
+            np.testing.assert_array_equal(bias_of_run(runs)["closest"].values, [bias["closest"].item()] * 2)
+            continue
+        with rejected("student_weights", "differ"):
+            bias_of_run(runs)
+
+
 @pytest.mark.parametrize("flow", ["sgd", "gradient"])
 def test_equal_norms_lead_to_the_closest_solution(system_of, flow):
     R0 = 0.1 * np.random.default_rng(1).standard_normal((4, 2))
@@ -180,21 +265,26 @@ def test_equal_norms_lead_to_the_closest_solution(system_of, flow):
     )
 
 
+@pytest.mark.parametrize("second_layer", ["ones", "fixed"])
 @pytest.mark.parametrize("flow", ["sgd", "gradient"])
-def test_linear_theory_is_that_of_the_generated_drift(system_of, flow):
+def test_linear_theory_is_that_of_the_generated_drift(system_of, flow, second_layer):
     """dqᵢ/dα and γ(qᵢ), at unequal norms and teachers, against the right-hand side at R → 0."""
-    generated, q, tau = system_of(2, 2, flow=flow, teacher="general"), np.array([0.35, 1.4]), [2.0, 0.5]
-    model, T = generated.model, np.diag(tau)
-    dQ, _ = generated.rhs(np.diag(q), np.zeros((2, 2)), 0.4, 0.3, T)
-    np.testing.assert_allclose(np.diag(dQ), norm_drift(model, q, 0.4, 0.3, T), rtol=1e-12)
+    generated = system_of(2, 2, flow=flow, teacher="general", second_layer=second_layer)
+    q, tau = np.array([0.35, 1.4]), [2.0, 0.5]
+    training = {"eta": 0.4, "label_noise": 0.3, "T": np.diag(tau), "weight_decay": 0.15, "batch": 3}
+    if second_layer == "fixed":
+        training |= {"student_weights": [1.5, 1.5], "teacher_weights": [0.7, 0.7]}
+    theory = SmallOverlaps.of(parameters_of(generated.model, **training))
+    dQ, _ = generated.rhs(np.diag(q), np.zeros((2, 2)), **training)
+    np.testing.assert_allclose(np.diag(dQ), q * theory.relative_drift(q), rtol=1e-12)
     R = 1e-9 * np.random.default_rng(0).standard_normal((2, 2))
-    _, dR = generated.rhs(np.diag(q), R, 0.4, 0.3, T)
-    rates = np.stack([growth_rate(model, q, 0.4, value, T) for value in tau], axis=1)
+    _, dR = generated.rhs(np.diag(q), R, **training)
+    rates = np.stack([theory.growth_rate(q, value) for value in tau], axis=1)
     np.testing.assert_allclose(dR, rates * R, rtol=1e-9)
-    orthonormal = derive.Model(4, 2, flow=flow)
-    np.testing.assert_array_equal(
-        norm_drift(orthonormal, q, 0.4, 0.3), norm_drift(orthonormal, q, 0.4, 0.3, np.eye(2))
-    )
+    # A decay with the factor of R in Q, and a batch that divides no noise, are seen.
+    without = generated.rhs(np.diag(q), np.zeros((2, 2)), **training | {"batch": 1})[0]
+    assert (flow == "sgd") == (np.max(np.abs(without - dQ)) > 0.01)
+    assert np.max(np.abs(np.diag(dQ) - q * (theory.relative_drift(q) + theory.decay))) > 0.01
 
 
 def test_gradient_flow_weighs_the_start_with_the_inverse_root_of_its_norms():
@@ -204,7 +294,9 @@ def test_gradient_flow_weighs_the_start_with_the_inverse_root_of_its_norms():
     Q0 = factors @ np.swapaxes(factors, 1, 2) / 8
     values, vectors = np.linalg.eigh(Q0)
     expected = polar(vectors / np.sqrt(values)[:, None, :] @ np.swapaxes(vectors, 1, 2) @ R0)
-    np.testing.assert_allclose(escape_polar(model, Q0, R0, 0.4), expected, atol=1e-8)
+    for decay in (0.0, 0.1):
+        found = escape_polar(parameters_of(model, weight_decay=decay), Q0, R0)
+        np.testing.assert_allclose(found, expected, atol=1e-8)
 
 
 def test_unequal_norms_lead_elsewhere_as_predicted(system_of):
@@ -240,7 +332,7 @@ def test_unequal_teachers_are_learned_one_by_one_and_the_closest_solution_is_mis
     basis, upper = np.linalg.qr(R0 @ turn)
     signs = np.sign(np.diagonal(upper, axis1=1, axis2=2))
     expected = basis * signs[:, None, :] @ turn.T
-    found = escape_polar(model, np.tile(np.eye(3), (5, 1, 1)), R0, 0.1, T=T)
+    found = escape_polar(parameters_of(model, 0.1, T=T), np.tile(np.eye(3), (5, 1, 1)), R0)
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
@@ -249,7 +341,7 @@ def test_unequal_teachers_are_learned_one_by_one_and_the_closest_solution_is_mis
 
 @pytest.mark.parametrize("q", [0.4, 1.3])
 def test_diffusion_is_the_exact_moment(q):
-    """D = 4a²η² E[e² λ₁² λ*₁²], by quadrature that is exact for its degree."""
+    """D = (4a²η²/B) E[e² λ₁² λ*₁²], by quadrature that is exact for its degree."""
     model, eta, noise = derive.Model(2, 2, readout="sqrt"), 0.3, 0.2
     a, b = readout.weights(model)
     nodes, weights = np.polynomial.hermite_e.hermegauss(5)
@@ -260,26 +352,41 @@ def test_diffusion_is_the_exact_moment(q):
         students, teachers = np.sqrt(q) * z[:2], z[2:]
         error = a * np.sum(students**2) - b * np.sum(teachers**2)
         total += weight * (error**2 + noise) * students[0] ** 2 * teachers[0] ** 2
-    assert diffusion(model, q, eta, noise) == pytest.approx(4 * (a * eta) ** 2 * total, rel=1e-12)
+    theory = SmallOverlaps.of(parameters_of(model, eta, label_noise=noise, batch=5))
+    assert theory.diffusion(q) == pytest.approx(4 * (a * eta) ** 2 * total / 5, rel=1e-12)
 
 
 def test_noise_over_signal_is_of_the_order_of_the_learning_rate():
     model = derive.Model(4, 2)
-    small, large = noise_to_signal(model, 1e-4), noise_to_signal(model, 1e-3)
+    small, large = (noise_to_signal(parameters_of(model, eta)) for eta in (1e-4, 1e-3))
     assert large / small == pytest.approx(10.0, rel=0.01)
-    assert noise_to_signal(derive.Model(4, 2, flow="gradient"), 0.4) == 0.0
-    assert noise_to_signal(model, 0.4, label_noise=1.0) > noise_to_signal(model, 0.4)
+    assert noise_to_signal(parameters_of(derive.Model(4, 2, flow="gradient"))) == 0.0
+    assert noise_to_signal(parameters_of(model, label_noise=1.0)) > noise_to_signal(parameters_of(model))
+    # At small η noise is that of single samples over B.
+    batched = noise_to_signal(parameters_of(model, 1e-4, batch=10))
+    assert batched / small == pytest.approx(0.1, rel=0.01)
+
+
+def test_equal_second_layers_are_another_readout():
+    """v = c and v* = c*: what c² a²η and c c* abη are the same for is the same."""
+    plain, fixed = derive.Model(4, 2), derive.Model(4, 2, second_layer="fixed")
+    doubled = parameters_of(fixed, 0.1, student_weights=[2.0] * 4, teacher_weights=[2.0] * 2)
+    expected = noise_to_signal(parameters_of(plain, 0.4))
+    assert noise_to_signal(doubled) == pytest.approx(expected, rel=1e-9)
+    assert expected_bias(doubled, expected, samples=50).excess == pytest.approx(
+        expected_bias(parameters_of(plain), expected, samples=50).excess, rel=1e-12
+    )
 
 
 def test_expected_bias_in_its_limits():
-    model = derive.Model(4, 2)
+    model = parameters_of(derive.Model(4, 2))
     assert expected_bias(model, 0.0, samples=100).alignment == pytest.approx(1.0, abs=1e-12)
     assert expected_bias(model, 0.0, samples=100).excess == pytest.approx(0.0, abs=1e-12)
     lost = expected_bias(model, 1e12, samples=4000)
     assert abs(lost.alignment) < 5 * lost.error
     # A single student and teacher: the sign of G1 + σG2, which agrees with that of G1 with the
     # probability ½ + arctan(1/σ)/π.
-    one = expected_bias(derive.Model(1, 1), 1.0)
+    one = expected_bias(parameters_of(derive.Model(1, 1)), 1.0)
     assert one.alignment == pytest.approx(0.5, abs=5 * one.error)
 
 

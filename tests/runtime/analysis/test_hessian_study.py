@@ -9,7 +9,7 @@ from rejections import rejected
 from derive import Model
 from runtime.analysis.landscape.hessian_spectra import hessian_spectrum
 from runtime.analysis.landscape.hessian_study import HessianStudy, hessian_of_study
-from runtime.analysis.plateau.fixed_point import plateau
+from runtime.analysis.plateau.plateau_curve import plateau
 from runtime.start.chosen_start import ChosenStart
 
 

@@ -12,32 +12,34 @@ import runtime
 from runtime import InputError
 from runtime.analysis.landscape.solution_stability import largest_stable_eta
 from runtime.analysis.plateau.bisection import largest_where
-from runtime.analysis.plateau.fixed_point import (
+from runtime.analysis.plateau.fixed_point import NoPlateauError
+from runtime.analysis.plateau.linear_modes import (
     ALIGNMENT,
     FIXED_NORMS,
     NORM,
     NORM_DIFFERENCES,
     STUDENTS,
-    NoPlateauError,
-    largest_plateau_eta,
-    plateau,
 )
+from runtime.analysis.plateau.plateau_curve import largest_plateau_eta, plateau
 from runtime.analysis.plateau.plateau_formulas import closed_form
 
 WIDTHS = [(1, 1), (4, 2), (2, 3), (7, 3)]
 GRADIENT_WIDTHS = [(4, 2), (7, 3)]
 SPHERE_WIDTHS = [(3, 2), (4, 2)]
 UNEQUAL = np.array([[1.0, 0.3], [0.3, 2.0]])
-# Widths, options of the model, η, Δ, T: every convention at least once.
+SPHERE_GENERAL = {"constraint": "sphere", "teacher": "general", "readout": "sqrt"}
+# Widths, options of the model, run-time parameters: every convention at least once.
 CASES = [
-    (4, 2, {}, 0.4, 0.0, None),
-    (7, 3, {}, 0.9, 0.5, None),
-    (1, 2, {"readout": "sqrt"}, 0.02, 0.1, None),
-    (3, 3, {"readout": "sum"}, 0.02, 0.0, None),
-    (3, 2, {"teacher": "general"}, 0.1, 0.2, UNEQUAL),
-    (3, 2, {"teacher": "general", "flow": "gradient"}, 0.3, 0.7, UNEQUAL),
-    (4, 2, {"constraint": "sphere"}, 0.4, 0.3, None),
-    (3, 2, {"constraint": "sphere", "teacher": "general", "readout": "sqrt"}, 0.1, 0.0, UNEQUAL),
+    (4, 2, {}, {"eta": 0.4}),
+    (7, 3, {}, {"eta": 0.9, "label_noise": 0.5}),
+    (1, 2, {"readout": "sqrt"}, {"eta": 0.02, "label_noise": 0.1, "batch": 4}),
+    (3, 3, {"readout": "sum"}, {"eta": 0.02}),
+    (3, 2, {"teacher": "general"}, {"eta": 0.1, "label_noise": 0.2, "T": UNEQUAL, "weight_decay": 0.25}),
+    (3, 2, {"teacher": "general", "flow": "gradient"}, {"eta": 0.3, "label_noise": 0.7, "T": UNEQUAL}),
+    (4, 2, {"constraint": "sphere"}, {"eta": 0.4, "label_noise": 0.3, "weight_decay": 0.2, "batch": 2}),
+    (3, 2, SPHERE_GENERAL, {"eta": 0.1, "T": UNEQUAL}),
+    (4, 2, {}, {"eta": 3.0, "weight_decay": 0.1, "batch": 5}),
+    (4, 2, {"flow": "gradient"}, {"eta": 0.4, "weight_decay": 0.1}),
 ]
 
 
@@ -109,29 +111,29 @@ def test_small_learning_rates_are_gradient_flow(system, p, pstar):
 # --- independent routes ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("p", "pstar", "options", "eta", "noise", "T"), CASES)
-def test_spectrum_is_that_of_the_dense_jacobian(system, p, pstar, options, eta, noise, T):
+@pytest.mark.parametrize(("p", "pstar", "options", "parameters"), CASES)
+def test_spectrum_is_that_of_the_dense_jacobian(system, p, pstar, options, parameters):
     one = system(p, pstar, **options)
-    point = plateau(one, eta, noise, T)
-    dense = np.linalg.eigvals(one.jacobian(point.Q, point.R, eta, noise, T))
+    point = plateau(one, **parameters)
+    jacobian = one.jacobian(point.Q, point.R, **parameters)
+    dense = np.linalg.eigvals(jacobian)
     assert np.abs(dense.imag).max() < 1e-14
     np.testing.assert_allclose(point.spectrum, np.sort(dense.real)[::-1], atol=1e-13)
     assert point.spectrum.size == one.model.state_size
-    alignment = one.jacobian(point.Q, point.R, eta, noise, T)[-p * pstar :, -p * pstar :]
+    alignment = jacobian[-p * pstar :, -p * pstar :]
     values = np.linalg.eigvals(alignment).real
     assert point.rate == pytest.approx(values.max(), rel=1e-12)
     assert point.multiplicity == np.sum(values > values.max() - 1e-9)
 
 
-@pytest.mark.parametrize(
-    ("p", "pstar", "options", "eta", "noise", "T"), thinned(CASES, 0, 2, 3, 4, 5, 6, 7)
-)
+@pytest.mark.parametrize(("p", "pstar", "options", "parameters"), thinned(CASES, 0, 2, 3, 4, 5, 6, 7, 8, 9))
 def test_long_run_sits_on_the_plateau_and_leaves_at_its_rate(
-    system, system_of, p, pstar, options, eta, noise, T
+    system, system_of, p, pstar, options, parameters
 ):
     """From random students almost orthogonal to the teachers; what grows is R along T's largest."""
     one = system_of(p, pstar, **options)
-    point = plateau(system(p, pstar, **options), eta, noise, T)
+    point = plateau(system(p, pstar, **options), **parameters)
+    T = parameters.get("T")
     Q0, R0 = runtime.random_overlaps(
         p, pstar, n=300, seed=2, constraint=one.model.constraint, T=T, trajectories=None
     )
@@ -142,9 +144,7 @@ def test_long_run_sits_on_the_plateau_and_leaves_at_its_rate(
         one,
         Q0,
         1e-9 * R0 * np.exp(-point.rate * end),
-        eta=eta,
-        label_noise=noise,
-        T=T,
+        **parameters,
         alpha=np.array([0.95 * end, end]),
         rtol=1e-12,
         atol=1e-40,
@@ -170,12 +170,16 @@ def test_deviations_return_at_their_rates(system_of, name):
     assert np.log(left) / 3.0 == pytest.approx(point.rate_of(name), rel=1e-6)
 
 
-@pytest.mark.parametrize(("p", "pstar", "options", "eta", "noise", "T"), CASES)
-def test_closed_form_agrees(system, p, pstar, options, eta, noise, T):
-    point = plateau(system(p, pstar, **options), eta, noise, T)
-    form = closed_form(**options)
-    teacher = np.eye(pstar) if T is None else T
-    values = {"p": p, "pstar": pstar, "eta": eta, "Delta": noise}
+@pytest.mark.parametrize(("p", "pstar", "options", "parameters"), CASES)
+@pytest.mark.parametrize("given", [True, False])
+def test_closed_form_agrees(system, p, pstar, options, parameters, given):
+    """With γ and B as numbers, and as symbols."""
+    point = plateau(system(p, pstar, **options), **parameters)
+    numbers = {"weight_decay": parameters.get("weight_decay", 0.0), "batch": parameters.get("batch", 1)}
+    form = closed_form(**options, **(numbers if given else dict.fromkeys(numbers)))
+    teacher = parameters.get("T", np.eye(pstar))
+    values = {"p": p, "pstar": pstar, "eta": parameters["eta"], "Delta": parameters.get("label_noise", 0.0)}
+    values |= {"gamma": numbers["weight_decay"], "B": numbers["batch"]}
     values |= {"T1": np.trace(teacher), "T2": np.sum(teacher**2), "tau": np.linalg.eigvalsh(teacher)[-1]}
     known = {symbol: values[name] for name, symbol in form.symbols.items() if name in values}
 
@@ -233,12 +237,15 @@ def test_closed_form_solves_the_derived_components(constraint, flow):
     odes = derive.overlap_odes(derive.Model(2, 2, **options))
     eta, noise = sympy.Rational(1, 10), sympy.Rational(1, 3)
     T = sympy.Matrix([[1, sympy.Rational(1, 2)], [sympy.Rational(1, 2), 1]])
-    form = closed_form(**options)
+    form = closed_form(**options, weight_decay=None, batch=None)
+    decay, batch = sympy.Rational(1, 7), sympy.Integer(3)
     known = {"p": 2, "pstar": 2, "eta": eta, "Delta": noise, "tau": sympy.Rational(3, 2)}
+    known |= {"gamma": decay, "B": batch}
     known |= {"T1": T.trace(), "T2": (T * T).trace()}
     known = {symbol: known[name] for name, symbol in form.symbols.items() if name in known}
     q, size = form.q.subs(known), sympy.Symbol("size")
     at = {odes.symbols["eta"]: eta, odes.symbols.get("label_noise"): noise}
+    at |= {odes.symbols["weight_decay"]: decay, odes.symbols.get("inverse_batch"): 1 / batch}
     at |= {odes.symbols[f"T_{r + 1}_{s + 1}"]: T[r, s] for r in range(2) for s in range(r, 2)}
     at |= {odes.symbols[name]: q if name in ("Q_1_1", "Q_2_2") else 0 for name in odes.state}
     assert all(sympy.simplify(entry.subs(at)) == 0 for entry in [*odes.dQ, *odes.dR])
@@ -254,6 +261,23 @@ def test_closed_form_rejects_other_options():
         closed_form(flow="momentum")
     with pytest.raises(InputError, match=r"^readout: 'max' is not one of"):
         closed_form(readout="max")
+    with pytest.raises(InputError, match=r"^weight_decay: -1 is not"):
+        closed_form(weight_decay=-1)
+    with pytest.raises(InputError, match=r"^batch: 0 is not"):
+        closed_form(batch=0)
+
+
+def test_weight_decay_and_batches_in_closed_form():
+    """In gradient flow γ shortens the students and leaves the rate; with B the noise is that of η/B."""
+    form = closed_form(flow="gradient", weight_decay=None)
+    p, pstar, eta, decay = (form.symbols[name] for name in ("p", "pstar", "eta", "gamma"))
+    assert sympy.simplify(form.q - p / (p + 2) * (1 - decay * p / 2)) == 0
+    assert sympy.simplify(form.rate - 4 * eta / (p * pstar)) == 0
+    single, several = closed_form(), closed_form(batch=7)
+    slower = {single.symbols["eta"]: single.symbols["eta"] / 7}
+    assert sympy.simplify(several.q - single.q.subs(slower)) == 0
+    assert sympy.simplify(several.largest_eta - 7 * single.largest_eta) == 0
+    assert sympy.simplify(several.in_q["rate"] - 7 * single.in_q["rate"].subs(slower)) == 0
 
 
 # --- where the plateau ends ------------------------------------------------------------------
@@ -267,6 +291,10 @@ def test_largest_plateau_eta_is_where_two_roots_meet(system, p, pstar, noise):
     known = {"p": p, "pstar": pstar, "Delta": noise}
     known = {form.symbols[name]: value for name, value in known.items()}
     assert largest == pytest.approx(float(form.largest_eta.subs(known)), rel=1e-13)
+    decayed, form = {"weight_decay": 0.3, "batch": 3}, closed_form(weight_decay=0.3, batch=3)
+    assert largest_plateau_eta(system(p, pstar), noise, **decayed) == pytest.approx(
+        float(form.largest_eta.subs(known)), rel=1e-13
+    )
     assert largest_stable_eta(system(p, pstar), label_noise=noise) == pytest.approx(largest, rel=1e-13)
     point = plateau(system(p, pstar), largest * (1.0 - 1e-9), noise)
     assert point.stable

@@ -17,7 +17,7 @@ from runtime.analysis.landscape.solution_stability import (
     solution_spectrum,
     zero_loss_solution,
 )
-from runtime.analysis.plateau.fixed_point import plateau
+from runtime.analysis.plateau.plateau_curve import plateau
 
 SPHERE_WIDTHS = [(3, 2), (4, 2)]
 

@@ -56,7 +56,15 @@ def test_json_is_complete(call):
     result = json.loads(out)
     assert set(result) == {"version", "model", "laws", "search"}
     assert result["model"]["pstar"] == 2
-    assert {"name", "statement", "on", "status", "reason"} == set(result["laws"][0])
+    keys = {"name", "statement", "on", "status", "reason", "conditions", "otherwise"}
+    assert keys == set(result["laws"][0])
+    assert result["laws"][0]["conditions"] == {
+        "flow": "gradient",
+        "constraint": "free",
+        "teacher": "orthonormal",
+        "weights": "all 1",
+        "decay": "any",
+    }
     search = result["search"]
     assert (search["degree"], search["complete"], search["polynomials"]) == (2, True, [])
     assert {"a": "1", "b": "1/2"}.items() <= search["values"].items()

@@ -14,7 +14,7 @@ from matrix import thinned
 
 import runtime
 from derive import Model
-from runtime.analysis.plateau.fixed_point import plateau
+from runtime.analysis.plateau.plateau_curve import plateau
 from runtime.problem import Problem
 from runtime.report import model_checks, solution_checks
 from runtime.report.findings import Unavailable, first_below

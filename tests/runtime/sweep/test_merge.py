@@ -72,6 +72,17 @@ def test_lists_of_numbers_are_coordinates_of_words(sweep, opened, system_of):
     assert (runs["loss"].sel(schedule="constant") != runs["loss"].sel(schedule="0:1,2:0.5"))[:, 1].all()
 
 
+def test_second_layers_are_coordinates_beside_their_numbers(sweep, opened):
+    weights = {"student_weights": "1,-0.5;power:1", "teacher_weights": [2.0], "second_layer": "fixed"}
+    sweep({"p": 2, "pstar": 1, "alpha": 5.0, "n": 100, "eta": 0.1, "seed": "0:1", **weights})
+    runs = opened()
+    assert runs["student_weights_name"].values.tolist() == ["1,-0.5", "power:1"]
+    found = runs.sel(student_weights_name="power:1", seed=1)
+    np.testing.assert_array_equal(found["student_weights"], [1.0, 0.5])
+    np.testing.assert_array_equal(found["teacher_weights"], [2.0])
+    assert runs.attrs["teacher_weights"] == "2"
+
+
 def test_conventions_are_coordinates_of_words(sweep, opened):
     sweep({"p": 2, "pstar": 1, "alpha": 5.0, "constraint": "free,sphere", "seed": [0]})
     runs = opened()

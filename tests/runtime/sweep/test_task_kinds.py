@@ -40,14 +40,32 @@ def test_no_axis_is_named_as_an_argument_of_xarray():
     assert taken.isdisjoint(coordinate_of(name) for job in JOBS.values() for name in job.options)
 
 
-@pytest.mark.parametrize("name", JOBS)
-def test_a_task_has_the_data_of_the_command(name, call, generated, tmp_path):
-    task = Plan.of(name, SMALL[name]).task(0)
+# Second layers, teachers and protocols that tasks may have besides.
+PROTOCOLS = {
+    "ode": {
+        "second_layer": "fixed",
+        "student_weights": "1,-0.5",
+        "teacher_weights": "power:1",
+        "teacher": "general",
+        "teacher_spectrum": "0.5",
+        "schedule": "0:1,2:0.5",
+        "weight_decay": 0.1,
+        "batch": 4,
+        "eta": 0.1,
+    },
+    "ensemble": {"second_layer": "fixed", "student_weights": "random", "schedule": "inverse:2", "eta": 0.1},
+}
+
+
+@pytest.mark.parametrize(("name", "more"), [*((name, {}) for name in JOBS), *PROTOCOLS.items()], ids=str)
+def test_a_task_has_the_data_of_the_command(name, more, call, generated, tmp_path):
+    given = SMALL[name] | more
+    task = Plan.of(name, given).task(0)
     ours = result_of(JOBS[name], task.parameters, generated, 1)
     options = []
-    for option, value in SMALL[name].items():
+    for option, value in given.items():
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        options += [f"--{option}", text]
+        options += [f"--{option.replace('_', '-')}", text]
     if name != "chain":
         options += ["--generated", str(generated)]
     code, _, err = call(f"{run_options.JOB_COMMANDS[name]} --out single.nc --quiet", *options)
@@ -67,7 +85,7 @@ def test_a_task_has_the_data_of_the_command(name, call, generated, tmp_path):
 
 @pytest.mark.parametrize("name", JOBS)
 def test_results_do_not_clash_with_axes_and_fit_the_estimate(name, generated, tmp_path):
-    task = Plan.of(name, SMALL[name]).task(0)
+    task = Plan.of(name, SMALL[name] | PROTOCOLS.get(name, {})).task(0)
     result = result_of(JOBS[name], task.parameters, generated, 1)
     axes = {coordinate_of(name) for name, option in JOBS[name].options.items() if option.swept == "axis"}
     assert axes.isdisjoint({*result.variables, *result.dims})
