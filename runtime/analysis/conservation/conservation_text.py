@@ -110,7 +110,8 @@ def _monitor_lines(monitors: xarray.Dataset) -> list[str]:
     if "expected" in monitors.get("K_rate", monitors).attrs:
         expected = np.unique(np.atleast_1d(monitors["K_rate"].attrs["expected"]))
         if expected.size == 1 and monitors["K_rate"].attrs["conserved"]:
-            lines.append(f"K_rate in theory: 8ab eta = {expected[0]:.6g}")
+            weights = "" if monitors.attrs["second_layer"] == "ones" else " v v*"
+            lines.append(f"K_rate in theory: 8ab eta{weights} = {expected[0]:.6g}")
     return lines
 
 
