@@ -54,7 +54,7 @@ import derive
 from runtime.output.figures import COLOURS, save_figure
 from runtime.sgd.recorder import generalisation_error
 from runtime.sgd.simulation import simulate
-from runtime.sgd.weight_vectors import LANES, RUN_WORDS
+from runtime.sgd.weights_step import LANES, RUN_WORDS
 from runtime.vector import jit
 from runtime.vector.aligned_arrays import aligned
 from runtime.vector.builder import INT64, VectorFunction, integer
