@@ -12,8 +12,8 @@ from runtime.analysis.claims import Claim
 from runtime.analysis.landscape.solution_stability import (
     expected_zero_modes,
     solution_spectrum,
-    zero_loss_solution,
 )
+from runtime.analysis.landscape.zero_loss_solutions import zero_loss_solution
 from runtime.problem import Problem
 from runtime.start.checked_arrays import Array
 from runtime.start.parameter_values import RunParameters

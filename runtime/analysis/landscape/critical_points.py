@@ -1,4 +1,4 @@
-"""Finds all critical points of the population loss with free norms, and their Hessians in closed form.
+"""Finds all critical points of the loss with free norms and equal weights, with Hessians in closed form.
 
 With V (p × N) the students v = w/√N, M = V*ᵀV*, E = a VᵀV − b M and s = tr E, the gradient
 2as V + 4a V E vanishes where V E = −(s/2) V. Then b V M = (aQ + s/2) V, so VᵀV M is symmetric: VᵀV and
@@ -127,6 +127,14 @@ class FlatDirections:
         return self.tangent + self.quartic
 
 
+def require_equal_weights(model: Model, what: str) -> None:
+    """Raise InputError for a model whose second-layer weights may differ; `what` is not known there."""
+    if model.weighted:
+        raise InputError(
+            "second_layer", f"{model.second_layer!r}: {what} only where all second-layer weights are 1"
+        )
+
+
 def critical_point(model: Model, teachers: int, beyond: int, T: ArrayLike | None = None) -> CriticalPoint:
     """The critical point that uses the `teachers` largest directions of the teacher, and `beyond` others.
 
@@ -135,10 +143,11 @@ def critical_point(model: Model, teachers: int, beyond: int, T: ArrayLike | None
     Raises
     ------
     InputError
-        The model has the sphere; or there are fewer directions, or students.
+        The model has the sphere or second-layer weights; or there are fewer directions, or students.
     """
     model = checked_arrays.as_model(model)
     checked_arrays.require_free_norms(model, "critical points are known")
+    require_equal_weights(model, "critical points are known")
     overlaps = checked_arrays.teacher_overlaps(model, T)
     teacher = Teacher.from_overlaps(overlaps)
     # The weights come in ascending order, and the largest are wanted first.
@@ -162,9 +171,11 @@ def solution(model: Model, T: ArrayLike | None = None) -> CriticalPoint:
 
     On the sphere with p = p* (then a = b) and T with a unit diagonal: W = W*.
 
-    Raises SeveralSolutionsError, an InputError, on the sphere otherwise.
+    Raises InputError with second-layer weights (`zero_loss_solution` has solutions without loss), and
+    SeveralSolutionsError, another one, on the sphere otherwise.
     """
     model = checked_arrays.as_model(model)
+    require_equal_weights(model, "the global minimum is known")
     if model.constraint == "free":
         rank = Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T)).rank
         return critical_point(model, min(model.p, rank), 0, T)
@@ -188,10 +199,11 @@ def flat_directions(model: Model, n: int, T: ArrayLike | None = None) -> FlatDir
     p < k: the minima are rotations OV of the students, p(p−1)/2, and of equal teachers: one more for
     every used and unused teacher with the same τ (for T = 1 all p(k − p)).
 
-    Raises InputError on the sphere, or if N is less than k.
+    Raises InputError on the sphere, with second-layer weights, or if N is less than k.
     """
     model = checked_arrays.as_model(model)
     checked_arrays.require_free_norms(model, "flat directions are counted")
+    require_equal_weights(model, "flat directions are counted")
     tau = np.sort(Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T)).weights)[::-1]
     k, p = tau.size, model.p
     n = whole_number("n", n, k, 10**15)

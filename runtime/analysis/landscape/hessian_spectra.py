@@ -25,11 +25,12 @@ from numpy.typing import ArrayLike, NDArray
 from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
-from runtime.analysis.landscape.local_hessian import LocalHessian
+from runtime.analysis.landscape.local_hessian import LocalHessian, landscape_parameters
 from runtime.analysis.recorded_runs import states_of_run
 from runtime.output.result_attributes import result_attributes
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
+from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.teacher_directions import Teacher
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ class HessianSpectrum:
         return xarray.Dataset(variables, attrs=attributes)
 
 
+@takes_parameters(loss=True)
 def hessian_spectrum(
     model: Model,
     Q: ArrayLike,
@@ -153,11 +155,12 @@ def hessian_spectrum(
     T: ArrayLike | None = None,
     *,
     tolerance: float = TOLERANCE,
+    **parameters: Any,
 ) -> HessianSpectrum:
-    """Spectrum of the Hessian of the population loss in v = w/√N at overlaps Q, R (and T).
+    """Spectrum of the Hessian of the population loss in w/√N at overlaps Q, R (and T).
 
     On the sphere it is the Riemannian Hessian, in the steps that keep all norms. The flow of the
-    model does not matter.
+    model does not matter. Weight decay γ is not part of the loss; it would add γ to each eigenvalue.
 
     Parameters
     ----------
@@ -172,21 +175,23 @@ def hessian_spectrum(
     tolerance
         Eigenvalues at most this, relative to the largest in size, are flat; from 0 to below 1.
         Eigenvalues as close as this are one, but never if they are further apart than 1e-6.
+    student_weights, teacher_weights
+        Fixed second layers (p,) and (p*,), of a model that has them; None is ones.
 
     Raises
     ------
     InputError
-        A value is not allowed; no weights in N dimensions have these overlaps; or they span so
-        many dimensions that the Hessian in their span is too large.
+        A value is not allowed; the second layer is trained; no weights in N dimensions have these
+        overlaps; or they span so many dimensions that the Hessian in their span is too large.
     """
     model, tolerance = checked_arrays.as_model(model), checked_tolerance(tolerance)
     n = whole_number("n", n, 1, LARGEST_HESSIAN_N)
-    teacher = checked_arrays.teacher_overlaps(model, T)
-    q, r = checked_arrays.state_overlaps(model, Q, R, teacher)
+    checked = landscape_parameters(model, {"T": T, **parameters})
+    q, r = checked_arrays.state_overlaps(model, Q, R, checked.T)
     if q.ndim != 2:
         raise InputError("Q", f"has the shape {q.shape}: the Hessian is that of one state")
     q = 0.5 * q + 0.5 * q.T
-    local = LocalHessian.at(model, q, r, Teacher.from_overlaps(teacher), n, span=True)
+    local = LocalHessian.at(checked, q, r, Teacher.from_overlaps(checked.T), n, span=True)
     values, vectors = np.linalg.eigh(local.inside())
     outside = _eigenvalues(local.complement()) if local.outside else np.empty(0)
     scale = _scale(values, outside)
@@ -237,7 +242,11 @@ def spectra_along(run: xarray.Dataset, n: int, *, tolerance: float = TOLERANCE) 
     model = along.model
     if along.front or along.loss is None:
         raise InputError("run", "is not one trajectory over time: select one, as by isel(trajectory=0)")
-    teacher = Teacher.from_overlaps(along.T)
+    weights = along.weights if model.weighted else {}
+    parameters, teacher = (
+        landscape_parameters(model, {"T": along.T, **weights}),
+        Teacher.from_overlaps(along.T),
+    )
     reached = np.flatnonzero(np.isfinite(along.loss))
     if reached.size == 0:
         raise InputError("run", "has no output: it ended before the first time")
@@ -246,7 +255,7 @@ def spectra_along(run: xarray.Dataset, n: int, *, tolerance: float = TOLERANCE) 
     counts: list[NDArray[np.int64]] = []
     gradients: list[Any] = []
     for k in reached:
-        local = LocalHessian.at(model, along.Q[k], along.R[k], teacher, n, span=False)
+        local = LocalHessian.at(parameters, along.Q[k], along.R[k], teacher, n, span=False)
         inside.append(_eigenvalues(local.inside()))
         outside.append(_eigenvalues(local.complement()))
         zero = tolerance * _scale(inside[-1], outside[-1])

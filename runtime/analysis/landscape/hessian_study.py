@@ -13,6 +13,8 @@ from derive.errors import InputError
 from derive.model import Model
 from runtime.analysis.landscape.critical_points import critical_point, flat_directions, solution
 from runtime.analysis.landscape.hessian_spectra import HessianSpectrum, checked_tolerance, hessian_spectrum
+from runtime.analysis.landscape.local_hessian import require_fixed_weights
+from runtime.analysis.landscape.zero_loss_solutions import zero_loss_solution
 from runtime.analysis.plateau.fixed_point import plateau_at
 from runtime.run_options import HESSIAN_PLACES, default
 from runtime.sgd.weight_coordinates import beyond
@@ -52,7 +54,7 @@ class HessianStudy:
     parameters
         The run-time parameters.
     state
-        The state; None for the plateau of SGD, which only a system tells.
+        The state; None for a plateau that only a system tells.
     """
 
     model: Model
@@ -66,6 +68,7 @@ class HessianStudy:
 
     def __post_init__(self, given: Mapping[str, Any]) -> None:
         """Raise InputError for the first choice that is not allowed, even if the state does not need it."""
+        require_fixed_weights(self.model)
         whole_number("n", self.n, 1, LARGEST_START_N)
         checked_arrays.real_number("q0", self.start.q0, least=0.0, strict=True)
         whole_number("seed", self.start.seed, 0, LARGEST_SEED)
@@ -78,7 +81,7 @@ class HessianStudy:
             of_start, state = self._at_start()
             parameters = RunParameters.of(self.model, {**given, **of_start})
             if state is None:
-                state = self._in_closed_form(parameters.T)
+                state = self._in_closed_form(parameters)
             else:
                 checked_arrays.overlaps(self.model, state.Q, state.R, parameters.T)
         object.__setattr__(self, "parameters", parameters)
@@ -94,22 +97,30 @@ class HessianStudy:
         origin = {**start.origin, "at": self.place} if random else start.origin
         return given, ChosenState(np.asarray(start.Q0), np.asarray(start.R0), origin)
 
-    def _in_closed_form(self, T: Array) -> ChosenState | None:
+    def _in_closed_form(self, parameters: RunParameters) -> ChosenState | None:
         """A solution, or a plateau that is known without the equations."""
-        model = self.model
+        model, T = self.model, parameters.T
         if self.place == "solution":
+            if model.weighted:
+                Q, R = zero_loss_solution(model, T, None, **_second_layers(parameters))
+                return ChosenState(Q, R, {"at": self.place, "loss": 0.0})
             point = solution(model, T)
             return ChosenState(point.Q, point.R, {"at": self.place, "loss": point.loss})
         origin = {"at": HESSIAN_PLACES[0]}
         if model.constraint == "sphere":
             return ChosenState(self.start.q0 * np.eye(model.p), np.zeros((model.p, model.pstar)), origin)
-        if model.flow == "gradient":
+        if model.flow == "gradient" and not model.weighted and parameters["weight_decay"] == 0.0:
             point = critical_point(model, 0, model.p, T)
             return ChosenState(point.Q, point.R, origin)
         rank = Teacher.from_overlaps(T).rank
         # Whether the weights fit into N dimensions is known before the system is derived.
         beyond(np.eye(model.p), np.zeros((model.p, rank)), self.n - rank)
         return None
+
+
+def _second_layers(parameters: RunParameters) -> dict[str, Array]:
+    """The second layers, if the model has them, as keywords."""
+    return {name: values[0] for name, values in parameters.vectors.items()}
 
 
 def hessian_of_study(study: HessianStudy, system: System | None) -> tuple[HessianSpectrum, xarray.Dataset]:
@@ -120,13 +131,14 @@ def hessian_of_study(study: HessianStudy, system: System | None) -> tuple[Hessia
     model, state, T = study.model, study.state, study.parameters.T
     if state is None:
         if system is None:
-            raise ValueError("the plateau of SGD needs a system")
+            raise ValueError("this plateau needs a system")
         point = plateau_at(system, study.parameters)
         state = ChosenState(point.Q, point.R, {"at": HESSIAN_PLACES[0]})
-    spectrum = hessian_spectrum(model, state.Q, state.R, study.n, T, tolerance=study.tolerance)
+    weights = _second_layers(study.parameters)
+    spectrum = hessian_spectrum(model, state.Q, state.R, study.n, T, tolerance=study.tolerance, **weights)
     result = spectrum.to_dataset()
     result.attrs.update(state.origin)
-    if study.place == "solution" and model.constraint == "free":
+    if study.place == "solution" and model.constraint == "free" and not model.weighted:
         flat = flat_directions(model, study.n, T)
         result.attrs.update(flat_tangent=flat.tangent, flat_quartic=flat.quartic)
     return spectrum, result

@@ -13,6 +13,10 @@ in the space of students (arXiv:2604.03068; p ≥ k = rank T). Around it the sta
 Overlaps of weights form a cone (the joint Gram matrix is positive semi-definite) that the drift
 never leaves, so the linear dynamics around a solution keep a cone of deviations, and the largest
 real part of the spectrum belongs to a deviation that weights can have.
+
+With fixed second layers a solution has a Wᵀ D_v W = b W*ᵀ D_v* W*: as many students of each sign as the
+teacher has directions of that sign are enough. The solutions differ in their rates then, and for students
+of both signs, which may cancel each other, the manifold is larger.
 """
 
 from __future__ import annotations
@@ -24,26 +28,24 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from derive import readout
-from derive.arguments import one_of, whole_number
+from derive.arguments import one_of
 from derive.errors import InputError
 from derive.model import Model
+from runtime.analysis.landscape.local_hessian import require_fixed_weights
+from runtime.analysis.landscape.zero_loss_solutions import zero_loss_solution
 from runtime.analysis.plateau.bisection import largest_where
 from runtime.analysis.plateau.plateau_curve import LARGEST, largest_eta
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.parameter_values import RunParameters
-from runtime.start.seeds import LARGEST_SEED, seed_sequence
 from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System, as_system
-from runtime.vector.matrix_products import times_transpose
 
 WHERE = (*LARGEST, "solution")
 ZERO = 1e-9
 # Loss below which a state counts as a solution, relative to b² tr T².
 _NO_LOSS = 1e-12
-# Norms closer than this to 1 need no rotation.
-_UNIT = 1e-13
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,77 +107,15 @@ class ZeroModes:
 def expected_zero_modes(model: Model, T: ArrayLike | None = None) -> ZeroModes | None:
     """The zero modes at a solution: pk − k(k+1)/2 along the manifold, (p−k)(p−k+1)/2 marginal.
 
-    None where they are not known in general: on the sphere, and for p < k = rank T, where there is
-    no solution. Raises InputError if T is missing or not allowed.
+    None where they are not known in general: on the sphere, with second-layer weights, and for
+    p < k = rank T, where there is no solution. Raises InputError if T is missing or not allowed.
     """
     model = checked_arrays.as_model(model)
     k = Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T)).rank
-    if model.constraint != "free" or model.p < k:
+    if model.constraint != "free" or model.weighted or model.p < k:
         return None
     beyond = model.p - k
     return ZeroModes(model.p * k - k * (k + 1) // 2, beyond * (beyond + 1) // 2)
-
-
-def zero_loss_solution(
-    model: Model, T: ArrayLike | None = None, seed: int | None = 0
-) -> tuple[Array, Array]:
-    """Overlaps Q (p, p), R (p, p*) of a random solution without loss; on the sphere all Q_ii = 1.
-
-    W = √(b/a) O W* with a random O, in coordinates in which the teacher is Cholesky's factor of T:
-    a continuous function of a regular T. With the seed None the first rank T students lie along the
-    eigenvectors of T, and the others are zero. On the sphere rotations of two students at a time then make
-    their norms 1, one after the other (R. B. Bendel and M. R. Mickey, Commun. Stat. B 7, 163 (1978)).
-
-    Raises
-    ------
-    InputError
-        p < rank T; or, on the sphere, b tr T ≠ a p, so that no solution has these norms.
-    """
-    model = checked_arrays.as_model(model)
-    teacher = Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T))
-    a, b = readout.weights(model)
-    p, k = model.p, teacher.rank
-    if p < k:
-        raise InputError("p", f"{p} students cannot represent a teacher of rank {k}: no zero-loss solution")
-    students, teachers = np.eye(p, k) * np.sqrt(b / a * teacher.weights), teacher.factor
-    if seed is not None:
-        rng = np.random.default_rng(seed_sequence(whole_number("seed", seed, 0, LARGEST_SEED)))
-        orthonormal, _ = np.linalg.qr(rng.standard_normal((p, k)))
-        # MᵀM = (b/a) LᵀL: then W = M E and W* = L E, with any orthonormal E, have no loss.
-        students, teachers = np.sqrt(b / a) * times_transpose(orthonormal, _root(teacher)), teacher.root
-    if model.constraint == "sphere":
-        total = b / a * float(np.sum(teacher.weights))
-        if abs(total - p) > _UNIT * p * max(1.0, total):
-            raise InputError(
-                "readout",
-                f"{model.readout!r}: zero-loss solutions have norms of sum {total:g}, not p = {p}",
-            )
-        _equalise(students)
-    return times_transpose(students, students), times_transpose(students, teachers)
-
-
-def _root(teacher: Teacher) -> Array:
-    """The symmetric root (k, k) of LᵀL = V diag(τ) Vᵀ, V = LᵀF/τ: unique whatever the eigenvectors."""
-    vectors = teacher.root.T @ teacher.factor / teacher.weights
-    return np.asarray(vectors * np.sqrt(teacher.weights) @ vectors.T)
-
-
-def _equalise(students: Array) -> None:
-    """Rotate pairs of rows of students (p, k), in place, until each row has norm 1."""
-    for _ in range(len(students) - 1):
-        norms = np.sum(students**2, axis=1)
-        short, long = int(np.argmin(norms)), int(np.argmax(norms))
-        if norms[long] - norms[short] <= _UNIT:
-            return
-        low, high = norms[short] - 1.0, norms[long] - 1.0
-        mixed = float(students[short] @ students[long])
-        # |short − t long|² = 1 + t²: a quadratic equation in t, with real roots as low < 0 < high.
-        root = np.sqrt(mixed * mixed - low * high)
-        t = (mixed + np.copysign(root, mixed)) / high
-        cosine = 1.0 / np.sqrt(1.0 + t * t)
-        first, second = students[short].copy(), students[long].copy()
-        students[short] = cosine * (first - t * second)
-        students[long] = cosine * (t * first + second)
 
 
 @takes_parameters(positional=True)
@@ -257,8 +197,8 @@ def largest_stable_eta(
     label_noise, T
         As for `plateau`, and so all other run-time parameters but η.
     Q, R
-        The solution, on the sphere, where solutions differ (see `zero_loss_solution`). With free
-        norms rotations of the students make them all alike.
+        The solution, on the sphere or with second-layer weights, where solutions differ (see
+        `zero_loss_solution`). Otherwise rotations of the students make them all alike.
 
     Raises
     ------
@@ -272,11 +212,7 @@ def largest_stable_eta(
         if Q is not None or R is not None:
             raise InputError("Q" if Q is not None else "R", f"goes with where='solution', not {where!r}")
         return largest_eta(system, checked, where)
-    if model.trained:
-        raise InputError(
-            "second_layer",
-            "'trained': students and v can be rescaled against each other, and solutions differ",
-        )
+    require_fixed_weights(model)
     noise = checked["label_noise"]
     if noise > 0.0 and model.flow == "sgd":
         raise InputError("label_noise", f"{noise:g}: with label noise no zero-loss solution is stationary")
@@ -314,8 +250,9 @@ def _solution(
         if not _is_solution(system, system.pack(q, r), parameters):
             raise InputError("Q", "and R are not a zero-loss solution")
         return q, r
-    if model.constraint == "sphere":
-        raise InputError("Q", "is required on the sphere, where solutions differ: see zero_loss_solution")
+    if model.constraint == "sphere" or model.weighted:
+        where = "on the sphere" if model.constraint == "sphere" else "with second-layer weights"
+        raise InputError("Q", f"is required {where}, where solutions differ: see zero_loss_solution")
     # The Jacobian of the solution without rotations falls into many small blocks.
     return zero_loss_solution(model, parameters.T, seed=None)
 
@@ -353,7 +290,8 @@ def _is_solution(system: System, y: Array, parameters: RunParameters) -> bool:
     """Whether a packed state has no loss."""
     _, b = readout.weights(system.model)
     loss = system.packed_losses(y[None], parameters.packed[0])[0]
-    return bool(loss <= _NO_LOSS * b * b * np.sum(parameters.T**2))
+    teachers = b * parameters.weights()[1][0][:, None] * parameters.T
+    return bool(loss <= _NO_LOSS * np.sum(teachers**2))
 
 
 def _leaving(model: Model, null: Array, R: Array, teacher: Array) -> int:

@@ -8,7 +8,7 @@ from runtime.analysis.claims import Claim
 from runtime.analysis.landscape.critical_points import flat_directions
 from runtime.analysis.landscape.hessian_figure import SPECTRA_SIZE, draw_spectra
 from runtime.analysis.landscape.hessian_spectra import hessian_spectrum, spectra_along
-from runtime.analysis.landscape.solution_stability import zero_loss_solution
+from runtime.analysis.landscape.zero_loss_solutions import zero_loss_solution
 from runtime.analysis.plateau.plateau_curve import plateau
 from runtime.analysis.reproduction.studies import Reproduction, StudyResult
 from runtime.start.initial_overlaps import random_overlaps

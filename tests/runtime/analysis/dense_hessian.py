@@ -7,6 +7,7 @@ students turn; second derivatives from enough points are exact then, up to round
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +16,17 @@ _STENCIL = np.array([-1.0, 16.0, -30.0, 16.0, -1.0]) / 12.0
 _ANGLES = 2.0 * np.pi * np.arange(16) / 16
 
 
-def loss(V: np.ndarray, teachers: np.ndarray, a: float, b: float) -> float:
-    """ε of weights V (p, N) and teachers (p*, N) over √N, by Isserlis' theorem."""
-    error = a * V.T @ V - b * teachers.T @ teachers
+def loss(V: np.ndarray, teachers: np.ndarray, a: Any, b: Any) -> float:
+    """ε of weights V (p, N) and teachers (p*, N) over √N, by Isserlis' theorem.
+
+    The second layers a v (p,) and b v* (p*,) may be the numbers a and b, if all their weights are 1.
+    """
+    students = np.broadcast_to(a, len(V))[:, None]
+    error = V.T @ (students * V) - teachers.T @ (np.broadcast_to(b, len(teachers))[:, None] * teachers)
     return 0.5 * np.trace(error) ** 2 + np.sum(error**2)
 
 
-def free_hessian(V: np.ndarray, teachers: np.ndarray, a: float, b: float) -> np.ndarray:
+def free_hessian(V: np.ndarray, teachers: np.ndarray, a: Any, b: Any) -> np.ndarray:
     """(pN, pN)."""
 
     def second(step: np.ndarray) -> float:
@@ -32,7 +37,7 @@ def free_hessian(V: np.ndarray, teachers: np.ndarray, a: float, b: float) -> np.
     return _by_polarisation(second, steps)
 
 
-def sphere_hessian(V: np.ndarray, teachers: np.ndarray, a: float, b: float) -> np.ndarray:
+def sphere_hessian(V: np.ndarray, teachers: np.ndarray, a: Any, b: Any) -> np.ndarray:
     """(p(N−1), p(N−1)): the second derivative along geodesics, students turned with their norms."""
     p, n = V.shape
     norms = np.linalg.norm(V, axis=1)

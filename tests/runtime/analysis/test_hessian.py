@@ -16,7 +16,7 @@ from runtime import InputError
 from runtime.analysis.landscape import hessian_spectra
 from runtime.analysis.landscape.critical_points import critical_point, flat_directions, solution
 from runtime.analysis.landscape.hessian_spectra import BLOCKS, hessian_spectrum, spectra_along
-from runtime.analysis.landscape.local_hessian import LocalHessian
+from runtime.analysis.landscape.local_hessian import LocalHessian, landscape_parameters
 from runtime.start.teacher_directions import Teacher
 
 WIDTHS = [(4, 2), (3, 3), (2, 4), (5, 1), (1, 1)]
@@ -91,7 +91,9 @@ def test_gradient_is_the_drift_of_gradient_flow(system_of, constraint):
     """dV/dα = −η ∇, so dR/dα = −η ∇ V*ᵀ and dQ/dα = −η (∇Vᵀ + V∇ᵀ)."""
     flow = system_of(4, 2, flow="gradient", constraint=constraint)
     Q, R = runtime.random_overlaps(4, 2, n=50, constraint=constraint)
-    local = LocalHessian.at(flow.model, Q, R, Teacher.from_overlaps(np.eye(2)), 50, span=True)
+    local = LocalHessian.at(
+        landscape_parameters(flow.model, {}), Q, R, Teacher.from_overlaps(np.eye(2)), 50, span=True
+    )
     dQ, dR = flow.rhs(Q, R, 0.3)
     gradient, V = local.gradient, local.students
     np.testing.assert_allclose(-0.3 * gradient[:, :2], dR, atol=1e-14)
@@ -102,7 +104,9 @@ def test_rotating_the_students_turns_the_gradient():
     """The loss does not change under V → OV, so Hess[ΩV] = Ω∇ for antisymmetric Ω."""
     model = derive.Model(4, 2)
     Q, R = runtime.random_overlaps(4, 2, n=30)
-    local = LocalHessian.at(model, Q, R, Teacher.from_overlaps(np.eye(2)), 30, span=True)
+    local = LocalHessian.at(
+        landscape_parameters(model, {}), Q, R, Teacher.from_overlaps(np.eye(2)), 30, span=True
+    )
     skew = np.triu(np.random.default_rng(0).standard_normal((4, 4)), 1)
     skew -= skew.T
     turned = local.inside() @ (skew @ local.students).ravel()

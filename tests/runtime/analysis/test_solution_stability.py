@@ -15,8 +15,8 @@ from runtime.analysis.landscape.solution_stability import (
     expected_zero_modes,
     largest_stable_eta,
     solution_spectrum,
-    zero_loss_solution,
 )
+from runtime.analysis.landscape.zero_loss_solutions import zero_loss_solution
 from runtime.analysis.plateau.plateau_curve import plateau
 
 SPHERE_WIDTHS = [(3, 2), (4, 2)]

@@ -11,7 +11,7 @@ import pytest
 
 import runtime
 from derive import Model
-from runtime.analysis.landscape.solution_stability import zero_loss_solution
+from runtime.analysis.landscape.zero_loss_solutions import zero_loss_solution
 from runtime.sector import SectorStart
 from runtime.start.seeds import LARGEST_SEED, derived_seed, seed_sequence
 
