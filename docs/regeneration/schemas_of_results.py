@@ -365,15 +365,19 @@ HESSIAN = either(
             "eigenvalue": over(1, "Eigenvalues in w/√N."),
             "multiplicity": over(1, "Multiplicities of the eigenvalues.", "count"),
             "block": over(1, "Where the eigenvectors move the students.", "text"),
+            **layers(False),
         },
         title="a state",
     ),
     fields(
         {
             "attributes": attributes(
-                "hessian", "numbers rtol atol method n tolerance seed? q0? ideal? overlaps?"
+                "hessian",
+                "numbers schedule? rtol atol method n tolerance seed? q0? ideal? overlaps?",
+                BEGUN,
             ),
             **ALPHA,
+            **layers(False),
             "inside": over(2, "Eigenvalues in the span of all weights (alpha, mode)."),
             "outside": over(2, "Eigenvalues in the complement of that span (alpha, mode)."),
             "outside_multiplicity": whole("Multiplicity of each eigenvalue in the complement."),

@@ -32,6 +32,7 @@ from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.teacher_directions import Teacher
+from runtime.trajectory.trajectory_dataset import weight_variables
 
 if TYPE_CHECKING:
     import xarray
@@ -273,6 +274,7 @@ def spectra_along(run: xarray.Dataset, n: int, *, tolerance: float = TOLERANCE) 
         "gradient": (("alpha",), np.array(gradients), {"long_name": "norm of the gradient in v"}),
         "loss": (("alpha",), along.loss[reached], {"long_name": "generalisation error"}),
     }
+    variables |= weight_variables(parameters)
     for column, name in enumerate(("negative", "flat", "positive")):
         variables[name] = (("alpha",), table[:, column], {"long_name": f"{name} eigenvalues"})
     attributes = {name: value for name, value in run.attrs.items() if name != "title"}

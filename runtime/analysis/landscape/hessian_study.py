@@ -26,6 +26,7 @@ from runtime.start.parameter_values import RunParameters
 from runtime.start.seeds import LARGEST_SEED
 from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System
+from runtime.trajectory.trajectory_dataset import weight_variables
 
 if TYPE_CHECKING:
     import xarray
@@ -136,7 +137,7 @@ def hessian_of_study(study: HessianStudy, system: System | None) -> tuple[Hessia
         state = ChosenState(point.Q, point.R, {"at": HESSIAN_PLACES[0]})
     weights = _second_layers(study.parameters)
     spectrum = hessian_spectrum(model, state.Q, state.R, study.n, T, tolerance=study.tolerance, **weights)
-    result = spectrum.to_dataset()
+    result = spectrum.to_dataset().assign(weight_variables(study.parameters))
     result.attrs.update(state.origin)
     if study.place == "solution" and model.constraint == "free" and not model.weighted:
         flat = flat_directions(model, study.n, T)

@@ -75,10 +75,8 @@ def test_gradient_is_the_drift_of_gradient_flow(interpreted, constraint):
 
 def test_weights_of_one_are_the_model_without_weights():
     Q, R = runtime.random_overlaps(4, 2, n=30)
-    fixed, ones = (
-        hessian_spectrum(derive.Model(4, 2, **options), Q, R, 30)
-        for options in ({"second_layer": "fixed"}, {})
-    )
+    models = derive.Model(4, 2, second_layer="fixed"), derive.Model(4, 2)
+    fixed, ones = (hessian_spectrum(model, Q, R, 30) for model in models)
     np.testing.assert_allclose(repeated(fixed), repeated(ones), atol=1e-15)
     assert fixed.blocks == ones.blocks
 
@@ -102,6 +100,7 @@ def test_spectra_along_a_run(system_of):
     Q0, R0 = runtime.random_overlaps(3, 2, n=100, seed=1)
     run = runtime.integrate(flow, Q0, R0, eta=0.3, alpha=[0.0, 20.0], **LAYERS)
     spectra = spectra_along(run, 20)
+    np.testing.assert_array_equal(spectra["student_weights"], V)
     for k in range(2):
         states = run["Q"].values[k], run["R"].values[k]
         one = hessian_spectrum(flow.model, *states, 20, tolerance=0.0, **LAYERS)
@@ -151,9 +150,7 @@ def test_flat_directions_of_students_of_both_signs_may_have_no_loss_at_all():
 
 def test_too_few_students_of_a_sign():
     model = derive.Model(3, 2, second_layer="fixed")
-    with pytest.raises(
-        InputError, match=r"^student_weights: has 0 negative entries, .* 1 negative directions"
-    ):
+    with pytest.raises(InputError, match=r"^student_weights: has 0 negative entries, .* 1 negative"):
         zero_loss_solution(model, student_weights=[1.0, 2.0, 3.0], teacher_weights=[1.0, -1.0])
     with pytest.raises(InputError, match=r"^student_weights: has 1 positive entries, .* 2 positive"):
         HessianStudy(model, {"eta": 0.4}, ChosenStart(student_weights=[1.0, -2.0, -3.0]), place="solution")
@@ -165,9 +162,7 @@ def test_too_few_students_of_a_sign():
 def test_rejects(interpreted, tmp_path):
     fixed, sphere = (derive.Model(3, 2, constraint=c, second_layer="fixed") for c in ("free", "sphere"))
     for call in (solution, lambda m: critical_point(m, 0, 3), lambda m: flat_directions(m, 10)):
-        with pytest.raises(
-            InputError, match=r"^second_layer: 'fixed': .* only where all second-layer weights are 1"
-        ):
+        with pytest.raises(InputError, match=r"^second_layer: 'fixed': .* only where"):
             call(fixed)
     with pytest.raises(InputError, match=r"^constraint: 'sphere': solutions with norms of 1"):
         zero_loss_solution(sphere)
@@ -183,9 +178,7 @@ def test_rejects(interpreted, tmp_path):
         lambda: largest_stable_eta(runtime.load(trained, tmp_path), "solution", eta_second=1.0),
         lambda: HessianStudy(trained, {"eta": 0.4}, ChosenStart()),
     ):
-        with pytest.raises(
-            InputError, match=r"^second_layer: 'trained': the loss depends on w and v together"
-        ):
+        with pytest.raises(InputError, match=r"^second_layer: 'trained': the loss depends on w and v"):
             call()
     with pytest.raises(InputError, match=r"^student_weights: is not a parameter of p3_pstar2"):
         hessian_spectrum(derive.Model(3, 2), np.eye(3), np.zeros((3, 2)), 10, student_weights=V)
