@@ -77,7 +77,8 @@ def _argument(parameter: RuntimeParameter, positional: bool, usual: bool) -> ins
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if positional else inspect.Parameter.KEYWORD_ONLY
     if parameter.shape or parameter.only_with is not None:
         # Vectors, and what only some models have, may be left out: checks say for which it is required.
-        return inspect.Parameter(parameter.name, kind, default=None, annotation="ArrayLike | None")
+        left_out = None if parameter.shape else parameter.default
+        return inspect.Parameter(parameter.name, kind, default=left_out, annotation="ArrayLike | None")
     default: Any = parameter.default
     if default is None:
         default = parameter.usual if usual else inspect.Parameter.empty
