@@ -210,7 +210,7 @@ LINES = {
     },
     **{
         f"{command} --schedule {schedule}": words
-        for command in ("integrate", "ensemble")
+        for command in ("integrate", "ensemble", "simulate", "compare")
         for schedule, words in OF_SCHEDULES.items()
     },
     f"escape {FIXED} --student-weights random": "--student-weights: 'random' differs from start to start",
