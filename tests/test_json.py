@@ -20,6 +20,8 @@ ROOT = Path(__file__).parent.parent
 SCHEMAS = {path.stem: json.loads(path.read_text()) for path in (ROOT / "docs" / "schema").glob("*.json")}
 SPEAKING = [name for name, command in COMMANDS.items() if any(p.name == "as_json" for p in command.params)]
 SMALL = "--p 2 --pstar 1 --quiet"
+FIXED = "--second-layer fixed"
+TRAINED = "--second-layer trained --eta-second 0.1"
 
 LINES = [
     "derive --p 2 --pstar 1 --constraint sphere",
@@ -29,6 +31,8 @@ LINES = [
     f"integrate {SMALL} --alpha 0,9,99 --stop-loss 0.4",
     f"integrate {SMALL} --alpha 0,1 --teacher general --ideal 0.1 --method scipy:LSODA",
     f"integrate {SMALL} --alpha 1,2 --overlaps run.nc",
+    f"integrate {SMALL} --alpha 0,1 {TRAINED} --schedule 0:1,0.5:0.5 --out trained.nc",
+    f"integrate {SMALL} --alpha 1,2 {TRAINED} --overlaps trained.nc",
     "sector --p 5 --alpha 0,1 --quiet",
     "sector --p 5 --pstar 2 --alpha 0,1 --singular-values 0.1,0.2 --quiet",
     "sector --p 1 --alpha 0,1 --singular-values 0.1 --eta 0.1 --quiet",
@@ -36,11 +40,17 @@ LINES = [
     f"ensemble {SMALL} --trajectories 3 --alpha 0,1 --output final",
     f"ensemble {SMALL} --trajectories 3 --alpha 0,1 --output loss --ideal 0.1",
     f"ensemble {SMALL} --trajectories 3 --alpha 0,1 --output all --stop-loss 0.2 --out runs.nc",
+    f"ensemble {SMALL} --trajectories 3 --alpha 0,1 --output all {TRAINED} --student-weights random",
+    f"ensemble {SMALL} --trajectories 3 --alpha 0,1 --output final {FIXED} --schedule inverse:5",
+    f"ensemble {SMALL} --trajectories 3 --alpha 0,1 {FIXED} --student-weights random --eta 0.1",
     f"simulate {SMALL} --n 50 --trajectories 3 --alpha 0,1",
+    f"simulate {SMALL} --n 50 --trajectories 3 --alpha 0,1 {TRAINED} --batch 2 --schedule inverse:5",
     f"simulate {SMALL} --n 50 --trajectories 1 --alpha 0,1 --ideal 0.1 --label-noise 0.1",
     f"compare {SMALL} --n 50,100 --trajectories 20 --alpha 0,1 --eta 0.05",
     f"compare {SMALL} --n 50,100 --trajectories 20 --alpha 1,2 --no-weights --overlaps run.nc",
+    f"compare {SMALL} --n 50,100 --trajectories 20 --alpha 0,1 --eta 0.05 {TRAINED} --schedule inverse:5",
     f"hessian {SMALL}",
+    f"hessian {SMALL} {FIXED} --student-weights 1,2 --eta 0.1",
     f"hessian {SMALL} --at solution",
     f"hessian {SMALL} --at start --constraint sphere",
     f"hessian {SMALL} --overlaps run.nc",
@@ -51,6 +61,7 @@ LINES = [
     "bias --run runs.nc --quiet",
     f"escape {SMALL} --n 1000,10000 --trajectories 20",
     f"escape {SMALL} --n 1000 --trajectories 20 --eta 0.1,0.2",
+    f"escape {SMALL} --n 1000 --trajectories 20 {FIXED} --student-weights 1,2 --eta 0.1",
     f"invariants {SMALL} --degree 0",
     "invariants --p 1 --pstar 1 --flow gradient --degree 3 --quiet",
     "invariants --monitor run.nc --degree 1 --quiet",

@@ -56,10 +56,11 @@ def means(*front: str) -> dict[str, Schema]:
     """Means over runs and their standard errors, with these axes in front of those of the matrices."""
     depth, axes = len(front), ", ".join(front)
     found = {}
-    for name, own in (("Q", ", i, j"), ("R", ", i, r"), ("loss", "")):
+    for name, own in (("Q", ", i, j"), ("R", ", i, r"), ("v", ", i"), ("loss", "")):
         for ending, words in (("mean", "Mean"), ("error", "Standard error of the mean")):
             schema = over(depth + own.count(","), f"{words} of {name} over runs ({axes}{own}).")
-            found[f"{name}_{ending}"] = schema
+            # Only a trained second layer changes.
+            found[f"{name}_{ending}{'?' if name == 'v' else ''}"] = schema
     return found
 
 

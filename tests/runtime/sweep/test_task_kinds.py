@@ -53,6 +53,7 @@ PROTOCOLS = {
         "batch": 4,
         "eta": 0.1,
     },
+    "chain": {"second_layer": "trained", "eta_second": 0.1, "schedule": "0:1,0.5:0.5", "batch": 2},
     "ensemble": {"second_layer": "fixed", "student_weights": "random", "schedule": "inverse:2", "eta": 0.1},
 }
 
