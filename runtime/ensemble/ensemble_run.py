@@ -18,7 +18,7 @@ from runtime.ensemble.ensemble_results import EnsembleResults, ensemble_dataset
 from runtime.ensemble.kernels import lane_loop, lane_memory
 from runtime.ensemble.kernels.compiled_kernels import CompiledKernels, compile_kernels
 from runtime.ensemble.kernels.trajectory_chunk import CHUNK, Trajectories
-from runtime.ensemble.stretches import Stretch, run_stretches
+from runtime.ensemble.stretches import Stretch, run_stretches, stretches_of
 from runtime.output.progress import Progress
 from runtime.problem import Problem
 from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, OUTPUTS, RTOL
@@ -59,7 +59,8 @@ class EnsembleEngine:
         """
         count, size = initial.shape
         results = EnsembleResults.room(plan, count, size)
-        segments = list(self.schedule.segments(plan.start, plan.times[-1]))
+        stretches = list(stretches_of(self.schedule, plan.start, plan.times))
+        runs = [partial(self._integrate, self._asked(plan, results, part), part) for part in stretches]
         cancel = np.zeros(1, dtype=np.int64)
         trajectories = Trajectories(
             order=np.arange(count),
@@ -67,20 +68,19 @@ class EnsembleEngine:
             parameters=parameters,
             rates=np.array(scheduled_places(self.system.model)),
             sizes=np.maximum(1.0, np.maximum(initial.max(axis=1), -initial.min(axis=1))),
-            times=np.append(plan.times, np.inf),
+            times=stretches[0].outputs,
             outcomes=results.outcomes,
             # Only later stretches need the states at the ends.
-            ends=np.empty((count if len(segments) > 1 else 0, size)),
+            ends=np.empty((count if len(runs) > 1 else 0, size)),
             cancel=cancel,
         )
-        integrate = partial(self._integrate, plan, results)
         chunk = max(1, min(plan.chunk, -(-count // max(plan.threads, 1))))
         done, counting = 0, threading.Lock()
 
         def task(first: int) -> None:
             nonlocal done
             last = min(first + chunk, count)
-            run_stretches(segments, trajectories, first, last, integrate)
+            run_stretches(runs, trajectories._replace(order=trajectories.order[first:last]))
             results.clear_missing(first, last, plan.keep_events)
             with counting:
                 done += last - first
@@ -97,20 +97,17 @@ class EnsembleEngine:
         run_tasks(tasks, plan.threads, stop, report)
         return results
 
-    def _integrate(
-        self,
-        plan: EnginePlan,
-        results: EnsembleResults,
-        trajectories: Trajectories,
-        stretch: Stretch,
-        first: int,
-        last: int,
-    ) -> None:
-        """Integrate trajectories number first … last − 1 in their order along one stretch."""
+    def _integrate(self, asked: np.ndarray, stretch: Stretch, trajectories: Trajectories) -> None:
+        """Integrate the trajectories in the order along one stretch."""
+        chunk, spare = asked.copy(), np.empty(self.kernels.layout.size)
+        chunk["last"], chunk["spare_address"] = len(trajectories.order), spare.ctypes.data
+        own = trajectories._replace(times=stretch.outputs)
+        lane_loop.run_chunk(self.kernels.addresses, self._memory(), chunk[()], own)
+
+    def _asked(self, plan: EnginePlan, results: EnsembleResults, stretch: Stretch) -> np.ndarray:
+        """What all chunks of trajectories are asked to do along one stretch, without their numbers."""
         layout, watched = self.kernels.layout, plan.stop_loss is not None
-        spare = np.empty(layout.size)
         asked = np.zeros((), dtype=CHUNK)
-        asked["first"], asked["last"] = first, last
         asked["start"], asked["factor"] = stretch.start, stretch.factor
         asked["parameters_at"], asked["state_at"] = layout.parameters_at, layout.state_at
         asked["scale_at"] = layout.scale_at if layout.scheduled else -1
@@ -121,11 +118,9 @@ class EnsembleEngine:
         asked["writer"] = lane_memory.STATES * (plan.rows > 0) | lane_memory.LOSSES * plan.losses
         asked["rows"], asked["loss_rows"] = plan.rows, results.losses.shape[1]
         for name, array in (("states", results.states), ("losses", results.losses)):
-            before = stretch.first_output * array.strides[1]
-            asked[f"{name}_address"] = array.ctypes.data + before
-        for name, array in (("times", trajectories.times), ("spare", spare)):
-            asked[f"{name}_address"] = array.ctypes.data
-        lane_loop.run_chunk(self.kernels.addresses, self._memory(), asked[()], trajectories)
+            asked[f"{name}_address"] = array.ctypes.data + stretch.before * array.strides[1]
+        asked["times_address"] = stretch.outputs.ctypes.data
+        return asked
 
     def losses(self, states: Array, parameters: Array) -> Array:
         """The loss (k,) at packed states (k, n), with packed parameters (1 or k, m).

@@ -2,61 +2,58 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from runtime.ensemble.kernels.trajectory_chunk import Trajectories
+from runtime.start.checked_arrays import Array
+from runtime.start.schedules import Schedule
 from runtime.trajectory.controller import FINISHED
 
 
-@dataclasses.dataclass(frozen=True)
-class Stretch:
+class Stretch(NamedTuple):
     """A part of a run without jumps.
 
     start, factor
         The time at which it begins, and the factor of the learning rates.
-    first_output
+    outputs
+        Output times up to its end, which is one of them, followed by one that is never reached.
+    before
         The number of outputs of the run that come before it.
     """
 
     start: float
     factor: float
-    first_output: int = 0
+    outputs: Array
+    before: int
 
 
-class Integrate(Protocol):
-    """What integrates trajectories number `first` … `last` − 1 in their order, along one stretch."""
+def stretches_of(schedule: Schedule, start: float, times: Array) -> Iterator[Stretch]:
+    """The stretches between a time and the last of the output times.
 
-    def __call__(self, trajectories: Trajectories, stretch: Stretch, first: int, last: int) -> None: ...
-
-
-def run_stretches(
-    segments: Sequence[tuple[float, float, float]],
-    trajectories: Trajectories,
-    first: int,
-    last: int,
-    integrate: Integrate,
-) -> None:
-    """Integrate trajectories first … last − 1 of an ensemble along all segments of a schedule.
-
-    Each takes the next stretch from where it ended the last one, unless it ended before.
+    An output at a jump belongs to the stretch that ends there. The end of a stretch counts as an output.
+    Where it is none of the run, its place is that of the next output, which replaces what is written there.
     """
-    running, outputs = trajectories.order[first:last], trajectories.times[:-1]
-    for number, (start, end, factor) in enumerate(segments):
-        # An output at a jump belongs to the stretch before it.
-        before = int(np.searchsorted(outputs, start, side="right" if number else "left"))
-        reached = int(np.searchsorted(outputs, end, side="right"))
-        # The end of a stretch counts as an output. Where it is none of the run, what is written there goes
-        # to the place of the next output, which replaces it.
-        times = np.append(np.union1d(outputs[before:reached], end), np.inf)
-        own = trajectories._replace(order=running, times=times)
+    for number, (since, until, factor) in enumerate(schedule.segments(start, times[-1])):
+        before = int(np.searchsorted(times, since, side="right" if number else "left"))
+        reached = int(np.searchsorted(times, until, side="right"))
+        outputs = np.union1d(times[before:reached], until)
+        yield Stretch(since, factor, np.append(outputs, np.inf), before)
+
+
+def run_stretches(runs: Sequence[Callable[[Trajectories], None]], trajectories: Trajectories) -> None:
+    """Integrate trajectories along one stretch after the other, each by its function.
+
+    Each trajectory takes the next stretch from where it ended the last one, unless it ended before.
+    """
+    for number, run in enumerate(runs):
         if number:
-            own = own._replace(initial=trajectories.ends)
-        integrate(own, Stretch(start, factor, before), 0, len(running))
-        ended = trajectories.outcomes[running]
-        running = running[(ended["status"] == FINISHED) & (ended["crossed"] == 0)]
-        if not running.size or trajectories.cancel[0]:
-            return
+            ended = trajectories.outcomes[trajectories.order]
+            goes_on = (ended["status"] == FINISHED) & (ended["crossed"] == 0)
+            trajectories = trajectories._replace(
+                order=trajectories.order[goes_on], initial=trajectories.ends
+            )
+        if trajectories.order.size and not trajectories.cancel[0]:
+            run(trajectories)
