@@ -13,7 +13,7 @@ from derive.emit.latex_matrix import matrix_form
 from derive.expansion import evaluate
 from derive.generated_files import DerivedODEs
 from derive.model import Model
-from derive.overlap_program import DQ, DR, LOSS
+from derive.overlap_program import DQ, DR, DV, LOSS
 from derive.parameters import NUMBERS
 from derive.pipeline import Pipeline
 from derive.proof import Proof
@@ -27,7 +27,7 @@ SUBJECTS = ("odes", "loss", "jacobian")
 
 
 class OverlapODEs(DerivedODEs[Model]):
-    """The closed ODEs dQ/dα, dR/dα and the generalisation error of one model.
+    """The closed ODEs dQ/dα and dR/dα, dv/dα if v is trained, and the generalisation error of one model.
 
     Both derivations are compared when this object is made; `proof` says how.
 
@@ -45,12 +45,19 @@ class OverlapODEs(DerivedODEs[Model]):
 
     @cached_property
     def symbols(self) -> dict[str, sympy.Symbol]:
-        """The SymPy symbols by name: the run-time parameters, label_noise as Delta, and the state."""
+        """The SymPy symbols by name: those of the run-time parameters, then those of the state.
+
+        Numbers have the letters of the conventions, as Delta for label_noise. The batch size is ``batch``,
+        the symbol B, while generated functions take its inverse.
+        """
         import sympy
 
-        printed = {parameter.name: parameter.printed for parameter in NUMBERS}
-        names = (*self.model.parameters, *self.state)
-        return {name: sympy.Symbol(printed.get(name, name)) for name in names}
+        numbers = {parameter.code: parameter for parameter in NUMBERS}
+        found = {}
+        for name in (*self.model.parameters, *self.state):
+            number = numbers.get(name)
+            found[number.name if number else name] = sympy.Symbol(number.printed if number else name)
+        return found
 
     @cached_property
     def _expressions(self) -> dict[str, Any]:
@@ -65,6 +72,11 @@ class OverlapODEs(DerivedODEs[Model]):
             )
 
         values = {**self.symbols, "a": a, "b": b}
+        values |= {
+            number.code: 1 / self.symbols[number.name]
+            for number in NUMBERS
+            if number.reciprocal and number.name in self.symbols
+        }
         return evaluate(self._program, values, combine, lambda value: 1 / value)
 
     def _matrix(self, name: str, columns: int, symmetric: bool) -> sympy.ImmutableDenseMatrix:
@@ -86,6 +98,17 @@ class OverlapODEs(DerivedODEs[Model]):
     def dR(self) -> sympy.ImmutableDenseMatrix:
         """dR/dα, a (p, p*) SymPy matrix in `symbols`, not expanded."""
         return self._matrix(DR.name, self.model.pstar, symmetric=False)
+
+    @cached_property
+    def dv(self) -> sympy.ImmutableDenseMatrix | None:
+        """dv/dα of a trained second layer, a (p, 1) SymPy matrix in `symbols`; None if v is not trained."""
+        if not self.model.trained:
+            return None
+        import sympy
+
+        return sympy.ImmutableDenseMatrix(
+            [self._expressions[f"{DV.name}_{i}"] for i in range(1, self.model.p + 1)]
+        )
 
     @property
     def loss(self) -> sympy.Expr:

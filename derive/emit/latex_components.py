@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fractions import Fraction
-from functools import partial
 
 from derive.emit.latex_text import (
+    PARTIAL,
     ReadoutSums,
     align,
     combination,
@@ -14,95 +14,91 @@ from derive.emit.latex_text import (
     polynomial,
     symbol,
 )
-from derive.equations import STEP, OverlapEquations
+from derive.emit.printed_program import PrintedProgram
+from derive.equations import (
+    LOOP_NAMES,
+    READOUT_STUDENT,
+    READOUT_TEACHER,
+    STEP,
+    WEIGHT_DECAY,
+    OverlapEquations,
+)
 from derive.errors import InputError
-from derive.expansion import Assignment, expand
+from derive.expansion import Factors, expand
 from derive.model import Model
 from derive.overlap_program import (
-    CHAINS_SS,
-    CHAINS_ST,
     DQ,
     DR,
+    DV,
     FREE_DQ,
     FREE_DR,
-    Q,
-    R,
-    T,
+    MEAN_SS,
+    NOISE_SS,
     X,
     Y,
     Z,
-    closed_loops,
 )
-from derive.program import MatrixStatement, Program, Projection, ScalarStatement, Statement, Term
+from derive.program import NormRates, Program, ScalarStatement, targets
 from derive.scalar_polynomials import ScalarPolynomial
 
 # The components of more order parameters would fill tens of pages, so the document leaves them out. The
 # Jacobian, with the square of this many derivatives, is not written out at all.
 COMPONENT_LIMIT = 200
+# What has a line of its own.
+_LOOPS = tuple(LOOP_NAMES.values())
+_BLOCKS = tuple(block.name for block in (X, Y, Z, MEAN_SS, NOISE_SS))
+_DRIFT = tuple(part.name for part in (FREE_DQ, FREE_DR, DQ, DR, DV))
+_PRINTED = {STEP, *_LOOPS, *_BLOCKS, *_DRIFT}
+
+_Terms = tuple[tuple[Fraction, Factors], ...]
 
 
-def _display_program(model: Model, equations: OverlapEquations) -> Program:
-    """The statements of s, t, X, Y and Z as they are printed, with the readouts as factors of products."""
-    a, minus_b = partial(Term.of, scalar="a"), partial(Term.of, sign=-1, scalar="b")
-    general = model.teacher == "general"
-    statements: list[Statement] = [
-        *closed_loops(model),
-        MatrixStatement(X, (a(Q, Q), minus_b(R, R.T))),
-        MatrixStatement(Y, (a(Q, R), minus_b(R, T) if general else minus_b(R))),
-    ]
-    if 2 in equations.dQ:
-        statements.append(MatrixStatement(Z, (a(Q, X), minus_b(R, Y.T))))
-    inputs = (Q, R, T) if general else (Q, R)
-    return Program(model.p, model.pstar, inputs, ("a", "b"), tuple(statements), ())
+def _put_in(terms: _Terms, inner: Mapping[str, _Terms]) -> _Terms:
+    """The terms with sums in the places of the names in `inner`, multiplied out and collected."""
+    collected: dict[Factors, Fraction] = {}
+    for coefficient, factors in terms:
+        products: list[tuple[Fraction, Factors]] = [(coefficient, ())]
+        for factor in factors:
+            summands = inner.get(factor, ((Fraction(1), (factor,)),))
+            products = [(c * d, (*left, *right)) for c, left in products for d, right in summands]
+        for value, names in products:
+            collected[names] = collected.get(names, Fraction(0)) + value
+    return tuple((value, names) for names, value in collected.items())
 
 
-def _flat_assignments(program: Program) -> list[Assignment]:
-    """All assignments; the auxiliary sums of s and t are put back in place."""
-    flat: list[Assignment] = []
+def _lines(program: Program) -> dict[str, _Terms]:
+    """The right side of each line by its left side; names without a line are put in their places."""
+    lines: dict[str, _Terms] = {}
+    inner: dict[str, _Terms] = {}
     for statement in program.statements:
-        assignments = list(expand(program, statement))
-        if isinstance(statement, ScalarStatement):
-            *parts, last = assignments
-            inner = {part.target: part.terms for part in parts}
-            terms: list[tuple[Fraction, tuple[str, ...]]] = []
-            for coefficient, factors in last.terms:
-                sums = [f for f in factors if f in inner]
-                rest = tuple(f for f in factors if f not in inner)
-                if sums:
-                    terms += [(coefficient * c, (*rest, *f)) for c, f in inner[sums[0]]]
-                else:
-                    terms.append((coefficient, rest))
-            flat.append(Assignment(last.target, tuple(terms)))
-        else:
-            flat += assignments
-    return flat
+        # The growth of norms is a quotient, and is printed as one.
+        if isinstance(statement, NormRates):
+            continue
+        (name,) = targets(statement)
+        for assignment in expand(program, statement):
+            terms = _put_in(assignment.terms, inner)
+            # A statement on scalars begins with its sums over entries, which have names like s_1.
+            part = isinstance(statement, ScalarStatement) and assignment.target != name
+            (lines if name in _PRINTED and not part else inner)[assignment.target] = terms
+    return lines
 
 
-def _entry_drifts(
-    model: Model, equations: OverlapEquations
-) -> list[tuple[str, dict[str, ScalarPolynomial]]]:
-    """Each entry of the free drift by its order parameter: the coefficients of the entries of chains."""
-    drifts = []
-    for name in model.state:
-        kind, i, j = name.split("_")
-        chains, parts = (CHAINS_SS, equations.dQ) if kind == "Q" else (CHAINS_ST, equations.dR)
-        entries = {f"{chains[m].name}_{i}_{j}": value for m, value in sorted(parts.items())}
-        drifts.append((name, entries))
-    return drifts
+def _left(target: str) -> str:
+    """The left side of a line: a symbol, or the derivative of an order parameter."""
+    return derivative(symbol(target[1:])) if target.startswith("d") else symbol(target)
 
 
-def _drift_symbol(model: Model, name: str) -> str:
-    """The left side of an entry of the free drift: a derivative, or an entry of F or G on the sphere."""
-    if model.constraint == "free":
-        return derivative(symbol(name))
-    return symbol(f"f{name}")
-
-
-def _sphere_assignments(model: Model) -> list[Assignment]:
-    """The drift on the sphere, from the free drift and the growth g of norms."""
-    program = Program(model.p, model.pstar, (Q, R), (), (), ())
-    statements = (Projection(DQ, FREE_DQ, Q, "g", 2), Projection(DR, FREE_DR, R, "g", 1))
-    return [assignment for statement in statements for assignment in expand(program, statement)]
+def _right(components: ReadoutSums, terms: _Terms) -> str:
+    """The right side of an entry: a sum over entries of blocks, with brackets where these have factors."""
+    parts: dict[str, ScalarPolynomial] = {}
+    for coefficient, factors in terms:
+        if {READOUT_STUDENT, READOUT_TEACHER} & set(factors):
+            return components.sum(terms)
+        (entry,) = (name for name in factors if name.count("_") == 2)
+        monomial = tuple(sorted(name for name in factors if name != entry))
+        value = parts.get(symbol(entry), ScalarPolynomial())
+        parts[symbol(entry)] = value + ScalarPolynomial({monomial: coefficient})
+    return combination(parts)
 
 
 def component_form(model: Model, equations: OverlapEquations, what: str) -> str:
@@ -116,113 +112,94 @@ def component_form(model: Model, equations: OverlapEquations, what: str) -> str:
             f"components of the jacobian for {model.state_size} order parameters are more than"
             f" {COMPONENT_LIMIT}², the most that are written out; use the matrix form",
         )
-    program = _display_program(model, equations)
     components = ReadoutSums(model)
-    assignments = _flat_assignments(program)
+    lines = _lines(PrintedProgram.of(model, equations).program)
+    loops = [(_left(name), components.sum(lines[name])) for name in _LOOPS]
     if what == "loss":
-        lines = [(symbol(x.target), components.sum(x.terms, {})) for x in assignments[:2]]
-        return align([*lines, (r"\varepsilon", polynomial(equations.loss))])
-    if what == "jacobian":
-        # The derivatives refer to everything that the equations define.
-        definitions = component_form(model, equations, "odes")
-        return definitions + _component_jacobian(model, equations, components, assignments)
-    definition = [(value, monomial) for monomial, value in equations.step.sorted_terms()]
-    step = (symbol(STEP), components.sum(definition, {}))
-    lines = [(symbol(x.target), components.sum(x.terms, {})) for x in assignments]
-    text = align([step, *lines[:2]]) + align(lines[2:])
-    drift = [
-        (
-            _drift_symbol(model, name),
-            combination({symbol(entry): value for entry, value in parts.items()}),
+        return align([*loops, (r"\varepsilon", polynomial(equations.loss))])
+    # The derivatives of the Jacobian refer to everything that the equations define.
+    text = _component_odes(model, components, lines, loops)
+    return text + _component_jacobian(model, components, lines) if what == "jacobian" else text
+
+
+def _drift(model: Model, lines: Mapping[str, _Terms]) -> tuple[list[str], list[str]]:
+    """The targets of the drift of the state in its order: before the sphere's projection, and of it."""
+    free = [f"f{name}" if f"f{name}" in lines else f"d{name}" for name in model.state]
+    projected = [f"d{name[1:]}" for name in free if name.startswith("f")]
+    return free, projected
+
+
+def _component_odes(
+    model: Model, components: ReadoutSums, lines: Mapping[str, _Terms], loops: list[tuple[str, str]]
+) -> str:
+    """The definitions and the drift, each group of lines in an environment of its own."""
+    free, projected = _drift(model, lines)
+    steps = [name for name in lines if name.partition("_")[0] == STEP]
+    blocks = sorted(
+        (name for name in lines if name.partition("_")[0] in _BLOCKS),
+        key=lambda name: _BLOCKS.index(name.partition("_")[0]),
+    )
+    text = align([*((_left(name), components.sum(lines[name])) for name in steps), *loops])
+    for names in (blocks, free):
+        text += align([(_left(name), _right(components, lines[name])) for name in names])
+    if projected:
+        rates = (
+            rf"\frac{{{symbol(f'fQ_{i}_{i}')}}}{{2{symbol(f'Q_{i}_{i}')}}}" for i in range(1, model.p + 1)
         )
-        for name, parts in _entry_drifts(model, equations)
-    ]
-    text += align(drift)
-    if model.constraint == "sphere":
-        rates = [
-            (symbol(f"g_{i}"), rf"\frac{{{symbol(f'fQ_{i}_{i}')}}}{{2{symbol(f'Q_{i}_{i}')}}}")
-            for i in range(1, model.p + 1)
-        ]
-        sphere = [
-            (derivative(symbol(x.target[1:])), components.sum(x.terms, {}))
-            for x in _sphere_assignments(model)
-        ]
-        text += align(rates) + align(sphere)
+        text += align([(symbol(f"g_{i}"), rate) for i, rate in enumerate(rates, start=1)])
+        text += align([(_left(name), components.sum(lines[name])) for name in projected])
     return text
 
 
-def _component_jacobian(
-    model: Model, equations: OverlapEquations, components: ReadoutSums, assignments: list[Assignment]
-) -> str:
+def _component_jacobian(model: Model, components: ReadoutSums, lines: Mapping[str, _Terms]) -> str:
     """For each order parameter x, the derivatives ∂ₓ that do not vanish, intermediate ones first."""
+    free, projected = _drift(model, lines)
+    before = [*(name for name in lines if not name.startswith(("d", "f"))), *free]
     sections: list[str] = []
     for variable in model.state:
-        tangents = {variable: ""}
-        lines: list[tuple[str, str]] = []
-        for assignment in assignments:
-            terms, rename = _differentiate(assignment.terms, tangents)
+        changing = {variable}
+        printed = _changes(components, lines, before, variable, changing)
+        for i in range(1, model.p + 1) if projected else ():
+            drift, norm = f"fQ_{i}_{i}", f"Q_{i}_{i}"
+            terms = [rf"\partial {symbol(drift)}"] * (drift in changing)
+            terms += [f"- 2{symbol(f'g_{i}')}"] * (norm == variable)
             if terms:
-                tangents[assignment.target] = rf"\partial {symbol(assignment.target)}"
-                lines.append((tangents[assignment.target], components.sum(terms, rename)))
-        for name, parts in _entry_drifts(model, equations):
-            terms, rename = [], {}
-            for entry, value in parts.items():
-                product = [(c, (*m, entry)) for m, c in value.sorted_terms()]
-                more, names = _differentiate(product, tangents)
-                terms += more
-                rename |= names
-            if terms:
-                left = _drift_symbol(model, name)
-                tangents[f"f{name}"] = rf"\partial {symbol(f'f{name}')}"
-                lines.append((rf"\partial {left}", components.sum(terms, rename)))
-        if model.constraint == "sphere":
-            lines += _sphere_tangents(model, components, tangents)
+                changing.add(f"g_{i}")
+                change = rf"\frac{{{' '.join(terms)}}}{{2{symbol(norm)}}}"
+                printed.append((rf"\partial {symbol(f'g_{i}')}", change))
+        printed += _changes(components, lines, projected, variable, changing)
         sections.append(
-            rf"\paragraph{{$\partial = \partial/\partial {symbol(variable)}$:}}" + "\n" + align(lines)
+            rf"\paragraph{{$\partial = \partial/\partial {symbol(variable)}$:}}" + "\n" + align(printed)
         )
     return "".join(sections)
 
 
-def _differentiate(
-    terms: Iterable[tuple[Fraction, tuple[str, ...]]], tangents: Mapping[str, str]
-) -> tuple[list[tuple[Fraction, tuple[str, ...]]], dict[str, str]]:
-    """The terms of the derivative of a sum of products, and the LaTeX of the tangents in them.
+def _changes(
+    components: ReadoutSums,
+    lines: Mapping[str, _Terms],
+    names: Iterable[str],
+    variable: str,
+    changing: set[str],
+) -> list[tuple[str, str]]:
+    """The lines of the derivatives that do not vanish; their names are added to those that are changing."""
+    printed: list[tuple[str, str]] = []
+    for name in names:
+        terms = _differentiate(lines[name], variable, changing)
+        if terms:
+            changing.add(name)
+            # Weight decay comes last, as in the equations.
+            terms = tuple(sorted(terms, key=lambda term: WEIGHT_DECAY in term[1]))
+            printed.append((rf"\partial {_left(name)}", components.sum(terms)))
+    return printed
 
-    The tangent "" is that of the variable itself, which is 1.
-    """
-    collected: dict[tuple[str, ...], Fraction] = {}
-    rename: dict[str, str] = {}
+
+def _differentiate(terms: _Terms, variable: str, changing: Collection[str]) -> _Terms:
+    """The terms of the derivative of a sum of products by an order parameter."""
+    collected: dict[Factors, Fraction] = {}
     for coefficient, factors in terms:
         for k, factor in enumerate(factors):
-            if factor not in tangents:
-                continue
-            changed: tuple[str, ...] = ()
-            if tangents[factor]:
-                rename[f"partial {factor}"] = r"\," + tangents[factor]
-                changed = (f"partial {factor}",)
-            product = (*factors[:k], *factors[k + 1 :], *changed)
-            collected[product] = collected.get(product, Fraction(0)) + coefficient
-    return [(value, product) for product, value in collected.items() if value], rename
-
-
-def _sphere_tangents(
-    model: Model, components: ReadoutSums, tangents: dict[str, str]
-) -> list[tuple[str, str]]:
-    """The derivatives of the growth of norms and of the drift on the sphere."""
-    lines: list[tuple[str, str]] = []
-    for i in range(1, model.p + 1):
-        norm = f"Q_{i}_{i}"
-        terms: list[str] = []
-        if f"fQ_{i}_{i}" in tangents:
-            terms.append(tangents[f"fQ_{i}_{i}"])
-        if norm in tangents:
-            terms.append(f"- 2{symbol(f'g_{i}')}")
-        if terms:
-            tangents[f"g_{i}"] = rf"\partial {symbol(f'g_{i}')}"
-            lines.append((tangents[f"g_{i}"], rf"\frac{{{' '.join(terms)}}}{{2{symbol(norm)}}}"))
-    for assignment in _sphere_assignments(model):
-        terms_, rename = _differentiate(assignment.terms, tangents)
-        if terms_:
-            left = rf"\partial {derivative(symbol(assignment.target[1:]))}"
-            lines.append((left, components.sum(terms_, rename)))
-    return lines
+            if factor in changing:
+                changed = () if factor == variable else (PARTIAL + factor,)
+                product = tuple(sorted((*factors[:k], *factors[k + 1 :], *changed)))
+                collected[product] = collected.get(product, Fraction(0)) + coefficient
+    return tuple((value, product) for product, value in collected.items() if value)

@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from math import gcd
 
-from derive.equations import STEP
+from derive.equations import LOOP_NAMES, NOISE, STEP
 from derive.model import Model
 from derive.parameters import PARAMETERS
 from derive.readout import READOUTS
-from derive.scalar_polynomials import ScalarPolynomial
+from derive.scalar_polynomials import Monomial, ScalarPolynomial
 
 LINE_CHARACTERS = 72
 
+# The tilde marks the changes of the loops, as in "~s".
+CHANGE = "~"
+# A derivative by the order parameter in question has the name of what changes after this word.
+PARTIAL = "partial "
 _SYMBOLS = {
     STEP: r"\kappa",
-    **{name: parameter.latex for name, parameter in PARAMETERS.items()},
+    **{parameter.code: parameter.latex for parameter in PARAMETERS.values()},
     "fQ": "F",
     "fR": "G",
-    # These are the changes of the loops; the tilde sorts them behind every other factor.
-    "~s": r"\,\delta s",
-    "~t": r"\,\delta t",
+    # This is E[e² λλᵀ]/B; the letter N is that of the number of inputs.
+    "N": "S",
+    **{f"{CHANGE}{loop}": rf"\,\delta {loop}" for loop in LOOP_NAMES.values()},
 }
+_RECIPROCALS = {parameter.code for parameter in PARAMETERS.values() if parameter.reciprocal}
+# The names inside the brackets of a drift; others, as κ, stand before them.
+_INSIDE = {NOISE, *LOOP_NAMES.values(), *(f"{CHANGE}{loop}" for loop in LOOP_NAMES.values())}
 
 
 def symbol(name: str) -> str:
     """LaTeX of a name such as "kappa", "Q_1_2" or "g_3", with commas if an index has two digits."""
+    if name.startswith(PARTIAL):
+        return rf"\,\partial {symbol(name.removeprefix(PARTIAL))}"
     base, *indices = name.split("_") if name not in _SYMBOLS else [name]
     base = _SYMBOLS.get(base, base)
     if not indices:
         return base
     separator = "" if all(len(index) == 1 for index in indices) else ","
-    return f"{base}_{{{separator.join(indices)}}}"
+    letter, star, _ = base.partition("^*")
+    return f"{letter}_{{{separator.join(indices)}}}{star}"
 
 
 def number(value: Fraction) -> str:
@@ -43,18 +53,41 @@ def number(value: Fraction) -> str:
     return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
+def _place(name: str) -> tuple[int, str, int]:
+    """Where a factor stands in a product: κ, numbers, entries of vectors, of matrices, derivatives."""
+    base, *indices = name.split("_") if name not in _SYMBOLS else [name]
+    if base == STEP:
+        return 0, "", int(indices[0]) if indices else 0
+    if name.startswith((PARTIAL, CHANGE)):
+        return 4, "", 0
+    # Numbers and the entries of matrices keep their order.
+    vector = len(indices) == 1 and indices[0].isdigit()
+    return len(indices) + 1, base if vector else "", int(indices[0]) if vector else 0
+
+
+def product(names: Iterable[str]) -> str:
+    """LaTeX of a product of names, equal ones as powers; κ stands above what divides, as in κ²/B."""
+    ordered = sorted(names, key=_place)
+    below = [name for name in ordered if name in _RECIPROCALS]
+    if not below:
+        return _powers(map(symbol, ordered))
+    steps = [name for name in ordered if _steps([name])]
+    others = [name for name in ordered if name not in (*below, *steps)]
+    fraction = rf"\frac{{{_powers(map(symbol, steps)) or 1}}}{{{_powers(map(symbol, below))}}}"
+    return fraction + _powers(map(symbol, others))
+
+
 def _powers(factors: Iterable[str]) -> str:
-    """A product of LaTeX symbols, equal neighbours collected into powers."""
+    """A product of LaTeX symbols, equal ones collected into powers."""
     counted: dict[str, int] = {}
     for factor in factors:
         counted[factor] = counted.get(factor, 0) + 1
-    pieces: list[str] = []
-    for text, power in counted.items():
-        piece = text if power == 1 else f"{text}^{power}"
-        # "\kappa" directly before a letter would be another command, so a space comes between.
-        joined = pieces and re.search(r"\\[a-zA-Z]+$", pieces[-1]) and piece[0].isalpha()
-        pieces.append(f" {piece}" if joined else piece)
-    return "".join(pieces)
+    text = ""
+    for factor, power in counted.items():
+        letter, star, _ = factor.partition("^*")
+        raised = f"{letter}^{{*{power}}}" if star else f"{factor}^{power}"
+        text = product_text(text, factor if power == 1 else raised)
+    return text
 
 
 def join(terms: Iterable[tuple[Fraction, str]]) -> str:
@@ -63,8 +96,7 @@ def join(terms: Iterable[tuple[Fraction, str]]) -> str:
     for coefficient, text in terms:
         if coefficient == 0:
             continue
-        size = abs(coefficient)
-        body = text.removeprefix(r"\,") if size == 1 and text else number(size) + text
+        body = _multiple(abs(coefficient), text)
         if not pieces:
             pieces.append(f"-{body}" if coefficient < 0 else body)
         else:
@@ -72,15 +104,27 @@ def join(terms: Iterable[tuple[Fraction, str]]) -> str:
     return " ".join(pieces) or "0"
 
 
+def _multiple(size: Fraction, text: str) -> str:
+    """LaTeX of size · text; a whole number goes above the line of a fraction such as 1/B or κ/B."""
+    if size == 1 and text:
+        return text.removeprefix(r"\,")
+    above, separator, below = text.partition("}{")
+    if size.denominator == 1 and separator and above.startswith(r"\frac{"):
+        factors = above.removeprefix(r"\frac{")
+        numerator = f"{size.numerator}{'' if factors == '1' else factors}"
+        return rf"\frac{{{numerator}{separator}{below}"
+    return number(size) + text
+
+
 def polynomial(value: ScalarPolynomial) -> str:
     """LaTeX of a polynomial in scalars, the highest degree first."""
-    return join((c, _powers(map(symbol, m))) for m, c in reversed(value.sorted_terms()))
+    return join((c, product(m)) for m, c in reversed(value.sorted_terms()))
 
 
 def _common_factor(values: Sequence[Fraction]) -> Fraction:
     """The greatest common divisor, with the sign of the first value."""
     size = Fraction(
-        gcd(*(value.numerator for value in values)),
+        math.gcd(*(value.numerator for value in values)),
         # All denominators are powers of two here, so the largest is a multiple of the others.
         max(value.denominator for value in values),
     )
@@ -88,28 +132,41 @@ def _common_factor(values: Sequence[Fraction]) -> Fraction:
 
 
 def combination(parts: Mapping[str, ScalarPolynomial]) -> str:
-    """LaTeX of Σ polynomial · matrix, grouped by powers of κ as in −2κ[sQ + 2X] + κ²[…]."""
-    powers: dict[int, list[tuple[str, ScalarPolynomial]]] = {}
+    """LaTeX of Σ polynomial · text, with brackets as in −2κ[sQ + 2X] + κ²/B[…] − 2ηγQ."""
+    groups: dict[Monomial, list[tuple[str, ScalarPolynomial]]] = {}
     for text, value in parts.items():
-        for monomial, part in value.collect([STEP]).items():
-            powers.setdefault(len(monomial), []).append((text, part))
-    groups: list[tuple[Fraction, str]] = []
-    for power, members in sorted(powers.items()):
+        names = [name for name in value.names if name not in _INSIDE]
+        for monomial, part in value.collect(names).items():
+            groups.setdefault(monomial, []).append((text, part))
+    found: dict[tuple[Fraction, str], list[str]] = {}
+    # The terms with κ come first, then those with κ², then others.
+    for monomial, members in sorted(groups.items(), key=lambda group: _steps(group[0]) or math.inf):
         factor = _common_factor([c for _, part in members for _, c in part.sorted_terms()])
-        inside: list[tuple[Fraction, str]] = []
-        for text, part in members:
-            scaled = part * (1 / factor)
-            if len(scaled.terms) == 1:
-                ((monomial, coefficient),) = scaled.terms.items()
-                inside.append((coefficient, product_text(_powers(map(symbol, monomial)), text)))
-            else:
-                inside.append((Fraction(1), f"({polynomial(scaled)}){text}"))
-        kappa = _powers([_SYMBOLS[STEP]] * power)
-        if len(inside) == 1 and inside[0][0] == 1:
-            groups.append((factor, product_text(kappa, inside[0][1])))
-        else:
-            groups.append((factor, f"{kappa}[{join(inside)}]"))
-    return join(groups)
+        inside = [scaled(part * (1 / factor), text) for text, part in members]
+        if not monomial:
+            found |= {(factor * coefficient, text): [""] for coefficient, text in inside}
+            continue
+        alone = len(inside) == 1 and inside[0][0] == 1
+        body = inside[0][1] if alone else f"[{join(inside)}]"
+        # The factors of equal bodies are added up, as in (κ₁ + κ₂)M₁₂.
+        found.setdefault((factor, body), []).append(product(monomial))
+    return join(
+        (factor, product_text(texts[0] if len(texts) == 1 else f"({' + '.join(texts)})", body))
+        for (factor, body), texts in found.items()
+    )
+
+
+def _steps(names: Iterable[str]) -> int:
+    """How many of the names are κ or one of κ_1, κ_2 …"""
+    return sum(name.partition("_")[0] == STEP for name in names)
+
+
+def scaled(value: ScalarPolynomial, text: str) -> tuple[Fraction, str]:
+    """polynomial · text as a term for `join`, in parentheses if the polynomial has several terms."""
+    if len(value.terms) == 1:
+        ((monomial, coefficient),) = value.terms.items()
+        return coefficient, product_text(product(monomial), text)
+    return Fraction(1), f"({polynomial(value)}){text}"
 
 
 def product_text(left: str, right: str) -> str:
@@ -145,7 +202,10 @@ def align(lines: Sequence[tuple[str, str]]) -> str:
 
 
 class ReadoutSums:
-    """Prints sums with a and b as numbers; terms with the same powers of a and b share a parenthesis."""
+    """Prints sums with a and b as numbers; terms with the same powers of a and b share a parenthesis.
+
+    So do those with the same factor κ²/B.
+    """
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -167,26 +227,26 @@ class ReadoutSums:
         sign = Fraction(-1 if value < 0 else 1)
         return sign, rf"\frac{{{size.numerator}}}{{{below}}}{text}"
 
-    def sum(self, terms: Iterable[tuple[Fraction, tuple[str, ...]]], rename: Mapping[str, str]) -> str:
-        """LaTeX of Σ coefficient · Π factors; `rename` has that of factors unknown to `symbol`."""
+    def sum(self, terms: Iterable[tuple[Fraction, tuple[str, ...]]]) -> str:
+        """LaTeX of Σ coefficient · Π factors."""
         groups: dict[tuple[str, ...], list[tuple[Fraction, tuple[str, ...]]]] = {}
         for coefficient, factors in terms:
-            readout = tuple(f for f in factors if f in ("a", "b"))
-            rest = tuple(f for f in factors if f not in ("a", "b"))
-            groups.setdefault(readout, []).append((coefficient, rest))
+            divided = not _RECIPROCALS.isdisjoint(factors)
+            before = {"a", "b", *(f for f in factors if divided and (f in _RECIPROCALS or _steps([f])))}
+            outside = tuple(f for f in factors if f in before)
+            rest = tuple(f for f in factors if f not in before)
+            groups.setdefault(outside, []).append((coefficient, rest))
         printed: list[tuple[Fraction, str]] = []
-        for readout, members in groups.items():
-            scale, width = self._readout(readout)
-            if len(members) == 1 or not readout:
+        for outside, members in groups.items():
+            scale, width = self._readout([f for f in outside if f in ("a", "b")])
+            others = [f for f in outside if f not in ("a", "b")]
+            if len(members) == 1 or not outside:
                 for coefficient, rest in members:
-                    product = _powers(rename.get(f, symbol(f)) for f in rest)
-                    printed.append(self._scaled(scale * coefficient, width, product))
+                    printed.append(self._scaled(scale * coefficient, width, product((*others, *rest))))
                 continue
             common = _common_factor([coefficient for coefficient, _ in members])
-            inside = join(
-                (c / common, _powers(rename.get(f, symbol(f)) for f in rest)) for c, rest in members
-            )
-            printed.append(self._scaled(scale * common, width, f"({inside})"))
+            inside = join((c / common, product(rest)) for c, rest in members)
+            printed.append(self._scaled(scale * common, width, f"{product(others)}({inside})"))
         return join(printed)
 
 

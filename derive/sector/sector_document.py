@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from derive.emit.header import derive_command
-from derive.emit.latex_document import FLOW_SENTENCES, PROBLEM, document_start
+from derive.emit.latex_document import document_start, flow_sentence, problem_sentences
 from derive.emit.latex_text import align, combination, derivative, join, polynomial, symbol
-from derive.equations import READOUT_STUDENT, READOUT_TEACHER, OverlapEquations
-from derive.overlap_program import WEIGHTS, WEIGHTS_TEACHER
+from derive.emit.printed_program import put_in
+from derive.equations import STEP, OverlapEquations
 from derive.readout import READOUTS
 from derive.scalar_polynomials import ScalarPolynomial
 from derive.sector.sector_model import SectorModel
@@ -23,6 +25,15 @@ def _tidy(text: str) -> str:
     return text.replace("_{k}", "_k").replace("_{perp}", r"_\perp")
 
 
+def _known(program: SectorProgram) -> dict[str, ScalarPolynomial]:
+    """What is put in the places of its names: κ²/B, ηγ, and the entries of D with a second layer."""
+    known: dict[str, ScalarPolynomial] = {}
+    for statement in (*program.weights, *program.coefficients):
+        if statement.target != STEP:
+            known[statement.target] = put_in(statement.polynomial, known)
+    return known
+
+
 def _sum(value: ScalarPolynomial) -> str:
     """LaTeX of a polynomial of direction k, the positive terms first."""
     terms = numbered(value, "k").sorted_terms()
@@ -30,19 +41,12 @@ def _sum(value: ScalarPolynomial) -> str:
     return join((c, polynomial(ScalarPolynomial({monomial: 1}))) for monomial, c in ordered)
 
 
-def _loop(model: SectorModel, loop: Loop) -> str:
-    inside = _sum(loop.direction)
-    rest = polynomial(loop.complement.derivative(REST))
+def _loop(model: SectorModel, loop: Loop, known: Mapping[str, ScalarPolynomial]) -> str:
+    inside = _sum(put_in(loop.direction, known))
+    rest = polynomial(put_in(loop.complement.derivative(REST), known))
     names = loop.note.partition("tr")[2]
     total = rf"\sum_{{k=1}}^{{{model.pstar}}} ({inside}) + (p - {model.pstar}){rest}"
     return rf"\operatorname{{tr}}{names} = {total}"
-
-
-def _weights(model: SectorModel) -> tuple[str, str]:
-    """The entries of D, of students and teachers, without signs."""
-    if model.weighted:
-        return WEIGHTS.name, WEIGHTS_TEACHER.name
-    return READOUT_STUDENT, READOUT_TEACHER
 
 
 def sector_equations(
@@ -50,29 +54,28 @@ def sector_equations(
 ) -> str:
     """LaTeX (amsmath) of the sector's ``"odes"`` or ``"loss"``, p symbolic."""
     weights = READOUTS[model.readout].latex("p", str(model.pstar))
-    student, teacher = _weights(model)
-    if model.weighted:
-        weights += rf",\qquad {student} = av,\qquad {teacher} = bv^*"
+    known = _known(program)
     readout = f"\\[\n  {weights}\n\\]\n"
-    loops = [(loop.target, _loop(model, loop)) for loop in program.loops]
+    loops = [(loop.target, _loop(model, loop, known)) for loop in program.loops]
     loss = (r"\varepsilon", polynomial(equations.loss))
     if what == "loss":
         return readout + _tidy(align([*loops, loss]))
 
-    perp_chains = {0: _PERP, 1: rf"{student}{_PERP}^2", 2: rf"{student}^2{_PERP}^3"}
+    v = "v" if model.weighted else ""
+    perp_chains = {0: _PERP, 1: rf"a{v}{_PERP}^2", 2: rf"a^2{v}{'^2' * bool(v)}{_PERP}^3"}
 
-    def drift(chains: dict[int, str], parts: dict[int, ScalarPolynomial]) -> str:
-        return combination({chains[length]: value for length, value in sorted(parts.items())})
+    def drift(chains: Mapping[int, str], parts: Mapping[int, ScalarPolynomial]) -> str:
+        return combination({chains[length]: put_in(value, known) for length, value in sorted(parts.items())})
 
-    scalars = (statement for statement in program.coefficients if statement.target in equations.scalars)
-    lines = [(symbol(scalar.target), polynomial(scalar.polynomial)) for scalar in scalars] + loops
+    (step,) = (put_in(scalar.polynomial, known) for scalar in program.coefficients if scalar.target == STEP)
+    lines = [(symbol(STEP), polynomial(step)), *loops]
     for statement in program.direction:
         if statement.target not in (D_NORM, D_OVERLAP):
-            lines.append((f"{statement.target}_k", _sum(statement.polynomial)))
+            lines.append((f"{statement.target}_k", _sum(put_in(statement.polynomial, known))))
     lines += [
-        (derivative("m_k"), drift(_OVERLAP_CHAINS, dict(equations.dR))),
-        (derivative("q_k"), drift(_NORM_CHAINS, dict(equations.dQ))),
-        (derivative(_PERP), drift(perp_chains, dict(equations.dQ))),
+        (derivative("m_k"), drift(_OVERLAP_CHAINS, equations.dR)),
+        (derivative("q_k"), drift(_NORM_CHAINS, equations.dQ)),
+        (derivative(_PERP), drift(perp_chains, equations.dQ)),
     ]
     return readout + _tidy(align(lines))
 
@@ -80,15 +83,15 @@ def sector_equations(
 def sector_document(model: SectorModel, program: SectorProgram, equations: OverlapEquations) -> str:
     """A document that plain pdflatex compiles (amsmath and geometry only)."""
     pstar = model.pstar
-    student, teacher = _weights(model)
+    v, vstar = ("v", "v^*") if model.weighted else ("", "")
     equal = "\nAll students have one second-layer weight $v$, and all teachers one $v^*$." * model.weighted
     return rf"""{document_start(derive_command(model))}
 \section*{{Invariant sector of the overlap ODEs of a quadratic teacher--student network,
 \mbox{{$p^* = {pstar}$}}}}
 
-{PROBLEM} and
+{problem_sentences(model)} and
 $R = WW^{{*\top}}/N$. The teacher is orthonormal, $W^*W^{{*\top}}/N = 1$, and norms are free.{equal}
-After arXiv:2604.03068. {FLOW_SENTENCES[model.flow]}
+After arXiv:2604.03068. {flow_sentence(model)}
 
 \subsection*{{Invariance}}
 From $Q_0 \propto 1$, or any $Q_0$ in the algebra of $R_0R_0^\top$ and $1$, the state stays
@@ -101,10 +104,10 @@ with constant orthonormal $\hat u_k$ and $\hat v_k$. In their frame the covarian
 pre-activations has the blocks
 \[
   c_k = \begin{{pmatrix}} q_k & m_k \\ m_k & 1 \end{{pmatrix}},\qquad
-  \delta = \operatorname{{diag}}({student}, -{teacher}),
+  \delta = \operatorname{{diag}}(a{v}, -b{vstar}),
 \]
 and $p - {pstar}$ entries ${_PERP}$. So each chain $C(DC)^m$ of Wick's theorem has the blocks
-$c_k(\delta c_k)^m$ and the entries ${_PERP}({student}{_PERP})^m$, and each loop
+$c_k(\delta c_k)^m$ and the entries ${_PERP}(a{v}{_PERP})^m$, and each loop
 $\operatorname{{tr}}((DC)^m)$ is a number. If $p < {pstar}$, the directions without a student have
 $q_k = m_k = 0$, and ${_PERP} = 0$.
 
