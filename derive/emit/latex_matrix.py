@@ -43,6 +43,8 @@ def matrix_form(model: Model, equations: OverlapEquations, what: str, any_widths
     program = PrintedProgram.of(model, equations)
     lines = [_step(model, equations), *loops, *_blocks(model, program)]
     projection = _PROJECTION if model.constraint == "sphere" else ()
+    if what == "odes" or projection or model.trained:
+        lines += [(symbol(name), combination(chains)) for name, chains in _moments(program)]
     if what == "odes":
         return text + align([*lines, *_drift(program), *projection])
     if projection:
@@ -96,7 +98,7 @@ def _weights(model: Model) -> tuple[str, str]:
 
 
 def _blocks(model: Model, program: PrintedProgram) -> _Lines:
-    """The lines of X and Y, of Z if it occurs, and of the moments M and S with second-layer weights."""
+    """The lines of X and Y, and of Z if it occurs."""
     v, vstar = _weights(model)
     squared = "QD_vQ" if model.weighted else "Q^2"
     lines = [
@@ -105,7 +107,7 @@ def _blocks(model: Model, program: PrintedProgram) -> _Lines:
     ]
     if _has_noise(program):
         lines.append(("Z", rf"(CDCDC)_{{\mathrm{{ss}}}} = aQ{v}X - bR{vstar}Y^\top"))
-    return lines + [(symbol(name), combination(chains)) for name, chains in _moments(program)]
+    return lines
 
 
 def _teacher(model: Model) -> str:

@@ -65,7 +65,9 @@ def sector_equations(
     perp_chains = {0: _PERP, 1: rf"a{v}{_PERP}^2", 2: rf"a^2{v}{'^2' * bool(v)}{_PERP}^3"}
 
     def drift(chains: Mapping[int, str], parts: Mapping[int, ScalarPolynomial]) -> str:
-        return combination({chains[length]: put_in(value, known) for length, value in sorted(parts.items())})
+        return combination(
+            {chains[length]: put_in(value, known) for length, value in sorted(parts.items())}
+        )
 
     (step,) = (put_in(scalar.polynomial, known) for scalar in program.coefficients if scalar.target == STEP)
     lines = [(symbol(STEP), polynomial(step)), *loops]

@@ -1,7 +1,7 @@
 r"""Reads printed equations back into numbers: scalars, or matrices with their own product.
 
 Only what the printer may write is understood; anything else is an error, so a typo in a
-formula cannot pass as a symbol. Names are LaTeX: values["Q_{11}"], values[r"\delta X"].
+formula cannot pass as a symbol. Names are LaTeX: values["Q_{11}"], values["v_{1}^*"], values[r"\delta X"].
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _PARAMETERS = "|".join(re.escape(number.latex) for number in NUMBERS)
 _TOKEN = re.compile(
     rf"""(?P<number>\d+)
     | (?P<symbol>(?:\\(?:delta|partial){_WORD_END}\s*)?
-        (?:(?:{_PARAMETERS}|\\(?:kappa|varepsilon|Gamma)){_WORD_END}|[A-Za-z]){_SUBSCRIPT})
+        (?:(?:{_PARAMETERS}|\\(?:kappa|varepsilon|Gamma)){_WORD_END}|[A-Za-z]){_SUBSCRIPT}
+        (?:\^\*|\^\{{\*\d\}})?)
     | (?P<command>\\(?:frac|sqrt|operatorname|top){_WORD_END})
     | (?P<block>_\{{\\mathrm\{{(?:ss|st)\}}\}})
     | (?P<mark>[-+^(){{}}\[\]])
@@ -124,6 +125,9 @@ class _Reader:
             return np.trace(self._product())
         if token.isdigit():
             return int(token)
+        starred = re.fullmatch(r"(.*\^)\{\*(\d)\}", token)
+        if starred:
+            return self._values[f"{starred[1]}*"] ** int(starred[2])
         return self._values[re.sub(r"(\\(?:delta|partial))\s*", r"\1 ", token)]
 
 
