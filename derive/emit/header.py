@@ -6,6 +6,7 @@ from textwrap import fill
 
 from derive.emit.python_source import INDENT
 from derive.model import OPTIONS, DerivableModel, Model
+from derive.parameters import PARAMETERS
 from derive.version import written_by
 
 
@@ -51,14 +52,24 @@ def paragraph(text: str) -> str:
     return fill(text, 92, initial_indent=INDENT, subsequent_indent=INDENT, break_long_words=False)
 
 
+def parameter_paragraph(model: DerivableModel) -> str:
+    """The packed parameters in order, and what the reciprocals among them are, for a docstring."""
+    reciprocals = (
+        f"; {parameter.code} is 1/{parameter.name}"
+        for parameter in PARAMETERS.values()
+        if parameter.reciprocal and parameter.belongs_to(model)
+    )
+    return paragraph(", ".join(model.parameters) + "".join(reciprocals) + ".")
+
+
 def module_docstring(model: Model, operations: int, unrolled: bool) -> str:
     """The docstring of a generated module, ASCII only."""
     upper = model.p * (model.p + 1) // 2
     end = upper + model.p * model.pstar
-    second_layer = f"y[{end}:{model.state_size}] is v; " if model.trained else ""
+    second_layer = f"; y[{end}:{model.state_size}] is v" if model.trained else ""
     layout = (
         f"y[0:{upper}] is the upper triangle of Q, row by row; "
-        f"y[{upper}:{end}] is R, row by row; {second_layer}in order: "
+        f"y[{upper}:{end}] is R, row by row{second_layer}. In order: "
     )
     # A list of thousands of names would tell a reader nothing more.
     names = model.state if model.state_size <= 100 else (*model.state[:4], "...", model.state[-1])
@@ -73,7 +84,7 @@ After arXiv:2604.03068; readable equations are in odes.tex beside this file.
 State y, {model.state_size} numbers:
 {paragraph(layout + ", ".join(names) + ".")}
 Parameters, {len(model.parameters)} numbers:
-{paragraph(", ".join(model.parameters) + ".")}
+{parameter_paragraph(model)}
 
 The function rhs takes {operations} floating-point operations and {form}.
 {written_by()}, regenerate with

@@ -177,4 +177,10 @@ def _packed(given: Sequence[RuntimeParameter]) -> Iterator[str]:
         else:
             values = (f"1.0 / {p.name}" if p.reciprocal else f"float({p.name})" for p in group)
             pieces.append(f"[{', '.join(values)}]")
-    yield f"return np.concatenate([{', '.join(pieces)}])" if arrays else f"return np.array({pieces[0]})"
+    if not arrays:
+        yield f"return np.array({pieces[0]})"
+        return
+    yield "parts = ("
+    yield from (f"{INDENT}{piece}," for piece in pieces)
+    yield ")"
+    yield "return np.concatenate(parts)"

@@ -5,13 +5,27 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
-from itertools import repeat
 
 from derive.emit.header import option_lines, problem_text
-from derive.equations import OverlapEquations
+from derive.emit.printed_program import PrintedProgram
+from derive.equations import DECAY, OverlapEquations
 from derive.model import Model
-from derive.overlap_program import CHAINS_SS, CHAINS_ST, FREE_DQ, FREE_DR, X, Y, Z, closed_loops
-from derive.parameters import PARAMETERS
+from derive.overlap_program import (
+    CHAINS_SS,
+    CHAINS_ST,
+    DQ,
+    DR,
+    DV,
+    FREE_DQ,
+    FREE_DR,
+    MEAN_SS,
+    MEAN_ST,
+    NOISE_SS,
+    STEPS,
+    Z,
+    closed_loops,
+)
+from derive.parameters import NUMBERS, PARAMETERS
 from derive.program import (
     Contraction,
     EntryStatement,
@@ -30,6 +44,8 @@ from derive.program import (
 from derive.scalar_polynomials import Monomial, ScalarPolynomial
 
 _SIZES = {"p": "p", "pstar": "p*"}
+# The parts of the drift that are computed entry by entry, and the steps in them.
+_DRIFT = {part.name for part in (STEPS, FREE_DQ, FREE_DR, DQ, DR, DV)}
 
 
 def sum_of(terms: Iterable[tuple[Fraction, str]]) -> str:
@@ -62,58 +78,119 @@ def scaled(value: ScalarPolynomial, text: str) -> tuple[Fraction, str]:
     return Fraction(1), f"({polynomial_text(value)}) {text}"
 
 
-# The blocks ss of students with students, and st of students with teachers. They follow from
-# C(DC)^m = CD C(DC)^(m-1), where [aQ, -bR] are the student rows of CD.
-_BLOCKS = {
-    X: "X = (CDC)_ss = a Q Q - b R R'",
-    Y: "Y = (CDC)_st = a Q R - b R T",
-    Z: "Z = (CDCDC)_ss = a Q X - b R Y'",
-}
 _NOTATION = "A' is the transpose of A, and <A, B> is tr(A'B)"
+_COVARIANCE = """\
+# C is the covariance of (lambda, lambda*) = (Wx, W*x)/sqrt(N), and D has the weights of the units.
+# The block of C of students with students is ss, that of students with teachers st."""
 
 
 def equations_text(equations: OverlapEquations, model: Model) -> str:
     """The drift and the loss without indices, which hold for any widths; `model` has the options."""
-    given = (parameter for parameter in PARAMETERS.values() if parameter.belongs_to(model))
+    given = [parameter for parameter in PARAMETERS.values() if parameter.belongs_to(model)]
+    longest = max(len(parameter.name) for parameter in given)
     # With a general T the loops are those of any teacher.
-    loops = closed_loops(dataclasses.replace(model, teacher="general"))
+    general = dataclasses.replace(model, teacher="general")
+    program = PrintedProgram.of(general, equations)
     sphere = model.constraint == "sphere"
-    dQ, dR = (FREE_DQ.name, FREE_DR.name) if sphere else ("dQ/dalpha", "dR/dalpha")
-    parts = ((CHAINS_SS, equations.dQ), (CHAINS_ST, equations.dR))
-    used = {chains[length] for chains, coefficients in parts for length in coefficients}
+    weights = "d, -f), d = a v, f = b v*" if model.weighted else "a, ..., a, -b, ..., -b)"
+    drift = _weighted_drift(program) if model.weighted else _equal_drift(equations, program)
+    before = f" before rescaling, {FREE_DR.name} and {FREE_DQ.name}" if sphere else ""
     lines = [
         f"{problem_text(model)}, T = W*W*'/N.",
         "",
         option_lines(model),
-        *(f"{parameter.name:<11} {parameter.words} {parameter.symbol}" for parameter in given),
+        *(f"{parameter.name:<{longest}} {parameter.words} {parameter.symbol}" for parameter in given),
         "",
-        "# C is the covariance of (lambda, lambda*) = (Wx, W*x)/sqrt(N), and D has the readout weights.",
-        "# The block of C of students with students is ss, that of students with teachers st.",
+        _COVARIANCE,
         f"# {_NOTATION}.",
-        "C = [[Q, R], [R', T]], D = diag(a, ..., a, -b, ..., -b)",
-        *(f"{loop.note} = {scalar_line(loop).partition(' = ')[2]}" for loop in loops),
-        *(line for block, line in _BLOCKS.items() if block in used),
+        f"C = [[Q, R], [R', T]], D = diag({weights}",
+        *(f"{loop.note} = {scalar_line(loop).partition(' = ')[2]}" for loop in closed_loops(general)),
+        *_blocks(program, model.weighted),
+        *(_moments(program) if model.weighted else ()),
         "",
-        f"# the drift before rescaling, {dR} and {dQ}" if sphere else "# the drift",
-        *(f"{name} = {polynomial_text(value)}" for name, value in equations.scalars.items()),
-        f"{dR} = {_drift(equations.dR, CHAINS_ST)}",
-        f"{dQ} = {_drift(equations.dQ, CHAINS_SS)}",
+        f"# the drift{before}",
+        *drift,
     ]
     if sphere:
         lines += [
             "",
             "# rescaling keeps each norm Q_ii and so removes its growth",
-            f"g_i = {dQ}_ii / (2 Q_ii)",
-            f"dR_ir/dalpha = {dR}_ir - g_i R_ir",
-            f"dQ_ij/dalpha = {dQ}_ij - (g_i + g_j) Q_ij",
+            "g_i = fQ_ii / (2 Q_ii)",
+            "dR_ir/dalpha = fR_ir - g_i R_ir",
+            "dQ_ij/dalpha = fQ_ij - (g_i + g_j) Q_ij",
         ]
     loss = f"loss = {polynomial_text(equations.loss)}"
     lines += ["", "# the generalisation error, which leaves out the label noise", loss]
     return "\n".join(lines) + "\n"
 
 
-def _drift(parts: Mapping[int, ScalarPolynomial], chains: Mapping[int, Matrix]) -> str:
-    return sum_of(scaled(value, chains[length].name) for length, value in sorted(parts.items()))
+def _blocks(program: PrintedProgram, weighted: bool) -> Iterator[str]:
+    """The lines of the blocks of C(DC)^m.
+
+    They follow from C(DC)^m = CD C(DC)^(m-1), where [aQ, -bR] are the student rows of CD.
+    """
+    Q, R = ("Q diag(d)", "R diag(f)") if weighted else ("a Q", "b R")
+    yield f"X = (CDC)_ss = {Q} Q - {R} R'"
+    yield f"Y = (CDC)_st = {Q} R - {R} T"
+    if any(Z.name in chains for chains in program.chains.values()):
+        yield f"Z = (CDCDC)_ss = {Q} X - {R} Y'"
+
+
+def _moments(program: PrintedProgram) -> Iterator[str]:
+    """The lines of the moments that the drift is made of where second-layer weights differ."""
+    yield ""
+    yield "# the blocks of the moments E[e zz'], z = (lambda, lambda*), and of E[e^2 zz'] / batch"
+    names = {
+        MEAN_SS.name: "E[e zz']_ss",
+        MEAN_ST.name: "E[e zz']_st",
+        NOISE_SS.name: "E[e^2 zz']_ss / batch",
+    }
+    for name, meaning in names.items():
+        if name in program.chains:
+            yield f"{name} = {meaning} = {_sum_of_chains(program.chains[name])}"
+
+
+def _sum_of_chains(chains: Mapping[str, ScalarPolynomial]) -> str:
+    """Σ polynomial · chain, over what all of them are divided by."""
+    for parameter in NUMBERS:
+        if parameter.reciprocal and all(parameter.code in value.names for value in chains.values()):
+            divided = {name: value.derivative(parameter.code) for name, value in chains.items()}
+            return f"({_sum_of_chains(divided)}) / {parameter.name}"
+    return sum_of(scaled(value, name) for name, value in chains.items())
+
+
+def _equal_drift(equations: OverlapEquations, program: PrintedProgram) -> Iterator[str]:
+    """The lines of the drift in matrices, where all second-layer weights are 1."""
+    for name, value in equations.scalars.items():
+        yield f"{name} = {_quotient(value)}"
+    for free, target, chains, parts in (
+        (FREE_DR, DR, CHAINS_ST, equations.dR),
+        (FREE_DQ, DQ, CHAINS_SS, equations.dQ),
+    ):
+        left = free.name if free.name in program.chains else f"{target.name}/dalpha"
+        terms = (scaled(value, chains[length].name) for length, value in sorted(parts.items()))
+        yield f"{left} = {sum_of(terms)}"
+
+
+def _quotient(value: ScalarPolynomial) -> str:
+    """A polynomial, with what it is divided by below a line."""
+    for parameter in NUMBERS:
+        if parameter.reciprocal and parameter.code in value.names:
+            return f"{polynomial_text(value.derivative(parameter.code))} / {parameter.name}"
+    return polynomial_text(value)
+
+
+def _weighted_drift(program: PrintedProgram) -> Iterator[str]:
+    """The lines of the drift entry by entry, where second-layer weights differ."""
+    for statement in program.program.statements:
+        name = statement.target if isinstance(statement.target, str) else statement.target.name
+        if name == DECAY:
+            yield from _statement(statement)
+        elif isinstance(statement, (EntryStatement, VectorStatement)) and name in _DRIFT:
+            terms = sorted(statement.terms, key=lambda term: DECAY in term.scalars)
+            (line,) = _statement(dataclasses.replace(statement, terms=tuple(terms)))
+            left, equals, right = line.partition(" = ")
+            yield f"{left}{'/dalpha' * name.startswith('d')}{equals}{right}"
 
 
 def program_text(program: Program) -> str:
@@ -150,23 +227,32 @@ def _statement(statement: Statement) -> Iterator[str]:
             )
             yield f"{target.name} = {sum_of(products)}"
         case EntryStatement(matrix, entry_terms):
-            yield f"{matrix.name}_ij = {sum_of(map(_entry_term, entry_terms, repeat('ij')))}"
+            i, j = _indices(matrix)
+            yield f"{matrix.name}_{i}{j} = {sum_of(_entry_term(term, i, j) for term in entry_terms)}"
         case VectorStatement(vector, entry_terms):
-            yield f"{vector.name}_i = {sum_of(map(_entry_term, entry_terms, repeat('ii')))}"
+            i, _ = _indices(vector)
+            yield f"{vector.name}_{i} = {sum_of(_entry_term(term, i, i) for term in entry_terms)}"
         case NormRates(target, reciprocal, drift, overlap):
             yield f"{reciprocal}_i = 1 / {overlap.name}_ii"
             yield f"{target}_i = 1/2 {drift.name}_ii {reciprocal}_i"
         case Projection(target, drift, overlap, rates, sides):
             removed = f"{rates}_i" if sides == 1 else f"({rates}_i + {rates}_j)"
             exactly = ", and 0 where i = j" if sides == 2 else ""
-            yield f"{target.name}_ij = {drift.name}_ij - {removed} {overlap.name}_ij{exactly}"
+            ij = "".join(_indices(target))
+            yield f"{target.name}_{ij} = {drift.name}_{ij} - {removed} {overlap.name}_{ij}{exactly}"
         case _:
             raise NotImplementedError(f"no text for {type(statement).__name__}")
 
 
-def _entry_term(term: EntryTerm, indices: str) -> tuple[Fraction, str]:
+def _indices(part: Matrix | Vector) -> tuple[str, str]:
+    """The letters of the indices of an entry, i and j of students, r and s of teachers."""
+    columns = part.columns if isinstance(part, Matrix) else part.rows
+    first = "i" if part.rows == "p" else "r"
+    return first, "j" if columns == "p" else "s" if part.rows == "pstar" else "r"
+
+
+def _entry_term(term: EntryTerm, i: str, j: str) -> tuple[Fraction, str]:
     """A term of entries with these two indices."""
-    i, j = indices[0], indices[1]
     factors = [
         *term.scalars,
         *(f"{vector.name}_{i}" for vector in term.rows),
@@ -192,11 +278,12 @@ def _sum_over_entries(contraction: Contraction) -> str:
     """A contraction as a trace or an inner product, or, where it is weighted, as a sum over i and j."""
     left, right = contraction.left, contraction.right
     if contraction.rows or contraction.columns:
-        both = left is not None and right is not None
-        entries = [f"{part.name}_{'ij' if both else 'ii'}" for part in (left, right) if part is not None]
-        vectors = [f"{vector.name}_i" for vector in contraction.rows]
-        vectors += [f"{vector.name}_j" for vector in contraction.columns]
-        return f"sum_{'ij' if both else 'i'}({' '.join([*vectors, *entries])})"
+        i, j = _indices(left or contraction.rows[0])
+        ij = i + j if right is not None else i + i
+        entries = [f"{part.name}_{ij}" for part in (left, right) if part is not None]
+        vectors = [f"{vector.name}_{i}" for vector in contraction.rows]
+        vectors += [f"{vector.name}_{j}" for vector in contraction.columns]
+        return f"sum_{ij if right is not None else i}({' '.join([*vectors, *entries])})"
     assert left is not None
     return f"tr({left.name})" if right is None else f"<{left.name}, {right.name}>"
 

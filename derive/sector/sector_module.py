@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from textwrap import indent
 
-from derive.emit.header import derive_command, option_lines, paragraph, problem_text
+from derive.emit.header import derive_command, option_lines, paragraph, parameter_paragraph, problem_text
 from derive.emit.python_source import COMPILED, INDENT, assignment_line, function_text
 from derive.equations import READOUT_STUDENT
 from derive.expansion import Assignment
@@ -67,7 +67,7 @@ After arXiv:2604.03068; readable equations are in odes.tex beside this file.
 State, {model.state_size} numbers:
 {paragraph(layout)}
 Parameters, {len(model.parameters)} numbers:
-{INDENT}{", ".join(model.parameters)}.
+{parameter_paragraph(model)}
 
 The function rhs takes {operations} floating-point operations for any p.
 {written_by()}, regenerate with

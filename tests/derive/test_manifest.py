@@ -23,6 +23,8 @@ SYSTEMS = [
     Model(4, 2),
     Model(2, 3, "sphere", "gradient", "general", "sqrt"),
     Model(3, 2, "sphere", "sgd", "orthonormal", "sum"),
+    Model(3, 2, second_layer="trained"),
+    Model(2, 2, "sphere", "sgd", "general", "mean", "fixed"),
     Model(12, 5, "sphere", "sgd", "general"),
 ]
 SECTORS = [SectorModel(2, readout="sqrt"), SectorModel(3, flow="gradient", readout="sum")]

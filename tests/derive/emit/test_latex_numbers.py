@@ -169,9 +169,6 @@ def check_component_jacobian(model, text, seed):
             # Derivatives that vanish are left out.
             close = pytest.approx(value, rel=TOLERANCE, abs=TOLERANCE)
             assert found.get(name, 0) == close, (variable, name)
-                variable,
-                name,
-            )
 
 
 @pytest.mark.parametrize("model", COMPONENT_MODELS, ids=by_name)

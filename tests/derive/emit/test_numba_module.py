@@ -183,14 +183,16 @@ def test_docstring_lists_state_parameters_and_model(options):
     docstring = ast.get_docstring(ast.parse(generated_code.source(model)))
     words = " ".join(docstring.split())
     assert f"In order: {', '.join(model.state)}." in words
-    assert f"{', '.join(model.parameters)}. " in words
+    assert f"{', '.join(model.parameters)}; inverse_batch is 1/batch. " in words
     assert f"Readout {model.readout}:" in words
-    assert "y[0:6] is the upper triangle of Q, row by row; y[6:12] is R, row by row." in words
+    v = "; y[12:15] is v" if model.trained else ""
+    assert f"y[0:6] is the upper triangle of Q, row by row; y[6:12] is R, row by row{v}. In" in words
     assert "--p 3 --pstar 2" in words
     for option in model.to_dict():
         if option not in ("p", "pstar"):
             value = getattr(model, option)
-            assert (f"--{option} {value}" in words) == (value != getattr(Model, option))
+            written = f"--{option.replace('_', '-')} {value}" in words
+            assert written == (value != getattr(Model, option))
 
 
 def test_comments_on_the_sphere_name_the_drift_before_rescaling():
@@ -206,7 +208,8 @@ def test_docstring_of_a_large_model_is_cut():
 
 
 def test_source_is_plain_text_that_fits_the_screen():
-    for unrolled, model in itertools.product(FORMS.values(), (Model(12, 5), Model(3, 2, "sphere"))):
+    models = (Model(12, 5), Model(3, 2, "sphere"), Model(9, 4, teacher="general", second_layer="fixed"))
+    for unrolled, model in itertools.product(FORMS.values(), models):
         text = generated_code.source(model, unrolled)
         assert text.isascii()
         assert text.endswith("\n")

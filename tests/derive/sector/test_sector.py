@@ -292,9 +292,9 @@ EQUATIONS = r"""\[
   x_k &= aq_k^2 - bm_k^2 \\
   y_k &= am_kq_k - bm_k \\
   z_k &= aq_kx_k - bm_ky_k \\
-  \frac{\mathrm{d}m_k}{\mathrm{d}\alpha} &= -\kappa[sm_k + 2y_k] \\
-  \frac{\mathrm{d}q_k}{\mathrm{d}\alpha} &= -2\kappa[sq_k + 2x_k] + \kappa^2[(s^2 + 2t + \Delta)q_k + 4sx_k + 8z_k] \\
-  \frac{\mathrm{d}q_\perp}{\mathrm{d}\alpha} &= -2\kappa[sq_\perp + 2aq_\perp^2] + \kappa^2[(s^2 + 2t + \Delta)q_\perp + 4saq_\perp^2 + 8a^2q_\perp^3]
+  \frac{\mathrm{d}m_k}{\mathrm{d}\alpha} &= -\kappa[sm_k + 2y_k] - \eta\gamma m_k \\
+  \frac{\mathrm{d}q_k}{\mathrm{d}\alpha} &= -2\kappa[sq_k + 2x_k] + \frac{\kappa^2}{B}[(s^2 + 2t + \Delta)q_k + 4sx_k + 8z_k] - 2\eta\gamma q_k \\
+  \frac{\mathrm{d}q_\perp}{\mathrm{d}\alpha} &= -2\kappa[sq_\perp + 2aq_\perp^2] + \frac{\kappa^2}{B}[(s^2 + 2t + \Delta)q_\perp + 4saq_\perp^2 + 8a^2q_\perp^3] - 2\eta\gamma q_\perp
 \end{align*}
 """  # noqa: E501
 

@@ -42,7 +42,7 @@ def test_stages_are_printed_and_nothing_is_written(call, tmp_path, sector):
         assert call(f"derive{sector} --show {stage}") == (0, files.files()[name], "")
     code, out, _ = call(f"derive{sector} --show equations")
     assert code == 0
-    assert "dR/dalpha = -kappa s R - 2 kappa Y\n" in out
+    assert "dR/dalpha = (-kappa s - decay) R - 2 kappa Y\n" in out
     code, out, _ = call(f"derive{sector} --show program --flow gradient")
     assert code == 0
     assert "\nkappa = 2 a eta\n" in out
