@@ -48,7 +48,9 @@ class Ideal:
     def contains(self, polynomial: Any) -> bool | None:
         """Whether the polynomial is a member; None if that was not decided."""
         rest = self._remainder(self._whole(polynomial), self._linear)
-        if not rest or not self._remainder(rest, self._others):
+        # A multiple of one generator may have a remainder after division by several.
+        single = (self._vector([generator]) for generator in self._others)
+        if not rest or any(not self._remainder(rest, divisors) for divisors in (self._others, *single)):
             return True
         return None if self._basis is None else not self._remainder(rest, self._basis)
 

@@ -59,7 +59,7 @@ GENERIC_READOUTS = {"a": Fraction(5, 13), "b": Fraction(7, 9)}
 GENERIC_PARAMETERS = ("3/7", "2/11", "5/17", "1/2", "8/3", "31/37", "41/43", "47/53", "59/61")
 LARGEST_DEGREE = 8
 # Why models that are not `searchable` have no search.
-NOT_SEARCHED = "on the sphere a trained v = 0 is not at rest, so there is no ansatz for cofactors"
+NOT_SEARCHED = "on the sphere a trained v = 0 is not at rest, and the search needs an origin at rest"
 # More monomials would take minutes.
 LARGEST_SPACE = 2000
 
@@ -153,7 +153,7 @@ def search(model: Model, degree: int, *, decay: bool = False) -> Findings:
     """
     degree = whole_number("degree", degree, 1, LARGEST_DEGREE)
     if not searchable(model):
-        raise InputError("degree", f"{degree}: {NOT_SEARCHED}; 0 means no search")
+        raise InputError("degree", f"{degree} is not possible: {NOT_SEARCHED}")
     held, numbers = _held(model, decay), _numbers(model, decay)
     drift = drift_field(model, decay).with_values(held)
     size = comb(len(drift.numerators) + degree, degree)

@@ -153,11 +153,15 @@ def _weighted_plateau(model: Model, decay: bool) -> InvariantSet:
         )
     generators = [*entries(ring.R), *below_diagonal(ring.Q)]
     here = dict.fromkeys(map(str, generators), ring.zero)
-    field = drift_field(model, decay)
-    for i, q in enumerate(ring.Q[k][k] for k in range(model.p)):
-        moved = [str(q), str(ring.v[i])] if model.trained else [str(q)]
+    moved = dict(drift_field(model, decay).numerators)
+    if model.trained:
+        # The sphere does not act on v, whose drift has no denominator then.
+        unbound = drift_field(dataclasses.replace(model, constraint="free"), decay).numerators
+        moved |= {str(weight): unbound[str(weight)] for weight in ring.v}
+    for i, weight in enumerate(ring.v):
+        q = ring.Q[i][i]
         # The rates are divided by q, since a student without a norm is at rest too.
-        rates = (ring.replaced(field.numerators[name], here) / q for name in moved)
+        rates = [ring.replaced(moved[str(x)], here) / q for x in (q, weight) if str(x) in moved]
         generators += [rate for rate in rates if rate]
 
     def point(generator: random.Random) -> Point:

@@ -51,6 +51,7 @@ def invariants(
     Examples:
       cli invariants --flow gradient               K, the commutator's integral, Darboux polynomials
       cli invariants --p 2 --pstar 2 --degree 4
+      cli invariants --flow gradient --second-layer trained    what a trained second layer keeps
       cli invariants --monitor run.nc              how well a run keeps what its equations conserve
     """
     from derive.invariants import laws, search
@@ -99,12 +100,20 @@ def _monitored(path: Path) -> tuple[Model, xarray.Dataset]:
 
 def _degree(model: Model, asked: int | None, talk: Talk) -> int:
     """The degree of the search; by default the largest up to 3 that is quick, 0 for none."""
-    from derive.invariants.invariant_search import LARGEST_DEGREE, LARGEST_SPACE
+    from derive.invariants.invariant_search import (
+        LARGEST_DEGREE,
+        LARGEST_SPACE,
+        NOT_SEARCHED,
+        searchable,
+    )
 
     if asked is not None:
         if not 0 <= asked <= LARGEST_DEGREE:
             raise InputError("degree", f"{asked} is not an integer from 0 (no search) to {LARGEST_DEGREE}")
         return asked
+    if not searchable(model):
+        talk(f"nothing is searched: {NOT_SEARCHED}")
+        return 0
     degree = DEFAULT_DEGREE
     while degree and comb(model.state_size + degree, degree) > LARGEST_SPACE // 2:
         degree -= 1

@@ -75,6 +75,34 @@ def test_json_is_complete(call):
     assert (ratio["rate"], ratio["symbolic"]) == ("0", True)
 
 
+def test_conditions_of_second_layers_stand_in_brackets(call):
+    code, out, err = call("invariants --flow gradient --second-layer trained --degree 2")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert "v and v* = diagonal matrices" in lines[0]
+    assert any(
+        line.startswith("proved") and line.endswith("Q_ii - 2 (eta/eta_v) v_i^2 is constant  [gamma = 0]")
+        for line in lines
+    )
+    failed = next(k for k, line in enumerate(lines) if line.startswith("refuted") and "rotating" in line)
+    assert lines[failed + 1].endswith("does not vanish; it holds with second_layer = fixed, equal v")
+    assert "  conserved polynomial: -28*Q_1_1 + 9*v_1**2" in lines
+    code, out, _ = call("invariants --flow gradient --second-layer fixed --degree 0 --json")
+    conditions = {law["name"]: law["conditions"] for law in json.loads(out)["laws"]}
+    assert conditions["growth of K"]["weights"] == "equal v"
+    assert conditions["opposite students"]["weights"] == "v_j = -v_i"
+
+
+def test_what_has_no_search_is_proved_all_the_same(call):
+    code, out, err = call("invariants --constraint sphere --second-layer trained")
+    assert code == 0
+    assert err.startswith("nothing is searched: on the sphere a trained v = 0 is not at rest")
+    assert "the Q_ii are constant" in out
+    code, out, err = call("invariants --constraint sphere --second-layer trained --degree 1")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+
+
 def test_no_search_without_a_degree(call):
     code, out, _ = call("invariants --p 2 --pstar 2 --constraint sphere --degree 0")
     assert code == 0
