@@ -55,6 +55,7 @@ SECTIONS = {
     },
     "Analyse": {
         "compare": "Compare the ODE with SGD at several N.",
+        "plateau": "Find the plateau over learning rates, and where it ends.",
         "hessian": "Compute the spectrum of the Hessian: saddle or minimum.",
         "bias": "Test whether SGD finds the solution closest to the start.",
         "escape": "Measure escape times from the plateau, beside the theory.",

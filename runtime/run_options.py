@@ -104,7 +104,7 @@ def _like(*commands: str, **differing: Any) -> dict[str, Mapping[str, Any]]:
 
 
 _INTEGRATED = ("integrate", "ensemble", "report")
-_STARTED = (*_INTEGRATED, "simulate", "compare", "escape", "bias", "hessian")
+_STARTED = (*_INTEGRATED, "simulate", "compare", "escape", "bias", "hessian", "plateau")
 # These take no parameter that the simulations of SGD do not know.
 _SIMULATING = ("simulate", "compare", "bias")
 # The options that say what T is: name, kind, default, what a sweep does with it, help.
@@ -285,7 +285,8 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         "Start",
         "Norm |w|²/N of each student at the start.",
         default=1.0,
-        commands=_like(*_STARTED, "sector"),
+        commands=_like(*_STARTED, "sector")
+        | {"plateau": {"help": "Norm |w|²/N of each student on the sphere."}},
     ),
     RunOption(
         "seed",

@@ -18,6 +18,7 @@ SCHEMAS = {
     "invariants": document("invariants", systems.INVARIANTS),
     "list": document("list", systems.LIST),
     "merge": document("merge", systems.MERGE),
+    "plateau": document("plateau", results.PLATEAU),
     "report": document("report", systems.REPORT),
     "reproduce": document("reproduce", listed(systems.CLAIM, "The claims of `cli reproduce --json`.")),
     "sector": document("sector", results.SECTOR),

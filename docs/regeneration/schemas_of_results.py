@@ -340,6 +340,31 @@ ESCAPE = record(
         "rate_curve?": over(1, "Escape rate (curve); null where there is no plateau."),
     },
 )
+PLATEAU = record(
+    "The plateau of `cli plateau --json`.",
+    {
+        "attributes": attributes(
+            "plateau",
+            "numbers",
+            {
+                "largest_eta_plateau": maybe(
+                    "Largest η with a plateau that attracts within R = 0; null without a limit, 0 without any."
+                ),
+                "largest_eta_escape": maybe("Largest η at which it also repels along R."),
+            },
+            varied=("eta",),
+        ),
+        "eta": over(1, "Learning rates."),
+        "q": over(1, "Mean norm of a student (eta); null where there is no plateau."),
+        "loss": over(1, "Loss (eta)."),
+        "rate": over(1, "Escape rate r (eta)."),
+        "multiplicity": over(1, "Directions that grow at this rate (eta); 0 without a plateau.", "count"),
+        "stable": over(1, "1 if it attracts within R = 0, else 0 (eta).", "count"),
+        "norm": over(2, "Norm of each student (eta, i)."),
+        **TEACHER,
+        **layers(False),
+    },
+)
 _SIGNS = ("negative", "flat", "positive")
 HESSIAN = either(
     "Spectra of `cli hessian --json`: of a state, or with --along of each state of a run.",

@@ -101,12 +101,18 @@ def model_options(**widths: int) -> Decorator:
 # --- training --------------------------------------------------------------------------------
 
 
-def number_options(command: str, *several: str) -> Decorator:
-    """The run-time parameters of a command that are numbers; of those in `several` it takes a list too."""
+def number_options(command: str, *several: str, **unset: str) -> Decorator:
+    """The run-time parameters of a command that are numbers; of those in `several` it takes a list too.
+
+    So it does of those in `unset`, which have no default but words that say what the command does then.
+    """
     declared = run_options.numbers_of(command)
-    for name in several:
+    for name in (*several, *unset):
         words = f"{declared[name].help.rstrip('.')}, or several: 0.1,0.2,0.4."
         declared[name] = dataclasses.replace(declared[name], kind="numbers", help=words)
+    for name, words in unset.items():
+        words = f"{declared[name].help}  [default: {words}]"
+        declared[name] = dataclasses.replace(declared[name], default=None, help=words)
     return options(*map(_declared, declared.values()))
 
 

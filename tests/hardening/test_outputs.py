@@ -15,6 +15,7 @@ SINGLE = {
     "compare": ("", ".nc"),
     "sector": ("", ".nc"),
     "hessian": ("--along run.nc", ".nc"),
+    "plateau": ("", ".nc"),
     "bias": ("", ".nc"),
     "escape": ("", ".nc"),
     "invariants": ("--monitor run.nc", ".nc"),

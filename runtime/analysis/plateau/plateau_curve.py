@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from derive import readout
 from derive.errors import InputError
+from derive.model import Model
 from derive.parameters import PARAMETERS
 from runtime.analysis.plateau.bisection import largest_where
 from runtime.analysis.plateau.fixed_point import (
@@ -23,13 +24,17 @@ from runtime.analysis.plateau.fixed_point import (
 from runtime.output.result_attributes import result_attributes
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, real_number
+from runtime.start.chosen_start import ChosenStart
 from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.parameter_values import RunParameters
 from runtime.system.compiled_system import System, as_system
+from runtime.trajectory.trajectory_dataset import weight_variables
 
 if TYPE_CHECKING:
     import xarray
 
+# The number of learning rates where none is given, of which the last is so little below the largest.
+_EVEN, _BELOW = 24, 1e-9
 # Words about the largest learning rates of `largest_eta`.
 LARGEST = {
     "plateau": "largest eta at which the plateau exists and attracts within R = 0",
@@ -87,6 +92,35 @@ def checked_rates(eta: Any) -> list[float]:
     return rates
 
 
+def chosen_curve(
+    load: Callable[[], System], model: Model, start: ChosenStart, given: Mapping[str, Any]
+) -> xarray.Dataset:
+    """The dataset of `plateau` from choices; without learning rates they go up to the largest.
+
+    On the sphere `start` has the norm of the students. Everything is checked before the system is loaded.
+    """
+    require_plateau(model)
+    norm = real_number("q0", start.q0, least=0.0, strict=True)
+    if model.constraint == "free" and "q0" in start.given:
+        raise InputError("q0", "needs --constraint sphere: free norms follow from the plateau")
+    eta = given["eta"]
+    rates = None if eta is None else checked_rates(eta)
+    usual = PARAMETERS["eta"].usual if rates is None else rates[0]
+    parameters = RunParameters.of(model, {**given, **start.parameters(model), "eta": usual})
+    norms = np.full(model.p, norm) if model.constraint == "sphere" else None
+    system = load()
+    return plateau_curve(system, parameters, rates or _even_rates(system, parameters, norms), norms)
+
+
+def _even_rates(system: System, parameters: RunParameters, norms: Array | None) -> list[float]:
+    """Even learning rates up to the largest with a plateau, or to 1; NoPlateauError if there is none."""
+    end = largest_eta(system, parameters, "plateau", norms)
+    if not np.isfinite(end) or end == 0.0:
+        plateau_at(system, parameters.replaced(eta=1.0), norms)
+        end = 1.0
+    return [float(rate) for rate in np.linspace(0.0, end * (1.0 - _BELOW), _EVEN + 1)[1:]]
+
+
 def plateau_curve(
     system: System, parameters: RunParameters, rates: Sequence[float], norms: Array | None = None
 ) -> xarray.Dataset:
@@ -116,8 +150,8 @@ def plateau_curve(
     settings |= {f"largest_eta_{where}": largest_eta(system, parameters, where, norms) for where in LARGEST}
     attributes = result_attributes(f"plateau of {model.name} over eta", model, settings)
     coordinates = {"eta": ("eta", np.array(rates), {"long_name": PARAMETERS["eta"].words})}
-    if model.teacher == "general":
-        variables["T"] = (("r", "s"), parameters.T, {"long_name": PARAMETERS["T"].words})
+    variables["T"] = (("r", "s"), parameters.T, {"long_name": PARAMETERS["T"].words})
+    variables |= weight_variables(parameters)
     return xarray.Dataset(variables, coordinates, attributes)
 
 

@@ -371,6 +371,36 @@ def test_plateau_attracts_between_these_learning_rates(system, system_of):
     assert np.abs(run["R"].values).max() < 1e-4
 
 
+# --- several learning rates ------------------------------------------------------------------
+
+
+def test_several_learning_rates_are_a_dataset(system):
+    one, rates = system(4, 2), [0.1, 0.4, 1.3]
+    curve = plateau(one, rates, 0.1, batch=2)
+    assert curve["eta"].values.tolist() == rates
+    for k, eta in enumerate(rates[:2]):
+        point = plateau(one, eta, 0.1, batch=2)
+        for name in ("q", "loss", "rate", "multiplicity", "stable"):
+            assert curve[name].values[k] == getattr(point, name)
+        np.testing.assert_array_equal(curve["norm"].values[k], point.norms)
+    for where in ("plateau", "escape"):
+        largest = largest_stable_eta(one, where, label_noise=0.1, batch=2)
+        assert curve.attrs[f"largest_eta_{where}"] == largest
+    beyond = plateau(one, [2.0])
+    assert np.isnan([beyond[name].item() for name in ("q", "loss", "rate")]).all()
+    assert (beyond["stable"].item(), beyond["multiplicity"].item()) == (0, 0)
+    with pytest.raises(InputError, match=r"^eta: needs ascending learning rates"):
+        plateau(one, [0.2, 0.1])
+
+
+def test_repr_is_short(system):
+    text = repr(plateau(system(4, 2), 0.4))
+    assert text == (
+        "<plateau of p4_pstar2 at eta = 0.4: q = 0.763932, loss 0.673762, rate 0.17082 (8 directions),"
+        " stable within R = 0>"
+    )
+
+
 # --- what is rejected ------------------------------------------------------------------------
 
 
