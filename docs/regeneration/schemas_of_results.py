@@ -348,7 +348,7 @@ PLATEAU = record(
             "numbers",
             {
                 "largest_eta_plateau": maybe(
-                    "Largest η with a plateau that attracts within R = 0; null without a limit, 0 without any."
+                    "Largest η with a plateau that attracts at R = 0; null without a limit, 0 without any."
                 ),
                 "largest_eta_escape": maybe("Largest η at which it also repels along R."),
             },

@@ -248,6 +248,17 @@ def test_a_trained_second_layer_has_no_plateau(tmp_path):
             call()
 
 
+def test_stationary_states_of_a_trained_second_layer_are_a_family(interpreted):
+    """v_i q_i = b tr T/(a (p + 2)), with any v, in gradient flow; SGD has no such states."""
+    v = np.array([0.4, 1.0, 2.5])
+    for flow, stationary in (("gradient", True), ("sgd", False)):
+        one = interpreted(3, 2, flow=flow, second_layer="trained")
+        a, b = readout.weights(one.model)
+        Q = np.diag(b * 2.0 / (a * 5.0 * v))
+        drift = one.rhs(Q, np.zeros((3, 2)), 0.3, eta_second=0.2, student_weights=v)
+        assert (max(np.max(np.abs(part)) for part in drift) < 1e-15) == stationary
+
+
 def test_modes_of_alignment_are_the_largest(system):
     point = plateau(system(3, 2), **CASES[0][1])
     alignment = [mode.rate for mode in point.modes if mode.name == ALIGNMENT]
