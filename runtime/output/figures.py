@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,11 +37,13 @@ _STYLE: Any = {
     "svg.hashsalt": "overlap-ode",
     "svg.fonttype": "path",
 }
+# The number of letters in a line of a title.
+_LONGEST_LINE = 72
 _NO_DATES = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}
 
 
 def plot_trajectory(run: xarray.Dataset, path: str | Path) -> Path:
-    """Draw generalisation error and student-teacher overlaps against α.
+    """Draw generalisation error, student-teacher overlaps and a trained second layer against α.
 
     Raises
     ------
@@ -49,30 +52,40 @@ def plot_trajectory(run: xarray.Dataset, path: str | Path) -> Path:
     """
 
     def draw_overlaps(axes: Any) -> None:
-        alpha, R = run["alpha"].values, run["R"].values
+        R = run["R"].values
         for r in range(R.shape[2]):
-            for i in range(R.shape[1]):
-                label = rf"$R_{{i{r + 1}}}$" if i == 0 and r < len(COLOURS) else None
-                axes.plot(alpha, R[:, i, r], color=COLOURS[r % len(COLOURS)], lw=1.0, label=label)
+            draw_lines(axes, R[:, :, r], r, rf"$R_{{i{r + 1}}}$")
         axes.set_ylabel(r"student-teacher overlaps $R_{ir}$")
 
-    return save_below_loss(run, draw_overlaps, path)
+    def draw_weights(axes: Any) -> None:
+        v = run["v"].values
+        for i in range(v.shape[1]):
+            draw_lines(axes, v[:, i : i + 1], i, f"$v_{{{i + 1}}}$")
+        axes.set_ylabel("second-layer weights $v_i$")
+
+    def draw_lines(axes: Any, values: Any, number: int, label: str) -> None:
+        """Lines of one colour, of which one is named in the legend while no colour is used again."""
+        labels = [label if number < len(COLOURS) else None, *[None] * (values.shape[1] - 1)]
+        axes.plot(run["alpha"].values, values, color=COLOURS[number % len(COLOURS)], lw=1.0, label=labels)
+
+    return save_below_loss(run, path, draw_overlaps, *([draw_weights] if "v" in run else []))
 
 
-def save_below_loss(run: xarray.Dataset, draw: Callable[[Any], None], path: str | Path) -> Path:
-    """Save a figure of the loss of a trajectory, above axes that `draw` fills over the same times."""
+def save_below_loss(run: xarray.Dataset, path: str | Path, *drawings: Callable[[Any], None]) -> Path:
+    """Save a figure of the loss of a trajectory, above axes that each drawing fills over the same times."""
 
-    def draw_both(figure: Any) -> None:
-        top, bottom = figure.subplots(2, 1, sharex=True)
+    def draw_all(figure: Any) -> None:
+        top, *others = figure.subplots(1 + len(drawings), 1, sharex=True)
         top.semilogy(run["alpha"].values, positive(run["loss"].values), color=COLOURS[0], lw=1.6)
         top.set_ylabel(LOSS_LABEL)
-        top.set_title(title(run), fontsize=9)
-        draw(bottom)
-        bottom.set_xlabel(TIME_LABEL)
-        # Inside the axes the legend would hide some trajectory.
-        bottom.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+        top.set_title(title_lines(run), fontsize=9)
+        for axes, draw in zip(others, drawings, strict=True):
+            draw(axes)
+            # Inside the axes the legend would hide some trajectory.
+            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+        others[-1].set_xlabel(TIME_LABEL)
 
-    return save_figure(draw_both, (5.6, 4.6), path)
+    return save_figure(draw_all, (5.6, 2.3 * (1 + len(drawings))), path)
 
 
 def plot_ensemble(runs: xarray.Dataset, path: str | Path) -> Path:
@@ -103,7 +116,7 @@ def plot_ensemble(runs: xarray.Dataset, path: str | Path) -> Path:
         axes.set_yscale("log")
         axes.set_ylabel(LOSS_LABEL)
         axes.set_xlabel(TIME_LABEL)
-        axes.set_title(title(runs), fontsize=9)
+        axes.set_title(title_lines(runs), fontsize=9)
         axes.legend(loc="upper right", fontsize=8)
 
     return save_figure(draw, (5.6, 3.6), path)
@@ -149,6 +162,20 @@ def write_figure(
         FigureCanvasAgg(figure)
         draw(figure)
         figure.savefig(file, format=suffix[1:], dpi=160, metadata=_NO_DATES[suffix])
+
+
+def title_lines(run: xarray.Dataset, *more: str) -> str:
+    """The title of a figure, and more parts of it, as lines that fit into the narrowest figure."""
+    lines = [""]
+    for part in [*title(run).split(", "), *more]:
+        both = f"{lines[-1]}, {part}" if lines[-1] else part
+        # A command of LaTeX is one letter, and braces and dollars are none.
+        if len(re.sub(r"[${}^_]", "", re.sub(r"\\[A-Za-z]+", "x", both))) <= _LONGEST_LINE:
+            lines[-1] = both
+        else:
+            lines[-1] += ","
+            lines.append(part)
+    return "\n".join(lines)
 
 
 def title(run: xarray.Dataset) -> str:

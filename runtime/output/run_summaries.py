@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _INDICES = ("i", "j", "r", "s", "k", "trajectory")
 _ALPHA, _NORM = Column("alpha", "12.6g"), Column("mean Q_ii", "12.6f")
 _MEAN_LOSS = Column("mean loss", "14.6e")
+# Second-layer weights of up to this many students are written out.
+_WRITTEN_OUT = 8
 
 
 def as_json(run: Result) -> dict[str, Any]:
@@ -100,7 +102,20 @@ def trajectory_table(run: Result, rows: int) -> str:
         how = "did not come down" if math.isnan(escape) else "came down"
         where = "" if math.isnan(escape) else f" at alpha = {escape:.6g}"
         lines.append(f"loss {how} to {run.attrs['stop_loss']:g}{where}")
+    if "v" in run.data_vars:
+        lines += _weights_lines(run)
     return "\n".join([*lines, status_line(run)])
+
+
+def _weights_lines(run: Result) -> list[str]:
+    """The last known weights of a trained second layer, or their range if there are many; one line."""
+    known = run["v"].values[np.isfinite(run["loss"].values)]
+    if not len(known):
+        return []
+    v = known[-1]
+    if v.size <= _WRITTEN_OUT:
+        return [f"last v: {', '.join(f'{weight:.6g}' for weight in v)}"]
+    return [f"last v: from {v.min():.6g} to {v.max():.6g}, mean {v.mean():.6g}"]
 
 
 def ensemble_table(runs: xarray.Dataset, rows: int) -> str:

@@ -32,4 +32,4 @@ def plot_sector(run: xarray.Dataset, path: str | Path) -> Path:
             axes.semilogy(alpha, perp, ":", color="#000000", lw=1.2, label=r"$q_\perp$")
         axes.set_ylabel("overlaps and norms")
 
-    return save_below_loss(run, draw, path)
+    return save_below_loss(run, path, draw)

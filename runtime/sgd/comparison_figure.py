@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.output.figures import COLOURS, LOSS_LABEL, TIME_LABEL, positive, save_figure, shade, title
+from runtime.output.figures import (
+    COLOURS,
+    LOSS_LABEL,
+    TIME_LABEL,
+    positive,
+    save_figure,
+    shade,
+    title_lines,
+)
 from runtime.output.quantiles import exact_quantiles
 from runtime.output.result_table import evenly
 
@@ -39,7 +47,7 @@ def plot_runs(runs: xarray.Dataset, path: str | Path) -> Path:
             axes.plot(alpha, middle, color=COLOURS[1], lw=1.6, label="median")
         top.set_yscale("log")
         top.set_ylabel(LOSS_LABEL)
-        top.set_title(f"{title(runs)}, $N={runs.attrs['n']}$", fontsize=9)
+        top.set_title(title_lines(runs, f"$N={runs.attrs['n']}$"), fontsize=9)
         bottom.set_ylabel(r"overlap $\sqrt{\langle R_{ir}^2 \rangle}$")
         bottom.set_xlabel(TIME_LABEL)
         top.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
@@ -94,7 +102,7 @@ def draw_comparison(figure: Any, result: xarray.Dataset) -> None:
     for axes in (bias, spread):
         axes.set_xlabel(TIME_LABEL)
     figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
-    figure.suptitle(title(result), fontsize=9)
+    figure.suptitle(title_lines(result), fontsize=9)
 
 
 def _draw_overlaps(axes: Any, result: xarray.Dataset, shown: Any) -> None:

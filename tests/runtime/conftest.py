@@ -29,6 +29,15 @@ def escape(system: runtime.System, start: tuple[np.ndarray, np.ndarray]):
     return runtime.integrate(system, *start, eta=0.4, alpha=200.0)
 
 
+@pytest.fixture(scope="session")
+def trained_run(system_of: Callable[..., runtime.System]):
+    """A trajectory of (3, 1) with a trained second layer; read only."""
+    system, W = system_of(3, 1, second_layer="trained"), np.array([[1.0, 0.5], [-0.2, 0.9], [0.4, -1.0]])
+    return runtime.integrate(
+        system, W @ W.T, W[:, :1], eta=0.2, eta_second=0.3, student_weights=[1.0, -0.5, 0.7], alpha=20.0
+    )
+
+
 @pytest.fixture
 def owned(monkeypatch: pytest.MonkeyPatch) -> Callable[..., contextlib.AbstractContextManager[None]]:
     """``with owned(path, user):`` the path belongs to another user, which only root could bring about."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime.analysis.bias.bias_study import mean_of
-from runtime.output.figures import COLOURS, save_figure, title
+from runtime.output.figures import COLOURS, save_figure, title_lines
 
 if TYPE_CHECKING:
     import xarray
@@ -50,7 +50,7 @@ def plot_bias(study: xarray.Dataset, path: str | Path) -> Path:
             axes.set_yscale("log")
         figure.legend(*sizes.get_legend_handles_labels(), loc="outside lower left", ncols=3, fontsize=8)
         norms.legend(fontsize=8, loc="lower right")
-        figure.suptitle(title(study), fontsize=9)
+        figure.suptitle(title_lines(study), fontsize=9)
 
     return save_figure(draw, (9.6, 3.8), path)
 

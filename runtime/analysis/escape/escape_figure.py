@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.output.figures import COLOURS, save_figure, shade, title
+from runtime.output.figures import COLOURS, save_figure, shade, title_lines
 from runtime.output.result_table import evenly
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def plot_escape(result: xarray.Dataset, path: str | Path) -> Path:
         # The legends are below, since inside some line would always run through them.
         figure.legend(*times.get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=8)
         figure.legend(*other.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8)
-        figure.suptitle(title(result), fontsize=9)
+        figure.suptitle(title_lines(result), fontsize=9)
 
     return save_figure(draw, (8.2, 4.2), path)
 

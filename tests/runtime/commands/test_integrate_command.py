@@ -47,6 +47,22 @@ def test_table_shows_both_ends_and_the_status(escape, failed):
     assert len(trajectory_table(failed, 100).splitlines()) == 6
 
 
+def test_table_has_the_last_weights_of_a_trained_second_layer(trained_run):
+    weights = trained_run["v"].values
+    *_, line, status = trajectory_table(trained_run, 5).splitlines()
+    assert status.startswith("status ok")
+    assert [float(x) for x in line.removeprefix("last v: ").split(", ")] == pytest.approx(
+        weights[-1], rel=1e-5
+    )
+    # Those at the last output that was reached, and their range where students are many.
+    loss = trained_run["loss"]
+    stopped = trained_run.assign(loss=loss.where(loss["alpha"] < loss["alpha"][-1]))
+    assert f"last v: {weights[-2, 0]:.6g}, " in trajectory_table(stopped, 5)
+    many = trajectory_table(trained_run.assign(v=(("alpha", "k"), np.tile(weights, 3))), 5)
+    assert f"last v: from {weights[-1].min():.6g} to {weights[-1].max():.6g}, mean " in many
+    assert "last v" not in trajectory_table(trained_run.assign(loss=np.nan * loss), 5)
+
+
 def test_integrate_derives_on_demand_and_prints_a_table(call, tmp_path):
     code, out, err = call("integrate --p 2 --pstar 1 --alpha 10")
     lines = out.splitlines()

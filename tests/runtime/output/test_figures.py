@@ -11,7 +11,7 @@ import pytest
 import xarray
 
 from runtime import InputError, save_netcdf
-from runtime.output.figures import SUFFIXES, plot_trajectory, title
+from runtime.output.figures import SUFFIXES, plot_trajectory, title, title_lines
 from runtime.trajectory.single_run import integrate
 
 MAGIC = {".png": b"\x89PNG\r\n\x1a\n", ".pdf": b"%PDF-", ".svg": b"<?xml"}
@@ -53,6 +53,16 @@ def test_one_curve_for_the_loss_and_each_overlap(escape, tmp_path):
     # The colour of the first teacher is also that of the loss. Four students, and the legend.
     assert strokes["#d55e00"] == 5
     assert strokes["#0072b2"] == 6
+
+
+def test_a_trained_second_layer_has_a_curve_for_each_student(trained_run, tmp_path):
+    text = plot_trajectory(trained_run, tmp_path / "a.svg").read_text()
+    strokes = Counter(re.findall(r'style="fill: none; stroke: (#[0-9a-f]{6})', text))
+    # One teacher and three students with a line of the legend each, and the loss.
+    assert strokes["#0072b2"] == 1 + (3 + 1) + 2
+    assert strokes["#d55e00"] == strokes["#009e73"] == 2
+    without = plot_trajectory(trained_run.drop_vars("v"), tmp_path / "b.svg").read_text()
+    assert "#009e73" not in without
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -99,6 +109,15 @@ def test_title_says_what_was_integrated(escape, system_of):
     assert title(other).endswith(ending)
     long = noisy.assign_attrs(schedule="0:1,50:0.5,100:0.25,150:0.125,200:0.0625,250:0.03125")
     assert title(long).endswith(f"schedule {long.attrs['schedule'][:40]}…")
+
+
+def test_long_titles_have_lines(escape):
+    assert title_lines(escape) == title(escape)
+    long = escape.assign_attrs(weight_decay=0.1, batch=4.0, second_layer="fixed", schedule="inverse:50")
+    lines = title_lines(long, "$N=100$").split("\n")
+    assert len(lines) == 2
+    assert " ".join(lines) == f"{title(long)}, $N=100$"
+    assert all(30 < len(line.replace(r"\eta", "x").replace("$", "")) < 80 for line in lines)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a", "a.svg.gz", "nowhere/a.svg"])
