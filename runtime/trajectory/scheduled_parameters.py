@@ -1,60 +1,40 @@
-"""The packed parameters of a run as the compiled stepper holds them, and how a schedule changes them."""
+"""The parameters of a run as the compiled stepper holds them, and how a schedule changes them.
+
+They are the rows of a matrix: the parameters that the right-hand side takes at the moment, and, if the
+schedule is smooth, their parts that stay and those that the factor g(α) multiplies. A constant schedule has
+the first row alone.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from numba import types
+import numpy as np
 
 from runtime.start.schedule_kinds import CONSTANT
-from runtime.system.compilation import inlined, part
+from runtime.system.compilation import part
 from runtime.trajectory.schedule_rule import schedule_factor
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from runtime.start.checked_arrays import Array
 
 
-class ScheduledParameters(NamedTuple):
-    """The packed parameters (k,) of a run, or of a stretch of it without jumps.
-
-    now
-        What the right-hand side and the loss take.
-    initial
-        Their values at g = 1, where g is the factor of the learning rates.
-    places
-        Which of them g multiplies.
-    kind, scale
-        The schedule, as `schedule_rule` knows it. With kind CONSTANT, `now` stays as it is.
-    """
-
-    now: Array
-    initial: Array
-    places: NDArray[np.int64]
-    kind: int
-    scale: float
-
-
-_vector = types.float64[::1]
-_named_tuple: Any = types.NamedTuple
-SCHEDULED_PARAMETERS = _named_tuple(
-    (_vector, _vector, types.int64[::1], types.int64, types.float64), ScheduledParameters
-)
+def scheduled_parameters(packed: Array, places: Sequence[int], kind: int, factor: float) -> Array:
+    """The rows (1 or 3, k) of packed parameters (k,); those at the places are multiplied by a factor."""
+    now = np.array(packed, dtype=np.float64)
+    if factor != 1.0:
+        now[list(places)] *= factor
+    if kind == CONSTANT:
+        return now[None]
+    multiplied = np.zeros_like(now)
+    multiplied[list(places)] = now[list(places)]
+    return np.stack([now, now - multiplied, multiplied])
 
 
 @part
-def _set_rates(parameters, time):
-    factor = schedule_factor(parameters.kind, time / parameters.scale)
-    for k in range(parameters.places.size):
-        place = parameters.places[k]
-        parameters.now[place] = factor * parameters.initial[place]
-
-
-@inlined
-def parameters_at(parameters, time, end):
-    """The parameters that the right-hand side takes at a time, which counts as the end if it is later."""
-    if parameters.kind != CONSTANT:
-        _set_rates(parameters, min(time, end))
-    return parameters.now
+def set_rates(parameters, kind, ratio):
+    """Give the learning rates their values where α is `ratio` times the τ of a smooth schedule."""
+    factor = schedule_factor(kind, ratio)
+    for k in range(parameters.shape[1]):
+        parameters[0, k] = parameters[1, k] + factor * parameters[2, k]

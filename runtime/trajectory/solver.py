@@ -10,12 +10,11 @@ import numpy as np
 
 from runtime.concurrency.interrupts import held_interrupts
 from runtime.start.checked_arrays import Array
-from runtime.start.schedule_kinds import CONSTANT
 from runtime.start.schedules import Schedule
 from runtime.system.compilation import compile_now
 from runtime.trajectory import stepper, watched_stepper
 from runtime.trajectory.controller import DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL
-from runtime.trajectory.scheduled_parameters import ScheduledParameters
+from runtime.trajectory.scheduled_parameters import scheduled_parameters
 from runtime.trajectory.tableaux import Tableau
 
 # A run has diverged when an order parameter is this many times the largest one of the start (at least 1).
@@ -125,16 +124,13 @@ def solve(
         position["loss"] = loss(memory.y, parameters)
         position["crossed"] = position["loss"] <= threshold
     compile_now(advance)
-    places = np.array(scheduled, dtype=np.int64)
     status = FINISHED
     with held_interrupts() as deliver:
         for _, end, factor in schedule.segments(start, float(memory.times[-1])):
-            initial = np.array(parameters, dtype=np.float64)
-            if factor != 1.0:
-                initial[places] *= factor
-            now = initial if schedule.kind == CONSTANT else initial.copy()
-            packed = ScheduledParameters(now, initial, places, schedule.kind, schedule.scale)
-            limits = stepper.Limits(rules.rtol, rules.atol, bound, threshold, steps, end)
+            packed = scheduled_parameters(parameters, scheduled, schedule.kind, factor)
+            limits = stepper.Limits(
+                rules.rtol, rules.atol, bound, threshold, steps, end, schedule.kind, schedule.scale
+            )
             position["begun"], status = 0, RUNNING
             while status == RUNNING:
                 # Ctrl-C can be seen only between calls of compiled code.

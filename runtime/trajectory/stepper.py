@@ -15,6 +15,7 @@ import numba
 import numpy as np
 from numba import types
 
+from runtime.start.schedule_kinds import CONSTANT
 from runtime.system.compilation import RIGHT_HAND_SIDE, inlined, kernel, part
 from runtime.trajectory.controller import (
     BLOW_UP,
@@ -29,7 +30,7 @@ from runtime.trajectory.controller import (
     why_stuck,
 )
 from runtime.trajectory.event_search import SEARCH
-from runtime.trajectory.scheduled_parameters import SCHEDULED_PARAMETERS, parameters_at
+from runtime.trajectory.scheduled_parameters import set_rates
 from runtime.trajectory.tableaux.tableau import COEFFICIENTS, MOST_SLOPES
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ POSITION = np.dtype(
 
 
 class Limits(NamedTuple):
-    """When a step is accepted and when a trajectory ends.
+    """When a step is accepted, when a trajectory ends, and how its parameters change.
 
     rtol, atol
         Tolerances.
@@ -84,6 +85,8 @@ class Limits(NamedTuple):
         The largest number of steps of one call.
     end
         The time at which the integration ends.
+    kind, scale
+        The schedule of the parameters, as `schedule_rule` knows it.
     """
 
     rtol: float
@@ -92,6 +95,8 @@ class Limits(NamedTuple):
     stop_loss: float
     steps: int
     end: float
+    kind: int
+    scale: float
 
 
 class Memory(NamedTuple):
@@ -116,11 +121,13 @@ _vector = types.float64[::1]
 _matrix = types.float64[:, ::1]
 _coefficients = numba.from_dtype(COEFFICIENTS)
 _named_tuple: Any = types.NamedTuple
-_limits = _named_tuple((types.float64,) * 4 + (types.int64, types.float64), Limits)
+_limits = _named_tuple(
+    (types.float64,) * 4 + (types.int64, types.float64, types.int64, types.float64), Limits
+)
 _memory = _named_tuple((_vector, _matrix, _vector, _matrix), Memory)
 _position = numba.from_dtype(POSITION)
 # What the loops are compiled for, from the parameters on.
-STEPPING = (SCHEDULED_PARAMETERS, _coefficients, _limits, _memory, _position)
+STEPPING = (_matrix, _coefficients, _limits, _memory, _position)
 FUNCTION = types.FunctionType(RIGHT_HAND_SIDE)
 
 
@@ -154,8 +161,10 @@ def move(start, h, weights, count, slopes, target):
 
 @inlined
 def _slope(rhs, parameters, time, limits, y, dy):
-    """The slope of the state y at a time."""
-    rhs(y, parameters_at(parameters, time, limits.end), dy)
+    """The slope of the state y at a time, which rounding must not take beyond the end."""
+    if limits.kind != CONSTANT:
+        set_rates(parameters, limits.kind, min(time, limits.end) / limits.scale)
+    rhs(y, parameters[0], dy)
 
 
 @inlined

@@ -25,7 +25,7 @@ def _screen(loss, parameters, method, limits, memory, position):
     for k in range(method.screen.shape[0]):
         weights = method.screen[k]
         stepper.move(memory.y, position.tried, weights, method.stages + 1, memory.work, inside)
-        lowest, highest = event_search.extended(lowest, highest, loss(inside, parameters.now))
+        lowest, highest = event_search.extended(lowest, highest, loss(inside, parameters[0]))
     return event_search.near(lowest, highest, limits.stop_loss)
 
 
@@ -36,7 +36,7 @@ def _height(loss, parameters, method, limits, memory, position, place):
         return position.new_loss - limits.stop_loss
     inside = memory.work[method.slopes + 1]
     stepper.interpolate(method, memory, position, place, inside)
-    return loss(inside, parameters.now) - limits.stop_loss
+    return loss(inside, parameters[0]) - limits.stop_loss
 
 
 @inlined
@@ -76,7 +76,7 @@ def advance(rhs, loss, parameters, method, limits, memory, position):
             return status
         if not stepper.try_step(rhs, parameters, method, limits, memory, position):
             continue
-        position.new_loss = loss(memory.work[method.slopes], parameters.now)
+        position.new_loss = loss(memory.work[method.slopes], parameters[0])
         limit = position.new_time
         if _screen(loss, parameters, method, limits, memory, position):
             place = _crossing(rhs, loss, parameters, method, limits, memory, position)

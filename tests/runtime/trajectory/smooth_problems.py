@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import numba
 import numpy as np
 
-from runtime.start.schedule_kinds import CONSTANT
+from runtime.start.schedules import Schedule
 from runtime.system.compilation import LOSS, RIGHT_HAND_SIDE
 from runtime.trajectory import stepper
 from runtime.trajectory.controller import RUNNING
-from runtime.trajectory.scheduled_parameters import ScheduledParameters
+from runtime.trajectory.scheduled_parameters import scheduled_parameters
 
 
 @functools.cache
@@ -78,28 +78,16 @@ def memory_of(y, times, tableau):
     )
 
 
-def unscheduled(parameters):
-    """Packed parameters that stay as they are."""
-    packed = np.array(parameters, dtype=float)
-    return ScheduledParameters(packed, packed, np.empty(0, dtype=np.int64), CONSTANT, np.inf)
-
-
-def scheduled(parameters, schedule):
-    """Packed parameters of which a smooth schedule multiplies the first."""
-    packed, places = np.array(parameters, dtype=float), np.zeros(1, dtype=np.int64)
-    return ScheduledParameters(packed.copy(), packed, places, schedule.kind, schedule.scale)
-
-
-def integrate_in_fixed_steps(problem, tableau, steps, times, schedule=None):
+def integrate_in_fixed_steps(problem, tableau, steps, times, schedule=Schedule()):  # noqa: B008
     """States at `times` and the step ends: the loop of the stepper with its controller overruled."""
     function, y, parameters = problem.arguments()
     step = problem.t_end / steps
     memory, position = memory_of(y, times, tableau), np.zeros((), dtype=stepper.POSITION)
     # With this tolerance every step is accepted.
-    limits = stepper.Limits(1e100, 1e100, np.inf, -np.inf, 1, times[-1])
+    limits = stepper.Limits(1e100, 1e100, np.inf, -np.inf, 1, times[-1], schedule.kind, schedule.scale)
     position["begun"], position["last_error"] = 1, 1.0
     function(memory.y, parameters, memory.work[0])
-    packed = unscheduled(parameters) if schedule is None else scheduled(parameters, schedule)
+    packed = scheduled_parameters(parameters, [0], schedule.kind, 1.0)
     status, ends = RUNNING, []
     while status == RUNNING:
         position["step"] = step

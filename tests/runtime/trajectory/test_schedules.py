@@ -6,10 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from smooth_problems import Problem, equations, integrate_in_fixed_steps, scheduled
+from smooth_problems import Problem, equations, integrate_in_fixed_steps
 
 from runtime.start.schedules import Schedule
-from runtime.trajectory.scheduled_parameters import parameters_at
+from runtime.trajectory import solver
+from runtime.trajectory.scheduled_parameters import scheduled_parameters
 from runtime.trajectory.solver import SolverRules, solve
 from runtime.trajectory.tableaux import TABLEAUX
 
@@ -127,11 +128,27 @@ def test_slopes_are_taken_within_the_step(tableau):
     assert places[tableau.b.size] == 1.0
 
 
-def test_a_time_that_rounding_takes_beyond_the_end_counts_as_the_end():
-    parameters = scheduled([RATE, 7.0], Schedule.of("exponential:2"))
-    for time, counted in ((2.0, 2.0), (3.5, 3.0)):
-        packed = parameters_at.py_func(parameters, time, 3.0)
-        np.testing.assert_allclose(packed, [RATE * np.exp(-counted / 2.0), 7.0], rtol=1e-15)
+def still(_, __, dy):
+    # Steps grow sixfold.
+    dy[0] = 0.0
+
+
+def test_the_last_slope_is_that_at_the_end_and_none_comes_later(tableau, monkeypatch):
+    held = []
+
+    def holding(*arguments):
+        held.append(scheduled_parameters(*arguments))
+        return held[-1]
+
+    monkeypatch.setattr(solver, "scheduled_parameters", holding)
+    # Where one step more than doubles the time, the sum of the time and the step may be beyond the end.
+    ends = np.random.default_rng(0).uniform(1.0, 9.0, 50)
+    for end in ends:
+        run("inverse:2", tableau, [end], start=0.01, function=still)
+    # The rate of the last slope stays behind. That at the end is the lowest.
+    last, lowest = np.array([rows[0, 0] for rows in held]), RATE * (1.0 / (1.0 + ends / 2.0))
+    np.testing.assert_allclose(last, lowest, rtol=1e-14)
+    assert (last >= lowest).all()
 
 
 def test_outputs_at_jumps_are_those_of_runs_that_end_there(tableau):

@@ -9,8 +9,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from smooth_problems import compiled, memory_of, unscheduled
+from smooth_problems import compiled, memory_of
 
+from runtime.start.schedule_kinds import CONSTANT
 from runtime.trajectory.controller import DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL
 from runtime.trajectory.stepper import POSITION, Limits, advance
 from runtime.trajectory.tableaux import TABLEAUX
@@ -98,7 +99,7 @@ def compiled_step(tableau, function, before, times, bound=1e6, parameters=(1.0,)
     for name in FIELDS:
         position[name] = getattr(before, name)
     memory.work[0] = slope(function, memory.y, parameters)
-    limits, packed = Limits(RTOL, ATOL, bound, -np.inf, 1, times[-1]), unscheduled(parameters)
+    limits, packed = Limits(RTOL, ATOL, bound, -np.inf, 1, times[-1], CONSTANT, np.inf), parameters[None]
     status = advance(compiled(function), packed, tableau.coefficients, limits, memory, position[()])
     after = Trajectory(y=tuple(memory.y), **{name: position[name].item() for name in FIELDS})
     # What the next step starts with.
@@ -335,7 +336,7 @@ def expected_first_step(function, y, parameters, order, rtol, atol, span):
 def first_step(tableau, function, y, parameters, atol, span):
     """The step that the loop chooses for a new trajectory, before it takes any."""
     memory, position = memory_of(y, [span], tableau), np.zeros((), dtype=POSITION)
-    limits, packed = Limits(RTOL, atol, np.inf, -np.inf, 0, span), unscheduled(parameters)
+    limits, packed = Limits(RTOL, atol, np.inf, -np.inf, 0, span, CONSTANT, np.inf), parameters[None]
     advance(compiled(function), packed, tableau.coefficients, limits, memory, position[()])
     assert position["evaluations"] == 2
     np.testing.assert_array_equal(memory.work[0], slope(function, y, parameters))
