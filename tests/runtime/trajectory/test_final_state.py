@@ -1,4 +1,4 @@
-"""`final_state`: the end of a run, or of each trajectory of an ensemble, to go on from."""
+"""The end of a run, or of each trajectory of an ensemble, to go on from: Q, R and trained weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rejections import rejected
 
-from runtime import final_state, integrate_ensemble, random_overlaps
+from runtime import final_state, final_weights, integrate_ensemble, random_overlaps
 from runtime.trajectory.single_run import integrate
 
 
@@ -63,3 +63,22 @@ def test_final_state_of_nothing_is_rejected(system, start):
     run = integrate(system, *start, eta=100.0, alpha=[1.0])
     with rejected("run", "no output"):
         final_state(run)
+
+
+def test_final_weights_are_those_of_the_final_state(system_of, trained_run, escape):
+    np.testing.assert_array_equal(final_weights(trained_run), trained_run["v"].values[-1])
+    system, (Q0, R0) = system_of(3, 1, second_layer="trained"), random_overlaps(3, 1, n=100, trajectories=2)
+    settings = {
+        "eta": [0.2, 0.4],
+        "eta_second": 0.3,
+        "alpha": np.linspace(0.0, 20.0, 41),
+        "method": "tsit5",
+    }
+    runs = integrate_ensemble(system, Q0, R0, stop_loss=0.5, **settings)
+    v = final_weights(runs)
+    for k in range(2):
+        reached = np.flatnonzero(np.isfinite(runs["loss"].values[k]))[-1]
+        assert 0 < reached < 40
+        np.testing.assert_array_equal(v[k], runs["v"].values[k, reached])
+    with rejected("run", "holds no v: its second layer is not trained"):
+        final_weights(escape)
