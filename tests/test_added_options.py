@@ -123,7 +123,7 @@ except derive.InputError as error:
 else:
     raise AssertionError("simulations do not know the parameter")
 form = runtime.closed_form(flow="gradient")
-point = {"p": 3, "eta": 0.3, "gamma": 0, "rho": 0.03}
+point = {"p": 3, "eta": 0.3, "rho": 0.03}
 q = form.q.subs({form.symbols[name]: value for name, value in point.items()})
 np.testing.assert_allclose(float(q), 3 * (1 - 0.1 * 3 / 2) / 5, rtol=1e-12)
 """
