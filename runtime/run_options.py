@@ -110,7 +110,7 @@ _SIMULATING = ("simulate", "compare", "bias")
 # The options that say what T is: name, kind, default, what a sweep does with it, help.
 _TEACHERS = (
     ("teacher_correlation", "number", 0.0, "axis", "Off-diagonal entries of T, with --teacher general."),
-    ("teacher_spectrum", "weights", None, "axis", "T = diag of 1,0.5,0.33, or of power:1, which is 1/r."),
+    ("teacher_spectrum", "weights", None, "axis", "T = diag(1,0.5,0.33), or power:1 for norms 1/r."),
     ("T", "matrix", None, "fixed", "Teacher overlaps T from a file .npy, .npz or .nc, or a text of rows."),
 )
 _IDEAL = "Start at Q0 = q0·1 with R0 of this size"
@@ -126,7 +126,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
             vector.name,
             "weights",
             "Model",
-            f"{vector.help} Numbers 1,-0.5, power:1 for 1/r, or random.  [default: ones]",
+            f"{vector.help} Give 1,-0.5, or power:1 for 1/r, or random.  [default: ones]",
             commands=_like(*_STARTED)
             | {"sector": {"kind": "number", "help": f"The {vector.words}, one number for all."}},
         )
