@@ -18,7 +18,7 @@ from runtime.output.input_files import Shapes
 from runtime.run_options import Q0_NORM, RANDOM_N, SEED
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, real_number
-from runtime.start.chosen_weights import chosen_weights, spectrum_teacher
+from runtime.start.chosen_weights import RANDOM, chosen_weights, spectrum_teacher
 from runtime.start.initial_overlaps import OverlapSampler
 from runtime.start.start_files import StoredStart, read_start, read_teacher
 from runtime.start.starts import GivenStart, RandomStart, Start
@@ -209,7 +209,11 @@ class ChosenStart:
         for name in ("n", "ideal"):
             if getattr(self, name) is not None:
                 raise InputError("overlaps", f"does not go with --{name}")
-        superfluous = [name for name in _FOR_RANDOM_STARTS if name in self.given]
+        drawn = any(
+            isinstance(w, str) and w == RANDOM for w in (self.student_weights, self.teacher_weights)
+        )
+        needed = {"seed"} if drawn else set()
+        superfluous = [name for name in _FOR_RANDOM_STARTS if name in self.given - needed]
         if superfluous:
             raise InputError(superfluous[0], "does not go with --overlaps: the start is that of the file")
         stored = read_start(path, lambda shapes: _check_shapes(model, path, starts, shapes))

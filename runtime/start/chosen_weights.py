@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from derive.arguments import whole_number
 from derive.errors import InputError
 from runtime.output.memory_limit import check_memory
 from runtime.start.checked_arrays import Array, real_array
 from runtime.start.parameter_values import POWER, power_law
-from runtime.start.seeds import seed_sequence
+from runtime.start.seeds import LARGEST_SEED, seed_sequence
 
 # The word for independent standard normal weights.
 RANDOM = "random"
@@ -33,6 +34,7 @@ def chosen_weights(option: str, given: Any, width: int, seed: int, starts: int |
         return given
     if given != RANDOM:
         return _numbers(option, given, width, f"{POWER}1 or {RANDOM}")
+    seed = whole_number("seed", seed, 0, LARGEST_SEED)
     if starts is not None:
         check_memory(starts, width, f" for --{option.replace('_', '-')} {RANDOM}")
     generator = np.random.default_rng(seed_sequence(seed, *_STREAMS[option]))

@@ -291,6 +291,15 @@ def test_options_that_do_not_go_together(model, options, option):
         start_of(model, **options)
 
 
+def test_random_second_layers_beside_a_file_have_a_seed(stored):
+    start = ChosenStart(overlaps=stored(), seed=3, student_weights="random", given=frozenset({"seed"}))
+    expected = ChosenStart(seed=3, student_weights="random").overlaps_of(FIXED)[0]["student_weights"]
+    np.testing.assert_array_equal(start.overlaps_of(FIXED)[0]["student_weights"], expected)
+    for seed in (-1, 2**63, 0.5):
+        with rejected("seed", "is not an integer from 0"):
+            ChosenStart(seed=seed, teacher_weights="random").parameters(FIXED)
+
+
 def test_second_layers_need_a_model_that_has_them():
     given = ChosenStart(student_weights="1,2,3").parameters(Model(3, 2))
     with rejected("student_weights", "second_layer = fixed or trained"):
