@@ -147,6 +147,96 @@ def test_one_step_of_sgd_changes_the_overlaps_as_the_page_says():
     np.testing.assert_allclose((moved - W) @ teacher.T / N, dR, atol=1e-13)
 
 
+# --- second layer, weight decay and batches ----------------------------------------------
+
+V, VSTAR = np.array([0.7, -1.2]), np.array([1.5, -0.4])
+DECAY, BATCH, ETA_SECOND = 0.6, 3, 0.5
+STEPS = 2 * A * ETA * V
+WEIGHTED = np.diag([*A * V, *-B * VSTAR])
+
+
+def weighted_drift(C):
+    """The equations of the page in blocks, with everything."""
+    Q, R, T = blocks(C)
+    Dv, Dvstar, K = np.diag(V), np.diag(VSTAR), np.diag(STEPS)
+    s = A * np.trace(Dv @ Q) - B * np.trace(Dvstar @ T)
+    t = A**2 * np.trace(Dv @ Q @ Dv @ Q) - 2 * A * B * np.trace(Dv @ R @ Dvstar @ R.T)
+    t += B**2 * np.trace(Dvstar @ T @ Dvstar @ T)
+    X, Y = A * Q @ Dv @ Q - B * R @ Dvstar @ R.T, A * Q @ Dv @ R - B * R @ Dvstar @ T
+    M = s * Q + 2 * X
+    S = (s**2 + 2 * t + NOISE) * Q + 4 * s * X + 8 * (A * Q @ Dv @ X - B * R @ Dvstar @ Y.T)
+    dQ = -K @ M - M @ K + K @ S @ K / BATCH - 2 * ETA * DECAY * Q
+    return dQ, -K @ (s * R + 2 * Y) - ETA * DECAY * R, -ETA_SECOND * A * np.diag(M)
+
+
+def test_the_equations_with_a_second_layer_are_means_over_inputs(C):
+    """Blocks against expectations, each by a Gauss-Hermite rule."""
+
+    def errors(z):
+        return z @ WEIGHTED @ z
+
+    Q, R, _ = blocks(C)
+    first = average(C, lambda z: errors(z) * np.outer(z, z))
+    second = average(C, lambda z: (errors(z) ** 2 + NOISE) * np.outer(z, z))
+    dQ, dR, dv = weighted_drift(C)
+    k = STEPS[:, None]
+    mean = -(k + k.T) * first[:P, :P] + k * k.T * second[:P, :P] / BATCH
+    np.testing.assert_allclose(dQ, mean - 2 * ETA * DECAY * Q, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(dR, -k * first[:P, P:] - ETA * DECAY * R, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(dv, -ETA_SECOND * A * np.diag(first)[:P], rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("second_layer", ["fixed", "trained"])
+def test_the_equations_with_a_second_layer_are_those_of_the_program(C, second_layer, system_of):
+    Q, R, T = blocks(C)
+    system = system_of(P, PSTAR, teacher="general", second_layer=second_layer)
+    given = {"eta": ETA, "label_noise": NOISE, "weight_decay": DECAY, "batch": BATCH}
+    rates = {"eta_second": ETA_SECOND} if second_layer == "trained" else {}
+    found = system.rhs(Q, R, T=T, student_weights=V, teacher_weights=VSTAR, **given, **rates)
+    expected = weighted_drift(C)[: len(found)]
+    assert len(found) == (3 if second_layer == "trained" else 2)
+    for drift_of_one, value in zip(found, expected, strict=True):
+        np.testing.assert_allclose(drift_of_one, value, rtol=1e-12, atol=1e-14)
+
+
+def test_one_step_on_a_batch_changes_the_overlaps_as_the_page_says():
+    """With weights and inputs; no average, no limit."""
+    generator, N = np.random.default_rng(1), 50
+    W, teacher = generator.standard_normal((P, N)), generator.standard_normal((PSTAR, N))
+    x = generator.standard_normal((BATCH, N))
+    fields, labels = x @ W.T / np.sqrt(N), x @ teacher.T / np.sqrt(N)
+    e = A * fields**2 @ V - B * labels**2 @ VSTAR - np.sqrt(NOISE) * generator.standard_normal(BATCH)
+    # The gradients of the mean loss, by the chain rule.
+    by_f = e / BATCH
+    moved = W - ETA * 2 * A * V[:, None] * np.einsum("b,bi,bn->in", by_f, fields, x) / np.sqrt(N)
+    k = STEPS[:, None]
+    mean = np.einsum("b,bi,bj->ij", e, fields, fields) / BATCH
+    dQ = -(k + k.T) / N * mean + k * k.T / (BATCH**2 * N) * np.einsum(
+        "b,c,bi,cj,bc->ij", e, e, fields, fields, x @ x.T / N
+    )
+    np.testing.assert_allclose((moved @ moved.T - W @ W.T) / N, dQ, atol=1e-13)
+    dR = -k / N * np.einsum("b,bi,br->ir", e, fields, labels) / BATCH
+    np.testing.assert_allclose((moved - W) @ teacher.T / N, dR, atol=1e-13)
+    shrunk = (1 - ETA * DECAY / N) * moved
+    decayed = moved @ moved.T / N * (1 - 2 * ETA * DECAY / N)
+    np.testing.assert_allclose(shrunk @ shrunk.T / N, decayed, atol=(ETA * DECAY / N) ** 2 * 10)
+
+
+def test_different_samples_of_a_batch_are_almost_orthogonal():
+    """E[e λᵢ x]·E[e λⱼ x]/N is mᵢᵀC⁻¹mⱼ, from the weights and N inputs against the overlaps."""
+    N = P + PSTAR + 1
+    weights = np.random.default_rng(2).standard_normal((P + PSTAR, N))
+    C = weights @ weights.T / N
+
+    def moment(x):
+        z = weights @ x / np.sqrt(N)
+        return (z @ WEIGHTED @ z) * np.outer(z[:P], x)
+
+    direct = average(np.eye(N), moment)
+    m = average(C, lambda z: (z @ WEIGHTED @ z) * np.outer(z[:P], z))
+    np.testing.assert_allclose(direct @ direct.T, m @ np.linalg.solve(C, m.T), rtol=1e-10)
+
+
 def test_the_mean_of_runs_is_off_by_one_over_n(system_of):
     """Fluctuations of order 1/√N and a bias of order 1/N, from a given start."""
     model = Model(2, 1)
