@@ -7,6 +7,7 @@ what is proved is what is printed.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -20,9 +21,11 @@ from derive.program import (
     NormRates,
     NormRatesTangent,
     Operand,
+    PairProducts,
     Program,
     Projection,
     ProjectionTangent,
+    RowSum,
     ScalarStatement,
     Statement,
     Vector,
@@ -131,14 +134,31 @@ def _matrix_terms(
                     yield sign, (*scalar, operand_entry(left, i, k), operand_entry(right, k, j))
 
 
-def _entry_terms(terms: Iterable[EntryTerm], i: int, j: int) -> Iterator[tuple[Fraction, Factors]]:
+def pair_number(p: int, i: int, j: int) -> int:
+    """The number, from 1, of the pair of students {i, j} in the order (1, 1), (1, 2) … (2, 2) …"""
+    i, j = min(i, j), max(i, j)
+    return (i - 1) * (2 * p - i) // 2 + j
+
+
+def _entry_terms(
+    program: Program, terms: Iterable[EntryTerm], i: int, j: int
+) -> Iterator[tuple[Fraction, Factors]]:
     for term in terms:
         vectors = (
             *(vector_entry(vector, i) for vector in term.rows),
             *(vector_entry(vector, j) for vector in term.columns),
         )
         entries = (operand_entry(operand, i, j) for operand in term.operands)
-        yield term.coefficient, (*term.scalars, *vectors, *entries)
+        pairs = (vector_entry(vector, pair_number(program.p, i, j)) for vector in term.pairs)
+        yield term.coefficient, (*term.scalars, *vectors, *entries, *pairs)
+
+
+def _row_sum(program: Program, terms: Iterable[EntryTerm], i: int) -> Iterator[tuple[Fraction, Factors]]:
+    for term in terms:
+        operand = term.operands[0]
+        inner = operand.matrix.rows if operand.transposed else operand.matrix.columns
+        for j in range(1, program.size(inner) + 1):
+            yield from _entry_terms(program, (term,), i, j)
 
 
 def expand(program: Program, statement: Statement) -> Iterator[Assignment]:
@@ -152,10 +172,19 @@ def expand(program: Program, statement: Statement) -> Iterator[Assignment]:
                 yield Assignment(entry(statement.target, i, j), terms)
         case EntryStatement(target, terms):
             for i, j in program.entries(target):
-                yield Assignment(entry(target, i, j), tuple(_entry_terms(terms, i, j)))
+                yield Assignment(entry(target, i, j), tuple(_entry_terms(program, terms, i, j)))
         case VectorStatement(vector, terms):
             for i in range(1, program.size(vector.rows) + 1):
-                yield Assignment(vector_entry(vector, i), tuple(_entry_terms(terms, i, i)))
+                yield Assignment(vector_entry(vector, i), tuple(_entry_terms(program, terms, i, i)))
+        case RowSum(vector, terms):
+            for i in range(1, program.size(vector.rows) + 1):
+                yield Assignment(vector_entry(vector, i), tuple(_row_sum(program, terms, i)))
+        case PairProducts(target, left, right):
+            for i, j in itertools.combinations_with_replacement(range(1, program.p + 1), 2):
+                number = pair_number(program.p, i, j)
+                for m in range(1, program.size(target.columns) + 1):
+                    product = (entry(left, i, m), entry(right, j, m))
+                    yield Assignment(entry(target, number, m), ((ONE, product),))
         case NormRates(target, reciprocal, drift, overlap):
             for i in range(1, program.p + 1):
                 inverse = f"{reciprocal}_{i}"

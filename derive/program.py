@@ -15,7 +15,7 @@ from derive.scalar_polynomials import ScalarPolynomial
 
 @dataclasses.dataclass(frozen=True)
 class Matrix:
-    """A named matrix; `rows` and `columns` are "p" or "pstar"."""
+    """A named matrix; `rows` and `columns` are "p", "pstar", or "pairs" for the pairs i ≤ j of students."""
 
     name: str
     rows: str
@@ -29,7 +29,7 @@ class Matrix:
 
 @dataclasses.dataclass(frozen=True)
 class Vector:
-    """A named vector; `rows` is "p" or "pstar"."""
+    """A named vector; `rows` is as in `Matrix`."""
 
     name: str
     rows: str
@@ -81,9 +81,10 @@ class Contraction:
 
 @dataclasses.dataclass(frozen=True)
 class EntryTerm:
-    """coefficient · Π scalars · Π rows_i · Π columns_j · Π operands_ij, a term of one entry.
+    """coefficient · Π scalars · Π rows_i · Π columns_j · Π operands_ij · Π pairs_ij, a term of one entry.
 
-    In a vector, where there is no j, matrices stand for their diagonal.
+    In a vector, where there is no j, matrices stand for their diagonal. A vector over pairs of students has
+    an entry for each i ≤ j.
     """
 
     coefficient: Fraction
@@ -91,11 +92,12 @@ class EntryTerm:
     rows: tuple[Vector, ...] = ()
     columns: tuple[Vector, ...] = ()
     operands: tuple[Operand, ...] = ()
+    pairs: tuple[Vector, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of all factors."""
-        vectors = (vector.name for vector in (*self.rows, *self.columns))
+        vectors = (vector.name for vector in (*self.rows, *self.columns, *self.pairs))
         return (*self.scalars, *vectors, *(operand.matrix.name for operand in self.operands))
 
 
@@ -133,6 +135,25 @@ class VectorStatement:
 
     target: Vector
     terms: tuple[EntryTerm, ...]
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class RowSum:
+    """target_i = Σ_j Σ terms, where j runs over the columns of the operands of each term."""
+
+    target: Vector
+    terms: tuple[EntryTerm, ...]
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class PairProducts:
+    """target_(ij),m = left_im right_jm for all pairs i ≤ j of students."""
+
+    target: Matrix
+    left: Matrix
+    right: Matrix
     note: str = ""
 
 
@@ -210,6 +231,8 @@ Statement = (
     | MatrixStatement
     | EntryStatement
     | VectorStatement
+    | RowSum
+    | PairProducts
     | NormRates
     | Projection
     | NormRatesTangent
@@ -235,7 +258,7 @@ class Program:
     outputs: tuple[Matrix | Vector | str, ...]
 
     def size(self, axis: str) -> int:
-        return self.p if axis == "p" else self.pstar
+        return {"p": self.p, "pstar": self.pstar, "pairs": self.p * (self.p + 1) // 2}[axis]
 
     def entries(self, matrix: Matrix) -> Iterator[tuple[int, int]]:
         """The pairs of indices, from 1, of the independent entries, row by row."""
@@ -284,7 +307,9 @@ def sources(statement: Statement) -> set[str]:
             for contraction in statement.contractions:
                 names |= {*contraction.coefficient.names, *contraction.names}
             return names
-        case EntryStatement() | VectorStatement():
+        case PairProducts():
+            return {statement.left.name, statement.right.name}
+        case EntryStatement() | VectorStatement() | RowSum():
             return {name for term in statement.terms for name in term.names}
         case MatrixStatement():
             names = {operand.matrix.name for term in statement.terms for operand in term.operands}

@@ -19,9 +19,11 @@ from derive.program import (
     NormRates,
     NormRatesTangent,
     Operand,
+    PairProducts,
     Program,
     Projection,
     ProjectionTangent,
+    RowSum,
     ScalarStatement,
     Statement,
     Term,
@@ -94,7 +96,7 @@ class _Differentiator:
                     found.append(
                         dataclasses.replace(term, scalars=_replaced(term.scalars, k, PREFIX + name))
                     )
-            for field in ("rows", "columns"):
+            for field in ("rows", "columns", "pairs"):
                 vectors: tuple[Vector, ...] = getattr(term, field)
                 for k, vector in enumerate(vectors):
                     if vector.name in self._changing:
@@ -106,14 +108,29 @@ class _Differentiator:
                     found.append(dataclasses.replace(term, operands=_replaced(term.operands, k, moved)))
         return tuple(found)
 
-    def entrywise(self, statement: EntryStatement | VectorStatement) -> Statement | None:
+    def entrywise(self, statement: EntryStatement | VectorStatement | RowSum) -> Statement | None:
         terms = self.entries(statement.terms)
         if not terms:
             return None
         self._changing.add(statement.target.name)
-        if isinstance(statement, EntryStatement):
-            return EntryStatement(tangent_of(statement.target), terms, statement.note)
-        return VectorStatement(tangent_of(statement.target), terms, statement.note)
+        changed: Any = {"target": tangent_of(statement.target), "terms": terms}
+        return dataclasses.replace(statement, **changed)
+
+    def pairs(self, statement: PairProducts) -> list[Statement]:
+        """The product rule: the change is the sum of two products, each under a name of its own."""
+        target = tangent_of(statement.target)
+        parts: list[Statement] = []
+        for k, name in enumerate(("left", "right"), start=1):
+            matrix = getattr(statement, name)
+            if matrix.name in self._changing:
+                part = dataclasses.replace(target, name=f"{target.name}x{k}")
+                moved: Any = {"target": part, name: tangent_of(matrix)}
+                parts.append(dataclasses.replace(statement, **moved))
+        if parts:
+            self._changing.add(statement.target.name)
+            terms = tuple(Term.of(part.target) for part in parts if isinstance(part, PairProducts))
+            parts.append(MatrixStatement(target, terms))
+        return parts
 
     def matrix(self, statement: MatrixStatement) -> MatrixStatement:
         terms: list[Term] = []
@@ -134,7 +151,7 @@ class _Differentiator:
                 return self.scalar(statement)
             case MatrixStatement():
                 return self.matrix(statement)
-            case EntryStatement() | VectorStatement():
+            case EntryStatement() | VectorStatement() | RowSum():
                 return self.entrywise(statement)
             case NormRates(target, reciprocal, drift, overlap):
                 return NormRatesTangent(
@@ -164,6 +181,9 @@ def differentiate(program: Program, along: tuple[Matrix | Vector, ...]) -> Progr
     statements: list[Statement] = []
     for statement in program.statements:
         statements.append(statement)
+        if isinstance(statement, PairProducts):
+            statements += differentiator.pairs(statement)
+            continue
         derivative = differentiator.statement(statement)
         if derivative is not None:
             statements.append(derivative)

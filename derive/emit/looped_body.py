@@ -17,9 +17,11 @@ from derive.program import (
     NormRates,
     NormRatesTangent,
     Operand,
+    PairProducts,
     Program,
     Projection,
     ProjectionTangent,
+    RowSum,
     ScalarStatement,
     Statement,
     Vector,
@@ -152,6 +154,19 @@ def _write(target, offset, matrix):
 
 
 @_compiled
+def _pair_products(left, right):
+    rows, columns = left.shape
+    products = np.empty((rows * (rows + 1) // 2, columns))
+    k = 0
+    for i in range(rows):
+        for j in range(i, rows):
+            for m in range(columns):
+                products[k, m] = left[i, m] * right[j, m]
+            k += 1
+    return products
+
+
+@_compiled
 def _transpose(matrix):
     transposed = np.empty((matrix.shape[1], matrix.shape[0]))
     for i in range(matrix.shape[0]):
@@ -160,7 +175,7 @@ def _transpose(matrix):
     return transposed
 """
 
-SIZES = {"p": "P", "pstar": "PSTAR"}
+SIZES = {"p": "P", "pstar": "PSTAR", "pairs": "P * (P + 1) // 2"}
 
 
 class LoopedBody(FunctionBody):
@@ -199,6 +214,10 @@ class LoopedBody(FunctionBody):
                 yield f"{vector.name} = np.empty({SIZES[vector.rows]})"
                 yield f"for i in range({SIZES[vector.rows]}):"
                 yield indent(wrapped(f"{vector.name}[i]", self._sum(terms, "i", "i")), INDENT)
+            case RowSum():
+                yield from self._row_sum(statement)
+            case PairProducts(matrix, left, right):
+                yield f"{matrix.name} = _pair_products({left.name}, {right.name})"
             case NormRates(target, reciprocal, drift, overlap):
                 yield f"{reciprocal} = np.empty(P)"
                 yield f"{target} = np.empty(P)"
@@ -253,6 +272,7 @@ class LoopedBody(FunctionBody):
                     else f"{operand.matrix.name}[{i}, {j}]"
                     for operand in term.operands
                 ),
+                *(f"{vector.name}[{i} * (2 * P - {i} - 1) // 2 + {j}]" for vector in term.pairs),
             ]
             pieces.append(signed_term(term.coefficient, tuple(factors)))
         return sum_text(pieces)
@@ -267,6 +287,21 @@ class LoopedBody(FunctionBody):
         yield indent(line, INDENT * 2)
         if target.symmetric:
             yield f"_copy_upper({target.name})"
+
+    def _row_sum(self, statement: RowSum) -> Iterator[str]:
+        target = statement.target
+        yield f"{target.name} = np.zeros({SIZES[target.rows]})"
+        # Terms with the same columns are summed in one loop.
+        by_columns: dict[str, list[EntryTerm]] = {}
+        for term in statement.terms:
+            operand = term.operands[0]
+            inner = operand.matrix.rows if operand.transposed else operand.matrix.columns
+            by_columns.setdefault(inner, []).append(term)
+        for inner, terms in by_columns.items():
+            yield f"for i in range({SIZES[target.rows]}):"
+            yield f"{INDENT}for j in range({SIZES[inner]}):"
+            line = wrapped(f"{target.name}[i]", self._sum(terms, "i", "j")).replace(" = ", " += ", 1)
+            yield indent(line, INDENT * 2)
 
     def _matrix(self, statement: MatrixStatement) -> Iterator[str]:
         target = statement.target
