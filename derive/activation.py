@@ -1,4 +1,4 @@
-"""The activation of the units: a polynomial with rational coefficients, and everything that is said about it.
+"""The activation of the units: a polynomial with rational coefficients, in all forms.
 
 What the derivation needs of an activation are Gaussian moments of its derivatives, which are polynomials
 in the variance.
@@ -42,8 +42,9 @@ class Activation:
         """The activation that a user means; InputError names the option and what is allowed.
 
         ``"quadratic"``; ``"he1"`` to ``"he6"``, the probabilists' Hermite polynomials; sums such as
-        ``"he2+he3"``; or coefficients from the constant term up, as text (``"0,1/2,0,1/6"``) or as a sequence of
-        integers, Fractions and decimal strings. Decimals are taken exactly, and nothing is evaluated.
+        ``"he2+he3"``; or coefficients from the constant term up, as text (``"0,1/2,0,1/6"``) or as a
+        sequence of integers, Fractions and decimal strings. Decimals are taken exactly, and nothing is
+        evaluated.
         """
         if isinstance(value, Activation):
             return value
@@ -168,9 +169,7 @@ def hermite(order: int) -> tuple[Fraction, ...]:
         return (Fraction(0),) * order + (Fraction(1),)
     shifted = (Fraction(0), *hermite(order - 1))
     lower = hermite(order - 2)
-    return tuple(
-        c - (order - 1) * (lower[k] if k < len(lower) else 0) for k, c in enumerate(shifted)
-    )
+    return tuple(c - (order - 1) * (lower[k] if k < len(lower) else 0) for k, c in enumerate(shifted))
 
 
 QUADRATIC = Activation((Fraction(0), Fraction(0), Fraction(1)))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+from derive.activation import QUADRATIC, Activation
 from derive.arguments import alternatives, one_of, whole_number
 from derive.errors import InputError
 from derive.parameters import packed_names
@@ -18,6 +19,7 @@ from derive.readout import READOUTS
 MAX_WIDTH = 256
 
 _WIDTHS = ("p", "pstar")
+_ACTIVATIONS = ("activation", "teacher_activation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,11 +122,16 @@ class DerivableModel(abc.ABC):
     @property
     def name(self) -> str:
         """Folder name: the widths, then every option that is not the default."""
-        words = [
-            f"{option}{value}" if option in _WIDTHS else value
-            for option, value in self.given_options().items()
-        ]
+        words = [self._word(option, value) for option, value in self.given_options().items()]
         return "_".join(words if self.kind == "system" else [self.kind, *words])
+
+    def _word(self, option: str, value: Any) -> str:
+        """What a folder's name says about an option."""
+        if option in _WIDTHS:
+            return f"{option}{value}"
+        if option in _ACTIVATIONS:
+            return option.removesuffix("activation").replace("_", "-") + Activation.of(value).folder
+        return str(value)
 
     def to_dict(self) -> dict[str, Any]:
         """The options as plain values, in the order of the fields."""
@@ -145,10 +152,11 @@ class DerivableModel(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Model(DerivableModel):
-    """A quadratic teacher-student problem; immutable, validated and hashable.
+    """A teacher-student problem; immutable, validated and hashable.
 
-    Student f = a Σᵢ λᵢ², teacher y = b Σᵣ λ*ᵣ² + √Δ ξ, loss ½(f − y)², one-pass SGD
-    w ← w − η ∂ℓ/∂w, time α = samples / N (arXiv:2604.03068; conventions in the README).
+    Student f = a Σᵢ vᵢ σ(λᵢ), teacher y = b Σᵣ v*ᵣ σ*(λ*ᵣ) + √Δ ξ, loss ½(f − y)², one-pass SGD
+    w ← w − η ∂ℓ/∂w, time α = steps / N. By default σ(λ) = λ² and all second-layer weights are 1
+    (arXiv:2604.03068; conventions in the README).
 
     Parameters
     ----------
@@ -165,6 +173,12 @@ class Model(DerivableModel):
     second_layer
         ``"ones"``; ``"fixed"``: student f = a Σᵢ vᵢ λᵢ², teacher y = b Σᵣ v*ᵣ λ*ᵣ² + √Δ ξ with weights
         of any sign that are given at run time; ``"trained"``: SGD trains v too.
+    activation
+        The polynomial σ: ``"quadratic"``; ``"he1"`` to ``"he6"``, Hermite polynomials; sums such as
+        ``"he2+he3"``; or rational coefficients from the constant term up, ``"0,1/2,0,1/6"`` or a
+        sequence of integers, Fractions and decimal strings. Equal polynomials make equal models.
+    teacher_activation
+        The polynomial σ*; None is that of the student.
 
     Raises
     ------
@@ -181,12 +195,31 @@ class Model(DerivableModel):
     teacher: str = OPTIONS["teacher"].default
     readout: str = OPTIONS["readout"].default
     second_layer: str = OPTIONS["second_layer"].default
+    activation: str | Activation | Sequence[Any] = QUADRATIC.name
+    teacher_activation: str | Activation | Sequence[Any] | None = None
 
     def __post_init__(self) -> None:
         for width in _WIDTHS:
             object.__setattr__(self, width, whole_number(width, getattr(self, width), 1, MAX_WIDTH))
         for name, option in OPTIONS.items():
             object.__setattr__(self, name, one_of(name, getattr(self, name), option.values))
+        student = Activation.of(self.activation, "activation")
+        object.__setattr__(self, "activation", student.name)
+        if self.teacher_activation is not None:
+            teacher = Activation.of(self.teacher_activation, "teacher_activation")
+            object.__setattr__(self, "teacher_activation", None if teacher == student else teacher.name)
+
+    @property
+    def activations(self) -> tuple[Activation, Activation]:
+        """The activations of student and teacher."""
+        student = Activation.of(self.activation)
+        teacher = self.teacher_activation
+        return student, student if teacher is None else Activation.of(teacher)
+
+    @property
+    def quadratic(self) -> bool:
+        """Whether student and teacher have the activation λ²."""
+        return self.activations == (QUADRATIC, QUADRATIC)
 
     @property
     def state_size(self) -> int:

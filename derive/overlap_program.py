@@ -15,7 +15,7 @@ computed in this way, and the drift is made of them entry by entry (`derive.equa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -124,7 +124,7 @@ def _entries(*factors: Matrix | Operand, value: Fraction | int = 1, **more: Any)
     return EntryTerm(Fraction(value), operands=operands, **more)
 
 
-def _weights(model: Model) -> list[Statement]:
+def weight_statements(model: Model) -> list[Statement]:
     """The statements of d = a v and f = b v*."""
     if not model.weighted:
         return []
@@ -258,7 +258,7 @@ def _weighted_drift(model: Model, equations: OverlapEquations, dQ: Matrix, dR: M
     return statements
 
 
-def _sphere() -> list[Statement]:
+def sphere_statements() -> list[Statement]:
     """The statements that remove the growth of norms from the free drift (docs/theory.md, Options)."""
     return [
         NormRates("g", "inverse", FREE_DQ, Q, "sphere: rescaling removes the growth fQ_ii / (2 Q_ii)"),
@@ -288,14 +288,19 @@ def _inputs(model: Model) -> tuple[Matrix | Vector, ...]:
 def overlap_program(model: Model, equations: OverlapEquations) -> Program:
     """The program that computes the drift of the order parameters and the loss of `model`."""
     dQ, dR = (FREE_DQ, FREE_DR) if model.constraint == "sphere" else (DQ, DR)
-    statements: list[Statement] = [*_weights(model), *closed_loops(model), *_first_chain(model)]
+    statements: list[Statement] = [*weight_statements(model), *closed_loops(model), *_first_chain(model)]
     if model.weighted:
         statements += _weighted_drift(model, equations, dQ, dR)
     else:
         statements += _equal_drift(equations, dQ, dR)
     if model.constraint == "sphere":
-        statements += _sphere()
+        statements += sphere_statements()
     statements.append(ScalarStatement(LOSS, equations.loss, note="loss = (s^2 + 2t) / 2"))
+    return program_of(model, statements)
+
+
+def program_of(model: Model, statements: Sequence[Statement]) -> Program:
+    """The program of these statements, with the inputs and outputs of a model."""
     used = {name for statement in statements for name in sources(statement)}
     parameters = [parameter.code for parameter in NUMBERS if parameter.code in used]
     return Program(

@@ -20,6 +20,8 @@ from derive.expansion import operation_count
 from derive.generated_files import STAGES, GeneratedFiles
 from derive.model import Model
 from derive.overlap_program import LOSS, drift_of, overlap_program, state_of
+from derive.polynomial.graph_program import graph_program
+from derive.polynomial.graph_proof import graph_proof_record, prove_graphs
 from derive.program import Program
 from derive.proof import Proof, proof_record, prove
 from derive.tangent import differentiate
@@ -38,16 +40,22 @@ class Pipeline(GeneratedFiles[Model]):
     @cached_property
     def program(self) -> Program:
         """The same as statements on matrices that share their products."""
-        return overlap_program(self.model, self.equations)
+        if self.model.quadratic:
+            return overlap_program(self.model, self.equations)
+        return graph_program(self.model)
 
     @cached_property
     def proof(self) -> Proof:
         """The comparison of the program with the moments by component; raises ProofError if they differ."""
-        return prove(self.model, self.program)
+        if self.model.quadratic:
+            return prove(self.model, self.program)
+        return prove_graphs(self.model, self.program)
 
     @cached_property
     def proof_record(self) -> Proof:
-        return proof_record(self.model)
+        if self.model.quadratic:
+            return proof_record(self.model)
+        return graph_proof_record(self.model)
 
     @cached_property
     def functions(self) -> dict[str, Program]:

@@ -75,8 +75,13 @@ class SectorModel(DerivableModel):
     @classmethod
     def of(cls, model: Model) -> SectorModel:
         """The sector of a full model; raises InputError if the model has none."""
+        if not model.quadratic:
+            raise InputError(
+                "activation", f"{model.activation!r} has no invariant sector, which needs quadratic"
+            )
         options = model.to_dict()
-        del options["p"]
+        for option in ("p", "activation", "teacher_activation"):
+            del options[option]
         return cls(**options)
 
     def with_widths(self, p: int, pstar: int | None = None) -> Model:

@@ -1,21 +1,21 @@
-"""Proves that the program made from graphs computes the moments of polynomial activations, written in components.
+"""Proves that the program made from graphs computes the moments of activations, written in components.
 
 Route 1 writes every moment as a sum over all units and all powers of the activations, and each product of
-Gaussian variables by Isserlis' theorem (`isserlis.pairing_sum`): no graph, no matrix and no moment of one factor
-occurs. Route 2 is evaluated as it is generated, entry by entry. Both are compared at random points, all of whose
-coordinates are drawn modulo a prime, in each entry of the drift and in the loss. By the lemma of Schwartz and Zippel
-(J. T. Schwartz, J. ACM 27, 701 (1980)), a wrong program of degree d passes a point with probability at most d over
-the prime, since no coefficient is divisible by it that is not zero.
+Gaussian variables by Isserlis' theorem (`isserlis.pairing_sum`): no graph, no matrix and no moment of one
+factor occurs. Route 2 is evaluated as it is generated, entry by entry. Both are compared in each entry of
+the drift and in the loss, at random points whose coordinates are drawn modulo a prime. By the lemma of
+Schwartz and Zippel (J. T. Schwartz, J. ACM 27, 701 (1980)), a wrong program of degree d passes a point with
+probability at most d over the prime, unless all coefficients of the difference are divisible by it.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
-from math import log2
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,14 @@ from derive.isserlis import pairing_sum
 from derive.model import Model
 from derive.overlap_program import DV, LOSS
 from derive.program import Program
-from derive.proof import Proof, ProofError, _covariance_names, _free_outputs
+from derive.proof import (
+    Proof,
+    ProofError,
+    _compare,
+    _covariance_names,
+    _free_outputs,
+    _prove_sphere,
+)
 
 # The largest prime below 2^31: products of two residues fit into 64 bits.
 PRIME = 2**31 - 1
@@ -57,9 +64,13 @@ def _pairings(powers: tuple[int, ...]) -> tuple[tuple[int, dict[tuple[int, int],
     return tuple(terms)
 
 
-def moment(polynomials: Sequence[Sequence[Fraction]], covariance: Mapping[tuple[int, int], Residues]) -> Residues:
+def moment(
+    polynomials: Sequence[Sequence[Fraction]], covariance: Mapping[tuple[int, int], Residues]
+) -> Residues:
     """E[Π h_k(z_k)] modulo the prime, by Isserlis; covariance[k, l] are arrays that broadcast together."""
-    total: Any = np.zeros((), dtype=np.int64)
+    # The shape is that of the indices even if a moment does not depend on some of them.
+    shape = np.broadcast_shapes(*(x.shape for x in covariance.values()))
+    total = np.zeros(shape, dtype=np.int64)
     powers_of: dict[tuple[tuple[int, int], int], Residues] = {}
 
     def power(pair: tuple[int, int], exponent: int) -> Residues:
@@ -84,10 +95,11 @@ def moment(polynomials: Sequence[Sequence[Fraction]], covariance: Mapping[tuple[
 
 
 class _Components:
-    """Route 1 at the random points: covariances of all units (units, units, points), and weights of the error."""
+    """Route 1 at the points: covariances of all units (units, units, points), and weights of the error."""
 
-    def __init__(self, model: Model, student: Activation, teacher: Activation, values: Mapping[str, Residues]) -> None:
+    def __init__(self, model: Model, values: Mapping[str, Residues]) -> None:
         self.model, self.values = model, values
+        student, teacher = model.activations
         self.p, self.units = model.p, model.p + model.pstar
         points = len(values["eta"])
         full = np.empty((self.units, self.units, points), dtype=np.int64)
@@ -105,7 +117,9 @@ class _Components:
 
     def _weight(self, readout: str, letter: str | None, k: int, sign: int) -> Residues:
         weight = self.values[readout] * sign % PRIME
-        return weight if letter is None else weight * self.values[f"{letter}_{k + 1}"] % PRIME
+        if letter is not None:
+            weight = weight * self.values[f"{letter}_{k + 1}"] % PRIME
+        return np.asarray(weight)
 
     def _moment(self, polynomials: Sequence[Sequence[Fraction]], *indices: Residues) -> Residues:
         """E[Π h_k(z_k)], where each index is an array of units that broadcasts with the others."""
@@ -132,7 +146,7 @@ class _Components:
                 indices.append(j[None])
             weights = self.weights[list(units)].reshape(len(units), *[1] * i.ndim, -1)
             total = (total + np.sum(weights * self._moment(polynomials, *indices) % PRIME, axis=0)) % PRIME
-        return total
+        return np.asarray(total)
 
     def noise(self, i: Residues, j: Residues) -> Residues:
         """E[e² σ'(λᵢ) σ'(λⱼ)] (…, points) for students, label noise included."""
@@ -146,7 +160,7 @@ class _Components:
             found = self._moment([first.coefficients, second.coefficients, slope, slope], m, n, i, j)
             summed = np.sum(np.sum(weights * found % PRIME, axis=0) % PRIME, axis=0)
             total = (total + summed) % PRIME
-        return total
+        return np.asarray(total)
 
     def loss(self) -> Residues:
         """½ E[e²] without label noise."""
@@ -156,7 +170,7 @@ class _Components:
             weights = self.weights[list(units)][:, None] * self.weights[list(others)][None, :] % PRIME
             found = self._moment([first.coefficients, second.coefficients], m, n)
             total = (total + np.sum(np.sum(weights * found % PRIME, axis=0) % PRIME, axis=0)) % PRIME
-        return total * residue(Fraction(1, 2)) % PRIME
+        return np.asarray(total * residue(Fraction(1, 2)) % PRIME)
 
 
 def _component_drift(components: _Components) -> dict[str, Residues]:
@@ -199,7 +213,7 @@ def _evaluated(program: Program, values: Mapping[str, Residues]) -> dict[str, Re
             for factor in factors:
                 value = value * factor % PRIME
             total = (total + value) % PRIME
-        return total
+        return np.asarray(total)
 
     def reciprocal(value: Residues) -> Residues:
         return np.array([pow(int(x), -1, PRIME) for x in value], dtype=np.int64)
@@ -207,22 +221,28 @@ def _evaluated(program: Program, values: Mapping[str, Residues]) -> dict[str, Re
     return evaluate(program, values, combine, reciprocal)
 
 
-def prove_activation(
-    model: Model, program: Program, student: Activation, teacher: Activation, seed: int = 0
-) -> Proof:
+def graph_proof_record(model: Model) -> Proof:
+    """What `prove_graphs` returns for a model."""
+    # κ² and 1/B have 5, two second-layer weights and two of D with their readouts 6, the moments of twice
+    # both activations as many as their degrees, and the denominators of the sphere 2.
+    degree = 13 + 2 * sum(activation.degree for activation in model.activations)
+    bound = math.ceil(POINTS * math.log2(degree / PRIME))
+    return Proof("random points", model.state_size + 1, POINTS, bound)
+
+
+def prove_graphs(model: Model, program: Program, seed: int = 0) -> Proof:
     """Compare both routes; raises ProofError, which names the first entry that differs."""
     generator = random.Random(seed)
     values = {
         name: np.array([generator.randint(1, PRIME - 1) for _ in range(POINTS)], dtype=np.int64)
         for name in ("a", "b", *model.parameters, *model.state)
     }
-    outputs = (*_free_outputs(model), LOSS)
-    derived = _evaluated(program.restricted_to(outputs), values)
-    expected = _component_drift(_Components(model, student, teacher, values))
-    if set(derived) != set(expected):
-        raise ProofError(f"{model.name}: the two derivations have different entries")
-    for name, value in expected.items():
-        if np.any(derived[name] != value):
-            raise ProofError(f"{model.name}: the two derivations of {name} differ")
-    degree = 8 * max(student.degree, teacher.degree)
-    return Proof("random points", model.state_size + 1, POINTS, round(POINTS * (log2(degree) - 31)))
+    try:
+        derived = _evaluated(program.restricted_to((*_free_outputs(model), LOSS)), values)
+    except (KeyError, NotImplementedError) as error:
+        raise ProofError(f"{model.name}: the program cannot be compared: {error!r}") from error
+    expected = _component_drift(_Components(model, values))
+    _compare(model, *({name: x.tolist() for name, x in side.items()} for side in (derived, expected)))
+    if model.constraint == "sphere":
+        _prove_sphere(model, program)
+    return graph_proof_record(model)

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from math import factorial, prod
 
-# The factors of the noise E[e² σ'(λᵢ) σ'(λⱼ)]: two units m and n of the error, which are summed over, and the
-# students i and j. The edges between them are in this order.
-M, N, I, J = range(4)
+# The factors of the noise E[e² σ'(λᵢ) σ'(λⱼ)]: two units m and n of the error, which are summed over, and
+# the students i and j. The edges between them are in this order.
+IN_M, IN_N, IN_I, IN_J = range(4)
 EDGES = tuple(itertools.combinations(range(4), 2))
 
 
@@ -47,12 +47,17 @@ class NoiseGraph:
         return NoiseGraph(tuple(found[edge] for edge in EDGES))
 
     @property
+    def mirrored(self) -> NoiseGraph:
+        """The graph with i and j exchanged, whose value is the transpose."""
+        return self.relabelled(_EXCHANGED_ENDS)
+
+    @property
     def symmetry_factor(self) -> Fraction:
         """1 / Π n_uv!"""
         return Fraction(1, prod(map(factorial, self.edges)))
 
 
-_EXCHANGED_SUMS, _EXCHANGED_ENDS = (N, M, I, J), (M, N, J, I)
+_EXCHANGED_SUMS, _EXCHANGED_ENDS = (IN_N, IN_M, IN_I, IN_J), (IN_M, IN_N, IN_J, IN_I)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +67,9 @@ class NoiseTerm:
     graph
         One of them.
     multiplicity
-        Σ of all is multiplicity · (value + valueᵀ), or multiplicity · value where it is symmetric.
+        How many have its value.
+    symmetric
+        Whether they include those with i and j exchanged, whose value is the transpose.
     """
 
     graph: NoiseGraph
@@ -90,7 +97,7 @@ def noise_terms(degree: int, student_degree: int) -> Iterator[NoiseTerm]:
     most = (degree, degree, student_degree - 1, student_degree - 1)
     for graph in multigraphs(most):
         same = {graph, graph.relabelled(_EXCHANGED_SUMS)}
-        mirrored = {each.relabelled(_EXCHANGED_ENDS) for each in same}
-        # One graph of each kind is taken: the one with the most edges in front, so that m has more than n.
+        mirrored = {each.mirrored for each in same}
+        # One graph of each kind is taken.
         if graph == max(same | mirrored):
             yield NoiseTerm(graph, len(same), symmetric=same == mirrored)

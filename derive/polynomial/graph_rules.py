@@ -1,0 +1,223 @@
+"""The three rules by which graphs of the noise become matrix products with products of entries between.
+
+`derive.polynomial.graph_program` says which is for which graph.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from fractions import Fraction
+
+from derive.overlap_program import Q, R, T
+from derive.polynomial.noise_graphs import IN_I, IN_J, IN_M, IN_N, NoiseGraph
+from derive.polynomial.unit_sums import Blocks, UnitSums, entry_term
+from derive.program import (
+    EntryStatement,
+    EntryTerm,
+    Matrix,
+    MatrixStatement,
+    Operand,
+    PairProducts,
+    RowSum,
+    Term,
+    Vector,
+    VectorStatement,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class PairValue:
+    """A number for each pair of students i and j, as a product of factors as in `EntryTerm`."""
+
+    scalars: tuple[str, ...] = ()
+    rows: tuple[Vector, ...] = ()
+    columns: tuple[Vector, ...] = ()
+    operands: tuple[Operand, ...] = ()
+    pairs: tuple[Vector, ...] = ()
+
+    @property
+    def transposed(self) -> PairValue:
+        """The value with i and j exchanged; NotImplementedError where it is kept for i ≤ j alone."""
+        if self.pairs:
+            raise NotImplementedError("values for pairs i ≤ j have no transpose")
+        operands = tuple(
+            dataclasses.replace(o, transposed=not o.transposed and not o.matrix.symmetric)
+            for o in self.operands
+        )
+        return PairValue(self.scalars, self.columns, self.rows, operands)
+
+    def __mul__(self, other: PairValue) -> PairValue:
+        return PairValue(
+            self.scalars + other.scalars,
+            self.rows + other.rows,
+            self.columns + other.columns,
+            self.operands + other.operands,
+            self.pairs + other.pairs,
+        )
+
+    def term(self, coefficient: Fraction) -> EntryTerm:
+        """The term of an entry with this coefficient."""
+        return EntryTerm(coefficient, self.scalars, self.rows, self.columns, self.operands, self.pairs)
+
+
+class GraphRules(UnitSums):
+    """Evaluates graphs of the noise; what they share is computed once."""
+
+    def value(self, graph: NoiseGraph) -> PairValue | None:
+        """The sum over m and n, without the moments of i and j and the edges between them; None is zero."""
+        if not (self.moments(graph.degree(IN_M)) and self.moments(graph.degree(IN_N))):
+            return None
+        if not graph.between(IN_M, IN_N):
+            left, right = self._apart(graph, IN_M), self._apart(graph, IN_N)
+            return None if left is None or right is None else left * right
+        for unit, other in ((IN_M, IN_N), (IN_N, IN_M)):
+            if not graph.between(unit, IN_I) and not graph.between(unit, IN_J):
+                return self._pendant(graph, unit, other)
+        for unit, other in ((IN_M, IN_N), (IN_N, IN_M)):
+            if not graph.between(unit, IN_J):
+                return self._chain(graph, unit, other, IN_I, IN_J)
+            if not graph.between(unit, IN_I):
+                found = self._chain(graph, unit, other, IN_J, IN_I)
+                return None if found is None else found.transposed
+        return self._complete(graph)
+
+    def joined(self, name: str, weights: Blocks[Vector], to_i: int, to_j: int) -> PairValue | None:
+        """Σ_m C_im^to_i C_jm^to_j weights_m; `name` is that of the weights."""
+        if to_i and to_j:
+            operand = self.product(name, weights, to_i, to_j)
+            return None if operand is None else PairValue(operands=(operand,))
+        if not to_i and not to_j:
+            total = self.total(name, weights)
+            return None if total is None else PairValue(scalars=(total,))
+        vector = self.row_sums(name, weights, to_i or to_j)
+        if vector is None:
+            return None
+        return PairValue(rows=(vector,)) if to_i else PairValue(columns=(vector,))
+
+    def _apart(self, graph: NoiseGraph, unit: int) -> PairValue | None:
+        """The sum over a unit that has no edge to the other one."""
+        order = graph.degree(unit)
+        edges = graph.between(unit, IN_I), graph.between(unit, IN_J)
+        return self.joined(str(order), self.moments(order), *edges)
+
+    def _pendant(self, graph: NoiseGraph, unit: int, other: int) -> PairValue | None:
+        """`unit` has edges to the other unit alone: its sum is a factor of that unit's weight."""
+        between, order, outer = graph.between(IN_M, IN_N), graph.degree(unit), graph.degree(other)
+        name = f"{outer}w{order}e{between}"
+
+        def make() -> Blocks[Vector]:
+            moments = self.moments(order)
+            sums = (
+                self.row_sums(str(order), moments, between),
+                self.teacher_row_sums(str(order), moments, between),
+            )
+            found: list[Vector | None] = []
+            for weights, factor in zip(self.moments(outer), sums, strict=True):
+                if weights is None or factor is None:
+                    found.append(None)
+                    continue
+                target = Vector(f"{weights.name}{factor.name}", weights.rows)
+                self.add(VectorStatement(target, (entry_term(1, rows=(weights, factor)),)))
+                found.append(target)
+            return Blocks(*found)
+
+        weights = self.once(("pendant", name), make)
+        return self.joined(name, weights, graph.between(other, IN_I), graph.between(other, IN_J))
+
+    def _chain(self, graph: NoiseGraph, unit: int, other: int, near: int, far: int) -> PairValue | None:
+        """`unit` has edges to `near` and to the other unit, which may have edges to all.
+
+        Two products of matrices, with a product of entries between them.
+        """
+        order, outer = graph.degree(unit), graph.degree(other)
+        to_near, between = graph.between(unit, near), graph.between(IN_M, IN_N)
+        other_near, other_far = graph.between(other, near), graph.between(other, far)
+        name = f"{order}e{to_near}{between}x{outer}e{other_near}{other_far}"
+
+        def make() -> PairValue | None:
+            inner = (
+                self.product(str(order), self.moments(order), to_near, between),
+                self.product_with_teachers(str(order), self.moments(order), to_near, between),
+            )
+            blocks: list[tuple[Matrix, Matrix]] = []
+            for factor, weights, base in zip(inner, self.moments(outer), (Q, R), strict=True):
+                if factor is None or weights is None:
+                    continue
+                factors: list[Matrix | Operand] = [factor]
+                if other_near:
+                    factors.append(self.power(base, other_near))
+                target = Matrix(f"K{name}{base.name}", "p", base.columns)
+                self.add(EntryStatement(target, (entry_term(1, *factors, columns=(weights,)),)))
+                blocks.append((target, base))
+            if not blocks:
+                return None
+            if not other_far:
+                vector = Vector(f"k{name}", "p")
+                self.add(RowSum(vector, tuple(entry_term(1, block) for block, _ in blocks)))
+                return PairValue(rows=(vector,))
+            result = Matrix(f"L{name}", "p", "p")
+            terms = tuple(Term.of(block, self.power(base, other_far).T) for block, base in blocks)
+            self.add(MatrixStatement(result, terms))
+            return PairValue(operands=(Operand(result),))
+
+        return self.once(("chain", name), make)
+
+    def _complete(self, graph: NoiseGraph) -> PairValue | None:
+        """m, n, i and j are all joined: for each pair i ≤ j a vector times a matrix times a vector."""
+
+        def make() -> PairValue | None:
+            left, right = self._pairs_across(graph), self._pair_products(graph, IN_N)
+            terms = tuple(
+                entry_term(1, block, factor)
+                for block, factor in zip(left, right, strict=True)
+                if block is not None and factor is not None
+            )
+            if not terms:
+                return None
+            vector = Vector(f"c{''.join(map(str, graph.edges[:5]))}", "pairs")
+            self.add(RowSum(vector, terms))
+            return PairValue(pairs=(vector,))
+
+        return self.once(("complete", graph.edges[:5]), make)
+
+    def _pairs_across(self, graph: NoiseGraph) -> Blocks[Matrix]:
+        """Σ_m C_im^a C_jm^b weights_m C_mn^c for pairs i ≤ j and all units n."""
+        order, to_i, to_j = graph.degree(IN_M), graph.between(IN_M, IN_I), graph.between(IN_M, IN_J)
+        between = graph.between(IN_M, IN_N)
+
+        def make() -> Blocks[Matrix]:
+            students, teachers = self._pair_products(graph, IN_M)
+            to_students: list[Term] = []
+            to_teachers: list[Term] = []
+            if students is not None:
+                to_students.append(Term.of(students, self.power(Q, between)))
+                to_teachers.append(Term.of(students, self.power(R, between)))
+            if teachers is not None:
+                to_students.append(Term.of(teachers, self.power(R, between).T))
+                to_teachers.append(Term.of(teachers, *([self.power(T, between)] if self.general else [])))
+            blocks: list[Matrix] = []
+            for terms, base in ((to_students, Q), (to_teachers, R)):
+                name = f"P{order}e{to_i}{to_j}e{between}{base.name}"
+                target = Matrix(name, "pairs", base.columns)
+                self.add(MatrixStatement(target, tuple(terms)))
+                blocks.append(target)
+            return Blocks(*blocks)
+
+        return self.once(("pairs across", order, to_i, to_j, between), make)
+
+    def _pair_products(self, graph: NoiseGraph, unit: int) -> Blocks[Matrix]:
+        """C_im^a C_jm^b weights_m for pairs i ≤ j and all units m."""
+        order, to_i, to_j = graph.degree(unit), graph.between(unit, IN_I), graph.between(unit, IN_J)
+
+        def make() -> Blocks[Matrix]:
+            found: list[Matrix | None] = []
+            for block, base in zip(self.scaled(self.moments(order), to_i), (Q, R), strict=True):
+                if block is None:
+                    found.append(None)
+                    continue
+                target = Matrix(f"U{order}e{to_i}{to_j}{base.name}", "pairs", base.columns)
+                self.add(PairProducts(target, block, self.power(base, to_j)))
+                found.append(target)
+            return Blocks(*found)
+
+        return self.once(("pair products", order, to_i, to_j), make)
