@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from derive.expansion import entry_names
 from derive.model import Model
@@ -38,7 +38,11 @@ class FunctionBody:
 
     def statements(self) -> Iterator[str]:
         """The lines of all statements, with their notes as comments."""
-        for statement in self.program.statements:
+        yield from self.lines_of(self.program.statements)
+
+    def lines_of(self, statements: Iterable[Statement]) -> Iterator[str]:
+        """The lines of some statements, one after the other."""
+        for statement in statements:
             if statement.note:
                 yield ""
                 yield f"# {self._note(statement)}"

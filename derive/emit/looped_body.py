@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from textwrap import indent
 
 from derive.emit.function_body import FunctionBody
@@ -154,6 +155,39 @@ def _write(target, offset, matrix):
 
 
 @_compiled
+def _entry_product(left, right):
+    product = np.empty(left.shape)
+    for i in range(left.shape[0]):
+        for j in range(left.shape[1]):
+            product[i, j] = left[i, j] * right[i, j]
+    return product
+
+
+@_compiled
+def _scaled_columns(matrix, factors):
+    scaled = np.empty(matrix.shape)
+    for i in range(matrix.shape[0]):
+        for j in range(matrix.shape[1]):
+            scaled[i, j] = matrix[i, j] * factors[j]
+    return scaled
+
+
+@_compiled
+def _row_sums(matrix):
+    sums = np.zeros(matrix.shape[0])
+    for i in range(matrix.shape[0]):
+        for j in range(matrix.shape[1]):
+            sums[i] += matrix[i, j]
+    return sums
+
+
+@_compiled
+def _add_vector(out, vector):
+    for i in range(out.size):
+        out[i] += vector[i]
+
+
+@_compiled
 def _pair_products(left, right):
     rows, columns = left.shape
     products = np.empty((rows * (rows + 1) // 2, columns))
@@ -176,6 +210,11 @@ def _transpose(matrix):
 """
 
 SIZES = {"p": "P", "pstar": "PSTAR", "pairs": "P * (P + 1) // 2"}
+
+
+def _vector_axis(statement: Statement) -> str | None:
+    """The axis of a statement on vectors alone; None for others."""
+    return statement.target.rows if isinstance(statement, VectorStatement) else None
 
 
 class LoopedBody(FunctionBody):
@@ -211,9 +250,7 @@ class LoopedBody(FunctionBody):
             case EntryStatement():
                 yield from self._entries(statement)
             case VectorStatement(vector, terms):
-                yield f"{vector.name} = np.empty({SIZES[vector.rows]})"
-                yield f"for i in range({SIZES[vector.rows]}):"
-                yield indent(wrapped(f"{vector.name}[i]", self._sum(terms, "i", "i")), INDENT)
+                yield from self._vectors([statement])
             case RowSum():
                 yield from self._row_sum(statement)
             case PairProducts(matrix, left, right):
@@ -277,8 +314,45 @@ class LoopedBody(FunctionBody):
             pieces.append(signed_term(term.coefficient, tuple(factors)))
         return sum_text(pieces)
 
+    def statements(self) -> Iterator[str]:
+        """As that of the base class, but neighbouring vectors of equal length are computed in one loop."""
+        for together, group in itertools.groupby(self.program.statements, key=_vector_axis):
+            if together is None:
+                yield from self.lines_of(group)
+                continue
+            vectors = [statement for statement in group if isinstance(statement, VectorStatement)]
+            yield ""
+            yield from (f"# {self._note(statement)}" for statement in vectors if statement.note)
+            yield from self._vectors(vectors)
+
+    def _vectors(self, statements: Sequence[VectorStatement]) -> Iterator[str]:
+        rows = SIZES[statements[0].target.rows]
+        for statement in statements:
+            yield f"{statement.target.name} = np.empty({rows})"
+        yield f"for i in range({rows}):"
+        for statement in statements:
+            line = wrapped(f"{statement.target.name}[i]", self._sum(statement.terms, "i", "i"))
+            yield indent(line, INDENT)
+
+    def _product_of_entries(self, term: EntryTerm) -> str | None:
+        """A term as calls of functions for products of matrices and vectors; None if there is no such call."""
+        if term.coefficient != 1 or term.scalars or term.rows or term.pairs:
+            return None
+        text, *others = (self._array(operand) for operand in term.operands)
+        for other in others:
+            text = f"_entry_product({text}, {other})"
+        for vector in term.columns:
+            text = f"_scaled_columns({text}, {vector.name})"
+        return text
+
     def _entries(self, statement: EntryStatement) -> Iterator[str]:
         target = statement.target
+        call = self._product_of_entries(statement.terms[0]) if len(statement.terms) == 1 else None
+        if call is not None:
+            for operand in statement.terms[0].operands:
+                yield from self._transpose(operand)
+            yield f"{target.name} = {call}"
+            return
         rows, columns = SIZES[target.rows], SIZES[target.columns]
         yield f"{target.name} = np.empty(({rows}, {columns}))"
         yield f"for i in range({rows}):"
@@ -289,19 +363,15 @@ class LoopedBody(FunctionBody):
             yield f"_copy_upper({target.name})"
 
     def _row_sum(self, statement: RowSum) -> Iterator[str]:
-        target = statement.target
-        yield f"{target.name} = np.zeros({SIZES[target.rows]})"
-        # Terms with the same columns are summed in one loop.
-        by_columns: dict[str, list[EntryTerm]] = {}
         for term in statement.terms:
-            operand = term.operands[0]
-            inner = operand.matrix.rows if operand.transposed else operand.matrix.columns
-            by_columns.setdefault(inner, []).append(term)
-        for inner, terms in by_columns.items():
-            yield f"for i in range({SIZES[target.rows]}):"
-            yield f"{INDENT}for j in range({SIZES[inner]}):"
-            line = wrapped(f"{target.name}[i]", self._sum(terms, "i", "j")).replace(" = ", " += ", 1)
-            yield indent(line, INDENT * 2)
+            for operand in term.operands:
+                yield from self._transpose(operand)
+        name = statement.target.name
+        for k, term in enumerate(statement.terms):
+            product = self._product_of_entries(term)
+            if product is None:
+                raise NotImplementedError("only sums of products of matrices and of vectors along rows")
+            yield f"_add_vector({name}, _row_sums({product}))" if k else f"{name} = _row_sums({product})"
 
     def _matrix(self, statement: MatrixStatement) -> Iterator[str]:
         target = statement.target
