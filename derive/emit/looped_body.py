@@ -249,7 +249,7 @@ class LoopedBody(FunctionBody):
                 yield from self._matrix(statement)
             case EntryStatement():
                 yield from self._entries(statement)
-            case VectorStatement(vector, terms):
+            case VectorStatement():
                 yield from self._vectors([statement])
             case RowSum():
                 yield from self._row_sum(statement)
@@ -335,7 +335,7 @@ class LoopedBody(FunctionBody):
             yield indent(line, INDENT)
 
     def _product_of_entries(self, term: EntryTerm) -> str | None:
-        """A term as calls of functions for products of matrices and vectors; None if there is no such call."""
+        """A term as calls of functions for products of matrices and vectors; None if there are none."""
         if term.coefficient != 1 or term.scalars or term.rows or term.pairs:
             return None
         text, *others = (self._array(operand) for operand in term.operands)

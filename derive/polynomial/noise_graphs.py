@@ -93,7 +93,7 @@ def multigraphs(most: Sequence[int]) -> Iterator[NoiseGraph]:
 
 
 def noise_terms(degree: int, student_degree: int) -> Iterator[NoiseTerm]:
-    """The terms of E[e² σ'(λᵢ) σ'(λⱼ)] for activations of at most `degree`, students' of `student_degree`."""
+    """The terms of the noise for activations of at most `degree`, and students of `student_degree`."""
     most = (degree, degree, student_degree - 1, student_degree - 1)
     for graph in multigraphs(most):
         same = {graph, graph.relabelled(_EXCHANGED_SUMS)}
