@@ -215,7 +215,7 @@ LINES = {
     },
     f"escape {FIXED} --student-weights random": "--student-weights: 'random' differs from start to start",
     f"ensemble {FIXED} --student-weights random --trajectories 10000000000": "--trajectories: ",
-    "integrate --overlaps layers.npz": "--overlaps: the file has student_weights that are not 1",
+    "integrate --overlaps layers.npz": "--overlaps: student_weights in the file has entries that are not",
     "integrate --overlaps late.npz --alpha 0,50": "--alpha: 0 is out of place: times are 40",
     "integrate --overlaps late.npz --alpha 40": "--alpha: 40 is not after 40, the time of the start",
     "integrate --overlaps early.npz": "--overlaps: early.npz has alpha = -1, which is not a time",
