@@ -157,7 +157,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         "Training",
         "Factor of the learning rates: exponential:50, inverse:50, inverse-sqrt:50, or steps 0:1,50:0.5.",
         default="constant",
-        commands=_like("integrate", "ensemble", "sector", "simulate", "compare"),
+        commands=_like(*_INTEGRATED, "sector", "simulate", "compare"),
         alone=True,
     ),
     RunOption(

@@ -57,10 +57,15 @@ def _put_in(terms: _Terms, inner: Mapping[str, _Terms]) -> _Terms:
     """The terms with sums in the places of the names in `inner`, multiplied out and collected."""
     collected: dict[Factors, Fraction] = {}
     for coefficient, factors in terms:
+        if inner.keys().isdisjoint(factors):
+            collected[factors] = collected.get(factors, Fraction(0)) + coefficient
+            continue
         products: list[tuple[Fraction, Factors]] = [(coefficient, ())]
         for factor in factors:
-            summands = inner.get(factor, ((Fraction(1), (factor,)),))
-            products = [(c * d, (*left, *right)) for c, left in products for d, right in summands]
+            if factor in inner:
+                products = [(c * d, (*left, *right)) for c, left in products for d, right in inner[factor]]
+            else:
+                products = [(c, (*left, factor)) for c, left in products]
         for value, names in products:
             collected[names] = collected.get(names, Fraction(0)) + value
     return tuple((value, names) for names, value in collected.items())
@@ -90,15 +95,14 @@ def _left(target: str) -> str:
 
 def _right(components: ReadoutSums, terms: _Terms) -> str:
     """The right side of an entry: a sum over entries of blocks, with brackets where these have factors."""
-    parts: dict[str, ScalarPolynomial] = {}
+    parts: dict[str, dict[Factors, Fraction | int]] = {}
     for coefficient, factors in terms:
         if {READOUT_STUDENT, READOUT_TEACHER} & set(factors):
             return components.sum(terms)
         (entry,) = (name for name in factors if name.count("_") == 2)
         monomial = tuple(sorted(name for name in factors if name != entry))
-        value = parts.get(symbol(entry), ScalarPolynomial())
-        parts[symbol(entry)] = value + ScalarPolynomial({monomial: coefficient})
-    return combination(parts)
+        parts.setdefault(symbol(entry), {})[monomial] = coefficient
+    return combination({text: ScalarPolynomial(value) for text, value in parts.items()})
 
 
 def component_form(model: Model, equations: OverlapEquations, what: str) -> str:

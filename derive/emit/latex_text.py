@@ -6,8 +6,9 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 
-from derive.equations import LOOP_NAMES, NOISE, STEP
+from derive.equations import LOOP_NAMES, NOISE, READOUT_STUDENT, READOUT_TEACHER, STEP
 from derive.model import Model
 from derive.parameters import PARAMETERS
 from derive.readout import READOUTS
@@ -28,11 +29,13 @@ _SYMBOLS = {
     "N": "S",
     **{f"{CHANGE}{loop}": rf"\,\delta {loop}" for loop in LOOP_NAMES.values()},
 }
+_READOUT = {READOUT_STUDENT, READOUT_TEACHER}
 _RECIPROCALS = {parameter.code for parameter in PARAMETERS.values() if parameter.reciprocal}
 # The names inside the brackets of a drift; others, as κ, stand before them.
 _INSIDE = {NOISE, *LOOP_NAMES.values(), *(f"{CHANGE}{loop}" for loop in LOOP_NAMES.values())}
 
 
+@lru_cache(maxsize=4096)
 def symbol(name: str) -> str:
     """LaTeX of a name such as "kappa", "Q_1_2" or "g_3", with commas if an index has two digits."""
     if name.startswith(PARTIAL):
@@ -67,6 +70,12 @@ def _place(name: str) -> tuple[int, str, int]:
 
 def product(names: Iterable[str]) -> str:
     """LaTeX of a product of names, equal ones as powers; κ stands above what divides, as in κ²/B."""
+    return _product(tuple(names))
+
+
+# The same products occur in many entries.
+@lru_cache(maxsize=4096)
+def _product(names: tuple[str, ...]) -> str:
     ordered = sorted(names, key=_place)
     below = [name for name in ordered if name in _RECIPROCALS]
     if not below:
@@ -94,13 +103,14 @@ def join(terms: Iterable[tuple[Fraction, str]]) -> str:
     """LaTeX of Σ coefficient · text; each text is a product, and an empty one stands for 1."""
     pieces: list[str] = []
     for coefficient, text in terms:
-        if coefficient == 0:
+        if not coefficient:
             continue
-        body = _multiple(abs(coefficient), text)
+        negative = coefficient.numerator < 0
+        body = _multiple(-coefficient if negative else coefficient, text)
         if not pieces:
-            pieces.append(f"-{body}" if coefficient < 0 else body)
+            pieces.append(f"-{body}" if negative else body)
         else:
-            pieces.append(f"{'-' if coefficient < 0 else '+'} {body}")
+            pieces.append(f"{'-' if negative else '+'} {body}")
     return " ".join(pieces) or "0"
 
 
@@ -142,7 +152,7 @@ def combination(parts: Mapping[str, ScalarPolynomial]) -> str:
     # The terms with κ come first, then those with κ², then others.
     for monomial, members in sorted(groups.items(), key=lambda group: _steps(group[0]) or math.inf):
         factor = _common_factor([c for _, part in members for _, c in part.sorted_terms()])
-        inside = [scaled(part * (1 / factor), text) for text, part in members]
+        inside = [scaled(part if factor == 1 else part * (1 / factor), text) for text, part in members]
         if not monomial:
             found |= {(factor * coefficient, text): [""] for coefficient, text in inside}
             continue
@@ -177,22 +187,27 @@ def product_text(left: str, right: str) -> str:
     return f"{left} {right}" if needs_space else left + right
 
 
+_MARKUP = re.compile(r"\\[a-zA-Z]+\{?|[{}_^\\,&]")
+
+
 def _printed_width(text: str) -> int:
     """About how many characters `text` takes on the page."""
-    return len(re.sub(r"\\[a-zA-Z]+\{?|[{}_^\\,&]", "", text).replace(" + ", "+++").replace(" - ", "+++"))
+    return len(_MARKUP.sub("", text))
 
 
 def _wrap(text: str) -> str:
     """Break a long right-hand side before "+" and "-", also inside parentheses, which do not stretch."""
     pieces = re.split(r" (?=[+-] )", text)
-    lines, current = [], pieces[0]
+    lines, used = [[pieces[0]]], _printed_width(pieces[0])
     for piece in pieces[1:]:
-        if _printed_width(current) + _printed_width(piece) > LINE_CHARACTERS:
-            lines.append(current)
-            current = piece
+        width = _printed_width(piece)
+        if used + width > LINE_CHARACTERS:
+            lines.append([piece])
+            used = width
         else:
-            current += f" {piece}"
-    return " \\\\\n  &\\qquad ".join([*lines, current])
+            lines[-1].append(piece)
+            used += 1 + width
+    return " \\\\\n  &\\qquad ".join(map(" ".join, lines))
 
 
 def align(lines: Sequence[tuple[str, str]]) -> str:
@@ -231,21 +246,22 @@ class ReadoutSums:
         """LaTeX of Σ coefficient · Π factors."""
         groups: dict[tuple[str, ...], list[tuple[Fraction, tuple[str, ...]]]] = {}
         for coefficient, factors in terms:
-            divided = not _RECIPROCALS.isdisjoint(factors)
-            before = {"a", "b", *(f for f in factors if divided and (f in _RECIPROCALS or _steps([f])))}
+            before = _READOUT
+            if not _RECIPROCALS.isdisjoint(factors):
+                before = _READOUT | _RECIPROCALS | {f for f in factors if _steps([f])}
             outside = tuple(f for f in factors if f in before)
             rest = tuple(f for f in factors if f not in before)
             groups.setdefault(outside, []).append((coefficient, rest))
         printed: list[tuple[Fraction, str]] = []
         for outside, members in groups.items():
-            scale, width = self._readout([f for f in outside if f in ("a", "b")])
-            others = [f for f in outside if f not in ("a", "b")]
+            scale, width = self._readout([f for f in outside if f in _READOUT])
+            others = [f for f in outside if f not in _READOUT]
             if len(members) == 1 or not outside:
                 for coefficient, rest in members:
                     printed.append(self._scaled(scale * coefficient, width, product((*others, *rest))))
                 continue
             common = _common_factor([coefficient for coefficient, _ in members])
-            inside = join((c / common, product(rest)) for c, rest in members)
+            inside = join((c if common == 1 else c / common, product(rest)) for c, rest in members)
             printed.append(self._scaled(scale * common, width, f"{product(others)}({inside})"))
         return join(printed)
 

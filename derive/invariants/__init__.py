@@ -3,9 +3,11 @@
 overlap_ring(model)                            the polynomials in the overlaps and the parameters
 lie_derivative(candidate, model)               the rate of change of a polynomial or a Rational
 prove_conserved(candidate, model, on=None)     the proof that it vanishes, everywhere or on a named set
-laws(model)                                    known claims, each proved or refuted for the model
+laws(model)                                    known claims, each proved or refuted, with its conditions
 search(model, degree)                          all polynomial and Darboux invariants up to a degree
 as_expression(polynomial)                      a polynomial as an expression of SymPy
+
+The weight decay γ is 0 unless `decay=True` makes it an indeterminate; `laws` tries both.
 """
 
 from derive.invariants.conservation_laws import laws

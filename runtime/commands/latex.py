@@ -42,6 +42,7 @@ def latex(
     \b
     Examples:
       cli latex
+      cli latex --second-layer trained
       cli latex --p 4 --pstar 2 --form components --what loss --out loss.tex
     """
     if out is not None:

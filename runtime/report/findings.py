@@ -12,10 +12,12 @@ import numpy as np
 from derive.errors import InputError
 from derive.invariants import laws
 from derive.model import Model
+from derive.parameters import PARAMETERS
 from runtime.analysis.claims import Claim
 from runtime.analysis.landscape.critical_points import SeveralSolutionsError, solution
 from runtime.analysis.landscape.hessian_spectra import LARGEST_HESSIAN_N, HessianSpectrum, hessian_spectrum
 from runtime.analysis.landscape.solution_stability import WHERE, largest_stable_eta
+from runtime.analysis.landscape.zero_loss_solutions import zero_loss_solution
 from runtime.analysis.plateau.fixed_point import NoPlateauError, Plateau, plateau_at
 from runtime.concurrency.thread_pool import thread_count
 from runtime.ensemble.ensemble_statistics import statistics_of
@@ -24,6 +26,7 @@ from runtime.report import model_checks
 from runtime.report.printed_numbers import number
 from runtime.report.solution_checks import LARGEST_JACOBIAN, solution_claims
 from runtime.start.checked_arrays import Array
+from runtime.start.parameter_values import RunParameters
 from runtime.system.compiled_system import System
 from runtime.system.loading import model_and_manifest
 from runtime.trajectory.single_run import integrate_problem
@@ -134,7 +137,7 @@ def gather(system: System, start: ReportInput, say: Callable[[str], None]) -> Re
     say("analysing plateau and Hessian")
     point = _plateau(system, problem)
     limits = {where: _limit(system, where, problem) for where in WHERE}
-    hessians = _hessians(model, point, problem.T, start.n)
+    hessians = _hessians(problem.parameters, point, start.n)
     say("checking")
     return ReportFindings(
         system=system,
@@ -179,18 +182,23 @@ def _plateau(system: System, problem: Problem) -> Plateau | Unavailable:
     try:
         return plateau_at(system, problem.parameters, norms)
     except NoPlateauError as error:
-        return Unavailable(
-            rf"With $\eta$ = {problem.parameters['eta']:g} there is no plateau: {error.reason}."
-        )
+        where = rf"With $\eta$ = {problem.parameters['eta']:g} there" if error.option == "eta" else "There"
+        return Unavailable(f"{where} is no plateau: {error.reason}.")
 
 
 def _limit(system: System, where: str, problem: Problem) -> float | Unavailable:
     model = system.model
+    if where != "solution" and model.trained:
+        return Unavailable("there is no plateau")
     if where == "solution":
+        if model.weighted:
+            return Unavailable("with second-layer weights solutions differ, and with them the rate")
         if model.constraint == "sphere":
             return Unavailable("solutions on the sphere differ, and with them the rate")
         if problem.parameters["label_noise"] > 0.0 and model.flow == "sgd":
             return Unavailable("with label noise none of them is stationary")
+        if problem.parameters["weight_decay"] > 0.0:
+            return Unavailable("with weight decay none of them is stationary")
         if model.state_size > LARGEST_JACOBIAN:
             return Unavailable(f"not computed for more than {LARGEST_JACOBIAN} order parameters")
     elif model.constraint == "sphere" and not np.allclose(np.diag(problem.start.all()[0][0]), 1.0):
@@ -202,22 +210,47 @@ def _limit(system: System, where: str, problem: Problem) -> float | Unavailable:
         return Unavailable(error.problem)
 
 
-def _hessians(model: Model, point: Plateau | Unavailable, T: Array, n: int) -> tuple[HessianAt, ...]:
+def _hessians(parameters: RunParameters, point: Plateau | Unavailable, n: int) -> tuple[HessianAt, ...]:
+    if parameters.model.trained:
+        reason = (
+            "The Hessian is not computed here, since it is that of a first layer beside a fixed second one."
+        )
+        return tuple(HessianAt(place, Unavailable(reason), np.nan) for place in ("plateau", "solution"))
     found = []
     if isinstance(point, Unavailable):
         found.append(HessianAt("plateau", Unavailable(point.reason), np.nan))
     else:
-        found.append(HessianAt("plateau", _spectrum(model, point.Q, point.R, n, T), point.loss))
-    try:
-        best = solution(model, T)
-    except SeveralSolutionsError as error:
-        found.append(HessianAt("solution", Unavailable(f"On the sphere {error.reason}."), np.nan))
+        found.append(HessianAt("plateau", _spectrum(parameters, point.Q, point.R, n), point.loss))
+    best = _global_minimum(parameters)
+    if isinstance(best, Unavailable):
+        found.append(HessianAt("solution", best, np.nan))
     else:
-        found.append(HessianAt("solution", _spectrum(model, best.Q, best.R, n, T), best.loss))
+        Q, R, loss = best
+        found.append(HessianAt("solution", _spectrum(parameters, Q, R, n), loss))
     return tuple(found)
 
 
-def _spectrum(model: Model, Q: Array, R: Array, n: int, T: Array) -> HessianSpectrum | Unavailable:
+def _global_minimum(parameters: RunParameters) -> tuple[Array, Array, float] | Unavailable:
+    """Q, R and the loss of a global minimum; with second-layer weights of one without loss."""
+    model = parameters.model
+    try:
+        if model.weighted:
+            return *zero_loss_solution(model, seed=None, **_placing(parameters)), 0.0
+        best = solution(model, parameters.T)
+    except SeveralSolutionsError as error:
+        return Unavailable(f"On the sphere {error.reason}.")
+    except InputError as error:
+        return Unavailable(f"No solution without loss is known here: `{error.option}` {error.problem}.")
+    return best.Q, best.R, best.loss
+
+
+def _placing(parameters: RunParameters) -> dict[str, Any]:
+    """The parameters that the loss depends on, as keywords."""
+    return {name: value for name, value in parameters.keywords.items() if PARAMETERS[name].in_loss}
+
+
+def _spectrum(parameters: RunParameters, Q: Array, R: Array, n: int) -> HessianSpectrum | Unavailable:
+    model = parameters.model
     if model.p + model.pstar > LARGEST_HESSIAN:
         return Unavailable(
             f"The Hessian is not computed here for more than {LARGEST_HESSIAN} students and teachers;"
@@ -225,7 +258,7 @@ def _spectrum(model: Model, Q: Array, R: Array, n: int, T: Array) -> HessianSpec
         )
     if n > LARGEST_HESSIAN_N:
         return Unavailable(f"The Hessian is not computed for $N$ above {number(LARGEST_HESSIAN_N)}.")
-    return hessian_spectrum(model, Q, R, n, T)
+    return hessian_spectrum(model, Q, R, n, **_placing(parameters))
 
 
 def _laws(model: Model) -> list[Law] | Unavailable:
@@ -254,7 +287,7 @@ def _claims(
     ):
         found += model_checks.plateau_claims(system, point)
     spectra = {h.place: h.spectrum for h in hessians if not isinstance(h.spectrum, Unavailable)}
-    found += model_checks.hessian_claims(model, problem.T, spectra, start.n)
+    found += model_checks.hessian_claims(problem, spectra, start.n)
     if problem.parameters["label_noise"] == 0.0 or model.flow == "gradient":
         limit = limits["solution"]
         largest = None if isinstance(limit, Unavailable) else limit

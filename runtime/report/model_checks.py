@@ -19,8 +19,8 @@ from runtime.analysis.landscape.hessian_spectra import HessianSpectrum
 from runtime.analysis.plateau.fixed_point import Plateau
 from runtime.analysis.plateau.plateau_formulas import closed_form
 from runtime.problem import Problem
-from runtime.start.checked_arrays import Array
 from runtime.start.starts import GivenStart
+from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System
 from runtime.trajectory.single_run import integrate_problem
 
@@ -62,16 +62,45 @@ def proof_claim(model: Model, proof: dict[str, Any]) -> Claim:
 
 def plateau_claims(system: System, point: Plateau) -> Iterator[Claim]:
     """Norm, loss and rate at the plateau equal the closed forms, and a trajectory grows at this rate."""
-    model = system.model
-    closed = closed_form(model.constraint, model.flow, model.teacher, model.readout)
-    tau, vectors = leading_eigenvectors(point.T)
+    yield from _weighted_norms(point) if system.model.weighted else _closed_forms(point)
+    yield _growth(system, point)
+
+
+def _weighted_norms(point: Plateau) -> Iterator[Claim]:
+    """In gradient flow without decay qᵢ = b tr(D_v* T)/(a (n + 2) vᵢ) for the n active students."""
+    model = point.model
+    if (model.constraint, model.flow) != ("free", "gradient") or point.parameters["weight_decay"]:
+        return
+    a, b = readout.weights(model)
+    v, vstar = (weights[0] for weights in point.parameters.weights())
+    output = b * float(vstar @ np.diagonal(point.T))
+    active = v * output > 0.0
+    norms = np.zeros(model.p)
+    norms[active] = output / (a * (np.sum(active) + 2) * v[active])
+    yield Claim(
+        "plateau norms",
+        "students whose second-layer weight has the sign of the teacher's mean output have norms"
+        r" $\propto 1/v_i$ at the plateau, and the others none (largest deviation from"
+        r" $b\operatorname{tr}(D_{v^*}T)/(a(n + 2)v_i)$ over the largest norm)",
+        0.0,
+        float(np.max(np.abs(point.norms - norms)) / np.max(norms)),
+        None,
+        _CLOSED_FORM,
+    )
+
+
+def _closed_forms(point: Plateau) -> Iterator[Claim]:
+    model = point.model
+    closed = closed_form(
+        model.constraint, model.flow, model.teacher, model.readout, weight_decay=None, batch=None
+    )
     numbers = {
         "p": model.p,
         "pstar": model.pstar,
         **{number.printed: point.parameters[number.name] for number in NUMBERS if number.belongs_to(model)},
         "T1": float(np.trace(point.T)),
         "T2": float(np.sum(point.T**2)),
-        "tau": tau,
+        "tau": leading_eigenvectors(point.T)[0],
     }
     values = {symbol: numbers[name] for name, symbol in closed.symbols.items() if name in numbers}
     for name, sentence, expression, found in (
@@ -86,23 +115,27 @@ def plateau_claims(system: System, point: Plateau) -> Iterator[Claim]:
     ):
         expected = float(expression.subs(values))
         yield Claim(name, sentence, expected, found, None, _CLOSED_FORM * max(abs(expected), _scale(point)))
-    yield _growth(system, point, vectors)
 
 
 def _scale(point: Plateau) -> float:
     """The size of the rates at the plateau, each of which may vanish."""
-    a, b = readout.weights(point.model)
+    layers = zip(readout.weights(point.model), point.parameters.weights(), strict=True)
+    a, b = (weight * float(np.max(np.abs(layer))) for weight, layer in layers)
     drive = 4.0 * a * b * point.eta * leading_eigenvectors(point.T)[0]
     return max(drive, *(abs(mode.rate) for mode in point.modes))
 
 
-def _growth(system: System, point: Plateau, vectors: Array) -> Claim:
+def _growth(system: System, point: Plateau) -> Claim:
     """R of a trajectory that starts next to the plateau grows at the rate, over one unit of time."""
-    R0 = _INFINITESIMAL * np.sqrt(point.q) * np.outer(np.ones(system.model.p), vectors[:, 0])
+    leading = point.dynamics.leading
+    R0 = _INFINITESIMAL * np.sqrt(point.q) * leading.overlaps(leading.one)
+    # Students that have no norm at the plateau have that of their overlaps with the teachers.
+    A = Teacher.from_overlaps(point.T).along(R0)
+    Q0 = point.Q + A @ A.T if system.model.weighted else point.Q
     end = 1.0 / _scale(point)
     problem = Problem(
         system.model,
-        GivenStart(point.Q, R0),
+        GivenStart(Q0, R0),
         point.parameters,
         alpha=[end],
         rtol=1e-12,
@@ -111,7 +144,7 @@ def _growth(system: System, point: Plateau, vectors: Array) -> Claim:
     )
     run = integrate_problem(system, problem)
     with np.errstate(divide="ignore", invalid="ignore"):
-        rate = float(np.log(np.linalg.norm(run["R"].values[0]) / np.linalg.norm(R0)) / end)
+        rate = float(np.log(leading.size(run["R"].values[0]) / leading.size(R0)) / end)
     sentence = "a trajectory next to the plateau leaves it at the rate of the Jacobian"
     return Claim("escape rate", sentence, point.rate, rate, None, _GROWTH * _scale(point))
 
@@ -144,12 +177,16 @@ def run_claims(system: System, problem: Problem, run: xarray.Dataset) -> Iterato
         _REALISABLE * max(problem.rtol, problem.atol),
     )
     if system.model.flow == "gradient":
+        # Decay is a gradient flow as well, that of γ|w|²/2 for each student.
+        decay = problem.parameters["weight_decay"] if system.model.constraint == "free" else 0.0
+        height = loss + 0.5 * decay * np.trace(run["Q"].values, axis1=1, axis2=2)
+        what = r"loss $+ \frac{1}{2}\gamma\operatorname{tr} Q$" if decay else "loss"
         yield Claim(
             "descent",
-            "gradient flow never climbs: the loss falls from output to output (largest rise over largest"
-            " loss)",
+            f"gradient flow never climbs: the {what} falls from output to output (largest rise over largest"
+            " value)",
             0.0,
-            max(0.0, float(np.nanmax(np.diff(loss)))) / largest,
+            max(0.0, float(np.nanmax(np.diff(height)))) / float(np.nanmax(height)),
             None,
             _RISE,
         )
@@ -202,14 +239,14 @@ def _drift_claims(system: System, problem: Problem) -> Iterator[Claim]:
         )
 
 
-def hessian_claims(
-    model: Model, T: Array, spectra: Mapping[str, HessianSpectrum], n: int
-) -> Iterator[Claim]:
-    """With free norms, the numbers of flat and of descent directions are those of theory.
+def hessian_claims(problem: Problem, spectra: Mapping[str, HessianSpectrum], n: int) -> Iterator[Claim]:
+    """With free norms, and without a second layer, flat and descent directions are as many as in theory.
 
-    `spectra` holds the spectra at the "plateau" and at a "solution", as far as they are known.
+    `spectra` holds the spectra at the "plateau" and at a "solution", as far as they are known. With weight
+    decay the plateau is no critical point of the loss.
     """
-    if model.constraint != "free":
+    model, T = problem.model, problem.T
+    if model.constraint != "free" or model.weighted:
         return
     if "solution" in spectra:
         flat = flat_directions(model, n, T)
@@ -221,7 +258,7 @@ def hessian_claims(
             None,
             0.0,
         )
-    if "plateau" in spectra and model.flow == "gradient":
+    if "plateau" in spectra and model.flow == "gradient" and not problem.parameters["weight_decay"]:
         spectrum = list(critical_point(model, 0, model.p, T).spectrum(n))
         zero = 1e-6 * max(abs(value) for value, _ in spectrum)
         yield Claim(

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ from markupsafe import Markup, escape
 from derive.emit.header import derive_command
 from derive.emit.latex_components import COMPONENT_LIMIT, component_form
 from derive.emit.latex_matrix import matrix_form
-from derive.equations import OverlapEquations
+from derive.equations import WEIGHT_DECAY
 from derive.generated_files import DOCUMENT
 from derive.parameters import PARAMETERS
 from derive.pipeline import Pipeline
+from derive.program import Program
 from derive.readout import READOUTS
 from derive.version import VERSION
 from runtime.output.result_table import Cell
@@ -40,6 +41,8 @@ from runtime.start.parameter_values import RunParameters
 
 # With more order parameters, the components are left out, since they would fill pages.
 MOST_COMPONENTS = 40
+# More second-layer weights than these are not listed.
+MOST_WEIGHTS = 8
 _DYNAMICS = {"sgd": "one-pass SGD", "gradient": "gradient flow"}
 _MARKS = re.compile(r"\$([^$]+)\$|`([^`]+)`")
 
@@ -71,16 +74,40 @@ class PrintedParameter:
         return f"the {self.words} {self.equality}"
 
 
-def _numbers(parameters: RunParameters, equations: OverlapEquations) -> list[PrintedParameter]:
-    polynomials = (equations.step, equations.loss, *equations.dR.values(), *equations.dQ.values())
-    read = {name for polynomial in polynomials for name in polynomial.names}
+def _numbers(parameters: RunParameters, program: Program) -> list[PrintedParameter]:
+    read = set(program.scalars)
+    if parameters.model.constraint == "sphere":
+        # The program takes the decay of norms back.
+        read.discard(WEIGHT_DECAY)
     found = []
     for name, value in parameters.attributes.items():
         declared = PARAMETERS[name]
-        notable = declared.default is None or (name in read and value != declared.default)
+        effective = declared.code in read
+        notable = declared.default is None or (effective and value != declared.default)
         texts = (f"${declared.latex}$", declared.words, number(value))
-        found.append(PrintedParameter(*texts, effective=name in read, notable=notable))
+        found.append(PrintedParameter(*texts, effective=effective, notable=notable))
     return found
+
+
+def _second_layers(parameters: RunParameters) -> dict[str, str]:
+    """The values of second-layer weights by their words, several as a list, or as a range if many."""
+    found = {}
+    for name, (values, *_) in parameters.vectors.items():
+        declared = PARAMETERS[name]
+        words = f"{declared.words[:1].upper()}{declared.words[1:]} ${declared.latex}$"
+        if declared.is_state_of(parameters.model):
+            words += " at the start"
+        equal = values.size > 1 and np.all(values == values[0])
+        many = equal or values.size > MOST_WEIGHTS
+        text = spread(values) if many else ", ".join(number(float(value)) for value in values)
+        found[words] = f"all {text}" if equal else text
+    return found
+
+
+def _listed(texts: Iterable[str]) -> str:
+    """The texts as an enumeration: one, two and three."""
+    *others, last = texts
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def page(content: ReportFindings, arguments: Mapping[str, Any], source: str | None) -> str:
@@ -89,7 +116,8 @@ def page(content: ReportFindings, arguments: Mapping[str, Any], source: str | No
     `arguments` are the options of `cli report` by name.
     """
     model = content.model
-    equations = Pipeline.of(model).equations
+    pipeline = Pipeline.of(model)
+    equations = pipeline.equations
     few = model.state_size <= MOST_COMPONENTS
     return (
         environment()
@@ -98,7 +126,10 @@ def page(content: ReportFindings, arguments: Mapping[str, Any], source: str | No
             content=content,
             model=model,
             problem=content.start.problem,
-            numbers=_numbers(content.start.problem.parameters, equations),
+            numbers=_numbers(content.start.problem.parameters, pipeline.program),
+            second_layers=_second_layers(content.start.problem.parameters),
+            schedule=content.start.problem.schedule.attributes.get("schedule"),
+            noise=r"\kappa_i\kappa_j" if model.weighted else r"\kappa^2",
             run=content.run,
             status=content.run["status"].item(),
             dynamics=_DYNAMICS[model.flow],
@@ -134,6 +165,7 @@ def environment() -> Environment:
         "counted": counted,
         "display": _display,
         "integer": integer,
+        "listed": _listed,
         "number": number,
         "plain": _plain,
         "shown": _shown,

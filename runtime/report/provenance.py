@@ -14,7 +14,7 @@ from typing import Any
 from derive.model import OPTIONS, Model
 from derive.parameters import VECTORS
 from derive.version import VERSION
-from runtime.run_options import numbers_of
+from runtime.run_options import default, numbers_of
 from runtime.vector.jit import target
 
 _COMPUTING = ("numpy", "scipy", "sympy", "numba", "llvmlite", "xarray")
@@ -34,6 +34,8 @@ def command_line(model: Model, arguments: Mapping[str, Any], n: int | None) -> s
             words += _words(name, getattr(model, name))
     for name in _ALWAYS:
         words += _words(name, arguments[name])
+    if arguments["schedule"] != default("schedule"):
+        words += _words("schedule", arguments["schedule"])
     for name in ("teacher_spectrum", *(vector.name for vector in VECTORS)):
         words += _words(name, arguments[name])
     correlation = arguments["teacher_correlation"]

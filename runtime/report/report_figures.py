@@ -88,11 +88,12 @@ def overlap_figure(content: ReportFindings) -> Figure:
     alpha, Q, R = run["alpha"].values, run["Q"].values, run["R"].values
     there = np.isfinite(run["loss"].values)
     alpha, Q, R = alpha[there], Q[there], R[there]
+    v: Any = run["v"].values[there] if model.trained else None
     entries_of_r = model.p * model.pstar <= MOST_ENTRIES
     entries_of_q = model.p <= MOST_STUDENTS
 
     def draw(figure: Any) -> None:
-        top, bottom = figure.subplots(2, 1, sharex=True)
+        top, bottom, *last = figure.subplots(2 if v is None else 3, 1, sharex=True)
         if entries_of_r:
             for r in range(model.pstar):
                 for i in range(model.p):
@@ -115,19 +116,28 @@ def overlap_figure(content: ReportFindings) -> Figure:
         else:
             bottom.plot(alpha, np.linalg.eigvalsh(Q), color=COLOURS[0], lw=1.1)
             bottom.set_ylabel(r"eigenvalues of $Q$")
-        bottom.set_xlabel(TIME_LABEL)
-        for axes in (top, bottom):
+        for axes in last:
+            for i in range(model.p):
+                style = {"color": COLOURS[i % 6], "ls": _STYLES[i % len(_STYLES)]}
+                label = f"$v_{{{i + 1}}}$" if entries_of_q else None
+                axes.plot(alpha, v[:, i], lw=1.2, label=label, **style)
+            axes.set_ylabel("weights $v_i$")
+        (bottom, *last)[-1].set_xlabel(TIME_LABEL)
+        for axes in (top, bottom, *last):
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
 
     of_r = "Overlaps $R_{ir}$ of students with teachers" if entries_of_r else "Singular values of $R$"
     of_q = "overlaps $Q_{ij}$ of students" if entries_of_q else "eigenvalues of $Q$"
+    caption = f"{of_r} (above) and {of_q} (below)."
+    if v is not None:
+        caption = f"{of_r} (above), {of_q} (middle), and second-layer weights $v_i$ (below)."
     return Figure(
         "overlaps",
         "Overlaps against time",
-        _overlap_words(alpha, Q, R),
-        f"{of_r} (above) and {of_q} (below).",
-        (6.4, 4.6),
+        _overlap_words(alpha, Q, R, v),
+        caption,
+        (6.4, 4.6 if v is None else 6.6),
         draw,
     )
 
@@ -136,20 +146,26 @@ def _singular_values(R: Any) -> Any:
     return np.linalg.svd(R, compute_uv=False) if len(R) else np.empty((0, 1))
 
 
-def _overlap_words(alpha: Any, Q: Any, R: Any) -> str:
+def _overlap_words(alpha: Any, Q: Any, R: Any, v: Any) -> str:
+    panels, where = ("Two", "Below") if v is None else ("Three", "In the middle")
     if not alpha.size:
-        return "Two empty panels: the trajectory ended before its first output."
+        return f"{panels} empty panels: the trajectory ended before its first output."
     norms = np.diagonal(Q, axis1=1, axis2=2)
     off = Q[-1][~np.eye(Q.shape[1], dtype=bool)]
     text = (
-        "Two line plots over the same time. Above: the largest overlap of a student with a teacher is, in"
-        f" size, {plain(np.max(np.abs(R[0])))} at the start and {plain(np.max(np.abs(R[-1])))} at"
-        f" alpha = {plain(alpha[-1])}. Below: norms of students are between"
+        f"{panels} line plots over the same time. Above: the largest overlap of a student with a teacher"
+        f" is, in size, {plain(np.max(np.abs(R[0])))} at the start and {plain(np.max(np.abs(R[-1])))} at"
+        f" alpha = {plain(alpha[-1])}. {where}: norms of students are between"
         f" {plain(np.min(norms[0]))} and {plain(np.max(norms[0]))} at the start, and between"
         f" {plain(np.min(norms[-1]))} and {plain(np.max(norms[-1]))} at the end"
     )
     if off.size:
         text += f"; overlaps of two students end between {plain(off.min())} and {plain(off.max())}"
+    if v is not None:
+        text += (
+            f". Below: second-layer weights are between {plain(v[0].min())} and {plain(v[0].max())} at the"
+            f" start, and between {plain(v[-1].min())} and {plain(v[-1].max())} at the end"
+        )
     return text + "."
 
 

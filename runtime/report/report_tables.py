@@ -18,7 +18,7 @@ from runtime.analysis.plateau.linear_modes import (
     NORM_DIFFERENCES,
     STUDENTS,
 )
-from runtime.output.result_table import Column, Table
+from runtime.output.result_table import Cell, Column, Table
 from runtime.output.run_summaries import trajectory_rows
 from runtime.report.findings import Unavailable
 from runtime.report.printed_numbers import integer, number
@@ -60,8 +60,14 @@ def trajectory_table(run: xarray.Dataset) -> Table:
 
 def modes_table(point: Plateau) -> Table:
     """The rates of small deviations from the plateau."""
-    columns = (Column("deviation"), Column("rate", _FORM), Column("directions", _FORM))
-    rows = [(_MODES[mode.name], mode.rate, mode.multiplicity) for mode in point.modes]
+    columns = [Column("deviation"), Column("rate", _FORM), Column("directions", _FORM)]
+    words = _MODES | ({NORM: "norms $Q_{ii}$"} if point.model.weighted else {})
+    rows: list[list[Cell]] = [[words[mode.name], mode.rate, mode.multiplicity] for mode in point.modes]
+    # Norms of students with different second-layer weights may oscillate.
+    if any(mode.frequency for mode in point.modes):
+        columns.append(Column("frequency", _FORM))
+        for row, mode in zip(rows, point.modes, strict=True):
+            row.append(mode.frequency)
     caption = r"Linear dynamics at the plateau: small deviations grow as $e^{\text{rate}\cdot\alpha}$."
     return Table(columns, rows, caption)
 
@@ -95,10 +101,15 @@ def hessian_table(spectrum: HessianSpectrum, place: str) -> Table:
 
 def laws_table(laws: Sequence[Law]) -> Table:
     """The conservation laws in the notation of `cli invariants`, with verdicts."""
-    columns = [Column(title) for title in ("name", "statement", "on", "verdict")]
-    rows = [(law.name, f"`{law.statement}`", f"`{law.on}`", law.verdict.status) for law in laws]
-    caption = r"Conservation laws, proved or refuted exactly for this model and any $\eta$ and $\Delta$."
-    return Table(columns, rows, caption)
+    titles = ["name", "statement", "on", "verdict"]
+    rows = [[law.name, f"`{law.statement}`", f"`{law.on}`", law.verdict.status] for law in laws]
+    if any(law.restrictions for law in laws):
+        titles.append("only for")
+        for row, law in zip(rows, laws, strict=True):
+            row.append(f"`{law.restrictions}`" if law.restrictions else "")
+    caption = r"Conservation laws, proved or refuted exactly for any $\eta$, $\Delta$, $\gamma$ and $B$"
+    caption += ", if no restriction stands beside." if "only for" in titles else "."
+    return Table([Column(title) for title in titles], rows, caption)
 
 
 def checks_table(claims: Sequence[Claim]) -> Table:

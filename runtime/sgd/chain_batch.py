@@ -1,14 +1,14 @@
 """Emits the vector code for a step of the chain of the overlaps with a batch of B samples.
 
-docs/finite-n.md derives it. Each sample b has inputs u, v and an error of its own, at the old weights,
-so that the kicks κ_b = 2aη e_b (v λ_b)/(NB) are the columns of a matrix K (p, B):
+docs/finite-n.md derives it. Each sample b has inputs u and z and an error of its own, at the old weights,
+so that the kicks κ_b = 2aη v e_b λ_b/(NB) are the columns of a matrix K (p × B):
 
-    A' = A − K Uᵀ,   S'S'ᵀ = (S − K V)(S − K V)ᵀ + K h hᵀ Kᵀ,
+    A' = A − K U,   S'S'ᵀ = (S − K Z)(S − K Z)ᵀ + K h hᵀ Kᵀ,
 
-where the rows of U (B × k) and V (B × p) are the samples' u and v, and h (B × n), n = N − k − p, are
-their inputs in all other directions. Those matter through K h alone, which has the law of M g for any M
-(p, m) with M Mᵀ = K Kᵀ and a Gaussian g (m, n); and g gᵀ is Wishart's matrix, with Bartlett's factor L. So
-the columns of S − K V, and then those of M L, enter a triangular S' by rotations: O(B) + O(p³) work.
+where the rows of U (B × k) and Z (B × p) are the samples' u and z, and those of h (B × d), d = N − k − p,
+are their inputs in all other directions. They matter through K h alone, which has the law of M g for any
+M (p × m) with M Mᵀ = K Kᵀ and a Gaussian g (m × d); and g gᵀ is Wishart's matrix, with Bartlett's factor L.
+So the columns of S − K Z, and then those of M L, enter a triangular S' by rotations: O(B) + O(p³) work.
 M is K for B < p, and otherwise the triangular factor of K Kᵀ.
 """
 
@@ -92,9 +92,9 @@ class BatchChainEmitter(ChainEmitter):
         self._fill("outside", p)
 
         def product(i: Any, j: Any, component: Any) -> None:
-            v = self._load(record.at("inputs_beyond"), j)
+            z = self._load(record.at("inputs_beyond"), j)
             w = self._load(self._outside(i))
-            self._store(vector.fma(self._load(component), v, w), self._outside(i))
+            self._store(vector.fma(self._load(component), z, w), self._outside(i))
 
         self._columns(product)
         error = self._error(label_noise)
@@ -109,8 +109,8 @@ class BatchChainEmitter(ChainEmitter):
 
             def axis(j: Any, _inner: list[Any]) -> None:
                 place = self._entry("full", i, j)
-                v = self._load(record.at("inputs_beyond"), j)
-                self._store(vector.fma(minus, v, self._load(place)), place)
+                z = self._load(record.at("inputs_beyond"), j)
+                self._store(vector.fma(minus, z, self._load(place)), place)
 
             self._each(p, axis)
 

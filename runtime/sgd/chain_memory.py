@@ -30,7 +30,7 @@ class ChainRecord(VectorRecord):
     along, beyond
         A, row by row, and the lower triangle of S, column by column.
     inputs_along, inputs_beyond
-        u along the teacher and v along the axes of S. They are drawn together, and lie next to each other.
+        u along the teacher and z along the axes of S. They are drawn together, and lie next to each other.
     fields
         λ of the students.
     outside

@@ -3,17 +3,17 @@
 docs/finite-n.md derives it. A step of SGD on weights wᵢ/√N = (Aᵢ, Sᵢ), with A (p × k) along the
 teacher's k directions and S (p × p) lower triangular beyond them, needs of the input only
 
-    u (k) and v (p) standard normal, and g² = χ²_{N−k−p} of all other directions:
-    λ = A u + S v,  y = b Σ τ u² + √Δ ξ,  e = a |λ|² − y,  κ = 2aηe λ/N,
+    u (k) and z (p) standard normal, and g² = χ²_{N−k−p} of all other directions:
+    λ = A u + S z,  y = b Σ τ u² + √Δ ξ,  e = a |λ|² − y,  κ = 2aηe λ/N,
     A' = A − κ uᵀ,
-    S'S'ᵀ = S S ᵀ − (wκᵀ + κwᵀ) + (|v|² + g²) κκᵀ,  w = S v.
+    S'S'ᵀ = S S ᵀ − (wκᵀ + κwᵀ) + (|z|² + g²) κκᵀ,  w = S z.
 
-With G = |v|² + g² the last line is S (1 − vvᵀ/G) Sᵀ + G xxᵀ, x = κ − w/G. The first part has
+With G = |z|² + g² the last line is S (1 − zzᵀ/G) Sᵀ + G xxᵀ, x = κ − w/G. The first part has
 a triangular factor in closed form without a difference of squares, the second is a rank-one update by
 rotations: O(p²) operations, no inverse of C, so C may be singular. Weight decay multiplies (A', S') by
 1 − ηγ/N, and on the sphere each row is divided by its norm.
 
-With second-layer weights vᵢ (not to be confused with the v above) e = a Σ vᵢ λᵢ² − y and the kicks are
+With second-layer weights vᵢ, e = a Σ vᵢ λᵢ² − y and the kicks are
 κᵢ = 2aη vᵢ e λᵢ/N; if they are trained, vᵢ' = vᵢ − (η_v/N) a e λᵢ².
 """
 
@@ -91,7 +91,7 @@ class ChainEmitter(ChainLoops):
         self._keep_norms(rates.kept)
 
     def _draw_sample(self) -> tuple[Any, list[Any]]:
-        """Draw u, v and ξ; returns ξ (None without label noise) and normal numbers that are left over."""
+        """Draw u, z and ξ; returns ξ (None without label noise) and normal numbers that are left over."""
         spare = self._draw_inputs()
         if self.form.noise and len(spare) < 2:
             spare += self.random.normals()
@@ -127,7 +127,7 @@ class ChainEmitter(ChainLoops):
         self._each(record.p, student)
 
     def _draw_inputs(self) -> list[Any]:
-        """Draw u and v, next to each other; returns the number that is left over if their count is odd."""
+        """Draw u and z, next to each other; returns the number that is left over if their count is odd."""
         vector, record = self.vector, self.record
         total = record.k + record.p
 
@@ -167,34 +167,34 @@ class ChainEmitter(ChainLoops):
         )
 
     def _shrink(self, other: Any) -> Any:
-        """S ← the factor of S (1 − vvᵀ/G) Sᵀ and w = S v of the old S; returns G.
+        """S ← the factor of S (1 − zzᵀ/G) Sᵀ and w = S z of the old S; returns G.
 
-        From the last column to the first, with g_j = g² + Σ_{m≥j} v_m² (so G = g₁) and the part
-        w⁽ʲ⁾ = Σ_{m>j} S_m v_m of w:
-        S_j ← √(g_{j+1}/g_j) (S_j − v_j w⁽ʲ⁾/g_{j+1}).
+        From the last column to the first, with g_j = g² + Σ_{m≥j} z_m² (so G = g₁) and the part
+        w⁽ʲ⁾ = Σ_{m>j} S_m z_m of w:
+        S_j ← √(g_{j+1}/g_j) (S_j − z_j w⁽ʲ⁾/g_{j+1}).
         """
         vector, record = self.vector, self.record
         p = record.p
 
         def column(j: Any, shorter: Any, last: bool) -> Any:
-            v = self._load(record.at("inputs_beyond"), j)
-            longer = vector.fma(v, v, shorter)
+            z = self._load(record.at("inputs_beyond"), j)
+            longer = vector.fma(z, z, shorter)
             factor = vector.unary("sqrt", vector.divide(shorter, longer))
             diagonal = record.column_at(j, vector.builder)
             corner = self._load(diagonal)
             self._store(vector.multiply(factor, corner), diagonal)
             place = vector.plus(record.at("outside"), j)
             if not last:
-                pull = vector.divide(vector.negate(v), shorter)
+                pull = vector.divide(vector.negate(z), shorter)
 
                 def entry(i: Any, component: Any) -> None:
                     place = vector.plus(record.at("outside"), i)
                     old, w = self._load(component), self._load(place)
                     self._store(vector.multiply(factor, vector.fma(pull, w, old)), component)
-                    self._store(vector.fma(old, v, w), place)
+                    self._store(vector.fma(old, z, w), place)
 
                 self._below(j, entry)
-            self._store(vector.multiply(corner, v), place)
+            self._store(vector.multiply(corner, z), place)
             return longer
 
         # Nothing lies below the last diagonal entry, and g² may be zero there.

@@ -245,12 +245,13 @@ class ChosenStart:
         for name, weights in of_file.items():
             if weights is None or chosen[name] is not None:
                 continue
+            whose = "v" if weights is stored.v else name
             if not np.isfinite(weights).all():
-                raise InputError("overlaps", f"the file has {name} that are not finite")
+                raise InputError("overlaps", f"{whose} in the file has entries that are not finite")
             if model.weighted:
                 chosen[name] = weights
             elif np.any(weights != 1.0):
-                problem = f"the file has {name} that are not 1"
+                problem = f"{whose} in the file has entries that are not 1"
                 raise InputError("overlaps", f"{problem}: this needs --second-layer fixed or trained")
         return chosen
 

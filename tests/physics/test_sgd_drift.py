@@ -214,7 +214,7 @@ class Drifts:
             yield "another rate of v", self.packed(eta_second=0.8 * protocol.eta_second)
 
 
-@pytest.mark.parametrize("name", thinned(OPTION_CASES, 3))
+@pytest.mark.parametrize("name", thinned(OPTION_CASES, 4))
 def test_drift_with_options_is_the_mean_change_of_sgd(system_of, name):
     options, settings = OPTION_CASES[name]
     rng = np.random.default_rng([7, list(OPTION_CASES).index(name)])

@@ -222,6 +222,26 @@ def test_one_step_on_a_batch_changes_the_overlaps_as_the_page_says():
     np.testing.assert_allclose(shrunk @ shrunk.T / N, decayed, atol=(ETA * DECAY / N) ** 2 * 10)
 
 
+def test_rescaling_on_the_sphere_undoes_the_decay(C, system_of):
+    Q, R, T = blocks(C)
+    system = system_of(P, PSTAR, teacher="general", constraint="sphere")
+    given = {"eta": ETA, "label_noise": NOISE, "T": T}
+    decayed = system.rhs(Q, R, weight_decay=DECAY, **given)
+    for found, expected in zip(decayed, system.rhs(Q, R, **given), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-14)
+
+
+def test_gradient_flow_depends_on_the_integral_of_the_schedule(system_of):
+    """∫ dα/(1 + α/τ) = τ ln(1 + α/τ)."""
+    system = system_of(2, 1, flow="gradient", second_layer="trained")
+    given = {"eta": 0.3, "eta_second": 0.2, "rtol": 1e-10, "atol": 1e-12}
+    Q0, R0, tau, end = np.eye(2), np.array([[0.5], [0.1]]), 5.0, 20.0
+    scheduled = runtime.integrate(system, Q0, R0, alpha=[end], schedule=f"inverse:{tau}", **given)
+    constant = runtime.integrate(system, Q0, R0, alpha=[tau * np.log1p(end / tau)], **given)
+    for name in ("Q", "R", "v"):
+        np.testing.assert_allclose(scheduled[name], constant[name], atol=1e-8)
+
+
 def test_different_samples_of_a_batch_are_almost_orthogonal():
     """E[e λᵢ x]·E[e λⱼ x]/N is mᵢᵀC⁻¹mⱼ, from the weights and N inputs against the overlaps."""
     N = P + PSTAR + 1

@@ -215,7 +215,7 @@ LINES = {
     },
     f"escape {FIXED} --student-weights random": "--student-weights: 'random' differs from start to start",
     f"ensemble {FIXED} --student-weights random --trajectories 10000000000": "--trajectories: ",
-    "integrate --overlaps layers.npz": "--overlaps: the file has student_weights that are not 1",
+    "integrate --overlaps layers.npz": "--overlaps: student_weights in the file has entries that are not",
     "integrate --overlaps late.npz --alpha 0,50": "--alpha: 0 is out of place: times are 40",
     "integrate --overlaps late.npz --alpha 40": "--alpha: 40 is not after 40, the time of the start",
     "integrate --overlaps early.npz": "--overlaps: early.npz has alpha = -1, which is not a time",
@@ -304,6 +304,12 @@ LINES = {
     "escape --q0 10 --n 1000 --trajectories 20 --generated systems": "--q0: 10: students of this norm do"
     " not relax to the plateau, whose norm is 0.7639 (status diverged); take a norm closer to it, or a"
     " smaller eta\n",
+    # plateau
+    "plateau --eta 0": "--eta: 0.0 is not a finite number greater than 0",
+    "plateau --eta 0.2,0.1": "--eta: needs ascending learning rates",
+    "plateau --second-layer trained --eta-second 0.1": "--second-layer: 'trained': there is no plateau",
+    "plateau --second-layer fixed --student-weights 1,2": "--student-weights: '1,2' has 2 numbers, not 4",
+    "plateau --plot plateau.txt": "--plot: 'plateau.txt' does not end in",
     # invariants
     "invariants --p 6 --pstar 2": "--p: p6_pstar2 has 33 order parameters, more than 30",
     "invariants --p 0": "--p: 0 is not an integer from 1 to 256",

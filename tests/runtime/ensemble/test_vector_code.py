@@ -71,7 +71,7 @@ def assert_equals_scalar_code(model: Model, target: jit.Target, form: str, seed:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("options", CHOICES, ids="-".join)
 def test_every_option(options, form):
-    model = Model(3, 2, **dict(zip(NAMES, options, strict=True)))
+    model = Model(2, 1, **dict(zip(NAMES, options, strict=True)))
     assert_equals_scalar_code(model, jit.target(), form, seed=1)
 
 
@@ -82,19 +82,26 @@ def test_every_readout(readout, layer, form):
     assert_equals_scalar_code(Model(2, 3, readout=readout, second_layer=layer), jit.target(), form, seed=6)
 
 
+ONES, TRAINED = FULL
+MANY = [
+    *itertools.product(WIDEST, TILES),
+    *itertools.product(OTHER, TILES[1:]),
+    *itertools.product(OTHER[:12], TILES[:1]),
+]
+
+
 @pytest.mark.parametrize(
-    ("widths", "form"),
+    ("widths", "form", "options"),
     [
-        *itertools.product(NARROW, FORMS),
-        *itertools.product(WIDE, TILES),
-        *map(matrix, itertools.product(WIDEST, TILES)),
-        # All other widths, each in the form that is used for it and in the one with more cases.
-        *map(matrix, itertools.product(OTHER, TILES[1:])),
-        *map(matrix, itertools.product(OTHER[:12], TILES[:1])),
+        *((*case, ONES) for case in itertools.product(NARROW, FORMS)),
+        *((*case, ONES) for case in itertools.product(WIDE, TILES)),
+        *((*case, TRAINED) for case in itertools.product(NARROW[:4], FORMS)),
+        *((*case, TRAINED) for case in itertools.product(WIDE[:1], TILES)),
+        *(matrix((*case, TRAINED)) for case in itertools.product([*NARROW[4:], *WIDE[1:]], TILES)),
+        *(matrix((*case, options)) for case, options in itertools.product(MANY, FULL)),
     ],
-    ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value)),
+    ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else str(value),
 )
-@pytest.mark.parametrize("options", FULL, ids=["ones", "trained"])
 def test_every_remainder_of_the_tiles(widths, form, options):
     assert_equals_scalar_code(Model(*widths, **options), jit.target(), form, seed=2)
 

@@ -23,6 +23,7 @@ from runtime.report.report_figures import _loss_words
 from runtime.report.solution_checks import solution_claims
 from runtime.start.parameter_values import RunParameters
 from runtime.start.starts import GivenStart
+from runtime.trajectory.single_run import integrate_problem
 
 MODELS = {
     "smallest": "--p 1 --pstar 1 --eta 0.05 --alpha 60",
@@ -33,6 +34,14 @@ MODELS = {
     "general": "--p 2 --pstar 2 --teacher general --teacher-correlation 0.3 --label-noise 0.1 --alpha 50",
     "sum": "--p 2 --pstar 1 --readout sum --eta 0.02 --alpha 50",
     "large": "--p 10 --pstar 4 --alpha 20",
+    "fixed": "--p 2 --pstar 2 --second-layer fixed --student-weights 1,-0.5 --teacher-weights 1,-0.7"
+    " --weight-decay 0.01 --batch 2 --alpha 50",
+    "trained": "--p 2 --pstar 1 --second-layer trained --eta-second 0.1 --batch 3 --schedule inverse:50"
+    " --alpha 40",
+    "decay": "--p 2 --pstar 1 --flow gradient --weight-decay 0.05 --alpha 50",
+    "sphere with decay": "--p 2 --pstar 1 --constraint sphere --weight-decay 0.1 --batch 2 --alpha 50",
+    "fixed gradient": "--p 2 --pstar 1 --second-layer fixed --student-weights 2,0.5 --flow gradient"
+    " --alpha 50",
 }
 SECTIONS = (
     *("summary", "model", "equations", "trajectory", "plateau", "hessian", "laws", "checks"),
@@ -46,7 +55,7 @@ def visible(text):
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", text))
 
 
-@pytest.mark.parametrize("name", thinned(MODELS, 0, 1, 2, 3, 5, 7))
+@pytest.mark.parametrize("name", thinned(MODELS, 0, 1, 2, 3, 5, 7, 8, 9))
 def test_every_section_is_there_and_every_check_holds(report_of, name):
     made = report_of(MODELS[name])
     assert made.code == 0
@@ -101,6 +110,40 @@ def test_a_sentence_tells_why_something_is_missing(report_of):
     assert "The Hessian is not computed for N above 10¹⁵." in wide
 
 
+def test_second_layers_batches_and_schedules_are_named(report_of):
+    trained = report_of(MODELS["trained"])
+    text = visible(trained.text)
+    subtitle = next(e.text for e in trained.elements if e.attributes.get("class") == "subtitle")
+    assert "trained second layer" in subtitle
+    assert "schedule inverse:50" in subtitle
+    for words in (
+        "Each step draws a batch of 3 fresh samples",
+        "that of the teacher is fixed",
+        "v at the start all 1",
+        "weights v i (below)",
+        "There is no plateau: the second layer moves with the norms",
+        "for the learning rates with which the schedule begins",
+        "with second-layer weights solutions differ",
+    ):
+        assert words in text
+    *_, overlaps = (element.text for element in trained.elements if element.tag == "desc")
+    assert re.search(
+        r"^Three line plots.*Below: second-layer weights are between 1 and 1 at the start", overlaps
+    )
+    fixed = visible(report_of(MODELS["fixed"]).text)
+    for words in (
+        "the weight decay γ = 0.01 and the batch size B = 2",
+        "weights of the first layer decay",
+        "1, −0.7",
+        "That is because of the noise of SGD and weight decay",
+        "only for",
+    ):
+        assert words in fixed
+    plain = visible(report_of(MODELS["default"]).text)
+    assert "draws one fresh sample" in plain
+    assert "econd layer" not in plain.replace("Second layer of", "")
+
+
 def test_an_ensemble_is_shown_beside_the_trajectory(report_of):
     made = report_of("--p 1 --pstar 1 --eta 0.05 --alpha 60 --trajectories 20")
     descriptions = " ".join(element.text for element in made.elements if element.tag == "desc")
@@ -138,6 +181,30 @@ def test_wrong_numbers_fail(system_of):
     wrong = dataclasses.replace(point, loss=point.loss * (1 + 1e-5), rate=point.rate * (1 + 1e-5))
     failed = [claim.name for claim in model_checks.plateau_claims(system, wrong) if not claim.holds]
     assert failed == ["plateau loss", "plateau rate", "escape rate"]
+
+
+def test_wrong_norms_of_a_weighted_plateau_fail(system_of):
+    system = system_of(2, 1, flow="gradient", second_layer="fixed")
+    point = plateau(system, 0.1, student_weights=[2.0, 0.5])
+    assert [claim.holds for claim in model_checks.plateau_claims(system, point)] == [True, True]
+    # Of equal norms the mean is right, and nothing else.
+    wrong = dataclasses.replace(point, Q=point.q * np.eye(2))
+    assert next(model_checks.plateau_claims(system, wrong)).holds is False
+
+
+def test_decay_descends_as_well_and_the_loss_alone_does_not(system_of):
+    """From a solution the loss climbs, and γ tr Q/2 falls by more."""
+    system = system_of(2, 1, flow="gradient")
+    start = GivenStart(np.diag([2.0, 0.01]), np.array([[np.sqrt(2.0)], [0.0]]))
+    settings = {"alpha": 20.0, "rtol": 1e-8, "atol": 1e-10, "method": "prince8"}
+    problem = Problem(system.model, start, {"eta": 0.1, "weight_decay": 0.1}, **settings)
+    run = integrate_problem(system, problem)
+    assert run["loss"].values[-1] > run["loss"].values[0]
+    claims = {claim.name: claim for claim in model_checks.run_claims(system, problem, run)}
+    assert claims["descent"].holds
+    without = Problem(system.model, start, {"eta": 0.1}, **settings)
+    wrong = {claim.name: claim for claim in model_checks.run_claims(system, without, run)}
+    assert not wrong["descent"].holds
 
 
 def decay_of(system, eta, T=None):

@@ -217,6 +217,7 @@ def test_the_command_line_has_every_option():
     given |= {"n": None, "ideal": 0.01, "alpha": [0.0, 0.1, 2.5], "overlaps": None}
     given |= {"teacher_correlation": 1 / 3, "date": True, "out": Path("/some/where/z.html")}
     given |= {"student_weights": "-1,1,1", "teacher_weights": "power:1", "eta_second": 0.2}
+    given |= {"schedule": "inverse:50"}
     conventions = {"constraint": "sphere", "flow": "gradient", "teacher": "general", "readout": "sqrt"}
     model = Model(3, 2, **conventions, second_layer="trained")
     line = command_line(model, given, None)

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from matrix import thinned
 from rejections import rejected
 from scipy import stats
 
@@ -56,6 +57,92 @@ def test_sgd_agrees_with_the_derived_ode(system_of, widths, options, settings):
     assert chance == pytest.approx(1e-3)
     theory = integrate(system, Q, R, **settings)
     np.testing.assert_allclose(result["loss"], theory["loss"], rtol=0, atol=1e-6)
+
+
+# Everything that a run of SGD may have, for (4, 2).
+EVERYTHING = {
+    "student_weights": [1.0, 0.8, -0.5, 0.4],
+    "teacher_weights": [1.0, -0.6],
+    "eta_second": 0.3,
+    "weight_decay": 0.2,
+    "batch": 2,
+    "schedule": "inverse:4",
+    "label_noise": 0.1,
+    "eta": 0.4,
+    "seed": 1,
+}
+START = np.eye(4), 0.3 * np.arange(8.0).reshape(4, 2) / 8.0
+
+
+@pytest.fixture
+def trained(system_of):
+    return system_of(4, 2, second_layer="trained")
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    thinned(
+        [
+            {"n": (300, 600), "trajectories": 100, "alpha": np.arange(21) / 10},
+            {"n": (500, 1000, 2000), "trajectories": 1000, "alpha": np.arange(61) / 10, "weights": True},
+        ],
+        0,
+    ),
+    ids=["short", "long"],
+)
+def test_sgd_with_everything_agrees_with_the_derived_ode(trained, sizes):
+    result = compare(trained, *START, **{"weights": False, **EVERYTHING, **sizes})
+    assert result.attrs["verdict"] == "agree"
+    assert result.attrs["deviation"] > 0.5
+    # The loss, ten entries of Q, eight of R and four of v, at all times but the start.
+    assert result.attrs["comparisons"] == (len(sizes["alpha"]) - 1) * 23
+    assert result["observable"].values.tolist()[-4:] == ["v_1", "v_2", "v_3", "v_4"]
+    assert result["v"].dims == ("alpha", "i")
+    assert result["v_mean"].dims == result["v_error"].dims == ("n", "alpha", "i")
+    np.testing.assert_allclose(
+        result["v_mean"][:, 0], np.tile(EVERYTHING["student_weights"], (len(sizes["n"]), 1))
+    )
+    np.testing.assert_array_equal(result["teacher_weights"], EVERYTHING["teacher_weights"])
+    assert {"schedule": "inverse:4", "batch": 2.0, "eta_second": 0.3}.items() <= result.attrs.items()
+
+
+WRONG_OPTIONS = {
+    "weight_decay": 0.35,
+    "batch": 3,
+    "eta_second": 0.24,
+    "teacher_weights": [1.0, -0.5],
+    "schedule": "inverse:6",
+}
+
+
+@pytest.mark.parametrize("name", thinned(WRONG_OPTIONS, 1))
+def test_wrong_options_are_found(trained, monkeypatch, name):
+    """The ODE has another value of one of them than the runs."""
+
+    def other(system, problem):
+        given = problem.parameters.keywords
+        changed = {"parameters": {**given, name: WRONG_OPTIONS[name]}}
+        if name == "schedule":
+            changed = {"schedule": WRONG_OPTIONS[name]}
+        return integrate_problem(system, dataclasses.replace(problem, **changed))
+
+    monkeypatch.setattr(comparison, "integrate_problem", other)
+    sizes = {"n": (1000, 2000), "trajectories": 600, "alpha": np.arange(7.0)}
+    result = compare(trained, *START, **{"weights": False, **EVERYTHING, **sizes})
+    assert result.attrs["verdict"] == "disagree"
+
+
+def test_a_comparison_may_start_later(system_of):
+    later = {"start_alpha": 3.0, "alpha": [3.0, 3.5, 4.0], "schedule": "exponential:4"}
+    result = compare(system_of(2, 1), Q0, R0, **{**QUICK, **later})
+    np.testing.assert_array_equal(result["alpha"], [3.0, 3.5, 4.0])
+    assert result.attrs["start_alpha"] == 3.0
+    assert result.attrs["verdict"] == "agree"
+    # The same with the rate of that time, counted from there.
+    rate = 0.2 * np.exp(-0.75)
+    same = compare(system_of(2, 1), Q0, R0, **{**QUICK, "eta": rate, "schedule": "exponential:4"})
+    for name in ("loss", "Q_mean", "R_error", "limit"):
+        np.testing.assert_allclose(result[name], same[name], rtol=1e-9, atol=1e-12)
 
 
 LONG = {"n": (1000, 2000, 4000), "eta": 0.2, "trajectories": 1000, "weights": False}

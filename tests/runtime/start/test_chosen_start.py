@@ -111,9 +111,9 @@ def test_what_the_command_says_of_second_layers_wins(stored):
         ({"teacher_weights": np.ones((1, 2))}, "teacher_weights has the shape"),
         (
             {"student_weights": np.array([1.0, 2.0, 1.0])},
-            "student_weights that are not 1: .* --second-layer",
+            "student_weights in the file has entries that are not 1: .* --second",
         ),
-        ({"v": np.array([1.0, np.nan, 1.0])}, "student_weights that are not finite"),
+        ({"v": np.array([1.0, np.nan, 1.0])}, "v in the file has entries that are not finite"),
         ({"alpha": -1.0}, "alpha = -1, which is not a time"),
         ({"alpha": np.nan}, "alpha = nan"),
         ({"alpha": np.array([1.0, 2.0])}, "alpha from 1 to 2: take the states of one time"),
