@@ -34,6 +34,7 @@ LINES = [
     f"integrate {SMALL} --alpha 0,1 {TRAINED} --schedule 0:1,0.5:0.5 --out trained.nc",
     f"integrate {SMALL} --alpha 1,2 {TRAINED} --overlaps trained.nc",
     "sector --p 5 --alpha 0,1 --quiet",
+    "sector --p 5 --alpha 0,1 --second-layer fixed --student-weights 2 --schedule inverse:5 --quiet",
     "sector --p 5 --pstar 2 --alpha 0,1 --singular-values 0.1,0.2 --quiet",
     "sector --p 1 --alpha 0,1 --singular-values 0.1 --eta 0.1 --quiet",
     f"ensemble {SMALL} --trajectories 3 --alpha 0,1 --stop-loss 0.2",

@@ -338,6 +338,7 @@ ESCAPE = record(
         "fitted_gain_error": over(1, "Error of `fitted_gain`."),
         "curve?": over(1, "Learning rates of rate_curve; for several η."),
         "rate_curve?": over(1, "Escape rate (curve); null where there is no plateau."),
+        **layers(False),
     },
 )
 PLATEAU = record(

@@ -175,8 +175,8 @@ def integrate_ensemble(
         Overlaps (k, p, p) and (k, p, p*).
     {parameters}
     output
-        ``"all"``: Q, R and loss at every output time; ``"loss"``: the loss at every time;
-        ``"final"``: Q, R and loss at the last time, or where the trajectory stopped.
+        ``"all"``: Q, R, a trained v and the loss at every output time; ``"loss"``: the loss at every
+        time; ``"final"``: all of these at the last time, or where the trajectory stopped.
     stop_loss
         A trajectory ends when its loss comes down to this; ``escape_alpha`` is that time,
         located on the interpolant of the step (NaN where it was not reached).

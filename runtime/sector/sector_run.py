@@ -103,6 +103,8 @@ def integrate_sector(
     solution = solve(system, y0, times, packed, rules, schedule=rates, scheduled=places, start=begin)
     run = _dataset(system, start, solution, system.packed_losses(solution.states, packed))
     chosen = {**numbers, **rates.attributes, "rtol": rtol, "atol": atol, "method": method}
+    if begin:
+        chosen["start_alpha"] = begin
     run.attrs |= chosen | {"version": f"overlap-ode {VERSION}"}
     return run
 

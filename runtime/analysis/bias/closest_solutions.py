@@ -257,7 +257,7 @@ def solvable(
             "second_layer", "'trained' has no closest solution: each v has solutions of its own"
         )
     parameters = RunParameters.with_teacher(model, T, given, count)
-    a, b = equal_readouts(parameters, "differ: the closest solution is known for")
+    a, b = equal_readouts(parameters, "differ: the closest solution needs")
     if not a * b > 0.0:
         raise InputError(
             "teacher_weights", "do not have the sign of student_weights: no solution is √(b/a) O W*"

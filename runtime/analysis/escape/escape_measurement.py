@@ -32,6 +32,7 @@ from runtime.start.initial_overlaps import OverlapSampler
 from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.seeds import derived_seed
 from runtime.system.compiled_system import System, as_system
+from runtime.trajectory.trajectory_dataset import weight_variables
 
 if TYPE_CHECKING:
     import xarray
@@ -144,6 +145,7 @@ def measure_escapes(system: System, study: EscapeStudy, progress: Progress | Non
         result = result.assign_coords(curve=curve)
         name = {"long_name": "escape rate at the eta of curve"}
         result["rate_curve"] = (("curve",), np.array(values), name)
+    result = result.assign(weight_variables(study.parameters))
     result.attrs = result_attributes(f"escape times of {study.model.name}", study.model, study.attributes)
     return result
 

@@ -12,6 +12,7 @@ from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
 from derive.parameters import PARAMETERS
+from runtime.analysis.plateau.fixed_point import require_plateau
 from runtime.concurrency.thread_pool import thread_count
 from runtime.run_options import ATOL, Q0_NORM, RTOL, SEED, default
 from runtime.start import checked_arrays
@@ -61,6 +62,7 @@ class EscapeStudy:
 
     def __post_init__(self, given: Mapping[str, Any]) -> None:
         """Raise InputError for the first value that is not allowed."""
+        require_plateau(self.model)
         listed, eta = checked_arrays.listed, PARAMETERS["eta"]
         sizes = [whole_number("n", n, self.model.pstar, LARGEST_START_N) for n in listed("n", self.n)]
         if not sizes or np.any(np.diff(sizes) <= 0):

@@ -13,6 +13,12 @@ depends on the shape R₀/ρ₀ alone, and vanishes as ε_t → ε. Norm and sha
 independent, so the law of the escape time as N → ∞ is that of a sum: χ² is known, and the delay
 is sampled by trajectories of the ODE from the unstable manifold.
 
+With fixed second layers the same holds for the overlaps that grow fastest (`LeadingAlignment`): those of
+the students with the largest vᵢφ, where φ are the eigenvalues of D_v* T along the teachers. m p becomes
+their number. Other overlaps grow more slowly, with other rates, so that at finite N they are smaller by a
+power of N only; and where the leading ones alone do not bring the loss down to the threshold the law has
+no finite time.
+
 In gradient flow from Q₀ ∝ 1 the conservation of Rᵀ(Q − RRᵀ)⁻¹R exp(−8abηα) gives G = √(q/q₀), so widths
 change the prefactor and not the rate (arXiv:2604.03068).
 """
@@ -28,12 +34,11 @@ from numpy.typing import ArrayLike
 from derive.errors import InputError
 from runtime.analysis.escape.escape_study import EscapeStudy
 from runtime.analysis.plateau.fixed_point import Plateau, plateau_at
-from runtime.analysis.plateau.linear_modes import NORM, STUDENTS
+from runtime.analysis.plateau.linear_modes import NORM
 from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.start.checked_arrays import Array
 from runtime.start.matrix_factors import logarithm
 from runtime.start.seeds import seed_sequence
-from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System
 from runtime.trajectory.single_run import integrate
 from runtime.vector.matrix_products import times_transpose
@@ -51,8 +56,8 @@ _SEED_SIZE = 1e-12
 _RELAXED, _STILL_SMALL = 40.0, 150.0
 # Later than this, in the same units, a trajectory is taken never to escape.
 PATIENCE = 60.0
-# Eigenvalues of T closer than this part of the largest are equal.
-_EQUAL = 1e-9
+# The number of times at which the loss is looked at while norms relax.
+_TIMES = 1000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,8 +77,8 @@ class EscapeTheory:
     directions
         p m, the degrees of freedom of χ².
     delays
-        Delays of sampled shapes (k,), infinite where the growth along the largest eigenvalue alone
-        does not bring the loss down to the threshold.
+        Delays of sampled shapes (k,), infinite where the leading overlaps alone do not bring the loss down
+        to the threshold.
     """
 
     plateau: Plateau
@@ -100,18 +105,6 @@ class EscapeTheory:
         return np.asarray(sums[np.clip(index, 0, sums.size - 1)])
 
 
-def leading_eigenvectors(T: Array) -> tuple[float, Array]:
-    """The largest eigenvalue of T and orthonormal eigenvectors (p*, m)."""
-    if np.array_equal(T, np.eye(len(T))):
-        return 1.0, np.eye(len(T))
-    teacher = Teacher.from_overlaps(T)
-    if not teacher.rank:
-        return 0.0, np.eye(len(T))
-    leading = teacher.weights >= teacher.weights[-1] * (1.0 - _EQUAL)
-    vectors = teacher.factor[:, leading] / np.sqrt(teacher.weights[leading])
-    return float(teacher.weights[-1]), vectors
-
-
 def escape_theory(system: System, study: EscapeStudy, eta: float, shapes: int = SHAPES) -> EscapeTheory:
     """The law of escape times of a study at one η, as N → ∞; `shapes` of R₀ are sampled.
 
@@ -133,32 +126,33 @@ def escape_theory(system: System, study: EscapeStudy, eta: float, shapes: int = 
         raise InputError("eta", f"{eta:g}: the plateau is not stable within R = 0, students align on it")
     threshold = study.fraction * point.loss
     _check_approach(system, point, study.q0, threshold)
-    tau, vectors = leading_eigenvectors(point.T)
+    leading = point.dynamics.leading
     free = study.model.constraint == "free"
     theory = EscapeTheory(
         plateau=point,
         threshold=threshold,
-        gain=_gain(system, point, study.q0, vectors[:, 0]) if free else 1.0,
-        curvature=_curvature(system, point, vectors[:, 0]),
-        weight=study.q0 * tau,
-        directions=study.model.p * vectors.shape[1],
+        gain=_gain(system, point, study.q0) if free else 1.0,
+        curvature=_curvature(system, point),
+        weight=study.q0 * leading.weight,
+        directions=leading.count,
         delays=np.zeros(1),
     )
-    return dataclasses.replace(theory, delays=_delays(system, study, theory, vectors, shapes))
+    return dataclasses.replace(theory, delays=_delays(system, study, theory, shapes))
 
 
-def _delays(system: System, study: EscapeStudy, theory: EscapeTheory, vectors: Array, shapes: int) -> Array:
-    """The delays (shapes,) of random shapes of R₀ along these eigenvectors of T."""
-    p = study.model.p
+def _delays(system: System, study: EscapeStudy, theory: EscapeTheory, shapes: int) -> Array:
+    """The delays (shapes,) of random shapes of the leading overlaps of R₀."""
+    p, leading = study.model.p, theory.plateau.dynamics.leading
     rng = np.random.default_rng(seed_sequence(study.seed, shapes))
-    R = rng.standard_normal((shapes, p, vectors.shape[1]))
+    A = np.zeros((shapes, *leading.mask.shape))
+    A[:, leading.mask] = rng.standard_normal((shapes, leading.count))
     squared = _SEED_SIZE * theory.weight
-    R *= np.sqrt(squared) / np.linalg.norm(R, axis=(1, 2), keepdims=True)
+    A *= np.sqrt(squared) / np.linalg.norm(A, axis=(1, 2), keepdims=True)
     start = theory.leading(squared)
     runs = integrate_ensemble(
         system,
         np.broadcast_to(study.q0 * np.eye(p), (shapes, p, p)),
-        times_transpose(R, vectors),
+        leading.overlaps(A),
         alpha=float(start) + PATIENCE / theory.plateau.rate,
         output="final",
         stop_loss=theory.threshold,
@@ -171,6 +165,39 @@ def _delays(system: System, study: EscapeStudy, theory: EscapeTheory, vectors: A
 
 def _check_approach(system: System, point: Plateau, norm: float, threshold: float) -> None:
     """Reject a threshold that the loss passes at R = 0, on the way from Q = q₀ 1 to the plateau."""
+    lowest = _lowest_between(system, point, norm)
+    if system.model.weighted and system.model.constraint == "free":
+        lowest = _lowest_on_the_way(system, point, norm)
+    if threshold >= lowest * (1.0 - _SMALL):
+        raise InputError(
+            "fraction",
+            f"{threshold / point.loss:g}: the loss falls to {lowest / point.loss:.4g} of the plateau's"
+            " before the escape; take less",
+        )
+
+
+def _lowest_on_the_way(system: System, point: Plateau, norm: float) -> float:
+    """The lowest loss on the way from Q = q₀ 1 to the plateau, or InputError if it ends elsewhere."""
+    end = _RELAXED / abs(point.rate_of(NORM))
+    start = norm * np.eye(system.model.p)
+    times = np.linspace(0.0, end, _TIMES)
+    run = integrate(system, start, point.R, alpha=times, **point.parameters.keywords)
+    if run["status"].item() != "ok" or np.max(np.abs(run["Q"].values[-1] - point.Q)) > _SMALL * point.q:
+        raise _elsewhere(point, norm, run["status"].item())
+    return float(np.min(run["loss"].values))
+
+
+def _elsewhere(point: Plateau, norm: float, status: str) -> InputError:
+    """The error of students that do not relax to the plateau."""
+    return InputError(
+        "q0",
+        f"{norm:g}: students of this norm do not relax to the plateau, whose norm is {point.q:.4g}"
+        f" (status {status}); take a norm closer to it, or a smaller eta",
+    )
+
+
+def _lowest_between(system: System, point: Plateau, norm: float) -> float:
+    """The lowest loss along R = 0, Q = q 1 between q₀ and the plateau."""
 
     def loss(q: float) -> float:
         return _loss(system, point, q * np.eye(system.model.p), point.R)
@@ -182,12 +209,7 @@ def _check_approach(system: System, point: Plateau, norm: float, threshold: floa
     bend, slope = 2.0 * (first - 2.0 * middle + last), 4.0 * middle - 3.0 * first - last
     if bend > 0.0 and 0.0 < -slope < 2.0 * bend:
         lowest = min(lowest, first - slope * slope / (4.0 * bend))
-    if threshold >= lowest * (1.0 - _SMALL):
-        raise InputError(
-            "fraction",
-            f"{threshold / point.loss:g}: the loss falls to {lowest / point.loss:.4g} of the plateau's"
-            " before the escape; take less",
-        )
+    return lowest
 
 
 def _loss(system: System, point: Plateau, Q: Array, R: Array) -> float:
@@ -195,47 +217,53 @@ def _loss(system: System, point: Plateau, Q: Array, R: Array) -> float:
     return float(system.packed_losses(system.pack(Q, R)[None], point.parameters.packed[0])[0])
 
 
-def _gain(system: System, point: Plateau, norm: float, vector: Array) -> float:
+def _gain(system: System, point: Plateau, norm: float) -> float:
     """G, by integrating an infinitesimal R beside Q from q₀ 1 to the plateau; InputError if it diverges."""
-    p = system.model.p
-    R0 = _INFINITESIMAL * np.outer(np.ones(p), vector)
-    end = min(_RELAXED / abs(point.rate_of(NORM)), _STILL_SMALL / point.rate)
-    run = integrate(
-        system,
-        norm * np.eye(p),
-        R0,
-        alpha=np.array([end]),
-        rtol=1e-12,
-        atol=_INFINITESIMAL * 1e-20,
-        **point.parameters.keywords,
-    )
-    if run["status"].item() != "ok":
-        raise InputError(
-            "q0",
-            f"{norm:g}: students of this norm do not relax to the plateau, whose norm is {point.q:.4g}"
-            f" (status {run['status'].item()}); take a norm closer to it, or a smaller eta",
+    leading = point.dynamics.leading
+    Q, shape = norm * np.eye(system.model.p), leading.overlaps(leading.one)
+    left, growth = _RELAXED / abs(point.rate_of(NORM)), 1.0
+    while left > 0.0:
+        # R is made infinitesimal again before it matters.
+        end = min(left, _STILL_SMALL / point.rate)
+        run = integrate(
+            system,
+            Q,
+            _INFINITESIMAL * shape,
+            alpha=np.array([end]),
+            rtol=1e-12,
+            atol=_INFINITESIMAL * 1e-20,
+            **point.parameters.keywords,
         )
-    R = run["R"].values[0].reshape(1, -1) / _INFINITESIMAL
-    growth = np.sqrt(times_transpose(R, R).item()) / np.sqrt(p)
-    return float(growth * math.exp(-point.rate * end))
+        if run["status"].item() != "ok":
+            raise _elsewhere(point, norm, run["status"].item())
+        Q, R = run["Q"].values[0], run["R"].values[0].reshape(1, -1) / _INFINITESIMAL
+        size = np.sqrt(times_transpose(R, R).item())
+        growth *= size * math.exp(-point.rate * end)
+        shape = R.reshape(shape.shape) / size
+        left -= end
+    return float(growth)
 
 
-def _curvature(system: System, point: Plateau, vector: Array) -> float:
+def _curvature(system: System, point: Plateau) -> float:
     """K, from the unstable manifold to second order.
 
-    Q follows R as the solution of (2r − λ) δQ = the part of dQ/dα that is quadratic in R, where λ are the
-    rates of Q.
+    Q follows R as the solution of (2r − Λ) δQ = the part of dQ/dα that is quadratic in R, where Λ is the
+    linear dynamics of Q.
     """
-    p = system.model.p
-    R = _SMALL * np.outer(np.full(p, 1.0 / np.sqrt(p)), vector)
+    leading, dynamics = point.dynamics.leading, point.dynamics
+    R = _SMALL * leading.overlaps(leading.one)
     drive = system.rhs(point.Q, R, **point.parameters.keywords)[0]
-    dQ = np.zeros((p, p))
-    if p > 1:
-        dQ = drive / (2.0 * point.rate - point.rate_of(STUDENTS))
-    # With this R all students are alike: the diagonal changes as a whole, on the sphere not at all.
+    dQ = drive / (2.0 * point.rate - dynamics.pairs)
+    # On the sphere the diagonal does not change.
     np.fill_diagonal(dQ, 0.0)
     if system.model.constraint == "free":
-        np.fill_diagonal(dQ, np.mean(np.diag(drive)) / (2.0 * point.rate - point.rate_of(NORM)))
+        p, diagonal = system.model.p, np.diagonal(drive)
+        if system.model.weighted:
+            norms = np.linalg.solve(2.0 * point.rate * np.eye(p) - dynamics.norms, diagonal)
+        else:
+            # With this R all students are alike.
+            norms = np.full(p, np.mean(diagonal) / (2.0 * point.rate - point.rate_of(NORM)))
+        np.fill_diagonal(dQ, norms)
     fall = (point.loss - _loss(system, point, point.Q + dQ, R)) / _SMALL**2
     if not fall > 0.0:
         raise InputError("eta", f"{point.eta:g}: the loss does not fall where the plateau is left")

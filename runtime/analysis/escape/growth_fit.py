@@ -1,13 +1,15 @@
 """Fits the growth of the alignment on the plateau to trajectories: its rate and prefactor.
 
-ρ(α), the norm of R along the teacher's largest eigenvalue, grows on the plateau as
+ρ(α), the norm of the part of R that grows fastest, as along the teacher's largest eigenvalue, grows on the
+plateau as
 
-    ln ρ = ln(A ρ₀) + rα + c₁ (q(α) − q) + c₂ ρ²,
+    ln ρ = ln(A ρ₀) + rα + c₁ (q(α)/q − 1) + c₂ ρ²,
 
-with the two leading corrections: norms q(α) = tr Q/p that have not quite relaxed, and saturation.
+with the two leading corrections: norms that have not quite relaxed, where q(α) is the mean norm of the
+students that lead, and saturation.
 (A deviation of Q changes the rate in proportion, and decays exponentially, so its integral is
 proportional to what is left of it; that of ρ² likewise.) The four numbers are fitted by least squares
-to the window in which both corrections are small: from the first time at which |q(α) − q| ≤ δ q to
+to the window in which both corrections are small: from the first time at which |q(α)/q − 1| ≤ δ to
 the last one before the loss has come down to (1 − δ) of the plateau's, with δ = 0.05. The error that the
 window leaves is the change of the result with δ/2.
 """
@@ -20,11 +22,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.analysis.escape.escape_theory import leading_eigenvectors
 from runtime.analysis.plateau.fixed_point import Plateau
 from runtime.start.checked_arrays import Array
 from runtime.start.matrix_factors import exponential, least_squares, logarithm
-from runtime.vector.matrix_products import times_transpose
 
 if TYPE_CHECKING:
     import xarray
@@ -58,14 +58,18 @@ NO_GROWTH = Growth(np.nan, np.nan, np.nan, np.nan, 0)
 
 def fit_growth(runs: xarray.Dataset, plateau: Plateau, window: float = WINDOW) -> Growth:
     """Fit the growth to an ensemble with ``Q``, ``R`` and ``loss`` (trajectory, alpha, …) from α = 0."""
-    _, vectors = leading_eigenvectors(plateau.T)
     alpha, loss = runs["alpha"].values, runs["loss"].values
-    size = np.linalg.norm(times_transpose(runs["R"].values, vectors.T), axis=(2, 3))
-    norm = np.trace(runs["Q"].values, axis1=2, axis2=3) / plateau.model.p
+    size = plateau.dynamics.leading.size(runs["R"].values)
+    # The mean over the students that lead: others of different second-layer weights may relax more slowly,
+    # and matter less. A leader may have no norm on the plateau.
+    leads = np.any(plateau.dynamics.leading.mask, axis=1) & (plateau.norms > 0.0)
+    leads = leads if np.any(leads) else np.ones_like(leads)
+    norm = np.mean(np.diagonal(runs["Q"].values, axis1=2, axis2=3)[..., leads], axis=-1)
+    relative = norm / np.mean(plateau.norms[leads]) - 1.0
     fits = np.array(
         [
             [
-                _fit(alpha, norm[k] - plateau.q, size[k], loss[k], plateau, width)
+                _fit(alpha, relative[k], size[k], loss[k], plateau.loss, width)
                 for k in range(runs.sizes["trajectory"])
             ]
             for width in (window, 0.5 * window)
@@ -88,11 +92,11 @@ def fit_growth(runs: xarray.Dataset, plateau: Plateau, window: float = WINDOW) -
 
 
 def _fit(
-    alpha: Array, deviation: Array, size: Array, loss: Array, plateau: Plateau, width: float
+    alpha: Array, deviation: Array, size: Array, loss: Array, plateau_loss: float, width: float
 ) -> tuple[float, float]:
     """Rate r and ln(A ρ₀) of one trajectory; NaN if it has no window."""
-    relaxed = np.flatnonzero(np.abs(deviation) <= width * plateau.q)
-    escaped = np.flatnonzero(~(loss > (1.0 - width) * plateau.loss))
+    relaxed = np.flatnonzero(np.abs(deviation) <= width)
+    escaped = np.flatnonzero(~(loss > (1.0 - width) * plateau_loss))
     first = int(relaxed[0]) if relaxed.size else alpha.size
     # Only times after `first` count, since at the start the loss may be anywhere.
     later = escaped[escaped > first]

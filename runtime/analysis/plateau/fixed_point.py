@@ -204,6 +204,12 @@ def find_plateau(system: System, parameters: RunParameters, norms: Array | None 
 
 def require_plateau(model: Model) -> None:
     """Raise NoPlateauError for a model that never has a plateau."""
+    if model.trained and model.constraint == "sphere":
+        raise NoPlateauError(
+            "second_layer",
+            "'trained': the plateau is that of a fixed second layer",
+            "on the sphere v relaxes to v_i = b tr(D_v* T)/(a (p + 2) Q_ii)",
+        )
     if model.trained:
         raise NoPlateauError(
             "second_layer",

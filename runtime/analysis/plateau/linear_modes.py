@@ -140,8 +140,8 @@ class LinearDynamics:
             none = np.zeros((len(self.pairs), 0), dtype=np.bool_)
             return LeadingAlignment(self.directions, self.projector, none, 0.0)
         mask = rates >= np.max(rates) - EQUAL * np.max(np.abs(rates))
-        first = int(np.argmax(np.any(mask, axis=0)))
-        length = float(np.linalg.norm(self.directions[:, first]))
+        first = self.directions[:, int(np.argmax(np.any(mask, axis=0)))]
+        length = float(np.sqrt(np.sum(first * first)))
         return LeadingAlignment(self.directions / length, self.projector * length, mask, length**2)
 
 
@@ -179,7 +179,7 @@ def linear_dynamics(system: System, y: Array, parameters: RunParameters) -> Line
         R = nothing.copy()
         R[:, r] = 1.0
         blocks[:, :, r] = derivative(np.zeros((p, p)), R)[1]
-    directions, projector = _teacher_directions(parameters)
+    directions, projector = teacher_directions(parameters)
     along, unspanned = _along(blocks, directions, projector)
     if model.weighted:
         # In gradient flow the overlap of an active and an inactive student neither grows nor decays.
@@ -211,7 +211,7 @@ def _weighted_norms(
     return norms
 
 
-def _teacher_directions(parameters: RunParameters) -> tuple[Array, Array]:
+def teacher_directions(parameters: RunParameters) -> tuple[Array, Array]:
     """F y and its inverse from the left (p*, k), with T = F Fᵀ and the eigenvectors y of Fᵀ D_v* F."""
     T = parameters.T
     if np.array_equal(T, np.eye(len(T))) and not parameters.model.weighted:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from derive.program import EntryStatement, EntryTerm, Vector, VectorStatement
-from runtime.ensemble.kernels.matrix_memory import Index, MatrixMemory, MatrixTiles, Tile, over_rectangle
+from derive.program import EntryStatement, EntryTerm, Matrix, Vector, VectorStatement
+from runtime.ensemble.kernels.matrix_memory import Index, MatrixMemory, MatrixTiles, Tile, over_matrix
+from runtime.ensemble.kernels.tile_products import TileProducts
 
 
 class EntryStatements:
@@ -17,10 +18,19 @@ class EntryStatements:
 
     scalars
         The values of all scalars that statements before have computed.
+    products
+        Computes the tiles of matrices that only one of these statements reads.
     """
 
-    def __init__(self, memory: MatrixMemory, tiles: MatrixTiles, scalars: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        memory: MatrixMemory,
+        tiles: MatrixTiles,
+        scalars: Mapping[str, Any],
+        products: TileProducts,
+    ) -> None:
         self.vector, self.memory, self.tiles, self.scalars = memory.vector, memory, tiles, scalars
+        self.products = products
 
     def emit(self, statement: EntryStatement) -> None:
         """Emit target_ij = Σ terms, tile by tile."""
@@ -30,27 +40,34 @@ class EntryStatements:
         rows = dict.fromkeys(part for term in terms for part in term.rows)
         columns = dict.fromkeys(part for term in terms for part in term.columns)
         operands = dict.fromkeys(part for term in terms for part in term.operands)
+        inlined = self.memory.places.inlined
+        sums = {
+            operand: self.products.sums(inlined[operand.matrix.name])
+            for operand in operands
+            if operand.matrix.name in inlined
+        }
 
         def body(tile: Tile) -> None:
+            # Sums of products come first, as long as no other values are in registers.
+            computed = {
+                operand: dict(zip(tile.indices, sum_(tile), strict=True)) for operand, sum_ in sums.items()
+            }
             mine = {(x, u): self._entry(x, tile.i0, u) for x in rows for u, _ in tile.indices}
             theirs = {(x, v): self._entry(x, tile.j0, v) for x in columns for _, v in tile.indices}
-            views = {operand: self.tiles.view(operand, tile.i0, tile.j0) for operand in operands}
+            views = {x: self.tiles.view(x, tile.i0, tile.j0) for x in operands if x not in sums}
             totals = []
             for u, v in tile.indices:
-                loaded = {operand: vector.load(view(u, v)) for operand, view in views.items()}
+                values_of = {operand: vector.load(view(u, v)) for operand, view in views.items()}
+                values_of |= {operand: values[u, v] for operand, values in computed.items()}
                 total: Any = None
                 for factor, term in zip(factors, terms, strict=True):
                     values = [mine[x, u] for x in term.rows] + [theirs[x, v] for x in term.columns]
-                    values += [loaded[operand] for operand in term.operands]
+                    values += [values_of[operand] for operand in term.operands]
                     total = self.added(factor, values, total)
                 totals.append(total)
             self.tiles.store(totals, target, tile)
 
-        places = self.memory.places
-        if target.symmetric:
-            self.tiles.triangle(places.rows(target), body)
-        else:
-            over_rectangle(self.tiles, vector, places.rows(target), places.columns(target), body)
+        over_matrix(self.tiles, self.memory, target, body)
 
     def emit_vector(self, statement: VectorStatement) -> None:
         """Emit target_i = Σ terms, where matrices stand for their diagonals."""
@@ -61,7 +78,7 @@ class EntryStatements:
             total: Any = None
             for factor, term in zip(factors, statement.terms, strict=True):
                 values = [self.memory.vector_entry(vector, i) for vector in (*term.rows, *term.columns)]
-                values += [self.tiles.entry(operand.matrix, i, i) for operand in term.operands]
+                values += [self._on_diagonal(operand.matrix, i) for operand in term.operands]
                 total = self.added(factor, values, total)
             self.vector.store(total, self.memory.base(target.name), i)
 
@@ -85,6 +102,12 @@ class EntryStatements:
             scalar = self.scalars[name]
             value = scalar if value is None else self.vector.multiply(value, scalar)
         return value
+
+    def _on_diagonal(self, matrix: Matrix, i: Index) -> Any:
+        statement = self.memory.places.inlined.get(matrix.name)
+        if statement is None:
+            return self.tiles.entry(matrix, i, i)
+        return self.products.sums(statement)(Tile(i, i, [(0, 0)]))[0]
 
     def _entry(self, part: Vector, start: Index, distance: int) -> Any:
         return self.memory.vector_entry(part, self.vector.plus(start, distance))

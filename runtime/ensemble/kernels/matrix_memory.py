@@ -153,10 +153,12 @@ def even_sides(count: int, most: int) -> Sides:
     return side, count // side
 
 
-def over_rectangle(
-    tiles: MatrixTiles, vector: VectorFunction, rows: int, columns: int, body: TileBody
-) -> None:
-    """Call `body` for tiles that cover a rectangle."""
+def over_matrix(tiles: MatrixTiles, memory: MatrixMemory, target: Matrix, body: TileBody) -> None:
+    """Call `body` for tiles that cover the independent entries of a matrix."""
+    rows, columns = memory.places.rows(target), memory.places.columns(target)
+    if target.symmetric:
+        tiles.triangle(rows, body)
+        return
     (height, bands), (width, count) = (
         even_sides(rows, tiles.largest[0]),
         even_sides(columns, tiles.largest[1]),
@@ -166,10 +168,10 @@ def over_rectangle(
         def tile(j0: Index, width: int) -> None:
             body(Tile(i0, j0, [(u, v) for u in range(height) for v in range(width)]))
 
-        tiles.loop(count, lambda j, _: tile(vector.times(j, width), width))
+        tiles.loop(count, lambda j, _: tile(memory.vector.times(j, width), width))
         if columns % width:
             tile(count * width, columns % width)
 
-    tiles.loop(bands, lambda i, _: band_of(vector.times(i, height), height))
+    tiles.loop(bands, lambda i, _: band_of(memory.vector.times(i, height), height))
     if rows % height:
         band_of(bands * height, rows % height)

@@ -20,8 +20,10 @@ from derive.program import (
     Program,
     Projection,
     ScalarStatement,
+    Statement,
     Vector,
     VectorStatement,
+    sources,
 )
 
 # Statements whose targets are matrices or vectors.
@@ -58,6 +60,8 @@ class MatrixPlacement:
         vectors in all.
     multiples
         Matrices that are linear in one other matrix, and occur only as factors or terms of others.
+    inlined
+        Statements of matrices that one statement reads, entry by entry: their tiles are computed there.
     """
 
     def __init__(self, program: Program, parameters: Sequence[str], packed: bool = False) -> None:
@@ -68,6 +72,7 @@ class MatrixPlacement:
         self.vectors = {part.name: part for part in parts if isinstance(part, Vector)}
         self.multiples: dict[str, tuple[Part, ...]] = {}
         self._find_multiples()
+        self.inlined = self._read_by_entries_once()
         self.given: set[str] = set()
         self.inputs: dict[str, int] = {}
         self.state: dict[str, int] = {}
@@ -79,7 +84,8 @@ class MatrixPlacement:
         self._place_results()
         for part in parts:
             if not any(
-                part.name in places for places in (self.state, self.parameters, self.result, self.multiples)
+                part.name in places
+                for places in (self.state, self.parameters, self.result, self.multiples, self.inlined)
             ):
                 self._reserve(part.name, self._kept_size(part))
         for statement in program.statements:
@@ -162,6 +168,32 @@ class MatrixPlacement:
             bases = {part.operands for part in parts if part.operands}
             if len(bases) <= 1 and all(len(part.operands) < 2 for part in parts):
                 self.multiples[statement.target.name] = parts
+
+    def _read_by_entries_once(self) -> dict[str, MatrixStatement]:
+        readers: dict[str, list[Statement]] = {}
+        for statement in self.program.statements:
+            for name in sources(statement):
+                readers.setdefault(name, []).append(statement)
+        return {
+            statement.target.name: statement
+            for statement in self.program.statements
+            if isinstance(statement, MatrixStatement)
+            and statement.target not in self.program.outputs
+            and self._is_read_once(statement, readers.get(statement.target.name, []))
+        }
+
+    def _is_read_once(self, statement: MatrixStatement, readers: Sequence[Statement]) -> bool:
+        """Whether one statement reads the target in place, and others at most the diagonal of a sum."""
+        target = statement.target
+        diagonal = [reader for reader in readers if isinstance(reader, VectorStatement)]
+        match [reader for reader in readers if reader not in diagonal]:
+            case [EntryStatement(reading, terms)]:
+                alike = dataclasses.replace(reading, name=target.name) == target
+                turned = Operand(target, transposed=True)
+                in_place = alike and all(turned not in term.operands for term in terms)
+                products = any(len(part.operands) == 2 for part in self.parts(statement))
+                return in_place and not (diagonal and products)
+        return False
 
     def parts(self, statement: MatrixStatement) -> Iterator[Part]:
         """The terms of a statement with all multiples substituted."""

@@ -81,7 +81,7 @@ class StatementEmitter:
             name: self.vector.constant(value) for name, value in constants.items()
         }
         self._products = TileProducts(memory, tiles, constants, self.scalars)
-        self._entries = EntryStatements(memory, tiles, self.scalars)
+        self._entries = EntryStatements(memory, tiles, self.scalars, self._products)
 
     def emit(self) -> None:
         """Emit all statements, and store the outputs that are scalars."""
@@ -91,7 +91,7 @@ class StatementEmitter:
                 case ScalarStatement():
                     self._scalar(statement)
                 case MatrixStatement():
-                    if statement.target.name not in self.places.multiples:
+                    if statement.target.name not in self.places.multiples | self.places.inlined:
                         self._products.emit(statement)
                 case EntryStatement():
                     self._entries.emit(statement)

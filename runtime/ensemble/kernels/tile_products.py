@@ -6,7 +6,7 @@ A tile of accumulators stays in registers while k runs over the inner index of a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from derive.program import MatrixStatement, Operand
@@ -16,7 +16,7 @@ from runtime.ensemble.kernels.matrix_memory import (
     MatrixTiles,
     Tile,
     View,
-    over_rectangle,
+    over_matrix,
 )
 
 # A coefficient is a sign and the names of scalars that multiply it.
@@ -39,7 +39,8 @@ class TileProducts:
         constants: Mapping[str, float],
         scalars: Mapping[str, Any],
     ) -> None:
-        self.vector, self.places, self.tiles = memory.vector, memory.places, tiles
+        self.memory, self.tiles = memory, tiles
+        self.vector, self.places = memory.vector, memory.places
         self.constants, self.scalars = constants, scalars
 
     def _coefficient(self, coefficient: Coefficient) -> Any:
@@ -69,6 +70,13 @@ class TileProducts:
 
     def emit(self, statement: MatrixStatement) -> None:
         """Emit target = Σ terms, tile by tile."""
+        sums, target = self.sums(statement), statement.target
+        over_matrix(
+            self.tiles, self.memory, target, lambda tile: self.tiles.store(sums(tile), target, tile)
+        )
+
+    def sums(self, statement: MatrixStatement) -> Callable[[Tile], list[Any]]:
+        """A function that emits Σ terms for a tile of the target, which is not stored."""
         target = statement.target
         parts = [((part.sign, part.scalars), part.operands) for part in self.places.parts(statement)]
         if not target.symmetric and any(not operands for _, operands in parts):
@@ -97,20 +105,14 @@ class TileProducts:
         after = self._coefficient(scale)
         linear = [(self._coefficient(factor), operands) for factor, operands in parts if len(operands) < 2]
 
-        def body(tile: Tile) -> None:
+        def sums(tile: Tile) -> list[Any]:
             totals: list[Any] = []
             for before, factor, operands in steps:
                 totals = self._scaled(before, totals)
                 totals = self._add_product(totals, factor, operands, tile)
-            totals = self._add_linear(self._scaled(after, totals), linear, tile)
-            self.tiles.store(totals, target, tile)
+            return self._add_linear(self._scaled(after, totals), linear, tile)
 
-        if target.symmetric:
-            self.tiles.triangle(self.places.rows(target), body)
-        else:
-            over_rectangle(
-                self.tiles, self.vector, self.places.rows(target), self.places.columns(target), body
-            )
+        return sums
 
     def _inner(self, operands: tuple[Operand, ...]) -> int:
         left = operands[0]

@@ -390,11 +390,18 @@ def test_expected_bias_in_its_limits():
     assert one.alignment == pytest.approx(0.5, abs=5 * one.error)
 
 
-@pytest.mark.parametrize("eta", [0.1, 0.4])
-def test_sgd_from_random_weights_finds_what_theory_expects(system_of, eta):
+@pytest.mark.parametrize(
+    ("eta", "training"),
+    [
+        (0.1, {}),
+        (0.4, {}),
+        pytest.param(0.4, {"batch": 3, "weight_decay": 0.02, "label_noise": 0.5}, marks=pytest.mark.matrix),
+    ],
+)
+def test_sgd_from_random_weights_finds_what_theory_expects(system_of, eta, training):
     """At any N; the closest solution only at small learning rates."""
     study = from_random_weights(
-        system_of(4, 2), [200, 600], eta=eta, alpha=40.0 / eta, trajectories=256, seed=1
+        system_of(4, 2), [200, 600], eta=eta, training=training, alpha=40.0 / eta, trajectories=256, seed=1
     )
     assert study["sgd_solved"].values.mean() > 0.99
     for k in range(2):

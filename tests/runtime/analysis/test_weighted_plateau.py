@@ -11,7 +11,7 @@ from derive import readout
 from runtime import InputError
 from runtime.analysis.landscape.solution_stability import largest_stable_eta
 from runtime.analysis.plateau.fixed_point import NoPlateauError
-from runtime.analysis.plateau.linear_modes import ALIGNMENT, NORM
+from runtime.analysis.plateau.linear_modes import ALIGNMENT, NORM, LinearDynamics
 from runtime.analysis.plateau.plateau_curve import largest_plateau_eta, plateau
 from runtime.analysis.plateau.weighted_norms import NormDynamics
 from runtime.start.parameter_values import RunParameters
@@ -257,6 +257,32 @@ def test_stationary_states_of_a_trained_second_layer_are_a_family(interpreted):
         Q = np.diag(b * 2.0 / (a * 5.0 * v))
         drift = one.rhs(Q, np.zeros((3, 2)), 0.3, eta_second=0.2, student_weights=v)
         assert (max(np.max(np.abs(part)) for part in drift) < 1e-15) == stationary
+
+
+def test_a_trained_second_layer_on_the_sphere_has_the_plateau_of_a_fixed_one(interpreted, system):
+    """That of v_i = b tr(D_v* T)/(a (p + 2) Q_ii), as the refusal says."""
+    one = interpreted(3, 2, constraint="sphere", second_layer="trained")
+    with pytest.raises(
+        NoPlateauError, match=r"^second_layer: 'trained': .*v_i = b tr\(D_v\* T\)/\(a \(p \+ 2\) Q_ii\)$"
+    ):
+        plateau(one, 0.1, eta_second=0.1)
+    a, b = readout.weights(one.model)
+    norms, vstar = np.array([0.5, 1.0, 2.0]), [1.0, 0.4]
+    v = b * sum(vstar) / (a * 5.0 * norms)
+    point = plateau(
+        system(3, 2, constraint="sphere"), 0.1, norms=norms, student_weights=v, teacher_weights=vstar
+    )
+    drift = one.rhs(point.Q, point.R, 0.1, eta_second=0.2, student_weights=v, teacher_weights=vstar)
+    assert max(np.max(np.abs(part)) for part in drift) < 1e-15
+    moved = one.rhs(point.Q, point.R, 0.1, eta_second=0.2, student_weights=1.1 * v, teacher_weights=vstar)
+    assert np.max(np.abs(moved[2])) > 1e-3
+
+
+def test_modes_that_oscillate_come_in_pairs():
+    """No plateau that we know has them; the matrix of its norms need not be symmetric."""
+    values = np.array([-3.0, -1.0 - 2.0j, -1.0 + 2.0j, -3.0])
+    modes = LinearDynamics((("norm", values),), *(np.zeros((1, 1)),) * 5).modes
+    assert [(m.rate, m.frequency, m.multiplicity) for m in modes] == [(-3, 0, 2), (-1, -2, 1), (-1, 2, 1)]
 
 
 def test_modes_of_alignment_are_the_largest(system):

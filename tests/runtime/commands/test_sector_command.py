@@ -67,3 +67,17 @@ def test_fewer_students_than_teachers(call, generated):
     assert all(row[-1] == "-" for row in rows[1:])
     # The best that two students can do for three teachers is to leave one out.
     assert float(rows[-1][1]) == pytest.approx(float(rows[-2][1]), abs=1e-4)
+
+
+def test_equal_second_layers_rescale_the_readout(call, generated):
+    """v = v* = 2 at η/4 has the trajectory of weights of one at η, and four times its loss."""
+    line = f"sector --p 1000 --singular-values 1e-3 --generated {generated} --quiet --json"
+    _, plain, _ = call(f"{line} --readout mean --eta 0.4")
+    code, out, _ = call(f"{line} --second-layer fixed --student-weights 2 --teacher-weights 2 --eta 0.1")
+    found, expected = json.loads(out), json.loads(plain)
+    assert code == 0
+    assert (found["attributes"]["student_weights"], found["attributes"]["teacher_weights"]) == (2.0, 2.0)
+    # The default end of the time axis is the same, too.
+    assert found["alpha"] == pytest.approx(expected["alpha"], rel=1e-12)
+    assert found["m"][-1] == pytest.approx(expected["m"][-1], rel=1e-6)
+    assert found["loss"][0] == pytest.approx(4.0 * expected["loss"][0], rel=1e-12)

@@ -88,6 +88,23 @@ def test_an_ensemble_is_its_trajectories(system_of, schedule, layer):
     assert (far < 1e-4) == (schedule == "constant")
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_events_are_those_of_single_runs(system_of, schedule):
+    system, parameters = system_of(4, 2, second_layer="trained"), PARAMETERS["trained"]
+    # Some come down to it in the first steps, one after a jump, and some never.
+    level = 0.3
+    settings = {"alpha": TIMES, "schedule": schedule, "stop_loss": level}
+    tight = {"rtol": 1e-10, "atol": 1e-12}
+    final = integrate_ensemble(system, *starts(), **parameters, **settings, **tight, output="final", **FAST)
+    for k in range(COUNT):
+        run = single(system, k, parameters, **settings, **tight)
+        np.testing.assert_allclose(final["escape_alpha"][k], run["escape_alpha"], rtol=1e-7, atol=1e-9)
+    reached = final["escape_alpha"].values > 0.0
+    assert 0 < reached.sum() < COUNT
+    assert final["escape_alpha"].max() > 10.0 > final["escape_alpha"].min()
+    np.testing.assert_allclose(final["loss"].values[reached], level, rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("schedule", "method"),
     [

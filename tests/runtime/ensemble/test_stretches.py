@@ -27,6 +27,7 @@ from runtime.ensemble.ensemble_run import EnsembleEngine
 from runtime.start.parameter_values import RunParameters
 from runtime.start.schedules import Schedule
 from runtime.trajectory.controller import FINISHED
+from runtime.vector import jit
 
 # Jumps at outputs, between them, before the first step of some trajectories has ended, and after the end.
 JUMPS = "0:1,0.013:0.5,1:1.5,7:0,8.25:2,30:0.75,50:3"
@@ -172,3 +173,12 @@ def test_outputs_do_not_depend_on_other_output_times(engine_of, schedule):
     assert many.states[:, places].tobytes() == few.states.tobytes()
     assert many.losses[:, places].tobytes() == few.losses.tobytes()
     assert many.outcomes.tobytes() == few.outcomes.tobytes()
+
+
+@pytest.mark.parametrize("schedule", [JUMPS, "exponential:9"])
+def test_width_of_the_vectors(engine_of, schedule):
+    if jit.target("avx512").name != "avx512":
+        pytest.skip("this processor has no AVX-512")
+    wide, narrow = (engine_of(4, 2, "tsit5", kind, schedule) for kind in ("avx512", "avx2"))
+    ensemble = make_ensemble(wide)
+    assert_same(ensemble.run(narrow), ensemble.run(wide))

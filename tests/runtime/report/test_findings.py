@@ -38,6 +38,8 @@ MODELS = {
     " --weight-decay 0.01 --batch 2 --alpha 50",
     "trained": "--p 2 --pstar 1 --second-layer trained --eta-second 0.1 --batch 3 --schedule inverse:50"
     " --alpha 40",
+    "opposite": "--p 2 --pstar 2 --second-layer fixed --student-weights 1,-1 --constraint sphere"
+    " --alpha 30",
     "decay": "--p 2 --pstar 1 --flow gradient --weight-decay 0.05 --alpha 50",
     "sphere with decay": "--p 2 --pstar 1 --constraint sphere --weight-decay 0.1 --batch 2 --alpha 50",
     "fixed gradient": "--p 2 --pstar 1 --second-layer fixed --student-weights 2,0.5 --flow gradient"

@@ -224,6 +224,7 @@ def test_a_run_that_goes_on_has_the_schedule_of_the_whole(sector):
     late = integrate_sector(sector, half, alpha=[70.0], **settings)
     assert abs(late["m"].values[-1] / whole["m"].values[-1] - 1.0).max() > 1e-3
     assert whole.attrs["schedule"] == settings["schedule"]
+    assert (rest.attrs["start_alpha"], "start_alpha" in whole.attrs) == (30.0, False)
 
 
 def test_unequal_second_layers_are_refused(sector, generated):

@@ -15,9 +15,10 @@ import hashlib, json
 import numpy as np
 from derive import Model
 from runtime import random_overlaps, simulate
-from runtime.analysis.escape.escape_theory import leading_eigenvectors
+from runtime.analysis.plateau.linear_modes import teacher_directions
 from runtime.analysis.escape.growth_fit import least_squares, logarithm
 from runtime.ensemble.kernels import lane_operations
+from runtime.start.parameter_values import RunParameters
 from runtime.vector import random_numbers
 
 found = {}
@@ -52,7 +53,8 @@ for p, pstar, n, method, constraint, T in (
     run = simulate(model, n=n, alpha=[0.0, 1.0], eta=0.1, method=method, trajectories=3, T=T)
     note(f"{method} {p} {pstar} {n} {constraint}", run.Q, run.R, run.loss, run.loss_error)
 for name, (p, pstar, T) in TEACHERS.items():
-    note(f"largest {name}", *leading_eigenvectors(T))
+    model = Model(p, pstar, teacher="general")
+    note(f"directions {name}", *teacher_directions(RunParameters.of(model, {"eta": 0.1, "T": T})))
 x = 1.0 + np.arange(300.0) / 100.0
 note("logarithms", logarithm(x))
 note("least squares", least_squares(np.stack([x**0, x, x**2], axis=1), np.sqrt(x)))
