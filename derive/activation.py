@@ -19,6 +19,8 @@ from derive.errors import InputError, shown
 
 # The drift has moments of twice this degree and more.
 LARGEST_DEGREE = 6
+# Activations that have a name; sums of these and coefficients mean others.
+ACTIVATION_NAMES = ("quadratic", *(f"he{k}" for k in range(1, LARGEST_DEGREE + 1)))
 # Numerators and denominators up to this size keep the generated code exact in float literals.
 _LARGEST_NUMBER = 10**12
 _HERMITE = re.compile(r"he([1-9][0-9]?)")

@@ -240,3 +240,10 @@ class Model(DerivableModel):
     def parameters(self) -> tuple[str, ...]:
         """The names of the packed run-time parameters in the order of the table: η, Δ, T …"""
         return packed_names(self)
+
+
+def require_quadratic(model: Model, what: str) -> None:
+    """Raise InputError for another activation than λ²; `what` says what is done for quadratic ones only."""
+    for option, activation in zip(_ACTIVATIONS, model.activations, strict=True):
+        if activation != QUADRATIC:
+            raise InputError(option, f"{activation.name!r}: {what} for quadratic networks only")

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from derive.activation import ACTIVATION_NAMES, QUADRATIC
 from derive.model import OPTIONS
 from derive.parameters import NUMBERS, VECTORS
 
@@ -38,7 +39,7 @@ SIMULATION_METHODS = {
 OUTPUTS = ("all", "final", "loss")
 STATISTICS = "statistics"
 # Kinds of options whose values may have commas, so that semicolons separate the values of an axis.
-LISTS = ("weights", "schedule")
+LISTS = ("weights", "schedule", "activation")
 # The folder of derived systems.
 GENERATED = "generated"
 # The number of evenly spaced output times if only their end is given.
@@ -60,7 +61,8 @@ class RunOption:
     kind
         ``"integer"``, ``"integers"``, ``"number"``, ``"numbers"``, ``"times"`` (an end, or ascending
         times), ``"weights"`` (numbers, or a word for them), ``"matrix"`` (a file of one), ``"schedule"``,
-        ``"path"``, ``"choice"``, or ``"method"``: a choice of too many for a line of help.
+        ``"activation"`` (the name of a polynomial, or its coefficients), ``"path"``, ``"choice"``, or
+        ``"method"``: a choice of too many for a line of help.
     group
         The heading of the help under which it is listed.
     help
@@ -343,6 +345,12 @@ OF_STARTS = (
     *("n", "ideal", "overlaps", "seed", "q0"),
     *("teacher_correlation", "teacher_spectrum", "T", *(vector.name for vector in VECTORS)),
 )
+# How a user names an activation.
+_POLYNOMIALS = (
+    f"{', '.join(ACTIVATION_NAMES[:2])} to {ACTIVATION_NAMES[-1]}, a sum he2+he3,"
+    " or coefficients 0,1/2,0,1/6 from the constant up"
+)
+WIDTHS = ("p", "pstar")
 # The widths, of commands that say nothing else, and the options of models.
 MODEL_OPTIONS: Mapping[str, RunOption] = _by_name(
     RunOption("p", "integer", "Model", "Width p of the student.", default=4),
@@ -350,6 +358,19 @@ MODEL_OPTIONS: Mapping[str, RunOption] = _by_name(
     *(
         RunOption(name, "choice", "Model", option.help, option.default, tuple(option.values))
         for name, option in OPTIONS.items()
+    ),
+    RunOption(
+        "activation",
+        "activation",
+        "Model",
+        f"Polynomial σ of the students: {_POLYNOMIALS}.",
+        QUADRATIC.name,
+    ),
+    RunOption(
+        "teacher_activation",
+        "activation",
+        "Model",
+        "Polynomial σ* of the teachers, in the same words.  [default: that of the students]",
     ),
 )
 # The kinds of tasks of a sweep, and the commands that do such a task once.

@@ -14,7 +14,7 @@ from flint.utils.flint_exceptions import DomainError
 from derive.equations import READOUT_STUDENT, READOUT_TEACHER
 from derive.flint_polynomials import context_of, number
 from derive.invariants.matrix_algebra import Matrix, matrix
-from derive.model import Model
+from derive.model import Model, require_quadratic
 
 
 class OverlapRing:
@@ -102,7 +102,8 @@ class OverlapRing:
 
 @lru_cache(maxsize=32)
 def overlap_ring(model: Model) -> OverlapRing:
-    """The ring of a model; the same object each time."""
+    """The ring of a quadratic model; the same object each time. Raises InputError for other activations."""
+    require_quadratic(model, "conserved quantities are proved")
     return OverlapRing(model)
 
 

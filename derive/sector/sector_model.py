@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from derive.activation import QUADRATIC
 from derive.arguments import whole_number
 from derive.errors import InputError, shown
-from derive.model import OPTIONS, DerivableModel, Model
+from derive.model import OPTIONS, DerivableModel, Model, require_quadratic
 from derive.parameters import PARAMETERS
 
 # The manifest of a sector lists all of its 2p* + 1 names.
@@ -75,14 +76,18 @@ class SectorModel(DerivableModel):
     @classmethod
     def of(cls, model: Model) -> SectorModel:
         """The sector of a full model; raises InputError if the model has none."""
-        if not model.quadratic:
-            raise InputError(
-                "activation", f"{model.activation!r} has no invariant sector, which needs quadratic"
-            )
         options = model.to_dict()
-        for option in ("p", "activation", "teacher_activation"):
-            del options[option]
-        return cls(**options)
+        del options["p"]
+        return cls.of_options(**options)
+
+    @classmethod
+    def of_options(
+        cls, pstar: int, *, activation: Any = QUADRATIC.name, teacher_activation: Any = None, **options: str
+    ) -> SectorModel:
+        """The sector of full models with these options; raises InputError unless they are quadratic."""
+        chosen = Model(1, 1, activation=activation, teacher_activation=teacher_activation)
+        require_quadratic(chosen, "the invariant sector is known")
+        return cls(pstar, **options)
 
     def with_widths(self, p: int, pstar: int | None = None) -> Model:
         """The full model of the same conventions with p students and p* (or `pstar`) teachers."""

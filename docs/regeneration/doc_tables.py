@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from derive.activation import ACTIVATION_NAMES
 from derive.model import OPTIONS
 from derive.parameters import PARAMETERS, RuntimeParameter
 from derive.readout import READOUTS
 from runtime.run_options import (
     DEFAULT_METHOD,
+    MODEL_OPTIONS,
     OWN_METHODS,
     RUN_OPTIONS,
     SCIPY_METHODS,
@@ -50,7 +52,16 @@ def _model_options() -> str:
         (_option(name), ", ".join(f"`{value}`" for value in option.values), _plain(option.help))
         for name, option in OPTIONS.items()
     )
-    return _table("option", "values (default first)", "meaning", rows=rows)
+    return _table("option", "values (default first)", "meaning", rows=[*rows, *_activations()])
+
+
+def _activations() -> Iterable[tuple[str, str, str]]:
+    """The rows of the options that are polynomials, whose values cannot be listed."""
+    names = ", ".join(f"`{name}`" for name in ACTIVATION_NAMES)
+    values = {"activation": f"{names}, sums, coefficients", "teacher_activation": "the same"}
+    for name, allowed in values.items():
+        words, _, default = MODEL_OPTIONS[name].help.partition("  [default: ")
+        yield _option(name), f"{default.rstrip(']')}, {allowed}".lstrip(", "), _plain(words)
 
 
 def _readouts() -> str:

@@ -14,6 +14,9 @@ from runtime.run_options import MODEL_OPTIONS, RUN_OPTIONS, RunOption, numbers_o
 
 Schema = dict[str, Any]
 
+# Sectors are those of quadratic networks.
+ACTIVATIONS = ("activation", "teacher_activation")
+
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NULL: Schema = {"type": "null"}
 STATUS = ("ok", "diverged", "step_too_small")
@@ -108,10 +111,16 @@ def document(command: str, schema: Schema, **definitions: Schema) -> Schema:
 # --- what the tables declare -------------------------------------------------------------------
 
 
-def model(*without: str, maybe_p: bool = False) -> dict[str, Schema]:
-    """The widths and the options of a model."""
+def model(*without: str, sectors: bool = False) -> dict[str, Schema]:
+    """The widths and the options of a model; null is the activation of a teacher as the students.
+
+    With `sectors`, what these lack may be missing.
+    """
     found = {name: _of(option) for name, option in MODEL_OPTIONS.items() if name not in without}
-    return {"p?" if maybe_p and name == "p" else name: schema for name, schema in found.items()}
+    if "teacher_activation" in found:
+        found["teacher_activation"]["type"] = ["string", "null"]
+    lacking = ("p", *ACTIVATIONS) if sectors else ()
+    return {f"{name}?" if name in lacking else name: schema for name, schema in found.items()}
 
 
 def numbers(command: str, varied: Container[str] = ()) -> dict[str, Schema]:
@@ -144,7 +153,11 @@ def attributes(
     `names` are those of options, which a question mark makes optional; "numbers" stands for the run-time
     parameters, of which those that are `varied` are optional.
     """
-    found = {"title": TITLE, **model()}
+    found = {"title": TITLE, **model("teacher_activation")}
+    if command == "sector":
+        del found["activation"]
+    else:
+        found["teacher_activation?"] = _of(MODEL_OPTIONS["teacher_activation"])
     for name in names.split():
         plain = name.removesuffix("?")
         if plain == "numbers":
@@ -167,6 +180,7 @@ def _attribute(name: str, command: str) -> Schema:
 
 def _of(option: RunOption) -> Schema:
     """The schema of the value of an option."""
+    option = dataclasses.replace(option, help=option.help.split("  [")[0])
     if option.kind == "integer":
         return whole(option.help, 0 if option.name == "seed" else 1)
     if option.kind == "number":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from regeneration.schema_parts import (
+    ACTIVATIONS,
     NULL,
     STATUS,
     TITLE,
@@ -94,7 +95,7 @@ INVARIANTS = record(
         ),
         "monitors?": fields(
             {
-                "attributes": fields({"title": TITLE, **model(), "version?": VERSION}),
+                "attributes": fields({"title": TITLE, **model("teacher_activation"), "version?": VERSION}),
                 "alpha": over(1, "Times α = samples/N."),
                 "conserved": mapping(flag(), "Whether the equations conserve each monitor."),
             },
@@ -202,7 +203,7 @@ DERIVE = either(
         {
             **_GENERATED,
             "kind": {"const": "sector"},
-            "model": record("Widths and options.", model("p")),
+            "model": record("Widths and options.", model("p", *ACTIVATIONS)),
             "operations": _operations(rhs="the right-hand side", loss="the loss"),
             "proof": fields(
                 {
@@ -223,7 +224,9 @@ LIST = listed(
         fields(
             {
                 **_FOLDER,
-                "model": record("Widths and options; sectors have no p.", model(maybe_p=True)),
+                "model": record(
+                    "Widths and options; sectors have no p, and no activations.", model(sectors=True)
+                ),
                 "state_size": whole("Number of order parameters.", 1),
                 "operations": whole("Number of floating-point operations of the right-hand side."),
                 "proof": text("How the derivations were compared."),

@@ -23,8 +23,9 @@ from runtime.start.schedules import Schedule
 if TYPE_CHECKING:
     import xarray
 
-# Runs of version 0.3 and before name no second layer: they have none.
-_NEWER = frozenset({"second_layer"})
+# Runs of earlier versions name no second layer and no activation: they have none, and λ². A run whose
+# teacher has the students' activation does not name it either.
+_NEWER = frozenset({"second_layer", "activation", "teacher_activation"})
 _CONVENTIONS = tuple(field.name for field in dataclasses.fields(Model))
 # Attributes that analysis, tables and figures use as numbers, as whole numbers, and as text, beside the
 # run-time parameters.

@@ -57,7 +57,7 @@ from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike
 
 from derive.errors import InputError
-from derive.model import Model
+from derive.model import Model, require_quadratic
 from runtime.analysis.equal_layers import equal_readouts
 from runtime.run_options import ALPHA
 from runtime.sgd.weight_coordinates import coordinates
@@ -144,6 +144,7 @@ def gradient_flow(
         differ, with which s and E no longer rescale all students alike.
     """
     model = checked_arrays.as_model(model)
+    require_quadratic(model, "gradient flow is solved exactly")
     for option, (value, problem) in _UNSOLVED.items():
         if getattr(model, option) == value:
             raise InputError(option, f"{value!r} has no Riccati equation; {problem}")

@@ -55,7 +55,7 @@ def derive(
         if "p" in given:
             raise click.UsageError("--p does not go with --sector: a sector holds for any p")
         del conventions["p"]
-        model: Any = SectorModel(**conventions)
+        model: Any = SectorModel.of_options(**conventions)
         pipeline: Any = SectorPipeline.of(model)
         proved = "equal to the full system"
     else:

@@ -75,7 +75,7 @@ def sector(
     from runtime.sector.sector_run import integrate_sector
     from runtime.sector.sector_system import load_sector, numbers_of
 
-    model = SectorModel(pstar=pstar, **conventions)
+    model = SectorModel.of_options(pstar, **conventions)
     superfluous = sorted(given_options() & {"ideal", "seed"})
     if superfluous and singular_values is not None:
         raise InputError(superfluous[0], "does not go with --singular-values")

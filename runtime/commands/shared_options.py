@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from derive.activation import ACTIVATION_NAMES
 from derive.arguments import one_of
 from derive.errors import InputError
-from derive.model import OPTIONS, Model
+from derive.model import Model
 from runtime import run_options
 from runtime.commands.grouped_help import Decorator, collected, completing, given_options, option, options
 from runtime.commands.printing import Talk, echo, log_level
@@ -21,7 +22,7 @@ from runtime.commands.value_types import Integer, Integers, Real, Times
 from runtime.output.netcdf_files import save_netcdf
 from runtime.output.output_files import check_outputs
 from runtime.output.progress import progress_bar
-from runtime.run_options import MODEL_OPTIONS, OF_STARTS, RunOption
+from runtime.run_options import MODEL_OPTIONS, OF_STARTS, WIDTHS, RunOption
 from runtime.start.schedule_kinds import SMOOTH
 
 if TYPE_CHECKING:
@@ -42,8 +43,13 @@ _TYPES = {
     # Their values are read where the width of the model is known.
     "weights": click.STRING,
     "schedule": click.STRING,
+    "activation": click.STRING,
 }
-_METAVARS = {"weights": "NUMBERS", "matrix": "FILE", "schedule": "SCHEDULE"}
+_METAVARS = {"weights": "NUMBERS", "matrix": "FILE", "schedule": "SCHEDULE", "activation": "POLYNOMIAL"}
+_COMPLETIONS = {
+    "schedule": (run_options.default("schedule"), *(f"{name}:" for name in SMOOTH)),
+    "activation": ACTIVATION_NAMES,
+}
 
 
 # --- options of the tables ---------------------------------------------------------------------
@@ -67,8 +73,8 @@ def _declared(declared: RunOption) -> Decorator:
         default = ",".join(f"{value:g}" if isinstance(value, float) else str(value) for value in default)
     if declared.kind in _METAVARS:
         kind["metavar"] = _METAVARS[declared.kind]
-    if declared.kind == "schedule":
-        kind["shell_complete"] = completing(declared.default, *(f"{name}:" for name in SMOOTH))
+    if declared.kind in _COMPLETIONS:
+        kind["shell_complete"] = completing(*_COMPLETIONS[declared.kind])
     # The library would write the name of an option such as --T in lower case.
     names = (dashed(declared.name), declared.name)
     return option(declared.group, *names, help=declared.help, default=default, **kind)
@@ -84,13 +90,13 @@ def dashed(name: str) -> str:
 
 def width_options(**widths: int | None) -> Decorator:
     """The widths, with the defaults of most commands or these."""
-    declared = [MODEL_OPTIONS[name] for name in ("p", "pstar")]
+    declared = [MODEL_OPTIONS[name] for name in WIDTHS]
     return options(
         *(_declared(dataclasses.replace(o, default=widths.get(o.name, o.default))) for o in declared)
     )
 
 
-convention_options = options(*(_declared(MODEL_OPTIONS[name]) for name in OPTIONS))
+convention_options = options(*(_declared(o) for name, o in MODEL_OPTIONS.items() if name not in WIDTHS))
 
 
 def model_options(**widths: int) -> Decorator:

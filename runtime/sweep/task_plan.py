@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from derive.activation import Activation
 from derive.errors import InputError, shown
 from runtime.run_options import LISTS, RunOption
 from runtime.start.checked_arrays import axis_count, output_times, real_array
@@ -244,6 +245,8 @@ def _value(option: RunOption, given: Any) -> Any:
         return _matrix(name, given)
     if option.kind == "schedule":
         value: Any = _schedules(name, given)
+    elif option.kind == "activation":
+        value = _activations(name, given)
     elif option.kind in LISTS:
         value = parse_lists(name, given)
     else:
@@ -269,6 +272,15 @@ def _schedules(name: str, given: Any) -> str | tuple[str, ...]:
     if isinstance(given, (list, tuple)) and any(isinstance(item, (str, Mapping)) for item in given):
         return tuple(Schedule.of(item).text for item in given)
     return Schedule.of(given).text
+
+
+def _activations(name: str, given: Any) -> str | tuple[str, ...]:
+    """The name of a polynomial, or of several in an axis: text with semicolons, or a list with texts."""
+    if isinstance(given, str):
+        given = given.split(";") if ";" in given else given
+    if isinstance(given, list) and any(isinstance(item, (str, list)) for item in given):
+        return tuple(Activation.of(item, name).name for item in given)
+    return Activation.of(given, name).name
 
 
 def _times(name: str, given: Any) -> float | list[float]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from derive import InputError, Model, SectorModel
 from derive.model import OPTIONS
+from runtime.run_options import ACTIVATIONS
 
 WIDTHS = {Model: {"p": 4, "pstar": 2}, SectorModel: {"pstar": 2}}
 
@@ -51,7 +52,10 @@ def test_unknown_option_value_is_rejected_and_the_allowed_ones_named(kind, optio
 @pytest.mark.parametrize("kind", [Model, SectorModel])
 def test_options_are_declared_in_the_order_of_the_fields_with_their_defaults(kind):
     options = kind(**WIDTHS[kind]).to_dict()
-    assert list(options.items())[len(WIDTHS[kind]) :] == [(o.name, o.default) for o in OPTIONS.values()]
+    declared = [(o.name, o.default) for o in (*OPTIONS.values(), *ACTIVATIONS.values())]
+    # Sectors are those of quadratic networks.
+    declared = declared if kind is Model else declared[: len(OPTIONS)]
+    assert list(options.items())[len(WIDTHS[kind]) :] == declared
     assert [*OPTIONS["flow"].values] == ["sgd", "gradient"]
     assert OPTIONS["readout"].values["mean"] == "mean: a = 1/p, b = 1/p*"
     assert OPTIONS["readout"].help.startswith("Readout weights (a, b) = (1/p, 1/p*), (1, 1)")
@@ -106,7 +110,7 @@ def test_second_layers_are_parameters_or_the_end_of_the_state():
 def test_dictionary_round_trip(p, pstar, options):
     model = Model(p, pstar, *options)
     assert Model.from_dict(model.to_dict()) == model
-    assert list(model.to_dict()) == ["p", "pstar", *OPTIONS]
+    assert list(model.to_dict()) == ["p", "pstar", *OPTIONS, *ACTIVATIONS]
     assert model.state_size == len(model.state) == len(set(model.state))
 
 
@@ -115,7 +119,8 @@ def test_dictionary_round_trip(p, pstar, options):
     [
         (Model, {"p": 4}, "pstar: is missing"),
         (Model, {"pstar": 4}, "p: is missing"),
-        (Model, {"p": 4, "pstar": 2, "activation": "quadratic"}, "activation: is not an option"),
+        (Model, {"p": 4, "pstar": 2, "sigma": "quadratic"}, "sigma: is not an option"),
+        (SectorModel, {"pstar": 2, "activation": "quadratic"}, "activation: is not an option"),
         (SectorModel, {"flow": "sgd"}, "pstar: is missing"),
         (SectorModel, {"pstar": 2, "p": 4}, "p: is not an option"),
     ],

@@ -44,6 +44,7 @@ from collections.abc import Callable
 import numpy as np
 
 from derive.errors import InputError
+from derive.model import require_quadratic
 from runtime.analysis.equal_layers import equal_readouts
 from runtime.start.checked_arrays import Array, require_free_norms
 from runtime.start.parameter_values import RunParameters
@@ -85,6 +86,7 @@ class SmallOverlaps:
     def of(cls, parameters: RunParameters) -> SmallOverlaps:
         """That of a model with free norms; InputError otherwise, or if second-layer weights differ."""
         model = parameters.model
+        require_quadratic(model, "the theory of the bias is")
         require_free_norms(model, "the theory of the bias is")
         a, b = equal_readouts(parameters, "differ: the theory of the bias needs")
         eta, gamma, noise = (parameters[name] for name in ("eta", "weight_decay", "label_noise"))

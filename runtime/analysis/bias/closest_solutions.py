@@ -41,7 +41,7 @@ from numpy.typing import ArrayLike
 
 from derive import readout
 from derive.errors import InputError
-from derive.model import Model
+from derive.model import Model, require_quadratic
 from derive.version import VERSION
 from runtime.analysis.equal_layers import equal_readouts
 from runtime.analysis.landscape.critical_points import solution
@@ -251,6 +251,7 @@ def solvable(
     solution without loss.
     """
     T = checked_arrays.teacher_overlaps(model, given.get("T"))
+    require_quadratic(model, "the closest solution is known")
     checked_arrays.require_free_norms(model, "the closest solution is known")
     if model.trained:
         raise InputError(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derive.errors import InputError
-from derive.model import Model
+from derive.model import Model, require_quadratic
 from runtime.analysis.recorded_runs import states_of_run
 from runtime.start.checked_arrays import Array
 from runtime.start.teacher_directions import Teacher
@@ -86,6 +86,7 @@ class MeasuredStates:
 def measured_states(run: xarray.Dataset) -> MeasuredStates:
     """The states of a result of ours; InputError names what is wrong with it."""
     found = states_of_run(run)
+    require_quadratic(found.model, "conserved quantities are known")
     if len(found.front) > 1:
         raise InputError("run", f"has the axes {', '.join(found.front)}: select all but one")
     Q, R = (values if found.front else values[None] for values in (found.Q, found.R))

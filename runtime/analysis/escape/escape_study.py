@@ -10,7 +10,7 @@ import numpy as np
 
 from derive.arguments import whole_number
 from derive.errors import InputError
-from derive.model import Model
+from derive.model import Model, require_quadratic
 from derive.parameters import PARAMETERS
 from runtime.analysis.plateau.fixed_point import require_plateau
 from runtime.concurrency.thread_pool import thread_count
@@ -62,6 +62,7 @@ class EscapeStudy:
 
     def __post_init__(self, given: Mapping[str, Any]) -> None:
         """Raise InputError for the first value that is not allowed."""
+        require_quadratic(self.model, "escape times are compared with theory")
         require_plateau(self.model)
         listed, eta = checked_arrays.listed, PARAMETERS["eta"]
         sizes = [whole_number("n", n, self.model.pstar, LARGEST_START_N) for n in listed("n", self.n)]

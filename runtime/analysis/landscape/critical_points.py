@@ -43,7 +43,7 @@ from numpy.typing import ArrayLike
 from derive import readout
 from derive.arguments import whole_number
 from derive.errors import InputError
-from derive.model import Model
+from derive.model import Model, require_quadratic
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.teacher_directions import Teacher
@@ -128,7 +128,8 @@ class FlatDirections:
 
 
 def require_equal_weights(model: Model, what: str) -> None:
-    """Raise InputError for a model whose second-layer weights may differ; `what` is not known there."""
+    """Raise InputError for other activations or weights that may differ; `what` is not known there."""
+    require_quadratic(model, what)
     if model.weighted:
         raise InputError(
             "second_layer", f"{model.second_layer!r}: {what} only where all second-layer weights are 1"

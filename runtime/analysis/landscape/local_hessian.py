@@ -44,7 +44,7 @@ import numpy as np
 
 from derive import readout
 from derive.errors import InputError
-from derive.model import Model
+from derive.model import Model, require_quadratic
 from runtime.sgd.weight_coordinates import coordinates
 from runtime.start.checked_arrays import Array
 from runtime.start.parameter_values import RunParameters
@@ -66,7 +66,8 @@ def landscape_parameters(model: Model, given: Mapping[str, Any]) -> RunParameter
 
 
 def require_fixed_weights(model: Model) -> None:
-    """Raise InputError for a trained second layer."""
+    """Raise InputError for a trained second layer, or another activation than λ²."""
+    require_quadratic(model, "zero-loss solutions and the Hessian are known")
     if model.trained:
         raise InputError(
             "second_layer",

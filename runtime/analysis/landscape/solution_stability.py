@@ -62,7 +62,8 @@ class StabilitySpectrum:
         Dimension of the null space; less than `zero_modes` where deviations grow linearly.
     manifold_modes, marginal_modes
         At a solution: null directions along the manifold of solutions, and the others, in which
-        weights move away from the teachers' span and the loss is of second order. None elsewhere.
+        weights move away from the teachers' span and the loss is of second order. None elsewhere, and
+        for activations other than λ², whose solutions form other manifolds.
     residual
         Largest entry of the drift: zero, up to rounding, at a fixed point.
     """
@@ -107,12 +108,13 @@ class ZeroModes:
 def expected_zero_modes(model: Model, T: ArrayLike | None = None) -> ZeroModes | None:
     """The zero modes at a solution: pk − k(k+1)/2 along the manifold, (p−k)(p−k+1)/2 marginal.
 
-    None where they are not known in general: on the sphere, with second-layer weights, and for
-    p < k = rank T, where there is no solution. Raises InputError if T is missing or not allowed.
+    None where they are not known in general: on the sphere, with second-layer weights or another
+    activation than λ², and for p < k = rank T, where there is no solution. Raises InputError if T is
+    missing or not allowed.
     """
     model = checked_arrays.as_model(model)
     k = Teacher.from_overlaps(checked_arrays.teacher_overlaps(model, T)).rank
-    if model.constraint != "free" or model.weighted or model.p < k:
+    if model.constraint != "free" or model.weighted or not model.quadratic or model.p < k:
         return None
     beyond = model.p - k
     return ZeroModes(model.p * k - k * (k + 1) // 2, beyond * (beyond + 1) // 2)
@@ -123,6 +125,9 @@ def solution_spectrum(
     system: System, Q: ArrayLike, R: ArrayLike, *_: Any, tolerance: float = ZERO, **parameters: Any
 ) -> StabilitySpectrum:
     """Eigenvalues of the Jacobian at overlaps Q (p, p), R (p, p*), and its zero modes.
+
+    It takes any activation: at the state where a run ends it tells whether that is stable, and at R = 0
+    of an even activation, where R stays 0, how fast overlaps with the teachers grow.
 
     The Jacobian is that of the packed state, so of symmetric Q only, and restricted to directions in
     which the state can move: not the norms on the sphere, and not R along null vectors of T.
@@ -287,7 +292,9 @@ def _eigenvalues(matrix: Array) -> np.ndarray:
 
 
 def _is_solution(system: System, y: Array, parameters: RunParameters) -> bool:
-    """Whether a packed state has no loss."""
+    """Whether a packed state of a quadratic model has no loss."""
+    if not system.model.quadratic:
+        return False
     _, b = readout.weights(system.model)
     loss = system.packed_losses(y[None], parameters.packed[0])[0]
     teachers = b * parameters.weights()[1][0][:, None] * parameters.T

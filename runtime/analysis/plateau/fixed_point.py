@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derive import readout
 from derive.errors import InputError
-from derive.model import Model
+from derive.model import Model, require_quadratic
 from runtime.analysis.plateau.bisection import largest_where
 from runtime.analysis.plateau.linear_modes import (
     ALIGNMENT,
@@ -203,7 +203,8 @@ def find_plateau(system: System, parameters: RunParameters, norms: Array | None 
 
 
 def require_plateau(model: Model) -> None:
-    """Raise NoPlateauError for a model that never has a plateau."""
+    """Raise NoPlateauError for a model that never has a plateau, InputError where none is known."""
+    require_quadratic(model, "the plateau is known")
     if model.trained and model.constraint == "sphere":
         raise NoPlateauError(
             "second_layer",
