@@ -19,8 +19,11 @@ from derive.errors import InputError, shown
 
 # The drift has moments of twice this degree and more.
 LARGEST_DEGREE = 6
-# Activations that have a name; sums of these and coefficients mean others.
+# Activations that have a name, and how others are written.
 ACTIVATION_NAMES = ("quadratic", *(f"he{k}" for k in range(1, LARGEST_DEGREE + 1)))
+ALLOWED = (
+    f"quadratic, he1 to he{LARGEST_DEGREE}, a sum such as he2+he3, or coefficients such as 0,1/2,0,1/6"
+)
 # Numerators and denominators up to this size keep the generated code exact in float literals.
 _LARGEST_NUMBER = 10**12
 _HERMITE = re.compile(r"he([1-9][0-9]?)")
@@ -66,11 +69,7 @@ class Activation:
         for part in text.split("+"):
             found = _HERMITE.fullmatch(part.strip())
             if not found or int(found[1]) > LARGEST_DEGREE:
-                raise InputError(
-                    option,
-                    f"{text!r} is not quadratic, he1 to he{LARGEST_DEGREE}, a sum of these such as he2+he3,"
-                    " or coefficients such as 0,1/2,0,1/6",
-                )
+                raise InputError(option, f"{text!r} is not {ALLOWED}")
             total = _sum(total, hermite(int(found[1])))
         return cls._of_numbers(total, option)
 

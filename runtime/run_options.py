@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from derive.activation import ACTIVATION_NAMES, QUADRATIC
+from derive.activation import ALLOWED, QUADRATIC
 from derive.model import OPTIONS
 from derive.parameters import NUMBERS, VECTORS
 
@@ -107,6 +107,7 @@ def _like(*commands: str, **differing: Any) -> dict[str, Mapping[str, Any]]:
 
 _INTEGRATED = ("integrate", "ensemble", "report")
 _STARTED = (*_INTEGRATED, "simulate", "compare", "escape", "bias", "hessian", "plateau")
+_TOLERANT = _like(*_INTEGRATED, "sector", "escape")
 # These take no parameter that the simulations of SGD do not know.
 _SIMULATING = ("simulate", "compare", "bias")
 # The options that say what T is: name, kind, default, what a sweep does with it, help.
@@ -114,6 +115,22 @@ _TEACHERS = (
     ("teacher_correlation", "number", 0.0, "axis", "Off-diagonal entries of T, with --teacher general."),
     ("teacher_spectrum", "weights", None, "axis", "T = diag(1,0.5,0.33), or power:1 for norms 1/r."),
     ("T", "matrix", None, "fixed", "Teacher overlaps T from a file .npy, .npz or .nc, or a text of rows."),
+)
+_ESCAPED = "A trajectory has escaped when its loss is below this part of the plateau's."
+_UNEQUAL = "for starts with unequal norms"
+_THREADS = "Number of threads.  [default: one per processor]"
+_THREADED = _like("ensemble", "simulate", "compare", "escape", "bias")
+# The options of single analyses: name, kind, default, command, help.
+_ANALYSES = (
+    (
+        "conditions",
+        "numbers",
+        (1.0, 3.0, 10.0, 30.0, 100.0),
+        "bias",
+        f"Condition numbers of Q0 {_UNEQUAL}.",
+    ),
+    ("scale", "number", 1e-6, "bias", f"Size of R0 {_UNEQUAL}."),
+    ("tolerance", "number", 1e-6, "hessian", "Eigenvalues below this part of the largest are flat."),
 )
 _IDEAL = "Start at Q0 = q0·1 with R0 of this size"
 
@@ -191,16 +208,11 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         alone=True,
     ),
     *(
-        RunOption(
-            name,
-            "number",
-            "Solver",
-            f"{words} tolerance of a step.",
-            default=value,
-            commands=_like(*_INTEGRATED, "sector", "escape"),
-            alone=True,
+        RunOption(name, "number", "Solver", f"{words} of a step.", value, commands=_TOLERANT, alone=True)
+        for name, words, value in (
+            ("rtol", "Relative tolerance", 1e-8),
+            ("atol", "Absolute tolerance", 1e-10),
         )
-        for name, words, value in (("rtol", "Relative", 1e-8), ("atol", "Absolute", 1e-10))
     ),
     RunOption(
         "output",
@@ -238,15 +250,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         commands=_like("ensemble") | _like("integrate", help="Stop when the loss comes down to this."),
         alone=True,
     ),
-    RunOption(
-        "fraction",
-        "number",
-        "Analysis",
-        "A trajectory has escaped when its loss is below this part of the plateau's.",
-        default=0.5,
-        commands=_like("escape"),
-        alone=True,
-    ),
+    RunOption("fraction", "number", "Analysis", _ESCAPED, 0.5, commands=_like("escape"), alone=True),
     RunOption(
         "ideal",
         "number",
@@ -307,48 +311,24 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         commands=_like("integrate", "report", "simulate", "compare", "hessian"),
         swept="never",
     ),
-    RunOption(
-        "conditions",
-        "numbers",
-        "Analysis",
-        "Condition numbers of Q0 for starts with unequal norms.",
-        default=(1.0, 3.0, 10.0, 30.0, 100.0),
-        commands=_like("bias"),
+    *(
+        RunOption(name, kind, "Analysis", words, value, commands=_like(command))
+        for name, kind, value, command, words in _ANALYSES
     ),
-    RunOption(
-        "scale",
-        "number",
-        "Analysis",
-        "Size of R0 for starts with unequal norms.",
-        default=1e-6,
-        commands=_like("bias"),
-    ),
-    RunOption(
-        "tolerance",
-        "number",
-        "Analysis",
-        "Eigenvalues below this part of the largest are flat.",
-        default=1e-6,
-        commands=_like("hessian"),
-    ),
-    RunOption(
-        "threads",
-        "integer",
-        "Solver",
-        "Number of threads.  [default: one per processor]",
-        commands=_like("ensemble", "simulate", "compare", "escape", "bias"),
-        swept="never",
-    ),
+    RunOption("threads", "integer", "Solver", _THREADS, commands=_THREADED, swept="never"),
 )
 # What a `ChosenStart` is made of, in the order of the help.
 OF_STARTS = (
     *("n", "ideal", "overlaps", "seed", "q0"),
     *("teacher_correlation", "teacher_spectrum", "T", *(vector.name for vector in VECTORS)),
 )
-# How a user names an activation.
-_POLYNOMIALS = (
-    f"{', '.join(ACTIVATION_NAMES[:2])} to {ACTIVATION_NAMES[-1]}, a sum he2+he3,"
-    " or coefficients 0,1/2,0,1/6 from the constant up"
+_OF_TEACHERS = "Polynomial σ* of the teachers, in the same words.  [default: that of the students]"
+# The options of models that are polynomials.
+ACTIVATIONS: Mapping[str, RunOption] = _by_name(
+    RunOption(
+        "activation", "activation", "Model", f"Polynomial σ of the students: {ALLOWED}.", QUADRATIC.name
+    ),
+    RunOption("teacher_activation", "activation", "Model", _OF_TEACHERS),
 )
 WIDTHS = ("p", "pstar")
 # The widths, of commands that say nothing else, and the options of models.
@@ -359,19 +339,7 @@ MODEL_OPTIONS: Mapping[str, RunOption] = _by_name(
         RunOption(name, "choice", "Model", option.help, option.default, tuple(option.values))
         for name, option in OPTIONS.items()
     ),
-    RunOption(
-        "activation",
-        "activation",
-        "Model",
-        f"Polynomial σ of the students: {_POLYNOMIALS}.",
-        QUADRATIC.name,
-    ),
-    RunOption(
-        "teacher_activation",
-        "activation",
-        "Model",
-        "Polynomial σ* of the teachers, in the same words.  [default: that of the students]",
-    ),
+    *ACTIVATIONS.values(),
 )
 # The kinds of tasks of a sweep, and the commands that do such a task once.
 JOB_COMMANDS = {"ode": "integrate", "ensemble": "ensemble", "chain": "simulate", "escape": "escape"}

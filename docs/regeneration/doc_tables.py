@@ -13,8 +13,8 @@ from derive.model import OPTIONS
 from derive.parameters import PARAMETERS, RuntimeParameter
 from derive.readout import READOUTS
 from runtime.run_options import (
+    ACTIVATIONS,
     DEFAULT_METHOD,
-    MODEL_OPTIONS,
     OWN_METHODS,
     RUN_OPTIONS,
     SCIPY_METHODS,
@@ -58,10 +58,9 @@ def _model_options() -> str:
 def _activations() -> Iterable[tuple[str, str, str]]:
     """The rows of the options that are polynomials, whose values cannot be listed."""
     names = ", ".join(f"`{name}`" for name in ACTIVATION_NAMES)
-    values = {"activation": f"{names}, sums, coefficients", "teacher_activation": "the same"}
-    for name, allowed in values.items():
-        words, _, default = MODEL_OPTIONS[name].help.partition("  [default: ")
-        yield _option(name), f"{default.rstrip(']')}, {allowed}".lstrip(", "), _plain(words)
+    values = (f"{names}, sums, coefficients", "that of the students, or as there")
+    for (name, option), allowed in zip(ACTIVATIONS.items(), values, strict=True):
+        yield _option(name), allowed, _plain(option.help.split("  [")[0])
 
 
 def _readouts() -> str:

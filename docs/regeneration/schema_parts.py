@@ -10,12 +10,9 @@ from collections.abc import Container, Mapping
 from typing import Any
 
 from derive.parameters import NUMBERS, PARAMETERS
-from runtime.run_options import MODEL_OPTIONS, RUN_OPTIONS, RunOption, numbers_of
+from runtime.run_options import ACTIVATIONS, MODEL_OPTIONS, RUN_OPTIONS, RunOption, numbers_of
 
 Schema = dict[str, Any]
-
-# Sectors are those of quadratic networks.
-ACTIVATIONS = ("activation", "teacher_activation")
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NULL: Schema = {"type": "null"}
@@ -157,7 +154,7 @@ def attributes(
     if command == "sector":
         del found["activation"]
     else:
-        found["teacher_activation?"] = _of(MODEL_OPTIONS["teacher_activation"])
+        found["teacher_activation?"] = _of(ACTIVATIONS["teacher_activation"])
     for name in names.split():
         plain = name.removesuffix("?")
         if plain == "numbers":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from regeneration.schema_parts import (
-    ACTIVATIONS,
     NULL,
     STATUS,
     TITLE,
@@ -22,7 +21,7 @@ from regeneration.schema_parts import (
     text,
     whole,
 )
-from runtime.run_options import JOB_COMMANDS
+from runtime.run_options import ACTIVATIONS, JOB_COMMANDS
 
 _FOR_ALL = flag("Whether this holds for all values of the parameters, not only for `values`.")
 _PRODUCT = fields(

@@ -16,6 +16,7 @@ from derive.model import Model
 from derive.parameters import NUMBERS, VECTORS
 from runtime.output.input_files import NETCDF, UnreadableError, read_file
 from runtime.output.memory_limit import LARGEST_ARRAYS
+from runtime.run_options import ACTIVATIONS
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.schedules import Schedule
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 # Runs of earlier versions name no second layer and no activation: they have none, and λ². A run whose
 # teacher has the students' activation does not name it either.
-_NEWER = frozenset({"second_layer", "activation", "teacher_activation"})
+_NEWER = frozenset({"second_layer", *ACTIVATIONS})
 _CONVENTIONS = tuple(field.name for field in dataclasses.fields(Model))
 # Attributes that analysis, tables and figures use as numbers, as whole numbers, and as text, beside the
 # run-time parameters.

@@ -8,7 +8,7 @@ from typing import Any
 from derive.model import OPTIONS, Model
 from derive.parameters import NUMBERS, RuntimeParameter
 from derive.version import VERSION
-from runtime.run_options import default
+from runtime.run_options import ACTIVATIONS, default
 
 # A schedule of more steps than fit into a title is cut off.
 _LONGEST = 40
@@ -24,12 +24,18 @@ def result_attributes(title: str, model: Model, settings: Mapping[str, Any]) -> 
 def departures(
     attributes: Mapping[Any, Any], written: Callable[[RuntimeParameter, float], str]
 ) -> list[str]:
-    """What titles and summaries say of a run that is not as by default: second layer, numbers, schedule.
+    """What titles and summaries say of a run that is not as by default: activations, numbers, schedule …
 
     `written` makes the text of a number with its value. Numbers without a default are left out.
     """
     layer = attributes.get("second_layer", OPTIONS["second_layer"].default)
     words = [f"{layer} second layer"] if layer != OPTIONS["second_layer"].default else []
+    activations = {name: attributes.get(name, option.default) for name, option in ACTIVATIONS.items()}
+    words += [
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in activations.items()
+        if value != ACTIVATIONS[name].default
+    ]
     words += [
         written(number, attributes[number.name])
         for number in NUMBERS
