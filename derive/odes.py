@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from derive.arguments import one_of
 from derive.emit.latex_components import component_form
+from derive.emit.latex_graph_components import graph_component_form
+from derive.emit.latex_graphs import graph_form
 from derive.emit.latex_matrix import matrix_form
 from derive.expansion import evaluate
 from derive.generated_files import DerivedODEs
@@ -128,7 +130,8 @@ class OverlapODEs(DerivedODEs[Model]):
         Raises
         ------
         InputError
-            The form or the subject is another one.
+            The form or the subject is another one, or the equations are too long to be written out: the
+            components of wide models, and the Jacobian of activations that are not quadratic.
         """
         return latex(self.model, form, what)
 
@@ -136,6 +139,8 @@ class OverlapODEs(DerivedODEs[Model]):
 def latex(model: Model, form: str = "matrix", what: str = "odes") -> str:
     """LaTeX of the equations of `model` (see `OverlapODEs.latex`), without the proof."""
     check_latex_options(form, what)
+    if not model.quadratic:
+        return graph_component_form(model, what) if form == "components" else graph_form(model, what)
     equations = Pipeline.of(model).equations
     if form == "components":
         return component_form(model, equations, what)
@@ -148,11 +153,13 @@ def check_latex_options(form: str, what: str) -> None:
     one_of("what", what, SUBJECTS)
 
 
-def latex_for_any_widths(what: str = "odes", **options: str) -> str:
+def latex_for_any_widths(what: str = "odes", **options: Any) -> str:
     """The matrix form with symbolic p and p*; `options` are those of Model without the widths."""
     # The widths do not matter; this validates the options.
     model = Model(1, 1, **options)
     check_latex_options("matrix", what)
+    if not model.quadratic:
+        return graph_form(model, what, any_widths=True)
     return matrix_form(model, Pipeline.of(model).equations, what, any_widths=True)
 
 

@@ -13,7 +13,9 @@ from typing import Any
 
 from derive.arguments import one_of
 from derive.emit.latex_document import odes_document
+from derive.emit.latex_graph_document import graph_document
 from derive.emit.numba_module import is_unrolled, numba_module
+from derive.emit.plain_graphs import graph_equations_text
 from derive.emit.plain_text import equations_text, program_text
 from derive.equations import OverlapEquations, overlap_equations
 from derive.expansion import operation_count
@@ -76,7 +78,9 @@ class Pipeline(GeneratedFiles[Model]):
     @cached_property
     def latex(self) -> str:
         """The document odes.tex."""
-        return odes_document(self.model, self.equations)
+        if self.model.quadratic:
+            return odes_document(self.model, self.equations)
+        return graph_document(self.model)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -87,7 +91,9 @@ class Pipeline(GeneratedFiles[Model]):
     def text_of(self, stage: str) -> str:
         match one_of("stage", stage, STAGES):
             case "equations":
-                return equations_text(self.equations, self.model)
+                if self.model.quadratic:
+                    return equations_text(self.equations, self.model)
+                return graph_equations_text(self.model)
             case "program":
                 return program_text(self.program)
             case "python":

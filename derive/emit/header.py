@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textwrap import fill
 
+from derive.emit.activation_text import activation_lines, has_teacher_activation, is_polynomial
 from derive.emit.python_source import INDENT
 from derive.model import OPTIONS, DerivableModel, Model
 from derive.parameters import PARAMETERS
@@ -13,16 +14,21 @@ from derive.version import written_by
 def student_and_teacher(model: DerivableModel) -> str:
     """Student and teacher in words, ASCII only; without the label noise."""
     v, vstar = ("v_i ", "v*_r ") if model.weighted else ("", "")
-    return f"student f = a sum_i {v}lambda_i^2, teacher y = b sum_r {vstar}lambda*_r^2"
+    student, teacher = "lambda_i^2", "lambda*_r^2"
+    if is_polynomial(model):
+        star = "*" if has_teacher_activation(model) else ""
+        student, teacher = "sigma(lambda_i)", f"sigma{star}(lambda*_r)"
+    return f"student f = a sum_i {v}{student}, teacher y = b sum_r {vstar}{teacher}"
 
 
 def problem_text(model: DerivableModel) -> str:
     """The problem in words, up to what is said about the teacher. ASCII only."""
     student, teacher = student_and_teacher(model).split(", ")
     time = "time alpha = steps / N, with batch samples a step"
+    activations = f"{activation_lines(model)},\n" if is_polynomial(model) else ""
     return f"""\
 S{student[1:]}, {teacher} + sqrt(label_noise) xi,
-loss (f - y)^2 / 2, {time};
+{activations}loss (f - y)^2 / 2, {time};
 overlaps Q = WW'/N, R = WW*'/N"""
 
 
@@ -74,7 +80,10 @@ def module_docstring(model: Model, operations: int, unrolled: bool) -> str:
     # A list of thousands of names would tell a reader nothing more.
     names = model.state if model.state_size <= 100 else (*model.state[:4], "...", model.state[-1])
     form = "has one line per entry" if unrolled else "loops over matrix products"
-    return f'''"""Overlap ODEs of a quadratic teacher-student network, p = {model.p}, p* = {model.pstar}.
+    title = "a quadratic teacher-student network"
+    if is_polynomial(model):
+        title = "a teacher-student network with polynomial activation"
+    return f'''"""Overlap ODEs of {title}, p = {model.p}, p* = {model.pstar}.
 
 {problem_text(model)}, T = W*W*'/N.
 After arXiv:2604.03068; readable equations are in odes.tex beside this file.

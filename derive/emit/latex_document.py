@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from derive.emit.activation_text import is_polynomial, teacher_letter
 from derive.emit.header import derive_command
 from derive.emit.latex_components import COMPONENT_LIMIT, component_form
 from derive.emit.latex_matrix import matrix_form
@@ -9,7 +10,7 @@ from derive.equations import OverlapEquations
 from derive.model import DerivableModel, Model
 from derive.version import written_by
 
-_CONSTRAINT = {
+CONSTRAINT = {
     "free": "Norms are free.",
     "sphere": (
         "On the sphere, every student is rescaled to its norm after each step, which undoes the decay;\n"
@@ -20,11 +21,11 @@ _FLOW = {
     "sgd": r"The terms in ${noise}$ are the noise of SGD.",
     "gradient": r"This is gradient flow on the population loss, without terms in ${noise}$.",
 }
-_TEACHER = {
+TEACHER = {
     "orthonormal": r"The teacher is orthonormal, $T = 1$.",
     "general": r"The teacher's overlaps $T$ are constant parameters.",
 }
-_SECOND_LAYER = {
+SECOND_LAYER = {
     "ones": "",
     "fixed": "\nThe second-layer weights $v_i$ and $v^*_r$ are constant parameters of any sign.",
     "trained": r"""
@@ -42,9 +43,12 @@ def flow_sentence(model: DerivableModel) -> str:
 def problem_sentences(model: DerivableModel) -> str:
     """The problem up to what is said about R and T, which differs between systems and sectors."""
     v, vstar = ("v_i", r"v^*_r") if model.weighted else ("", "")
-    return rf"""The student is $f = a\sum_{{i=1}}^{{p}} {v}\lambda_i^2$ with
+    student, teacher = r"\lambda_i^2", r"\lambda_r^{*2}"
+    if is_polynomial(model):
+        student, teacher = r"\,\sigma(\lambda_i)", rf"\,{teacher_letter(model)}(\lambda_r^*)"
+    return rf"""The student is $f = a\sum_{{i=1}}^{{p}} {v}{student}$ with
 $\lambda_i = w_i\cdot x/\sqrt{{N}}$, the teacher
-$y = b\sum_{{r=1}}^{{p^*}} {vstar}\lambda_r^{{*2}} + \sqrt{{\Delta}}\,\xi$ with
+$y = b\sum_{{r=1}}^{{p^*}} {vstar}{teacher} + \sqrt{{\Delta}}\,\xi$ with
 $\lambda^*_r = w^*_r\cdot x/\sqrt{{N}}$. The inputs are $x \sim \mathcal{{N}}(0, 1_N)$ and the loss is
 $\ell = \frac{{1}}{{2}}(f - y)^2$. A step of SGD is
 $w_i \leftarrow w_i - \eta\,\partial\ell/\partial w_i$ with the mean of $\ell$ over $B$ fresh samples, then
@@ -56,6 +60,11 @@ $Q = WW^\top/N$"""
 def _components(model: Model, equations: OverlapEquations) -> str:
     if model.state_size <= COMPONENT_LIMIT:
         return component_form(model, equations, "odes")
+    return components_left_out(model)
+
+
+def components_left_out(model: Model) -> str:
+    """The sentence that says how to print the components."""
     command = derive_command(model).replace("cli derive", "cli latex") + " --form components"
     return (
         f"The {model.state_size} components are left out here;\n"
@@ -103,8 +112,8 @@ def odes_document(model: Model, equations: OverlapEquations) -> str:
 
 {problem_sentences(model)},
 $R = WW^{{*\top}}/N${", $v$" * model.trained} and $T = W^*W^{{*\top}}/N$. After arXiv:2604.03068.
-{flow_sentence(model)} {_TEACHER[model.teacher]}
-{_CONSTRAINT[model.constraint]}{_SECOND_LAYER[model.second_layer]}
+{flow_sentence(model)} {TEACHER[model.teacher]}
+{CONSTRAINT[model.constraint]}{SECOND_LAYER[model.second_layer]}
 
 With
 \[

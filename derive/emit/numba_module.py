@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from derive.emit.function_body import FunctionBody
 from derive.emit.header import module_docstring, student_and_teacher
-from derive.emit.looped_body import HELPERS, SIZES, LoopedBody
+from derive.emit.looped_body import SIZES, LoopedBody
+from derive.emit.looped_helpers import HELPERS
 from derive.emit.python_source import COMPILED, INDENT, function_text
 from derive.emit.unrolled_body import UnrolledBody
 from derive.expansion import operation_count

@@ -34,8 +34,10 @@ from derive.program import (
     MatrixStatement,
     NormRates,
     Operand,
+    PairProducts,
     Program,
     Projection,
+    RowSum,
     ScalarStatement,
     Statement,
     Vector,
@@ -86,8 +88,6 @@ _COVARIANCE = """\
 
 def equations_text(equations: OverlapEquations, model: Model) -> str:
     """The drift and the loss without indices, which hold for any widths; `model` has the options."""
-    given = [parameter for parameter in PARAMETERS.values() if parameter.belongs_to(model)]
-    longest = max(len(parameter.name) for parameter in given)
     # With a general T the loops are those of any teacher.
     general = dataclasses.replace(model, teacher="general")
     program = PrintedProgram.of(general, equations)
@@ -99,7 +99,7 @@ def equations_text(equations: OverlapEquations, model: Model) -> str:
         f"{problem_text(model)}, T = W*W*'/N.",
         "",
         option_lines(model),
-        *(f"{parameter.name:<{longest}} {parameter.words} {parameter.symbol}" for parameter in given),
+        *parameter_lines(model),
         "",
         _COVARIANCE,
         f"# {_NOTATION}.",
@@ -112,16 +112,27 @@ def equations_text(equations: OverlapEquations, model: Model) -> str:
         *drift,
     ]
     if sphere:
-        lines += [
-            "",
-            "# rescaling keeps each norm Q_ii and so removes its growth",
-            "g_i = fQ_ii / (2 Q_ii)",
-            "dR_ir/dalpha = fR_ir - g_i R_ir",
-            "dQ_ij/dalpha = fQ_ij - (g_i + g_j) Q_ij",
-        ]
+        lines += SPHERE_LINES
     loss = f"loss = {polynomial_text(equations.loss)}"
     lines += ["", "# the generalisation error, which leaves out the label noise", loss]
     return "\n".join(lines) + "\n"
+
+
+SPHERE_LINES = (
+    "",
+    "# rescaling keeps each norm Q_ii and so removes its growth",
+    "g_i = fQ_ii / (2 Q_ii)",
+    "dR_ir/dalpha = fR_ir - g_i R_ir",
+    "dQ_ij/dalpha = fQ_ij - (g_i + g_j) Q_ij",
+)
+
+
+def parameter_lines(model: Model) -> Iterator[str]:
+    """A line for each run-time parameter: its name, and the words about it."""
+    given = [parameter for parameter in PARAMETERS.values() if parameter.belongs_to(model)]
+    longest = max(len(parameter.name) for parameter in given)
+    for parameter in given:
+        yield f"{parameter.name:<{longest}} {parameter.words} {parameter.symbol}"
 
 
 def _blocks(program: PrintedProgram, weighted: bool) -> Iterator[str]:
@@ -232,6 +243,13 @@ def _statement(statement: Statement) -> Iterator[str]:
         case VectorStatement(vector, entry_terms):
             i, _ = _indices(vector)
             yield f"{vector.name}_{i} = {sum_of(_entry_term(term, i, i) for term in entry_terms)}"
+        case RowSum(vector, entry_terms):
+            i, _ = _indices(vector)
+            sums = (_row_sum(term, i) for term in entry_terms)
+            yield f"{vector.name}_{i} = {sum_of((Fraction(1), text) for text in sums)}"
+        case PairProducts(matrix, left, right):
+            i, m = _indices(matrix)
+            yield f"{matrix.name}_{i}{m} = {left.name}_i{m} {right.name}_j{m}"
         case NormRates(target, reciprocal, drift, overlap):
             yield f"{reciprocal}_i = 1 / {overlap.name}_ii"
             yield f"{target}_i = 1/2 {drift.name}_ii {reciprocal}_i"
@@ -247,8 +265,20 @@ def _statement(statement: Statement) -> Iterator[str]:
 def _indices(part: Matrix | Vector) -> tuple[str, str]:
     """The letters of the indices of an entry, i and j of students, r and s of teachers."""
     columns = part.columns if isinstance(part, Matrix) else part.rows
+    if part.rows == "pairs":
+        return "(ij)", "k" if columns == "p" else "r"
     first = "i" if part.rows == "p" else "r"
     return first, "j" if columns == "p" else "s" if part.rows == "pstar" else "r"
+
+
+def _row_sum(term: EntryTerm, i: str) -> str:
+    """Σ_j of a term, where j runs over the columns of its first operand."""
+    operand = term.operands[0]
+    inner = operand.matrix.rows if operand.transposed else operand.matrix.columns
+    students = "k" if i == "(ij)" else "j"
+    j = students if inner == "p" else "s" if i == "r" else "r"
+    coefficient, text = _entry_term(term, i, j)
+    return f"sum_{j}({sum_of([(coefficient, text)])})"
 
 
 def _entry_term(term: EntryTerm, i: str, j: str) -> tuple[Fraction, str]:
@@ -261,6 +291,7 @@ def _entry_term(term: EntryTerm, i: str, j: str) -> tuple[Fraction, str]:
             f"{operand.matrix.name}_{j if operand.transposed else i}{i if operand.transposed else j}"
             for operand in term.operands
         ),
+        *(f"{vector.name}_({i}{j})" for vector in term.pairs),
     ]
     return term.coefficient, " ".join(factors)
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from derive.overlap_program import Q, R, T
 from derive.polynomial.noise_graphs import IN_I, IN_J, IN_M, IN_N, NoiseGraph
-from derive.polynomial.unit_sums import Blocks, UnitSums, entry_term
+from derive.polynomial.unit_sums import Blocks, UnitSums, entry_term, powers_text, weight_names
 from derive.program import (
     EntryStatement,
     EntryTerm,
@@ -151,13 +151,17 @@ class GraphRules(UnitSums):
                 blocks.append((target, base))
             if not blocks:
                 return None
+            weights = (weight_names(self.moments(k)) for k in (order, outer))
+            powers = powers_text(mn=between, im=to_near, **{"in": other_near}, jn=other_far)
+            what = "sum_mn {}_m {}_n {}".format(*weights, powers)
             if not other_far:
                 vector = Vector(f"k{name}", "p")
-                self.add(RowSum(vector, tuple(entry_term(1, block) for block, _ in blocks)))
+                summed = tuple(entry_term(1, block) for block, _ in blocks)
+                self.add(RowSum(vector, summed, f"{vector.name}_i = {what}"))
                 return PairValue(rows=(vector,))
             result = Matrix(f"L{name}", "p", "p")
             terms = tuple(Term.of(block, self.power(base, other_far).T) for block, base in blocks)
-            self.add(MatrixStatement(result, terms))
+            self.add(MatrixStatement(result, terms, f"{result.name}_ij = {what}"))
             return PairValue(operands=(Operand(result),))
 
         return self.once(("chain", name), make)
@@ -175,7 +179,11 @@ class GraphRules(UnitSums):
             if not terms:
                 return None
             vector = Vector(f"c{''.join(map(str, graph.edges[:5]))}", "pairs")
-            self.add(RowSum(vector, terms))
+            weights = (weight_names(self.moments(graph.degree(unit))) for unit in (IN_M, IN_N))
+            names = ("mn", "im", "jm", "in", "jn")
+            powers = powers_text(**dict(zip(names, graph.edges[:5], strict=True)))
+            note = "{}_ij = sum_mn {}_m {}_n {} for i <= j".format(vector.name, *weights, powers)
+            self.add(RowSum(vector, terms, note))
             return PairValue(pairs=(vector,))
 
         return self.once(("complete", graph.edges[:5]), make)

@@ -41,6 +41,18 @@ def entry_term(value: Fraction | int, *factors: Matrix | Operand, **more: Any) -
     return EntryTerm(Fraction(value), operands=operands, **more)
 
 
+def powers_text(**exponents: int) -> str:
+    """Powers of entries of C in words, as in C_im^2 C_jm; the keywords are the indices."""
+    entries = (f"C_{indices}" + (f"^{k}" if k > 1 else "") for indices, k in exponents.items() if k)
+    return " ".join(entries)
+
+
+def weight_names(weights: Blocks[Vector]) -> str:
+    """The names of the vectors of students and of teachers, as in (x3, y3)."""
+    names = [vector.name for vector in weights if vector is not None]
+    return names[0] if len(names) == 1 else f"({', '.join(names)})"
+
+
 @dataclasses.dataclass(frozen=True)
 class Blocks(Generic[Quantity]):
     """A quantity of all units m: its block of students and that of teachers; None where it is zero."""
@@ -168,8 +180,11 @@ class UnitSums:
             if not terms:
                 return None
             target = Matrix(f"A{name}e{first}{second}", "p", "p", symmetric=first == second)
+            powers = powers_text(im=first, jm=second)
             self.add(
-                MatrixStatement(target, terms, f"{target.name} = sum_m C_im^{first} C_jm^{second} ...")
+                MatrixStatement(
+                    target, terms, f"{target.name}_ij = sum_m {weight_names(weights)}_m {powers}"
+                )
             )
             return target
 
