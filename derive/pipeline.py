@@ -23,16 +23,23 @@ from derive.generated_files import STAGES, GeneratedFiles
 from derive.model import Model
 from derive.overlap_program import LOSS, drift_of, overlap_program, state_of
 from derive.polynomial.graph_program import graph_program
-from derive.polynomial.graph_proof import graph_proof_record, prove_graphs
+from derive.polynomial.graph_proof import check_size, graph_proof_record, prove_graphs
 from derive.program import Program
 from derive.proof import Proof, proof_record, prove
 from derive.tangent import differentiate
 
 
 class Pipeline(GeneratedFiles[Model]):
-    """The stages for one model; each is computed when it is first asked for."""
+    """The stages for one model; each is computed when it is first asked for.
+
+    Raises InputError for a model whose derivation would take longer than some minutes.
+    """
 
     model_class = Model
+
+    def __init__(self, model: Model) -> None:
+        check_size(model)
+        super().__init__(model)
 
     @cached_property
     def equations(self) -> OverlapEquations:

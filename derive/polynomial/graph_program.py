@@ -235,4 +235,6 @@ def graph_program(model: Model) -> Program:
     if model.constraint == "sphere":
         rules.statements += sphere_statements()
     rules.add(_loss(rules))
-    return program_of(model, [*weight_statements(model), *rules.statements])
+    program = program_of(model, [*weight_statements(model), *rules.statements])
+    # Moments that are made for a sum are not needed where all other factors of it vanish.
+    return program.restricted_to(program.outputs)

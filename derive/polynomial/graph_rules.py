@@ -151,9 +151,9 @@ class GraphRules(UnitSums):
                 blocks.append((target, base))
             if not blocks:
                 return None
-            weights = (weight_names(self.moments(k)) for k in (order, outer))
+            names = (weight_names(self.moments(k)) for k in (order, outer))
             powers = powers_text(mn=between, im=to_near, **{"in": other_near}, jn=other_far)
-            what = "sum_mn {}_m {}_n {}".format(*weights, powers)
+            what = "sum_mn {}_m {}_n {}".format(*names, powers)
             if not other_far:
                 vector = Vector(f"k{name}", "p")
                 summed = tuple(entry_term(1, block) for block, _ in blocks)
