@@ -26,7 +26,7 @@ def _components(model: Model) -> str:
 
 def graph_document(model: Model) -> str:
     """The document of a system: its conventions, the sums over units and the components."""
-    start = document_start(derive_command(model), r"\allowdisplaybreaks")
+    start = document_start(derive_command(model), r"\allowdisplaybreaks", r"\sloppy")
     weights = "av_i$ of students and $-bv^*_r" if model.weighted else "a$ of students and $-b"
     plural = "s are" if model.teacher_activation is not None else " is"
     return rf"""{start}

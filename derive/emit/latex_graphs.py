@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from derive.activation import Activation
 from derive.emit.activation_text import polynomial_latex
+from derive.emit.latex_matrix import readout_numbers
 from derive.emit.latex_text import align, derivative, join, product_text, symbol
 from derive.errors import InputError
 from derive.model import Model
@@ -60,10 +61,7 @@ def graph_form(model: Model, what: str, any_widths: bool = False) -> str:
 
 
 def _readout(model: Model, any_widths: bool) -> str:
-    readout = READOUTS[model.readout]
-    if any_widths:
-        return readout.latex("p", "p^*")
-    return readout.latex(str(model.p), str(model.pstar)) if readout.power else "a = b = 1"
+    return READOUTS[model.readout].latex("p", "p^*") if any_widths else readout_numbers(model)
 
 
 def moment_lines(model: Model, equations: UnitSumEquations) -> Iterator[tuple[str, str]]:

@@ -33,7 +33,7 @@ _Lines = list[tuple[str, str]]
 
 def matrix_form(model: Model, equations: OverlapEquations, what: str, any_widths: bool = False) -> str:
     """LaTeX of "odes", "loss" or "jacobian" in matrices, with symbolic p and p* for `any_widths`."""
-    weights = READOUTS[model.readout].latex("p", "p^*") if any_widths else _readout_numbers(model)
+    weights = READOUTS[model.readout].latex("p", "p^*") if any_widths else readout_numbers(model)
     if model.weighted:
         weights += rf",\qquad {_SECOND_LAYER}"
     text = f"\\[\n  {weights}\n\\]\n"
@@ -53,7 +53,8 @@ def matrix_form(model: Model, equations: OverlapEquations, what: str, any_widths
     return text + align([*lines, *_changes_of_blocks(model, program), *_changes_of_drift(model, program)])
 
 
-def _readout_numbers(model: Model) -> str:
+def readout_numbers(model: Model) -> str:
+    """The line of a and b for the widths of a model."""
     a, b = (ReadoutSums(model).sum([(Fraction(1), (name,))]) for name in ("a", "b"))
     return rf"a = {a},\qquad b = {b}" if READOUTS[model.readout].power else "a = b = 1"
 

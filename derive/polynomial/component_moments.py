@@ -1,14 +1,14 @@
 """Route 1 for any polynomial activation: Gaussian moments as sums over components, by Isserlis' theorem.
 
 Every moment is a sum over all units and all powers in the activations, and each product of Gaussian
-variables is `isserlis.pairing_sum`: no graph and no moment of one factor occurs. Numbers are residues
+variables is that of `pairing_terms`: no graph and no moment of one factor occurs. Numbers are residues
 modulo primes at random points, or polynomials; `Arithmetic` has what differs.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from math import prod
@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from derive.activation import Activation
-from derive.isserlis import pairing_sum
 from derive.model import Model
+from derive.polynomial.pairing_terms import Pairs, pairing_terms
 
 # Arrays of numbers; the last axis is that of the points.
 Numbers = np.ndarray
@@ -36,33 +36,6 @@ class Arithmetic(Protocol):
 
     def reduced(self, values: Numbers) -> Numbers:
         """A product of two values or a sum of some of them in their normal form."""
-
-
-@lru_cache(maxsize=4096)
-def pairings(powers: tuple[int, ...]) -> tuple[tuple[int, tuple[tuple[tuple[int, int], int], ...]], ...]:
-    """Isserlis' sum of Π z_k^powers_k: multiplicities, and how often each pair of factors occurs."""
-    word = tuple(str(k) for k, power in enumerate(powers) for _ in range(power))
-    terms = []
-    for multiplicity, pairs in pairing_sum(word):
-        counts: dict[tuple[int, int], int] = {}
-        for first, second in pairs:
-            key = (int(first), int(second))
-            counts[key] = counts.get(key, 0) + 1
-        terms.append((multiplicity, tuple(sorted(counts.items()))))
-    return tuple(terms)
-
-
-def pairing_terms(
-    polynomials: Sequence[Sequence[Fraction]],
-) -> Iterator[tuple[Fraction, tuple[tuple[tuple[int, int], int], ...]]]:
-    """The terms of E[Π h_k(z_k)]: coefficients, and the powers of covariances of pairs of factors."""
-    for powers in itertools.product(*(range(len(polynomial)) for polynomial in polynomials)):
-        coefficient = prod(
-            (polynomial[k] for polynomial, k in zip(polynomials, powers, strict=True)), start=Fraction(1)
-        )
-        if coefficient and sum(powers) % 2 == 0:
-            for multiplicity, counts in pairings(powers):
-                yield coefficient * multiplicity, counts
 
 
 class _Products:
@@ -83,7 +56,7 @@ class _Products:
             self._known[key] = self._arithmetic.reduced(lower * self._covariance[pair])
         return self._known[key]
 
-    def of(self, coefficient: Numbers, counts: Iterable[tuple[tuple[int, int], int]]) -> Numbers:
+    def of(self, coefficient: Numbers, counts: Pairs) -> Numbers:
         """coefficient · Π covariance[pair]^power; the smallest arrays are multiplied first."""
         parts = [(frozenset([item]), self._power(*item)) for item in counts]
         for k, m in merges(tuple(array.shape for _, array in parts)):

@@ -13,9 +13,9 @@ from mutations import mutations
 from derive import InputError, Model, ProofError
 from derive.expansion import evaluate
 from derive.pipeline import Pipeline
-from derive.polynomial import component_moments, graph_proof
+from derive.polynomial import component_drift, component_moments, graph_proof
+from derive.polynomial.component_drift import Residues
 from derive.polynomial.graph_proof import (
-    Residues,
     component_products,
     graph_proof_record,
     primes_for,
@@ -74,7 +74,7 @@ def test_every_option_is_proved(options):
 @pytest.mark.parametrize(("method", "model"), MUTATED, indirect=["method"])
 def test_every_wrong_program_is_rejected(method, monkeypatch, model):
     program = Pipeline.of(model).program
-    route_1 = graph_proof._component_drift
+    route_1 = component_drift.component_drift
     computed = []
 
     def once(*arguments):
@@ -83,7 +83,7 @@ def test_every_wrong_program_is_rejected(method, monkeypatch, model):
             computed.append(route_1(*arguments))
         return computed[0]
 
-    monkeypatch.setattr(graph_proof, "_component_drift", once)
+    monkeypatch.setattr(component_drift, "component_drift", once)
     assert prove_graphs(model, program).method == method
     values = random_values(model, 7)
     right = evaluate_exactly(program, values)
@@ -138,7 +138,7 @@ def test_parts_of_the_noise_are_put_together(monkeypatch):
     values = random_values(model, 1)
     residues = Residues(primes)
     given = {name: residues.number(value) for name, value in values.items()}
-    found = graph_proof._component_drift(model, given, residues)
+    found = component_drift.component_drift(model, given, residues)
     for name, value in drift_and_loss(model, values).items():
         assert found[name].tolist() == residues.number(value).tolist(), name
 
