@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import numpy as np
 from llvmlite import ir
 
 from derive import Model
+from derive.expansion import evaluate
 from derive.parameters import PARAMETERS
 from derive.pipeline import Pipeline
 from derive.program import Program
@@ -24,6 +26,8 @@ EPSILON = np.finfo(np.float64).eps
 # Nobody may overwrite it.
 GUARD = 12345.5
 _GUARD_COMPONENTS = 4
+# Units of rounding, relative to the largest terms of the sums.
+ALLOWED = 6.0
 
 
 def aligned(components: int, lanes: int, fill: float = 0.0) -> np.ndarray:
@@ -145,8 +149,11 @@ def random_lanes(model: Model, lanes: int, seed: int) -> tuple[np.ndarray, np.nd
 def largest_terms(model: Model, y: np.ndarray, parameters: np.ndarray) -> tuple[float, float]:
     """Sizes of the terms that drift and loss are sums of: rounding is proportional to these.
 
-    The closed form with every sign positive; the drift itself may cancel.
+    The closed form, or the program of another activation, with every sign positive; the drift itself may
+    cancel.
     """
+    if not model.quadratic:
+        return _program_terms(model, y, parameters)
     module, p, pstar = scalar_module(model), model.p, model.pstar
     known = dict(zip(model.parameters, parameters, strict=True))
     Q, R, *second = module.unpack(y)
@@ -173,3 +180,36 @@ def largest_terms(model: Model, y: np.ndarray, parameters: np.ndarray) -> tuple[
     if model.trained:
         largest = max(largest, float(known["eta_second"] * module.a * np.max(np.diag(mean)[:p])))
     return largest, 0.5 * (s**2 + 2.0 * t)
+
+
+def _program_terms(model: Model, y: np.ndarray, parameters: np.ndarray) -> tuple[float, float]:
+    module, functions = scalar_module(model), Pipeline.of(model).functions
+    known = dict(zip((*model.state, *model.parameters), np.abs([*y, *parameters]), strict=True))
+    known |= {"a": module.a, "b": module.b}
+    sizes = []
+    for name in ("rhs", "loss"):
+        values = evaluate(
+            functions[name],
+            known,
+            lambda terms: sum(abs(float(value)) * math.prod(factors) for value, factors in terms),
+            lambda value: 1.0 / value,
+        )
+        sizes.append(float(max(values.values())))
+    return sizes[0], sizes[1]
+
+
+def assert_equals_scalar_code(model: Model, target: Target, form: str, seed: int) -> None:
+    """Compare a form of vector code with the generated scalar code, at random states and parameters."""
+    states, parameters = random_lanes(model, target.lanes, seed)
+    programs = Programs(model, target, form)
+    drifts = programs("rhs", states, parameters)
+    losses = programs("loss", states, parameters)[:, 0]
+    for y, values, drift, loss in zip(states, parameters, drifts, losses, strict=True):
+        terms, loss_terms = largest_terms(model, y, values)
+        error = np.max(np.abs(drift - scalar_drift(model, y, values)))
+        assert error <= ALLOWED * EPSILON * terms
+        if model.constraint == "sphere":
+            # Norms do not change at all, whatever the rounding.
+            norms = np.diagonal(scalar_module(model).unpack(drift)[0])
+            assert (norms == 0.0).all()
+        assert abs(loss - scalar_module(model).loss(y, values)) <= ALLOWED * EPSILON * loss_terms

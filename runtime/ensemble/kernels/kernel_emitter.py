@@ -53,7 +53,7 @@ class KernelEmitter:
             tableau.b.size,
             tableau.slopes,
             2 if tableau.e_low.size else 1,
-            drift_form.scratch_components,
+            max(drift_form.scratch_components, loss_form.scratch_components),
             () if schedule == CONSTANT else scheduled_places(model),
         )
         self.rhs = self._emit_program("inner_rhs", drift_form)

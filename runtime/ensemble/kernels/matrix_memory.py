@@ -63,6 +63,10 @@ class MatrixMemory:
         """The value of entry i of a vector."""
         return self.vector.load(self.base(part.name), i)
 
+    def pair_at(self, i: Index, j: Index) -> Index:
+        """Component number of the pair i ≤ j of students in a vector over pairs."""
+        return self._in_triangle(self.places.program.p, i, j)
+
     def whole_at(self, matrix: Matrix, i: Index, j: Index) -> Index:
         """Component number of entry (i, j) of a whole matrix, counted from 0."""
         return self.vector.plus(self.vector.times(i, self.places.columns(matrix)), j)
@@ -71,8 +75,11 @@ class MatrixMemory:
         """Component number of entry i ≤ j among the independent entries."""
         if not matrix.symmetric:
             return self.whole_at(matrix, i, j)
-        # i (2 p − i − 1) / 2 + j
-        most = 2 * self.places.rows(matrix) - 1
+        return self._in_triangle(self.places.rows(matrix), i, j)
+
+    def _in_triangle(self, rows: int, i: Index, j: Index) -> Index:
+        """The number of the pair i ≤ j: i (2 rows − i − 1) / 2 + j."""
+        most = 2 * rows - 1
         if isinstance(i, int):
             return self.vector.plus(i * (most - i) // 2, j)
         builder = self.vector.builder
@@ -153,9 +160,11 @@ def even_sides(count: int, most: int) -> Sides:
     return side, count // side
 
 
-def over_matrix(tiles: MatrixTiles, memory: MatrixMemory, target: Matrix, body: TileBody) -> None:
-    """Call `body` for tiles that cover the independent entries of a matrix."""
-    rows, columns = memory.places.rows(target), memory.places.columns(target)
+def over_matrix(
+    tiles: MatrixTiles, memory: MatrixMemory, target: Matrix, body: TileBody, rows: int | None = None
+) -> None:
+    """Call `body` for tiles that cover the independent entries of a matrix, or of its first rows."""
+    rows, columns = rows or memory.places.rows(target), memory.places.columns(target)
     if target.symmetric:
         tiles.triangle(rows, body)
         return

@@ -8,6 +8,7 @@ V = q₁ 1 + q₂ a Q, is substituted into the products that use it.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 
 from derive.expansion import entry_names
@@ -17,8 +18,10 @@ from derive.program import (
     MatrixStatement,
     NormRates,
     Operand,
+    PairProducts,
     Program,
     Projection,
+    RowSum,
     ScalarStatement,
     Statement,
     Vector,
@@ -27,7 +30,16 @@ from derive.program import (
 )
 
 # Statements whose targets are matrices or vectors.
-_COMPUTING = (MatrixStatement, EntryStatement, VectorStatement, Projection)
+_COMPUTING = (MatrixStatement, EntryStatement, VectorStatement, RowSum, PairProducts, Projection)
+# Matrices over pairs of students are kept for a block of pairs at a time. A block has at most this many
+# entries of such a matrix, which fit into the first cache beside what they are multiplied with.
+_PAIR_ENTRIES = 400
+_LARGEST_PAIR_SIDE = 4
+
+
+def over_pairs(statement: Statement) -> bool:
+    """Whether the target has an entry or a row for each pair of students."""
+    return isinstance(statement, _COMPUTING) and statement.target.rows == "pairs"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,12 +74,19 @@ class MatrixPlacement:
         Matrices that are linear in one other matrix, and occur only as factors or terms of others.
     inlined
         Statements of matrices that one statement reads, entry by entry: their tiles are computed there.
+    pair_side
+        Matrices over pairs of students are kept for the pairs of at most so many students with as many.
+    pair_statements
+        The statements over pairs, in order; all are computed for one block of pairs after another.
     """
 
     def __init__(self, program: Program, parameters: Sequence[str], packed: bool = False) -> None:
         self.program, self.packed = program, packed
         parts = [*program.inputs]
         parts += [statement.target for statement in program.statements if isinstance(statement, _COMPUTING)]
+        self.pair_statements = tuple(filter(over_pairs, program.statements))
+        width = program.p + program.pstar
+        self.pair_side = min(_LARGEST_PAIR_SIDE, max(1, math.isqrt(_PAIR_ENTRIES // width)))
         self.matrices = {part.name: part for part in parts if isinstance(part, Matrix)}
         self.vectors = {part.name: part for part in parts if isinstance(part, Vector)}
         self.multiples: dict[str, tuple[Part, ...]] = {}
@@ -93,6 +112,15 @@ class MatrixPlacement:
                 # Reciprocals of norms have no room, since only tangents read them.
                 self._reserve(statement.target, program.p)
 
+        for statement in self.pair_statements:
+            if isinstance(statement, RowSum):
+                self._reserve(self.block_name(statement.target), self.pair_side**2)
+
+    @staticmethod
+    def block_name(vector: Vector) -> str:
+        """The place of the entries of a vector over pairs for one block of them."""
+        return f"{vector.name} of a block"
+
     def _reserve(self, name: str, components: int) -> None:
         self.scratch[name] = self.components
         self.components += components
@@ -105,6 +133,8 @@ class MatrixPlacement:
 
     def _kept_size(self, part: Matrix | Vector) -> int:
         """The number of entries of a matrix or vector in the scratch memory."""
+        if isinstance(part, Matrix) and part.rows == "pairs":
+            return self.pair_side**2 * self.columns(part)
         if isinstance(part, Vector) or self.packed:
             return self.program.size_of(part)
         return self.rows(part) * self.columns(part)
@@ -141,9 +171,11 @@ class MatrixPlacement:
                 case ScalarStatement():
                     for contraction in statement.contractions:
                         names |= set(contraction.names)
-                case EntryStatement() | VectorStatement():
+                case EntryStatement() | VectorStatement() | RowSum():
                     for term in statement.terms:
                         names |= set(term.names)
+                case PairProducts():
+                    names |= {statement.left.name, statement.right.name}
                 case NormRates() | Projection():
                     names |= {statement.drift.name, statement.overlap.name}
         return names
@@ -193,6 +225,10 @@ class MatrixPlacement:
                 in_place = alike and all(turned not in term.operands for term in terms)
                 products = any(len(part.operands) == 2 for part in self.parts(statement))
                 return in_place and not (diagonal and products)
+            case [RowSum(vector, terms)]:
+                turned = Operand(target, transposed=True)
+                alike = vector.rows == target.rows and not target.symmetric
+                return alike and not diagonal and all(turned not in term.operands for term in terms)
         return False
 
     def parts(self, statement: MatrixStatement) -> Iterator[Part]:

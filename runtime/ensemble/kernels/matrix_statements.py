@@ -23,6 +23,7 @@ from derive.program import (
     NormRates,
     Program,
     Projection,
+    RowSum,
     ScalarStatement,
     Vector,
     VectorStatement,
@@ -31,7 +32,8 @@ from derive.program import (
 from derive.scalar_polynomials import ScalarPolynomial
 from runtime.ensemble.kernels.entry_statements import EntryStatements
 from runtime.ensemble.kernels.matrix_memory import Index, MatrixMemory, MatrixTiles, Sides
-from runtime.ensemble.kernels.matrix_placement import MatrixPlacement
+from runtime.ensemble.kernels.matrix_placement import MatrixPlacement, over_pairs
+from runtime.ensemble.kernels.pair_blocks import PairBlocks
 from runtime.ensemble.kernels.program_form import ProgramAddresses
 from runtime.ensemble.kernels.tile_products import TileProducts
 from runtime.vector.builder import BIT, VectorFunction
@@ -82,12 +84,17 @@ class StatementEmitter:
         }
         self._products = TileProducts(memory, tiles, constants, self.scalars)
         self._entries = EntryStatements(memory, tiles, self.scalars, self._products)
+        self._pairs = PairBlocks(memory, tiles, self._entries)
 
     def emit(self) -> None:
         """Emit all statements, and store the outputs that are scalars."""
         self._load()
         for statement in self.program.statements:
             match statement:
+                case _ if over_pairs(statement):
+                    # All of them are computed where the last of them stands.
+                    if statement is self.places.pair_statements[-1]:
+                        self._pairs.emit()
                 case ScalarStatement():
                     self._scalar(statement)
                 case MatrixStatement():
@@ -97,6 +104,9 @@ class StatementEmitter:
                     self._entries.emit(statement)
                 case VectorStatement():
                     self._entries.emit_vector(statement)
+                case RowSum(target):
+                    rows = self.program.size(target.rows)
+                    self._entries.emit_row_sum(statement, rows, self.memory.base(target.name))
                 case NormRates():
                     self._norm_rates(statement)
                 case Projection():

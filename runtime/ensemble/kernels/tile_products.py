@@ -68,11 +68,11 @@ class TileProducts:
     def _scaled(self, factor: Any, values: list[Any]) -> list[Any]:
         return values if factor is None else [self.vector.multiply(factor, value) for value in values]
 
-    def emit(self, statement: MatrixStatement) -> None:
-        """Emit target = Σ terms, tile by tile."""
+    def emit(self, statement: MatrixStatement, rows: int | None = None) -> None:
+        """Emit target = Σ terms, tile by tile: all rows, or so many."""
         sums, target = self.sums(statement), statement.target
         over_matrix(
-            self.tiles, self.memory, target, lambda tile: self.tiles.store(sums(tile), target, tile)
+            self.tiles, self.memory, target, lambda tile: self.tiles.store(sums(tile), target, tile), rows
         )
 
     def sums(self, statement: MatrixStatement) -> Callable[[Tile], list[Any]]:

@@ -14,11 +14,10 @@ from vector_code import (
     GUARD,
     Programs,
     aligned,
+    assert_equals_scalar_code,
     call,
     compile_function,
-    largest_terms,
     random_lanes,
-    scalar_drift,
     scalar_module,
 )
 
@@ -45,26 +44,6 @@ WIDE, WIDEST = [(3, 8), (4, 4), (9, 5)], [(12, 6), (16, 4)]
 # Every p and every p* up to 20.
 OTHER = [(p, 1 + 7 * p % 20) for p in range(1, 21)]
 TILES = ["written-out tiles", "looped tiles"]
-# Units of rounding, relative to the largest terms of the sums.
-ALLOWED = 6.0
-
-
-def assert_equals_scalar_code(model: Model, target: jit.Target, form: str, seed: int) -> None:
-    states, parameters = random_lanes(model, target.lanes, seed)
-    programs = Programs(model, target, form)
-    drifts = programs("rhs", states, parameters)
-    losses = programs("loss", states, parameters)[:, 0]
-    for y, values, drift, loss in zip(states, parameters, drifts, losses, strict=True):
-        terms, loss_terms = largest_terms(model, y, values)
-        error = np.max(np.abs(drift - scalar_drift(model, y, values)))
-        assert error <= ALLOWED * EPSILON * terms
-        if model.constraint == "sphere":
-            # Norms do not change at all, whatever the rounding.
-            norms = np.diagonal(scalar_module(model).unpack(drift)[0])
-            assert (norms == 0.0).all()
-        assert abs(loss - scalar_module(model).loss(y, values)) <= ALLOWED * EPSILON * loss_terms
-
-
 # Programs.
 
 
