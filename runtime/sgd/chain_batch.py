@@ -1,7 +1,7 @@
 """Emits the vector code for a step of the chain of the overlaps with a batch of B samples.
 
 docs/finite-n.md derives it. Each sample b has inputs u and z and an error of its own, at the old weights,
-so that the kicks κ_b = 2aη v e_b λ_b/(NB) are the columns of a matrix K (p × B):
+so that the kicks κ_b = aη v e_b σ'(λ_b)/(NB) are the columns of a matrix K (p × B):
 
     A' = A − K U,   S'S'ᵀ = (S − K Z)(S − K Z)ᵀ + K h hᵀ Kᵀ,
 

@@ -22,7 +22,9 @@ class ChainRecord(VectorRecord):
         √Δ, and the shapes of the χ²: of one, or with batches of `columns`.
     student, weights
         The readout a, and what the teacher's output is made of: b τ, or the lower triangle of a quadratic
-        form, row by row, with twice its entries beside the diagonal.
+        form, row by row, with twice its entries beside the diagonal; or the weights b v* of teachers.
+    teachers
+        F, row by row, if the teacher's output needs the fields λ* = F u.
     second
         Second-layer weights v of the students, if they have any.
     norms
@@ -52,7 +54,8 @@ class ChainRecord(VectorRecord):
             "noise": (),
             "shape": (max(columns, 1),),
             "student": (),
-            "weights": (k if form.separate else k * (k + 1) // 2,),
+            "weights": (form.teachers or (k if form.separate else k * (k + 1) // 2),),
+            "teachers": (form.teachers, k),
             **({"second": (p,)} if form.weighted else {}),
             "norms": (p,),
             "along": (p, k),

@@ -4,7 +4,7 @@ docs/finite-n.md derives it. A step of SGD on weights wᵢ/√N = (Aᵢ, Sᵢ), 
 teacher's k directions and S (p × p) lower triangular beyond them, needs of the input only
 
     u (k) and z (p) standard normal, and g² = χ²_{N−k−p} of all other directions:
-    λ = A u + S z,  y = b Σ τ u² + √Δ ξ,  e = a |λ|² − y,  κ = 2aηe λ/N,
+    λ = A u + S z,  y = b Σ σ*(F u) + √Δ ξ,  e = a Σ σ(λ) − y,  κ = aηe σ'(λ)/N,
     A' = A − κ uᵀ,
     S'S'ᵀ = S S ᵀ − (wκᵀ + κwᵀ) + (|z|² + g²) κκᵀ,  w = S z.
 
@@ -13,8 +13,9 @@ a triangular factor in closed form without a difference of squares, the second i
 rotations: O(p²) operations, no inverse of C, so C may be singular. Weight decay multiplies (A', S') by
 1 − ηγ/N, and on the sphere each row is divided by its norm.
 
-With second-layer weights vᵢ, e = a Σ vᵢ λᵢ² − y and the kicks are
-κᵢ = 2aη vᵢ e λᵢ/N; if they are trained, vᵢ' = vᵢ − (η_v/N) a e λᵢ².
+With second-layer weights vᵢ, e = a Σ vᵢ σ(λᵢ) − y and the kicks are κᵢ = aη vᵢ e σ'(λᵢ)/N; if they are
+trained, vᵢ' = vᵢ − (η_v/N) a e σ(λᵢ). The teacher's output for σ* = λ² is b Σ τ u², or another quadratic
+form of u. `unit_code` has the activations.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ from runtime.sgd.chain_loops import ChainLoops
 from runtime.sgd.chain_memory import ChainRecord
 from runtime.sgd.sgd_process import StepForm
 from runtime.sgd.step_rates import step_rates
+from runtime.sgd.unit_code import UnitCode
 from runtime.vector.builder import INT64, VectorFunction, integer
 from runtime.vector.jit import Target
 from runtime.vector.random_numbers import RandomNumbers
 
-# Up to this many entries of A and S the code is unrolled.
+# Up to this many entries of A, S and F the code is unrolled.
 _UNROLLED_ENTRIES = 64
 
 
@@ -46,10 +48,11 @@ class ChainEmitter(ChainLoops):
         self.record = ChainRecord(form, columns)
         self.form, self.others = form, others
         p, k = form.p, form.k
-        self.unrolled = p * k + p * (p + 1) // 2 <= _UNROLLED_ENTRIES
+        self.unrolled = p * k + p * (p + 1) // 2 + form.teachers * k <= _UNROLLED_ENTRIES
         self.module = ir.Module("chain")
         self.lanes = target.lanes
         self.vector = VectorFunction(self.module, "chain", target.lanes, target.fma, 3)
+        self.student, self.teacher = (UnitCode(self.vector, sigma) for sigma in form.activations)
         work, steps, samples = self.vector.arguments
         self.work = work
         self.samples = self.vector.builder.ptrtoint(samples, INT64)
@@ -98,11 +101,11 @@ class ChainEmitter(ChainLoops):
         return (spare.pop() if self.form.noise else None), spare
 
     def _kick(self, c: Any, i: Any) -> Any:
-        """κ_i = c v_i λ_i."""
+        """κ_i = c v_i ½ σ'(λ_i)."""
         field = self._load(self.record.at("fields"), i)
         if self.form.weighted:
             c = self.vector.multiply(c, self._load(self.record.at("second"), i))
-        return self.vector.multiply(c, field)
+        return self.student.kick(c, field)
 
     def _kick_along(self, kick: Any, row: Any) -> None:
         """Subtract κ_i u from a row that starts at a component."""
@@ -116,13 +119,13 @@ class ChainEmitter(ChainLoops):
         self._each(self.record.k, teacher)
 
     def _train(self, name: str, rate: Any, error: Any) -> None:
-        """Subtract (η_v/N) a e λ_i² from the weights in a field."""
+        """Subtract (η_v/N) a e σ(λ_i) from the weights in a field."""
         vector, record = self.vector, self.record
         minus = vector.negate(vector.multiply(rate, error))
 
         def student(i: Any, _: list[Any]) -> None:
             field, place = self._load(record.at("fields"), i), vector.plus(record.at(name), i)
-            self._store(vector.fma(vector.multiply(minus, field), field, self._load(place)), place)
+            self._store(self.student.add_output(minus, field, self._load(place)), place)
 
         self._each(record.p, student)
 
@@ -212,26 +215,25 @@ class ChainEmitter(ChainLoops):
         return vector.loop(p - 1, turn, [total])[0]
 
     def _error(self, label_noise: Any) -> Any:
-        """e = a Σ v λ² − b Σ τ u² − √Δ ξ; also stores λ = A u + w."""
+        """e = a Σ v σ(λ) − y; also stores λ = A u + w."""
         vector, record = self.vector, self.record
         p, k = record.p, record.k
-        student = self._load(record.at("student"))
+        student, zero = self._load(record.at("student")), vector.constant(0.0)
 
         def field(i: Any, carried: list[Any]) -> list[Any]:
             row = vector.plus(record.at("along"), vector.times(i, k))
-
-            def overlap(r: Any, total: list[Any]) -> list[Any]:
-                u = self._load(record.at("inputs_along"), r)
-                return [vector.fma(self._load(row, r), u, total[0])]
-
-            value = self._each(k, overlap, [self._load(record.at("outside"), i)])[0]
+            value = self._along(row, k, self._load(record.at("outside"), i))
             self._store(value, vector.plus(record.at("fields"), i))
             weight = student
             if self.form.weighted:
                 weight = vector.multiply(student, self._load(record.at("second"), i))
-            return [vector.fma(vector.multiply(weight, value), value, carried[0])]
+            return [self.student.add_output(weight, value, carried[0])]
 
         def label(r: Any, carried: list[Any]) -> list[Any]:
+            if self.form.teachers:
+                row = vector.plus(record.at("teachers"), vector.times(r, k))
+                minus = vector.negate(self._load(record.at("weights"), r))
+                return [self.teacher.add_output(minus, self._along(row, k, zero), carried[0])]
             u = self._load(record.at("inputs_along"), r)
             if self.form.separate:
                 part = vector.multiply(self._load(record.at("weights"), r), u)
@@ -239,8 +241,8 @@ class ChainEmitter(ChainLoops):
                 part = self._form_row(r)
             return [vector.fma(part, vector.negate(u), carried[0])]
 
-        error = self._each(p, field, [vector.constant(0.0)])[0]
-        error = self._each(k, label, [error])[0]
+        error = self._each(p, field, [zero])[0]
+        error = self._each(self.form.teachers or k, label, [error])[0]
         if label_noise is not None:
             error = vector.fma(vector.negate(self._load(record.at("noise"))), label_noise, error)
         return error
@@ -253,11 +255,16 @@ class ChainEmitter(ChainLoops):
         else:
             before = builder.ashr(builder.mul(r, builder.add(r, integer(1))), integer(1))
         row = vector.plus(record.at("weights"), before)
+        return self._along(row, vector.plus(r, 1), vector.constant(0.0))
+
+    def _along(self, row: Any, count: Any, start: Any) -> Any:
+        """start + Σ_s of the components from `row` on times u, up to a count."""
 
         def term(s: Any, carried: list[Any]) -> list[Any]:
-            return [vector.fma(self._load(row, s), self._load(record.at("inputs_along"), s), carried[0])]
+            u = self._load(self.record.at("inputs_along"), s)
+            return [self.vector.fma(self._load(row, s), u, carried[0])]
 
-        return self._each(vector.plus(r, 1), term, [vector.constant(0.0)])[0]
+        return self._each(count, term, [start])[0]
 
     def _rotate_in(self) -> None:
         """S ← the lower triangular factor of S Sᵀ + x xᵀ, x where w was."""

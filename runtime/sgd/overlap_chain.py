@@ -69,6 +69,8 @@ class OverlapChain:
             rows, columns = np.tril_indices(form.k)
             labels = labels[..., rows, columns] * np.where(rows == columns, 1.0, 2.0)
         run["weights"][:] = np.broadcast_to(labels, (self.lanes, labels.shape[-1])).T
+        if form.teachers:
+            run["teachers"][:] = process.teacher.factor[..., None]
         if form.weighted:
             run["second"][:] = parameters["student_weights"].T
         run["norms"][:] = (np.sum(A**2, axis=2) + np.sum(S**2, axis=2)).T

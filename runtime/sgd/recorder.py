@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import factorial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from derive import readout
+from derive.activation import Activation
 from derive.model import Model
 from derive.parameters import PARAMETERS
 from runtime.output.result_attributes import result_attributes
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
 def generalisation_error(
     model: Model, Q: Array, R: Array, T: Array, v: Array | None = None, vstar: Array | None = None
 ) -> Array:
-    """ε = ½ (s² + 2t) of overlaps (…, p, p), (…, p, p*) and (p*, p*).
+    """ε of overlaps (…, p, p), (…, p, p*) and (p*, p*).
 
-    Second-layer weights v (…, p) and v* (…, p*) are 1 where they are not given. docs/theory.md derives it,
-    with s = tr DC, t = tr DCDC, C = [[Q, R], [Rᵀ, T]] and D = diag(a v, −b v*).
+    Second-layer weights v (…, p) and v* (…, p*) are 1 where they are not given. docs/theory.md derives it:
+    for λ² it is ½ (s² + 2t), with s = tr DC, t = tr DCDC, C = [[Q, R], [Rᵀ, T]] and D = diag(a v, −b v*).
     """
+    if not model.quadratic:
+        return _error_of_polynomials(model, Q, R, T, v, vstar)
     a, b = readout.weights(model)
 
     def traces(matrix: Array, rows: Array | None, columns: Array | None) -> tuple[Array, Array]:
@@ -44,6 +48,28 @@ def generalisation_error(
     s = a * trace_q - b * trace_t
     t = a * a * qq - 2.0 * a * b * rr + b * b * tt
     return np.asarray(0.5 * (s * s + 2.0 * t))
+
+
+def _error_of_polynomials(
+    model: Model, Q: Array, R: Array, T: Array, v: Array | None, vstar: Array | None
+) -> Array:
+    """ε = ½ Σ_mn d_m d_n Σ_k E[g_m^(k)] E[g_n^(k)] C_mn^k/k!, with weights d and activations g of units."""
+
+    def means(C: Array, activation: Activation, order: int) -> Array:
+        """E[σ^(order)] of each unit."""
+        norms = np.diagonal(C, axis1=-2, axis2=-1)
+        terms = (float(c) * norms**power for power, c in activation.moment(order).items())
+        return np.asarray(sum(terms, np.zeros_like(norms)))
+
+    (a, b), (student, teacher) = readout.weights(model), model.activations
+    d, f = (weight * (1.0 if layer is None else layer) for weight, layer in ((a, v), (b, vstar)))
+    total = np.zeros(Q.shape[:-2])
+    for order in range(max(student.degree, teacher.degree) + 1):
+        x, y = d * means(Q, student, order), f * means(T, teacher, order)
+        for left, matrix, right, factor in ((x, Q, x, 0.5), (x, R, y, -1.0), (y, T, y, 0.5)):
+            terms = left[..., :, None] * matrix**order * right[..., None, :]
+            total = total + factor / factorial(order) * np.sum(terms, axis=(-2, -1))
+    return total
 
 
 class RunRecorder:

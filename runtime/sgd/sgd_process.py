@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from derive import readout
+from derive.activation import QUADRATIC, Activation
 from derive.model import Model
 from runtime.start.checked_arrays import Array
 from runtime.start.schedule_kinds import CONSTANT
@@ -27,8 +28,12 @@ class StepForm:
         Whether a step resets the norms of the students, and whether labels have noise.
     weighted, trained
         Whether students have second-layer weights v, and whether a step trains them.
+    activations
+        Those of student and teacher.
+    teachers
+        The number of teachers whose fields make up the teacher's output; 0 if λ² does not need them.
     separate
-        Whether the teacher's output is a sum of squares of the inputs along its directions, and not
+        Whether the teacher's output is then a sum of squares of the inputs along its directions, and not
         another quadratic form of them.
     decays
         Whether a step shrinks the weights. On the sphere none does, since their norms are reset.
@@ -42,6 +47,8 @@ class StepForm:
     noise: bool
     weighted: bool = False
     trained: bool = False
+    activations: tuple[Activation, Activation] = (QUADRATIC, QUADRATIC)
+    teachers: int = 0
     separate: bool = True
     decays: bool = False
     schedule: int = CONSTANT
@@ -67,6 +74,8 @@ class SgdProcess:
         How learning rates change with α.
     origin
         The time α of the start.
+    activations
+        Those of student and teacher.
     """
 
     p: int
@@ -79,6 +88,7 @@ class SgdProcess:
     decaying: bool = False
     schedule: Schedule = dataclasses.field(default_factory=Schedule)
     origin: float = 0.0
+    activations: tuple[Activation, Activation] = (QUADRATIC, QUADRATIC)
 
     @classmethod
     def of(
@@ -103,6 +113,7 @@ class SgdProcess:
             decaying=decaying,
             schedule=schedule,
             origin=origin,
+            activations=model.activations,
         )
 
     @property
@@ -113,7 +124,7 @@ class SgdProcess:
     @property
     def form(self) -> StepForm:
         """What the code of a step depends on."""
-        weighted = self.second_layer != "ones"
+        weighted, squares = self.second_layer != "ones", self.activations[1] == QUADRATIC
         return StepForm(
             p=self.p,
             k=self.teacher.rank,
@@ -121,7 +132,9 @@ class SgdProcess:
             noise=self.noisy,
             weighted=weighted,
             trained=self.second_layer == "trained",
-            separate=not weighted or self.teacher.separate,
+            activations=self.activations,
+            teachers=0 if squares else len(self.teacher.factor),
+            separate=not squares or not weighted or self.teacher.separate,
             decays=self.decaying and not self.sphere,
             schedule=self.schedule.kind,
         )
@@ -129,9 +142,12 @@ class SgdProcess:
     def label_weights(self, parameters: Mapping[str, Any]) -> Array:
         """What the teacher's output is made of: b τ (k,) for b Σ τ u², or its quadratic form (k, k).
 
-        With second-layer weights that differ between runs, those are in front.
+        Where it is made of the teachers' fields, these are b v* (p*,). With second-layer weights that differ
+        between runs, those are in front.
         """
         b = self.readout[1]
+        if self.form.teachers:
+            return np.asarray(b * parameters.get("teacher_weights", np.ones(self.form.teachers)))
         if self.second_layer == "ones":
             return np.asarray(b * self.teacher.weights)
         form = b * self.teacher.output_form(parameters["teacher_weights"])

@@ -19,7 +19,8 @@ def rate_fields(form: StepForm) -> dict[str, tuple[int, ...]]:
     """The fields of a record that `step_rates` reads.
 
     rate, second_rate
-        2aη/B and aη_v/(NB), which a schedule multiplies; the chain's `rate` is divided by N.
+        2aη/B, for half the slope ½ σ', and aη_v/(NB), which a schedule multiplies; the chain's `rate` is
+        divided by N.
     decay
         ηγ/N.
     clock, dimension, origin, tau

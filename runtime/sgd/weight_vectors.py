@@ -71,6 +71,9 @@ class WeightVectors:
         control["norms"][:] = self._norms[:, None]
         control["shrinks"][:] = 1.0
         labels = process.label_weights(parameters)
+        if process.form.teachers:
+            control["labels"][:] = labels[:, None]
+            labels = process.teacher.factor
         control["teacher"].reshape(len(control["teacher"]), -1)[:, :k] = labels
         if process.form.weighted:
             control["second"][:] = parameters["student_weights"][:, None]

@@ -65,7 +65,9 @@ class BatchWeightsEmitter(WeightsEmitter):
         fields, error = self._error(scales, row)
         kick = vector.multiply(rates.first, error)
         for i, field in enumerate(fields):
-            change = vector.multiply(self._field("scale"), vector.multiply(self._weighted(kick, i), field))
+            change = vector.multiply(
+                self._field("scale"), self.student.kick(self._weighted(kick, i), field)
+            )
             if rates.kept is not None:
                 change = vector.multiply(rates.kept, change)
             vector.store(change, self.control, self._kicks_at(number, i))

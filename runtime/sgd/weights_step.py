@@ -15,6 +15,7 @@ from llvmlite import ir
 
 from runtime.sgd.sgd_process import StepForm
 from runtime.sgd.step_rates import rate_fields, step_rates
+from runtime.sgd.unit_code import UnitCode
 from runtime.vector.builder import DOUBLE, INT32, INT64, VectorFunction, integer
 from runtime.vector.jit import Target
 from runtime.vector.random_numbers import WORDS, RandomNumbers
@@ -48,7 +49,10 @@ class WeightsRecord(VectorRecord):
         On the sphere the norms that it keeps, and |w|²; there and with weight decay the factors by which
         the next pass shortens the weights.
     teacher
-        b τ, next to each other, then zeros; or the rows of the quadratic form that is the teacher's output.
+        b τ, next to each other, then zeros; or the rows of the quadratic form that is the teacher's output;
+        or F, row by row, if the output needs the fields λ* = F u.
+    labels
+        With the latter the weights b v* of the teachers.
     kicks
         Each student's last gradient is this times the last input, or the sum over the samples of a batch.
     """
@@ -70,7 +74,8 @@ class WeightsRecord(VectorRecord):
             norms=(p,),
             lengths=(p,),
             shrinks=(p,),
-            teacher=(1 if form.separate else form.k, self.teacher_vector_count),
+            teacher=(form.teachers or (1 if form.separate else form.k), self.teacher_vector_count),
+            labels=(form.teachers,),
             # They come last, so that the places of all others do not depend on the number of samples.
             kicks=(batch, p),
         )
@@ -89,6 +94,7 @@ class WeightsEmitter:
         self.shrinking = form.sphere or form.decays
         self.module = ir.Module("weights")
         self.vector = VectorFunction(self.module, "weights", LANES, target.fma, 6)
+        self.student, self.teacher = (UnitCode(self.vector, sigma) for sigma in form.activations)
         builder = self.vector.builder
         self.W, self.inputs, self.control, steps, pairs, samples = self.vector.arguments
         self.pairs, self.samples = (builder.ptrtoint(number, INT64) for number in (pairs, samples))
@@ -126,7 +132,7 @@ class WeightsEmitter:
         fields, error = self._error(scales, new)
         kick = vector.multiply(rates.first, error)
         for i, (field, scale) in enumerate(zip(fields, scales, strict=True)):
-            change = vector.multiply(root, vector.multiply(self._weighted(kick, i), field))
+            change = vector.multiply(root, self.student.kick(self._weighted(kick, i), field))
             if form.sphere:
                 self._store(vector.divide(scale, root), "shrinks", i)
             if form.decays:
@@ -159,7 +165,7 @@ class WeightsEmitter:
         for i, scale in enumerate(scales):
             field = vector.multiply(scale, self._field("fields", i))
             weight = self._weighted(self._field("student"), i)
-            error = vector.fma(vector.multiply(weight, field), field, error)
+            error = self.student.add_output(weight, field, error)
             fields.append(field)
         error = vector.subtract(error, self._label(row))
         if self.form.noise:
@@ -170,20 +176,25 @@ class WeightsEmitter:
         return fields, error
 
     def _label(self, row: Any) -> Any:
-        """The teacher's output b Σ v* λ*² for the input in a row."""
+        """The teacher's output b Σ v* σ*(λ*) for the input in a row."""
         vector, record, builder = self.vector, self.record, self.vector.builder
         start, count = record.at("teacher"), record.teacher_vector_count
         inputs = [vector.load(self.inputs, builder.add(row, integer(number))) for number in range(count)]
         zero = vector.constant(0.0)
 
         def line(r: Any, carried: list[Any]) -> list[Any]:
-            """Row r of the quadratic form times the inputs, lane by lane, times input r."""
+            """Row r of the quadratic form times the inputs, lane by lane, times input r; or b v* σ*(λ*)."""
             total = zero
             for number, x in enumerate(inputs):
                 place = builder.add(builder.mul(r, integer(count)), integer(start + number))
                 total = vector.fma(vector.load(self.control, place), x, total)
+            if self.form.teachers:
+                weight = vector.load(self.control, builder.add(r, integer(record.at("labels"))))
+                return [self.teacher.add_output(weight, self._total(total), carried[0])]
             return [vector.fma(total, self._one_input(row, r), carried[0])]
 
+        if self.form.teachers:
+            return vector.loop(self.form.teachers, line, [zero])[0]
         if not self.form.separate:
             return self._total(vector.loop(self.form.k, line, [zero])[0])
         label = zero
@@ -202,11 +213,10 @@ class WeightsEmitter:
         return self.vector.shuffle(alone, alone, [0] * LANES)
 
     def _train(self, name: str, rate: Any, fields: list[Any]) -> None:
-        """Subtract a rate times λ² from the weights in a field."""
-        vector = self.vector
+        """Subtract a rate times σ(λ) from the weights in a field."""
+        minus = self.vector.negate(rate)
         for i, field in enumerate(fields):
-            change = vector.multiply(vector.negate(rate), field)
-            self._store(vector.fma(change, field, self._field(name, i)), name, i)
+            self._store(self.student.add_output(minus, field, self._field(name, i)), name, i)
 
     def _pass(self, students: range, old: Any, new: Any, draw: bool = False, kicks_at: Any = None) -> None:
         """w ← shrink · w − kick · (old input); stores the sums of w · (new input), and of w².
