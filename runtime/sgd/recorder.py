@@ -28,8 +28,8 @@ def generalisation_error(
 ) -> Array:
     """ε of overlaps (…, p, p), (…, p, p*) and (p*, p*).
 
-    Second-layer weights v (…, p) and v* (…, p*) are 1 where they are not given. docs/theory.md derives it:
-    for λ² it is ½ (s² + 2t), with s = tr DC, t = tr DCDC, C = [[Q, R], [Rᵀ, T]] and D = diag(a v, −b v*).
+    Second-layer weights v (…, p) and v* (…, p*) are 1 where they are not given. For λ² docs/theory.md
+    derives ε = ½ (s² + 2t), with s = tr DC, t = tr DCDC, C = [[Q, R], [Rᵀ, T]] and D = diag(a v, −b v*).
     """
     if not model.quadratic:
         return _error_of_polynomials(model, Q, R, T, v, vstar)
@@ -53,7 +53,10 @@ def generalisation_error(
 def _error_of_polynomials(
     model: Model, Q: Array, R: Array, T: Array, v: Array | None, vstar: Array | None
 ) -> Array:
-    """ε = ½ Σ_mn d_m d_n Σ_k E[g_m^(k)] E[g_n^(k)] C_mn^k/k!, with weights d and activations g of units."""
+    """ε = ½ Σ_mn d_m d_n Σ_k E[g_m^(k)] E[g_n^(k)] C_mn^k/k!, with weights d and activations g of units.
+
+    docs/finite-n.md has it, and `derive.polynomial.unit_sums` derives it.
+    """
 
     def means(C: Array, activation: Activation, order: int) -> Array:
         """E[σ^(order)] of each unit."""

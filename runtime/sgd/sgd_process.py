@@ -142,8 +142,8 @@ class SgdProcess:
     def label_weights(self, parameters: Mapping[str, Any]) -> Array:
         """What the teacher's output is made of: b τ (k,) for b Σ τ u², or its quadratic form (k, k).
 
-        Where it is made of the teachers' fields, these are b v* (p*,). With second-layer weights that differ
-        between runs, those are in front.
+        Where it is made of the teachers' fields, these are b v* (p*,). With second-layer weights that
+        differ between runs, those are in front.
         """
         b = self.readout[1]
         if self.form.teachers:

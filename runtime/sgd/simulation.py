@@ -275,7 +275,7 @@ def simulate(
 ) -> xarray.Dataset:
     """Run one-pass SGD in N dimensions, independently from several starts.
 
-    wᵢ ← wᵢ − 2aη vᵢ e λᵢ x/√N with a fresh x ~ N(0, 1) at each step, or the mean of this over a batch of
+    wᵢ ← wᵢ − aη vᵢ e σ'(λᵢ) x/√N with a fresh x ~ N(0, 1) at each step, or the mean of this over a batch of
     B of them; then weight decay, or on the sphere |wᵢ| is reset. Time is α = steps/N. The numbers of a run
     depend on the seed, its place among the runs and whether any run has label noise, not on threads or
     the number of runs. docs/finite-n.md has the algorithm.

@@ -2,18 +2,24 @@
 
 From fixed weights each step uses a fresh sample; N times the mean change of the overlaps is
 compared with the generated right-hand side in units of its standard error. The drift is the
-limit N → ∞: the only term that feels N is κ² e² λλᵀ |x|²/N, of degree at most six in the
+limit N → ∞: the only term that feels N is κ² e² λλᵀ |x|²/N, for λ² of degree at most six in the
 pre-activations, whose mean is off by at most 6/N of itself (E[g zᵀC⁻¹z] = (rank + degree) E[g]
-for homogeneous g); on the sphere, by the second order of the rescaling, of the same size.
+for homogeneous g); on the sphere, by the second order of the rescaling, of the same size. For an
+activation of degree d, six is 4d − 2.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from matrix import thinned
+from numpy.polynomial import Polynomial
+
+from derive.activation import Activation
+from runtime import System
 
 N = 400
 STEPS = 120_000
@@ -42,10 +48,10 @@ def weights(p, pstar, orthonormal, rng):
     return students, teacher
 
 
-def loss_of_sample(W, teacher, x, noise, a, b):
+def loss_of_sample(W, teacher, x, noise, a, b, sigma):
     """ℓ = ½ (f − y)² as the model states it."""
-    f = a * np.sum((W @ x / np.sqrt(N)) ** 2)
-    y = b * np.sum((teacher @ x / np.sqrt(N)) ** 2) + noise
+    f = a * np.sum(sigma(W @ x / np.sqrt(N)))
+    y = b * np.sum(sigma(teacher @ x / np.sqrt(N))) + noise
     return 0.5 * (f - y) ** 2
 
 
@@ -59,6 +65,14 @@ class Protocol:
     batch: int = 1
     decay: float = 0.0
     eta_second: float = 0.0
+    eta: float = ETA
+    # Of student and teacher.
+    activations: tuple[str, str] = ("quadratic", "quadratic")
+
+    @property
+    def polynomials(self):
+        chosen = map(Activation.of, self.activations)
+        return [Polynomial([float(c) for c in activation.coefficients]) for activation in chosen]
 
     @classmethod
     def of_ones(cls, p, pstar, **options):
@@ -69,6 +83,7 @@ class Protocol:
         p, norms, size = len(W), np.sum(W * W, axis=1), self.batch
         rows, columns = np.triu_indices(p)
         trained = self.eta_second > 0.0
+        sigma, sigma_star = self.polynomials
         before = [(W @ W.T / N)[rows, columns], (W @ teacher.T / N).ravel(), self.v[: trained * p]]
         total, squares, count = 0.0, 0.0, STEPS // BATCH * (BATCH // size)
         for _ in range(STEPS // BATCH):
@@ -76,23 +91,25 @@ class Protocol:
             x = rng.standard_normal((BATCH // size, size, N))
             student, reference = x @ W.T / np.sqrt(N), x @ teacher.T / np.sqrt(N)
             noise = np.sqrt(NOISE) * rng.standard_normal(x.shape[:2])
-            outputs = a * np.sum(self.v * student**2, axis=2), b * np.sum(self.vstar * reference**2, axis=2)
-            error = outputs[0] - outputs[1] - noise
-            # Row i of the gradient of a sample is 2 a v_i e λ_i x/√N: see test_the_step_is_the_gradient.
-            kicks = -ETA * 2 * a * self.v * error[:, :, None] * student / np.sqrt(N) / size
+            values = sigma(student)
+            label = b * np.sum(self.vstar * sigma_star(reference), axis=2)
+            error = a * np.sum(self.v * values, axis=2) - label - noise
+            # Row i of the gradient of a sample is a v_i e σ'(λ_i) x/√N: see test_the_step_is_the_gradient.
+            pull = a * self.v * error[:, :, None] * sigma.deriv()(student)
+            kicks = -self.eta * pull / np.sqrt(N) / size
             # New weights are W + kicks ⊗ x; their overlaps need x·x, x·W and x·W* only.
             xx, xw, xt = np.einsum("sbn,scn->sbc", x, x), student * np.sqrt(N), reference * np.sqrt(N)
             across = np.einsum("sbi,sbj->sij", kicks, xw)
             Q = W @ W.T + across + np.swapaxes(across, 1, 2)
             Q = Q + np.einsum("sbi,sbc,scj->sij", kicks, xx, kicks, optimize=True)
             R = W @ teacher.T + np.einsum("sbi,sbr->sir", kicks, xt)
-            kept = 1.0 - ETA * self.decay / N
+            kept = 1.0 - self.eta * self.decay / N
             Q, R = kept**2 * Q, kept * R
             if self.sphere:
                 scale = np.sqrt(norms / np.diagonal(Q, axis1=1, axis2=2))
                 Q = Q * scale[:, :, None] * scale[:, None, :]
                 R = R * scale[:, :, None]
-            v = self.v - self.eta_second / N * a * np.mean(error[:, :, None] * student**2, axis=1)
+            v = self.v - self.eta_second / N * a * np.mean(error[:, :, None] * values, axis=1)
             after = [Q[:, rows, columns] / N, R.reshape(len(R), -1) / N, v[:, : trained * p]]
             change = N * (np.concatenate(after, axis=1) - np.concatenate(before))
             total = total + change.sum(axis=0)
@@ -101,9 +118,9 @@ class Protocol:
         return MeanChange(mean, np.sqrt((squares / count - mean**2) / count))
 
 
-def deviation(measured, drift, noise_term):
+def deviation(measured, drift, noise_term, degree=2):
     """Largest deviation in standard errors, beyond what finite N accounts for."""
-    allowance = 6.0 / N * np.abs(noise_term)
+    allowance = (4.0 * degree - 2.0) / N * np.abs(noise_term)
     # The floor is for entries that cannot change (norms on the sphere) and have no error but rounding.
     excess = np.maximum(np.abs(measured.mean - drift) - allowance, 0.0)
     return np.max(excess / np.maximum(measured.error, 1e-10))
@@ -150,6 +167,9 @@ def test_drift_is_the_mean_change_of_sgd(system_of, p, pstar, options):
         assert deviation(measured, wrong, drift - gradient) > 2 * LARGEST_DEVIATION
 
 
+HE3 = {"activation": "he3", "teacher_activation": "he3"}
+HE4 = {"activation": "he4", "teacher_activation": "he4"}
+MIXED = {"activation": "1,1/2,1/3,1/6", "teacher_activation": "he2+he3"}
 SIGNS = {"v": (1.0, -0.6, 0.4, 0.8), "vstar": (0.9, -0.7)}
 OPTION_CASES = {
     "decay": ({}, {"decay": 2.0}),
@@ -164,28 +184,39 @@ OPTION_CASES = {
         {"second_layer": "trained", "constraint": "sphere"},
         SIGNS | {"eta_second": 0.5},
     ),
+    "he3": ({"second_layer": "fixed"} | HE3, SIGNS | {"eta": 0.1}),
+    "he3, trained, decay and batch": (
+        {"second_layer": "trained", "teacher": "general"} | HE3,
+        SIGNS | {"eta": 0.1, "eta_second": 0.5, "decay": 2.0, "batch": 3},
+    ),
+    # At larger rates a kick is as large as a weight, and N is not.
+    "he3 on the sphere": ({"constraint": "sphere"} | HE3, {"eta": 0.02}),
+    "he4": ({"second_layer": "trained"} | HE4, SIGNS | {"eta": 0.01, "eta_second": 0.1}),
+    "a general cubic": ({"second_layer": "trained"} | MIXED, SIGNS | {"eta_second": 0.5}),
 }
 
 
+@dataclasses.dataclass
 class Drifts:
     """The packed drift of SGD from given weights, and some that are wrong."""
 
-    def __init__(self, system_of, options, protocol, W, teacher):
-        self.system_of, self.options, self.protocol = system_of, options, protocol
-        self.Q, self.R = W @ W.T / N, W @ teacher.T / N
-        self.T = teacher @ teacher.T / N if options.get("teacher") == "general" else None
-        self.p = len(W)
+    system_of: Callable[..., System]
+    options: dict[str, str]
+    protocol: Protocol
+    Q: np.ndarray
+    R: np.ndarray
+    T: np.ndarray | None
 
     def packed(self, flow="sgd", **changed):
         """As the generated code has it, with some other parameters."""
         protocol = dataclasses.replace(self.protocol, **changed)
-        system = self.system_of(self.p, len(protocol.vstar), flow=flow, **self.options)
+        system = self.system_of(len(self.Q), len(protocol.vstar), flow=flow, **self.options)
         given = {"weight_decay": protocol.decay, "batch": protocol.batch, "T": self.T}
         if system.model.weighted:
             given |= {"student_weights": protocol.v, "teacher_weights": protocol.vstar}
         if system.model.trained:
             given["eta_second"] = protocol.eta_second
-        return system.pack(*system.rhs(self.Q, self.R, eta=ETA, label_noise=NOISE, **given))
+        return system.pack(*system.rhs(self.Q, self.R, eta=protocol.eta, label_noise=NOISE, **given))
 
     @property
     def noise_term(self):
@@ -194,11 +225,11 @@ class Drifts:
     def wrong(self):
         """Name and drift of each wrong variant that belongs to the case."""
         protocol, drift = self.protocol, self.packed()
-        rows, columns = np.triu_indices(self.p)
+        rows, columns = np.triu_indices(len(self.Q))
         decays = protocol.decay and not protocol.sphere
         if decays:
             single = drift.copy()
-            single[: len(rows)] += ETA * protocol.decay * self.Q[rows, columns]
+            single[: len(rows)] += protocol.eta * protocol.decay * self.Q[rows, columns]
             yield "decay without the factor 2 in Q", single
             yield "no decay", self.packed(decay=0.0)
         if protocol.batch > 1:
@@ -210,12 +241,15 @@ class Drifts:
             if not protocol.sphere:
                 yield "κ_i² for κ_i κ_j", squares
             yield "positive weights", self.packed(v=np.abs(protocol.v))
+        if "activation" in self.options:
+            squares = {"activation": "quadratic", "teacher_activation": "quadratic"}
+            yield "λ²", dataclasses.replace(self, options=self.options | squares).packed()
         if protocol.eta_second:
             yield "another rate of v", self.packed(eta_second=0.8 * protocol.eta_second)
 
 
-@pytest.mark.parametrize("name", thinned(OPTION_CASES, 4))
-def test_drift_with_options_is_the_mean_change_of_sgd(system_of, name):
+@pytest.mark.parametrize("name", thinned(OPTION_CASES, 4, 7))
+def test_drift_with_options_is_the_mean_change_of_sgd(interpreted, name):
     options, settings = OPTION_CASES[name]
     rng = np.random.default_rng([7, list(OPTION_CASES).index(name)])
     W, teacher = weights(4, 2, options.get("teacher") != "general", rng)
@@ -223,33 +257,36 @@ def test_drift_with_options_is_the_mean_change_of_sgd(system_of, name):
         layer: np.array(settings.get(layer, np.ones(width))) for layer, width in (("v", 4), ("vstar", 2))
     }
     sphere = options.get("constraint") == "sphere"
-    protocol = Protocol(**(settings | layers), sphere=sphere)
+    activations = tuple(options.get(name, "quadratic") for name in ("activation", "teacher_activation"))
+    degree = max(Activation.of(name).degree for name in activations)
+    protocol = Protocol(**(settings | layers), sphere=sphere, activations=activations)
     measured = protocol.change(W, teacher, rng, 1 / 4, 1 / 2)
-    drifts = Drifts(system_of, options, protocol, W, teacher)
-    assert deviation(measured, drifts.packed(), drifts.noise_term) < LARGEST_DEVIATION
+    T = teacher @ teacher.T / N if options.get("teacher") == "general" else None
+    drifts = Drifts(interpreted, options, protocol, W @ W.T / N, W @ teacher.T / N, T)
+    assert deviation(measured, drifts.packed(), drifts.noise_term, degree) < LARGEST_DEVIATION
     wrong = dict(drifts.wrong())
     assert wrong
     for what, drift in wrong.items():
-        assert deviation(measured, drift, drifts.noise_term) > 1.5 * LARGEST_DEVIATION, what
+        assert deviation(measured, drift, drifts.noise_term, degree) > 1.5 * LARGEST_DEVIATION, what
 
 
-def test_the_step_is_the_gradient():
-    """2 a e λ_i x/√N is ∂ℓ/∂w_i, by central differences of the loss itself."""
+@pytest.mark.parametrize("sigma", [Polynomial([0, 0, 1]), Polynomial([0, -3, 0, 1])], ids=["λ²", "He₃"])
+def test_the_step_is_the_gradient(sigma):
+    """a e σ'(λ_i) x/√N is ∂ℓ/∂w_i, by central differences of the loss itself."""
     rng = np.random.default_rng(9)
     a, b = 1 / 3, 1 / 2
     W, teacher = weights(3, 2, True, rng)
     x, noise = rng.standard_normal(N), 0.3
     student = W @ x / np.sqrt(N)
-    error = a * np.sum(student**2) - b * np.sum((teacher @ x / np.sqrt(N)) ** 2) - noise
-    gradient = 2 * a * error * np.outer(student, x) / np.sqrt(N)
+    error = a * np.sum(sigma(student)) - b * np.sum(sigma(teacher @ x / np.sqrt(N))) - noise
+    gradient = a * error * np.outer(sigma.deriv()(student), x) / np.sqrt(N)
     h = 1e-4
     for i, k in [(0, 0), (1, 17), (2, N - 1)]:
         ahead, behind = W.copy(), W.copy()
         ahead[i, k] += h
         behind[i, k] -= h
-        difference = loss_of_sample(ahead, teacher, x, noise, a, b) - loss_of_sample(
-            behind, teacher, x, noise, a, b
-        )
+        rest = teacher, x, noise, a, b, sigma
+        difference = loss_of_sample(ahead, *rest) - loss_of_sample(behind, *rest)
         assert difference / (2 * h) == pytest.approx(gradient[i, k], rel=1e-6, abs=1e-9)
 
 

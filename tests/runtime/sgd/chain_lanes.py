@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.polynomial import Polynomial
 
+from derive.activation import Activation
 from runtime.sgd.chain_memory import ChainRecord
 from runtime.sgd.chain_step import ChainEmitter
 from runtime.sgd.overlap_chain import OverlapChain
@@ -48,6 +50,15 @@ def teacher_of_rank(pstar: int, rank: int, rng: np.random.Generator) -> Teacher:
     return Teacher.from_overlaps(factor @ factor.T)
 
 
+def polynomial_of(activation: Activation) -> Polynomial:
+    return Polynomial([float(coefficient) for coefficient in activation.coefficients])
+
+
+def sizes(polynomial: Polynomial) -> Polynomial:
+    """The sum of the sizes of its terms, at positive numbers."""
+    return Polynomial(np.abs(polynomial.coef))
+
+
 class Lanes:
     """A chain at random coordinates, its own in each lane, and the formulas for its next step."""
 
@@ -67,6 +78,7 @@ class Lanes:
         batch=1,
         schedule=None,
         origin=0.0,
+        activations=("quadratic", "quadratic"),
     ):
         rng = np.random.default_rng([seed, p, k, others])
         teacher = teacher_of_rank(pstar or max(k, 1), k, rng)
@@ -83,9 +95,11 @@ class Lanes:
             decaying,
             Schedule.of(schedule),
             origin,
+            tuple(map(Activation.of, activations)),
         )
         self.chain = OverlapChain(process, jit.target(kind), batch)
         self.teacher, self.sphere = teacher, sphere
+        self.sigma, self.sigma_star = map(polynomial_of, process.activations)
         lanes = self.chain.lanes
         # Numbers of lanes may differ, each lane is the same.
         A, S = rng.standard_normal((8, p, k))[:lanes], np.tril(rng.standard_normal((8, p, p)))[:lanes]
@@ -138,12 +152,13 @@ class Lanes:
         fields = np.einsum("lik,lk->li", A, u) + np.einsum("lij,lj->li", S, v)
         teachers = u @ self.teacher.factor.T
         noise = np.sqrt(self.label_noise) * xi
-        outputs = a * self.v * fields**2, b * self.vstar * teachers**2
-        student, label = (np.sum(output, axis=1) for output in outputs)
-        error = student - label - noise
-        terms = sum(np.sum(np.abs(output), axis=1) for output in outputs) + np.abs(noise)
-        rate = 2.0 * a * self.eta / self.n / self.batch
-        return fields, teachers, error, (rate * error)[:, None] * self.v * fields, rate * terms
+        error = np.sum(a * self.v * self.sigma(fields), axis=1) - noise
+        error -= np.sum(b * self.vstar * self.sigma_star(teachers), axis=1)
+        terms = np.sum(np.abs(a * self.v) * sizes(self.sigma)(np.abs(fields)), axis=1) + np.abs(noise)
+        terms += np.sum(np.abs(b * self.vstar) * sizes(self.sigma_star)(np.abs(teachers)), axis=1)
+        rate = a * self.eta / self.n / self.batch
+        slopes = self.sigma.deriv()(fields)
+        return fields, teachers, error, (rate * error)[:, None] * self.v * slopes, rate * terms
 
     def expected(self):
         """Q, R and v after the last step by the update of the overlaps, and the largest term of either."""
@@ -154,9 +169,10 @@ class Lanes:
         Q = A @ np.swapaxes(A, 1, 2) + S @ np.swapaxes(S, 1, 2)
         R = A @ self.teacher.factor.T
         both = kicks[:, :, None] * fields[:, None, :]
-        sizes = np.abs(self.v[:, :, None] * fields[:, :, None] * fields[:, None, :])
-        largest = np.maximum(largest, largest * np.max(np.abs(self.v), axis=1))
-        terms = Q.max() + np.max((2.0 * largest + largest**2 * square)[:, None, None] * sizes)
+        # The largest kick that its terms allow, and what it does to Q.
+        slopes = np.abs(self.v) * sizes(self.sigma.deriv())(np.abs(fields))
+        largest = largest * np.max(slopes, axis=1)
+        terms = Q.max() + np.max(2.0 * largest * np.max(np.abs(fields), axis=1) + largest**2 * square)
         Q = Q - both - np.swapaxes(both, 1, 2)
         Q = Q + square[:, None, None] * kicks[:, :, None] * kicks[:, None, :]
         R = R - kicks[:, :, None] * teachers[:, None, :]
@@ -166,7 +182,7 @@ class Lanes:
             Q, R = Q * scale[:, :, None] * scale[:, None, :], R * scale[:, :, None]
         else:
             Q, R = kept**2 * Q, kept * R
-        change = (self.eta_second / self.n * self.readout[0] * error)[:, None] * fields**2
+        change = (self.eta_second / self.n * self.readout[0] * error)[:, None] * self.sigma(fields)
         return Q.astype(float), R.astype(float), self.v - self.trained * change, float(terms)
 
     def check_step(self):

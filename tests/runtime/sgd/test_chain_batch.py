@@ -68,7 +68,7 @@ def check_batch(lanes):
         u, v, xi = drawn[:, b, :k], drawn[:, b, k:-1], drawn[:, b, -1]
         fields, _, error, kick, _ = lanes.response(u, v, xi)
         rate = lanes.eta_second / lanes.n / count * lanes.readout[0]
-        layer = layer - lanes.trained * (rate * error)[:, None] * fields**2
+        layer = layer - lanes.trained * (rate * error)[:, None] * lanes.sigma(fields)
         A, S = A - kick[:, :, None] * u[:, None, :], S - kick[:, :, None] * v[:, None, :]
         kicks.append(kick)
     K = np.stack(kicks, axis=2)
@@ -121,6 +121,16 @@ def test_a_step_is_the_update_of_the_overlaps(shape, batch, options):
         check_batch(lanes)
         _, S = lanes.chain.coordinates(lanes.work)
         assert (np.diagonal(S, axis1=1, axis2=2) >= 0.0).all()
+
+
+@pytest.mark.parametrize(("shape", "batch"), [((4, 2, 9), 2), ((8, 3, 5), 9)], ids=str)
+@pytest.mark.usefixtures("watched_batches")
+def test_a_step_with_polynomial_activations(shape, batch):
+    options = {"second_layer": "trained", "decaying": True, "pstar": 5, "activations": ("he3", "he2+he3")}
+    lanes = Lanes(*shape, batch=batch, **options)
+    lanes.eta *= 0.1
+    for _ in range(5):
+        check_batch(lanes)
 
 
 @pytest.mark.parametrize("batch", [3, 6])

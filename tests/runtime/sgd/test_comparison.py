@@ -106,6 +106,40 @@ def test_sgd_with_everything_agrees_with_the_derived_ode(trained, sizes):
     assert {"schedule": "inverse:4", "batch": 2.0, "eta_second": 0.3}.items() <= result.attrs.items()
 
 
+# Widths, activation, learning rate, and what else the model is. Quartic moments need more dimensions.
+ACTIVATIONS = [
+    ((2, 1), "he3", 0.02, {"second_layer": "trained"}),
+    ((2, 1), "he3", 0.02, {}),
+    ((2, 1), "he2", 0.1, {"constraint": "sphere"}),
+    ((4, 2), "he2", 0.1, {"second_layer": "trained"}),
+    ((4, 2), "he2", 0.1, {"constraint": "sphere", "second_layer": "fixed"}),
+    ((4, 2), "he3", 0.05, {"second_layer": "trained"}),
+    ((4, 2), "he3", 0.05, {"constraint": "sphere"}),
+    ((2, 1), "he4", 0.0005, {"second_layer": "trained"}),
+    ((4, 2), "he4", 0.001, {"constraint": "sphere"}),
+]
+
+
+@pytest.mark.parametrize(("widths", "activation", "eta", "options"), thinned(ACTIVATIONS, 0), ids=str)
+def test_sgd_with_polynomial_activations_agrees_with_the_derived_ode(
+    system_of, widths, activation, eta, options
+):
+    system = system_of(*widths, activation=activation, **options)
+    settings = {**EVERYTHING, "eta": eta}
+    if "second_layer" not in options:
+        settings = {"eta": eta, "weight_decay": 0.2, "batch": 2, "schedule": "inverse:4", "seed": 1}
+    else:
+        for name, width in zip(("student_weights", "teacher_weights"), widths, strict=True):
+            settings[name] = EVERYTHING[name][:width]
+        if not system.model.trained:
+            del settings["eta_second"]
+    start = np.eye(widths[0]), 0.3 * np.arange(widths[0] * widths[1]).reshape(widths) / 8.0
+    sizes = {"n": (4000, 8000), "trajectories": 200, "alpha": np.arange(11) / 10, "weights": False}
+    result = compare(system, *start, **settings, **sizes)
+    assert result.attrs["verdict"] == "agree"
+    assert result.attrs["deviation"] > 0.5
+
+
 WRONG_OPTIONS = {
     "weight_decay": 0.35,
     "batch": 3,

@@ -73,6 +73,32 @@ def test_a_step_with_a_second_layer_and_decay(shape, options):
         lanes.check_step()
 
 
+QUADRATIC = "quadratic"
+GENERAL = "1,1/3,-1/7,1/2,1/5"
+ACTIVATIONS = [
+    ((4, 2, 3), ("he3", "he3"), {}),
+    ((4, 2, 10**6), ("he4", "he3"), {"second_layer": "fixed", "sphere": True}),
+    ((2, 3, 0), (GENERAL, "he6"), {"second_layer": "trained", "decaying": True, "noise": False}),
+    # λ² of student or teacher alone; more teachers than directions, and none: He2 is not zero there.
+    ((3, 2, 1), (QUADRATIC, "he1"), {"pstar": 4, "second_layer": "trained"}),
+    ((3, 2, 1), ("he5", QUADRATIC), {"pstar": 4, "second_layer": "fixed"}),
+    ((2, 0, 3), ("he2", "he2"), {}),
+    # Loops.
+    ((12, 3, 0), ("he3", GENERAL), {"pstar": 5, "second_layer": "trained"}),
+    ((11, 0, 3), ("he2", "he4"), {"sphere": True}),
+]
+
+
+@pytest.mark.parametrize(("shape", "activations", "options"), ACTIVATIONS, ids=str)
+@pytest.mark.usefixtures("watched")
+def test_a_step_with_polynomial_activations(shape, activations, options):
+    lanes = Lanes(*shape, activations=activations, **options)
+    # Kicks of high powers would be all that there is.
+    lanes.eta *= 0.1
+    for _ in range(5):
+        lanes.check_step()
+
+
 @pytest.mark.parametrize("batch", [1, 3, 5])
 def test_options_that_change_nothing_change_no_bit(batch):
     """Second-layer weights of 1, no decay, rates of 0 of the second layer, and no schedule."""

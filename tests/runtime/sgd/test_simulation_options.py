@@ -114,6 +114,58 @@ def test_generalisation_error_with_a_second_layer_is_the_derived_loss(system_of,
     np.testing.assert_allclose(runs["loss"], system.loss(Q, R, T, **LAYERS), rtol=1e-13)
 
 
+POLYNOMIALS = {
+    "he3": {"activation": "he3"},
+    "trained": {"activation": "he2+he3", "second_layer": "trained", "teacher": "general"},
+    "two degrees": {"activation": "he1", "teacher_activation": "1,-1/2,1/3,1/5", "readout": "sqrt"},
+    "he4 on the sphere": {"activation": "he4", "constraint": "sphere", "second_layer": "fixed"},
+}
+
+
+@pytest.mark.parametrize("options", POLYNOMIALS.values(), ids=POLYNOMIALS)
+def test_generalisation_error_with_polynomial_activations_is_the_derived_loss(interpreted, options):
+    system = interpreted(2, 2, **options)
+    T = TEACHER if "teacher" in options else None
+    start = {"Q0": np.eye(2), "R0": np.array([[0.1, 0.3], [-0.2, 0.0]]), "eta": 1e-3}
+    layers = {"student_weights": V[:2], "teacher_weights": VSTAR} if system.model.weighted else {}
+    trained = {"eta_second": 0.3} if system.model.trained else {}
+    runs = short(system.model, T=T, **start, **layers, **trained)
+    assert (runs["status"] == "ok").all()
+    for run in (0, 10):
+        for time in range(3):
+            at = {"trajectory": run, "alpha": time}
+            Q, R, loss = (runs[name].isel(at).values for name in ("Q", "R", "loss"))
+            if "v" in runs:
+                layers["student_weights"] = runs["v"].isel(at).values
+            np.testing.assert_allclose(loss, system.loss(Q, R, T, **layers), rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_he2_is_the_quadratic_activation_where_constants_cancel(method):
+    """Equal sums a Σ v and b Σ v*, and v is not trained."""
+    numbers = {name: [] for name in ("quadratic", "he2")}
+    for activation, found in numbers.items():
+        for layer in ("ones", "fixed"):
+            layers = LAYERS if layer == "fixed" else {}
+            model = Model(4, 2, activation=activation, second_layer=layer)
+            found.append(short(model, method=method, **START, **layers))
+    for name in ("Q", "R", "loss"):
+        equal, other = (tuple(runs[k][name].values for runs in numbers.values()) for k in range(2))
+        np.testing.assert_allclose(*equal, rtol=1e-10, atol=1e-12)
+        assert not np.allclose(other[0][:, -1], other[1][:, -1], rtol=1e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_runs_of_a_quartic_that_diverge_say_so(method):
+    runs = short(Model(2, 1, activation="he4"), method=method, eta=0.05, alpha=[0.0, 0.1, 1.0, 3.0])
+    gone = runs["status"].values == "diverged"
+    assert gone.any()
+    for run in np.flatnonzero(gone):
+        after = runs["alpha"].values > runs["alpha_end"].values[run]
+        np.testing.assert_array_equal(np.isnan(runs["loss"].values[run]), after)
+    assert np.isfinite(runs["loss"].values[~gone]).all()
+
+
 # Runs.
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from chain_lanes import polynomial_of
 from lane_code import Xoshiro
 
+from derive.activation import Activation
 from runtime.sgd.sgd_process import SgdProcess
 from runtime.sgd.weight_vectors import WeightVectors
 from runtime.sgd.weights_step import LANES, RUN_WORDS
@@ -34,6 +36,7 @@ class Reference:
         batch=1,
         schedule=None,
         origin=0.0,
+        activations=("quadratic", "quadratic"),
     ):
         rng = np.random.default_rng([seed, p, k, n])
         T = np.diag(rng.uniform(0.5, 2.0, k)) if k else np.zeros((1, 1))
@@ -47,8 +50,19 @@ class Reference:
         self.eta, self.label_noise, self.readout = 0.1, 0.4 * noise, (0.6 / p, 1.2)
         self.schedule, self.steps, self.decay = Schedule.of(schedule), 0, decay
         self.process = process = SgdProcess(
-            p, teacher, n, self.readout, sphere, noise, second_layer, decay > 0.0, self.schedule, origin
+            p,
+            teacher,
+            n,
+            self.readout,
+            sphere,
+            noise,
+            second_layer,
+            decay > 0.0,
+            self.schedule,
+            origin,
+            tuple(map(Activation.of, activations)),
         )
+        self.sigma, self.sigma_star = map(polynomial_of, process.activations)
         width = min(p, n - k)
         A, S = rng.standard_normal((p, k)), np.tril(rng.standard_normal((p, p)))
         S[:, width:] = 0.0
@@ -85,9 +99,10 @@ class Reference:
             x, noise = self.draw()
             fields = self.W @ x / np.sqrt(self.n)
             labels = self.teacher.factor @ x[: self.teacher.rank]
-            error = a * np.sum(self.v * fields**2) - b * np.sum(self.vstar * labels**2) - noise
-            W += 2.0 * a * error * np.outer(self.v * fields, x) / np.sqrt(self.n) / self.batch
-            v += a * error * fields**2 / self.n / self.batch
+            outputs = a * self.v * self.sigma(fields), b * self.vstar * self.sigma_star(labels)
+            error = np.sum(outputs[0]) - np.sum(outputs[1]) - noise
+            W += a * error * np.outer(self.v * self.sigma.deriv()(fields), x) / np.sqrt(self.n) / self.batch
+            v += a * error * self.sigma(fields) / self.n / self.batch
         self.W = (self.W - self.eta * factor * W) * (1.0 - self.eta * factor * self.decay / self.n)
         self.v = self.v - self.eta_second * factor * v
         if self.sphere:
@@ -146,6 +161,25 @@ OPTIONS = {
     "batch on the sphere": ((9, 2, 16), {"batch": 2, "sphere": True, "noise": False}),
     "exponential": ((2, 2, 9), {"schedule": "exponential:0.4", "origin": 0.7}),
     "inverse": ((2, 2, 9), {"schedule": "inverse:0.4", "batch": 2}),
+    "he3": ((4, 2, 17), {"activations": ("he3", "he3")}),
+    "he4 on the sphere": ((9, 2, 40), {"activations": ("he4", "he3"), "sphere": True}),
+    "teachers without directions": ((2, 0, 9), {"activations": ("he3", "he2")}),
+    "λ² and he3": ((3, 9, 21), {"activations": ("quadratic", "he3"), "correlated": True}),
+    "he3 and λ²": (
+        (3, 9, 21),
+        {"activations": ("he3", "quadratic"), "correlated": True, "second_layer": "fixed"},
+    ),
+    "everything but λ²": (
+        (9, 2, 33),
+        {
+            "second_layer": "trained",
+            "correlated": True,
+            "decay": 3.0,
+            "batch": 5,
+            "schedule": "inverse-sqrt:0.2",
+            "activations": ("he2+he3", "1,1/3,-1/7,1/2,1/5"),
+        },
+    ),
     "all": (
         (9, 2, 33),
         {

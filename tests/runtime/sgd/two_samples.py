@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 import numpy as np
+from numpy.polynomial import Polynomial
 
 from derive import Model
 from runtime.sgd.simulation import simulate
@@ -45,11 +46,14 @@ class Case:
     decay: float = 0.0
     batch: int = 1
     schedule: str = "constant"
+    # Of student and teacher.
+    activations: tuple[str, str] = ("quadratic", "quadratic")
 
     def __str__(self) -> str:
         layer = "-trained" * bool(self.eta_second) or "-fixed" * bool(self.v)
         extra = f"{layer}{'-decay' * bool(self.decay)}{f'-B{self.batch}' * (self.batch > 1)}"
         extra += f"-{self.schedule}" * (self.schedule != "constant")
+        extra += "".join(f"-{name}" for name in self.activations) * (not self.model.quadratic)
         return f"{self.p}-{self.pstar}-{self.constraint}-{self.readout}-N{self.n}{extra}"
 
     @property
@@ -57,6 +61,7 @@ class Case:
         teacher = "general" if self.rank else "orthonormal"
         layer = "trained" if self.eta_second else "fixed" if self.v else "ones"
         options = {"constraint": self.constraint, "readout": self.readout, "second_layer": layer}
+        options |= dict(zip(("activation", "teacher_activation"), self.activations, strict=True))
         return Model(self.p, self.pstar, teacher=teacher, **options)
 
     @property
@@ -90,13 +95,16 @@ class Case:
 def observables(
     case: Case, Q: np.ndarray, R: np.ndarray, loss: np.ndarray, v: np.ndarray | None
 ) -> np.ndarray:
-    """(run, observable): all order parameters and the loss at all records, +inf where diverged."""
+    """(run, observable): all order parameters at all records, +inf where diverged.
+
+    For λ² the loss is there too; for others it is a function of the rest that is tested by itself.
+    """
     norms = np.diagonal(Q, axis1=2, axis2=3).max(axis=2)
     start = np.sum(case.weights()[0] ** 2, axis=1).max() / case.n
     gone = np.logical_or.accumulate(~(norms <= DIVERGED * max(1.0, start)), axis=1)
     rows, columns = np.triu_indices(case.p)
-    parts = [Q[..., rows, columns], R.reshape(*R.shape[:2], -1), loss[..., None]]
-    parts += [] if v is None else [v]
+    parts = [Q[..., rows, columns], R.reshape(*R.shape[:2], -1)]
+    parts += [loss[..., None]] * case.model.quadratic + ([] if v is None else [v])
     values = np.round(np.concatenate(parts, axis=2), DECIMALS)
     values[gone] = np.inf
     return values.reshape(len(values), -1)
@@ -141,6 +149,8 @@ def brute_force(case: Case, seed: int = 2, wrong: str = "") -> np.ndarray:
     power = {"mean": 1.0, "sum": 0.0, "sqrt": 0.5}[case.readout]
     a, b, size = case.p**-power, case.pstar**-power, case.batch
     (first, vstar), schedule = case.second_layers, Schedule.of(case.schedule)
+    sigma, teacher_sigma = (Polynomial([float(c) for c in g.coefficients]) for g in case.model.activations)
+    slope = {"σ for σ'": sigma, "the kick of λ²": Polynomial([0.0, 2.0])}.get(wrong, sigma.deriv())
     W, v = np.tile(start, (RUNS, 1, 1)), np.tile(first, (RUNS, 1))
     Q, R, losses, layers = [], [], [], []
     # A run that has diverged overflows.
@@ -150,13 +160,13 @@ def brute_force(case: Case, seed: int = 2, wrong: str = "") -> np.ndarray:
             factor = float(schedule.factors(np.array(time)))
             x = rng.standard_normal((RUNS, size, case.n)) / math.sqrt(case.n)
             fields = np.einsum("kin,kbn->kbi", W, x)
-            labels = b * np.sum(vstar * (x @ teacher.T) ** 2, axis=2)
+            labels = b * np.sum(vstar * teacher_sigma(x @ teacher.T), axis=2)
             labels += math.sqrt(case.label_noise) * rng.standard_normal((RUNS, size))
-            error = a * np.sum(v[:, None] * fields**2, axis=2) - labels
+            error = a * np.sum(v[:, None] * sigma(fields), axis=2) - labels
             old = v.copy()
-            v -= case.eta_second * factor * a / case.n * np.mean(error[:, :, None] * fields**2, axis=1)
-            pull = error[:, :, None] * fields * (v if wrong == "v before w" else old)[:, None]
-            W -= 2.0 * a * case.eta * factor / size * np.einsum("kbi,kbn->kin", pull, x)
+            v -= case.eta_second * factor * a / case.n * np.mean(error[:, :, None] * sigma(fields), axis=1)
+            pull = error[:, :, None] * slope(fields) * (v if wrong == "v before w" else old)[:, None]
+            W -= a * case.eta * factor / size * np.einsum("kbi,kbn->kin", pull, x)
             decay = case.eta * case.decay * (1.0 if wrong == "decay without schedule" else factor)
             W *= 1.0 - (0.5 if wrong == "half the decay" else 1.0) * decay / case.n
             if case.constraint == "sphere":
