@@ -55,7 +55,7 @@ def _error_of_polynomials(
 ) -> Array:
     """ε = ½ Σ_mn d_m d_n Σ_k E[g_m^(k)] E[g_n^(k)] C_mn^k/k!, with weights d and activations g of units.
 
-    docs/finite-n.md has it, and `derive.polynomial.unit_sums` derives it.
+    docs/finite-n.md has it, and `derive.polynomial.graph_program` lowers it.
     """
 
     def means(C: Array, activation: Activation, order: int) -> Array:
