@@ -59,6 +59,7 @@ SECTIONS = {
         "hessian": "Compute the spectrum of the Hessian: saddle or minimum.",
         "bias": "Test whether SGD finds the solution closest to the start.",
         "escape": "Measure escape times from the plateau, beside the theory.",
+        "exponent": "Measure how long the mediocre start takes, against N.",
         "invariants": "Prove, search and monitor conserved quantities.",
         "reproduce": "Regenerate the claims of the paper.",
         "report": "Write one HTML page on a model, to share.",

@@ -3,6 +3,7 @@
 from .analysis.bias.closest_solutions import closest_solution as closest_solution
 from .analysis.bias.closest_solutions import implicit_bias as implicit_bias
 from .analysis.escape.escape_measurement import escape_times as escape_times
+from .analysis.exponent.mediocre_start import information_exponent as information_exponent
 from .analysis.landscape.hessian_spectra import hessian_spectrum as hessian_spectrum
 from .analysis.landscape.hessian_spectra import spectra_along as spectra_along
 from .analysis.landscape.solution_stability import largest_stable_eta as largest_stable_eta

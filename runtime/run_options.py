@@ -48,6 +48,8 @@ EVEN_TIMES = 200
 HESSIAN_PLACES = ("plateau", "solution", "start")
 # Input dimension N of random starts, unless one is given or the start is ideal.
 RANDOM_N = 10**6
+# Activations whose mediocre start `cli exponent` follows, of the information exponents 1, 2 and 3.
+MEDIOCRE = ("he1", "he2", "he3")
 
 # --- the table ---------------------------------------------------------------------------------
 
@@ -130,6 +132,7 @@ _ANALYSES = (
         f"Condition numbers of Q0 {_UNEQUAL}.",
     ),
     ("scale", "number", 1e-6, "bias", f"Size of R0 {_UNEQUAL}."),
+    ("overlap", "number", 0.5, "exponent", "The overlap R that is waited for."),
     ("tolerance", "number", 1e-6, "hessian", "Eigenvalues below this part of the largest are flat."),
 )
 _IDEAL = "Start at Q0 = q0·1 with R0 of this size"
@@ -282,6 +285,11 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
                 "kind": "integers",
                 "default": (10**3, 10**4, 10**5, 10**6),
                 "help": "Input dimensions N of the random starts.",
+            },
+            "exponent": {
+                "kind": "integers",
+                "default": (10**2, 10**3, 10**4, 10**5, 10**6),
+                "help": "Input dimensions N, each with the start R0 = 1/√N.",
             },
         },
     ),

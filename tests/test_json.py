@@ -66,6 +66,8 @@ LINES = [
     f"escape {SMALL} --n 1000,10000 --trajectories 20",
     f"escape {SMALL} --n 1000 --trajectories 20 --eta 0.1,0.2",
     f"escape {SMALL} --n 1000 --trajectories 20 {FIXED} --student-weights 1,2 --eta 0.1",
+    "exponent --activation he2+he3 --n 100 --quiet",
+    f"integrate {SMALL} --alpha 0,1 --eta 0.01 --activation he3 --teacher-activation he2",
     f"invariants {SMALL} --degree 0",
     "invariants --p 1 --pstar 1 --flow gradient --degree 3 --quiet",
     "invariants --monitor run.nc --degree 1 --quiet",

@@ -13,6 +13,7 @@ SCHEMAS = {
     "doctor": document("doctor", systems.DOCTOR),
     "ensemble": document("ensemble", results.ENSEMBLE, attributes=results.ENSEMBLE_ATTRIBUTES),
     "escape": document("escape", results.ESCAPE),
+    "exponent": document("exponent", results.EXPONENT),
     "hessian": document("hessian", results.HESSIAN),
     "integrate": document("integrate", results.INTEGRATE),
     "invariants": document("invariants", systems.INVARIANTS),

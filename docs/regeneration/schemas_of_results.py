@@ -5,6 +5,8 @@ from __future__ import annotations
 from derive.parameters import VECTORS
 from regeneration.schema_parts import (
     STATUS,
+    TITLE,
+    VERSION,
     Schema,
     attributes,
     choice,
@@ -12,6 +14,7 @@ from regeneration.schema_parts import (
     fields,
     listed,
     maybe,
+    model,
     number,
     numbers_of_each,
     over,
@@ -19,7 +22,7 @@ from regeneration.schema_parts import (
     text,
     whole,
 )
-from runtime.run_options import HESSIAN_PLACES, RUN_OPTIONS
+from runtime.run_options import ACTIVATIONS, HESSIAN_PLACES, RUN_OPTIONS
 
 ORIGIN = "seed? q0? n? ideal? overlaps?"
 ALPHA = {"alpha": over(1, "Times α = steps/N.")}
@@ -339,6 +342,26 @@ ESCAPE = record(
         "curve?": over(1, "Learning rates of rate_curve; for several η."),
         "rate_curve?": over(1, "Escape rate (curve); null where there is no plateau."),
         **layers(False),
+    },
+)
+EXPONENT = record(
+    "Times of the mediocre start, of `cli exponent --json`.",
+    {
+        "attributes": fields(
+            {
+                "title": TITLE,
+                **model(*ACTIVATIONS),
+                "overlap": number(RUN_OPTIONS["overlap"].help),
+                **{name: number(RUN_OPTIONS[name].help) for name in ("rtol", "atol")},
+                "version": VERSION,
+            }
+        ),
+        "activation": listed(text(), "Activations, of student and teacher."),
+        "n": over(1, "Input dimensions N.", "count"),
+        "scaled_time": over(2, "ηα at the overlap (activation, n); null where it is not reached."),
+        "theory": over(2, "The same by quadrature in the Hermite coefficients (activation, n)."),
+        "exponent": over(1, "Information exponents (activation).", "count"),
+        "law": listed(text(), "Order of ηα in N (activation)."),
     },
 )
 PLATEAU = record(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from derive.activation import ACTIVATION_NAMES
+from derive.activation import ACTIVATION_NAMES, ALLOWED
 from derive.arguments import one_of
 from derive.errors import InputError
 from derive.model import Model
@@ -97,6 +97,12 @@ def width_options(**widths: int | None) -> Decorator:
 
 
 convention_options = options(*(_declared(o) for name, o in MODEL_OPTIONS.items() if name not in WIDTHS))
+
+
+def several_activations(*names: str) -> Decorator:
+    """An activation or several, with semicolons in between, these by default."""
+    words = f"Polynomials with semicolons in between: {ALLOWED}."
+    return _declared(dataclasses.replace(MODEL_OPTIONS["activation"], default=";".join(names), help=words))
 
 
 def model_options(**widths: int) -> Decorator:

@@ -27,6 +27,23 @@ RATES = ["nan", "inf", "-inf", "-1", "0", "1e400", "", "x", "1,2", "٣", "0x1p3"
 OF_MODELS = {
     f"--{name.replace('_', '-')}": ["", "any", values.default.upper()] for name, values in OPTIONS.items()
 }
+POLYNOMIALS = [
+    "",
+    "any",
+    "He3",
+    "he0",
+    "he7",
+    "he2+",
+    "he2-he3",
+    "1",
+    "0,0",
+    "0,nan",
+    "1/0,1",
+    "1e3,1",
+    "0,,1",
+]
+POLYNOMIALS += ["0,0,0,0,0,0,0,1", "0,0.0000000000001", "0,__import__('os')", "he2;he3"]
+OF_MODELS |= {"--activation": POLYNOMIALS, "--teacher-activation": POLYNOMIALS}
 NUMBERS_OUT_OF_RANGE = {
     f"--{number.name.replace('_', '-')}": ["nan", "inf", str(number.least - 1)]
     + [str(number.least)] * number.strict
@@ -78,7 +95,9 @@ OF_COMMAND = {
     "report": {"--out": ["report.txt", "report", "no/folder/report.html", ".", "", "/dev/null/report.html"]}
     | {"--trajectories": ["-1", "1e3", "10000000"], "--eta": ["0"], "--n": ["1"], "--alpha": ["0"]}
     | {"--method": ["euler"], "--overlaps": ["missing.npz"], "--teacher-correlation": ["0.5"]}
-    | {"--p": ["0"], "--constraint": ["ball"]},
+    | {"--p": ["0"], "--constraint": ["ball"], "--activation": ["he7"]},
+    "exponent": {"--activation": [*POLYNOMIALS[:4], "he3;", "he3;0,-3,0,1"], "--overlap": ["0", "1", "nan"]}
+    | {"--n": ["0", "4", "100,100", "1e3"], "--out": ["run.txt"], "--plot": ["run.gif"]},
 }
 SINGLE = [
     (f"{command} {option} {shlex.quote(value)}", f"{option}: ")
