@@ -9,8 +9,8 @@ and, if v is trained, E[e σ(λᵢ)]. By Stein's lemma
 
     E[e σ'(λᵢ) z_j] = Σ_m d_m (E[g'_m σ'ᵢ] C_mj + E[g_m σ''ᵢ] C_ij),
 
-whose graphs have two factors. Each graph of N has the factors m and n, which are summed over, i and j. It
-is evaluated by one of three rules (docs/theory.md):
+whose graphs have two factors; the products of E[g'_m σ'ᵢ] with C occur in N too. Each graph of N has the
+factors m and n, which are summed over, i and j. It is evaluated by one of three rules (docs/theory.md):
 
 - no edge joins m and n: both sums are independent, and their values are multiplied for each pair i, j;
 - m has no edge to i or none to j, or n has none: the sum over this unit is a product of matrices, and so is
@@ -22,7 +22,7 @@ Factors of these products are powers of the entries of C, and the moments E[g^(d
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from math import factorial
 from typing import Any
@@ -51,7 +51,6 @@ from derive.overlap_program import (
     WEIGHTS,
     Q,
     R,
-    T,
     program_of,
     sphere_statements,
     weight_statements,
@@ -64,12 +63,10 @@ from derive.program import (
     EntryStatement,
     EntryTerm,
     Matrix,
-    MatrixStatement,
     Operand,
     Program,
     ScalarStatement,
     Statement,
-    Term,
     Vector,
     VectorStatement,
 )
@@ -79,79 +76,110 @@ from derive.scalar_polynomials import ScalarPolynomial
 MEAN_SS = Matrix("M", "p", "p")
 # Σ_m d_m E[g_m σ''ᵢ], with which Stein's lemma multiplies C_ij.
 BEND = Vector("bend", "p")
+MEAN_NOTES = {
+    MEAN_SS.name: "M_ij = E[e sigma'_i lambda_j]",
+    MEAN_ST.name: "G_ir = E[e sigma'_i lambda*_r]",
+}
+
+
+def _joints(rules: GraphRules, ends: tuple[int, int]) -> Iterator[EntryTerm]:
+    """The factors of graphs with so many edges from m and n to i and to j: moments and edges ij."""
+    for k in range(rules.student.degree - max(ends)):
+        left, right = (rules.student_moments(end + k + 1) for end in ends)
+        if left is not None and right is not None:
+            powers = (Operand(rules.power(Q, k)),) if k else ()
+            yield PairValue(rows=(left,), columns=(right,), operands=powers).term(Fraction(1, factorial(k)))
+
+
+def _summed(
+    rules: GraphRules, ends: tuple[int, int], values: list[tuple[Fraction, PairValue]]
+) -> tuple[Fraction, PairValue]:
+    """The sum of values that have the same factors besides, as a number times one value."""
+    if len(values) == 1:
+        return values[0]
+    name = "V{}{}".format(*ends)
+    note = f"{name}: graphs with {ends[0]} edges to i and {ends[1]} to j from m and n"
+    if all(value == PairValue(value.scalars) for _, value in values):
+        total = ScalarPolynomial()
+        for number, value in values:
+            product = ScalarPolynomial.constant(number)
+            for scalar in value.scalars:
+                product = product * ScalarPolynomial.name(scalar)
+            total = total + product
+        rules.add(ScalarStatement(name, total, note=note))
+        return Fraction(1), PairValue(scalars=(name,))
+    terms = tuple(value.term(number) for number, value in values)
+    if all(value == PairValue(value.scalars, value.rows) for _, value in values):
+        vector = Vector(name, "p")
+        rules.add(VectorStatement(vector, terms, note))
+        return Fraction(1), PairValue(rows=(vector,))
+    matrix = Matrix(name, "p", "p", symmetric=ends[0] == ends[1])
+    rules.add(EntryStatement(matrix, terms, note))
+    return Fraction(1), PairValue(operands=(Operand(matrix),))
 
 
 def _add_noise(rules: GraphRules) -> None:
-    """The statements of N = E[e² σ'(λᵢ) σ'(λⱼ)], label noise included."""
+    """The statements of N = E[e² σ'(λᵢ) σ'(λⱼ)], label noise included.
+
+    Graphs that differ in the edges ij alone have the same sum over m and n, which is made once.
+    """
     student, teacher = rules.student, rules.teacher
+    sums: dict[tuple[int, int], list[tuple[Fraction, PairValue]]] = {}
     terms: list[EntryTerm] = []
+
+    def add(ends: tuple[int, int], number: Fraction, value: PairValue) -> None:
+        for joint in _joints(rules, ends):
+            factors = PairValue(joint.scalars, joint.rows, joint.columns, joint.operands)
+            terms.append((value * factors).term(number * joint.coefficient))
+
     for noise_term in noise_terms(max(student.degree, teacher.degree), student.degree):
         graph = noise_term.graph
+        if graph.between(IN_I, IN_J):
+            continue
         for each in (graph,) if noise_term.symmetric else (graph, graph.mirrored):
-            left, right = (rules.student_moments(each.degree(k) + 1) for k in (IN_I, IN_J))
-            value = None if left is None or right is None else rules.value(each)
-            if value is None or left is None or right is None:
+            ends = each.degree(IN_I), each.degree(IN_J)
+            value = rules.value(each) if any(True for _ in _joints(rules, ends)) else None
+            if value is None:
                 continue
-            edges = each.between(IN_I, IN_J)
-            powers = (Operand(rules.power(Q, edges)),) if edges else ()
-            whole = value * PairValue(rows=(left,), columns=(right,), operands=powers)
-            terms.append(whole.term(noise_term.multiplicity * each.symmetry_factor))
-    for k in range(student.degree):
-        moment = rules.student_moments(k + 1)
-        if moment is not None:
-            powers = (Operand(rules.power(Q, k)),) if k else ()
-            label_noise = PairValue((NOISE,), (moment,), (moment,), powers)
-            terms.append(label_noise.term(Fraction(1, factorial(k))))
+            number = noise_term.multiplicity * each.symmetry_factor
+            if value.pairs and ends[0] != ends[1]:
+                # Values for i ≤ j alone are no part of a matrix that is not symmetric.
+                add(ends, number, value)
+            elif ends[0] >= ends[1]:
+                # The others are transposes of these.
+                sums.setdefault(ends, []).append((number, value))
+    sums.setdefault((0, 0), []).append((Fraction(1), PairValue((NOISE,))))
+    for ends, values in sums.items():
+        number, value = _summed(rules, ends, values)
+        add(ends, number, value)
+        if ends[0] != ends[1]:
+            add((ends[1], ends[0]), number, value.transposed)
     rules.add(EntryStatement(NOISE_SS, tuple(terms), "N_ij = E[e^2 sigma'_i sigma'_j]"))
-
-
-def _mean_terms(rules: GraphRules) -> tuple[dict[str, list[EntryTerm]], list[EntryTerm]]:
-    """The terms of F_im = d_m E[g'_m σ'ᵢ] by the axis of m, and of Σ_m d_m E[g_m σ''ᵢ]."""
-    first: dict[str, list[EntryTerm]] = {"p": [], "pstar": []}
-    second: list[EntryTerm] = []
-    for k in range(max(rules.student.degree, rules.teacher.degree)):
-        share = Fraction(1, factorial(k))
-        slope, curvature = rules.student_moments(k + 1), rules.student_moments(k + 2)
-        if slope is not None:
-            for weights, base in zip(rules.moments(k + 1), (Q, R), strict=True):
-                if weights is not None:
-                    powers = (rules.power(base, k),) if k else ()
-                    term = entry_term(share, *powers, rows=(slope,), columns=(weights,))
-                    first[base.columns].append(term)
-        if curvature is not None:
-            value = rules.joined(str(k), rules.moments(k), k, 0)
-            if value is not None:
-                factors = {"scalars": value.scalars, "rows": (curvature, *value.rows)}
-                second.append(entry_term(share, **factors))
-    return first, second
 
 
 def _add_means(rules: GraphRules) -> None:
     """The statements of M = E[e σ'(λᵢ) λⱼ] and G = E[e σ'(λᵢ) λ*ᵣ]."""
-    first, second = _mean_terms(rules)
-    to_students: list[Term] = []
-    to_teachers: list[Term] = []
-    note = "F_im = d_m E[g'_m sigma'_i] for students m, then for teachers"
-    if first["p"]:
-        F = Matrix("Fs", "p", "p")
-        rules.add(EntryStatement(F, tuple(first["p"]), note))
-        to_students.append(Term.of(F, Q))
-        to_teachers.append(Term.of(F, R))
-    if first["pstar"]:
-        F = Matrix("Ft", "p", "pstar")
-        rules.add(EntryStatement(F, tuple(first["pstar"])))
-        to_students.append(Term.of(F, R.T))
-        to_teachers.append(Term.of(F, *([T] if rules.general else [])))
-    if second:
-        rules.add(VectorStatement(BEND, tuple(second), "bend_i = sum_m d_m E[g_m sigma''_i]"))
+    to_students: list[EntryTerm] = []
+    to_teachers: list[EntryTerm] = []
+    bend: list[EntryTerm] = []
+    for k in range(max(rules.student.degree, rules.teacher.degree)):
+        share, weights = Fraction(1, factorial(k)), rules.moments(k + 1)
+        slope, curvature = rules.student_moments(k + 1), rules.student_moments(k + 2)
+        if slope is not None and weights:
+            near, far = rules.joined(str(k + 1), weights, k, 1), rules.joined_teachers(k + 1, k)
+            for terms, value in ((to_students, near), (to_teachers, far)):
+                if value is not None:
+                    terms.append((value * PairValue(rows=(slope,))).term(share))
+        if curvature is not None:
+            value = rules.joined(str(k), rules.moments(k), k, 0)
+            if value is not None:
+                bend.append((value * PairValue(rows=(curvature,))).term(share))
+    if bend:
+        rules.add(VectorStatement(BEND, tuple(bend), "bend_i = sum_m d_m E[g_m sigma''_i]"))
     for target, terms, overlap in ((MEAN_SS, to_students, Q), (MEAN_ST, to_teachers, R)):
-        if not second:
-            rules.add(MatrixStatement(target, tuple(terms), f"{target.name} = F C"))
-            continue
-        product = Matrix(f"F{target.name}", target.rows, target.columns)
-        rules.add(MatrixStatement(product, tuple(terms), f"{target.name} = F C + diag(bend) C"))
-        bent = entry_term(1, overlap, rows=(BEND,))
-        rules.add(EntryStatement(target, (entry_term(1, product), bent)))
+        if bend:
+            terms.append(entry_term(1, overlap, rows=(BEND,)))
+        rules.add(EntryStatement(target, tuple(terms), MEAN_NOTES[target.name]))
 
 
 def _second_layer(rules: GraphRules) -> VectorStatement:

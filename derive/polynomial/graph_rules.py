@@ -94,6 +94,15 @@ class GraphRules(UnitSums):
             return None
         return PairValue(rows=(vector,)) if to_i else PairValue(columns=(vector,))
 
+    def joined_teachers(self, order: int, to_i: int) -> PairValue | None:
+        """Σ_m C_im^to_i C_rm weights_m for students i and teachers r, with the moments of this order."""
+        weights = self.moments(order)
+        if to_i:
+            operand = self.product_with_teachers(str(order), weights, to_i, 1)
+            return None if operand is None else PairValue(operands=(operand,))
+        vector = self.teacher_row_sums(str(order), weights, 1)
+        return None if vector is None else PairValue(columns=(vector,))
+
     def _apart(self, graph: NoiseGraph, unit: int) -> PairValue | None:
         """The sum over a unit that has no edge to the other one."""
         order = graph.degree(unit)
@@ -139,29 +148,37 @@ class GraphRules(UnitSums):
                 self.product(str(order), self.moments(order), to_near, between),
                 self.product_with_teachers(str(order), self.moments(order), to_near, between),
             )
-            blocks: list[tuple[Matrix, Matrix]] = []
-            for factor, weights, base in zip(inner, self.moments(outer), (Q, R), strict=True):
-                if factor is None or weights is None:
-                    continue
-                factors: list[Matrix | Operand] = [factor]
-                if other_near:
-                    factors.append(self.power(base, other_near))
-                target = Matrix(f"K{name}{base.name}", "p", base.columns)
-                self.add(EntryStatement(target, (entry_term(1, *factors, columns=(weights,)),)))
-                blocks.append((target, base))
-            if not blocks:
+            found = [
+                (factor, weights, base)
+                for factor, weights, base in zip(inner, self.moments(outer), (Q, R), strict=True)
+                if factor is not None and weights is not None
+            ]
+            if not found:
                 return None
             names = (weight_names(self.moments(k)) for k in (order, outer))
             powers = powers_text(mn=between, im=to_near, **{"in": other_near}, jn=other_far)
             what = "sum_mn {}_m {}_n {}".format(*names, powers)
             if not other_far:
                 vector = Vector(f"k{name}", "p")
-                summed = tuple(entry_term(1, block) for block, _ in blocks)
-                self.add(RowSum(vector, summed, f"{vector.name}_i = {what}"))
+                summed = (
+                    entry_term(1, factor, *self._powers(base, other_near), columns=(weights,))
+                    for factor, weights, base in found
+                )
+                self.add(RowSum(vector, tuple(summed), f"{vector.name}_i = {what}"))
                 return PairValue(rows=(vector,))
-            result = Matrix(f"L{name}", "p", "p")
-            terms = tuple(Term.of(block, self.power(base, other_far).T) for block, base in blocks)
-            self.add(MatrixStatement(result, terms, f"{result.name}_ij = {what}"))
+            terms = []
+            for factor, weights, base in found:
+                if other_near:
+                    block = Matrix(f"K{name}{base.name}", "p", base.columns)
+                    weighted = entry_term(1, factor, self.power(base, other_near), columns=(weights,))
+                    self.add(EntryStatement(block, (weighted,)))
+                    terms.append(Term.of(block, self.power(base, other_far).T))
+                else:
+                    terms.append(Term.of(factor, self.columns_scaled(base, other_far, weights).T))
+            # The graph is its own mirror image if m and i are to it what n and j are.
+            alike = (order, to_near, other_near) == (outer, other_far, 0)
+            result = Matrix(f"L{name}", "p", "p", symmetric=alike)
+            self.add(MatrixStatement(result, tuple(terms), f"{result.name}_ij = {what}"))
             return PairValue(operands=(Operand(result),))
 
         return self.once(("chain", name), make)
@@ -170,12 +187,7 @@ class GraphRules(UnitSums):
         """m, n, i and j are all joined: for each pair i ≤ j a vector times a matrix times a vector."""
 
         def make() -> PairValue | None:
-            left, right = self._pairs_across(graph), self._pair_products(graph, IN_N)
-            terms = tuple(
-                entry_term(1, block, factor)
-                for block, factor in zip(left, right, strict=True)
-                if block is not None and factor is not None
-            )
+            terms = self._same_sides(graph) if graph.exchanged == graph else self._sides(graph)
             if not terms:
                 return None
             vector = Vector(f"c{''.join(map(str, graph.edges[:5]))}", "pairs")
@@ -187,6 +199,49 @@ class GraphRules(UnitSums):
             return PairValue(pairs=(vector,))
 
         return self.once(("complete", graph.edges[:5]), make)
+
+    def _sides(self, graph: NoiseGraph) -> tuple[EntryTerm, ...]:
+        """The sum over m, times what belongs to n."""
+        left, right = self._pairs_across(graph), self._pair_products(graph, IN_N)
+        return tuple(
+            entry_term(1, block, factor)
+            for block, factor in zip(left, right, strict=True)
+            if block is not None and factor is not None
+        )
+
+    def _same_sides(self, graph: NoiseGraph) -> tuple[EntryTerm, ...]:
+        """If m and n have the same edges: u'(Qu + 2Rw) + w'Tw for u of students and w of teachers."""
+        to_i, to_j, between = (graph.between(*edge) for edge in ((IN_M, IN_I), (IN_M, IN_J), (IN_M, IN_N)))
+        order, terms = graph.degree(IN_M), []
+        name = f"{order}e{to_i}{to_j}e{between}"
+        students, teachers = self._pair_products(graph, IN_M)
+        if students is not None:
+            factors = [Term.of(students, self.power(Q, between))]
+            if teachers is not None:
+                doubled = self._doubled_products(order, to_i, to_j)
+                factors.append(Term.of(doubled, self.power(R, between).T))
+            product = Matrix(f"S{name}Q", "pairs", "p")
+            self.add(MatrixStatement(product, tuple(factors)))
+            terms.append(entry_term(1, product, students))
+        if teachers is not None:
+            product = teachers
+            if self.general:
+                product = Matrix(f"S{name}T", "pairs", "pstar")
+                self.add(MatrixStatement(product, (Term.of(teachers, self.power(T, between)),)))
+            terms.append(entry_term(1, product, teachers))
+        return tuple(terms)
+
+    def _doubled_products(self, order: int, to_i: int, to_j: int) -> Matrix:
+        """2 C_ir^a C_jr^b weights_r for pairs i ≤ j and teachers r."""
+        weights = self.moments(order).teachers
+        assert weights is not None
+        scaled = self.columns_scaled(R, to_i, weights)
+        twice = Matrix(f"D{order}e{to_i}", "p", "pstar")
+        target = Matrix(f"D{order}e{to_i}{to_j}", "pairs", "pstar")
+        statement = EntryStatement(twice, (entry_term(2, scaled),), f"{twice.name} = 2 {scaled.name}")
+        self.once(("doubled", twice), lambda: self.add(statement))
+        self.once(("doubled", target), lambda: self.add(PairProducts(target, twice, self.power(R, to_j))))
+        return target
 
     def _pairs_across(self, graph: NoiseGraph) -> Blocks[Matrix]:
         """Σ_m C_im^a C_jm^b weights_m C_mn^c for pairs i ≤ j and all units n."""
@@ -212,6 +267,9 @@ class GraphRules(UnitSums):
             return Blocks(*blocks)
 
         return self.once(("pairs across", order, to_i, to_j, between), make)
+
+    def _powers(self, base: Matrix, exponent: int) -> tuple[Matrix, ...]:
+        return (self.power(base, exponent),) if exponent else ()
 
     def _pair_products(self, graph: NoiseGraph, unit: int) -> Blocks[Matrix]:
         """C_im^a C_jm^b weights_m for pairs i ≤ j and all units m."""

@@ -47,6 +47,11 @@ class NoiseGraph:
         return NoiseGraph(tuple(found[edge] for edge in EDGES))
 
     @property
+    def exchanged(self) -> NoiseGraph:
+        """The graph with m and n exchanged, which has the same value."""
+        return self.relabelled(_EXCHANGED_SUMS)
+
+    @property
     def mirrored(self) -> NoiseGraph:
         """The graph with i and j exchanged, whose value is the transpose."""
         return self.relabelled(_EXCHANGED_ENDS)
@@ -96,7 +101,7 @@ def noise_terms(degree: int, student_degree: int) -> Iterator[NoiseTerm]:
     """The terms of the noise for activations of at most `degree`, and students of `student_degree`."""
     most = (degree, degree, student_degree - 1, student_degree - 1)
     for graph in multigraphs(most):
-        same = {graph, graph.relabelled(_EXCHANGED_SUMS)}
+        same = {graph, graph.exchanged}
         mirrored = {each.mirrored for each in same}
         # One graph of each kind is taken.
         if graph == max(same | mirrored):

@@ -152,11 +152,13 @@ class UnitSums:
         """C_im^exponent weights_m for students i."""
 
         def block(vector: Vector | None, base: Matrix) -> Matrix | None:
-            return None if vector is None else self._columns_scaled(base, exponent, vector)
+            return None if vector is None else self.columns_scaled(base, exponent, vector)
 
         return Blocks(block(weights.students, Q), block(weights.teachers, R))
 
-    def _columns_scaled(self, base: Matrix, exponent: int, vector: Vector) -> Matrix:
+    def columns_scaled(self, base: Matrix, exponent: int, vector: Vector) -> Matrix:
+        """C_im^exponent vector_m for students i and the units m of a block."""
+
         def make() -> Matrix:
             power = self.power(base, exponent)
             target = Matrix(f"{power.name}{vector.name}", "p", base.columns)
