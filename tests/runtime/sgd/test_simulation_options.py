@@ -122,7 +122,7 @@ POLYNOMIALS = {
 }
 
 
-@pytest.mark.parametrize("options", POLYNOMIALS.values(), ids=POLYNOMIALS)
+@pytest.mark.parametrize("options", thinned(POLYNOMIALS.values(), 1, 2), ids=POLYNOMIALS)
 def test_generalisation_error_with_polynomial_activations_is_the_derived_loss(interpreted, options):
     system = interpreted(2, 2, **options)
     T = TEACHER if "teacher" in options else None
