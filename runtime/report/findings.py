@@ -42,6 +42,10 @@ LARGEST_LAWS = 30
 LARGEST_ENSEMBLE = 400
 # With more students and teachers, the Hessian in the span of their weights takes too long to diagonalise.
 LARGEST_HESSIAN = 40
+NOT_QUADRATIC = (
+    "Plateau, Hessian, solutions and conservation laws are known for quadratic networks only, so this"
+    " report has none of them."
+)
 # A trajectory has escaped when its loss is below this part of the plateau's loss.
 ESCAPED = 0.5
 
@@ -134,10 +138,14 @@ def gather(system: System, start: ReportInput, say: Callable[[str], None]) -> Re
     run = integrate_problem(system, problem)
     _, manifest = model_and_manifest(system.folder)
     ensemble = _ensemble(system, start)
-    say("analysing plateau and Hessian")
-    point = _plateau(system, problem)
-    limits = {where: _limit(system, where, problem) for where in WHERE}
-    hessians = _hessians(problem.parameters, point, start.n)
+    point: Plateau | Unavailable = Unavailable(NOT_QUADRATIC)
+    limits: dict[str, float | Unavailable] = {}
+    hessians: tuple[HessianAt, ...] = ()
+    if model.quadratic:
+        say("analysing plateau and Hessian")
+        point = _plateau(system, problem)
+        limits = {where: _limit(system, where, problem) for where in WHERE}
+        hessians = _hessians(problem.parameters, point, start.n)
     say("checking")
     return ReportFindings(
         system=system,
@@ -262,6 +270,8 @@ def _spectrum(parameters: RunParameters, Q: Array, R: Array, n: int) -> HessianS
 
 
 def _laws(model: Model) -> list[Law] | Unavailable:
+    if not model.quadratic:
+        return Unavailable(NOT_QUADRATIC)
     if model.state_size > LARGEST_LAWS:
         return Unavailable(
             f"Conservation laws are proved for up to {LARGEST_LAWS} order parameters; this model has"
@@ -288,7 +298,7 @@ def _claims(
         found += model_checks.plateau_claims(system, point)
     spectra = {h.place: h.spectrum for h in hessians if not isinstance(h.spectrum, Unavailable)}
     found += model_checks.hessian_claims(problem, spectra, start.n)
-    if problem.parameters["label_noise"] == 0.0 or model.flow == "gradient":
+    if limits and (problem.parameters["label_noise"] == 0.0 or model.flow == "gradient"):
         limit = limits["solution"]
         largest = None if isinstance(limit, Unavailable) else limit
         found += solution_claims(system, problem.parameters, largest)

@@ -20,11 +20,13 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from derive.emit.activation_text import activation_sentence, teacher_letter
 from derive.emit.header import derive_command
-from derive.emit.latex_components import COMPONENT_LIMIT, component_form
-from derive.emit.latex_matrix import matrix_form
+from derive.emit.latex_components import COMPONENT_LIMIT
+from derive.emit.latex_graph_components import DOCUMENT_TERM_LIMIT, TERM_LIMIT, term_count
 from derive.equations import WEIGHT_DECAY
 from derive.generated_files import DOCUMENT
+from derive.odes import latex
 from derive.parameters import PARAMETERS
 from derive.pipeline import Pipeline
 from derive.program import Program
@@ -117,8 +119,8 @@ def page(content: ReportFindings, arguments: Mapping[str, Any], source: str | No
     """
     model = content.model
     pipeline = Pipeline.of(model)
-    equations = pipeline.equations
-    few = model.state_size <= MOST_COMPONENTS
+    terms = 0 if model.quadratic else term_count(model)
+    few = model.state_size <= MOST_COMPONENTS and terms <= DOCUMENT_TERM_LIMIT
     return (
         environment()
         .get_template("page.html.j2")
@@ -137,10 +139,13 @@ def page(content: ReportFindings, arguments: Mapping[str, Any], source: str | No
             figures=figures(content),
             tables=report_tables,
             readout=READOUTS[model.readout],
-            matrix_form=lambda what: matrix_form(model, equations, what),
-            components=component_form(model, equations, "odes") if few else None,
-            most_components=MOST_COMPONENTS,
-            in_document=model.state_size <= COMPONENT_LIMIT,
+            activations=activation_sentence(model),
+            teacher_letter=teacher_letter(model),
+            unit_weights="av_i$ and $-bv^*_r" if model.weighted else "a$ and $-b",
+            matrix_form=lambda what: latex(model, "matrix", what),
+            components=latex(model, "components", "odes") if few else None,
+            printable=terms <= TERM_LIMIT,
+            in_document=model.state_size <= COMPONENT_LIMIT and terms <= DOCUMENT_TERM_LIMIT,
             document=f"{model.name}/{DOCUMENT}",
             source=None if source is None else quote(os.fsencode(source)),
             latex_command=derive_command(model).replace("cli derive", "cli latex", 1)

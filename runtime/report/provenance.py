@@ -11,10 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from derive.model import OPTIONS, Model
+from derive.model import Model
 from derive.parameters import VECTORS
 from derive.version import VERSION
-from runtime.run_options import default, numbers_of
+from runtime.run_options import MODEL_OPTIONS, WIDTHS, default, numbers_of
 from runtime.vector.jit import target
 
 _COMPUTING = ("numpy", "scipy", "sympy", "numba", "llvmlite", "xarray")
@@ -29,9 +29,12 @@ def command_line(model: Model, arguments: Mapping[str, Any], n: int | None) -> s
     `n` is the input dimension of a random start; None for any other start.
     """
     words = ["cli", "report", "--p", str(model.p), "--pstar", str(model.pstar)]
-    for name, option in OPTIONS.items():
-        if getattr(model, name) != option.default:
-            words += _words(name, getattr(model, name))
+    words += [
+        word
+        for name, option in MODEL_OPTIONS.items()
+        if name not in WIDTHS and getattr(model, name) != option.default
+        for word in _words(name, getattr(model, name))
+    ]
     for name in _ALWAYS:
         words += _words(name, arguments[name])
     if arguments["schedule"] != default("schedule"):

@@ -219,6 +219,7 @@ def test_the_command_line_has_every_option():
     given |= {"student_weights": "-1,1,1", "teacher_weights": "power:1", "eta_second": 0.2}
     given |= {"schedule": "inverse:50"}
     conventions = {"constraint": "sphere", "flow": "gradient", "teacher": "general", "readout": "sqrt"}
+    conventions |= {"activation": "he3", "teacher_activation": "he2"}
     model = Model(3, 2, **conventions, second_layer="trained")
     line = command_line(model, given, None)
     assert "/some" not in line
