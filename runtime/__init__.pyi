@@ -24,6 +24,7 @@ from .sgd.simulation import simulate as simulate
 from .start.initial_overlaps import OverlapSampler as OverlapSampler
 from .start.initial_overlaps import random_overlaps as random_overlaps
 from .start.paper_conventions import Convention as Convention
+from .start.paper_conventions import committee as committee
 from .start.paper_conventions import readout_free as readout_free
 from .start.paper_conventions import rescaled_time as rescaled_time
 from .start.paper_conventions import saad_solla as saad_solla

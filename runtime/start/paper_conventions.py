@@ -15,19 +15,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from derive import readout
+from derive.arguments import one_of, whole_number
 from derive.errors import InputError, shown
-from derive.model import Model
+from derive.model import Model, require_quadratic
+from derive.readout import READOUTS
 from runtime.start.checked_arrays import as_model, axis_count, real_array, real_number
 from runtime.start.schedules import Schedule
 
 if TYPE_CHECKING:
     import xarray
 
-QUANTITIES = ("Q", "R", "T", "eta", "eta_second", "weight_decay", "label_noise", "time", "rate", "loss")
+QUANTITIES = (
+    *("Q", "R", "T", "student_weights", "teacher_weights"),
+    *("eta", "eta_second", "weight_decay", "label_noise", "time", "rate", "loss"),
+)
 # Variables of a run that have a meaning in another convention, and the quantity that each one is.
 _OF_A_RUN = {"Q": "Q", "R": "R", "T": "T", "loss": "loss", "alpha_end": "time"}
-# Second layers are the same numbers in all of them, since the readout weights a and b stand beside them.
-_UNCHANGED = ("v", "student_weights", "teacher_weights")
+# Second layers, which only some runs have.
+_LAYERS = {
+    "v": "student_weights",
+    "student_weights": "student_weights",
+    "teacher_weights": "teacher_weights",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +49,8 @@ class Convention:
         The model whose widths and readout the factors are for.
     student, teacher
         Their weights over ours, with the norms of x and of the fields the same.
+    second_student, second_teacher
+        Their second-layer weights over ours.
     learning_rate, loss
         Their learning rate over ours, their loss over ours.
     time, time_eta
@@ -54,12 +65,15 @@ class Convention:
     loss: float = 1.0
     time: float = 1.0
     time_eta: int = 0
+    second_student: float = 1.0
+    second_teacher: float = 1.0
 
     def to(self, **ours: Any) -> dict[str, Any]:
         """Convert our quantities, given by name, to this convention.
 
         Names are Q (…, p, p), R (…, p, p*), T (p*, p*), eta, eta_second, weight_decay, label_noise (the
-        variance Δ), time (ours is α), rate (anything per unit of time) and loss; numbers or arrays.
+        variance Δ), student_weights, teacher_weights, time (ours is α), rate (anything per unit of time)
+        and loss; numbers or arrays.
 
         Raises InputError for another name, or for a time or rate without the eta that it needs.
         """
@@ -81,10 +95,12 @@ class Convention:
         """
         import xarray
 
+        defaults = {field.name: field.default for field in dataclasses.fields(self.model)}
         for name, value in self.model.to_dict().items():
-            if run.attrs.get(name) != value:
-                there = shown(run.attrs.get(name))
-                raise InputError("run", f"has {name} = {there}, the convention {value!r}")
+            # Runs of earlier versions do not name newer options.
+            there = run.attrs.get(name, defaults[name])
+            if there != value:
+                raise InputError("run", f"has {name} = {shown(there)}, the convention {value!r}")
         needed = (*_OF_A_RUN, "status", "eta")
         if missing := [name for name in needed if name not in run and name not in run.attrs]:
             raise InputError("run", f"has no {' and no '.join(missing)}")
@@ -94,13 +110,11 @@ class Convention:
             raise InputError("run", f"has a schedule: the time of {self.name} would be an integral over it")
         eta = float(run["eta"] if "eta" in run else run.attrs["eta"])
         variables = {}
-        for name, quantity in _OF_A_RUN.items():
+        layers = {name: quantity for name, quantity in _LAYERS.items() if name in run}
+        for name, quantity in {**_OF_A_RUN, **layers}.items():
             dims = tuple("time" if axis == "alpha" else str(axis) for axis in run[name].dims)
             values = self._factor(quantity, eta) * run[name].values
             variables[name.replace("alpha", "time")] = (dims, values, run[name].attrs)
-        for name in (name for name in _UNCHANGED if name in run):
-            dims = tuple("time" if axis == "alpha" else str(axis) for axis in run[name].dims)
-            variables[name] = (dims, run[name].values, run[name].attrs)
         variables["status"] = ((), run["status"].values, run["status"].attrs)
         time = self._factor("time", eta) * run["alpha"].values
         coordinates: dict[str, Any] = {"time": ("time", time, {"long_name": f"time, {self.name}"})}
@@ -118,13 +132,17 @@ class Convention:
                 return self.student * self.teacher
             case "T":
                 return self.teacher**2
+            case "student_weights":
+                return self.second_student
+            case "teacher_weights":
+                return self.second_teacher
             case "eta":
                 return self.learning_rate
             case "weight_decay":
                 # A step multiplies weights by 1 − ηγ/N in each of them.
                 return 1.0 / self.learning_rate
             case "eta_second":
-                return 1.0 / self.loss
+                return self.second_student**2 / self.loss
             case "label_noise":
                 return 1.0
             case "loss":
@@ -146,6 +164,7 @@ def saad_solla(model: Model, activation: float = 1.0) -> Convention:
     """
     scale = real_number("activation", activation, least=0.0, strict=True)
     model = as_model(model)
+    require_quadratic(model, "weights absorb the readout")
     a, b = readout.weights(model)
     return Convention(
         "saad-solla",
@@ -159,9 +178,60 @@ def saad_solla(model: Model, activation: float = 1.0) -> Convention:
 def readout_free(model: Model) -> Convention:
     """f = Σᵢ uᵢ², y = Σᵣ u*ᵣ² + √Δ ξ with u = v·x/√N, loss (f − y)² without ½, v ← v − η ∂ℓ/∂v."""
     model = as_model(model)
+    require_quadratic(model, "weights absorb the readout")
     a, b = readout.weights(model)
     return Convention(
         "readout-free", model, student=math.sqrt(a), teacher=math.sqrt(b), learning_rate=a / 2.0, loss=2.0
+    )
+
+
+def committee(
+    model: Model,
+    readout: str = "sum",
+    *,
+    loss: float = 1.0,
+    step: float = 1.0,
+    time: float = 1.0,
+    time_eta: int = 0,
+) -> Convention:
+    """Committee machine f = a' Σᵢ v'ᵢ σ(λᵢ), y = b' Σᵣ v*'ᵣ σ*(λ*ᵣ) + √Δ ξ with any activation.
+
+    First-layer weights and the fields λ are ours, since an activation need not be homogeneous. So Q, R and
+    T are the covariances of the fields in both. The second layers absorb the other readout.
+
+    Parameters
+    ----------
+    readout
+        Theirs, as for `oo.Model`: ``"sum"`` is that of Saad and Solla (with v' = 1), ``"mean"`` and
+        ``"sqrt"`` those of mean-field papers.
+    loss
+        Their loss over ½(f − y)², 2 for (f − y)².
+    step
+        Their update is w ← w − η' · step · ∂ℓ'/∂w; p where learning rates are multiplied by the width.
+    time, time_eta
+        Their time is time · η'^time_eta · α: with ``time_eta=1`` the learning rate is part of it.
+
+    Raises
+    ------
+    InputError
+        A value is not allowed.
+    """
+    model = as_model(model)
+    one_of("readout", readout, READOUTS)
+    numbers = {"loss": loss, "step": step, "time": time}
+    scales = {name: real_number(name, value, least=0.0, strict=True) for name, value in numbers.items()}
+    power = whole_number("time_eta", time_eta, 0, 1)
+    ours, theirs = READOUTS[model.readout], READOUTS[readout]
+    rate = 1.0 / (scales["loss"] * scales["step"])
+    return Convention(
+        "committee",
+        model,
+        learning_rate=rate,
+        loss=scales["loss"],
+        time=scales["time"] * rate**power,
+        time_eta=power,
+        second_student=ours.value(model.p) / theirs.value(model.p),
+        second_teacher=ours.value(model.pstar) / theirs.value(model.pstar),
     )
 
 
@@ -174,6 +244,7 @@ def rescaled_time(model: Model) -> Convention:
 CONVENTIONS: Mapping[str, Callable[[Model], Convention]] = {
     "saad-solla": saad_solla,
     "readout-free": readout_free,
+    "committee": committee,
     "rescaled-time": rescaled_time,
 }
 
