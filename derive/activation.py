@@ -26,6 +26,9 @@ ALLOWED = (
 )
 # Numerators and denominators up to this size keep the generated code exact in float literals.
 _LARGEST_NUMBER = 10**12
+_TOO_LONG = "has a coefficient with more than 12 digits"
+# Text of numbers with more characters is not read, as Python refuses to read thousands of digits.
+_LONGEST_TEXT = 100
 _HERMITE = re.compile(r"he([1-9][0-9]?)")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(/\d+)?")
 # Folder names of longer coefficient lists end with a digest.
@@ -55,7 +58,7 @@ class Activation:
             return value
         if isinstance(value, str):
             return cls._of_text(value.strip(), option)
-        if isinstance(value, Sequence):
+        if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
             return cls._of_numbers([_number(item, option) for item in value], option)
         raise InputError(option, f"{shown(value)} is neither a name nor coefficients")
 
@@ -69,7 +72,7 @@ class Activation:
         for part in text.split("+"):
             found = _HERMITE.fullmatch(part.strip())
             if not found or int(found[1]) > LARGEST_DEGREE:
-                raise InputError(option, f"{text!r} is not {ALLOWED}")
+                raise InputError(option, f"{shown(text)} is not {ALLOWED}")
             total = _sum(total, hermite(int(found[1])))
         return cls._of_numbers(total, option)
 
@@ -84,7 +87,7 @@ class Activation:
             raise InputError(option, f"has degree {len(kept) - 1}, and at most {LARGEST_DEGREE} is derived")
         for number in kept:
             if max(abs(number.numerator), number.denominator) > _LARGEST_NUMBER:
-                raise InputError(option, f"the coefficient {number} has more than 12 digits")
+                raise InputError(option, _TOO_LONG)
         return cls(tuple(kept))
 
     @property
@@ -149,6 +152,8 @@ def _number(value: Any, option: str) -> Fraction:
     if isinstance(value, (int, Fraction)) and not isinstance(value, bool):
         return Fraction(value)
     if isinstance(value, str) and _NUMBER.fullmatch(value):
+        if len(value) > _LONGEST_TEXT:
+            raise InputError(option, _TOO_LONG)
         above, _, below = value.partition("/")
         if not below or int(below):
             return Fraction(above) / (int(below) if below else 1)
