@@ -218,6 +218,9 @@ def operation_count(program: Program) -> int:
 
 
 def _statement_operations(program: Program, statement: Statement) -> int:
+    if isinstance(statement, (EntryStatement, VectorStatement, RowSum, PairProducts)):
+        # All entries cost the same.
+        return program.size_of(statement.target) * next(expand(program, statement)).operations
     if not isinstance(statement, MatrixStatement):
         return sum(assignment.operations for assignment in expand(program, statement))
     # All diagonal entries cost the same, and so do all others, so that one of each is expanded.

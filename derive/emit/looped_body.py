@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from textwrap import indent
@@ -188,10 +189,12 @@ class LoopedBody(FunctionBody):
                 yield from self._transpose(operand)
         name = statement.target.name
         for k, term in enumerate(statement.terms):
-            product = self._product_of_entries(term)
+            product = self._product_of_entries(dataclasses.replace(term, columns=term.columns[:-1]))
             if product is None:
                 raise NotImplementedError("only sums of products of matrices and of vectors along rows")
-            yield f"_add_vector({name}, _row_sums({product}))" if k else f"{name} = _row_sums({product})"
+            summed = f"_matrix_vector({product}, {term.columns[-1].name})" if term.columns else ""
+            summed = summed or f"_row_sums({product})"
+            yield f"_add_vector({name}, {summed})" if k else f"{name} = {summed}"
 
     def _matrix(self, statement: MatrixStatement) -> Iterator[str]:
         target = statement.target

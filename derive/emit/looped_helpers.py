@@ -145,11 +145,24 @@ def _scaled_columns(matrix, factors):
 
 @_compiled
 def _row_sums(matrix):
-    sums = np.zeros(matrix.shape[0])
+    sums = np.empty(matrix.shape[0])
     for i in range(matrix.shape[0]):
+        total = 0.0
         for j in range(matrix.shape[1]):
-            sums[i] += matrix[i, j]
+            total += matrix[i, j]
+        sums[i] = total
     return sums
+
+
+@_compiled
+def _matrix_vector(matrix, vector):
+    product = np.empty(matrix.shape[0])
+    for i in range(matrix.shape[0]):
+        total = 0.0
+        for j in range(matrix.shape[1]):
+            total += matrix[i, j] * vector[j]
+        product[i] = total
+    return product
 
 
 @_compiled

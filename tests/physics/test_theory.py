@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from fractions import Fraction
 from math import factorial, prod
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import runtime
 from derive import Model
+from derive.expansion import operation_count
+from derive.pipeline import Pipeline
+from derive.polynomial.noise_graphs import multigraphs
+from derive.proof import evaluate_exactly
 from derive.wick import error_moment, quadratic_moment
 
 P, PSTAR = 2, 2
@@ -255,6 +261,151 @@ def test_different_samples_of_a_batch_are_almost_orthogonal():
     direct = average(np.eye(N), moment)
     m = average(C, lambda z: (z @ WEIGHTED @ z) * np.outer(z[:P], z))
     np.testing.assert_allclose(direct @ direct.T, m @ np.linalg.solve(C, m.T), rtol=1e-10)
+
+
+# --- any polynomial activation -----------------------------------------------------------
+
+# σ and σ* by their coefficients, neither even nor odd, and of different degrees.
+SIGMA, SIGMA_STAR = np.array([0.2, -1.0, 0.5, 1.0]), np.array([0.0, 0.7, -0.4])
+UNITS = P + PSTAR
+WEIGHTS = np.array([*A * V, *-B * VSTAR])
+
+
+def polynomial(m: int) -> np.ndarray:
+    return SIGMA if m < P else SIGMA_STAR
+
+
+def moment_of(coefficients: np.ndarray, order: int, q: float) -> float:
+    """h_k(q), the mean of a derivative of z ~ N(0, q), by E[z^n] = (n − 1)!! q^(n/2)."""
+    slope = np.polynomial.polynomial.polyder(coefficients, order) if order < len(coefficients) else [0.0]
+    return sum(c * prod(range(1, n, 2)) * q ** (n // 2) for n, c in enumerate(slope) if n % 2 == 0)
+
+
+def moments(C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """h_k,i and c_k,m of the page, by k; those beyond the degree vanish."""
+    orders = range(len(SIGMA) + 1)
+    h = np.array([[moment_of(SIGMA, k, C[i, i]) for i in range(P)] for k in orders])
+    c = np.array(
+        [[WEIGHTS[m] * moment_of(polynomial(m), k, C[m, m]) for m in range(UNITS)] for k in orders]
+    )
+    return h, c
+
+
+def of_units(z: np.ndarray, order: int = 0) -> np.ndarray:
+    """A derivative of the activation of every unit at z."""
+    slopes = [np.polynomial.polynomial.polyder(polynomial(m), order) for m in range(UNITS)]
+    return np.array([np.polynomial.polynomial.polyval(x, c) for x, c in zip(z, slopes, strict=True)])
+
+
+def error_of(z: np.ndarray) -> float:
+    return float(WEIGHTS @ of_units(z))
+
+
+def exact_average(C: np.ndarray, of) -> np.ndarray:
+    """E[of(z)] by a Gauss-Hermite rule that is exact for the noise term, of degree ten."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(6)
+    weights = weights / weights.sum()
+    points = np.array(list(itertools.product(nodes, repeat=len(C)))) @ np.linalg.cholesky(C).T
+    shares = [prod(share) for share in itertools.product(weights, repeat=len(C))]
+    return sum(share * of(z) for share, z in zip(shares, points, strict=True))
+
+
+def mean_terms(C: np.ndarray) -> dict[str, np.ndarray]:
+    """H, u, M, the mean of e σ and ε of the page."""
+    h, c = moments(C)
+    orders = range(len(SIGMA))
+    H = sum(np.outer(h[k + 1], c[k + 1]) * C[:P] ** k / factorial(k) for k in orders[:-1])
+    u = sum(h[k + 2] * (C[:P] ** k @ c[k]) / factorial(k) for k in orders[:-2])
+    return {
+        "M": H @ C + u[:, None] * C[:P],
+        "e sigma": sum(h[k] * (C[:P] ** k @ c[k]) / factorial(k) for k in orders),
+        "loss": 0.5 * sum(c[k] @ C**k @ c[k] / factorial(k) for k in orders),
+    }
+
+
+def noise_term(C: np.ndarray) -> np.ndarray:
+    """S of the page, as a sum over all multigraphs between m, n, i and j."""
+    h, c = moments(C)
+    Q, S = C[:P, :P], np.zeros((P, P))
+    for k in range(len(SIGMA) - 1):
+        S += NOISE * np.outer(h[k + 1], h[k + 1]) * Q**k / factorial(k)
+    most = (len(SIGMA) - 1, len(SIGMA) - 1, len(SIGMA) - 2, len(SIGMA) - 2)
+    for mn, im, jm, in_, jn, ij in itertools.product(range(max(most) + 1), repeat=6):
+        degrees = (mn + im + jm, mn + in_ + jn, im + in_ + ij, jm + jn + ij)
+        if any(degree > limit for degree, limit in zip(degrees, most, strict=True)):
+            continue
+        left = np.einsum("m,im,jm->ijm", c[degrees[0]], C[:P] ** im, C[:P] ** jm)
+        right = np.einsum("n,in,jn->ijn", c[degrees[1]], C[:P] ** in_, C[:P] ** jn)
+        value = np.einsum("ijm,mn,ijn->ij", left, C**mn, right)
+        share = prod(map(factorial, (mn, im, jm, in_, jn, ij)))
+        S += np.outer(h[degrees[2] + 1], h[degrees[3] + 1]) * Q**ij * value / share
+    return S
+
+
+def test_the_means_of_any_polynomial_activation_are_sums_over_graphs(C):
+    found = mean_terms(C)
+    M = exact_average(C, lambda z: error_of(z) * np.outer(of_units(z, 1)[:P], z))
+    np.testing.assert_allclose(found["M"], M, rtol=1e-10, atol=1e-11)
+    errors = exact_average(C, lambda z: error_of(z) * of_units(z)[:P])
+    np.testing.assert_allclose(found["e sigma"], errors, rtol=1e-10, atol=1e-11)
+    assert found["loss"] == pytest.approx(exact_average(C, lambda z: 0.5 * error_of(z) ** 2), rel=1e-10)
+
+
+def test_the_noise_term_is_a_sum_over_graphs():
+    C = covariance(1)
+
+    def squared(z):
+        slopes = of_units(z, 1)[:P]
+        return (error_of(z) ** 2 + NOISE) * np.outer(slopes, slopes)
+
+    np.testing.assert_allclose(noise_term(C), exact_average(C, squared), rtol=1e-9, atol=1e-10)
+
+
+def test_the_equations_of_any_polynomial_activation_are_those_of_the_program():
+    C = covariance(2)
+    names = {"activation": "0.2,-1,0.5,1", "teacher_activation": "0,0.7,-0.4"}
+    model = Model(P, PSTAR, teacher="general", second_layer="trained", **names)
+    values = {"a": A, "b": B, "eta": ETA, "label_noise": NOISE, "weight_decay": DECAY}
+    values |= {"inverse_batch": 1 / BATCH, "eta_second": ETA_SECOND}
+    values |= {f"v_{i + 1}": V[i] for i in range(P)} | {f"vstar_{r + 1}": VSTAR[r] for r in range(PSTAR)}
+    for k, m in itertools.combinations_with_replacement(range(UNITS), 2):
+        letter = "Q" if m < P else "R" if k < P else "T"
+        values[f"{letter}_{k % P + 1}_{m % P + 1}"] = C[k, m]
+    found = evaluate_exactly(Pipeline.of(model).program, {name: Fraction(x) for name, x in values.items()})
+    means, S = mean_terms(C), noise_term(C)
+    kappa = A * ETA * V
+    for i, j in itertools.combinations_with_replacement(range(P), 2):
+        change = -kappa[i] * means["M"][i, j] - kappa[j] * means["M"][j, i]
+        change += kappa[i] * kappa[j] / BATCH * S[i, j] - 2 * ETA * DECAY * C[i, j]
+        assert float(found[f"dQ_{i + 1}_{j + 1}"]) == pytest.approx(change, rel=1e-10)
+    for i, r in itertools.product(range(P), range(PSTAR)):
+        change = -kappa[i] * means["M"][i, P + r] - ETA * DECAY * C[i, P + r]
+        assert float(found[f"dR_{i + 1}_{r + 1}"]) == pytest.approx(change, rel=1e-10)
+    for i in range(P):
+        change = -ETA_SECOND * A * means["e sigma"][i]
+        assert float(found[f"dv_{i + 1}"]) == pytest.approx(change, rel=1e-10)
+    assert float(found["loss"]) == pytest.approx(means["loss"], rel=1e-10)
+
+
+def test_he3_has_25_graphs_and_one_for_the_third_rule():
+    """Units are differentiated an odd number of times and slopes an even one, else a moment vanishes."""
+    graphs = [
+        graph
+        for graph in multigraphs((3, 3, 2, 2))
+        if [graph.degree(k) % 2 for k in range(4)] == [1, 1, 0, 0]
+    ]
+    assert len(graphs) == 25
+    assert [graph.edges for graph in graphs if all(graph.edges[:5])] == [(1, 1, 1, 1, 1, 0)]
+
+
+def test_the_operations_in_the_table():
+    page = (Path(__file__).parent.parent.parent / "docs" / "theory.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+), (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", page, re.MULTILINE)
+    assert len(rows) == 3
+    for p, pstar, *counts in rows:
+        for activation, count in zip(("quadratic", "he3", "he4", "0,1,1,1"), counts, strict=True):
+            model = Model(int(p), int(pstar), activation=activation)
+            assert operation_count(Pipeline.of(model).functions["rhs"]) == int(count), (p, activation)
 
 
 def test_the_mean_of_runs_is_off_by_one_over_n(system_of):

@@ -8,11 +8,12 @@ import pytest
 from brute_force import drift_and_loss, random_values
 
 from derive import Model
-from derive.expansion import expand
+from derive.expansion import expand, operation_count
 from derive.model import OPTIONS
 from derive.overlap_program import state_of
 from derive.pipeline import Pipeline
-from derive.program import targets
+from derive.polynomial.graph_program import LONGEST_SUM
+from derive.program import EntryStatement, targets
 from derive.proof import evaluate_exactly
 from derive.tangent import PREFIX, differentiate
 
@@ -191,6 +192,15 @@ def test_names_of_the_largest_degree_are_unique_and_valid(activation):
         assert all(name.isidentifier() and name.isascii() for name in found)
 
 
+@pytest.mark.parametrize("activation", ["he6", "1,1,1,1,1,1,1"])
+def test_long_sums_are_computed_in_parts(activation):
+    """Python compiles no sums of a thousand terms, and the tangent's are longer than those of N."""
+    pipeline = Pipeline.of(Model(2, 2, activation=activation, teacher="general"))
+    sums = [s for s in pipeline.program.statements if isinstance(s, EntryStatement)]
+    assert max(len(statement.terms) for statement in sums) <= LONGEST_SUM
+    compile(pipeline.python, "odes.py", "exec")
+
+
 def test_gradient_flow_computes_no_noise():
     program = Pipeline.of(Model(4, 2, activation="he3", flow="gradient")).program
     names = {name for statement in program.statements for name in targets(statement)}
@@ -222,3 +232,11 @@ def test_tangent_equals_the_slope_of_brute_force(model):
     scale = max(abs(float(x)) for x in found.values())
     for name, value in expected.items():
         np.testing.assert_allclose(float(found[PREFIX + name]), value.imag / step, atol=1e-10 * scale)
+
+
+@pytest.mark.parametrize("teacher", ["orthonormal", "general"])
+def test_operations_are_those_of_all_lines(teacher):
+    """They are counted from one entry of each statement."""
+    for program in Pipeline.of(Model(3, 2, activation="he2+he3", teacher=teacher)).functions.values():
+        lines = (line for statement in program.statements for line in expand(program, statement))
+        assert operation_count(program) == sum(line.operations for line in lines)
