@@ -18,7 +18,7 @@ It ends where the state meets an unstable one: then the norms run away.
 from __future__ import annotations
 
 import dataclasses
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -35,6 +35,9 @@ _FIRST_STEP, _SMALLEST_STEP = 1 / 16, 1e-15
 _NEWTON_STEPS, _ROUNDING = 30, 1e-13
 # Noise is increased up to this part of the inverse of the teacher's output before it counts as unlimited.
 _UNLIMITED = 1e12
+
+# The same equations are asked for at each learning rate.
+_equations = cache(overlap_equations)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,7 +76,7 @@ class NormDynamics:
             scale=scale + float(np.sqrt(noise)),
             weight_decay=parameters["weight_decay"],
             label_noise=noise,
-            equations=overlap_equations(model.flow),
+            equations=_equations(model.flow),
         )
 
     @property
