@@ -223,6 +223,11 @@ def test_noise_sustains_norms_that_decay_would_shrink(system, interpreted):
             {"teacher_weights": [-1.0, -1.0]},
             r"^student_weights: have none with the sign of .*, the norms of the students shrink to zero$",
         ),
+        (
+            {"flow": "gradient"},
+            {"teacher_weights": [-1.0, -1.0], "weight_decay": 0.1},
+            r"^student_weights: have none with the sign of b tr\(D_v\* T\) = -1: ",
+        ),
         ({}, {"student_weights": [1.0, 0.0, 1.0]}, r"^student_weights: hold a 0: .* keeps the norm"),
         ({}, {"weight_decay": 5.0}, r"^weight_decay: 5 leaves no plateau"),
         ({}, {"student_weights": [1.0, 2.0]}, r"^student_weights: has the shape"),
