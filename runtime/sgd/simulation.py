@@ -28,7 +28,7 @@ from runtime.start.initial_overlaps import LARGEST_COUNT, OverlapSampler
 from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.parameter_values import RunParameters
 from runtime.start.schedules import Schedule
-from runtime.start.seeds import LARGEST_SEED
+from runtime.start.seeds import LARGEST_SEED, derived_seed
 from runtime.start.starts import GivenStart, RandomStart, Start
 from runtime.start.teacher_directions import Teacher
 
@@ -174,6 +174,15 @@ class Simulation:
         """α of the records."""
         return np.asarray(self.start.alpha + self.steps / self.n)
 
+    @property
+    def _seed_of_inputs(self) -> int:
+        """The seed at α = 0; runs that go on later with this seed see other inputs than those before."""
+        seed = self.seed
+        # The time is told by the two words of its nearest step.
+        for word in divmod(round(self.start.alpha * self.n), 2**32) if self.start.alpha else ():
+            seed = derived_seed(seed, word)
+        return seed
+
     def run(self, progress: Progress | None = None) -> xarray.Dataset:
         """As `simulate` returns it, with the attributes of the start."""
         A, S = (
@@ -188,7 +197,7 @@ class Simulation:
         process = SgdProcess.of(
             self.model, self.teacher, self.n, parameters, self.schedule, self.start.alpha
         )
-        runs = SgdRuns(process, self.seed, parameters, recorder)
+        runs = SgdRuns(process, self._seed_of_inputs, parameters, recorder)
         run_tasks(
             runs.chains() if self.method == CHAIN else runs.weights(),
             self.workers,
@@ -277,8 +286,8 @@ def simulate(
 
     wᵢ ← wᵢ − 2aη vᵢ e λᵢ x/√N with a fresh x ~ N(0, 1) at each step, or the mean of this over a batch of
     B of them; then weight decay, or on the sphere |wᵢ| is reset. Time is α = steps/N. The numbers of a run
-    depend on the seed, its place among the runs and whether any run has label noise, not on threads or
-    the number of runs. docs/finite-n.md has the algorithm.
+    depend on the seed, the time of the start, its place among the runs and whether any run has label noise,
+    not on threads or the number of runs. docs/finite-n.md has the algorithm.
 
     Parameters
     ----------
