@@ -41,6 +41,8 @@ _ALPHA = default("alpha", "simulate")
 LARGEST_SIMULATED_N = 10**9
 # Bytes that the weights of all threads may take together: 16 GiB.
 LARGEST_WEIGHTS = 2**34
+# The most samples of a step: up to here each whole number is a float.
+LARGEST_BATCH = 2**53
 # Choices of random starts that SGD needs from a given start too.
 NEEDED_ANYWAY = frozenset({"seed", "trajectories"})
 
@@ -122,6 +124,7 @@ class Simulation:
             given = RunParameters.with_teacher(model, T, given, count)
         _check_known_at_finite_n(given)
         _check_decay(given, n)
+        _check_batch(given)
         steps = recorded_steps(alpha, n, start.alpha)
         check_memory(
             count,
@@ -132,11 +135,14 @@ class Simulation:
         method = CHAIN if self.method == CHAIN and n >= model.p + teacher.rank else WEIGHTS
         workers = thread_count(threads)
         # Inputs of a batch wait for all samples; a single sample waits for the next one.
-        rows = model.p + max(2.0, float(np.max(given.numbers["batch"])))
-        if method == WEIGHTS and 8 * rows * n * min(workers, count) > LARGEST_WEIGHTS:
+        batch = float(np.max(given.numbers["batch"]))
+        bytes_of_a_row = 8 * n * min(workers, count)
+        if method == WEIGHTS and (model.p + max(2.0, batch)) * bytes_of_a_row > LARGEST_WEIGHTS:
+            option, value = ("batch", batch) if 2.0 * batch > model.p else ("n", n)
             raise InputError(
-                "n",
-                f"{n} is too large for weights and inputs in memory; method='chain' has no such limit",
+                option,
+                f"{value:.15g} is too large for weights and inputs in memory;"
+                " method='chain' has no such limit",
             )
         checked = {
             "start": start,
@@ -237,6 +243,13 @@ def _check_decay(parameters: RunParameters, n: int) -> None:
     if not np.all(strengths < n):
         largest = float(np.max(strengths))
         raise InputError("weight_decay", f"times eta is {largest:g}, which is not less than n = {n}")
+
+
+def _check_batch(parameters: RunParameters) -> None:
+    """Raise InputError if the samples of a step are more than the integer that counts them holds."""
+    largest = float(np.max(parameters.numbers["batch"]))
+    if largest > LARGEST_BATCH:
+        raise InputError("batch", f"{largest:g} is more samples than SGD takes in a step, 2^53")
 
 
 def recorded_steps(alpha: ArrayLike, n: int, start: float = 0.0) -> np.ndarray:
