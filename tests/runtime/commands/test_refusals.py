@@ -215,6 +215,7 @@ LINES = {
         for command in ("integrate", "ensemble", "simulate", "compare")
         for schedule, words in OF_SCHEDULES.items()
     },
+    "escape --second-layer trained": "--second-layer: 'trained': there is no plateau",
     f"escape {FIXED} --student-weights random": "--student-weights: 'random' differs from start to start",
     f"ensemble {FIXED} --student-weights random --trajectories 10000000000": "--trajectories: ",
     "integrate --overlaps layers.npz": "--overlaps: student_weights in the file has entries that are not",
