@@ -243,7 +243,7 @@ def _value(option: RunOption, given: Any) -> Any:
     if option.kind == "matrix":
         return _matrix(name, given)
     if option.kind == "schedule":
-        value: Any = _schedules(name, given)
+        value: Any = _schedules(given)
     elif option.kind in LISTS:
         value = parse_lists(name, given)
     else:
@@ -262,7 +262,7 @@ def _matrix(name: str, given: Any) -> list[list[float]]:
     return numbers
 
 
-def _schedules(name: str, given: Any) -> str | tuple[str, ...]:
+def _schedules(given: Any) -> str | tuple[str, ...]:
     """The text of a schedule, or of several in an axis: text with semicolons, or a list with texts."""
     if isinstance(given, str):
         parts = [Schedule.of(part).text for part in given.split(";")]

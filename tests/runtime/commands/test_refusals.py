@@ -119,7 +119,7 @@ OF_SCHEDULES = {
     "exponential": "--schedule: 'exponential' is not one of constant, exponential:50",
     "inverse:0": "--schedule: 'inverse:0': the time 0 is not greater than 0",
     "inverse:nan": "--schedule: 'nan' in 'inverse:nan' is not a finite number",
-    "1:1": "--schedule: '1:1' does not begin with time 0 and factor 1",
+    "1:1": "--schedule: '1:1' does not begin with time 0",
     "0:1,5:2,3:1": "--schedule: time 3 does not come after 5",
     "0:1,5:-2": "--schedule: the factor -2 from 5 on is negative",
 }
@@ -350,7 +350,7 @@ LINES = {
     "sweep --out runs --p 1,257": "--p: ",
     "sweep --out runs --constraint ball": "--constraint: ",
     "sweep --out runs --alpha 2,1": "--alpha: ",
-    "sweep --out runs --schedule 'constant;0:2'": "--schedule: '0:2' does not begin with time 0 and factor 1",
+    "sweep --out runs --schedule 'constant;0:2'": "--schedule: '0:2' does not begin with time 0",
     "sweep --out runs --second-layer fixed --student-weights '1,1,1,1;1,2'": "--student-weights: '1,2'",
     "sweep --out runs --teacher general --T missing.csv": "--T: missing.csv does not exist",
     "sweep --out runs --batch 1,0": "--batch: 0 is not a finite number of at least 1",
