@@ -138,10 +138,10 @@ class Simulation:
         batch = float(np.max(given.numbers["batch"]))
         bytes_of_a_row = 8 * n * min(workers, count)
         if method == WEIGHTS and (model.p + max(2.0, batch)) * bytes_of_a_row > LARGEST_WEIGHTS:
-            option, value = ("batch", batch) if 2.0 * batch > model.p else ("n", n)
+            inputs = batch > max(2, model.p)
             raise InputError(
-                option,
-                f"{value:.15g} is too large for weights and inputs in memory;"
+                "batch" if inputs else "n",
+                f"{batch if inputs else n:.15g} is too large for weights and inputs in memory;"
                 " method='chain' has no such limit",
             )
         checked = {

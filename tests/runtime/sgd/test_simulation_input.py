@@ -104,6 +104,17 @@ BAD = [
     # The samples of a step are counted by an integer; weights keep their inputs in memory.
     *(("batch", {"batch": batch}) for batch in (2**63, 1e300)),
     ("batch", {"batch": 10**12, "method": "weights"}),
+    (
+        "n",
+        {
+            "model": Model(1, 1),
+            "Q0": [[1.0]],
+            "R0": [[0.1]],
+            "n": 10**9,
+            "method": "weights",
+            "alpha": 1e-8,
+        },
+    ),
     *(("eta", {"eta": eta}) for eta in (0.0, np.nan, "0.1", np.full(10, 0.1), np.eye(11)[0])),
     *(("label_noise", {"label_noise": noise}) for noise in (-1e-9, [np.nan] * 11, np.zeros(12))),
     *(("alpha", {"alpha": alpha}) for alpha in (0.0, [0.0], [2.0, 1.0], [], 0.4 / 60, 1e30)),
