@@ -41,8 +41,8 @@ _ALPHA = default("alpha", "simulate")
 LARGEST_SIMULATED_N = 10**9
 # Bytes that the weights of all threads may take together: 16 GiB.
 LARGEST_WEIGHTS = 2**34
-# The most samples of a step: up to here each whole number is a float.
-LARGEST_BATCH = 2**53
+# The most samples of a step, which Ctrl-C does not interrupt: about two minutes of work at (4, 2).
+LARGEST_BATCH = 10**9
 # Choices of random starts that SGD needs from a given start too.
 NEEDED_ANYWAY = frozenset({"seed", "trajectories"})
 
@@ -246,10 +246,10 @@ def _check_decay(parameters: RunParameters, n: int) -> None:
 
 
 def _check_batch(parameters: RunParameters) -> None:
-    """Raise InputError if the samples of a step are more than the integer that counts them holds."""
+    """Raise InputError if a step has so many samples that it would not end soon."""
     largest = float(np.max(parameters.numbers["batch"]))
     if largest > LARGEST_BATCH:
-        raise InputError("batch", f"{largest:g} is more samples than SGD takes in a step, 2^53")
+        raise InputError("batch", f"{largest:g} is more than 10^9, the most samples of a step at finite N")
 
 
 def recorded_steps(alpha: ArrayLike, n: int, start: float = 0.0) -> np.ndarray:

@@ -101,8 +101,8 @@ BAD = [
     # Below the rank of the teacher, too large, not whole; too few dimensions for the overlaps.
     *(("n", {"n": n}) for n in (0, 1, 10**9 + 1, 100.5, "100", True, 4)),
     ("n", {"n": 10**9, "method": "weights", "alpha": 1e-8}),
-    # The samples of a step are counted by an integer; weights keep their inputs in memory.
-    *(("batch", {"batch": batch}) for batch in (2**63, 1e300)),
+    # A step is not interrupted, and its samples are counted by an integer; weights keep their inputs.
+    *(("batch", {"batch": batch}) for batch in (10**9 + 1, 2**63, 1e300)),
     ("batch", {"batch": 10**12, "method": "weights"}),
     (
         "n",
