@@ -23,9 +23,11 @@ from derive.equations import (
     DECAY,
     INVERSE_BATCH,
     LEARNING_RATE,
+    NOISE_STEP,
     READOUT_STUDENT,
     READOUT_TEACHER,
     SECOND_RATE,
+    STEP,
     OverlapEquations,
 )
 from derive.model import Model
@@ -207,9 +209,9 @@ def _student_chains(
 
 
 _SCALAR_NOTES = {
-    "kappa": "kappa = 2 a eta",
-    "kappa2": "kappa2 = kappa^2 / batch",
-    "decay": "decay = eta weight_decay",
+    STEP: "kappa = 2 a eta",
+    NOISE_STEP: "kappa2 = kappa^2 / batch",
+    DECAY: "decay = eta weight_decay",
 }
 
 

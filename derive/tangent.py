@@ -71,15 +71,13 @@ class _Differentiator:
         return ScalarStatement(PREFIX + statement.target, polynomial, tuple(contractions), statement.note)
 
     def _contraction(self, contraction: Contraction) -> Iterator[Contraction]:
-        """The product rule under the sum, where both matrices are the same and give equal parts."""
+        """The product rule under the sum, where two matrices are the same one and give equal parts."""
         left, right = contraction.left, contraction.right
         rows, columns = contraction.rows, contraction.columns
         if left is not None and left.name in self._changing:
-            twice = left == right and (rows == columns or not left.symmetric)
-            if right is not None and left != right:
+            if right not in (None, left):
                 raise NotImplementedError("a contraction of two different matrices")
-            coefficient = 2 * contraction.coefficient if right is not None else contraction.coefficient
-            assert twice or right is None
+            coefficient = contraction.coefficient if right is None else 2 * contraction.coefficient
             yield dataclasses.replace(contraction, coefficient=coefficient, left=tangent_of(left))
         for field, vectors in (("rows", rows), ("columns", columns)):
             for k, vector in enumerate(vectors):

@@ -28,7 +28,7 @@ from runtime.start.initial_overlaps import LARGEST_COUNT, OverlapSampler
 from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.parameter_values import RunParameters
 from runtime.start.schedules import Schedule
-from runtime.start.seeds import LARGEST_SEED
+from runtime.start.seeds import LARGEST_SEED, derived_seed
 from runtime.start.starts import GivenStart, RandomStart, Start
 from runtime.start.teacher_directions import Teacher
 
@@ -41,6 +41,8 @@ _ALPHA = default("alpha", "simulate")
 LARGEST_SIMULATED_N = 10**9
 # Bytes that the weights of all threads may take together: 16 GiB.
 LARGEST_WEIGHTS = 2**34
+# The most samples of a step, which Ctrl-C does not interrupt: about two minutes of work at (4, 2).
+LARGEST_BATCH = 10**9
 # Choices of random starts that SGD needs from a given start too.
 NEEDED_ANYWAY = frozenset({"seed", "trajectories"})
 
@@ -122,6 +124,7 @@ class Simulation:
             given = RunParameters.with_teacher(model, T, given, count)
         _check_known_at_finite_n(given)
         _check_decay(given, n)
+        _check_batch(given)
         steps = recorded_steps(alpha, n, start.alpha)
         check_memory(
             count,
@@ -132,11 +135,14 @@ class Simulation:
         method = CHAIN if self.method == CHAIN and n >= model.p + teacher.rank else WEIGHTS
         workers = thread_count(threads)
         # Inputs of a batch wait for all samples; a single sample waits for the next one.
-        rows = model.p + max(2.0, float(np.max(given.numbers["batch"])))
-        if method == WEIGHTS and 8 * rows * n * min(workers, count) > LARGEST_WEIGHTS:
+        batch = float(np.max(given.numbers["batch"]))
+        bytes_of_a_row = 8 * n * min(workers, count)
+        if method == WEIGHTS and (model.p + max(2.0, batch)) * bytes_of_a_row > LARGEST_WEIGHTS:
+            inputs = batch > max(2, model.p)
             raise InputError(
-                "n",
-                f"{n} is too large for weights and inputs in memory; method='chain' has no such limit",
+                "batch" if inputs else "n",
+                f"{batch if inputs else n:.15g} is too large for weights and inputs in memory;"
+                " method='chain' has no such limit",
             )
         checked = {
             "start": start,
@@ -174,6 +180,15 @@ class Simulation:
         """α of the records."""
         return np.asarray(self.start.alpha + self.steps / self.n)
 
+    @property
+    def _seed_of_inputs(self) -> int:
+        """The seed at α = 0; runs that go on later with this seed see other inputs than those before."""
+        seed = self.seed
+        # The time is told by the two words of its nearest step.
+        for word in divmod(round(self.start.alpha * self.n), 2**32) if self.start.alpha else ():
+            seed = derived_seed(seed, word)
+        return seed
+
     def run(self, progress: Progress | None = None) -> xarray.Dataset:
         """As `simulate` returns it, with the attributes of the start."""
         A, S = (
@@ -188,7 +203,7 @@ class Simulation:
         process = SgdProcess.of(
             self.model, self.teacher, self.n, parameters, self.schedule, self.start.alpha
         )
-        runs = SgdRuns(process, self.seed, parameters, recorder)
+        runs = SgdRuns(process, self._seed_of_inputs, parameters, recorder)
         run_tasks(
             runs.chains() if self.method == CHAIN else runs.weights(),
             self.workers,
@@ -228,6 +243,13 @@ def _check_decay(parameters: RunParameters, n: int) -> None:
     if not np.all(strengths < n):
         largest = float(np.max(strengths))
         raise InputError("weight_decay", f"times eta is {largest:g}, which is not less than n = {n}")
+
+
+def _check_batch(parameters: RunParameters) -> None:
+    """Raise InputError if a step has so many samples that it would not end soon."""
+    largest = float(np.max(parameters.numbers["batch"]))
+    if largest > LARGEST_BATCH:
+        raise InputError("batch", f"{largest:g} is more than 10^9, the most samples of a step at finite N")
 
 
 def recorded_steps(alpha: ArrayLike, n: int, start: float = 0.0) -> np.ndarray:
@@ -277,8 +299,8 @@ def simulate(
 
     wᵢ ← wᵢ − aη vᵢ e σ'(λᵢ) x/√N with a fresh x ~ N(0, 1) at each step, or the mean of this over a batch of
     B of them; then weight decay, or on the sphere |wᵢ| is reset. Time is α = steps/N. The numbers of a run
-    depend on the seed, its place among the runs and whether any run has label noise, not on threads or
-    the number of runs. docs/finite-n.md has the algorithm.
+    depend on the seed, the time of the start, its place among the runs and whether any run has label noise,
+    not on threads or the number of runs. docs/finite-n.md has the algorithm.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ def start_clock(memory: RecordMemory, process: SgdProcess) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class StepRates:
-    """Vectors: the rates of first and second layer, and 1 − ηγ/N; None where a step has no such."""
+    """Vectors: the rates of first and second layer, and 1 − ηγ/N; None where a step has none."""
 
     first: Any
     second: Any

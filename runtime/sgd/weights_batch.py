@@ -58,7 +58,7 @@ class BatchWeightsEmitter(WeightsEmitter):
         return vector.plus(vector.times(number, self.form.p), self.record.at("kicks") + i)
 
     def _sample(self, number: Any, scales: list[Any], rates: StepRates) -> None:
-        """Draw a sample; finds its kicks, and what it does to v."""
+        """Draw a sample, and find its kicks and what it does to v."""
         vector, row = self.vector, self._row(number)
         for students in self.groups():
             self._pass(students, None, row, draw=students[0] == 0)

@@ -33,7 +33,7 @@ def chosen_weights(option: str, given: Any, width: int, seed: int, starts: int |
     if not isinstance(given, str):
         return given
     if given != RANDOM:
-        return _numbers(option, given, width, f"{POWER}1 or {RANDOM}")
+        return _numbers(option, given, width, f"1,-0.5, or {POWER}1 or {RANDOM}")
     seed = whole_number("seed", seed, 0, LARGEST_SEED)
     if starts is not None:
         check_memory(starts, width, f" for --{option.replace('_', '-')} {RANDOM}")
@@ -44,24 +44,22 @@ def chosen_weights(option: str, given: Any, width: int, seed: int, starts: int |
 def spectrum_teacher(given: Any, pstar: int) -> Array:
     """T (p*, p*), the diagonal matrix of a chosen spectrum; InputError unless that is p* numbers ≥ 0."""
     option = "teacher_spectrum"
-    values = _numbers(option, given, pstar, f"{POWER}1") if isinstance(given, str) else given
+    values = _numbers(option, given, pstar, f"1,0.5, or {POWER}1") if isinstance(given, str) else given
     spectrum = real_array(option, values, (pstar,))
     if np.min(spectrum) < 0.0:
         raise InputError(option, f"{np.min(spectrum):g} is negative: norms |w*|²/N are at least 0")
     return np.diag(spectrum)
 
 
-def _numbers(option: str, text: str, width: int, others: str) -> Array:
-    """The numbers (width,) in a text; InputError for anything else, and for `others` that are allowed."""
+def _numbers(option: str, text: str, width: int, allowed: str) -> Array:
+    """The numbers (width,) in a text; InputError for anything else, which says what is `allowed`."""
     if text.startswith(POWER):
         return power_law(option, text, width)
     found = []
     for part in text.split(","):
         number = float(part) if _REAL.fullmatch(part) else math.nan
         if not math.isfinite(number):
-            raise InputError(
-                option, f"{part!r} is not a finite number: give {width} such as 1,-0.5, or {others}"
-            )
+            raise InputError(option, f"{part!r} is not a finite number: give {width} such as {allowed}")
         found.append(number)
     if len(found) != width:
         raise InputError(option, f"{text!r} has {len(found)} numbers, not {width}")

@@ -46,34 +46,38 @@ class Schedule:
         """
         if isinstance(given, Schedule):
             return given
-        if given is None or given == "constant":
+        if given is None:
             return cls()
         if not isinstance(given, str):
-            return cls._piecewise(_pairs_of(given))
+            return cls._piecewise(_pairs_of(given), given)
         word, colon, rest = given.strip().partition(":")
+        if word == "constant" and not colon:
+            return cls()
         if word in SMOOTH and colon:
             scale = _number(rest, given)
             if not scale > 0.0:
                 raise InputError("schedule", f"{given!r}: the time {scale:g} is not greater than 0")
-            return cls(kind=SMOOTH[word], scale=scale, text=f"{word}:{scale:.15g}")
+            return cls(kind=SMOOTH[word], scale=scale, text=f"{word}:{_digits(scale)}")
         pairs = []
         for part in given.split(","):
             time, separator, factor = part.partition(":")
             if not separator or time.strip()[:1].isalpha():
                 raise InputError("schedule", f"{given!r} is not one of constant, {_FORMS}")
             pairs.append((_number(time, given), _number(factor, given)))
-        return cls._piecewise(pairs)
+        return cls._piecewise(pairs, given)
 
     @classmethod
-    def _piecewise(cls, pairs: Sequence[tuple[float, float]]) -> Schedule:
+    def _piecewise(cls, pairs: Sequence[tuple[float, float]], given: Any) -> Schedule:
         if not pairs or pairs[0] != (0.0, 1.0):
-            raise InputError("schedule", "does not begin with time 0 and factor 1: 0:1,50:0.5")
+            raise InputError(
+                "schedule", f"{shown(given)} does not begin with time 0 and factor 1, as 0:1,50:0.5 does"
+            )
         for (before, _), (time, factor) in itertools.pairwise(pairs):
             if not time > before:
                 raise InputError("schedule", f"time {time:g} does not come after {before:g}")
             if factor < 0.0:
                 raise InputError("schedule", f"the factor {factor:g} from {time:g} on is negative")
-        text = ",".join(f"{time:.15g}:{factor:.15g}" for time, factor in pairs)
+        text = ",".join(f"{_digits(time)}:{_digits(factor)}" for time, factor in pairs)
         return cls(jumps=tuple(pairs), text=text) if len(pairs) > 1 else cls()
 
     @property
@@ -122,6 +126,12 @@ class Schedule:
         passed = np.concatenate([[0.0], np.cumsum(factors[:-1] * np.diff(starts))])
         stretch = np.searchsorted(starts, times, side="right") - 1
         return np.asarray(passed[stretch] + factors[stretch] * (times - starts[stretch]))
+
+
+def _digits(number: float) -> str:
+    """A number as text that is read again as the same number."""
+    short = f"{number:.15g}"
+    return short if float(short) == number else repr(number)
 
 
 def _number(text: str, whole: str) -> float:

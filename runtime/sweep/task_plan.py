@@ -244,7 +244,7 @@ def _value(option: RunOption, given: Any) -> Any:
     if option.kind == "matrix":
         return _matrix(name, given)
     if option.kind == "schedule":
-        value: Any = _schedules(name, given)
+        value: Any = _schedules(given)
     elif option.kind == "activation":
         value = _activations(name, given)
     elif option.kind in LISTS:
@@ -265,10 +265,11 @@ def _matrix(name: str, given: Any) -> list[list[float]]:
     return numbers
 
 
-def _schedules(name: str, given: Any) -> str | tuple[str, ...]:
+def _schedules(given: Any) -> str | tuple[str, ...]:
     """The text of a schedule, or of several in an axis: text with semicolons, or a list with texts."""
     if isinstance(given, str):
-        return parse_lists(name, given)
+        parts = [Schedule.of(part).text for part in given.split(";")]
+        return tuple(parts) if len(parts) > 1 else parts[0]
     if isinstance(given, (list, tuple)) and any(isinstance(item, (str, Mapping)) for item in given):
         return tuple(Schedule.of(item).text for item in given)
     return Schedule.of(given).text

@@ -152,7 +152,7 @@ def final_weights(run: xarray.Dataset) -> np.ndarray:
     A run is continued from there with these as `student_weights`. Raises InputError as `final_state` does,
     and if the second layer is not trained.
     """
-    if "v" not in run:
+    if "v" not in run and run.attrs.get("second_layer") != "trained":
         raise InputError("run", "holds no v: its second layer is not trained")
     return _at_the_end(run, "v", ("i",))
 

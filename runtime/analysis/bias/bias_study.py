@@ -55,7 +55,7 @@ class BiasStudy:
     given
         The run-time parameters as keywords of `integrate_ensemble`.
     alpha
-        End of the runs, in samples/N.
+        End of the runs, in steps/N.
     trajectories
         Starts at each N, or at each condition number.
     q0

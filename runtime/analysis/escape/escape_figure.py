@@ -13,7 +13,7 @@ from runtime.output.result_table import evenly
 if TYPE_CHECKING:
     import xarray
 
-TIME = r"escape time $\alpha$ = samples / $N$"
+TIME = r"escape time $\alpha$ = steps / $N$"
 # Number of points of a distribution that are drawn; more would look like a line.
 _POINTS = 40
 

@@ -231,20 +231,20 @@ def _no_plateau(system: System, parameters: RunParameters) -> NoPlateauError:
     shrink = "the norms of the students shrink to zero"
     if not np.any(parameters.T):
         return NoPlateauError("T", "is zero: there is no plateau", shrink)
-    output, scale = (getattr(NormDynamics.of(parameters), name) for name in ("output", "scale"))
-    decay = parameters["weight_decay"]
+    norms, decay = NormDynamics.of(parameters), parameters["weight_decay"]
+    balanced = abs(norms.output) <= _STATIONARY * norms.scale
+    if not balanced and not np.any(norms.students * norms.output > 0.0):
+        return NoPlateauError(
+            "student_weights",
+            f"have none with the sign of b tr(D_v* T) = {norms.output:g}: there is no plateau",
+            shrink,
+        )
     if decay > 0.0:
         return NoPlateauError("weight_decay", f"{decay:g} leaves no plateau", shrink)
-    if abs(output) <= _STATIONARY * scale:
-        return NoPlateauError(
-            "teacher_weights",
-            "have tr(D_v* T) = 0: there is no plateau of gradient flow",
-            "the norms of the students decay as 1/α",
-        )
     return NoPlateauError(
-        "student_weights",
-        f"have none with the sign of tr(D_v* T) = {output:g}/b: there is no plateau",
-        shrink,
+        "teacher_weights",
+        "have tr(D_v* T) = 0: there is no plateau",
+        "the norms of the students decay as 1/α",
     )
 
 

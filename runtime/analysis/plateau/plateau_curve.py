@@ -19,8 +19,10 @@ from runtime.analysis.plateau.fixed_point import (
     find_plateau,
     largest_plateau_eta_of,
     plateau_at,
+    plateau_norms,
     require_plateau,
 )
+from runtime.analysis.plateau.linear_modes import LinearDynamics
 from runtime.output.result_attributes import result_attributes
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, real_number
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 # The number of learning rates where none is given, of which the last is so little below the largest.
 _EVEN, _BELOW = 24, 1e-9
+# Rates over η below this part of the largest one are rounding.
+_ROUNDING = 1e-12
 # Words about the largest learning rates of `largest_eta`.
 LARGEST = {
     "plateau": "largest eta at which the plateau exists and attracts within R = 0",
@@ -156,19 +160,21 @@ def plateau_curve(
 
 
 def largest_eta(system: System, parameters: RunParameters, where: str, norms: Array | None = None) -> float:
-    """The largest η of `LARGEST`, found by bisection; 0 if there is none, infinity if there is no limit.
+    """The largest η of `LARGEST`; 0 if there is none, infinity if there is no limit.
 
     The η of the parameters does not matter.
     """
     model = system.model
     require_plateau(model)
-    # Norms shrink to zero at small η by weight decay, or where no student has the sign of the teacher; a
-    # plateau may then exist at a larger η.
-    may_shrink = model.constraint == "free" and (model.weighted or parameters["weight_decay"] > 0.0)
-    ends = largest_plateau_eta_of(system, parameters) if may_shrink else np.inf
     a, b = readout.weights(model)
     # The product of κ = 2aη and the teacher's mean output decides on stability.
     start = 1.0 / (2.0 * a * b * max(float(np.trace(parameters.T)), np.finfo(np.float64).tiny))
+    if model.constraint == "sphere" and model.weighted:
+        return _largest_with_fixed_norms(system, parameters, where, norms, start)
+    # Norms shrink to zero at small η by weight decay, or where no student has the sign of the teacher; a
+    # plateau may then exist at a larger η, up to where norms run away.
+    may_shrink = model.constraint == "free" and (model.weighted or parameters["weight_decay"] > 0.0)
+    ends = largest_plateau_eta_of(system, parameters) if may_shrink else np.inf
     start = min(start, ends)
 
     def point_at(eta: float) -> Plateau | None:
@@ -179,12 +185,51 @@ def largest_eta(system: System, parameters: RunParameters, where: str, norms: Ar
             return False
         point = point_at(eta)
         if point is None:
-            return may_shrink
+            # Close to the end of the plateau its norms may not be found.
+            return may_shrink and plateau_norms(system, parameters.replaced(eta=eta)) is not None
         return point.stable and (where == "plateau" or point.rate > 0.0)
 
     largest = largest_where(holds, start)
     exists = largest > 0.0 and point_at(start if np.isinf(largest) else largest) is not None
     return largest if exists else 0.0
+
+
+def _largest_with_fixed_norms(
+    system: System, parameters: RunParameters, where: str, norms: Array | None, unit: float
+) -> float:
+    """As `largest_eta` on the sphere, where each rate divided by η is a linear function of η.
+
+    So the plateau attracts in an interval of η. With second-layer weights that differ it need not begin at
+    0: overlaps of students may grow in gradient flow, and noise stops that. `unit` is a scale of η.
+    """
+
+    def dynamics(eta: float) -> LinearDynamics:
+        return plateau_at(system, parameters.replaced(eta=eta), norms).dynamics
+
+    once, twice = dynamics(unit), dynamics(2.0 * unit)
+
+    def line(first: Array, second: Array) -> tuple[Array, Array]:
+        """Rates over η at 0, and what each `unit` of η adds; zero where they are rounding."""
+        slopes = 0.5 * second - first
+        limits = first - slopes
+        rounding = _ROUNDING * np.max(np.abs([first, second]), initial=0.0)
+        limits, slopes = (np.where(np.abs(part) > rounding, part, 0.0) for part in (limits, slopes))
+        return limits.ravel(), slopes.ravel()
+
+    limits, slopes = line(once.pairs, twice.pairs)
+    rising, falling = slopes > 0.0, slopes < 0.0
+    least = np.max(-limits[falling] / slopes[falling], initial=0.0)
+    largest = np.min(-limits[rising] / slopes[rising], initial=np.inf)
+    if not least < largest or np.any((slopes == 0.0) & (limits > 0.0)):
+        return 0.0
+    if where == "escape":
+        limits, slopes = line(once.alignment, twice.alignment)
+        ends = slopes + limits / largest
+        if not np.any((ends > 0.0) | ((ends == 0.0) & (limits > 0.0))):
+            # R grows below a smaller η, if at all.
+            falling = slopes < 0.0
+            largest = np.max(-limits[falling] / slopes[falling], initial=0.0)
+    return float(largest) * unit if largest > least else 0.0
 
 
 @takes_parameters(positional=True, without=("eta",))

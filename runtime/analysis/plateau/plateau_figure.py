@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.output.figures import COLOURS, LOSS_LABEL, save_figure, title
+from runtime.output.figures import COLOURS, LOSS_LABEL, save_figure, title_lines
 
 if TYPE_CHECKING:
     import xarray
@@ -45,7 +45,7 @@ def plot_plateau(curve: xarray.Dataset, path: str | Path) -> Path:
         handles, labels = norms.get_legend_handles_labels()
         if labels:
             figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)
-        figure.suptitle(title(curve), fontsize=9)
+        figure.suptitle(title_lines(curve), fontsize=9)
 
     return save_figure(draw, (5.6, 6.4), path)
 

@@ -18,7 +18,9 @@ It ends where the state meets an unstable one: then the norms run away.
 from __future__ import annotations
 
 import dataclasses
-from functools import cached_property
+import math
+from collections.abc import Mapping
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -35,6 +37,12 @@ _FIRST_STEP, _SMALLEST_STEP = 1 / 16, 1e-15
 _NEWTON_STEPS, _ROUNDING = 30, 1e-13
 # Noise is increased up to this part of the inverse of the teacher's output before it counts as unlimited.
 _UNLIMITED = 1e12
+
+# A polynomial as pairs of a coefficient and the names of its factors.
+_Terms = tuple[tuple[float, tuple[str, ...]], ...]
+
+# The same equations are asked for at each learning rate.
+_equations = cache(overlap_equations)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,7 +81,7 @@ class NormDynamics:
             scale=scale + float(np.sqrt(noise)),
             weight_decay=parameters["weight_decay"],
             label_noise=noise,
-            equations=overlap_equations(model.flow),
+            equations=_equations(model.flow),
         )
 
     @property
@@ -81,6 +89,16 @@ class NormDynamics:
         """A scale of norms: with it students have the output of the teacher."""
         total = float(np.sum(np.abs(self.students)))
         return self.scale / total if total > 0.0 and self.scale > 0.0 else 1.0
+
+    @cached_property
+    def _chains(self) -> tuple[tuple[int, int, _Terms, _Terms, _Terms], ...]:
+        """Of each chain: 0 for the mean or 1 for noise, m, the coefficient, its derivatives by s and t."""
+        parts = enumerate((self.equations.mean, self.equations.noise))
+        return tuple(
+            (part, chain, _terms(value), _terms(value.derivative("s")), _terms(value.derivative("t")))
+            for part, chains in parts
+            for chain, value in chains.items()
+        )
 
     def growth(self, q: Array, theta: float) -> tuple[Array, Array, Array]:
         """g (p,), its derivatives ∂gᵢ/∂qⱼ (p, p), and the size of the terms of g (p,)."""
@@ -93,17 +111,17 @@ class NormDynamics:
         }
         size = 2.0 * self.weight_decay + np.zeros_like(q)
         total, own, by_s, by_t = -size, np.zeros_like(q), np.zeros_like(q), np.zeros_like(q)
-        parts = ((-4.0 * d, self.equations.mean), (4.0 * theta * d * d, self.equations.noise))
-        for factor, chains in parts:
-            for chain, polynomial in chains.items():
-                power = factor * x**chain
-                coefficient = _value(polynomial, values)
-                total = total + coefficient * power
-                size = size + np.abs(coefficient * power)
-                if chain:
-                    own += coefficient * factor * chain * x ** (chain - 1) * d
-                by_s += _value(polynomial.derivative("s"), values) * power
-                by_t += _value(polynomial.derivative("t"), values) * power
+        factors = (-4.0 * d, 4.0 * theta * d * d)
+        for part, chain, polynomial, along_s, along_t in self._chains:
+            factor = factors[part]
+            power = factor * x**chain
+            coefficient = _value(polynomial, values)
+            total = total + coefficient * power
+            size = size + np.abs(coefficient * power)
+            if chain:
+                own += coefficient * factor * chain * x ** (chain - 1) * d
+            by_s += _value(along_s, values) * power
+            by_t += _value(along_t, values) * power
         slopes = np.diag(own) + np.outer(by_s, d) + np.outer(by_t, 2.0 * d * x)
         return total, slopes, size
 
@@ -205,5 +223,9 @@ class NormDynamics:
         return result if stable else None
 
 
-def _value(polynomial: ScalarPolynomial, values: dict[str, float]) -> float:
-    return float(polynomial.evaluate(values, float))
+def _terms(polynomial: ScalarPolynomial) -> _Terms:
+    return tuple((float(coefficient), names) for names, coefficient in polynomial.terms.items())
+
+
+def _value(terms: _Terms, values: Mapping[str, float]) -> float:
+    return sum(coefficient * math.prod(values[name] for name in names) for coefficient, names in terms)

@@ -12,7 +12,7 @@ from derive import readout
 from runtime import InputError
 from runtime.analysis.landscape.critical_points import critical_point, flat_directions, solution
 from runtime.analysis.landscape.hessian_spectra import hessian_spectrum, spectra_along
-from runtime.analysis.landscape.hessian_study import HessianStudy
+from runtime.analysis.landscape.hessian_study import HessianStudy, hessian_of_study
 from runtime.analysis.landscape.local_hessian import LocalHessian, landscape_parameters
 from runtime.analysis.landscape.solution_stability import (
     expected_zero_modes,
@@ -93,6 +93,19 @@ def test_hessian_at_the_plateau_of_gradient_flow(interpreted):
     along = np.array(spectrum.blocks) == "teachers"
     found = -0.4 * np.repeat(spectrum.eigenvalues[along], spectrum.multiplicities[along])
     np.testing.assert_allclose(np.sort(found), rates, atol=1e-14)
+
+
+def test_hessian_at_the_plateau_of_decay_is_that_of_the_loss_alone(interpreted):
+    """There ∇ε = −γV; flow and decay together have the rates −η(λ + γ)."""
+    flow, decay = interpreted(4, 2, flow="gradient"), 0.1
+    study = HessianStudy(flow.model, {"eta": 0.4, "weight_decay": decay}, ChosenStart(), n=50)
+    assert study.state is None
+    spectrum, _ = hessian_of_study(study, flow)
+    point = plateau(flow, 0.4, weight_decay=decay)
+    assert spectrum.gradient == pytest.approx(decay * np.sqrt(4.0 * point.q), rel=1e-12)
+    assert not spectrum.stationary
+    along = np.array(spectrum.blocks) == "teachers"
+    np.testing.assert_allclose(-0.4 * (spectrum.eigenvalues[along] + decay), point.rate, rtol=1e-12)
 
 
 def test_spectra_along_a_run(system_of):

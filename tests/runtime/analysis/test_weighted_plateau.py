@@ -211,6 +211,50 @@ def test_noise_sustains_norms_that_decay_would_shrink(system, interpreted):
 
 
 @pytest.mark.parametrize(
+    ("v", "least", "ends"),
+    [
+        # Students of opposite signs align in gradient flow, and not with enough noise.
+        ([1.0, 0.5, -1.0, 2.0], 0.4, ("plateau", "escape")),
+        ([3.0, 1.0, -2.0, 2.0], 0.1, ("plateau", "escape")),
+        ([1.0, 1.0, 1.0, -1.0], 0.5, ("plateau",)),
+        # Above, R decays too.
+        ([1.0, 1.0, 1.0, -1.0], 0.5, ("escape",)),
+        ([0.3, 0.15, -0.3, 0.6], 1.0, ("escape",)),
+    ],
+)
+def test_largest_eta_on_the_sphere_ends_an_interval(system, v, least, ends):
+    one = system(4, 2, constraint="sphere", readout="sqrt")
+    given = {"label_noise": 0.3, "batch": 4, "student_weights": v}
+    assert not plateau(one, least, **given).stable
+    for where in ends:
+        largest = largest_stable_eta(one, where, **given)
+        for factor, holds in ((1.0 - 1e-9, True), (1.0 + 1e-9, False)):
+            point = plateau(one, factor * largest, **given)
+            assert (point.stable and (where == "plateau" or point.rate > 0.0)) == holds
+
+
+def test_no_limit_or_no_plateau_that_attracts_on_the_sphere(system):
+    weights = {"student_weights": [0.3, 0.15, -0.3, 0.6], "batch": 4}
+    one = system(4, 2, constraint="sphere", readout="sqrt")
+    assert largest_stable_eta(one, **weights) == np.inf
+    assert plateau(one, 1e4, **weights).stable
+    flow = system(4, 2, constraint="sphere", readout="sqrt", flow="gradient")
+    assert largest_stable_eta(flow, **weights) == 0.0
+    assert largest_stable_eta(flow) == np.inf
+
+
+@pytest.mark.matrix
+def test_largest_eta_where_newton_steps_end_close_to_the_plateau(system):
+    one = system(4, 2)
+    given = {"label_noise": 0.3, "batch": 4, "student_weights": [1.0, 1.0, 1.0, -1.0]}
+    largest = largest_stable_eta(one, **given)
+    assert largest == pytest.approx(largest_plateau_eta(one, **given), rel=1e-11)
+    assert plateau(one, largest, **given).stable
+    with pytest.raises(NoPlateauError, match="run away"):
+        plateau(one, largest * (1.0 + 1e-9), **given)
+
+
+@pytest.mark.parametrize(
     ("options", "weights", "message"),
     [
         (
@@ -222,6 +266,11 @@ def test_noise_sustains_norms_that_decay_would_shrink(system, interpreted):
             {"flow": "gradient"},
             {"teacher_weights": [-1.0, -1.0]},
             r"^student_weights: have none with the sign of .*, the norms of the students shrink to zero$",
+        ),
+        (
+            {"flow": "gradient"},
+            {"teacher_weights": [-1.0, -1.0], "weight_decay": 0.1},
+            r"^student_weights: have none with the sign of b tr\(D_v\* T\) = -1: ",
         ),
         ({}, {"student_weights": [1.0, 0.0, 1.0]}, r"^student_weights: hold a 0: .* keeps the norm"),
         ({}, {"weight_decay": 5.0}, r"^weight_decay: 5 leaves no plateau"),

@@ -123,6 +123,8 @@ OF_LAYERS = {
     "--teacher-spectrum 1,0.5": "--teacher-spectrum: needs --teacher general",
     "--teacher general --teacher-spectrum 1": "--teacher-spectrum: '1' has 1 numbers, not 2",
     "--teacher general --teacher-spectrum 1,-1": "--teacher-spectrum: -1 is negative",
+    "--teacher general --teacher-spectrum 1,x": "--teacher-spectrum: 'x' is not a finite number:"
+    " give 2 such as 1,0.5, or power:1",
     "--teacher general --T missing.csv": "--T: missing.csv does not exist",
     "--teacher general --T text.npz": "--T: text.npz cannot be read: it is not an .npz file",
     "--teacher general --T good.npz": "--T: good.npz has no array T",
@@ -136,7 +138,7 @@ OF_SCHEDULES = {
     "exponential": "--schedule: 'exponential' is not one of constant, exponential:50",
     "inverse:0": "--schedule: 'inverse:0': the time 0 is not greater than 0",
     "inverse:nan": "--schedule: 'nan' in 'inverse:nan' is not a finite number",
-    "1:1": "--schedule: does not begin with time 0 and factor 1",
+    "1:1": "--schedule: '1:1' does not begin with time 0",
     "0:1,5:2,3:1": "--schedule: time 3 does not come after 5",
     "0:1,5:-2": "--schedule: the factor -2 from 5 on is negative",
 }
@@ -232,6 +234,7 @@ LINES = {
         for command in ("integrate", "ensemble", "simulate", "compare")
         for schedule, words in OF_SCHEDULES.items()
     },
+    "escape --second-layer trained": "--second-layer: 'trained': there is no plateau",
     f"escape {FIXED} --student-weights random": "--student-weights: 'random' differs from start to start",
     f"ensemble {FIXED} --student-weights random --trajectories 10000000000": "--trajectories: ",
     "integrate --overlaps layers.npz": "--overlaps: student_weights in the file has entries that are not",
@@ -366,7 +369,7 @@ LINES = {
     "sweep --out runs --p 1,257": "--p: ",
     "sweep --out runs --constraint ball": "--constraint: ",
     "sweep --out runs --alpha 2,1": "--alpha: ",
-    "sweep --out runs --schedule 'constant;0:2'": "--schedule: does not begin with time 0 and factor 1",
+    "sweep --out runs --schedule 'constant;0:2'": "--schedule: '0:2' does not begin with time 0",
     "sweep --out runs --second-layer fixed --student-weights '1,1,1,1;1,2'": "--student-weights: '1,2'",
     "sweep --out runs --teacher general --T missing.csv": "--T: missing.csv does not exist",
     "sweep --out runs --batch 1,0": "--batch: 0 is not a finite number of at least 1",

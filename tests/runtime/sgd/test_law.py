@@ -12,7 +12,14 @@ import itertools
 import numpy as np
 import pytest
 from matrix import thinned
-from two_samples import COMPARISONS, Case, brute_force, deviation, simulated
+from two_samples import (
+    COMPARISONS,
+    Case,
+    brute_force,
+    deviation,
+    other_directions_of_students_too,
+    simulated,
+)
 
 from runtime.sgd import overlap_chain
 from runtime.sgd.chain_step import ChainEmitter
@@ -99,16 +106,6 @@ def test_fewer_dimensions_than_a_chain_has(case):
 
 def no_other_directions(monkeypatch):
     monkeypatch.setattr(ChainEmitter, "_other_directions", lambda emitter, _: emitter.vector.constant(0.0))
-
-
-def other_directions_of_students_too(monkeypatch):
-    start = OverlapChain.__init__
-
-    def init(self, process, target, batch):
-        start(self, process, target, batch)
-        self._shape += 0.5 * process.p
-
-    monkeypatch.setattr(OverlapChain, "__init__", init)
 
 
 def mean_of_other_directions(monkeypatch):

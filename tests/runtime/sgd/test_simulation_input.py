@@ -101,6 +101,20 @@ BAD = [
     # Below the rank of the teacher, too large, not whole; too few dimensions for the overlaps.
     *(("n", {"n": n}) for n in (0, 1, 10**9 + 1, 100.5, "100", True, 4)),
     ("n", {"n": 10**9, "method": "weights", "alpha": 1e-8}),
+    # A step is not interrupted, and its samples are counted by an integer; weights keep their inputs.
+    *(("batch", {"batch": batch}) for batch in (10**9 + 1, 2**63, 1e300)),
+    ("batch", {"batch": 10**12, "method": "weights"}),
+    (
+        "n",
+        {
+            "model": Model(1, 1),
+            "Q0": [[1.0]],
+            "R0": [[0.1]],
+            "n": 10**9,
+            "method": "weights",
+            "alpha": 1e-8,
+        },
+    ),
     *(("eta", {"eta": eta}) for eta in (0.0, np.nan, "0.1", np.full(10, 0.1), np.eye(11)[0])),
     *(("label_noise", {"label_noise": noise}) for noise in (-1e-9, [np.nan] * 11, np.zeros(12))),
     *(("alpha", {"alpha": alpha}) for alpha in (0.0, [0.0], [2.0, 1.0], [], 0.4 / 60, 1e30)),

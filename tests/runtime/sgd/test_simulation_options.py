@@ -14,6 +14,7 @@ from derive import Model
 from runtime.run_options import SIMULATION_METHODS as METHODS
 from runtime.sgd.recorder import generalisation_error
 from runtime.sgd.sgd_process import SgdProcess
+from runtime.sgd.simulation import Simulation
 from runtime.start.schedules import Schedule
 from runtime.start.teacher_directions import Teacher
 from runtime.vector import jit
@@ -235,8 +236,20 @@ def test_jumps_change_the_rates_from_the_first_step_at_their_time_on(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_later_start_is_further_on_in_the_schedule(method):
-    """1/(1 + (1 + α)/τ) = 1/(1 + 1/τ) · 1/(1 + α/(τ + 1))."""
+def test_runs_that_go_on_see_new_inputs(method):
+    """With the same seed, a second part must not repeat the inputs of the first."""
+    first, same, second = (
+        short(method=method, **{**START, "start_alpha": start, "alpha": [start + 1.0]})
+        for start in (0.0, 0.0, 1.0)
+    )
+    np.testing.assert_array_equal(first["Q"], same["Q"])
+    assert not np.isclose(first["Q"].values, second["Q"].values, rtol=1e-6).any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_later_start_is_further_on_in_the_schedule(monkeypatch, method):
+    """1/(1 + (1 + α)/τ) = 1/(1 + 1/τ) · 1/(1 + α/(τ + 1)), for the same inputs."""
+    monkeypatch.setattr(Simulation, "_seed_of_inputs", property(lambda simulation: simulation.seed))
     later = {"start_alpha": 1.0, "alpha": [1.0, 1.5, 2.0], "schedule": "inverse:2"}
     runs = short(method=method, **{**START, **later})
     same = short(method=method, schedule="inverse:3", **{**START, "eta": 0.2 / 1.5})

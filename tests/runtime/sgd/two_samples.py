@@ -6,9 +6,11 @@ import dataclasses
 import math
 
 import numpy as np
+import pytest
 from numpy.polynomial import Polynomial
 
 from derive import Model
+from runtime.sgd.overlap_chain import OverlapChain
 from runtime.sgd.simulation import simulate
 from runtime.start.schedules import Schedule
 
@@ -191,3 +193,14 @@ def deviation(one: np.ndarray, other: np.ndarray) -> float:
         steps = np.searchsorted(x, points, "right") - np.searchsorted(y, points, "right")
         largest = max(largest, np.abs(steps).max() / RUNS)
     return largest / ALLOWED
+
+
+def other_directions_of_students_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong chain: χ² has the degrees of freedom of the students' directions, too."""
+    start = OverlapChain.__init__
+
+    def init(self, process, target, batch):
+        start(self, process, target, batch)
+        self._shape += 0.5 * process.p
+
+    monkeypatch.setattr(OverlapChain, "__init__", init)

@@ -30,3 +30,16 @@ def test_the_integral_keeps_its_digits_at_early_times(kind):
     second = {"exponential": 2.0, "inverse": 2.0, "inverse-sqrt": 4.0}[kind]
     found = Schedule.of(f"{kind}:1e6").integral(early)
     np.testing.assert_allclose(found, early * (1.0 - early / (second * 1e6)), rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "given", ["exponential:1e3", f"inverse:{1 / 3!r}", {0: 1, 1 / 3: 0.1 + 0.2}, "0:1, 50:.5", " constant "]
+)
+def test_the_text_of_a_schedule_is_that_schedule(given):
+    schedule = Schedule.of(given)
+    assert Schedule.of(schedule.text) == schedule
+
+
+def test_pairs_may_be_an_array():
+    pairs = [(0.0, 1.0), (2.0, 0.5)]
+    assert Schedule.of(np.array(pairs)) == Schedule.of(pairs)

@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from rejections import rejected
 
 import runtime
 from runtime import InputError
@@ -98,6 +99,7 @@ def test_absurd_sweeps_are_refused_before_anything_is_allocated():
         ("ode", {"T": [1.0, 2.0]}, "T"),
         ("ode", {"T": [[1.0, 0.0], [0.0, float("nan")]]}, "T"),
         ("ode", {"schedule": [[0, 1], [5, -1]]}, "schedule"),
+        ("ode", {"schedule": "constant;0:1,5:2,3:1"}, "schedule"),
         ("escape", {"schedule": "inverse:50"}, "schedule"),
         ("ode", {"batch": "1.5"}, "batch"),
     ],
@@ -134,7 +136,6 @@ def test_what_no_sweep_can_be(job, given, option):
         ("ode", {"second_layer": "fixed,trained", "eta_second": 0.1}, "eta_second"),
         ("ode", {"batch": "0:2"}, "batch"),
         ("ode", {"weight_decay": "-1,0"}, "weight_decay"),
-        ("ode", {"schedule": "constant;0:1,5:2,3:1"}, "schedule"),
         ("escape", {"second_layer": "fixed", "student_weights": "random"}, "student_weights"),
         ("ensemble", {"trajectories": "10,0"}, "trajectories"),
         ("ensemble", {"ideal": "0.33,1e-3"}, "ideal"),
@@ -173,6 +174,17 @@ def test_plans_survive_their_file(job):
     again = Plan.from_dict(json.loads(json.dumps(plan.to_dict())))
     assert again.to_dict() == plan.to_dict()
     assert [task.digest for task in again.tasks()] == [task.digest for task in plan.tasks()]
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    ["constant; inverse:50", "exponential:1e3;inverse:1.0", "0:1,50:.5;0:1, 30.333333333333332:0.5"],
+)
+def test_plans_with_schedules_of_any_spelling_survive_their_file(schedule):
+    plan = Plan.of("ode", {"schedule": schedule})
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))).to_dict() == plan.to_dict()
+    with rejected("schedule", "inverse:1 is given twice"):
+        Plan.of("ode", {"schedule": "inverse:1;inverse:1.0"})
 
 
 def test_an_edited_plan_is_not_trusted():

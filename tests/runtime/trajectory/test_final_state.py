@@ -82,3 +82,6 @@ def test_final_weights_are_those_of_the_final_state(system_of, trained_run, esca
         np.testing.assert_array_equal(v[k], runs["v"].values[k, reached])
     with rejected("run", "holds no v: its second layer is not trained"):
         final_weights(escape)
+    losses = integrate_ensemble(system, Q0, R0, output="loss", **settings)
+    with rejected("run", "an ensemble needs output 'all' or 'final'"):
+        final_weights(losses)
