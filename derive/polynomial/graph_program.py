@@ -98,7 +98,7 @@ def _summed(
     if len(values) == 1:
         return values[0]
     name = "V{}{}".format(*ends)
-    note = f"{name}: graphs with {ends[0]} edges to i and {ends[1]} to j from m and n"
+    note = f"{name}: graphs in which the number of edges from m and n is {ends[0]} to i and {ends[1]} to j"
     if all(value == PairValue(value.scalars) for _, value in values):
         total = ScalarPolynomial()
         for number, value in values:
