@@ -134,13 +134,14 @@ class LazyGroup(click.Group):
 @click.option("--version", is_flag=True, help="Print the version.")
 @click.pass_context
 def cli(context: click.Context, version: bool) -> None:
-    """Overlap ODEs of quadratic teacher-student networks: derive, generate, integrate.
+    """Overlap ODEs of polynomial teacher-student networks: derive, generate, integrate.
 
     \b
     Examples:
       cli derive --p 4 --pstar 2               derive, prove, write generated/p4_pstar2
       cli integrate --plot escape.png          a trajectory that leaves its plateau
       cli latex                                the equations for any p, p*
+      cli integrate --activation he3 --eta 0.005    the third Hermite polynomial instead of λ²
     """
     if version:
         # The metadata of an editable installation may be those of an earlier version, so they are not read.

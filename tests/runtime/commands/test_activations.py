@@ -87,6 +87,46 @@ def test_divergence_is_said(call, generated):
     assert out.splitlines()[-1].startswith("status diverged")
 
 
+def test_ensembles_count_what_diverges(system_of):
+    """The statistics are those of the trajectories that are left, and their number is told."""
+    system = system_of(2, 1, activation="he3")
+    # At N = 10 some students have norms that are large enough to run away.
+    sampler = oo.OverlapSampler(2, 1, 10, 0)
+    Q, R = oo.OverlapSampler(2, 1, 10, 0).draw(200)
+    settings = {"eta": 0.02, "alpha": [0.0, 1.0, 5.0]}
+    runs = oo.integrate_ensemble(system, Q, R, output="loss", **settings)
+    ended = runs["status"].values == "ok"
+    assert 50 < ended.sum() < 150
+    assert set(runs["status"].values[~ended]) == {"diverged"}
+    assert np.isfinite(runs["loss"].values[ended]).all()
+    assert np.isnan(runs["loss"].values[~ended, -1]).all()
+    found = oo.ensemble_statistics(system, sampler, 200, **settings)
+    counted = dict(zip(found["status"].values, found["status_count"].values, strict=True))
+    assert (counted["ok"], counted["diverged"]) == (ended.sum(), (~ended).sum())
+    assert found["count"].values[[0, -1]].tolist() == [200, ended.sum()]
+    assert found["loss_mean"].values[-1] == pytest.approx(runs["loss"].values[ended, -1].mean(), rel=1e-6)
+
+
+def test_escape_times_by_a_level_of_the_loss(system_of):
+    """What `cli escape` refuses is measured with a level: in ensembles as in single runs."""
+    system = system_of(1, 1, activation="he3", flow="gradient", constraint="sphere")
+    overlaps = np.array([0.01, 0.02, -0.02])
+    level = float(system.loss(np.eye(1), [[0.5]]))
+    runs = oo.integrate_ensemble(
+        system,
+        np.ones((3, 1, 1)),
+        overlaps[:, None, None],
+        eta=1.0,
+        alpha=[0.0, 50.0],
+        stop_loss=level,
+        output="final",
+    )
+    exact = [(np.arctanh(0.5) - 2.0 - np.arctanh(r) + 1.0 / r) / 18.0 for r in overlaps[:2]]
+    np.testing.assert_allclose(runs["escape_alpha"].values[:2], exact, rtol=1e-6)
+    # From the other side it never comes down.
+    assert np.isnan(runs["escape_alpha"].values[2])
+
+
 # --- sweeps --------------------------------------------------------------------------------------
 
 
