@@ -28,6 +28,7 @@ import platform
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import peers
 from peak import peak, rhs_speed
-from problem import largest_error, reference, task
+from problem import Task, largest_error, reference, task
 
 import derive
 from runtime.ensemble.kernels.compiled_kernels import compile_kernels
@@ -81,16 +82,15 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, -1)  # Never trim: the value is taken as an unsigned size.
 
 
-def measure(widths: tuple[int, int], trajectories: int, end: float, rounds: int) -> list[dict]:
+def measure(work: Task, rounds: int, kinds: Sequence[type[peers.Solver]], tolerances: dict) -> list[dict]:
     """One row per solver, tolerance and mode: error, trajectories per second, seconds of preparation."""
-    work = task(*widths, trajectories, end)
     expected = reference(work)
     entries = []
-    for kind in (*peers.OURS, *peers.PEERS):
+    for kind in kinds:
         if kind.missing():
             print(f"  {kind.name}: cannot be imported, skipped", flush=True)
             continue
-        for tolerance in TOLERANCES[kind.name]:
+        for tolerance in tolerances[kind.name]:
             start = time.perf_counter()
             solver = kind(work, tolerance)
             prepared = time.perf_counter() - start
@@ -148,7 +148,7 @@ def fastest(entries: list[dict], mode: str, error: float, ours: bool) -> tuple[f
     return best, name
 
 
-def report(widths: tuple[int, int], entries: list[dict]) -> list[dict]:
+def report(goal: float, entries: list[dict]) -> list[dict]:
     """Print the table and the ratios, and return the ratios."""
     print(
         f"  {'solver':24} {'tolerance':>9} {'mode':>6} {'error':>9}"
@@ -173,7 +173,7 @@ def report(widths: tuple[int, int], entries: list[dict]) -> list[dict]:
             text = ", ".join(
                 f"{r['ratio']:.2f} at {r['error']:.0e}" for r in sorted(rows, key=lambda r: r["error"])
             )
-            print(f"  ratio to the best peer, {mode}: {text} (goal {GOALS[widths]:g})", flush=True)
+            print(f"  ratio to the best peer, {mode}: {text} (goal {goal:g})", flush=True)
     return ratios
 
 
@@ -273,15 +273,16 @@ def main() -> None:
         compile_kernels.cache_clear()
         compile_kernels(derive.Model(*widths), "tsit5", target)
         compiled = time.perf_counter() - start
-        share = rhs_speed(*widths, target) / peak(target)
+        share = rhs_speed(derive.Model(*widths), target) / peak(target)
         print(
             f"(p, p*) = {widths}: right-hand side {share:.0%} of peak, kernels compile in {compiled:.2f} s",
             flush=True,
         )
-        entries = measure(widths, trajectories, end, rounds)
+        work = task(*widths, trajectories, end)
+        entries = measure(work, rounds, (*peers.OURS, *peers.PEERS), TOLERANCES)
         results["cases"][str(widths)] = {
             "entries": entries,
-            "ratios": report(widths, entries),
+            "ratios": report(GOALS[widths], entries),
             "summary": summary(entries),
             "peak_share": share,
             "compile_s": compiled,

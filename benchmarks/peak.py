@@ -65,9 +65,8 @@ def peak(target: jit.Target) -> float:
     return 2.0 * _CHAINS * target.lanes / seconds
 
 
-def rhs_speed(p: int, pstar: int, target: jit.Target) -> float:
+def rhs_speed(model: Model, target: jit.Target) -> float:
     """Floating-point operations per second of the vector right-hand side, counted as in the manifest."""
-    model = Model(p, pstar)
     emitter = KernelEmitter(model, TSIT5, target)
     layout = emitter.layout
     vector = VectorFunction(emitter.module, "many", emitter.lanes, target.fma, 2)

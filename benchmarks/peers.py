@@ -8,7 +8,8 @@ import math
 import os
 
 import numpy as np
-from problem import ETA, Task, numpy_rhs
+from problem import Task, numpy_rhs
+from program_rhs import ProgramArrays, heyoka_equations
 
 import derive
 import runtime
@@ -18,7 +19,7 @@ from runtime.ensemble.ensemble_run import EnsembleEngine
 
 def load(task: Task) -> runtime.System:
     """The system of a task, derived anew, since a folder of an older version would stop the benchmark."""
-    return runtime.load(derive.overlap_odes(derive.Model(task.p, task.pstar)).write("generated"))
+    return runtime.load(derive.overlap_odes(task.model).write("generated"))
 
 
 class Solver:
@@ -64,7 +65,7 @@ class Ours(Solver):
     def prepare(self) -> None:
         self.system = load(self.task)
         self.engine = EnsembleEngine(self.system, self.method)
-        self.parameters = self.system.parameters(ETA)[None, :]
+        self.parameters = self.system.parameters(self.task.eta)[None, :]
 
     def _run(self, initial: np.ndarray, times: np.ndarray, output: str, threads: int = 1) -> np.ndarray:
         plan = EnginePlan(
@@ -100,9 +101,9 @@ class Heyoka(Solver):
     def prepare(self) -> None:
         import heyoka
 
-        equations = _heyoka_equations(self.task.p, self.task.pstar)
+        equations = _heyoka_equations(self.task)
         # The unrolled code of larger systems takes minutes to compile.
-        compact = self.task.size > 40
+        compact = self.task.size > 40 or not self.task.model.quadratic
         options = {"force_avx512": True, "fast_math": True} if _avx512() else {"fast_math": True}
         start = np.ascontiguousarray(self.task.initial[: self.lanes].T)
         self.integrator = heyoka.taylor_adaptive_batch(
@@ -136,10 +137,13 @@ def _avx512() -> bool:
     return jit.target().name == "avx512"
 
 
-def _heyoka_equations(p: int, pstar: int):
+def _heyoka_equations(task: Task):
     import heyoka as hy
 
-    a, b, kappa = 1.0 / p, 1.0 / pstar, 2.0 * ETA / p
+    if not task.model.quadratic:
+        return heyoka_equations(task.model, task.eta)
+    p, pstar = task.p, task.pstar
+    a, b, kappa = 1.0 / p, 1.0 / pstar, 2.0 * task.eta / p
     pairs = list(itertools.combinations_with_replacement(range(p), 2))
     variables = hy.make_vars(
         *(f"q{i}_{j}" for i, j in pairs), *(f"r{i}_{r}" for i in range(p) for r in range(pstar))
@@ -183,7 +187,7 @@ class SciPyNumba(Solver):
 
     def prepare(self) -> None:
         system = load(self.task)
-        parameters, rhs = system.parameters(ETA), system.compiled_rhs
+        parameters, rhs = system.parameters(self.task.eta), system.compiled_rhs
 
         def f(_t, y):
             dy = np.empty(y.size)
@@ -223,7 +227,7 @@ class SciPyNumPy(SciPyNumba):
     name, share, method = "scipy DOP853 + numpy", 0.005, "DOP853"
 
     def prepare(self) -> None:
-        self.f = numpy_rhs(self.task.p, self.task.pstar)
+        self.f = numpy_rhs(self.task)
 
 
 class CyRK(Solver):
@@ -236,7 +240,7 @@ class CyRK(Solver):
         from numba import njit
 
         system = load(self.task)
-        rhs, parameters = system.compiled_rhs, system.parameters(ETA)
+        rhs, parameters = system.compiled_rhs, system.parameters(self.task.eta)
 
         @njit
         def f(_t, y):
@@ -279,7 +283,7 @@ class NumbaLSODA(Solver):
         from numbalsoda import lsoda, lsoda_sig
 
         system = load(self.task)
-        rhs, parameters, size = system.compiled_rhs, system.parameters(ETA), self.task.size
+        rhs, parameters, size = system.compiled_rhs, system.parameters(self.task.eta), self.task.size
 
         @cfunc(lsoda_sig)
         def f(_t, y, dy, _data):
@@ -326,7 +330,7 @@ class Diffrax(Solver):
 
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_enable_x64", True)
-        term = diffrax.ODETerm(_jax_rhs(self.task.p, self.task.pstar))
+        term = diffrax.ODETerm(_jax_rhs(self.task))
         controller = diffrax.PIDController(rtol=self.tolerance, atol=self.tolerance / 100)
 
         def compiled(saved):
@@ -368,11 +372,14 @@ class Diffrax(Solver):
         return self._run(self.grid_batch, initial)
 
 
-def _jax_rhs(p: int, pstar: int):
+def _jax_rhs(task: Task):
     """`numpy_rhs` for JAX, with matrix products, which XLA runs faster here than sums written out."""
     import jax.numpy as jnp
 
-    a, b, kappa = 1.0 / p, 1.0 / pstar, 2.0 * ETA / p
+    if not task.model.quadratic:
+        return ProgramArrays(task.model, task.eta, jnp)
+    p, pstar = task.p, task.pstar
+    a, b, kappa = 1.0 / p, 1.0 / pstar, 2.0 * task.eta / p
     upper = np.triu_indices(p)
     head = upper[0].size
     full = np.zeros((p, p), dtype=int)

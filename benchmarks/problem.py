@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from program_rhs import ProgramArrays
 from scipy.integrate import solve_ivp
+
+from derive.model import Model
 
 ETA = 0.3
 OUTPUTS = 200
@@ -18,12 +21,20 @@ class Task:
 
     initial
         Packed states (k, n), all integrated from time 0 to `end`.
+    activation, eta
+        Of students and teachers; the learning rate of all trajectories.
     """
 
     p: int
     pstar: int
     end: float
     initial: np.ndarray
+    activation: str = "quadratic"
+    eta: float = ETA
+
+    @property
+    def model(self) -> Model:
+        return Model(self.p, self.pstar, activation=self.activation)
 
     @property
     def times(self) -> np.ndarray:
@@ -48,9 +59,24 @@ def task(p: int, pstar: int, trajectories: int, end: float = 200.0, seed: int = 
     return Task(p, pstar, end, np.ascontiguousarray(initial))
 
 
-def numpy_rhs(p: int, pstar: int):
-    """f(t, y) from the closed form, as a user of SciPy would write it by hand."""
-    a, b, kappa = 1.0 / p, 1.0 / pstar, 2.0 * ETA / p
+def polynomial_task(activation: str, p: int, pstar: int, trajectories: int, end: float) -> Task:
+    """Random starts: Q0 is 1, and R0 has ½ for p* students, plus normal noise of size 0.02.
+
+    The learning rate is small enough for quartic drifts to stay finite.
+    """
+    rng = np.random.default_rng(1)
+    R = 0.5 * np.eye(p, pstar) + 0.02 * rng.standard_normal((trajectories, p, pstar))
+    Q = np.tile(np.eye(p)[np.triu_indices(p)], (trajectories, 1))
+    initial = np.concatenate([Q, R.reshape(trajectories, -1)], axis=1)
+    return Task(p, pstar, end, np.ascontiguousarray(initial), activation, eta=0.05)
+
+
+def numpy_rhs(work: Task):
+    """f(t, y) in NumPy: the closed form of quadratic networks as a user of SciPy would write it by hand."""
+    if not work.model.quadratic:
+        return ProgramArrays(work.model, work.eta, np)
+    p, pstar = work.p, work.pstar
+    a, b, kappa = 1.0 / p, 1.0 / pstar, 2.0 * work.eta / p
     upper = np.triu_indices(p)
     head = upper[0].size
 
@@ -72,7 +98,7 @@ def numpy_rhs(p: int, pstar: int):
 
 def reference(work: Task) -> np.ndarray:
     """The first trajectories by DOP853 at 3e-14, shape (REFERENCES, OUTPUTS, n)."""
-    f = numpy_rhs(work.p, work.pstar)
+    f = numpy_rhs(work)
     return np.array(
         [
             solve_ivp(f, (0.0, work.end), y, method="DOP853", rtol=3e-14, atol=1e-16, t_eval=work.times).y.T

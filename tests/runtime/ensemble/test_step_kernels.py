@@ -261,11 +261,17 @@ def test_small_systems_have_two_vectors():
 
 
 @pytest.mark.parametrize(
-    ("widths", "name"),
-    [((4, 2), "unrolled entries"), ((8, 4), "written-out tiles"), ((12, 6), "looped tiles")],
+    ("activation", "widths", "name"),
+    [
+        ("quadratic", (4, 2), "unrolled entries"),
+        ("quadratic", (8, 4), "written-out tiles"),
+        ("quadratic", (12, 6), "looped tiles"),
+        ("he3", (4, 2), "unrolled entries"),
+        ("he3", (8, 4), "looped tiles"),
+    ],
 )
-def test_form_of_code_by_size(widths, name):
-    assert form_by_size(Pipeline.of(Model(*widths)).functions["rhs"]) == name
+def test_form_of_code_by_size(activation, widths, name):
+    assert form_by_size(Pipeline.of(Model(*widths, activation=activation)).functions["rhs"]) == name
 
 
 @pytest.fixture
