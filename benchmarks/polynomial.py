@@ -4,7 +4,7 @@
     python benchmarks/polynomial.py --quick  (4, 2) He3 only
 
 It measures as `benchmarks/ensemble.py` does: all solvers in one process on one thread, in turns. Peers have
-the right-hand side in the way that suits them: the generated Numba function, an array operation for each
+the right-hand side in the way that suits them: straight-line Numba code, an array operation for each
 statement in NumPy and JAX, expressions in heyoka. Those that cannot be imported are skipped. Results go to
 benchmarks/results/.
 """
@@ -27,6 +27,7 @@ from ensemble import RESULTS, TOLERANCES, keep_freed_memory, measure, report, su
 from peak import peak, rhs_speed
 from problem import Task, polynomial_task
 
+from derive.emit import numba_module
 from derive.expansion import operation_count
 from derive.pipeline import Pipeline
 from runtime.ensemble.kernels.compiled_kernels import compile_kernels
@@ -43,6 +44,9 @@ CASES = {
     ("he3", 32, 8): None,
 }
 GOAL = 3.0
+# Peers get straight-line Numba code up to this many operations. It is faster than the loops that are
+# generated for such sizes, but takes longer to compile.
+PEER_LINES = 8000
 ROUNDS = 5
 
 
@@ -101,6 +105,7 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     warnings.simplefilter("ignore")
+    numba_module.UNROLL_BUDGET = PEER_LINES
     target = jit.target()
     solvers = (*peers.OURS, OneByOne, *peers.PEERS)
     tolerances = {**TOLERANCES, OneByOne.name: TOLERANCES["overlap-ode tsit5"]}
