@@ -171,8 +171,8 @@ class Model(DerivableModel):
     readout
         A name in `derive.readout.READOUTS`, by default ``"mean"``: a = 1/p, b = 1/p*.
     second_layer
-        ``"ones"``; ``"fixed"``: student f = a Σᵢ vᵢ λᵢ², teacher y = b Σᵣ v*ᵣ λ*ᵣ² + √Δ ξ with weights
-        of any sign that are given at run time; ``"trained"``: SGD trains v too.
+        ``"ones"``: all vᵢ and v*ᵣ are 1; ``"fixed"``: they are weights of any sign that are given at run
+        time; ``"trained"``: SGD trains v too.
     activation
         The polynomial σ: ``"quadratic"``; ``"he1"`` to ``"he6"``, Hermite polynomials; sums such as
         ``"he2+he3"``; or rational coefficients from the constant term up, ``"0,1/2,0,1/6"`` or a

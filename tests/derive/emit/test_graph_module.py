@@ -1,5 +1,7 @@
 """The generated code of polynomial activations, in lines and in loops, against brute force."""
 
+import json
+
 import generated_code
 import numpy as np
 import pytest
@@ -77,8 +79,6 @@ def test_header_names_both_activations():
 
 
 def test_manifest_names_the_activations_and_the_operations():
-    import json
-
     model = Model(2, 1, activation="he3", teacher_activation="0,-1,1/2")
     manifest = json.loads(Pipeline.of(model).texts()["manifest.json"])
     assert manifest["model"]["activation"] == "he3"
@@ -86,3 +86,29 @@ def test_manifest_names_the_activations_and_the_operations():
     assert Model.from_dict(manifest["model"]) == model
     assert set(manifest["operations"]) == {"rhs", "loss", "tangent"}
     assert manifest["proof"]["method"] == "polynomial identity"
+
+
+def test_he1_follows_the_exact_solution_of_linear_regression():
+    """For one unit of each kind R relaxes at the rate η, and 2ε at η(2 − η) to ηΔ/(2 − η)."""
+    model = Model(1, 1, activation="he1")
+    module = generated_code.load(model, unrolled=True)
+    eta, label_noise, end, steps = 0.6, 0.3, 3.0, 300
+    parameters = module.pack_parameters(eta=eta, label_noise=label_noise)
+    y = module.pack(np.array([[1.4]]), np.array([[0.2]]))
+    before = 2 * module.loss(y, parameters)
+
+    def slope(y):
+        dy = np.empty(2)
+        module.rhs(y, parameters, dy)
+        return dy
+
+    h = end / steps
+    for _ in range(steps):
+        k1 = slope(y)
+        k2 = slope(y + h / 2 * k1)
+        k3 = slope(y + h / 2 * k2)
+        y = y + h / 6 * (k1 + 2 * k2 + 2 * k3 + slope(y + h * k3))
+    limit = eta * label_noise / (2 - eta)
+    assert 1 - y[1] == pytest.approx((1 - 0.2) * np.exp(-eta * end), rel=1e-8)
+    expected = limit + (before - limit) * np.exp(-eta * (2 - eta) * end)
+    assert 2 * module.loss(y, parameters) == pytest.approx(expected, rel=1e-8)
