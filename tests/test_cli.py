@@ -49,8 +49,15 @@ def test_options_are_listed_in_groups_with_one_column_of_explanations(call):
     groups = ["Model", "Training", "Start", "Solver", "Output"]
     assert re.findall(r"^(\w+):$", shown, re.MULTILINE) == groups
     model = re.findall(r"^  --([\w-]+)", shown.split("Model:")[1].split("Training:")[0], re.MULTILINE)
-    names = ["p", "pstar", "constraint", "flow", "teacher", "readout", "second-layer"]
-    names += ["teacher-correlation", "teacher-spectrum", "T", "student-weights", "teacher-weights"]
+    names = ["p", "pstar", "constraint", "flow", "teacher", "readout", "second-layer", "activation"]
+    names += [
+        "teacher-activation",
+        "teacher-correlation",
+        "teacher-spectrum",
+        "T",
+        "student-weights",
+        "teacher-weights",
+    ]
     assert model == names
     explanations = re.finditer(r"^  (-.*?)  +(?=\S)", shown, re.MULTILINE)
     assert len({len(found[0]) for found in explanations}) == 1
