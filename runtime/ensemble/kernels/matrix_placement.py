@@ -31,10 +31,10 @@ from derive.program import (
 
 # Statements whose targets are matrices or vectors.
 _COMPUTING = (MatrixStatement, EntryStatement, VectorStatement, RowSum, PairProducts, Projection)
-# Matrices over pairs of students are kept for a block of pairs at a time. A block has at most this many
-# entries of such a matrix, which fit into the first cache beside what they are multiplied with.
+# Matrices over pairs of students are kept for a block of pairs at a time: those of two students with two, or
+# of one if more than this many entries of a matrix would not fit into the first cache beside the others.
 _PAIR_ENTRIES = 400
-_LARGEST_PAIR_SIDE = 4
+_LARGEST_PAIR_SIDE = 2
 
 
 def over_pairs(statement: Statement) -> bool:
