@@ -31,8 +31,8 @@ from derive.program import (
 
 # Statements whose targets are matrices or vectors.
 _COMPUTING = (MatrixStatement, EntryStatement, VectorStatement, RowSum, PairProducts, Projection)
-# Matrices over pairs of students are kept for a block of pairs at a time: those of two students with two, or
-# of one if more than this many entries of a matrix would not fit into the first cache beside the others.
+# Matrices over pairs of students are kept for a block of pairs at a time: those of two students with two.
+# Matrices of more than this many entries would crowd the first cache, so their blocks are single pairs.
 _PAIR_ENTRIES = 400
 _LARGEST_PAIR_SIDE = 2
 
