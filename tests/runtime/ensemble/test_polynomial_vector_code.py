@@ -47,7 +47,7 @@ OPTIONS = [
 # Every p and every p* up to 8, and larger ones whose pairs are computed in blocks of every shape.
 WIDTHS = [(1, 1), (2, 7), (3, 2), (5, 3)]
 WIDE = [(4, 5), (6, 1), (7, 4), (8, 6)]
-WIDER = [(1, 8), (8, 8), (9, 4), (12, 6), (16, 5), (7, 70), (3, 400), (32, 8)]
+WIDER = [(1, 8), (8, 8), (9, 4), (12, 6), (16, 5), (7, 70), (3, 120), (24, 6)]
 
 
 def names(value: object) -> str:
