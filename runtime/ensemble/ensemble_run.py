@@ -29,7 +29,7 @@ from runtime.start.schedules import Schedule
 from runtime.start.starts import GivenStart
 from runtime.system.compilation import compile_now
 from runtime.system.compiled_system import System, as_system
-from runtime.trajectory.solver import DIVERGENCE_GROWTH
+from runtime.trajectory.solver import DIVERGENCE_GROWTH, blow_up_of
 from runtime.trajectory.tableaux import TABLEAUX
 from runtime.vector import jit
 from runtime.vector.aligned_arrays import aligned
@@ -113,6 +113,7 @@ class EnsembleEngine:
         asked["scale_at"] = layout.scale_at if layout.scheduled else -1
         asked["scale"] = self.schedule.scale
         asked["rtol"], asked["atol"], asked["growth"] = plan.rtol, plan.atol, DIVERGENCE_GROWTH
+        asked["blow_up"] = blow_up_of(self.system.model)
         asked["watched"], asked["keep_events"] = watched, plan.keep_events
         asked["threshold"] = plan.stop_loss if watched else -np.inf
         asked["writer"] = lane_memory.STATES * (plan.rows > 0) | lane_memory.LOSSES * plan.losses

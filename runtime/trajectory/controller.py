@@ -32,8 +32,8 @@ FAR_END = 1e10
 # A step that ends just before the end is stretched up to this much, so that no sliver of a step remains.
 STRETCH = 1.0000001
 # Where a state has grown to this part of what counts as divergence and steps vanish, the solution blows up.
-# The steeper the drift, the sooner they vanish: with y' = y^11, where y is 30 times its start.
-BLOW_UP = 1e-5
+# Steep drifts have a smaller one of their own, see `solver.blow_up_of`.
+BLOW_UP = 1e-3
 SAFETY = 0.9
 SHRINK, GROW = 0.2, 6.0
 SHRINK_NOT_FINITE = 0.1
@@ -80,7 +80,7 @@ def smallest_step(time, end):
 def why_stuck(grown, not_finite):
     """How a trajectory ended whose steps vanish.
 
-    `grown` says whether an order parameter is not within BLOW_UP of what counts as divergence, and
+    `grown` says whether an order parameter is not within the part `blow_up` of what counts as divergence, and
     `not_finite` whether the last step led to a value that is not finite.
     """
     return DIVERGED if grown or not_finite else STEP_TOO_SMALL

@@ -12,8 +12,8 @@ from runtime.run_options import SCIPY_PREFIX
 from runtime.start.checked_arrays import Array
 from runtime.start.schedule_kinds import CONSTANT
 from runtime.system.compiled_system import System
-from runtime.trajectory.controller import BLOW_UP, DIVERGED, why_stuck
-from runtime.trajectory.solver import DIVERGENCE_GROWTH, STATUS, OdeSolution
+from runtime.trajectory.controller import DIVERGED, why_stuck
+from runtime.trajectory.solver import DIVERGENCE_GROWTH, STATUS, OdeSolution, blow_up_of
 
 _WITH_JACOBIAN = ("LSODA", "Radau", "BDF")
 # SciPy's own lower limit of rtol; it warns about smaller ones, and uses this.
@@ -31,6 +31,7 @@ class _Watch:
         self.factor, self.end = 1.0, float(problem.alpha[-1])
         self.reached, self.size = problem.start.alpha, float(np.max(np.abs(y0)))
         self.bound = DIVERGENCE_GROWTH * max(1.0, self.size)
+        self.blow_up = blow_up_of(system.model)
         # Whether the last slope was finite.
         self.finite = True
 
@@ -73,7 +74,7 @@ class _Watch:
 
     def failure(self, states: Array, diverged: bool) -> str:
         """Why the run ended early; the rule is that of the stepper: steps also vanish before a pole."""
-        grown = not self.size <= BLOW_UP * self.bound
+        grown = not self.size <= self.blow_up * self.bound
         finite = self.finite and bool(np.isfinite(states).all())
         return STATUS[DIVERGED if diverged else why_stuck(grown, not finite)]
 

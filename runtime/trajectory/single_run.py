@@ -17,7 +17,7 @@ from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.starts import GivenStart
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.scipy_solvers import solve_scipy
-from runtime.trajectory.solver import SolverRules, solve
+from runtime.trajectory.solver import SolverRules, blow_up_of, solve
 from runtime.trajectory.tableaux import TABLEAUX
 from runtime.trajectory.trajectory_dataset import trajectory_result
 
@@ -117,7 +117,11 @@ def plain_trajectory(system: System, problem: Problem) -> PlainResult:
     y0 = system.pack(Q0[0], R0[0], *trained)
     if problem.method in TABLEAUX:
         rules = SolverRules(
-            TABLEAUX[problem.method], problem.rtol, problem.atol, stop_loss=problem.stop_loss
+            TABLEAUX[problem.method],
+            problem.rtol,
+            problem.atol,
+            stop_loss=problem.stop_loss,
+            blow_up=blow_up_of(system.model),
         )
         solution = solve(
             system,

@@ -8,12 +8,21 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from derive.model import Model
 from runtime.concurrency.interrupts import held_interrupts
 from runtime.start.checked_arrays import Array
 from runtime.start.schedules import Schedule
 from runtime.system.compilation import compile_now
 from runtime.trajectory import stepper, watched_stepper
-from runtime.trajectory.controller import DIVERGED, FINISHED, RUNNING, STEP_TOO_SMALL
+from runtime.trajectory.controller import (
+    BLOW_UP,
+    DIVERGED,
+    EPSILON,
+    FINISHED,
+    RUNNING,
+    SMALLEST_STEP,
+    STEP_TOO_SMALL,
+)
 from runtime.trajectory.scheduled_parameters import scheduled_parameters
 from runtime.trajectory.tableaux import Tableau
 
@@ -60,6 +69,8 @@ class SolverRules:
     stop_loss
         It ends where its loss first comes down to this, located on the interpolant of the step;
         `event_search` says which dips inside a step are found. None if events are not looked for.
+    blow_up
+        The part of the bound from which on a solution whose steps vanish has diverged.
     """
 
     tableau: Tableau
@@ -67,6 +78,22 @@ class SolverRules:
     atol: float
     bound: float | None = None
     stop_loss: float | None = None
+    blow_up: float = BLOW_UP
+
+
+def blow_up_of(model: Model) -> float:
+    """The part of what counts as divergence from which on solutions of a model blow up where steps vanish.
+
+    The drift of an activation of degree d is of degree 2d − 1 in the overlaps. So at a time δ before a
+    blow-up they have grown by 1/δ to the power 1/(2d − 2), and steps vanish where δ is 16 units of
+    rounding.
+    A third of that growth is asked for.
+    """
+    degree = max(activation.degree for activation in model.activations)
+    if degree < 2:
+        return BLOW_UP
+    vanishing = (1.0 / (SMALLEST_STEP * EPSILON)) ** (1.0 / (2 * degree - 2))
+    return min(BLOW_UP, float(vanishing) / 3.0 / DIVERGENCE_GROWTH)
 
 
 class Equations(Protocol):
@@ -129,7 +156,15 @@ def solve(
         for _, end, factor in schedule.segments(start, float(memory.times[-1])):
             packed = scheduled_parameters(parameters, scheduled, schedule.kind, factor)
             limits = stepper.Limits(
-                rules.rtol, rules.atol, bound, threshold, steps, end, schedule.kind, schedule.scale
+                rules.rtol,
+                rules.atol,
+                bound,
+                threshold,
+                steps,
+                end,
+                schedule.kind,
+                schedule.scale,
+                rules.blow_up,
             )
             position["begun"], status = 0, RUNNING
             while status == RUNNING:

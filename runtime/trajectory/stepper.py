@@ -87,6 +87,8 @@ class Limits(NamedTuple):
         The time at which the integration ends.
     kind, scale
         The schedule of the parameters, as `schedule_rule` knows it.
+    blow_up
+        The part of the bound from which on a solution whose steps vanish has diverged.
     """
 
     rtol: float
@@ -97,6 +99,7 @@ class Limits(NamedTuple):
     end: float
     kind: int
     scale: float
+    blow_up: float = BLOW_UP
 
 
 class Memory(NamedTuple):
@@ -122,7 +125,7 @@ _matrix = types.float64[:, ::1]
 _coefficients = numba.from_dtype(COEFFICIENTS)
 _named_tuple: Any = types.NamedTuple
 _limits = _named_tuple(
-    (types.float64,) * 4 + (types.int64, types.float64, types.int64, types.float64), Limits
+    (types.float64,) * 4 + (types.int64, types.float64, types.int64) + (types.float64,) * 2, Limits
 )
 _memory = _named_tuple((_vector, _matrix, _vector, _matrix), Memory)
 _position = numba.from_dtype(POSITION)
@@ -230,7 +233,7 @@ def status_at(limits, memory, position):
         return FINISHED
     # The comparison is negated so that a step that is NaN ends here too.
     if not position.step > smallest_step(position.time, end):
-        grown = not _within(memory.y, BLOW_UP * limits.bound)
+        grown = not _within(memory.y, limits.blow_up * limits.bound)
         return why_stuck(grown, position.not_finite != 0 or np.isnan(position.step))
     return RUNNING
 

@@ -21,7 +21,7 @@ from runtime.ensemble.kernels.lane_memory import double_at, word_at
 from runtime.ensemble.kernels.trajectory_chunk import CHUNK_TYPE, TRAJECTORIES
 from runtime.system.compilation import inlined, kernel, part
 from runtime.trajectory import event_search
-from runtime.trajectory.controller import BLOW_UP, DIVERGED, FINISHED, RUNNING, why_stuck
+from runtime.trajectory.controller import DIVERGED, FINISHED, RUNNING, why_stuck
 
 # A lane: its trajectory, −1 for none; whether it waits for the next one; and its search for an event.
 LANE = np.dtype([("trajectory", np.int64), ("free", np.int64), *event_search.SEARCH.descr])
@@ -273,7 +273,7 @@ def _retire(work, lanes, chunk, trajectories, bits):
             elif reached >= end:
                 status = FINISHED
         if status == RUNNING and work[double_at.stuck, k] > 0.5:
-            grown = not work[double_at.largest, k] <= BLOW_UP * work[double_at.bound, k]
+            grown = not work[double_at.largest, k] <= chunk.blow_up * work[double_at.bound, k]
             status = why_stuck(grown, work[double_at.not_finite, k] > 0.5)
         if status != RUNNING:
             _end(work, lanes[k], chunk, trajectories, k, status, reached)

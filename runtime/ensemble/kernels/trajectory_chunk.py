@@ -35,6 +35,8 @@ CHUNK = np.dtype(
         ("atol", np.float64),
         # Growth of the largest order parameter that counts as divergence.
         ("growth", np.float64),
+        # The part of it from which on a solution whose steps vanish has diverged.
+        ("blow_up", np.float64),
         # With `watched`, a trajectory ends where its loss comes down to the threshold, and with
         # `keep_events` its state there is written to its first row.
         ("watched", np.int64),
