@@ -80,8 +80,8 @@ def smallest_step(time, end):
 def why_stuck(grown, not_finite):
     """How a trajectory ended whose steps vanish.
 
-    `grown` says whether an order parameter is not within the part `blow_up` of what counts as divergence, and
-    `not_finite` whether the last step led to a value that is not finite.
+    `grown` says whether an order parameter is not within the part `blow_up` of what counts as divergence,
+    and `not_finite` whether the last step led to a value that is not finite.
     """
     return DIVERGED if grown or not_finite else STEP_TOO_SMALL
 
