@@ -92,7 +92,9 @@ class Pipeline(GeneratedFiles[Model]):
     @property
     def facts(self) -> dict[str, Any]:
         functions = self.functions.items()
-        forms = {name: "unrolled" if is_unrolled(program) else "loops" for name, program in functions}
+        forms = {
+            name: "unrolled" if is_unrolled(self.model, program) else "loops" for name, program in functions
+        }
         return {"operations": self.operations, "code": forms}
 
     def text_of(self, stage: str) -> str:

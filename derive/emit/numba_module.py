@@ -21,16 +21,20 @@ from derive.readout import READOUTS
 # A function with more operations has loops. Numba's compile time of unrolled code grows faster than
 # linearly, and about here it passes that of loops, a second and a half.
 UNROLL_BUDGET = 1300
+# Programs of other activations have many small matrices, whose loops take as long to compile as this many
+# operations in lines, and run several times slower.
+POLYNOMIAL_UNROLL_BUDGET = 6000
 
 
-def is_unrolled(program: Program) -> bool:
+def is_unrolled(model: Model, program: Program) -> bool:
     """Whether the function of `program` has one line per entry."""
-    return operation_count(program) <= UNROLL_BUDGET
+    budget = UNROLL_BUDGET if model.quadratic else POLYNOMIAL_UNROLL_BUDGET
+    return operation_count(program) <= budget
 
 
 def numba_module(model: Model, functions: Mapping[str, Program]) -> str:
     """The source of the Numba module of `model` from the programs of its functions."""
-    unrolled = {name: is_unrolled(program) for name, program in functions.items()}
+    unrolled = {name: is_unrolled(model, program) for name, program in functions.items()}
     bodies = {
         name: (UnrolledBody if unrolled[name] else LoopedBody)(model, program)
         for name, program in functions.items()

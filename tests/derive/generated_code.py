@@ -24,7 +24,8 @@ def source(model: Model, unrolled: bool | None = None) -> str:
     """The text of the module; `unrolled` forces one line per entry, or loops."""
     with pytest.MonkeyPatch.context() as patch:
         if unrolled is not None:
-            patch.setattr(numba_module, "UNROLL_BUDGET", _NO_LIMIT if unrolled else 0)
+            for budget in ("UNROLL_BUDGET", "POLYNOMIAL_UNROLL_BUDGET"):
+                patch.setattr(numba_module, budget, _NO_LIMIT if unrolled else 0)
         return Pipeline(model).python
 
 

@@ -241,6 +241,15 @@ def test_each_function_is_unrolled_within_the_budget_and_looped_above():
     assert "Q_12_12 = y[77]" in generated_code.source(large)
 
 
+def test_other_activations_are_unrolled_up_to_a_larger_budget():
+    small, large = (Model(*widths, activation="he3") for widths in ((4, 2), (8, 4)))
+    for model, looped in ((small, False), (large, True)):
+        count = operation_count(Pipeline.of(model).functions["rhs"])
+        assert count > numba_module.UNROLL_BUDGET
+        assert (count > numba_module.POLYNOMIAL_UNROLL_BUDGET) == looped
+        assert ("dQ_1_1 = " not in generated_code.source(model)) == looped
+
+
 def test_numbers_are_printed_exactly():
     for value in (Fraction(1, 2), Fraction(3), Fraction(1, 3), Fraction(10**17 + 1), Fraction(1, 10)):
         text = number_text(value)
