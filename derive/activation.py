@@ -81,13 +81,18 @@ class Activation:
         kept = list(numbers)
         while kept and not kept[-1]:
             kept.pop()
-        if len(kept) < 2:
-            raise InputError(option, "is constant: some coefficient beyond the first must not be zero")
-        if len(kept) - 1 > LARGEST_DEGREE:
-            raise InputError(option, f"has degree {len(kept) - 1}, and at most {LARGEST_DEGREE} is derived")
         for number in kept:
             if max(abs(number.numerator), number.denominator) > _LARGEST_NUMBER:
                 raise InputError(option, _TOO_LONG)
+        text = shown(",".join(map(str, numbers)))
+        if len(kept) < 2:
+            raise InputError(
+                option, f"{text} is constant: some coefficient beyond the first must not be zero"
+            )
+        if len(kept) - 1 > LARGEST_DEGREE:
+            raise InputError(
+                option, f"{text} has degree {len(kept) - 1}, and at most {LARGEST_DEGREE} is derived"
+            )
         return cls(tuple(kept))
 
     @property

@@ -96,7 +96,7 @@ class _Components:
     def moments(self) -> Iterator[tuple[str, str]]:
         """The lines of h_k and c_k of each unit."""
         model, student = self.model, self.model.activations[0]
-        a, b = (_readout_factor(model, width) for width in (model.p, model.pstar))
+        a = _readout_factor(model, model.p)
         for order in self.equations.orders():
             for i in self.students:
                 v = indexed("v", i + 1) if model.weighted else ""
@@ -105,11 +105,20 @@ class _Components:
                     yield h, polynomial_latex(student.moment(order), indexed("Q", i + 1, i + 1))
                     yield moment("c", order, i + 1), _product([a, v, h])
         for order, r in itertools.product(self.equations.orders(), self.teachers):
-            powers, index = self.teacher_moment(order, r), r - model.p + 1
-            if powers:
-                value = polynomial_latex(powers, str(self.overlap(r, r)))
-                v = indexed("v^*", index) if model.weighted else ""
-                yield f"{moment('c', order, index)}^*", f"-{_product([b, v, f'({value})'])}"
+            if self.teacher_moment(order, r):
+                yield (
+                    f"{moment('c', order, r - model.p + 1)}^*",
+                    f"-{self._weighted_teacher_moment(order, r)}",
+                )
+
+    def _weighted_teacher_moment(self, order: int, r: int) -> str:
+        """b v* times a moment; only a positive number with nothing in front has no brackets."""
+        model, powers = self.model, self.teacher_moment(order, r)
+        b = _readout_factor(model, model.pstar)
+        v = indexed("v^*", r - model.p + 1) if model.weighted else ""
+        value = polynomial_latex(powers, str(self.overlap(r, r)))
+        bare = not (b or v) and powers.keys() == {0} and powers[0] > 0
+        return value if bare else _product([b, v, f"({value})"])
 
 
 def _product(factors: Iterable[str]) -> str:

@@ -81,6 +81,16 @@ def test_components(model):
     assert loss[r"\varepsilon"] == pytest.approx(float(drift_and_loss(model, values)["loss"]), rel=1e-10)
 
 
+def test_a_number_after_a_sign_has_brackets_where_they_are_needed():
+    for pstar, activation, expected in (
+        (1, "he3", "-6"),
+        (1, "0,0,0,-1", "-(-6)"),
+        (2, "he3", r"-\frac{1}{2}(6)"),
+    ):
+        lines = latex_values.equations(latex(Model(1, pstar, activation=activation), "components"))
+        assert dict(lines)["c_{3,1}^*"] == expected
+
+
 class Units(UserDict):
     """The letters of sums for units that are numbers: students first, then teachers."""
 
