@@ -146,9 +146,8 @@ def solve(
     advance: Callable[..., int] = stepper.advance
     functions: tuple[Any, ...] = (rhs,)
     if rules.stop_loss is not None:
-        loss = equations.compiled_loss
-        advance, functions = watched_stepper.advance, (rhs, loss)
-        position["loss"] = loss(memory.y, parameters)
+        advance, functions = watched_stepper.advance, (rhs, equations.compiled_loss)
+        position["loss"] = equations.compiled_loss(memory.y, parameters)
         position["crossed"] = position["loss"] <= threshold
     compile_now(advance)
     status = FINISHED
