@@ -137,6 +137,11 @@ class DerivableModel(abc.ABC):
         """The options as plain values, in the order of the fields."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The options that have a value, as results state them: a file of results holds no None."""
+        return {option: value for option, value in self.to_dict().items() if value is not None}
+
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`; raises InputError on missing or unknown options."""

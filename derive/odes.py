@@ -139,9 +139,10 @@ class OverlapODEs(DerivedODEs[Model]):
 def latex(model: Model, form: str = "matrix", what: str = "odes") -> str:
     """LaTeX of the equations of `model` (see `OverlapODEs.latex`), without the proof."""
     check_latex_options(form, what)
+    pipeline = Pipeline.of(model)
     if not model.quadratic:
         return graph_component_form(model, what) if form == "components" else graph_form(model, what)
-    equations = Pipeline.of(model).equations
+    equations = pipeline.equations
     if form == "components":
         return component_form(model, equations, what)
     return matrix_form(model, equations, what)

@@ -93,7 +93,8 @@ class Pipeline(GeneratedFiles[Model]):
     def facts(self) -> dict[str, Any]:
         functions = self.functions.items()
         forms = {
-            name: "unrolled" if is_unrolled(self.model, program) else "loops" for name, program in functions
+            name: "unrolled" if is_unrolled(self.model, name, program) else "loops"
+            for name, program in functions
         }
         return {"operations": self.operations, "code": forms}
 

@@ -26,15 +26,16 @@ UNROLL_BUDGET = 1300
 POLYNOMIAL_UNROLL_BUDGET = 6000
 
 
-def is_unrolled(model: Model, program: Program) -> bool:
-    """Whether the function of `program` has one line per entry."""
-    budget = UNROLL_BUDGET if model.quadratic else POLYNOMIAL_UNROLL_BUDGET
-    return operation_count(program) <= budget
+def is_unrolled(model: Model, name: str, program: Program) -> bool:
+    """Whether the function of this name, that of `program`, has one line per entry."""
+    # Tangents are for Jacobians alone, and their lines would take much longer to compile than loops.
+    longer = not model.quadratic and name != "tangent"
+    return operation_count(program) <= (POLYNOMIAL_UNROLL_BUDGET if longer else UNROLL_BUDGET)
 
 
 def numba_module(model: Model, functions: Mapping[str, Program]) -> str:
     """The source of the Numba module of `model` from the programs of its functions."""
-    unrolled = {name: is_unrolled(model, program) for name, program in functions.items()}
+    unrolled = {name: is_unrolled(model, name, program) for name, program in functions.items()}
     bodies = {
         name: (UnrolledBody if unrolled[name] else LoopedBody)(model, program)
         for name, program in functions.items()

@@ -16,9 +16,7 @@ _LONGEST = 40
 
 def result_attributes(title: str, model: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Title, options of the model, settings of the run, and the version of this program, in this order."""
-    # A file of results holds no None: the teacher's activation is then that of the student.
-    known = {option: value for option, value in model.to_dict().items() if value is not None}
-    return {"title": title, **known, **settings, "version": f"overlap-ode {VERSION}"}
+    return {"title": title, **model.attributes, **settings, "version": f"overlap-ode {VERSION}"}
 
 
 def departures(

@@ -90,8 +90,7 @@ def drift_monitors(run: xarray.Dataset) -> xarray.Dataset:
     coordinates = {name: run[name] for name in front if name in run.coords}
     attributes = {
         "title": f"drift of conserved quantities of {states.model.name}",
-        # A file of results holds no None.
-        **{option: value for option, value in states.model.to_dict().items() if value is not None},
+        **states.model.attributes,
     }
     return xarray.Dataset(variables, coordinates, attributes)
 

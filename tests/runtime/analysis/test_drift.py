@@ -49,7 +49,7 @@ def solved(p, pstar, Q0=None, R0=None, *, alpha=ALPHA, T=None, eta=ETA, **option
             "T": (("r", "s"), teacher),
         },
         {"alpha": alpha},
-        {**model.to_dict(), "eta": eta, "rtol": 1e-12, "atol": 1e-14},
+        {**model.attributes, "eta": eta, "rtol": 1e-12, "atol": 1e-14},
     )
 
 
@@ -60,7 +60,7 @@ def dataset(Q, R, **attributes):
     return xarray.Dataset(
         {"Q": (("alpha", "i", "j"), Q), "R": (("alpha", "i", "r"), R)},
         {"alpha": np.arange(float(len(Q)))},
-        {**model.to_dict(), "eta": 0.3, **attributes},
+        {**model.attributes, "eta": 0.3, **attributes},
     )
 
 

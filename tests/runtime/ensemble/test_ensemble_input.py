@@ -34,7 +34,7 @@ def test_dataset(system, start):
     losses = system.loss(ensemble["Q"].values, ensemble["R"].values)
     np.testing.assert_allclose(ensemble["loss"], losses, rtol=1e-12, atol=1e-15)
     expected = {"rtol": 1e-8, "atol": 1e-10, "method": "tsit5", "output": "all"}
-    expected |= {**system.model.to_dict(), "version": f"overlap-ode {VERSION}"}
+    expected |= {**system.model.attributes, "version": f"overlap-ode {VERSION}"}
     assert {name: ensemble.attrs[name] for name in expected} == expected
     assert all(ensemble[name].attrs["long_name"] for name in ensemble.data_vars)
 

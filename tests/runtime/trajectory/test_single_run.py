@@ -124,7 +124,7 @@ def test_dimensions_coordinates_and_variables(escape):
 
 def test_attributes_say_what_was_done(escape, system):
     expected = {
-        **system.model.to_dict(),
+        **system.model.attributes,
         "eta": 0.4,
         "label_noise": 0.0,
         "weight_decay": 0.0,
