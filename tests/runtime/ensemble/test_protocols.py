@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray
 from kernel_lanes import METHODS
+from matrix import thinned
 
 from derive.errors import InputError
 from runtime import ensemble_statistics, integrate, integrate_ensemble, random_overlaps
@@ -62,10 +63,13 @@ def assert_close(found: xarray.Dataset, expected: xarray.Dataset, limit: float) 
 
 @pytest.mark.parametrize(
     ("layer", "schedule"),
-    [
-        *(("trained", schedule) for schedule in SCHEDULES),
-        *product(["ones", "fixed"], [SCHEDULES[0], JUMPS]),
-    ],
+    thinned(
+        [
+            *(("trained", schedule) for schedule in SCHEDULES),
+            *product(["ones", "fixed"], [SCHEDULES[0], JUMPS]),
+        ],
+        *range(len(SCHEDULES)),
+    ),
 )
 def test_an_ensemble_is_its_trajectories(system_of, schedule, layer):
     system, parameters = system_of(4, 2, second_layer=layer), PARAMETERS[layer]
