@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
 
 from derive.equations import (
     DECAY,
@@ -39,7 +38,6 @@ from derive.program import (
     Matrix,
     MatrixStatement,
     NormRates,
-    Operand,
     Program,
     Projection,
     ScalarStatement,
@@ -120,18 +118,12 @@ def closed_loops(model: Model) -> list[ScalarStatement]:
     ]
 
 
-def _entries(*factors: Matrix | Operand, value: Fraction | int = 1, **more: Any) -> EntryTerm:
-    """value times the entries of matrices, with scalars, rows and columns as in EntryTerm."""
-    operands = tuple(f if isinstance(f, Operand) else Operand(f) for f in factors)
-    return EntryTerm(Fraction(value), operands=operands, **more)
-
-
 def weight_statements(model: Model) -> list[Statement]:
     """The statements of d = a v and f = b v*."""
     if not model.weighted:
         return []
-    student = EntryTerm(Fraction(1), scalars=(READOUT_STUDENT,), rows=(SECOND,))
-    teacher = EntryTerm(Fraction(1), scalars=(READOUT_TEACHER,), rows=(SECOND_TEACHER,))
+    student = EntryTerm.of(1, scalars=(READOUT_STUDENT,), rows=(SECOND,))
+    teacher = EntryTerm.of(1, scalars=(READOUT_TEACHER,), rows=(SECOND_TEACHER,))
     return [
         VectorStatement(WEIGHTS, (student,), "D = diag(d, -f) with d = a v, f = b v*"),
         VectorStatement(WEIGHTS_TEACHER, (teacher,)),
@@ -145,8 +137,8 @@ def _first_chain(model: Model) -> list[Statement]:
         aQ = WEIGHTED_AQ
         note = "student rows of CD = [aQ, -bR] = [Q diag(d), -R diag(f)]"
         rows = [
-            EntryStatement(aQ, (_entries(Q, columns=(WEIGHTS,)),), note),
-            EntryStatement(BR, (_entries(R, columns=(WEIGHTS_TEACHER,)),)),
+            EntryStatement(aQ, (EntryTerm.of(1, Q, columns=(WEIGHTS,)),), note),
+            EntryStatement(BR, (EntryTerm.of(1, R, columns=(WEIGHTS_TEACHER,)),)),
         ]
     else:
         aQ = AQ
@@ -229,12 +221,12 @@ def _equal_drift(equations: OverlapEquations, dQ: Matrix, dR: Matrix) -> list[St
 
 def _weighted_drift(model: Model, equations: OverlapEquations, dQ: Matrix, dR: Matrix) -> list[Statement]:
     """The statements of the free drift where second-layer weights differ."""
-    step = EntryTerm(Fraction(2), scalars=(LEARNING_RATE,), rows=(WEIGHTS,))
+    step = EntryTerm.of(2, scalars=(LEARNING_RATE,), rows=(WEIGHTS,))
     k = (STEPS,)
     norms = [
-        _entries(MEAN_SS, value=-1, rows=k),
-        _entries(MEAN_SS, value=-1, columns=k),
-        _entries(Q, value=-2, scalars=(DECAY,)),
+        EntryTerm.of(-1, MEAN_SS, rows=k),
+        EntryTerm.of(-1, MEAN_SS, columns=k),
+        EntryTerm.of(-2, Q, scalars=(DECAY,)),
     ]
     statements: list[Statement] = [
         VectorStatement(STEPS, (step,), "kappa_i = 2 eta d_i"),
@@ -247,15 +239,15 @@ def _weighted_drift(model: Model, equations: OverlapEquations, dQ: Matrix, dR: M
         share = _name(INVERSE_BATCH)
         noise = {chain: share * value for chain, value in equations.noise.items()}
         statements += _student_chains(NOISE_SS, "n", noise, weighted=True)
-        norms.append(_entries(NOISE_SS, rows=k, columns=k))
+        norms.append(EntryTerm.of(1, NOISE_SS, rows=k, columns=k))
         note = f"{dQ.name}_ij = -(kappa_i + kappa_j) M_ij - 2 decay Q_ij + kappa_i kappa_j N_ij"
-    drift = (_entries(MEAN_ST, value=-1, rows=k), _entries(R, value=-1, scalars=(DECAY,)))
+    drift = (EntryTerm.of(-1, MEAN_ST, rows=k), EntryTerm.of(-1, R, scalars=(DECAY,)))
     statements += [
         EntryStatement(dR, drift, f"{dR.name}_ir = -kappa_i G_ir - decay R_ir"),
         EntryStatement(dQ, tuple(norms), note),
     ]
     if model.trained:
-        change = _entries(MEAN_SS, value=-1, scalars=(SECOND_RATE, READOUT_STUDENT))
+        change = EntryTerm.of(-1, MEAN_SS, scalars=(SECOND_RATE, READOUT_STUDENT))
         statements.append(VectorStatement(DV, (change,), "dv_i = -eta_second a M_ii"))
     return statements
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from typing import Any
 
 from derive.scalar_polynomials import ScalarPolynomial
 
@@ -93,6 +94,12 @@ class EntryTerm:
     columns: tuple[Vector, ...] = ()
     operands: tuple[Operand, ...] = ()
     pairs: tuple[Vector, ...] = ()
+
+    @classmethod
+    def of(cls, coefficient: Fraction | int, *factors: Matrix | Operand, **more: Any) -> EntryTerm:
+        """The term with these matrices, which stand for themselves, not transposed; more fields by name."""
+        operands = tuple(f if isinstance(f, Operand) else Operand(f) for f in factors)
+        return cls(Fraction(coefficient), operands=operands, **more)
 
     @property
     def names(self) -> tuple[str, ...]:

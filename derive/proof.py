@@ -106,14 +106,14 @@ def prove(model: Model, program: Program, seed: int = 0) -> Proof:
 
 def _prove_polynomials(model: Model, program: Program) -> None:
     ring = ProofPolynomials(["a", "b", *model.parameters, *model.state])
-    outputs = (*_free_outputs(model), LOSS)
+    outputs = (*free_outputs(model), LOSS)
     derived = evaluate(program.restricted_to(outputs), ring.values, ring.combine, no_reciprocal)
-    _compare(model, derived, _component_drift(model, ring) | _component_loss(model, ring))
+    compare_entries(model, derived, _component_drift(model, ring) | _component_loss(model, ring))
     if model.constraint == "sphere":
-        _prove_sphere(model, program)
+        prove_sphere(model, program)
 
 
-def _compare(model: Model, derived: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+def compare_entries(model: Model, derived: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     if set(derived) != set(expected):
         raise ProofError(f"{model.name}: the two derivations have different entries")
     for name, value in expected.items():
@@ -121,13 +121,13 @@ def _compare(model: Model, derived: Mapping[str, Any], expected: Mapping[str, An
             raise ProofError(f"{model.name}: the two derivations of {name} differ")
 
 
-def _free_outputs(model: Model) -> tuple[Matrix | Vector, ...]:
+def free_outputs(model: Model) -> tuple[Matrix | Vector, ...]:
     """The drift before the sphere's projection: that of Q, of R, and of a trained v."""
     overlaps = (FREE_DQ, FREE_DR) if model.constraint == "sphere" else (DQ, DR)
     return (*overlaps, DV) if model.trained else overlaps
 
 
-def _covariance_names(model: Model) -> list[list[str | int]]:
+def covariance_names(model: Model) -> list[list[str | int]]:
     """The names of the entries of C; 0 and 1 where T is the identity."""
     p, width = model.p, model.p + model.pstar
     rows: list[list[str | int]] = []
@@ -182,7 +182,7 @@ def _component_moments(model: Model, ring: ProofPolynomials, noise: bool) -> Com
             return None
         return (1, ()) if name == 1 else (1, (ring.position[str(name)],))
 
-    covariance = [[element(name) for name in row] for row in _covariance_names(model)]
+    covariance = [[element(name) for name in row] for row in covariance_names(model)]
     weights = [(sign, tuple(ring.position[name] for name in names)) for sign, names in _weight_names(model)]
     variance = element("label_noise") if noise else None
     return ComponentMoments(covariance, weights, variance, ring.product, ring.total)
@@ -201,7 +201,7 @@ def _weight_names(model: Model) -> list[tuple[int, tuple[str, ...]]]:
 def _component_drift(model: Model, ring: ProofPolynomials) -> dict[str, Any]:
     """Route 1: every entry of the free drift as a polynomial."""
     moments = _component_moments(model, ring, noise=True)
-    dQ, dR, *_ = _free_outputs(model)
+    dQ, dR, *_ = free_outputs(model)
     steps = _steps(model, ring.values)
     drift: dict[str, Any] = {}
 
@@ -267,7 +267,7 @@ def _rescaled_drift(
     return drift
 
 
-def _prove_sphere(model: Model, program: Program) -> None:
+def prove_sphere(model: Model, program: Program) -> None:
     """Compare the last statements of the program, with the free drift and 1/Q_ii as variables."""
     dimensions = range(1, model.p + 1)
     overlaps = [name for name in model.state if name[0] in "QR"]
@@ -280,7 +280,7 @@ def _prove_sphere(model: Model, program: Program) -> None:
     kept = [s for s in program.restricted_to((DQ, DR)).statements if sources(s) & given]
     sphere = dataclasses.replace(program, statements=tuple(kept), outputs=(DQ, DR))
     derived = evaluate(sphere, ring.values, ring.combine, lambda norm: of_norm[str(norm)])
-    _compare(model, derived, _rescaled_drift(model, ring.values, inverse, ring.number))
+    compare_entries(model, derived, _rescaled_drift(model, ring.values, inverse, ring.number))
 
 
 # --- random points -----------------------------------------------------------------------
@@ -293,13 +293,15 @@ def _prove_at_point(model: Model, program: Program, generator: random.Random) ->
         name: generator.randint(1, 2**RANDOM_BITS) for name in ("a", "b", *model.parameters, *model.state)
     }
     u, v = ([generator.randint(1, 2**RANDOM_BITS) for _ in range(model.p + model.pstar)] for _ in range(2))
-    outputs = (*_free_outputs(model), DQ, DR, LOSS)
+    outputs = (*free_outputs(model), DQ, DR, LOSS)
     derived = evaluate_exactly(program.restricted_to(outputs), values)
-    _compare(model, _contracted_outputs(model, derived, u, v), _contracted_moments(model, values, u, v))
+    compare_entries(
+        model, _contracted_outputs(model, derived, u, v), _contracted_moments(model, values, u, v)
+    )
     if model.constraint == "sphere":
         inverse = {i: 1 / Fraction(values[f"Q_{i}_{i}"]) for i in range(1, model.p + 1)}
         expected = _rescaled_drift(model, values | derived, inverse, Fraction)
-        _compare(model, {name: derived[name] for name in expected}, expected)
+        compare_entries(model, {name: derived[name] for name in expected}, expected)
 
 
 def _contracted_outputs(
@@ -307,7 +309,7 @@ def _contracted_outputs(
 ) -> dict[str, Any]:
     """Route 2: Σ u_i v_j dQ_ij over students, Σ u_i v_r dR_ir with teachers, Σ u_i dv_i, and the loss."""
     p = model.p
-    dQ, dR = (matrix.name for matrix in _free_outputs(model)[:2])
+    dQ, dR = (matrix.name for matrix in free_outputs(model)[:2])
     students, teachers = range(p), range(p, p + model.pstar)
     total_q = sum(
         u[i] * v[j] * derived[f"{dQ}_{min(i, j) + 1}_{max(i, j) + 1}"] for i in students for j in students
@@ -325,8 +327,7 @@ def _contracted_moments(
     """Route 1: the same numbers from the moments of two random combinations of components."""
     p, width = model.p, model.p + model.pstar
     full = [
-        [values[name] if isinstance(name, str) else name for name in row]
-        for row in _covariance_names(model)
+        [values[name] if isinstance(name, str) else name for name in row] for row in covariance_names(model)
     ]
     weights = [sign * prod(values[name] for name in names) for sign, names in _weight_names(model)]
     covariance = [[value or None for value in row] for row in full]
@@ -361,7 +362,7 @@ def _contracted_moments(
             steps[0] ** (left + right) * contracted(columns, power, False, False)
         )
 
-    dQ, dR = (matrix.name for matrix in _free_outputs(model)[:2])
+    dQ, dR = (matrix.name for matrix in free_outputs(model)[:2])
     found = {
         dQ: _student_drift(model, values, moment(range(p))),
         dR: _student_teacher_drift(values, moment(range(p, width))),

@@ -58,7 +58,7 @@ from derive.readout import READOUTS
 GENERIC_READOUTS = {"a": Fraction(5, 13), "b": Fraction(7, 9)}
 GENERIC_PARAMETERS = ("3/7", "2/11", "5/17", "1/2", "8/3", "31/37", "41/43", "47/53", "59/61")
 LARGEST_DEGREE = 8
-# Why models that are not `searchable` have no search.
+# This says why models that are not `searchable` have no search.
 NOT_SEARCHED = "on the sphere a trained v = 0 is not at rest, and the search needs an origin at rest"
 # More monomials would take minutes.
 LARGEST_SPACE = 2000

@@ -15,7 +15,7 @@ from derive.model import Model
 from derive.overlap_program import DV, LOSS
 from derive.polynomial.component_moments import ActivationMoments, Arithmetic, Numbers
 from derive.program import Program
-from derive.proof import _covariance_names, _free_outputs
+from derive.proof import covariance_names, free_outputs
 from derive.proof_polynomials import ProofPolynomials, no_reciprocal
 
 
@@ -83,7 +83,7 @@ def _component_moments(
     covariance = np.stack(
         [
             np.stack([values[name] if isinstance(name, str) else numbers[name] for name in row])
-            for row in _covariance_names(model)
+            for row in covariance_names(model)
         ]
     )
 
@@ -104,7 +104,7 @@ def component_drift(
     """Route 1: every entry of the free drift, and the loss."""
     moments, reduced, p = _component_moments(model, values, arithmetic), arithmetic.reduced, model.p
     units = p + model.pstar
-    dQ, dR, *_ = (output.name for output in _free_outputs(model))
+    dQ, dR, *_ = (output.name for output in free_outputs(model))
     slope = moments.student.derivative(1)
     steps = [reduced(moments.weights[i] * values["eta"]) for i in range(p)]
     decay = reduced(values["eta"] * values["weight_decay"])

@@ -57,7 +57,6 @@ from derive.overlap_program import (
 )
 from derive.polynomial.graph_rules import GraphRules, PairValue
 from derive.polynomial.noise_graphs import IN_I, IN_J, noise_terms
-from derive.polynomial.unit_sums import entry_term
 from derive.program import (
     Contraction,
     EntryStatement,
@@ -178,7 +177,7 @@ def _add_means(rules: GraphRules) -> None:
         rules.add(VectorStatement(BEND, tuple(bend), "bend_i = sum_m d_m E[g_m sigma''_i]"))
     for target, terms, overlap in ((MEAN_SS, to_students, Q), (MEAN_ST, to_teachers, R)):
         if bend:
-            terms.append(entry_term(1, overlap, rows=(BEND,)))
+            terms.append(EntryTerm.of(1, overlap, rows=(BEND,)))
         rules.add(EntryStatement(target, tuple(terms), MEAN_NOTES[target.name]))
 
 
@@ -191,7 +190,7 @@ def _second_layer(rules: GraphRules) -> VectorStatement:
         if moment is not None and value is not None:
             scalars = (SECOND_RATE, READOUT_STUDENT, *value.scalars)
             rows = (moment, *value.rows)
-            terms.append(entry_term(Fraction(-1, factorial(k)), scalars=scalars, rows=rows))
+            terms.append(EntryTerm.of(Fraction(-1, factorial(k)), scalars=scalars, rows=rows))
     return VectorStatement(DV, tuple(terms), "dv_i = -eta_second a E[e sigma_i]")
 
 
@@ -223,7 +222,7 @@ def _free_drift(model: Model, dQ: Matrix, dR: Matrix) -> Iterable[Statement]:
     right: dict[str, Any]
     both: dict[str, Any]
     if model.weighted:
-        step = entry_term(1, scalars=(LEARNING_RATE,), rows=(WEIGHTS,))
+        step = EntryTerm.of(1, scalars=(LEARNING_RATE,), rows=(WEIGHTS,))
         yield VectorStatement(STEPS, (step,), "kappa_i = eta d_i")
         left, right = {"rows": (STEPS,)}, {"columns": (STEPS,)}
         both = {**left, **right, "scalars": (INVERSE_BATCH,)}
@@ -234,17 +233,17 @@ def _free_drift(model: Model, dQ: Matrix, dR: Matrix) -> Iterable[Statement]:
         left = right = {"scalars": (STEP,)}
         both = {"scalars": (STEP, STEP, INVERSE_BATCH)}
         words = ("kappa", "kappa", "kappa^2")
-    decayed = entry_term(-1, R, scalars=(DECAY,))
+    decayed = EntryTerm.of(-1, R, scalars=(DECAY,))
     note = f"{dR.name}_ir = -{words[0]} G_ir - decay R_ir"
-    yield EntryStatement(dR, (entry_term(-1, MEAN_ST, **left), decayed), note)
+    yield EntryStatement(dR, (EntryTerm.of(-1, MEAN_ST, **left), decayed), note)
     terms = [
-        entry_term(-1, MEAN_SS, **left),
-        entry_term(-1, MEAN_SS.T, **right),
-        entry_term(-2, Q, scalars=(DECAY,)),
+        EntryTerm.of(-1, MEAN_SS, **left),
+        EntryTerm.of(-1, MEAN_SS.T, **right),
+        EntryTerm.of(-2, Q, scalars=(DECAY,)),
     ]
     note = f"{dQ.name}_ij = -{words[0]} M_ij - {words[1]} M_ji - 2 decay Q_ij"
     if model.flow == "sgd":
-        terms.append(entry_term(1, NOISE_SS, **both))
+        terms.append(EntryTerm.of(1, NOISE_SS, **both))
         note += f" + {words[2]} N_ij / batch"
     yield EntryStatement(dQ, tuple(terms), note)
 

@@ -22,7 +22,7 @@ from derive.model import Model
 from derive.overlap_program import LOSS
 from derive.polynomial.pairing_terms import pairing_terms
 from derive.program import Program
-from derive.proof import Proof, ProofError, _compare, _free_outputs, _prove_sphere
+from derive.proof import Proof, ProofError, compare_entries, free_outputs, prove_sphere
 
 # So many points bound the chance that a difference is missed to 2^-100 and less.
 POINTS = 5
@@ -104,7 +104,7 @@ def degree_bound(model: Model) -> int:
 def prove_graphs(model: Model, program: Program, seed: int = 0) -> Proof:
     """Compare both routes; raises ProofError, which names the first entry that differs."""
     record = graph_proof_record(model)
-    kept = program.restricted_to((*_free_outputs(model), LOSS))
+    kept = program.restricted_to((*free_outputs(model), LOSS))
     names = ("a", "b", *model.parameters, *model.state)
     # NumPy is imported when something is proved.
     from derive.polynomial.component_drift import as_polynomials, at_points
@@ -115,9 +115,9 @@ def prove_graphs(model: Model, program: Program, seed: int = 0) -> Proof:
             sides = at_points(model, kept, names, primes, random.Random(seed))
         else:
             sides = as_polynomials(model, kept, names)
-        _compare(model, *sides)
+        compare_entries(model, *sides)
         if model.constraint == "sphere":
-            _prove_sphere(model, program)
+            prove_sphere(model, program)
     except (KeyError, NotImplementedError) as error:
         # A wrong program may read a name that does not exist, or divide where nothing is divided.
         raise ProofError(f"{model.name}: the program cannot be compared: {error!r}") from error

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from derive.overlap_program import Q, R, T
 from derive.polynomial.noise_graphs import IN_I, IN_J, IN_M, IN_N, NoiseGraph
-from derive.polynomial.unit_sums import Blocks, UnitSums, entry_term, powers_text, weight_names
+from derive.polynomial.unit_sums import Blocks, UnitSums, powers_text, weight_names
 from derive.program import (
     EntryStatement,
     EntryTerm,
@@ -126,7 +126,7 @@ class GraphRules(UnitSums):
                     found.append(None)
                     continue
                 target = Vector(f"{weights.name}{factor.name}", weights.rows)
-                self.add(VectorStatement(target, (entry_term(1, rows=(weights, factor)),)))
+                self.add(VectorStatement(target, (EntryTerm.of(1, rows=(weights, factor)),)))
                 found.append(target)
             return Blocks(*found)
 
@@ -161,7 +161,7 @@ class GraphRules(UnitSums):
             if not other_far:
                 vector = Vector(f"k{name}", "p")
                 summed = (
-                    entry_term(1, factor, *self._powers(base, other_near), columns=(weights,))
+                    EntryTerm.of(1, factor, *self._powers(base, other_near), columns=(weights,))
                     for factor, weights, base in found
                 )
                 self.add(RowSum(vector, tuple(summed), f"{vector.name}_i = {what}"))
@@ -170,7 +170,7 @@ class GraphRules(UnitSums):
             for factor, weights, base in found:
                 if other_near:
                     block = Matrix(f"K{name}{base.name}", "p", base.columns)
-                    weighted = entry_term(1, factor, self.power(base, other_near), columns=(weights,))
+                    weighted = EntryTerm.of(1, factor, self.power(base, other_near), columns=(weights,))
                     self.add(EntryStatement(block, (weighted,)))
                     terms.append(Term.of(block, self.power(base, other_far).T))
                 else:
@@ -204,7 +204,7 @@ class GraphRules(UnitSums):
         """The sum over m, times what belongs to n."""
         left, right = self._pairs_across(graph), self._pair_products(graph, IN_N)
         return tuple(
-            entry_term(1, block, factor)
+            EntryTerm.of(1, block, factor)
             for block, factor in zip(left, right, strict=True)
             if block is not None and factor is not None
         )
@@ -222,13 +222,13 @@ class GraphRules(UnitSums):
                 factors.append(Term.of(doubled, self.power(R, between).T))
             product = Matrix(f"S{name}Q", "pairs", "p")
             self.add(MatrixStatement(product, tuple(factors)))
-            terms.append(entry_term(1, product, students))
+            terms.append(EntryTerm.of(1, product, students))
         if teachers is not None:
             product = teachers
             if self.general:
                 product = Matrix(f"S{name}T", "pairs", "pstar")
                 self.add(MatrixStatement(product, (Term.of(teachers, self.power(T, between)),)))
-            terms.append(entry_term(1, product, teachers))
+            terms.append(EntryTerm.of(1, product, teachers))
         return tuple(terms)
 
     def _doubled_products(self, order: int, to_i: int, to_j: int) -> Matrix:
@@ -238,7 +238,7 @@ class GraphRules(UnitSums):
         scaled = self.columns_scaled(R, to_i, weights)
         twice = Matrix(f"D{order}e{to_i}", "p", "pstar")
         target = Matrix(f"D{order}e{to_i}{to_j}", "pairs", "pstar")
-        statement = EntryStatement(twice, (entry_term(2, scaled),), f"{twice.name} = 2 {scaled.name}")
+        statement = EntryStatement(twice, (EntryTerm.of(2, scaled),), f"{twice.name} = 2 {scaled.name}")
         self.once(("doubled", twice), lambda: self.add(statement))
         self.once(("doubled", target), lambda: self.add(PairProducts(target, twice, self.power(R, to_j))))
         return target

@@ -35,12 +35,6 @@ Quantity = TypeVar("Quantity")
 Made = TypeVar("Made")
 
 
-def entry_term(value: Fraction | int, *factors: Matrix | Operand, **more: Any) -> EntryTerm:
-    """value times the entries of matrices; more factors as in `EntryTerm`."""
-    operands = tuple(f if isinstance(f, Operand) else Operand(f) for f in factors)
-    return EntryTerm(Fraction(value), operands=operands, **more)
-
-
 def powers_text(**exponents: int) -> str:
     """Powers of entries of C in words, as in C_im^2 C_jm; the keywords are the indices."""
     entries = (f"C_{indices}" + (f"^{k}" if k > 1 else "") for indices, k in exponents.items() if k)
@@ -126,10 +120,12 @@ class UnitSums:
         if not powers:
             return None
         terms = tuple(
-            entry_term(sign * value, *[norms] * power, **weight) for power, value in sorted(powers.items())
+            EntryTerm.of(sign * value, *[norms] * power, **weight)
+            for power, value in sorted(powers.items())
         )
+        primes = "'" * order
         whose = "of students" if target.rows == "p" else "of teachers"
-        what = f"E[sigma{chr(39) * order}] {whose}" + (", times their weights in e" if weight else "")
+        what = f"E[sigma{primes}] {whose}" + (", times their weights in e" if weight else "")
         self.add(VectorStatement(target, terms, f"{target.name}: {what}"))
         return target
 
@@ -143,7 +139,7 @@ class UnitSums:
         def make() -> Matrix:
             target = dataclasses.replace(base, name=f"{base.name}{exponent}")
             note = f"{target.name}_ij = {base.name}_ij^{exponent}"
-            self.add(EntryStatement(target, (entry_term(1, self.power(base, exponent - 1), base),), note))
+            self.add(EntryStatement(target, (EntryTerm.of(1, self.power(base, exponent - 1), base),), note))
             return target
 
         return self.once(("power", base.name, exponent), make)
@@ -162,7 +158,7 @@ class UnitSums:
         def make() -> Matrix:
             power = self.power(base, exponent)
             target = Matrix(f"{power.name}{vector.name}", "p", base.columns)
-            self.add(EntryStatement(target, (entry_term(1, power, columns=(vector,)),)))
+            self.add(EntryStatement(target, (EntryTerm.of(1, power, columns=(vector,)),)))
             return target
 
         return self.once(("scaled", base.name, exponent, vector.name), make)
@@ -234,7 +230,7 @@ class UnitSums:
 
         def make() -> Vector | None:
             terms = tuple(
-                entry_term(1, self.power(base, exponent), columns=(vector,))
+                EntryTerm.of(1, self.power(base, exponent), columns=(vector,))
                 for vector, base in zip(weights, (Q, R), strict=True)
                 if vector is not None
             )
@@ -253,9 +249,9 @@ class UnitSums:
             students, teachers = weights
             terms = []
             if students is not None:
-                terms.append(entry_term(1, self.power(R, exponent).T, columns=(students,)))
+                terms.append(EntryTerm.of(1, self.power(R, exponent).T, columns=(students,)))
             if teachers is not None and self.general:
-                terms.append(entry_term(1, self.power(T, exponent), columns=(teachers,)))
+                terms.append(EntryTerm.of(1, self.power(T, exponent), columns=(teachers,)))
             # The powers of T = 1 are 1.
             alone = teachers if not self.general else None
             if not terms:
@@ -266,7 +262,9 @@ class UnitSums:
                 return target
             part = Vector(f"{target.name}s", "pstar")
             self.add(RowSum(part, tuple(terms)))
-            self.add(VectorStatement(target, (entry_term(1, rows=(part,)), entry_term(1, rows=(alone,)))))
+            self.add(
+                VectorStatement(target, (EntryTerm.of(1, rows=(part,)), EntryTerm.of(1, rows=(alone,))))
+            )
             return target
 
         return self.once(("teacher row sums", name, exponent), make)

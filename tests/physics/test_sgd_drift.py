@@ -66,7 +66,7 @@ class Protocol:
     decay: float = 0.0
     eta_second: float = 0.0
     eta: float = ETA
-    # Of student and teacher.
+    # These are those of student and teacher.
     activations: tuple[str, str] = ("quadratic", "quadratic")
 
     @property

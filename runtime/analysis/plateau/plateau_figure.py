@@ -19,7 +19,7 @@ _ENDS = {
 }
 # At most so many students have a curve of their own in the legend.
 _LABELLED = len(COLOURS)
-# Of more values than this, points would hide the curve.
+# Points are drawn up to this many values, since more of them would hide the curve.
 _POINTS = 12
 
 

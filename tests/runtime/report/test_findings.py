@@ -189,7 +189,7 @@ def test_wrong_norms_of_a_weighted_plateau_fail(system_of):
     system = system_of(2, 1, flow="gradient", second_layer="fixed")
     point = plateau(system, 0.1, student_weights=[2.0, 0.5])
     assert [claim.holds for claim in model_checks.plateau_claims(system, point)] == [True, True]
-    # Of equal norms the mean is right, and nothing else.
+    # Equal norms have the right mean, and nothing else is right about them.
     wrong = dataclasses.replace(point, Q=point.q * np.eye(2))
     assert next(model_checks.plateau_claims(system, wrong)).holds is False
 

@@ -48,7 +48,7 @@ class Case:
     decay: float = 0.0
     batch: int = 1
     schedule: str = "constant"
-    # Of student and teacher.
+    # These are those of student and teacher.
     activations: tuple[str, str] = ("quadratic", "quadratic")
 
     def __str__(self) -> str:
