@@ -68,7 +68,7 @@ class Problem:
         """Check everything that a user gave: parameters are keywords of `oo.integrate`.
 
         Raises InputError, which names the first value that is not allowed. `alpha` may be a number, the end
-        of 200 even times from that of the start. `dataclasses.replace` makes changed problems, which are
+        of 201 even times from that of the start. `dataclasses.replace` makes changed problems, which are
         checked too.
         """
         one_of("method", method, METHODS)

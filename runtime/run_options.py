@@ -43,7 +43,7 @@ LISTS = ("weights", "schedule", "activation")
 # The folder of derived systems.
 GENERATED = "generated"
 # The number of evenly spaced output times if only their end is given.
-EVEN_TIMES = 200
+EVEN_TIMES = 201
 # States at which `cli hessian` finds the spectrum.
 HESSIAN_PLACES = ("plateau", "solution", "start")
 # Input dimension N of random starts, unless one is given or the start is ideal.

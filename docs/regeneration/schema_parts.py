@@ -161,11 +161,16 @@ def attributes(
             found |= numbers(command, varied if plain == name else numbers_of(command))
         else:
             found[name] = _attribute(plain, command)
-    return fields({**found, **(own or {}), "version": VERSION})
+    return fields({**found, **(own or {}), **MADE})
 
 
 TITLE = text("Title of the result, in words.")
 VERSION = text("Program and version, such as overlap-ode 0.1.1.")
+# What every result says about the program that made it.
+MADE = {
+    "version": VERSION,
+    "history": text("The functions that made the result, a line for each, in order."),
+}
 
 
 def _attribute(name: str, command: str) -> Schema:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from derive.parameters import VECTORS
 from regeneration.schema_parts import (
+    MADE,
     STATUS,
     TITLE,
-    VERSION,
     Schema,
     attributes,
     choice,
@@ -353,7 +353,7 @@ EXPONENT = record(
                 **model(*ACTIVATIONS),
                 "overlap": number(RUN_OPTIONS["overlap"].help),
                 **{name: number(RUN_OPTIONS[name].help) for name in ("rtol", "atol")},
-                "version": VERSION,
+                **MADE,
             }
         ),
         "activation": listed(text(), "Activations, of student and teacher."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from regeneration.schema_parts import (
+    MADE,
     NULL,
     STATUS,
     TITLE,
@@ -94,7 +95,7 @@ INVARIANTS = record(
         ),
         "monitors?": fields(
             {
-                "attributes": fields({"title": TITLE, **model("teacher_activation"), "version?": VERSION}),
+                "attributes": fields({"title": TITLE, **model("teacher_activation"), **MADE}),
                 "alpha": over(1, "Times α = samples/N."),
                 "conserved": mapping(flag(), "Whether the equations conserve each monitor."),
             },

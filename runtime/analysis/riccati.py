@@ -130,7 +130,7 @@ def gradient_flow(
     eta
         Learning rate η > 0.
     alpha
-        End of 200 even output times from 0, or the ascending times themselves. The cost grows
+        End of 201 even output times from 0, or the ascending times themselves. The cost grows
         with abηα: about a millisecond per unit of 8abηα.
     weight_decay, schedule, start_alpha
         As in `oo.integrate`.

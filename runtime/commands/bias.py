@@ -9,6 +9,7 @@ from derive.errors import InputError
 from runtime.commands import shared_options as shared
 from runtime.commands.grouped_help import command, option
 from runtime.commands.printing import TABLE_ROWS
+from runtime.output.result_attributes import made_attributes
 from runtime.output.result_table import Column, Table
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def bias(
             sizes = bias_at_finite_n(system, weights, progress)
             norms = bias_of_norms(system, unequal)
         result = sizes.assign_coords(norms.coords).assign(norms.data_vars)
-        result.attrs["scale"] = norms.attrs["scale"]
+        result.attrs |= {"scale": norms.attrs["scale"], **made_attributes("bias_of_norms", sizes.attrs)}
     printer.write(result, plot_bias)
     printer.show(result, lambda: study_table(result) if run is None else run_table(result, TABLE_ROWS))
 

@@ -7,21 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from derive.parameters import PARAMETERS
 from runtime.ensemble.engine_plan import EnginePlan
 from runtime.ensemble.kernels.trajectory_chunk import OUTCOME
+from runtime.output.plain_result import PlainResult
 from runtime.output.result_attributes import result_attributes
 from runtime.problem import Problem
 from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
 from runtime.trajectory.controller import FINISHED
 from runtime.trajectory.solver import STATUS
-from runtime.trajectory.trajectory_dataset import (
-    ESCAPE_WORDS,
-    V_WORDS,
-    coordinates_of,
-    weight_variables,
-)
+from runtime.trajectory.trajectory_dataset import coordinates_of, weight_variables
 
 if TYPE_CHECKING:
     import xarray
@@ -91,8 +86,6 @@ def ensemble_dataset(
     system: System, problem: Problem, output: str, results: EnsembleResults
 ) -> xarray.Dataset:
     """The dataset of an ensemble, ``trajectory`` in front; see `integrate_ensemble`."""
-    import xarray
-
     model, count = system.model, len(results.outcomes)
     variables: dict[str, Any] = {}
     # Final states have no time axis: trajectories may have stopped at different times.
@@ -101,41 +94,39 @@ def ensemble_dataset(
     losses = results.losses[:, 0] if final else results.losses
     if results.states.shape[1]:
         Q, R, *trained = system.unpack(results.states[:, 0] if final else results.states)
-        variables["Q"] = ((*front, "i", "j"), Q, {"long_name": "student-student overlap"})
-        variables["R"] = ((*front, "i", "r"), R, {"long_name": "student-teacher overlap"})
+        variables["Q"] = ((*front, "i", "j"), Q)
+        variables["R"] = ((*front, "i", "r"), R)
         for v in trained:
-            variables["v"] = ((*front, "i"), v, {"long_name": V_WORDS})
-
-    def each(values: Any, name: str) -> tuple[tuple[str, ...], Any, dict[str, str]]:
-        return ("trajectory",), values, {"long_name": name}
+            variables["v"] = ((*front, "i"), v)
 
     variables |= {
-        "T": (("r", "s"), problem.T, {"long_name": PARAMETERS["T"].words}),
+        "T": (("r", "s"), problem.T),
         **weight_variables(problem.parameters),
-        "loss": (front, losses, {"long_name": "generalisation error"}),
+        "loss": (front, losses),
         **{
-            name: each(np.broadcast_to(values, count).copy(), PARAMETERS[name].words)
+            name: ("trajectory", np.broadcast_to(values, count).copy())
             for name, values in problem.parameters.numbers.items()
         },
-        "status": each(results.status, "ok, diverged or step_too_small"),
-        "alpha_end": each(results.outcomes["end"].copy(), "time that was reached"),
-        "steps": each(results.outcomes["accepted"].copy(), "accepted steps"),
-        "rejected": each(results.outcomes["rejected"].copy(), "rejected steps"),
+        "status": ("trajectory", results.status),
+        "alpha_end": ("trajectory", results.outcomes["end"].copy()),
+        "steps": ("trajectory", results.outcomes["accepted"].copy()),
+        "rejected": ("trajectory", results.outcomes["rejected"].copy()),
     }
     if problem.stop_loss is not None:
         escaped = np.where(results.outcomes["crossed"] == 1, results.outcomes["end"], np.nan)
-        variables["escape_alpha"] = each(escaped, ESCAPE_WORDS)
+        variables["escape_alpha"] = ("trajectory", escaped)
     settings = {
         **problem.schedule.attributes,
         **problem.solver_attributes,
         "output": output,
         **problem.level_attributes,
     }
-    attributes = result_attributes(f"overlap ensemble of {model.name}", model, settings)
+    title = f"overlap ensemble of {model.name}"
+    attributes = result_attributes(title, model, settings, "integrate_ensemble")
     if problem.start.alpha:
         attributes["start_alpha"] = problem.start.alpha
     attributes.update(problem.start.origin)
     coordinates = {"trajectory": np.arange(count), **coordinates_of(model, results.times)}
     if final:
         del coordinates["alpha"]
-    return xarray.Dataset(variables, coordinates, attributes)
+    return PlainResult(variables, coordinates, attributes).dataset()

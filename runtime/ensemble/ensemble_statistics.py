@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from derive.arguments import one_of
-from derive.parameters import PARAMETERS, ParameterValues
+from derive.parameters import ParameterValues
 from runtime.concurrency.thread_pool import thread_count
 from runtime.ensemble.ensemble_run import EnsembleEngine, initial_states, plan_of, rows_of
 from runtime.ensemble.loss_statistics import QUANTILE_ERROR, LossStatistics
+from runtime.output.plain_result import PlainResult
 from runtime.output.progress import Progress, part_of
 from runtime.output.quantiles import QUANTILES, exact_quantiles
 from runtime.output.result_attributes import result_attributes
@@ -26,7 +27,7 @@ from runtime.start.starts import RandomStart
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.solver import STATUS
 from runtime.trajectory.tableaux import TABLEAUX
-from runtime.trajectory.trajectory_dataset import ESCAPE_WORDS, TIME_WORDS, weight_variables
+from runtime.trajectory.trajectory_dataset import weight_variables
 
 if TYPE_CHECKING:
     import xarray
@@ -122,11 +123,9 @@ def _dataset(
     escapes: Sequence[Array],
 ) -> xarray.Dataset:
     """The dataset of the statistics; `exact` are the quantiles (quantile, alpha) if they are known."""
-    import xarray
-
     variables: dict[str, Any] = {
-        "loss_mean": ("alpha", statistics.mean(), {"long_name": "mean generalisation error"}),
-        "loss_error": ("alpha", statistics.standard_error(), {"long_name": "standard error of the mean"}),
+        "loss_mean": ("alpha", statistics.mean(), "mean generalisation error"),
+        "loss_error": ("alpha", statistics.standard_error(), "standard error of the mean"),
         "loss_quantile": (
             ("quantile", "alpha"),
             statistics.quantiles() if exact is None else exact,
@@ -135,17 +134,13 @@ def _dataset(
                 "relative_error": QUANTILE_ERROR if exact is None else 0.0,
             },
         ),
-        "count": ("alpha", statistics.counts, {"long_name": "trajectories at this time"}),
-        "status_count": ("status", list(status_counts.values()), {"long_name": "trajectories"}),
-        "T": (("r", "s"), problem.T, {"long_name": PARAMETERS["T"].words}),
+        "count": ("alpha", statistics.counts, "trajectories at this time"),
+        "status_count": ("status", list(status_counts.values()), "trajectories with this status"),
+        "T": (("r", "s"), problem.T),
         **weight_variables(problem.parameters),
     }
     if escapes:
-        variables["escape_alpha"] = (
-            "trajectory",
-            np.concatenate(escapes),
-            {"long_name": ESCAPE_WORDS},
-        )
+        variables["escape_alpha"] = ("trajectory", np.concatenate(escapes))
     settings = {
         **problem.parameters.attributes,
         **problem.schedule.attributes,
@@ -155,12 +150,13 @@ def _dataset(
         **problem.level_attributes,
     }
     coordinates = {
-        "alpha": ("alpha", problem.alpha, {"long_name": TIME_WORDS}),
+        "alpha": problem.alpha,
         "quantile": list(QUANTILES),
         "status": [STATUS[code] for code in status_counts],
     }
     title = f"overlap ensemble of {problem.model.name}"
     if problem.start.alpha:
         settings["start_alpha"] = problem.start.alpha
-    attributes = result_attributes(title, problem.model, settings) | dict(problem.start.origin)
-    return xarray.Dataset(variables, coordinates, attributes)
+    attributes = result_attributes(title, problem.model, settings, "ensemble_statistics")
+    attributes |= problem.start.origin
+    return PlainResult(variables, coordinates, attributes).dataset()

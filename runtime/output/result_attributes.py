@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from derive.model import OPTIONS, Model
+from derive.model import OPTIONS, DerivableModel
 from derive.parameters import NUMBERS, RuntimeParameter
 from derive.version import VERSION
 from runtime.run_options import ACTIVATIONS, default
@@ -14,9 +14,22 @@ from runtime.run_options import ACTIVATIONS, default
 _LONGEST = 40
 
 
-def result_attributes(title: str, model: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Title, options of the model, settings of the run, and the version of this program, in this order."""
-    return {"title": title, **model.attributes, **settings, "version": f"overlap-ode {VERSION}"}
+def result_attributes(
+    title: str, model: DerivableModel, settings: Mapping[str, Any], made_by: str
+) -> dict[str, Any]:
+    """Title, options of the model, settings of the run, and what `made_attributes` says, in this order."""
+    return {"title": title, **model.attributes, **settings, **made_attributes(made_by)}
+
+
+def made_attributes(made_by: str, source: Mapping[Any, Any] | None = None) -> dict[str, str]:
+    """The version of this program and the history: the function that made a result, in a line.
+
+    The lines of the `source`, the attributes of a result that it was made from, come before it. There is no
+    time in them, since the same run gives the same file.
+    """
+    version = f"overlap-ode {VERSION}"
+    before = [str(source["history"])] if source and "history" in source else []
+    return {"version": version, "history": "\n".join([*before, f"{made_by} of {version}"])}
 
 
 def departures(

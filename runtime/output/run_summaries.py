@@ -41,6 +41,8 @@ def as_json(run: Result) -> dict[str, Any]:
     attributes = {
         str(name): plain(value.tolist() if hasattr(value, "tolist") else value)
         for name, value in run.attrs.items()
+        # This is said of netCDF files.
+        if name != "Conventions"
     }
     # Indices are left out, since they only repeat the places in the lists.
     coordinates = {

@@ -12,8 +12,9 @@ from derive.arguments import one_of
 from derive.errors import InputError
 from derive.parameters import scheduled_places
 from derive.readout import READOUTS
-from derive.version import VERSION
 from runtime.output.memory_limit import LARGEST_ARRAYS
+from runtime.output.plain_result import PlainResult
+from runtime.output.result_attributes import result_attributes
 from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, RTOL
 from runtime.sector.aligned_starts import SectorStart
 from runtime.sector.sector_system import SectorSystem, numbers_of
@@ -22,7 +23,7 @@ from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.schedules import Schedule
 from runtime.trajectory.solver import DIVERGENCE_GROWTH, OdeSolution, SolverRules, solve
 from runtime.trajectory.tableaux import TABLEAUX
-from runtime.trajectory.trajectory_dataset import TIME_WORDS, solver_variables
+from runtime.trajectory.trajectory_dataset import solver_variables
 
 if TYPE_CHECKING:
     import xarray
@@ -101,12 +102,11 @@ def integrate_sector(
     # The parameters are p, and those of a full system.
     places = [1 + place for place in scheduled_places(model.with_widths(1, 1))]
     solution = solve(system, y0, times, packed, rules, schedule=rates, scheduled=places, start=begin)
-    run = _dataset(system, start, solution, system.packed_losses(solution.states, packed))
-    chosen = {**numbers, **rates.attributes, "rtol": rtol, "atol": atol, "method": method}
+    settings = {**numbers, **rates.attributes, "rtol": rtol, "atol": atol, "method": method}
     if begin:
-        chosen["start_alpha"] = begin
-    run.attrs |= chosen | {"version": f"overlap-ode {VERSION}"}
-    return run
+        settings["start_alpha"] = begin
+    losses = system.packed_losses(solution.states, packed)
+    return _result(system, start, solution, losses, settings).dataset()
 
 
 def _solution_norm(system: SectorSystem, p: int, numbers: Mapping[str, float]) -> float:
@@ -116,31 +116,34 @@ def _solution_norm(system: SectorSystem, p: int, numbers: Mapping[str, float]) -
     return abs(ratio * teacher / student) if student else 0.0
 
 
-def _dataset(
-    system: SectorSystem, start: SectorStart, solution: OdeSolution, loss: Array
-) -> xarray.Dataset:
-    import xarray
-
+def _result(
+    system: SectorSystem,
+    start: SectorStart,
+    solution: OdeSolution,
+    loss: Array,
+    settings: Mapping[str, Any],
+) -> PlainResult:
     model, count = system.model, start.directions
     q, m, q_perp = system.module.unpack(solution.states)
     variables: dict[str, Any] = {
-        "q": (("alpha", "k"), q[:, :count], {"long_name": "student norm along a direction"}),
-        "m": (("alpha", "k"), m[:, :count], {"long_name": "student-teacher overlap along a direction"}),
-        "loss": (("alpha",), loss, {"long_name": "generalisation error"}),
+        "q": (("alpha", "k"), q[:, :count], "student norm along a direction"),
+        "m": (("alpha", "k"), m[:, :count], "student-teacher overlap along a direction"),
+        "loss": (("alpha",), loss),
         **solver_variables(solution),
     }
     if start.p > start.pstar:
-        variables["q_perp"] = (("alpha",), q_perp, {"long_name": "student norm outside all directions"})
+        variables["q_perp"] = (("alpha",), q_perp, "student norm outside all directions")
     coordinates: dict[str, Any] = {
-        "alpha": ("alpha", solution.times, {"long_name": TIME_WORDS}),
-        "k": np.arange(1, count + 1),
+        "alpha": solution.times,
+        "k": ("k", np.arange(1, count + 1), "singular direction of R, counted from 1"),
     }
     if start.left is not None and start.right is not None:
-        variables["left"] = (("i", "k"), start.left, {"long_name": "left singular vectors of R"})
-        variables["right"] = (("r", "k"), start.right, {"long_name": "right singular vectors of R"})
+        variables["left"] = (("i", "k"), start.left, "left singular vectors of R")
+        variables["right"] = (("r", "k"), start.right, "right singular vectors of R")
         coordinates |= {"i": np.arange(1, start.p + 1), "r": np.arange(1, start.pstar + 1)}
-    attributes = {"title": f"sector trajectory of {model.name}", **model.to_dict(), "p": start.p}
-    return xarray.Dataset(variables, coordinates, attributes)
+    title, settings = f"sector trajectory of {model.name}", {"p": start.p, **settings}
+    attributes = result_attributes(title, model, settings, "integrate_sector")
+    return PlainResult(variables, coordinates, attributes)
 
 
 def sector_overlaps(run: xarray.Dataset) -> tuple[Array, Array]:

@@ -13,8 +13,9 @@ from derive.arguments import whole_number
 from derive.errors import InputError, shown
 from derive.model import Model
 from derive.parameters import VECTORS, ParameterValues
-from derive.version import VERSION
+from runtime.output.plain_result import WORDS, PlainResult
 from runtime.output.progress import Progress, part_of
+from runtime.output.result_attributes import made_attributes
 from runtime.problem import Problem
 from runtime.run_options import DEFAULT_METHOD, SEED, default
 from runtime.sgd.simulation import (
@@ -50,6 +51,8 @@ AFFORDABLE_WEIGHTS = 4e11
 _ROUNDING = 1e-12
 # Tolerances of the ODE, whose errors must be smaller than those of means.
 _RTOL, _ATOL = 1e-10, 1e-12
+# Attributes of the ODE's run that do not concern SGD.
+_OF_THE_SOLVER = ("rtol", "atol", "method")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -155,7 +158,9 @@ class Comparison:
             for number, (simulation, work) in enumerate(zip(self.simulations, works, strict=True))
         ]
         runs = self.trajectories
-        result: xarray.Dataset = _dataset(theory, done[: len(self.n)], self.n)
+        title = f"SGD against the ODE of {self.model.name}"
+        settings = {"title": title, "trajectories": runs, "seed": self.seed, **self.start.origin}
+        result = _dataset(theory, done[: len(self.n)], self.n, settings)
         result.attrs.update(_judge(result, runs))
         if self.weights:
             result.attrs.update(_judge_weights(done[0], done[-1], runs))
@@ -164,9 +169,6 @@ class Comparison:
                 result.attrs["verdict"] = "undecided"
             elif deviation > result.attrs["weights_allowed"] and result.attrs["verdict"] == "agree":
                 result.attrs["verdict"] = "disagree"
-        result.attrs["title"] = f"SGD against the ODE of {self.model.name}"
-        result.attrs |= {"trajectories": runs, "seed": self.seed, "version": f"overlap-ode {VERSION}"}
-        result.attrs.update(self.start.origin)
         return result
 
 
@@ -215,7 +217,7 @@ def compare(
     n
         Two or more input dimensions, ascending.
     alpha
-        End of 200 even times, or the times; rounded to steps at the smallest N, whose multiples
+        End of 201 even times, or the times; rounded to steps at the smallest N, whose multiples
         the others should be. Even times on the same step are recorded once; given times on the same step
         are rejected.
     trajectories
@@ -289,7 +291,13 @@ def mean_and_error(values: Array) -> tuple[Array, Array]:
     return np.mean(values, axis=0), np.std(values, axis=0, ddof=1) / np.sqrt(count)
 
 
-def _dataset(theory: xarray.Dataset, simulated: Sequence[xarray.Dataset], sizes: Sequence[int]) -> Any:
+def _dataset(
+    theory: xarray.Dataset,
+    simulated: Sequence[xarray.Dataset],
+    sizes: Sequence[int],
+    settings: Mapping[str, Any],
+) -> xarray.Dataset:
+    """What was measured at these N beside the theory; the settings are attributes."""
     names, expected = observables(theory)
     means, errors = map(
         np.array, zip(*(mean_and_error(observables(runs)[1]) for runs in simulated), strict=True)
@@ -297,28 +305,32 @@ def _dataset(theory: xarray.Dataset, simulated: Sequence[xarray.Dataset], sizes:
     limit, limit_error, bias, bias_error = extrapolate(means - expected, errors, np.array(sizes, float))
     weights = [vector.name for vector in VECTORS]
     kept = [name for name in ("Q", "R", "v", "T", *weights, "loss") if name in theory]
-    states = [name for name in kept if "alpha" in theory[name].dims]
-    result = theory[kept].drop_attrs(deep=False)
-    result.attrs = {
-        key: value for key, value in theory.attrs.items() if key not in ("rtol", "atol", "method", "title")
-    }
-    for name in states:
+    variables: dict[str, Any] = {name: (theory[name].dims, theory[name].values) for name in kept}
+    for name in [name for name in kept if "alpha" in theory[name].dims]:
         both = [mean_and_error(runs[name].values) for runs in simulated]
-        for suffix, index in (("mean", 0), ("error", 1)):
-            variable = np.array([pair[index] for pair in both])
-            result[f"{name}_{suffix}"] = (("n", *theory[name].dims), variable)
+        for suffix, words in (("mean", "mean"), ("error", "standard error of the mean")):
+            values = np.array([pair[suffix == "error"] for pair in both])
+            words = f"{words} {WORDS[name]} over runs"
+            variables[f"{name}_{suffix}"] = (("n", *theory[name].dims), values, words)
     spread = np.array([np.std(runs["loss"].values, axis=0, ddof=1) for runs in simulated])
-    result["loss_spread"] = (("n", "alpha"), spread)
-    for name, values in (
-        ("limit", limit),
-        ("limit_error", limit_error),
-        ("bias", bias),
-        ("bias_error", bias_error),
-    ):
-        result[name] = (("observable", "alpha"), values.T)
     diverged = [int((runs["status"] == "diverged").sum()) for runs in simulated]
-    result["diverged"] = (("n",), np.array(diverged))
-    return result.assign_coords(n=np.array(sizes), observable=np.array(names))
+    over = ("observable", "alpha")
+    variables |= {
+        "loss_spread": (("n", "alpha"), spread, "standard deviation of the loss over runs"),
+        "limit": (over, limit.T, "deviation from the ODE, extrapolated to infinite N"),
+        "limit_error": (over, limit_error.T, "standard error of limit"),
+        "bias": (over, bias.T, "coefficient of 1/N in the deviation from the ODE"),
+        "bias_error": (over, bias_error.T, "standard error of bias"),
+        "diverged": (("n",), np.array(diverged), "diverged runs"),
+    }
+    coordinates: dict[str, Any] = {str(name): theory[name].values for name in theory.coords}
+    coordinates |= {
+        "n": np.array(sizes),
+        "observable": ("observable", np.array(names), "order parameter or loss that is compared"),
+    }
+    attributes = {key: value for key, value in theory.attrs.items() if key not in _OF_THE_SOLVER}
+    attributes = {**attributes, **settings, **made_attributes("compare")}
+    return PlainResult(variables, coordinates, attributes).dataset()
 
 
 def extrapolate(deviation: Array, error: Array, n: Array) -> tuple[Array, Array, Array, Array]:

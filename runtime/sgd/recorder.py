@@ -10,12 +10,12 @@ import numpy as np
 from derive import readout
 from derive.activation import Activation
 from derive.model import Model
-from derive.parameters import PARAMETERS
+from runtime.output.plain_result import PlainResult
 from runtime.output.result_attributes import result_attributes
 from runtime.start.checked_arrays import Array
 from runtime.start.teacher_directions import Teacher
 from runtime.trajectory.solver import DIVERGENCE_GROWTH
-from runtime.trajectory.trajectory_dataset import V_WORDS, coordinates_of, weight_variables
+from runtime.trajectory.trajectory_dataset import coordinates_of, weight_variables
 
 if TYPE_CHECKING:
     import xarray
@@ -148,55 +148,46 @@ def mean_of_finite(values: Array) -> tuple[Array, Array]:
 
 def sgd_dataset(simulation: Simulation, recorder: RunRecorder) -> xarray.Dataset:
     """The dataset of `simulate`."""
-    import xarray
-
     model, n, T = simulation.model, simulation.n, simulation.parameters.T
     parameters, times = simulation.parameters, simulation.times
     front = ("trajectory", "alpha")
     last = np.maximum(recorder.reached - 1, 0)
-
-    def each(values: Any, name: str) -> tuple[tuple[str, ...], Any, dict[str, str]]:
-        return ("trajectory",), values, {"long_name": name}
 
     v, vstar = recorder.v, None
     if model.weighted:
         initial, vstar = (weights[:, None] for weights in parameters.weights())
         v = initial if v is None else v
     variables: dict[str, Any] = {
-        "Q": ((*front, "i", "j"), recorder.Q, {"long_name": "student-student overlap"}),
-        "R": ((*front, "i", "r"), recorder.R, {"long_name": "student-teacher overlap"}),
-        "T": (("r", "s"), T, {"long_name": PARAMETERS["T"].words}),
-        "loss": (
-            front,
-            generalisation_error(model, recorder.Q, recorder.R, T, v, vstar),
-            {"long_name": "generalisation error"},
-        ),
+        "Q": ((*front, "i", "j"), recorder.Q),
+        "R": ((*front, "i", "r"), recorder.R),
+        "T": (("r", "s"), T),
+        "loss": (front, generalisation_error(model, recorder.Q, recorder.R, T, v, vstar)),
         **weight_variables(parameters),
     }
     means = {"Q": "Q", "R": "R", "loss": "generalisation error"}
     if recorder.v is not None:
-        variables["v"] = ((*front, "i"), recorder.v, {"long_name": V_WORDS})
+        variables["v"] = ((*front, "i"), recorder.v)
         means["v"] = "v"
     for name in parameters.numbers:
-        variables[name] = each(np.array(simulation.values(name)), PARAMETERS[name].words)
-    variables["status"] = each(np.where(recorder.diverged, "diverged", "ok"), "ok or diverged")
+        variables[name] = ("trajectory", np.array(simulation.values(name)))
+    variables["status"] = ("trajectory", np.where(recorder.diverged, "diverged", "ok"), "ok or diverged")
     ends = np.where(recorder.reached > 0, times[last], simulation.start.alpha)
-    variables["alpha_end"] = each(ends, "last time before divergence")
+    variables["alpha_end"] = ("trajectory", ends, "last time before divergence")
     for name, what in means.items():
-        dims, values, _ = variables[name]
+        dims, values = variables[name]
         mean, error = mean_of_finite(values)
-        variables[f"{name}_mean"] = (dims[1:], mean, {"long_name": f"mean {what} over runs"})
-        variables[f"{name}_error"] = (dims[1:], error, {"long_name": f"standard error of the mean {what}"})
+        variables[f"{name}_mean"] = (dims[1:], mean, f"mean {what} over runs")
+        variables[f"{name}_error"] = (dims[1:], error, f"standard error of the mean {what}")
     going = np.sum(np.isfinite(variables["loss"][1]), axis=0)
-    variables["runs"] = (("alpha",), going, {"long_name": "runs that have not diverged"})
+    variables["runs"] = (("alpha",), going, "runs that have not diverged")
     coordinates = {"trajectory": np.arange(recorder.count), **coordinates_of(model, times)}
     settings = {"n": n, "method": simulation.method, "seed": simulation.seed}
     settings |= simulation.schedule.attributes
     if simulation.start.alpha:
         settings["start_alpha"] = simulation.start.alpha
-    attributes = result_attributes(f"SGD of {model.name} at N = {n}", model, settings)
+    attributes = result_attributes(f"SGD of {model.name} at N = {n}", model, settings, "simulate")
     for name in parameters.numbers:
         values = simulation.values(name)
         if np.all(values == values[0]):
             attributes[name] = float(values[0])
-    return xarray.Dataset(variables, coordinates, attributes)
+    return PlainResult(variables, coordinates, attributes).dataset()

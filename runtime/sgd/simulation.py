@@ -310,7 +310,7 @@ def simulate(
         Input dimension N, from rank T to 10⁹ (weights: as memory allows).
     {parameters}
     alpha
-        End of 200 even times from 0, or the times; each is rounded to a whole step. Even times on the
+        End of 201 even times from 0, or the times; each is rounded to a whole step. Even times on the
         same step are recorded once; given times on the same step are rejected.
     method
         ``"chain"``: the Markov chain of the overlaps, equal in law at any N and independent of N

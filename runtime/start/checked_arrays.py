@@ -323,7 +323,7 @@ def warn_if_unresolved(R: Array, atol: float, stacklevel: int) -> bool:
 
 
 def output_times(alpha: ArrayLike, start: float = 0.0) -> Array:
-    """Times of output: a number is the end of 200 even ones from `start` on, an array is used as it is.
+    """Times of output: a number is the end of 201 even ones from `start` on, an array is used as it is.
 
     Raises
     ------

@@ -20,6 +20,8 @@ from derive.errors import InputError
 from derive.symbolic_links import behind_links
 from runtime.output.netcdf_files import netcdf_errors
 from runtime.output.output_files import check_output
+from runtime.output.plain_result import CONVENTIONS, WORDS, described, is_cf_coordinate
+from runtime.output.result_attributes import made_attributes
 from runtime.sweep import shard_netcdf
 from runtime.sweep.estimate import readable_bytes
 from runtime.sweep.program_version import PROGRAM
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     import xarray
 
 # Attributes of each result for which the merged dataset has values of its own.
-_OWN_ATTRIBUTES = ("title", "version", "job")
+_OWN_ATTRIBUTES = ("title", "version", "history", "Conventions", "job")
 _DONE = "done"
 
 
@@ -205,10 +207,13 @@ def _write(
         swept = {coordinate_of(name) for axis in plan.axes for name in axis.names}
         # Attributes that differ between tasks, such as the method that was used, become variables.
         for name in sorted(set(layout.varying) - swept - set(targets)):
-            targets[name] = variable(name, layout.varying[name], (), {})
+            targets[name] = variable(
+                name, layout.varying[name], (), _about(plan, name, layout.varying[name])
+            )
         done = None if complete else file.createVariable(_DONE, np.int8, axes)
         if done is not None:
             done[...] = np.zeros(plan.shape, dtype=np.int8)
+            shard_netcdf.set_attributes(done, {"long_name": "1 if the task is done, else 0", "units": "1"})
         for number, result in _results(folder, plan, there, partial=False):
             place = plan.place(number)
             for name, target in targets.items():
@@ -233,7 +238,8 @@ def _write_coordinates(file: Any, plan: Plan, layout: _Layout) -> None:
     for axis in plan.axes:
         for name, column in zip(axis.names, axis.columns, strict=True):
             coordinate = coordinate_of(name)
-            shard_netcdf.add(file, coordinate, np.array(column), (axis.dimension,), {})
+            values = np.array(column)
+            shard_netcdf.add(file, coordinate, values, (axis.dimension,), _about(plan, name, values))
             if coordinate != axis.dimension:
                 beside.append(coordinate)
     for name, values in layout.coordinates.items():
@@ -244,6 +250,13 @@ def _write_coordinates(file: Any, plan: Plan, layout: _Layout) -> None:
         file.setncattr("coordinates", " ".join(beside))
 
 
+def _about(plan: Plan, name: str, values: Any) -> dict[str, Any]:
+    """The attributes of a variable that holds an axis, or what was an attribute of each task."""
+    option = plan.job.options.get(name)
+    words = f"attribute {name} of each task" if option is None else option.help.split("  [")[0].rstrip(".")
+    return described({name: ((), values, WORDS.get(name, words))})[name].attributes
+
+
 def _attributes(plan: Plan, layout: _Layout) -> dict[str, Any]:
     common = {
         name: value
@@ -251,4 +264,12 @@ def _attributes(plan: Plan, layout: _Layout) -> dict[str, Any]:
         if name not in layout.varying and name not in _OWN_ATTRIBUTES
     }
     own = {"title": f"sweep of {plan.count} tasks", "job": plan.job.name, "version": PROGRAM}
-    return {**own, **common, "sweep": plan.to_dict()["digest"]}
+    history = made_attributes("merge_sweep", made_attributes("run_sweep"))["history"]
+    found = {**own, **common, "sweep": plan.to_dict()["digest"], "history": history}
+    axes = [np.array(column) for axis in plan.axes for column in axis.columns]
+    inner = [values for name, values in layout.coordinates.items() if name not in layout.counted]
+    # Parameters that vary together are along a dimension of another name, and CF knows them as no axis.
+    alone = all(axis.dimension == coordinate_of(axis.names[0]) for axis in plan.axes)
+    if alone and all(map(is_cf_coordinate, [*axes, *inner])):
+        found["Conventions"] = CONVENTIONS
+    return found

@@ -53,7 +53,7 @@ def integrate(
         Overlaps (p, p) and (p, p*) that some weights have together with T.
     {parameters}
     alpha
-        End of 200 even output times from the start on (both included), or the ascending times
+        End of 201 even output times from the start on (both included), or the ascending times
         themselves; α = steps / N, which is samples / N where a step takes one sample.
     T
         Teacher overlaps (p*, p*), for a general teacher only.

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from derive.model import Model
-from derive.parameters import PARAMETERS, VECTORS
-from runtime.output.plain_result import PlainResult
+from derive.parameters import VECTORS
+from runtime.output.plain_result import PlainResult, described
 from runtime.output.result_attributes import result_attributes
 from runtime.problem import Problem
 from runtime.start.checked_arrays import Array
@@ -16,12 +16,8 @@ from runtime.start.parameter_values import RunParameters
 from runtime.system.compiled_system import System
 from runtime.trajectory.solver import OdeSolution
 
-TIME_WORDS = "time, steps / N"
-V_WORDS = PARAMETERS["student_weights"].words
 # The axes of units by the names of their numbers.
 _UNITS = {"p": "i", "pstar": "r"}
-# What escape_alpha is, in single runs and ensembles.
-ESCAPE_WORDS = "time when the loss came down to stop_loss"
 
 
 def trajectory_result(system: System, problem: Problem, solution: OdeSolution) -> PlainResult:
@@ -30,21 +26,23 @@ def trajectory_result(system: System, problem: Problem, solution: OdeSolution) -
     Q, R, *trained = system.unpack(solution.states)
     losses = system.packed_losses(solution.states, problem.parameters.packed[0])
     variables: dict[str, Any] = {
-        "Q": (("alpha", "i", "j"), Q, {"long_name": "student-student overlap"}),
-        "R": (("alpha", "i", "r"), R, {"long_name": "student-teacher overlap"}),
+        "Q": (("alpha", "i", "j"), Q),
+        "R": (("alpha", "i", "r"), R),
     }
     for v in trained:
-        variables["v"] = (("alpha", "i"), v, {"long_name": V_WORDS})
+        variables["v"] = (("alpha", "i"), v)
     variables |= {
-        "T": (("r", "s"), problem.T, {"long_name": PARAMETERS["T"].words}),
+        "T": (("r", "s"), problem.T),
         **weight_variables(problem.parameters),
-        "loss": (("alpha",), losses, {"long_name": "generalisation error"}),
+        "loss": (("alpha",), losses),
         **solver_variables(solution),
     }
     if problem.stop_loss is not None:
         escape = solution.end if solution.crossed else np.nan
-        variables["escape_alpha"] = ((), escape, {"long_name": ESCAPE_WORDS})
-    attributes = result_attributes(f"overlap trajectory of {model.name}", model, problem.attributes)
+        variables["escape_alpha"] = ((), escape)
+    attributes = result_attributes(
+        f"overlap trajectory of {model.name}", model, problem.attributes, "integrate"
+    )
     if problem.start.alpha:
         attributes["start_alpha"] = problem.start.alpha
     attributes.update(problem.start.origin)
@@ -58,20 +56,18 @@ def weight_variables(parameters: RunParameters) -> dict[str, Any]:
         if parameter.is_packed_for(parameters.model):
             values = parameters.vectors[parameter.name]
             dims = ("trajectory", _UNITS[parameter.shape[0]])
-            words = {"long_name": parameter.words}
-            shared = len(values) == 1
-            variables[parameter.name] = (dims[1:], values[0], words) if shared else (dims, values, words)
-    return variables
+            variables[parameter.name] = (dims[1:], values[0]) if len(values) == 1 else (dims, values)
+    return described(variables)
 
 
 def solver_variables(solution: OdeSolution) -> dict[str, Any]:
     """How a solver ended, and what it counted, as variables of a dataset."""
     return {
-        "status": ((), solution.status, {"long_name": "ok, diverged or step_too_small"}),
-        "alpha_end": ((), solution.end, {"long_name": "time that was reached"}),
-        "steps": ((), solution.accepted, {"long_name": "accepted steps"}),
-        "rejected": ((), solution.rejected, {"long_name": "rejected steps"}),
-        "evaluations": ((), solution.evaluations, {"long_name": "evaluations of the right-hand side"}),
+        "status": ((), solution.status),
+        "alpha_end": ((), solution.end),
+        "steps": ((), solution.accepted),
+        "rejected": ((), solution.rejected),
+        "evaluations": ((), solution.evaluations),
     }
 
 
@@ -80,7 +76,7 @@ def coordinates_of(model: Model, times: Array) -> dict[str, Any]:
     students = np.arange(1, model.p + 1)
     teachers = np.arange(1, model.pstar + 1)
     return {
-        "alpha": ("alpha", times, {"long_name": TIME_WORDS}),
+        "alpha": times,
         "i": students,
         "j": students,
         "r": teachers,

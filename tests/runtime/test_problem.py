@@ -39,7 +39,7 @@ def test_checked_values():
         "stop_loss": 1.0,
     }
     np.testing.assert_array_equal(problem().T, np.eye(1))
-    assert problem().alpha.size == 200
+    assert problem().alpha.size == 201
 
 
 @pytest.mark.parametrize(

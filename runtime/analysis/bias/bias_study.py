@@ -15,9 +15,10 @@ from derive.errors import InputError
 from derive.model import Model
 from derive.parameters import PARAMETERS
 from runtime.analysis.bias.bias_theory import escape_polar, expected_bias, noise_to_signal
-from runtime.analysis.bias.closest_solutions import implicit_bias, solvable
+from runtime.analysis.bias.closest_solutions import MEASURED, implicit_bias, solvable
 from runtime.concurrency.thread_pool import thread_count
 from runtime.ensemble.ensemble_run import integrate_ensemble
+from runtime.output.plain_result import WORDS, PlainResult
 from runtime.output.progress import Progress, part_of
 from runtime.output.result_attributes import result_attributes
 from runtime.run_options import Q0_NORM, SEED, default
@@ -41,6 +42,20 @@ LARGEST_CONDITION = 1e12
 # solutions' squared norm; with p > p* the rest decays as 1/α only.
 SOLVED = 0.1
 _STUDIED = ("closest", "reached", "excess", "alignment", "remaining")
+# What is found out besides, in words.
+_JUDGED = {
+    "solved": "whether the end is close to a solution",
+    "theory": "the alignment that theory predicts for small R0",
+}
+# The runs that the beginnings of names stand for.
+_RUNS = {
+    "ode": "ODE from random weights",
+    "sgd": "SGD from the same starts",
+    "norms": "ODE from unequal norms",
+}
+# The axes of both studies, in words, and the functions that make the studies.
+_AXES = {"n": WORDS["n"], "condition": "condition number of Q0"}
+_MADE_BY = {"n": "bias_at_finite_n", "condition": "bias_of_norms"}
 # The parameters that say where solutions are.
 _PLACING = [name for name, parameter in PARAMETERS.items() if parameter.in_loss]
 # Tolerances of the ODE, atol relative to the size of R0: the polar factor of R must be exact long before R
@@ -327,9 +342,16 @@ class _Rows:
 
     def dataset(self, axis: str, values: Sequence[float]) -> xarray.Dataset:
         """All rows over `axis`, which has these values, and trajectories."""
-        import xarray
-
-        variables = {name: ((axis, "trajectory"), np.array(row)) for name, row in self.named.items()}
+        variables = {
+            name: ((axis, "trajectory"), np.array(row), _words(name)) for name, row in self.named.items()
+        }
         model = self.study.model
-        attributes = result_attributes(f"implicit bias of {model.name}", model, self.study.attributes)
-        return xarray.Dataset(variables, {axis: values}, attributes)
+        title, made_by = f"implicit bias of {model.name}", _MADE_BY[axis]
+        attributes = result_attributes(title, model, self.study.attributes, made_by)
+        return PlainResult(variables, {axis: (axis, values, _AXES[axis])}, attributes).dataset()
+
+
+def _words(name: str) -> str:
+    """What a variable is, by its name: of which runs, and what."""
+    prefix, _, measured = name.partition("_")
+    return f"{_RUNS[prefix]}: {(MEASURED | _JUDGED)[measured]}"

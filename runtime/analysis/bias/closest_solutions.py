@@ -42,10 +42,11 @@ from numpy.typing import ArrayLike
 from derive import readout
 from derive.errors import InputError
 from derive.model import Model, require_quadratic
-from derive.version import VERSION
 from runtime.analysis.equal_layers import equal_readouts
 from runtime.analysis.landscape.critical_points import solution
 from runtime.analysis.recorded_runs import states_of_run
+from runtime.output.plain_result import PlainResult
+from runtime.output.result_attributes import made_attributes
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.parameter_keywords import takes_parameters
@@ -57,8 +58,8 @@ if TYPE_CHECKING:
 
 # Where solutions lie does not depend on η, which run-time parameters need.
 _ANY_RATE = {"eta": 1.0}
-# What the variables of `bias_of_run` are.
-_NAMES = {
+# What is measured of each run, in words.
+MEASURED = {
     "closest": "squared distance per N from the start to the closest solution",
     "reached": "squared distance per N from the start to the solution found",
     "excess": "excess of the squared distance of the solution found over the closest",
@@ -209,8 +210,6 @@ def bias_of_run(run: xarray.Dataset) -> xarray.Dataset:
     InputError
         As `closest_solution`, or the dataset has no states over time.
     """
-    import xarray
-
     found = states_of_run(run)
     if found.loss is None or len(found.alpha) < 2:
         raise InputError("run", "has no states over time: both start and end are needed")
@@ -230,16 +229,17 @@ def bias_of_run(run: xarray.Dataset) -> xarray.Dataset:
         found.R[..., -1, :, :],
         ends=False,
     )
-    variables = {
-        name: (found.front, values, {"long_name": _NAMES[name]})
-        for name, values in dataclasses.asdict(bias).items()
+    variables: dict[str, Any] = {
+        name: (found.front, values, MEASURED[name]) for name, values in dataclasses.asdict(bias).items()
     }
-    ending = {"long_name": "generalisation error at the end"}
-    variables["loss"] = (found.front, found.loss[..., -1], ending)
-    attributes = {name: value for name, value in run.attrs.items() if name != "title"}
-    attributes |= {"title": f"implicit bias of {found.model.name}", "alpha_end": float(found.alpha[-1])}
-    attributes["version"] = f"overlap-ode {VERSION}"
-    return xarray.Dataset(variables, attrs=attributes)
+    variables["loss"] = (found.front, found.loss[..., -1], "generalisation error at the end")
+    attributes = {
+        **run.attrs,
+        "title": f"implicit bias of {found.model.name}",
+        "alpha_end": float(found.alpha[-1]),
+        **made_attributes("bias_of_run", run.attrs),
+    }
+    return PlainResult(variables, {}, attributes).dataset()
 
 
 def solvable(

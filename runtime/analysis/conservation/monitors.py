@@ -29,6 +29,8 @@ from runtime.analysis.conservation.measured_states import (
     transposed,
 )
 from runtime.analysis.conservation.student_monitors import first_integral, second_layers
+from runtime.output.plain_result import PlainResult
+from runtime.output.result_attributes import made_attributes
 from runtime.start.checked_arrays import Array
 
 if TYPE_CHECKING:
@@ -75,8 +77,6 @@ def drift_monitors(run: xarray.Dataset) -> xarray.Dataset:
     InputError
         The dataset is no result of ours, or has no states over time.
     """
-    import xarray
-
     states = measured_states(run)
     front = run["Q"].dims[:-2]
     variables: dict[str, Any] = {}
@@ -87,12 +87,13 @@ def drift_monitors(run: xarray.Dataset) -> xarray.Dataset:
         a, b = readout.weights(states.model)
         expected = 8.0 * a * b * states.eta * states.v[:, 0, 0] * states.vstar[:, 0]
         variables["K_rate"][2]["expected"] = expected if len(front) > 1 else float(expected[0])
-    coordinates = {name: run[name] for name in front if name in run.coords}
+    coordinates = {str(name): run[name].values for name in front if name in run.coords}
     attributes = {
         "title": f"drift of conserved quantities of {states.model.name}",
         **states.model.attributes,
+        **made_attributes("drift_monitors", run.attrs),
     }
-    return xarray.Dataset(variables, coordinates, attributes)
+    return PlainResult(variables, coordinates, attributes).dataset()
 
 
 def _monitors(states: MeasuredStates) -> Iterator[tuple[str, Array, str, bool]]:

@@ -23,6 +23,7 @@ from runtime.analysis.escape.escape_theory import PATIENCE, EscapeTheory, escape
 from runtime.analysis.escape.growth_fit import NO_GROWTH, Growth, fit_growth
 from runtime.analysis.plateau.fixed_point import find_plateau
 from runtime.ensemble.ensemble_run import integrate_ensemble
+from runtime.output.plain_result import PlainResult
 from runtime.output.progress import Progress, part_of
 from runtime.output.quantiles import QUANTILES, quantiles
 from runtime.output.result_attributes import result_attributes
@@ -137,17 +138,17 @@ def measure_escapes(system: System, study: EscapeStudy, progress: Progress | Non
         growths.append(
             _growth(system, study, theory, times[i, -1], derived_seed(study.seed, 2**32 - 1 - i))
         )
-    result = _dataset(theories, growths, study, times)
-    result["diverged"] = (("eta", "n"), diverged, {"long_name": "diverged starts"})
+    variables, coordinates = _measured(theories, growths, study, times)
+    variables["diverged"] = (("eta", "n"), diverged, "diverged starts")
     if not study.single:
         curve = np.linspace(0.0, _BEYOND * study.rates[-1], _CURVE + 1)[1:]
         values = [_rate(system, study, float(eta)) for eta in curve]
-        result = result.assign_coords(curve=curve)
-        name = {"long_name": "escape rate at the eta of curve"}
-        result["rate_curve"] = (("curve",), np.array(values), name)
-    result = result.assign(weight_variables(study.parameters))
-    result.attrs = result_attributes(f"escape times of {study.model.name}", study.model, study.attributes)
-    return result
+        coordinates["curve"] = ("curve", curve, "learning rate of rate_curve")
+        variables["rate_curve"] = ("curve", np.array(values), "escape rate at the eta of curve")
+    variables |= weight_variables(study.parameters)
+    title = f"escape times of {study.model.name}"
+    attributes = result_attributes(title, study.model, study.attributes, "escape_times")
+    return PlainResult(variables, coordinates, attributes).dataset()
 
 
 def _rate(system: System, study: EscapeStudy, eta: float) -> float:
@@ -238,14 +239,13 @@ def fit_slope(n: ArrayLike, medians: Array, errors: Array) -> tuple[float, float
     return float(np.sum(weight * centred * y)) / spread, 1.0 / np.sqrt(spread)
 
 
-def _dataset(
+def _measured(
     theories: Sequence[EscapeTheory],
     growths: Sequence[Growth],
     study: EscapeStudy,
     times: Array,
-) -> xarray.Dataset:
-    import xarray
-
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The variables and coordinates of what all studies measure."""
     measured, errors = quantiles(times, QUANTILES), median_error(times)
     slopes = [fit_slope(study.sizes, measured[i, :, _MEDIAN], errors[i]) for i in range(len(theories))]
     predicted = np.array([[theory.quantiles(n, QUANTILES) for n in study.sizes] for theory in theories])
@@ -270,28 +270,18 @@ def _dataset(
         "fitted_gain_error": ([growth.prefactor_error for growth in growths], "its standard error"),
     }
     variables: dict[str, Any] = {
-        "escape_alpha": (("eta", "n", "trajectory"), times, {"long_name": "escape time"}),
-        "escaped": (("eta", "n"), np.sum(np.isfinite(times), axis=-1), {"long_name": "escaped starts"}),
-        "alpha_quantile": (("eta", "n", "quantile"), measured, {"long_name": "escape time, measured"}),
-        "median_error": (("eta", "n"), errors, {"long_name": "standard error of the median"}),
-        "theory_quantile": (
-            ("eta", "n", "quantile"),
-            predicted,
-            {"long_name": "escape time, N to infinity"},
-        ),
-        "law": (
-            ("eta", "probability"),
-            law,
-            {"long_name": "escape time less ln N / (2 rate), N to infinity"},
-        ),
+        "escape_alpha": (("eta", "n", "trajectory"), times, "escape time"),
+        "escaped": (("eta", "n"), np.sum(np.isfinite(times), axis=-1), "escaped starts"),
+        "alpha_quantile": (("eta", "n", "quantile"), measured, "escape time, measured"),
+        "median_error": (("eta", "n"), errors, "standard error of the median"),
+        "theory_quantile": (("eta", "n", "quantile"), predicted, "escape time, N to infinity"),
+        "law": (("eta", "probability"), law, "escape time less ln N / (2 rate), N to infinity"),
     }
-    variables |= {
-        name: (("eta",), np.asarray(values), {"long_name": words}) for name, (values, words) in each.items()
-    }
+    variables |= {name: (("eta",), np.asarray(values), words) for name, (values, words) in each.items()}
     coordinates = {
         "eta": np.array(study.rates),
         "n": np.array(study.sizes),
         "quantile": np.array(QUANTILES),
-        "probability": PROBABILITIES,
+        "probability": ("probability", PROBABILITIES, "probability of the time in law"),
     }
-    return xarray.Dataset(variables, coordinates)
+    return variables, coordinates

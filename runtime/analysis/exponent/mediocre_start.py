@@ -25,6 +25,7 @@ from derive.activation import Activation
 from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
+from runtime.output.plain_result import PlainResult
 from runtime.output.result_attributes import result_attributes
 from runtime.problem import Problem
 from runtime.run_options import GENERATED, MEDIOCRE, default
@@ -116,8 +117,6 @@ def information_exponent(
 
 def measure_exponents(study: MediocreStudy, generated: str | Path = GENERATED) -> xarray.Dataset:
     """The result of `information_exponent` for a checked study."""
-    import xarray
-
     theory = np.array([[predicted_time(m, n, study.overlap) for n in study.sizes] for m in study.models])
     measured = np.array(
         [
@@ -130,22 +129,27 @@ def measure_exponents(study: MediocreStudy, generated: str | Path = GENERATED) -
     )
     exponents = [exponent_of(model) for model in study.models]
     variables = {
-        "scaled_time": (("activation", "n"), measured, {"long_name": "eta alpha at the overlap"}),
-        "theory": (("activation", "n"), theory, {"long_name": "the same by quadrature"}),
-        "exponent": (("activation",), np.array(exponents), {"long_name": "information exponent"}),
-        "law": (("activation",), [law_of(k) for k in exponents], {"long_name": "order of the time"}),
+        "scaled_time": (("activation", "n"), measured, "eta alpha at the overlap"),
+        "theory": (("activation", "n"), theory, "eta alpha at the overlap, by quadrature"),
+        "exponent": (("activation",), np.array(exponents), "information exponent"),
+        "law": (("activation",), [law_of(k) for k in exponents], "order of eta alpha in N"),
     }
     coordinates = {
-        "activation": [str(model.activation) for model in study.models],
-        "n": ("n", np.array(study.sizes), {"long_name": "input dimension"}),
+        "activation": (
+            "activation",
+            [str(model.activation) for model in study.models],
+            "activation of student and teacher",
+        ),
+        "n": np.array(study.sizes),
     }
     common = result_attributes(
         "time of the mediocre start",
         study.models[0],
         {"overlap": study.overlap, "rtol": _RTOL, "atol": _ATOL},
+        "information_exponent",
     )
     del common["activation"]
-    return xarray.Dataset(variables, coordinates, common)
+    return PlainResult(variables, coordinates, common).dataset()
 
 
 def exponent_of(model: Model) -> int:

@@ -27,7 +27,8 @@ from derive.errors import InputError
 from derive.model import Model
 from runtime.analysis.landscape.local_hessian import LocalHessian, landscape_parameters
 from runtime.analysis.recorded_runs import states_of_run
-from runtime.output.result_attributes import result_attributes
+from runtime.output.plain_result import PlainResult
+from runtime.output.result_attributes import made_attributes, result_attributes
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.parameter_keywords import takes_parameters
@@ -131,20 +132,18 @@ class HessianSpectrum:
 
     def to_dataset(self) -> xarray.Dataset:
         """The same as a dataset with the dimension ``mode``."""
-        import xarray
-
         names = ("n", "span", "size", "tolerance", "classification", "stationary", "gradient", "negative")
         settings = {name: getattr(self, name) for name in (*names, "flat", "positive")}
         # A netCDF file cannot hold a bool.
         settings["stationary"] = int(self.stationary)
         title = f"Hessian of {self.model.name} at N = {self.n}"
-        attributes = result_attributes(title, self.model, settings)
+        attributes = result_attributes(title, self.model, settings, "hessian_spectrum")
         variables = {
-            "eigenvalue": (("mode",), self.eigenvalues, {"long_name": "eigenvalue in v = w/sqrt(N)"}),
-            "multiplicity": (("mode",), self.multiplicities, {"long_name": "multiplicity"}),
-            "block": (("mode",), np.array(self.blocks), {"long_name": "where the eigenvectors move"}),
+            "eigenvalue": (("mode",), self.eigenvalues, "eigenvalue in v = w/sqrt(N)"),
+            "multiplicity": (("mode",), self.multiplicities, "multiplicity of the eigenvalue"),
+            "block": (("mode",), np.array(self.blocks), "where the eigenvectors move the students"),
         }
-        return xarray.Dataset(variables, attrs=attributes)
+        return PlainResult(variables, {}, attributes).dataset()
 
 
 @takes_parameters(loss=True)
@@ -235,8 +234,6 @@ def spectra_along(run: xarray.Dataset, n: int, *, tolerance: float = TOLERANCE) 
     InputError
         As `hessian_spectrum`, or the dataset holds several trajectories or none.
     """
-    import xarray
-
     tolerance = checked_tolerance(tolerance)
     n = whole_number("n", n, 1, LARGEST_HESSIAN_N)
     along = states_of_run(run)
@@ -264,23 +261,23 @@ def spectra_along(run: xarray.Dataset, n: int, *, tolerance: float = TOLERANCE) 
         gradients.append(np.linalg.norm(local.gradient))
     table = np.array(counts)
     variables: dict[str, Any] = {
-        "inside": (
-            ("alpha", "mode"),
-            np.array(inside),
-            {"long_name": "eigenvalue, teachers' and students' span"},
-        ),
-        "outside": (("alpha", "i"), np.array(outside), {"long_name": "eigenvalue, orthogonal complement"}),
-        "outside_multiplicity": ((), local.outside, {"long_name": "multiplicity of each outside"}),
-        "gradient": (("alpha",), np.array(gradients), {"long_name": "norm of the gradient in v"}),
-        "loss": (("alpha",), along.loss[reached], {"long_name": "generalisation error"}),
+        "inside": (("alpha", "mode"), np.array(inside), "eigenvalue, teachers' and students' span"),
+        "outside": (("alpha", "i"), np.array(outside), "eigenvalue, orthogonal complement"),
+        "outside_multiplicity": ((), local.outside, "multiplicity of each eigenvalue outside"),
+        "gradient": (("alpha",), np.array(gradients), "norm of the gradient in v = w/sqrt(N)"),
+        "loss": (("alpha",), along.loss[reached]),
     }
     variables |= weight_variables(parameters)
     for column, name in enumerate(("negative", "flat", "positive")):
-        variables[name] = (("alpha",), table[:, column], {"long_name": f"{name} eigenvalues"})
-    attributes = {name: value for name, value in run.attrs.items() if name != "title"}
-    attributes |= {"title": f"Hessian along a trajectory of {model.name} at N = {n}", "n": n}
-    attributes["tolerance"] = tolerance
-    return xarray.Dataset(variables, {"alpha": run["alpha"][reached]}, attributes)
+        variables[name] = (("alpha",), table[:, column], f"{name} eigenvalues")
+    attributes = {
+        **run.attrs,
+        "title": f"Hessian along a trajectory of {model.name} at N = {n}",
+        "n": n,
+        "tolerance": tolerance,
+        **made_attributes("spectra_along", run.attrs),
+    }
+    return PlainResult(variables, {"alpha": run["alpha"].values[reached]}, attributes).dataset()
 
 
 def checked_tolerance(tolerance: float) -> float:

@@ -23,6 +23,7 @@ from runtime.analysis.plateau.fixed_point import (
     require_plateau,
 )
 from runtime.analysis.plateau.linear_modes import LinearDynamics
+from runtime.output.plain_result import PlainResult
 from runtime.output.result_attributes import result_attributes
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, real_number
@@ -129,8 +130,6 @@ def plateau_curve(
     system: System, parameters: RunParameters, rates: Sequence[float], norms: Array | None = None
 ) -> xarray.Dataset:
     """The dataset of `plateau` over checked learning rates; the η of the parameters does not matter."""
-    import xarray
-
     model = system.model
     require_plateau(model)
     points = [find_plateau(system, parameters.replaced(eta=eta), norms) for eta in rates]
@@ -146,17 +145,16 @@ def plateau_curve(
         "stable": ([int(x is not None and x.stable) for x in points], "1 if it attracts within R = 0"),
     }
     variables: dict[str, Any] = {
-        name: (("eta",), np.array(values), {"long_name": words}) for name, (values, words) in table.items()
+        name: (("eta",), np.array(values), words) for name, (values, words) in table.items()
     }
     each = np.array([nothing if x is None else x.norms for x in points])
-    variables["norm"] = (("eta", "i"), each, {"long_name": "norm Q_ii of each student"})
+    variables["norm"] = (("eta", "i"), each, "norm Q_ii of each student")
     settings = {name: value for name, value in parameters.attributes.items() if name != "eta"}
     settings |= {f"largest_eta_{where}": largest_eta(system, parameters, where, norms) for where in LARGEST}
-    attributes = result_attributes(f"plateau of {model.name} over eta", model, settings)
-    coordinates = {"eta": ("eta", np.array(rates), {"long_name": PARAMETERS["eta"].words})}
-    variables["T"] = (("r", "s"), parameters.T, {"long_name": PARAMETERS["T"].words})
+    attributes = result_attributes(f"plateau of {model.name} over eta", model, settings, "plateau")
+    variables["T"] = (("r", "s"), parameters.T)
     variables |= weight_variables(parameters)
-    return xarray.Dataset(variables, coordinates, attributes)
+    return PlainResult(variables, {"eta": np.array(rates)}, attributes).dataset()
 
 
 def largest_eta(system: System, parameters: RunParameters, where: str, norms: Array | None = None) -> float:

@@ -184,7 +184,7 @@ def test_output_times_do_not_change_the_solution():
         np.testing.assert_allclose(many[[1, 52, 160]], few, rtol=0, atol=2e-14)
     start = gradient_flow(model, Q0, R0, eta=0.3, alpha=np.array([0.0]))
     np.testing.assert_allclose(start.Q[0], Q0, atol=1e-15)
-    assert gradient_flow(model, Q0, R0, eta=0.3, alpha=1.0).loss.shape == (200,)
+    assert gradient_flow(model, Q0, R0, eta=0.3, alpha=1.0).loss.shape == (201,)
 
 
 def test_large_starts_are_resolved():

@@ -22,7 +22,7 @@ def failed(system_of):
 
 def test_json_has_everything_and_no_nan(failed):
     content = json.loads(json.dumps(as_json(failed), allow_nan=False))
-    assert content["attributes"] == failed.attrs
+    assert {**content["attributes"], "Conventions": "CF-1.9"} == failed.attrs
     assert content["alpha"] == [0.0, 1e-6, 1.0, 2.0]
     assert content["status"] == "diverged"
     assert content["Q"][1] == failed["Q"].values[1].tolist()
@@ -79,11 +79,11 @@ def test_integrate_alone_shows_the_escape_from_the_plateau(call, generated):
     assert code == 0
     loss = np.array(run["loss"])
     assert run["status"] == "ok"
-    assert (len(run["alpha"]), run["alpha"][0], run["alpha"][-1]) == (200, 0.0, 200.0)
+    assert (len(run["alpha"]), run["alpha"][0], run["alpha"][-1]) == (201, 0.0, 200.0)
     # The known plateau: 0.67376 at η = 0.4; then the escape.
     assert np.min(np.abs(loss - 0.67376)) < 2e-3
     assert loss[-1] < 1e-3
-    assert np.shape(run["Q"]) == (200, 4, 4)
+    assert np.shape(run["Q"]) == (201, 4, 4)
     assert run["attributes"]["n"] == 10**6
 
 
@@ -143,9 +143,9 @@ def test_a_run_goes_on_for_the_default_length_or_to_a_later_end(call, generated)
     options = f"--generated {generated} --eta 0.3"
     assert call(f"integrate {options} --alpha 0,5 --out run.nc --quiet")[0] == 0
     alpha = json.loads(call(f"integrate {options} --overlaps run.nc --json")[1])["alpha"]
-    assert (len(alpha), alpha[0], alpha[-1]) == (200, 5.0, 205.0)
+    assert (len(alpha), alpha[0], alpha[-1]) == (201, 5.0, 205.0)
     alpha = json.loads(call(f"integrate {options} --overlaps run.nc --alpha 7 --json")[1])["alpha"]
-    assert (len(alpha), alpha[0], alpha[-1]) == (200, 5.0, 7.0)
+    assert (len(alpha), alpha[0], alpha[-1]) == (201, 5.0, 7.0)
     for end, problem in (
         ("5", "5 is not after 5, the time of the start"),
         ("0,9", "0 is out of place: times are 5, the time of the start, or more and strictly ascending"),

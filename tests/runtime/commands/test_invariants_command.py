@@ -130,7 +130,7 @@ def test_monitors_of_a_run(call, runs):
     assert "what is conserved, against alpha:" in lines
     with xarray.open_dataset("drift.nc") as drift:
         assert drift["K_growth"].dims == ("alpha",)
-        assert drift["K_growth"].size == 200
+        assert drift["K_growth"].size == 201
 
 
 def test_monitors_as_json(call, runs):
@@ -138,7 +138,7 @@ def test_monitors_as_json(call, runs):
     assert code == 0
     result = json.loads(out)
     assert result["model"]["flow"] == "gradient"
-    assert np.shape(result["monitors"]["K_shape"]) == (3, 200)
+    assert np.shape(result["monitors"]["K_shape"]) == (3, 201)
     assert result["monitors"]["conserved"]["K_shape"] is True
     assert result["monitors"]["conserved"]["polar_factor"] is False
 

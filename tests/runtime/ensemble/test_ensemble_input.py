@@ -21,12 +21,12 @@ FAST = {"method": "tsit5"}
 def test_dataset(system, start):
     rates = np.linspace(0.1, 0.4, 13)
     ensemble = integrate_ensemble(system, *start, eta=rates, label_noise=0.5, alpha=30.0, **FAST)
-    assert dict(ensemble.sizes) == {"trajectory": 13, "alpha": 200, "i": 4, "j": 4, "r": 2, "s": 2}
+    assert dict(ensemble.sizes) == {"trajectory": 13, "alpha": 201, "i": 4, "j": 4, "r": 2, "s": 2}
     assert ensemble["Q"].dims == ("trajectory", "alpha", "i", "j")
     assert ensemble["R"].dims == ("trajectory", "alpha", "i", "r")
     assert ensemble["loss"].dims == ("trajectory", "alpha")
     np.testing.assert_array_equal(ensemble["trajectory"], np.arange(13))
-    np.testing.assert_array_equal(ensemble["alpha"], np.linspace(0.0, 30.0, 200))
+    np.testing.assert_array_equal(ensemble["alpha"], np.linspace(0.0, 30.0, 201))
     np.testing.assert_array_equal(ensemble["eta"], rates)
     np.testing.assert_array_equal(ensemble["label_noise"], 0.5)
     np.testing.assert_array_equal(ensemble["T"], np.eye(2))

@@ -14,10 +14,10 @@ from runtime.output.run_summaries import as_json
 def result():
     return PlainResult(
         {
-            "loss": (("alpha",), [0.5, np.nan], {"long_name": "generalisation error"}),
-            "status": ((), "ok", {}),
+            "loss": (("alpha",), [0.5, np.nan]),
+            "status": ((), "ok", {"long_name": "how it ended"}),
         },
-        {"alpha": ("alpha", [0.0, 1.0], {"long_name": "time"}), "i": np.arange(2)},
+        {"alpha": ("alpha", [0.0, 1.0], "time"), "i": np.arange(2)},
         {"method": "prince8", "eta": 0.4},
     )
 
@@ -26,7 +26,9 @@ def test_it_becomes_the_dataset_of_the_same_variables(result):
     dataset = result.dataset()
     assert isinstance(dataset, xarray.Dataset)
     assert dict(dataset.sizes) == {"alpha": 2, "i": 2}
-    assert dataset.attrs == result.attrs
+    assert dataset.attrs == {**result.attrs, "Conventions": "CF-1.9"}
+    assert dataset["alpha"].attrs == {"long_name": "time", "units": "1"}
+    assert dataset["status"].attrs == {"long_name": "how it ended"}
     for name in ("loss", "status", "alpha", "i"):
         assert dataset[name].values.tolist() == pytest.approx(result[name].values.tolist(), nan_ok=True)
         assert dataset[name].attrs == result[name].attributes

@@ -82,9 +82,9 @@ def test_times_are_those_of_whole_steps(n):
     assert np.unique(one["Q"]).size == 3
 
 
-def test_a_number_is_the_end_of_two_hundred_times():
-    runs = simulate(Model(1, 1), n=1990, eta=0.1, alpha=10.0, trajectories=1)
-    np.testing.assert_allclose(runs["alpha"], np.linspace(0.0, 10.0, 200), rtol=1e-14)
+def test_a_number_is_the_end_of_even_times():
+    runs = simulate(Model(1, 1), n=2000, eta=0.1, alpha=10.0, trajectories=1)
+    np.testing.assert_allclose(runs["alpha"], np.linspace(0.0, 10.0, 201), rtol=1e-14)
     # At small N several of them are the same step.
     few = simulate(Model(1, 1), n=4, eta=0.01, alpha=10.0, trajectories=1)
     np.testing.assert_array_equal(few["alpha"], np.arange(41) / 4)

@@ -172,7 +172,7 @@ def test_a_parameter_that_sgd_does_not_know_has_its_default(monkeypatch):
 
 
 def test_results_that_do_not_fit_into_memory():
-    with rejected("trajectories", "1099511627776 need .* GiB at 200 times"):
+    with rejected("trajectories", "1099511627776 need .* GiB at 201 times"):
         short(**START, trajectories=2**40, alpha=1000.0)
 
 

@@ -131,11 +131,11 @@ def test_real_array_is_a_new_float_array():
     assert given[0, 0] == 1.0
 
 
-def test_output_times_of_a_number_are_200_even_ones():
+def test_output_times_of_a_number_are_201_even_ones():
     times = output_times(200.0)
-    assert times.shape == (200,)
+    assert times.shape == (201,)
     assert (times[0], times[-1]) == (0.0, 200.0)
-    np.testing.assert_allclose(np.diff(times), 200.0 / 199)
+    np.testing.assert_array_equal(np.diff(times), 1.0)
 
 
 def test_output_times_of_an_array_are_kept():

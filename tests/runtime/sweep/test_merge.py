@@ -42,7 +42,8 @@ def test_axes_are_dimensions_and_results_are_in_their_place(sweep, opened, syste
                 assert found["status"] == "ok"
                 assert found["steps"] == wanted["steps"]
     assert runs["steps"].dtype == np.int64
-    assert runs["loss"].attrs == {"long_name": "generalisation error"}
+    assert runs["loss"].attrs == {"long_name": "generalisation error", "units": "1"}
+    assert runs["eta"].attrs == {"long_name": "learning rate", "units": "1"}
     assert runs.attrs["n"] == 100
     assert runs.attrs["job"] == "ode"
     assert not {"p", "eta", "seed"} & set(runs.attrs)

@@ -99,7 +99,7 @@ def test_agrees_with_scipy_on_the_closed_form(case, method, exact):
 
 def test_dimensions_coordinates_and_variables(escape):
     assert isinstance(escape, xarray.Dataset)
-    assert dict(escape.sizes) == {"alpha": 200, "i": 4, "j": 4, "r": 2, "s": 2}
+    assert dict(escape.sizes) == {"alpha": 201, "i": 4, "j": 4, "r": 2, "s": 2}
     dims = {name: variable.dims for name, variable in escape.data_vars.items()}
     assert dims == {
         "Q": ("alpha", "i", "j"),
@@ -114,8 +114,7 @@ def test_dimensions_coordinates_and_variables(escape):
     }
     for name, count in (("i", 4), ("j", 4), ("r", 2), ("s", 2)):
         np.testing.assert_array_equal(escape[name], range(1, count + 1))
-    assert all(variable.attrs["long_name"] for variable in escape.data_vars.values())
-    assert escape["alpha"].attrs["long_name"] == "time, steps / N"
+    assert escape["alpha"].attrs == {"long_name": "time, steps / N", "units": "1"}
     for name in ("Q", "R", "T", "loss", "alpha"):
         assert escape[name].dtype == np.float64
     for name in ("steps", "rejected", "evaluations"):
@@ -133,13 +132,16 @@ def test_attributes_say_what_was_done(escape, system):
         "atol": 1e-10,
         "method": "prince8",
         "version": f"overlap-ode {VERSION}",
+        "history": f"integrate of overlap-ode {VERSION}",
         "title": "overlap trajectory of p4_pstar2",
+        "Conventions": "CF-1.9",
     }
     assert escape.attrs == expected
 
 
-def test_number_as_alpha_gives_200_times_with_both_ends(escape, start):
-    np.testing.assert_array_equal(escape["alpha"], np.linspace(0.0, 200.0, 200))
+def test_number_as_alpha_gives_201_times_with_both_ends(escape, start):
+    np.testing.assert_array_equal(escape["alpha"], np.arange(201))
+    assert escape["loss"].sel(alpha=100) == escape["loss"].values[100]
     np.testing.assert_allclose(escape["Q"].values[0], start[0], rtol=1e-15)
     np.testing.assert_array_equal(escape["R"].values[0], start[1])
     assert escape["alpha_end"].item() == 200.0
@@ -378,4 +380,4 @@ def test_a_level_that_is_not_reached(system, start, escape):
     assert "escape_alpha" not in escape
     at_once = integrate(system, *start, eta=0.4, alpha=200.0, stop_loss=2.0)
     assert (at_once["escape_alpha"], at_once["steps"]) == (0.0, 0)
-    assert np.isfinite(at_once["loss"].values).tolist() == [True] + [False] * 199
+    assert np.isfinite(at_once["loss"].values).tolist() == [True] + [False] * 200
