@@ -2,6 +2,8 @@
 
 `regeneration.doc_tables` makes the tables of the pages, and `regeneration.json_schemas` the JSON schemas. A
 test fails unless all files are as this program writes them.
+
+`python docs/regenerate.py docs/notebooks/NAME.md …` runs these notebooks and writes what they show instead.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ sys.path.insert(0, str(DOCS.parent))
 
 from regeneration.doc_tables import with_tables  # noqa: E402
 from regeneration.json_schemas import SCHEMAS  # noqa: E402
+from regeneration.notebooks import run_again  # noqa: E402
 
 
 def files() -> dict[Path, str]:
@@ -32,7 +35,8 @@ def files() -> dict[Path, str]:
 
 def main() -> None:
     """Write the files that differ, and name them."""
-    for path, text in files().items():
+    notebooks = [Path(name).resolve() for name in sys.argv[1:]]
+    for path, text in ({page: run_again(page) for page in notebooks} if notebooks else files()).items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
             print(path.relative_to(DOCS.parent))

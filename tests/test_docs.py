@@ -23,7 +23,12 @@ from runtime.system.compile_cache import ENVIRONMENT, cache_root
 ROOT = doc_pages.ROOT
 PAGES = {page.name: page for page in doc_pages.PAGES}
 BLOCKS = {name: doc_pages.blocks_of(page) for name, page in PAGES.items()}
-RUNNING = [name for name, blocks in BLOCKS.items() if any(b.language in doc_pages.EXECUTED for b in blocks)]
+# Notebooks show more than what they print: tests/test_notebooks.py runs them.
+RUNNING = [
+    name
+    for name, page in PAGES.items()
+    if page not in doc_pages.NOTEBOOKS and any(b.language in doc_pages.EXECUTED for b in BLOCKS[name])
+]
 # Number of blocks that take minutes, or need another machine or shell. All others run as they stand.
 SLOW = 6
 # A line that matches needs a shell. Commands with nothing but && between them do not.
@@ -169,8 +174,9 @@ def test_paths_and_modules_that_a_page_names_exist(name):
 
 def test_every_page_is_on_the_index_and_leads_back_from_the_readme():
     index = set(doc_pages.links_of(PAGES["index.md"]))
-    for page in (ROOT / "docs").glob("*.md"):
-        assert page.name == "index.md" or page.name in index, f"docs/index.md does not name {page.name}"
+    for page in (ROOT / "docs").rglob("*.md"):
+        name = page.relative_to(ROOT / "docs").as_posix()
+        assert name == "index.md" or name in index, f"docs/index.md does not name {name}"
     assert "docs/index.md" in doc_pages.links_of(PAGES["README.md"])
 
 
@@ -178,7 +184,7 @@ def test_the_readme_s_setup_names_extras_that_exist():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     text = (ROOT / "README.md").read_text()
     named = set(re.findall(r"pip install -e '\.\[(\w+)\]'", text))
-    assert named == {"test", "bench"} <= set(extras)
+    assert named == {"test", "bench", "docs"} <= set(extras)
     # .ci/run looks for the test command between these two.
     assert "<!-- test command -->\n```sh\n" in text
 

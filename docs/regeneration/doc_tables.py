@@ -12,6 +12,7 @@ from derive.activation import ACTIVATION_NAMES
 from derive.model import OPTIONS
 from derive.parameters import PARAMETERS, RuntimeParameter
 from derive.readout import READOUTS
+from regeneration.api_tables import TABLES_OF_NAMES, summary
 from runtime.run_options import (
     ACTIVATIONS,
     DEFAULT_METHOD,
@@ -39,8 +40,11 @@ def _table(*heads: str, rows: Iterable[Iterable[str]]) -> str:
 
 
 def _plain(words: str) -> str:
-    """Words in which Markdown finds nothing to set."""
-    return words.replace("*", r"\*").replace("|", r"\|").replace("_", r"\_")
+    """Words in which Markdown finds nothing to set but code between backquotes."""
+    parts = words.split("`")
+    return "`".join(
+        [re.sub(r"([*|_])", r"\\\1", part) if k % 2 == 0 else part for k, part in enumerate(parts)]
+    )
 
 
 def _option(name: str) -> str:
@@ -133,10 +137,15 @@ def _methods() -> str:
     return _table("method", "what it is", rows=rows)
 
 
+def _names(names: Iterable[str]) -> str:
+    return _table("name", "what it is", rows=((f"`{name}`", _plain(summary(name))) for name in names))
+
+
 TABLES = {
     "model-options": _model_options(),
     "readouts": _readouts(),
     "parameters": _parameters(),
     "run-options": _run_options(),
     "methods": _methods(),
+    **{table: _names(names) for table, names in TABLES_OF_NAMES.items()},
 }

@@ -170,6 +170,10 @@ def integrate_ensemble(
     Every trajectory has its own step size; its numbers do not depend on the others, their
     order, or the number of threads, to the last bit.
 
+    Each parameter of the equations that is a number may also be an array with one value per trajectory
+    (k,), and each that is a vector an array with a row per trajectory. The other parameters, the errors
+    raised and the variables are those of `integrate`, with ``trajectory`` in front.
+
     Parameters
     ----------
     Q0, R0
@@ -189,10 +193,6 @@ def integrate_ensemble(
         How the learning rates change, as for `integrate`.
     start_alpha
         The time α of Q0 and R0.
-
-    Each parameter of the equations that is a number may also be an array with one value per trajectory
-    (k,), and each that is a vector an array with a row per trajectory. The other parameters, the errors
-    raised and the variables are those of `integrate`, with ``trajectory`` in front.
     """
     model, start = as_system(system).model, GivenStart(Q0, R0, many=True, alpha=start_alpha)
     one_of("method", method, TABLEAUX)

@@ -232,15 +232,14 @@ def compare(
 
     Returns
     -------
-    Dataset with the ODE's Q, R, loss, and v if it is trained; ``Q_mean``, ``Q_error`` … with dim ``n`` in
-    front;
-    ``loss_spread``, the standard deviation over runs; ``limit`` and ``limit_error``
-    (observable, alpha), the deviation extrapolated to N → ∞; ``bias`` and ``bias_error``, the
-    coefficient of 1/N. Attributes: ``verdict`` (agree, disagree, or undecided if runs
-    diverged), ``deviation`` (the largest, in standard errors) and ``where`` it occurs, ``allowed``
-    (the largest that counts as agreement), ``comparisons`` (how many were made); with weights also
-    ``weights_deviation``, ``weights_allowed``, and the verdict is
-    "disagree" too if chain and weights differ by more.
+    xarray.Dataset
+        With the ODE's Q, R, loss, and v if it is trained; ``Q_mean``, ``Q_error`` … with dim ``n`` in
+        front; ``loss_spread``, the standard deviation over runs; ``limit`` and ``limit_error`` (observable,
+        alpha), the deviation extrapolated to N → ∞; ``bias`` and ``bias_error``, the coefficient of 1/N.
+        Attributes: ``verdict`` (agree, disagree, or undecided if runs diverged), ``deviation`` (the
+        largest, in standard errors) and ``where`` it occurs, ``allowed`` (the largest that counts as
+        agreement), ``comparisons`` (how many were made); with weights also ``weights_deviation``,
+        ``weights_allowed``, and the verdict is "disagree" too if chain and weights differ by more.
 
     Raises
     ------

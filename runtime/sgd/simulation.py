@@ -334,11 +334,12 @@ def simulate(
 
     Returns
     -------
-    Dataset with dims trajectory, alpha, i, j, r: Q, R, loss (the population loss), and for each
-    run ``status`` (ok, diverged) and ``alpha_end``, the last recorded time before it diverged;
-    after that NaN. ``Q_mean``, ``Q_error`` … are means over the ``runs`` that go on at a time, and
-    their standard errors. ``alpha`` are the exact times of the states, steps/N. A trained second layer
-    is ``v`` (trajectory, alpha, i), others are ``student_weights`` and ``teacher_weights``.
+    xarray.Dataset
+        With dims trajectory, alpha, i, j, r: Q, R, loss (the population loss), and for each run ``status``
+        (ok, diverged) and ``alpha_end``, the last recorded time before it diverged; after that NaN.
+        ``Q_mean``, ``Q_error`` … are means over the ``runs`` that go on at a time, and their standard
+        errors. ``alpha`` are the exact times of the states, steps/N. A trained second layer is ``v``
+        (trajectory, alpha, i), others are ``student_weights`` and ``teacher_weights``.
 
     Raises
     ------

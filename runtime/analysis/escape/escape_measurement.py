@@ -91,14 +91,15 @@ def escape_times(
 
     Returns
     -------
-    Dataset with dims ``eta``, ``n``, ``trajectory``: ``escape_alpha`` (NaN without escape), its
-    ``alpha_quantile``, ``median_error``, and ``theory_quantile``, the law as N → ∞ (see
-    `escape_theory`); ``escaped`` and ``diverged``, their numbers. Per η: ``slope`` of the median per
-    ln N with ``slope_error``, ``slope_theory`` = 1/(2 rate); the plateau's ``rate``, ``plateau_loss``,
-    ``plateau_q``, ``threshold``; ``gain`` and ``curvature`` of the theory, ``fitted_rate`` and
-    ``fitted_gain`` with errors, from the growth at the largest N; ``law`` (eta, probability), the time
-    as N → ∞ less ln N / (2 rate). For several η also ``rate_curve`` over (curve), the escape rate at
-    learning rates up to 5/4 of the largest, NaN where there is no plateau.
+    xarray.Dataset
+        With dims ``eta``, ``n``, ``trajectory``: ``escape_alpha`` (NaN without escape), its
+        ``alpha_quantile``, ``median_error``, and ``theory_quantile``, the law as N → ∞ (see
+        `escape_theory`); ``escaped`` and ``diverged``, their numbers. Per η: ``slope`` of the median per ln
+        N with ``slope_error``, ``slope_theory`` = 1/(2 rate); the plateau's ``rate``, ``plateau_loss``,
+        ``plateau_q``, ``threshold``; ``gain`` and ``curvature`` of the theory, ``fitted_rate`` and
+        ``fitted_gain`` with errors, from the growth at the largest N; ``law`` (eta, probability), the time
+        as N → ∞ less ln N / (2 rate). For several η also ``rate_curve`` over (curve), the escape rate at
+        learning rates up to 5/4 of the largest, NaN where there is no plateau.
 
     Raises
     ------

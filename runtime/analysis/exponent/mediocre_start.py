@@ -103,9 +103,10 @@ def information_exponent(
 
     Returns
     -------
-    Dataset over ``activation`` and ``n``: ``scaled_time``, the ηα at which the generated equations come to
-    the overlap, NaN where they do not; ``theory``, the same by quadrature of dR/d(ηα) in the Hermite
-    coefficients (see the module). Per activation its ``exponent`` k* and the ``law`` in words.
+    xarray.Dataset
+        Over ``activation`` and ``n``: ``scaled_time``, the ηα at which the generated equations come to the
+        overlap, NaN where they do not; ``theory``, the same by quadrature of dR/d(ηα) in the Hermite
+        coefficients (see the module). Per activation its ``exponent`` k* and the ``law`` in words.
 
     Raises
     ------

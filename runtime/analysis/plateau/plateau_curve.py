@@ -64,10 +64,11 @@ def plateau(system: System, *_: Any, norms: ArrayLike | None = None, **parameter
 
     Returns
     -------
-    A `Plateau` for one η. For several a dataset with the dimension ``eta``: ``q`` (mean norm of a student),
-    ``loss``, ``rate`` (of the escape), ``multiplicity``, ``stable`` (1 if it attracts within R = 0), and
-    ``norm`` (eta, i), the norm of each student. Where there is no plateau they are NaN, or 0. Attributes
-    ``largest_eta_plateau`` and ``largest_eta_escape`` are as for `oo.largest_stable_eta`.
+    Plateau or xarray.Dataset
+        A Plateau for one η. For several a dataset with the dimension ``eta``: ``q`` (mean norm of a
+        student), ``loss``, ``rate`` (of the escape), ``multiplicity``, ``stable`` (1 if it attracts within
+        R = 0), and ``norm`` (eta, i), the norm of each student. Where there is no plateau they are NaN, or
+        0. Attributes ``largest_eta_plateau`` and ``largest_eta_escape`` are as for `oo.largest_stable_eta`.
 
     Raises
     ------

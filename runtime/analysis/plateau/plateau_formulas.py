@@ -76,6 +76,9 @@ def closed_form(
 ) -> ClosedForm:
     """Solve the plateau equation for any p, p*, η and Δ (and T), where all second-layer weights are 1.
 
+    With a mean readout, T = 1 and gradient flow: q = p/(p+2), ε = 1/(p+2) + 1/p*, rate 4η/(p p*); weight
+    decay multiplies this q with 1 − γp/2, and leaves the rate as it is.
+
     Parameters
     ----------
     constraint, flow, teacher
@@ -89,9 +92,6 @@ def closed_form(
     ------
     InputError
         Another value.
-
-    With a mean readout, T = 1 and gradient flow: q = p/(p+2), ε = 1/(p+2) + 1/p*, rate 4η/(p p*); weight
-    decay multiplies this q with 1 − γp/2, and leaves the rate as it is.
     """
     import sympy as sp
 
