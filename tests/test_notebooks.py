@@ -21,7 +21,7 @@ figure, axes = plt.subplots(figsize=(2, 2))
 axes.plot(x, {factor} * x, label="{label}")
 axes.fill_between(x, x, x + 1.0)
 axes.imshow(np.ma.masked_less(np.arange(4).reshape(2, 2), {least}))
-axes.legend();
+_ = axes.legend()
 """
 
 
@@ -65,7 +65,7 @@ def test_cells_show_what_jupyter_would(tmp_path):
         "print('one')\n'two'",
         "class Law:\n    def _repr_latex_(self):\n        return r'$\\displaystyle x^2$'\nLaw()",
         DRAWING.format(factor=1, label="a", least=0),
-        "3;",
+        "_ = 3",
         "number = 4",
         "None",
         "from matplotlib.figure import Figure\nFigure(figsize=(1, 1))",

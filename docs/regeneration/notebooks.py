@@ -59,11 +59,6 @@ class Cell:
     line: int
     shown: Shown
 
-    @property
-    def hidden(self) -> bool:
-        """Whether a semicolon hides the value of the last line."""
-        return self.code.rstrip().endswith(";")
-
 
 def parts_of(page: Path) -> Iterator[str | Cell]:
     """The words of a page, with other blocks, and its cells, in order."""
@@ -105,7 +100,7 @@ class Session:
         with contextlib.redirect_stdout(printed):
             exec(compile(tree, str(self.page), "exec"), self.namespace)  # noqa: S102
             value = self._value(last) if isinstance(last, ast.Expr) else None
-        shown, value = Shown(), None if cell.hidden else value
+        shown = Shown()
         latex = getattr(value, "_repr_latex_", lambda: None)()
         figures = _open_figures(value)
         if latex:
