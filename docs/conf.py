@@ -47,6 +47,8 @@ myst_fence_as_directive = ["math"]
 myst_heading_anchors = 6
 
 autodoc_member_order = "bysource"
+# By their names instead of all types that they stand for.
+autodoc_type_aliases = {"Array": "Array", "ArrayLike": "ArrayLike"}
 numpydoc_show_class_members = False
 maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
@@ -123,6 +125,12 @@ def _docstring(_: Any, __: str, ___: str, ____: Any, _____: Any, lines: list[str
         lines[number] = "".join(parts)
 
 
+def _signature(*details: Any) -> tuple[str | None, ...]:
+    """Write names of types, which Python wraps within other types, as they are."""
+    wrapped = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
+    return tuple(text and wrapped.sub(r"\1", text) for text in details[-2:])
+
+
 def _reference(_: Any, __: Any, node: nodes.Element, text: nodes.Node) -> nodes.Node | None:
     """The entry of a class that an annotation names by the module that defines it."""
     target = _DEFINED.get(node.get("reftarget", ""))
@@ -160,6 +168,7 @@ def setup(app: Any) -> None:
     app.connect("source-read", _read)
     # Before numpydoc, which writes roles of its own.
     app.connect("autodoc-process-docstring", _docstring, priority=100)
+    app.connect("autodoc-process-signature", _signature)
     app.connect("missing-reference", _reference)
     app.connect("build-finished", _complete)
     app.add_html_math_renderer("mathml", (_inline_math, None), (_display_math, None))

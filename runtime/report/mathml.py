@@ -118,6 +118,7 @@ def _element(latex: str, kind: str = "inline") -> ET.Element:
     row = root[0]
     _name_functions(row)
     _mark_signs(row)
+    _mark_bars(row)
     _unwrap(row)
     return row
 
@@ -155,6 +156,16 @@ def _mark_signs(parent: ET.Element) -> None:
         if child.text == "~":
             child.text = "∼"
         before = child
+
+
+def _mark_bars(row: ET.Element) -> None:
+    """Set the bars of absolute values and norms, which open and close in turn, without a space around."""
+    for sign in "|‖":
+        bars = [element for element in row.iter("mo") if element.text == sign]
+        if len(bars) % 2 == 0:
+            for number, bar in enumerate(bars):
+                form = "postfix" if number % 2 else "prefix"
+                bar.attrib.update({"form": form, "stretchy": "false", "lspace": "0", "rspace": "0"})
 
 
 def _unwrap(parent: ET.Element) -> None:

@@ -127,6 +127,13 @@ def test_signs_functions_and_transposes_are_set_as_in_tex():
     assert f'{FUNCTION}</mo><mo stretchy="false">(' in text
 
 
+def test_bars_open_and_close_in_turn():
+    root = ET.fromstring(inline(r"2\,|x|^2 + |y| \|z\|"))
+    bars = [element for element in root.iter("mo") if element.text in tuple("|‖")]
+    assert [bar.get("form") for bar in bars] == ["prefix", "postfix"] * 3
+    assert all(bar.get("lspace") == bar.get("rspace") == "0" for bar in bars)
+
+
 def test_a_long_table_is_split_for_printing():
     text = latex(Model(4, 2), "components", "odes")
     pieces = [m for _, m in display(text)]
