@@ -401,7 +401,8 @@ HESSIAN = either(
                     "span": whole("Dimension κ of the span of all weights."),
                     "size": whole("Number of eigenvalues."),
                     "classification": choice(
-                        "Kind of the state, to second order.", "saddle", "marginal minimum", "minimum"
+                        "Kind of the state, to second order.",
+                        *("saddle", "marginal minimum", "minimum", "not stationary"),
                     ),
                     "stationary": choice("1 if the gradient vanishes, else 0.", 0, 1),
                     "gradient": number("Norm of the gradient."),

@@ -43,7 +43,7 @@ def bias(
     threads: int | None,
     printer: shared.Printer,
     generated: Path,
-) -> None:
+) -> int:
     """Test the implicit bias: is the solution that is found the one closest to the start?
 
     \b
@@ -60,6 +60,7 @@ def bias(
         bias_at_finite_n,
         bias_of_norms,
     )
+    from runtime.output.run_summaries import unfinished_line
     from runtime.system.loading import load
 
     if run is not None:
@@ -86,6 +87,19 @@ def bias(
         result.attrs |= {"scale": norms.attrs["scale"], **made_attributes("bias_of_norms", sizes.attrs)}
     printer.write(result, plot_bias)
     printer.show(result, lambda: study_table(result) if run is None else run_table(result, TABLE_ROWS))
+    lost, total = _lost(result)
+    if run is None:
+        problem = unfinished_line({"ok": total - lost, "diverged": lost}, "runs")
+        return printer.outcome(problem, finished=lost < total)
+    if lost:
+        printer.say(f"{lost} of {total} runs in the file did not reach the end")
+    return 0
+
+
+def _lost(result: xarray.Dataset) -> tuple[int, int]:
+    """How many runs have no distance, since they did not reach the end, and how many there are."""
+    ends = [result[name] for name in result.data_vars if str(name).endswith("remaining")]
+    return sum(int(one.isnull().sum()) for one in ends), sum(one.size for one in ends)
 
 
 def _of_run(path: Path) -> xarray.Dataset:

@@ -68,6 +68,9 @@ def compare(
         return f"{run_summaries.comparison_table(result, TABLE_ROWS)}\n{verdict_line(result)}"
 
     printer.show(result, text)
+    diverged, total = int(result["diverged"].sum()), result.attrs["trajectories"] * result.sizes["n"]
+    counts = {"ok": total - diverged, "diverged": diverged}
+    printer.outcome(run_summaries.unfinished_line(counts, "runs"), finished=diverged < total)
     return 0 if result.attrs["verdict"] == "agree" else EXIT_FAILURE
 
 

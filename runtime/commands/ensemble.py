@@ -35,7 +35,7 @@ def ensemble(
     output: str,
     printer: shared.Printer,
     generated: Path,
-) -> None:
+) -> int:
     """Integrate many random starts at once, on all processors.
 
     \b
@@ -58,3 +58,5 @@ def ensemble(
         runs = chosen.run(load(model, generated), progress)
         printer.write(runs, plot_ensemble)
     printer.show(runs, lambda: run_summaries.ensemble_table(runs, TABLE_ROWS))
+    counts = run_summaries.endings(runs)
+    return printer.outcome(run_summaries.unfinished_line(counts, "trajectories"), finished="ok" in counts)

@@ -38,7 +38,7 @@ def escape(
     measurement: dict[str, Any],
     printer: shared.Printer,
     generated: Path,
-) -> None:
+) -> int:
     """Measure escape times from the plateau over random starts, against N, beside the theory.
 
     \b
@@ -50,6 +50,7 @@ def escape(
     from runtime.analysis.escape.escape_figure import plot_escape
     from runtime.analysis.escape.escape_measurement import measure_escapes
     from runtime.analysis.escape.escape_study import chosen_study
+    from runtime.output.run_summaries import unfinished_line
     from runtime.system.loading import load
 
     study = chosen_study(model, start, **measurement)
@@ -62,14 +63,14 @@ def escape(
     at_once = int((result["escape_alpha"] == 0.0).sum())
     if at_once:
         printer.say(f"{at_once} trajectories start below the threshold: raise --n, or lower --fraction")
-    if diverged:
-        printer.say(f"{diverged} trajectories diverged")
     if missing:
         # p < p* learns a part only, and at large η no solution is stable: see largest_stable_eta.
         printer.say(
             f"{missing} trajectories stay at a loss above the threshold: raise --fraction, or lower --eta"
         )
     printer.show(result, lambda: escape_table(result))
+    counts = {"ok": result["escape_alpha"].size - diverged, "diverged": diverged}
+    return printer.outcome(unfinished_line(counts, "trajectories"), finished=counts["ok"] > 0)
 
 
 def escape_table(result: xarray.Dataset) -> str:

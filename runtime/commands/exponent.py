@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @shared.generated_option
 def exponent(
     activation: str, n: list[int], overlap: float, printer: shared.Printer, generated: Path
-) -> None:
+) -> int:
     """Measure the information exponent: the time of gradient flow from R0 = 1/√N, against N.
 
     One student and one teacher with the same activation on the sphere. The time η·α is of order 1, ln N
@@ -40,6 +40,10 @@ def exponent(
     result = measure_exponents(study, generated)
     printer.write(result, plot_exponents)
     printer.show(result, lambda: exponent_table(result))
+    times = result["scaled_time"]
+    missing = int(times.isnull().sum())
+    problem = f"{missing} of {times.size} runs do not come to the overlap" if missing else None
+    return printer.outcome(problem, finished=missing < times.size)
 
 
 def exponent_table(result: xarray.Dataset) -> str:

@@ -92,11 +92,9 @@ def _along(path: Path, n: int, tolerance: float) -> xarray.Dataset:
 
 def verdict_of(spectrum: HessianSpectrum, result: xarray.Dataset) -> str:
     """Classification, gradient and, at a solution, the theory of flat directions, for people."""
-    kind = spectrum.classification if spectrum.stationary else "not stationary"
     counts = f"{spectrum.negative} negative, {spectrum.flat} flat, {spectrum.positive} positive"
-    lines = [
-        f"{kind}: {counts} of {spectrum.size} directions; norm of the gradient {spectrum.gradient:.3g}"
-    ]
+    kind = f"{spectrum.classification}: {counts} of {spectrum.size} directions"
+    lines = [f"{kind}; norm of the gradient {spectrum.gradient:.3g}"]
     if "flat_tangent" in result.attrs:
         tangent, quartic = result.attrs["flat_tangent"], result.attrs["flat_quartic"]
         lines.append(

@@ -28,7 +28,7 @@ def integrate(
     solver: dict[str, Any],
     printer: shared.Printer,
     generated: Path,
-) -> None:
+) -> int:
     """Integrate one trajectory, by default from random weights; derive the system if it is missing.
 
     \b
@@ -46,6 +46,5 @@ def integrate(
     problem = chosen_problem(model, start, **training, **solver)
     run = plain_trajectory(load(model, generated), problem)
     printer.write(run, plot_trajectory)
-    if run["status"].values.item() != "ok":
-        printer.say(run_summaries.stopped_line(run))
     printer.show(run, lambda: run_summaries.trajectory_table(run, TABLE_ROWS))
+    return printer.outcome(run_summaries.stopped_line(run), finished=False)

@@ -41,6 +41,19 @@ class Talk:
         if not self.quiet:
             say(message)
 
+    def outcome(self, problem: str | None, finished: bool) -> int:
+        """Say what went wrong in a run, if anything did; returns the exit code, 1 if nothing `finished`.
+
+        Then `quiet` does not matter, since this is the reason for the exit code.
+        """
+        if problem is None:
+            return 0
+        if finished:
+            self(problem)
+            return 0
+        warn(problem)
+        return EXIT_FAILURE
+
 
 def echo(text: str, lead: str = "", kept: str = "\n") -> None:
     """Print lines on stdout, with escapes in all but `lead` for what cannot be printed.

@@ -55,7 +55,7 @@ def report(
 ) -> int:
     """Write one page on a model: equations, a trajectory, plateau, Hessian, checks.
 
-    The exit code is 1 if a check fails.
+    The exit code is 1 if a check fails or the trajectory diverges.
 
     Any browser prints the page, or saves it as PDF, in a layout made for paper.
 
@@ -65,6 +65,7 @@ def report(
       cli report --constraint sphere --eta 0.2 --label-noise 0.1 --alpha 400
       cli report --overlaps run.nc --out from_run.html
     """
+    from runtime.output.run_summaries import stopped_line
     from runtime.problem import chosen_problem
     from runtime.report.findings import gather
     from runtime.report.page import page
@@ -90,7 +91,8 @@ def report(
         echo(str(out), kept="")
     failed = [claim for claim in content.claims if not claim.holds]
     talk(f"{len(content.claims) - len(failed)} of {len(content.claims)} checks hold")
-    return EXIT_FAILURE if failed else 0
+    ended = talk.outcome(stopped_line(content.run), finished=False)
+    return EXIT_FAILURE if failed else ended
 
 
 def _beginning(

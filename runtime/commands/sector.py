@@ -60,7 +60,7 @@ def sector(
     solver: dict[str, Any],
     printer: shared.Printer,
     generated: Path,
-) -> None:
+) -> int:
     """Integrate aligned starts, Q0 = q0·1, whose whole state is 2p* + 1 numbers: any p costs the same.
 
     \b
@@ -92,9 +92,8 @@ def sector(
     run = integrate_sector(system, start, alpha=alpha, schedule=schedule, **training, **solver)
     run.attrs |= {"q0": float(q0), **origin}
     printer.write(run, plot_sector)
-    if run["status"].item() != "ok":
-        printer.say(run_summaries.stopped_line(run))
     printer.show(run, lambda: sector_table(run, TABLE_ROWS))
+    return printer.outcome(run_summaries.stopped_line(run), finished=False)
 
 
 def _end(model: SectorModel, p: int, numbers: Mapping[str, float]) -> float:

@@ -207,6 +207,10 @@ class Printer:
             draw(dataset, self.plot)
             self.say(f"wrote {self.plot}")
 
+    def outcome(self, problem: str | None, finished: bool) -> int:
+        """As `Talk.outcome`."""
+        return Talk(self.quiet).outcome(problem, finished)
+
     def show(self, result: Result, table: Callable[[], str]) -> None:
         """Print the result as JSON for programs, or its `table` for people."""
         from runtime.output import run_summaries

@@ -31,7 +31,7 @@ def simulate(
     solver: dict[str, Any],
     threads: int | None,
     printer: shared.Printer,
-) -> None:
+) -> int:
     """Run one-pass SGD at finite N, many times: the exact chain of the overlaps, or weights.
 
     \b
@@ -53,3 +53,5 @@ def simulate(
         if simulation.method != solver["method"]:
             printer.say(f"n = {n} is less than p + p*: the weights themselves were run")
     printer.show(runs, lambda: run_summaries.runs_table(runs, TABLE_ROWS))
+    counts = run_summaries.endings(runs)
+    return printer.outcome(run_summaries.unfinished_line(counts, "runs"), finished="ok" in counts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -69,18 +70,42 @@ def status_line(run: Result) -> str:
 
 # What may help, by the status of a trajectory that ended early.
 _REMEDIES = {"diverged": "a smaller --eta may help", "step_too_small": "a larger --rtol may help"}
+_PAST = {"diverged": "diverged", "step_too_small": "needed too small steps"}
 
 
-def stopped_line(run: Result) -> str:
-    """Where and why a trajectory ended early, and what to try."""
+def stopped_line(run: Result) -> str | None:
+    """Where and why a trajectory ended early, and what to try; None if it did not."""
     status = run["status"].values.item()
+    if status not in _REMEDIES:
+        return None
     return f"stopped at alpha = {run['alpha_end'].values.item():.6g}: {status}; {_REMEDIES[status]}"
+
+
+def endings(runs: xarray.Dataset) -> dict[str, int]:
+    """The number of trajectories with each status that occurs, of an ensemble or of runs of SGD."""
+    if "status_count" in runs:
+        counted = zip(runs["status"].values, runs["status_count"].values, strict=True)
+    else:
+        counted = zip(*np.unique(runs["status"].values, return_counts=True), strict=True)
+    return {str(status): int(count) for status, count in counted if count}
 
 
 def _counted(runs: xarray.Dataset) -> str:
     """The number of trajectories with each status, in words."""
-    found, counts = np.unique(runs["status"].values, return_counts=True)
-    return ", ".join(f"{count} {name}" for name, count in zip(found, counts, strict=True))
+    return ", ".join(f"{count} {status}" for status, count in endings(runs).items())
+
+
+def unfinished_line(counts: Mapping[str, int], what: str) -> str | None:
+    """How many trajectories, or `what` they are called, ended early, and what to try; None if none did.
+
+    `counts` are numbers of these by status, as of `endings`.
+    """
+    early = {status: counts[status] for status in _REMEDIES if counts.get(status)}
+    if not early:
+        return None
+    number = f"{{}} of {sum(counts.values())} {what}"
+    words = [f"{number.format(count)} {_PAST[status]}" for status, count in early.items()]
+    return f"{' and '.join(words)}; {_REMEDIES[next(iter(early))]}"
 
 
 def trajectory_rows(run: Result, rows: int) -> list[tuple[Cell, ...]]:
@@ -136,13 +161,10 @@ def ensemble_table(runs: xarray.Dataset, rows: int) -> str:
         lines.append(Table(columns, found).as_text())
         if np.isnan(runs["loss_quantile"].values[:, running > 0]).any():
             lines.append("-: this quantile lies among trajectories that have stopped or failed")
-        names_of = zip(runs["status"].values, runs["status_count"].values, strict=True)
-        counted = ", ".join(f"{count} {name}" for name, count in names_of if count)
     else:
         last = _last_losses(runs)
         text = _quantiles_text(last, ".4e") if np.isfinite(last).any() else "none"
         lines.append(f"last loss, quantiles 5 %, 50 %, 95 %: {text}")
-        counted = _counted(runs)
     if "escape_alpha" in runs:
         escape = runs["escape_alpha"].values
         reached = int(np.isfinite(escape).sum())
@@ -150,7 +172,7 @@ def ensemble_table(runs: xarray.Dataset, rows: int) -> str:
         if reached:
             line += f"; alpha at 5 %, 50 %, 95 %: {_quantiles_text(escape, '.6g')}"
         lines.append(line)
-    return "\n".join([*lines, f"status: {counted}, {_method(runs)}"])
+    return "\n".join([*lines, f"status: {_counted(runs)}, {_method(runs)}"])
 
 
 def _quantiles_text(values: NDArray[np.float64], form: str) -> str:

@@ -115,7 +115,7 @@ def test_netcdf_cut_off_or_of_another_kind(tmp_path, kept, signature):
 def test_arrays_of_other_types(call, tmp_path, entry):
     np.savez(tmp_path / "odd.npz", Q=entry, R=np.full((1, 1), 0.1))
     before = sorted(tmp_path.iterdir())
-    code, out, err = call("integrate --p 1 --pstar 1 --alpha 1 --overlaps odd.npz")
+    code, out, err = call("integrate --p 1 --pstar 1 --eta 0.1 --alpha 1 --overlaps odd.npz")
     assert (code, out) == (2, "")
     assert err.startswith("cli: --overlaps: ")
     assert err.count("\n") == 1

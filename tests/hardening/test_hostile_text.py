@@ -94,7 +94,7 @@ def test_results_in_files_of_such_names(call, folder):
     import xarray
 
     np.savez(folder / f"{EVIL}.npz", Q=np.eye(1), R=np.full((1, 1), 0.1))
-    line = "integrate --p 1 --pstar 1 --alpha 1 --eta 0.01"
+    line = "integrate --p 1 --pstar 1 --eta 0.1 --alpha 1 --eta 0.01"
     code, out, err = call(
         line,
         "--generated",
@@ -115,7 +115,7 @@ def test_results_in_files_of_such_names(call, folder):
 
 
 def test_a_report_of_such_a_name(call, folder):
-    line = "report --p 1 --pstar 1 --alpha 1 --trajectories 0 --generated"
+    line = "report --p 1 --pstar 1 --eta 0.1 --alpha 1 --trajectories 0 --generated"
     code, out, err = call(line, EVIL, "--out", f"{EVIL}.html")
     assert code == 0, err
     assert_plain(out)

@@ -51,13 +51,13 @@ def finish(
 def folder(tmp_path_factory) -> Path:
     """A folder with a derived system and compiled code in the cache."""
     place = tmp_path_factory.mktemp("limits")
-    code, _, err = finish("integrate --p 1 --pstar 1 --alpha 10 --quiet --out run.nc", place)
+    code, _, err = finish("integrate --p 1 --pstar 1 --eta 0.1 --alpha 10 --quiet --out run.nc", place)
     assert code == 0, err
     return place
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--help", "latex", "list", "integrate --p 1 --pstar 1 --alpha 5 --json"]
+    "arguments", ["--help", "latex", "list", "integrate --p 1 --pstar 1 --eta 0.1 --alpha 5 --json"]
 )
 def test_reader_that_went_away(folder, arguments):
     read, write = os.pipe()
@@ -75,10 +75,10 @@ def test_reader_that_went_away(folder, arguments):
     ("arguments", "target"),
     [
         ("derive --p 3 --pstar 3 --generated new", "new/p3_pstar3"),
-        ("integrate --p 1 --pstar 1 --alpha 10 --out full.nc", "full.nc"),
-        ("integrate --p 1 --pstar 1 --alpha 10 --plot full.png", "full.png"),
+        ("integrate --p 1 --pstar 1 --eta 0.1 --alpha 10 --out full.nc", "full.nc"),
+        ("integrate --p 1 --pstar 1 --eta 0.1 --alpha 10 --plot full.png", "full.png"),
         ("latex --p 4 --pstar 2 --form components --out full.tex", "full.tex"),
-        ("report --p 1 --pstar 1 --alpha 5 --trajectories 0 --quiet --out full.html", "full.html"),
+        ("report --p 1 --pstar 1 --eta 0.1 --alpha 1 --trajectories 0 --quiet --out f.html", "f.html"),
     ],
 )
 def test_full_disk_leaves_nothing_half_written(folder, arguments, target):
@@ -110,7 +110,7 @@ def test_where_errors_cannot_be_written_their_code_tells(folder):
 
 def test_full_disk_keeps_the_file_of_before(folder):
     content = (folder / "run.nc").read_bytes()
-    line = "integrate --p 1 --pstar 1 --alpha 10 --out run.nc"
+    line = "integrate --p 1 --pstar 1 --eta 0.1 --alpha 10 --out run.nc"
     code, _, _ = finish(line, folder, (resource.RLIMIT_FSIZE, 2048))
     assert code == 1
     assert (folder / "run.nc").read_bytes() == content
@@ -120,7 +120,7 @@ def test_full_disk_keeps_the_file_of_before(folder):
     "arguments",
     [
         # 10⁷ trajectories with 200 outputs, and chains of as many weights.
-        "ensemble --p 1 --pstar 1 --output all --trajectories 10000000 --out big.nc",
+        "ensemble --p 1 --pstar 1 --eta 0.1 --output all --trajectories 10000000 --out big.nc",
         "simulate --method weights --p 1 --pstar 1 --n 1000000000 --trajectories 64 --alpha 1 --out big.nc",
     ],
 )
@@ -135,7 +135,7 @@ def test_more_than_the_memory_holds_is_one_line(folder, arguments):
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_signals_stop_long_work(folder, kind):
     before = set(folder.rglob("*"))
-    line = "ensemble --p 1 --pstar 1 --trajectories 1000 --alpha 1e9 --quiet --out late.nc"
+    line = "ensemble --p 1 --pstar 1 --eta 0.1 --trajectories 1000 --alpha 1e9 --quiet --out late.nc"
     with start(line, folder, program=[sys.executable, str(ROOT / "tests" / "telling_cli.py")]) as process:
         assert process.stdout.readline() == "running\n"
         process.send_signal(kind)

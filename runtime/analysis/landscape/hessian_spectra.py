@@ -104,11 +104,14 @@ class HessianSpectrum:
 
     @property
     def classification(self) -> str:
-        """``"saddle"``, ``"marginal minimum"`` (flat directions, none down) or ``"minimum"``.
+        """``"saddle"``, ``"marginal minimum"`` (flat directions, none down), ``"minimum"``, or
+        ``"not stationary"`` where the gradient does not vanish.
 
         It is of second order only: along a flat direction the loss may still change in third or fourth
-        order. For a state that is not stationary it describes the curvature.
+        order. The numbers of directions describe the curvature at any state.
         """
+        if not self.stationary:
+            return "not stationary"
         if self.negative:
             return "saddle"
         return "marginal minimum" if self.flat else "minimum"

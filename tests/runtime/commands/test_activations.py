@@ -81,7 +81,7 @@ def test_divergence_is_said(call, generated):
     """Quartic drift: the norms run away in finite time, and nothing is printed as if it were a loss."""
     line = "integrate --p 2 --pstar 1 --activation he3 --eta 1 --alpha 5"
     code, out, err = call(f"{line} --generated {generated}")
-    assert code == 0
+    assert code == 1
     assert "diverged; a smaller --eta may help" in err
     assert "nan" not in out.lower()
     assert out.splitlines()[-1].startswith("status diverged")

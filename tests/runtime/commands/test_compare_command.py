@@ -89,7 +89,8 @@ def test_compare_disagrees_with_a_wrong_ode(compare, monkeypatch, tmp_path):
 def test_compare_is_undecided_when_runs_diverge(compare, tmp_path):
     line = f"compare {SMALL} --n 10,20 --eta 5 --alpha 5 --trajectories 20 --no-weights"
     code, out, err = compare(f"{line} --out c.nc --plot c.png")
-    assert (code, err) == (1, "wrote c.nc\nwrote c.png\n")
+    warning = "cli: warning: 40 of 40 runs diverged; a smaller --eta may help\n"
+    assert (code, err) == (1, f"wrote c.nc\nwrote c.png\n{warning}")
     assert out.splitlines()[-1] == "undecided: 40 runs diverged, and the mean of the others is biased"
     with xarray.open_dataset(tmp_path / "c.nc") as saved:
         np.testing.assert_array_equal(saved["diverged"], [20, 20])
@@ -100,7 +101,7 @@ def test_compare_is_undecided_when_runs_diverge(compare, tmp_path):
 def test_compare_when_all_runs_diverge_before_the_first_time(compare, weights):
     line = f"compare {SMALL} --n 10,20 --eta 20 --alpha 5,6 --trajectories 20 {weights}"
     code, _, err = compare(line)
-    assert (code, err) == (1, "")
+    assert (code, err) == (1, "cli: warning: 40 of 40 runs diverged; a smaller --eta may help\n")
 
 
 def test_compare_derives_on_demand(call, tmp_path):

@@ -117,10 +117,10 @@ def test_damaged_systems_are_not_run_and_the_remedy_works(call, tmp_path, damage
         manifest.write_text(manifest.read_text().replace(f'"{derive.VERSION}"', '"0.0.1"'))
     else:
         manifest.unlink()
-    code, out, err = call("integrate --p 1 --pstar 1 --alpha 1 --out run.nc")
+    code, out, err = call("integrate --p 1 --pstar 1 --eta 0.1 --alpha 1 --out run.nc")
     assert (code, out) == (1, "")
     assert err.count("\n") == 1
     assert "regenerate with `cli derive" in err
     assert not (tmp_path / "run.nc").exists()
     assert call("derive --p 1 --pstar 1")[0] == 0
-    assert call("integrate --p 1 --pstar 1 --alpha 1")[0] == 0
+    assert call("integrate --p 1 --pstar 1 --eta 0.1 --alpha 1")[0] == 0

@@ -10,6 +10,7 @@ import pytest
 import xarray
 
 import cli
+import overlap_ode as oo
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,12 @@ def test_plateau_of_sgd_comes_from_the_generated_drift(call, run_file):
     np.testing.assert_allclose(min(result["eigenvalue"]), least - 0.5, atol=1e-7)
     assert sum(result["multiplicity"]) == 4000
     assert (result["attributes"]["stationary"], result["attributes"]["negative"]) == (0, 8)
+    # The command, JSON and Python agree that this is no critical point of the loss.
+    assert result["attributes"]["classification"] == "not stationary"
+    text = call(f"hessian --generated {run_file.parent / 'generated'}")[1]
+    assert text.splitlines()[-1].startswith("not stationary: 8 negative, ")
+    spectrum = oo.hessian_spectrum(oo.Model(4, 2), q * np.eye(4), np.zeros((4, 2)), 1000)
+    assert (spectrum.classification, spectrum.negative) == ("not stationary", 8)
 
 
 def test_solution_and_its_flat_directions(call, tmp_path):

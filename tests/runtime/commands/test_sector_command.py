@@ -39,7 +39,7 @@ def test_what_there_is_not_is_a_dash(tmp_path, capsys):
     assert cli.run([*command, "0,1", "--eta", "0.05"]) == 0
     _, *rows, _ = capsys.readouterr().out.splitlines()
     assert all(row.split()[-1] == "-" and "-" not in row.split()[:-1] for row in rows)
-    assert cli.run([*command, "0,1,1000", "--eta", "3"]) == 0
+    assert cli.run([*command, "0,1,1000", "--eta", "3"]) == 1
     _, *rows, status = capsys.readouterr().out.splitlines()
     assert rows[-1].split() == ["1000", *"-----"]
     assert "diverged" in status

@@ -136,7 +136,8 @@ def test_simulate_correlated_teachers(call):
 def test_diverged_runs_are_a_result(call):
     line = "simulate --p 1 --pstar 1 --n 10 --eta 1 --alpha 8 --trajectories 20 --label-noise 1"
     code, out, err = call(f"{line} --plot runs.png --out runs.nc")
-    assert (code, err) == (0, "wrote runs.nc\nwrote runs.png\n")
+    warning = "cli: warning: 20 of 20 runs diverged; a smaller --eta may help\n"
+    assert (code, err) == (1, f"wrote runs.nc\nwrote runs.png\n{warning}")
     assert out.splitlines()[-1] == "status: 20 diverged, chain at n = 10, Δ = 1"
     assert out.splitlines()[-2].split()[1:] == ["-"] * 4 + ["0"]
     runs = json.loads(call(f"{line} --json")[1])
@@ -151,7 +152,8 @@ def test_diverged_runs_are_a_result(call):
 @pytest.mark.parametrize("command", ["simulate --n 10", "ensemble", "ensemble --output all"])
 def test_a_figure_of_runs_that_all_diverged_before_the_first_time(call, command):
     line = f"{command} --p 1 --pstar 1 --eta 50 --alpha 5,6 --trajectories 9"
-    assert call(f"{line} --plot runs.png")[0] == 0
+    assert call(f"{line} --plot runs.png")[0] == 1
+    assert Path("runs.png").exists()
 
 
 def test_a_seed_goes_with_given_overlaps(call, tmp_path):
