@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from derive.arguments import one_of
 from derive.emit.latex_components import component_form
+from derive.emit.latex_definitions import covariance
+from derive.emit.latex_definitions import definitions as definitions_of
+from derive.emit.latex_expanded import expanded_form
 from derive.emit.latex_graph_components import graph_component_form
 from derive.emit.latex_graphs import graph_form
+from derive.emit.latex_lines import single_display
 from derive.emit.latex_matrix import matrix_form
+from derive.errors import InputError
 from derive.expansion import evaluate
 from derive.generated_files import DerivedODEs
 from derive.model import Model
@@ -24,7 +29,7 @@ from derive.readout import READOUTS
 if TYPE_CHECKING:
     import sympy
 
-FORMS = ("matrix", "components")
+FORMS = ("matrix", "expanded", "components")
 SUBJECTS = ("odes", "loss", "jacobian")
 
 
@@ -117,51 +122,85 @@ class OverlapODEs(DerivedODEs[Model]):
         """The generalisation error ε = ½ E[(f − y)²] without label noise, in `symbols`."""
         return self._expressions[LOSS]
 
-    def latex(self, form: str = "matrix", what: str = "odes") -> str:
-        """LaTeX (amsmath) of the equations.
+    def latex(self, form: str = "matrix", what: str = "odes", *, definitions: bool = True) -> str:
+        """LaTeX (amsmath) of the equations, in lines that fit a column of 246 pt.
 
         Parameters
         ----------
         form
-            ``"matrix"`` or ``"components"``.
+            ``"matrix"`` with letters for loops and chains, ``"expanded"`` in Q, R and T alone, or
+            ``"components"``.
         what
             ``"odes"``, ``"loss"`` or ``"jacobian"``.
+        definitions
+            Whether sentences come first that define all symbols.
 
         Raises
         ------
         InputError
-            The form or the subject is another one, or the equations are too long to be written out: the
-            components of wide models, and the Jacobian of activations that are not quadratic.
+            The form or the subject is another one, the form is not that of the activation, or the equations
+            are too long to be written out: the components of wide models, and the Jacobian of activations
+            that are not quadratic.
         """
-        return latex(self.model, form, what)
+        return latex(self.model, form, what, definitions=definitions)
+
+    def _repr_latex_(self) -> str:
+        """The equations in matrices, for notebooks."""
+        symbols = f"\\[\n  {covariance(self.model)}\n\\]\n"
+        return single_display(symbols + self.latex(definitions=False))
 
 
-def latex(model: Model, form: str = "matrix", what: str = "odes") -> str:
+def latex(model: Model, form: str = "matrix", what: str = "odes", *, definitions: bool = True) -> str:
     """LaTeX of the equations of `model` (see `OverlapODEs.latex`), without the proof."""
     check_latex_options(form, what)
+    return _printed(model, form, what, definitions, any_widths=False)
+
+
+def latex_for_any_widths(
+    what: str = "odes", *, form: str = "matrix", definitions: bool = True, **options: Any
+) -> str:
+    """A form without components with symbolic p and p*; `options` are those of Model without the widths.
+
+    The other arguments are those of `OverlapODEs.latex`.
+    """
+    # The widths do not matter; this validates the options.
+    model = Model(1, 1, **options)
+    check_latex_options(form, what)
+    if form == "components":
+        raise InputError("form", "'components' needs widths; without them it is 'matrix' or 'expanded'")
+    return _printed(model, form, what, definitions, any_widths=True)
+
+
+def _printed(model: Model, form: str, what: str, words: bool, any_widths: bool) -> str:
+    """The equations, after their definitions for `words`."""
     pipeline = Pipeline.of(model)
     if not model.quadratic:
-        return graph_component_form(model, what) if form == "components" else graph_form(model, what)
-    equations = pipeline.equations
+        text = _graphs(model, form, what, any_widths)
+    elif form == "components":
+        text = component_form(model, pipeline.equations, what)
+    else:
+        printer = expanded_form if form == "expanded" else matrix_form
+        text = printer(model, pipeline.equations, what, any_widths)
+    return (definitions_of(model, form, what, any_widths) if words else "") + text
+
+
+def _graphs(model: Model, form: str, what: str, any_widths: bool) -> str:
+    """The equations of other activations than λ², which have no expanded form."""
+    if form == "expanded":
+        raise InputError(
+            "form",
+            f"'expanded' is the form of the activation λ² alone; for {model.activation} use 'matrix', which"
+            " prints sums over units, or 'components'",
+        )
     if form == "components":
-        return component_form(model, equations, what)
-    return matrix_form(model, equations, what)
+        return graph_component_form(model, what)
+    return graph_form(model, what, any_widths)
 
 
 def check_latex_options(form: str, what: str) -> None:
     """Raise InputError unless `form` and `what` are known."""
     one_of("form", form, FORMS)
     one_of("what", what, SUBJECTS)
-
-
-def latex_for_any_widths(what: str = "odes", **options: Any) -> str:
-    """The matrix form with symbolic p and p*; `options` are those of Model without the widths."""
-    # The widths do not matter; this validates the options.
-    model = Model(1, 1, **options)
-    check_latex_options("matrix", what)
-    if not model.quadratic:
-        return graph_form(model, what, any_widths=True)
-    return matrix_form(model, Pipeline.of(model).equations, what, any_widths=True)
 
 
 def overlap_odes(model: Model) -> OverlapODEs:

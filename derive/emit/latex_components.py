@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from fractions import Fraction
 
+from derive.emit.latex_lines import align
 from derive.emit.latex_text import (
     PARTIAL,
     ReadoutSums,
-    align,
     combination,
     derivative,
     polynomial,

@@ -10,7 +10,8 @@ from typing import Literal
 
 from derive.emit.activation_text import polynomial_latex
 from derive.emit.latex_graphs import check_no_jacobian, indexed, moment, powered
-from derive.emit.latex_text import align, derivative, join, product_text, symbol
+from derive.emit.latex_lines import align
+from derive.emit.latex_text import derivative, join, product_text, symbol
 from derive.errors import InputError
 from derive.model import Model
 from derive.polynomial.graph_equations import UnitSumEquations, UnitTerm

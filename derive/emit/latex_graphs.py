@@ -12,13 +12,13 @@ from fractions import Fraction
 
 from derive.activation import Activation
 from derive.emit.activation_text import polynomial_latex
-from derive.emit.latex_matrix import readout_numbers
-from derive.emit.latex_text import align, derivative, join, product_text, symbol
+from derive.emit.latex_lines import align
+from derive.emit.latex_matrix import readout_display
+from derive.emit.latex_text import derivative, join, product_text, symbol
 from derive.errors import InputError
 from derive.model import Model
 from derive.parameters import PARAMETERS
 from derive.polynomial.graph_equations import UnitSumEquations, UnitTerm
-from derive.readout import READOUTS
 
 Lines = list[tuple[str, str]]
 
@@ -53,15 +53,10 @@ def graph_form(model: Model, what: str, any_widths: bool = False) -> str:
     """LaTeX of "odes" or "loss" as sums over units, with symbolic p and p* for `any_widths`."""
     check_no_jacobian(model, what)
     equations = UnitSumEquations(model)
-    text = f"\\[\n  {_readout(model, any_widths)}\n\\]\n"
-    text += align(list(moment_lines(model, equations)))
-    text += f"\\[\n  {_units(model)}\n\\]\n"
+    text = readout_display(model, any_widths)
+    text += align([*moment_lines(model, equations), *_units(model)])
     loss = (r"\varepsilon", _sum(equations.loss()))
     return text + align([loss] if what == "loss" else _odes(model, equations))
-
-
-def _readout(model: Model, any_widths: bool) -> str:
-    return READOUTS[model.readout].latex("p", "p^*") if any_widths else readout_numbers(model)
 
 
 def moment_lines(model: Model, equations: UnitSumEquations) -> Iterator[tuple[str, str]]:
@@ -77,16 +72,17 @@ def _moment(activation: Activation, order: int) -> str:
     return polynomial_latex(activation.moment(order), "q")
 
 
-def _units(model: Model) -> str:
-    """What h_k,i and c_k,m are."""
+def _units(model: Model) -> Lines:
+    """The lines of h_k,i and c_k,m for every k."""
     student, teacher = model.activations
     v, vstar = ("v_i", "v_r^*") if model.weighted else ("", "")
     letter = "h_k" if student == teacher else "h_k^*"
     argument = "T_{rr}" if model.teacher == "general" else "1"
-    return (
-        r"h_{k,i} = h_k(Q_{ii}),\qquad "
-        rf"c_{{k,i}} = a{v}\,h_{{k,i}},\qquad c_{{k,r}} = -b{vstar}\,{letter}({argument})"
-    )
+    return [
+        ("h_{k,i}", "h_k(Q_{ii})"),
+        ("c_{k,i}", rf"a{v}\,h_{{k,i}}"),
+        ("c_{k,r}", rf"-b{vstar}\,{letter}({argument})"),
+    ]
 
 
 def moment(letter: str, order: int, index: int | str) -> str:

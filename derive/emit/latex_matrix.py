@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
+from derive.emit.latex_definitions import SECOND_LAYER
+from derive.emit.latex_lines import align
 from derive.emit.latex_text import (
     CHANGE,
     ReadoutSums,
-    align,
     combination,
     derivative,
     join,
@@ -33,38 +34,40 @@ _Lines = list[tuple[str, str]]
 
 def matrix_form(model: Model, equations: OverlapEquations, what: str, any_widths: bool = False) -> str:
     """LaTeX of "odes", "loss" or "jacobian" in matrices, with symbolic p and p* for `any_widths`."""
-    weights = READOUTS[model.readout].latex("p", "p^*") if any_widths else readout_numbers(model)
-    if model.weighted:
-        weights += rf",\qquad {_SECOND_LAYER}"
-    text = f"\\[\n  {weights}\n\\]\n"
+    text = readout_display(model, any_widths)
     loops = _loops(model, any_widths)
     if what == "loss":
-        return text + align([*loops, (r"\varepsilon", polynomial(equations.loss))])
+        return text + align([*second_layer(model), *loops, (r"\varepsilon", polynomial(equations.loss))])
     program = PrintedProgram.of(model, equations)
-    lines = [_step(model, equations), *loops, *_blocks(model, program)]
-    projection = _PROJECTION if model.constraint == "sphere" else ()
+    lines = [*second_layer(model), _step(model, equations), *loops, *_blocks(model, program)]
+    projection = PROJECTION if model.constraint == "sphere" else ()
     if what == "odes" or projection or model.trained:
         lines += [(symbol(name), combination(chains)) for name, chains in _moments(program)]
     if what == "odes":
         return text + align([*lines, *_drift(program), *projection])
     if projection:
         # The changes refer to the drift before its projection, and to the growth of norms.
-        lines += [*(line for line in _drift(program) if line[0] in ("G", "F")), projection[0]]
+        lines += [*(line for line in _drift(program) if line[0] in ("G", "F")), *projection[:2]]
     return text + align([*lines, *_changes_of_blocks(model, program), *_changes_of_drift(model, program)])
-
-
-def readout_numbers(model: Model) -> str:
-    """The line of a and b for the widths of a model."""
-    a, b = (ReadoutSums(model).sum([(Fraction(1), (name,))]) for name in ("a", "b"))
-    return rf"a = {a},\qquad b = {b}" if READOUTS[model.readout].power else "a = b = 1"
 
 
 # --- definitions -------------------------------------------------------------------------
 
-_SECOND_LAYER = (
-    r"D_v = \operatorname{diag}(v_1,\dots,v_p),\qquad "
-    r"D_{v^*} = \operatorname{diag}(v_1^*,\dots,v_{p^*}^*)"
-)
+
+def readout_display(model: Model, any_widths: bool = False) -> str:
+    """The line of a and b for the widths of a model, or with symbolic p and p* for `any_widths`."""
+    weights = READOUTS[model.readout].latex("p", "p^*") if any_widths else _readout_numbers(model)
+    return f"\\[\n  {weights}\n\\]\n"
+
+
+def _readout_numbers(model: Model) -> str:
+    a, b = (ReadoutSums(model).sum([(Fraction(1), (name,))]) for name in ("a", "b"))
+    return rf"a = {a},\qquad b = {b}" if READOUTS[model.readout].power else "a = b = 1"
+
+
+def second_layer(model: Model) -> _Lines:
+    """The lines of D_v and D_v*."""
+    return list(SECOND_LAYER) if model.weighted else []
 
 
 def _step(model: Model, equations: OverlapEquations) -> tuple[str, str]:
@@ -129,17 +132,15 @@ def _moments(program: PrintedProgram) -> Iterator[tuple[str, dict[str, ScalarPol
 # --- drift -------------------------------------------------------------------------------
 
 # On the sphere the growth of norms is removed from the drift F and G of Q and R.
-_PROJECTION = (
-    (r"\Gamma", r"\operatorname{diag}(g_1,\dots,g_p),\qquad g_i = \frac{F_{ii}}{2Q_{ii}}"),
+PROJECTION = (
+    ("g_i", r"\frac{F_{ii}}{2Q_{ii}}"),
+    (r"\Gamma", r"\operatorname{diag}(g_1,\dots,g_p)"),
     (derivative("R"), r"G - \Gamma R"),
     (derivative("Q"), r"F - \Gamma Q - Q\Gamma"),
 )
-_CHANGE_OF_PROJECTION = (
-    (
-        r"\delta\Gamma",
-        r"\operatorname{diag}(\delta g_1,\dots,\delta g_p),\qquad "
-        + r"\delta g_i = \frac{\delta F_{ii} - 2 g_i\,\delta Q_{ii}}{2Q_{ii}}",
-    ),
+CHANGE_OF_PROJECTION = (
+    (r"\delta g_i", r"\frac{\delta F_{ii} - 2 g_i\,\delta Q_{ii}}{2Q_{ii}}"),
+    (r"\delta\Gamma", r"\operatorname{diag}(\delta g_1,\dots,\delta g_p)"),
     (rf"\delta{derivative('R')}", r"\delta G - \delta\Gamma\,R - \Gamma\,\delta R"),
     (
         rf"\delta{derivative('Q')}",
@@ -147,7 +148,7 @@ _CHANGE_OF_PROJECTION = (
     ),
 )
 # The parts of the drift in the order of their lines, with the left sides.
-_LEFT = {
+LEFT_SIDES = {
     FREE_DR.name: "G",
     FREE_DQ.name: "F",
     DR.name: derivative("R"),
@@ -159,12 +160,12 @@ _LEFT = {
 def _drift(program: PrintedProgram) -> _Lines:
     """The lines of the drift, on the sphere of that before the projection."""
     lines: _Lines = []
-    for name, left in _LEFT.items():
+    for name, left in LEFT_SIDES.items():
         if name in program.chains:
             lines.append((left, combination(program.chains[name])))
         elif name in program.entries:
             terms = _products(program, name)
-            lines.append((left, join((value, _side_by_side(*factors)) for value, factors, _ in terms)))
+            lines.append((left, join((value, side_by_side(*factors)) for value, factors, _ in terms)))
     return lines
 
 
@@ -192,7 +193,7 @@ def _products(program: PrintedProgram, target: str) -> Iterator[_Product]:
         yield term.coefficient, (scalars_text, left, matrix, right), change
 
 
-def _side_by_side(*factors: str) -> str:
+def side_by_side(*factors: str) -> str:
     """A product of factors, with a thin space beside changes."""
     text = last = ""
     for factor in filter(None, factors):
@@ -223,7 +224,7 @@ def _changes_of_blocks(model: Model, program: PrintedProgram) -> _Lines:
     """The changes of K, of the loops, of X, Y and Z and of the moments."""
     v, vstar = _weights(model)
     change_s = r"a\operatorname{tr}(D_v\,\delta Q)" if model.weighted else r"a\operatorname{tr}\delta Q"
-    transposed = _side_by_side(r"R^\top", v, r"\delta R")
+    transposed = side_by_side(r"R^\top", v, r"\delta R")
     change_t = (
         rf"2a^2\operatorname{{tr}}({v}Q{v}\,\delta Q)"
         rf" - 4ab\operatorname{{tr}}({vstar}{transposed})"
@@ -244,8 +245,8 @@ def _changes_of_blocks(model: Model, program: PrintedProgram) -> _Lines:
         change = "" if name == "Y" else rf" + R{vstar}\,\delta {teacher}"
         second = rf" + Q\,\delta D_v\,{student}" if model.trained else ""
         students = rf"a(\delta Q\,{v}{student} + Q{v}\,\delta {student}{second})"
-        product = _side_by_side(r"\delta R", f"{vstar}{teacher}")
-        teachers = f"b({product}{change})" if change else _side_by_side("b", product)
+        product = side_by_side(r"\delta R", f"{vstar}{teacher}")
+        teachers = f"b({product}{change})" if change else side_by_side("b", product)
         lines.append((rf"\delta {name}", f"{students} - {teachers}"))
     return lines + [
         (rf"\delta {symbol(name)}", combination(_changes(chains))) for name, chains in _moments(program)
@@ -255,7 +256,7 @@ def _changes_of_blocks(model: Model, program: PrintedProgram) -> _Lines:
 def _changes_of_drift(model: Model, program: PrintedProgram) -> _Lines:
     """The changes of the drift, in matrices or, for that of v, by entries."""
     lines: _Lines = []
-    for name, left in _LEFT.items():
+    for name, left in LEFT_SIDES.items():
         if name in program.chains:
             right = combination(_changes(program.chains[name]))
         elif name in program.entries:
@@ -263,7 +264,7 @@ def _changes_of_drift(model: Model, program: PrintedProgram) -> _Lines:
         else:
             continue
         lines.append((rf"\delta{left}" if "frac" in left else rf"\delta {left}", right))
-    return lines + list(_CHANGE_OF_PROJECTION if model.constraint == "sphere" else ())
+    return lines + list(CHANGE_OF_PROJECTION if model.constraint == "sphere" else ())
 
 
 def _changes_of_products(
@@ -272,7 +273,7 @@ def _changes_of_products(
     """The product rule for each term: the moment changes, and K does if v does."""
     for value, (scalars, left, moment, right), change in _products(program, target):
         if left and model.trained:
-            yield value, _side_by_side(scalars, r"\delta K", moment, right)
-        yield value, _side_by_side(scalars, left, change, right)
+            yield value, side_by_side(scalars, r"\delta K", moment, right)
+        yield value, side_by_side(scalars, left, change, right)
         if right and model.trained:
-            yield value, _side_by_side(scalars, left, moment, r"\delta K")
+            yield value, side_by_side(scalars, left, moment, r"\delta K")

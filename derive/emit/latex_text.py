@@ -1,4 +1,4 @@
-"""Prints pieces of LaTeX: symbols, sums, products and wrapped lines."""
+"""Prints pieces of LaTeX: symbols, sums and products."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from derive.parameters import PARAMETERS
 from derive.readout import READOUTS
 from derive.scalar_polynomials import Monomial, ScalarPolynomial
 
-LINE_CHARACTERS = 72
-
 # The tilde marks the changes of the loops, as in "~s".
 CHANGE = "~"
 # A derivative by the order parameter in question has the name of what changes after this word.
 PARTIAL = "partial "
+# A trace of a product of matrices has the LaTeX of these after this word.
+TRACE = "trace "
+# The symbol p*, which comes first in a product.
+TEACHER_WIDTH = "pstar"
 _SYMBOLS = {
     STEP: r"\kappa",
     **{parameter.code: parameter.latex for parameter in PARAMETERS.values()},
+    TEACHER_WIDTH: "p^*",
     "fQ": "F",
     "fR": "G",
     # This is E[e² λλᵀ]/B; the letter N is that of the number of inputs.
@@ -40,6 +43,8 @@ def symbol(name: str) -> str:
     """LaTeX of a name such as "kappa", "Q_1_2" or "g_3", with commas if an index has two digits."""
     if name.startswith(PARTIAL):
         return rf"\,\partial {symbol(name.removeprefix(PARTIAL))}"
+    if name.startswith(TRACE):
+        return rf"\operatorname{{tr}}({name.removeprefix(TRACE)})"
     base, *indices = name.split("_") if name not in _SYMBOLS else [name]
     base = _SYMBOLS.get(base, base)
     if not indices:
@@ -58,7 +63,11 @@ def number(value: Fraction) -> str:
 
 def _place(name: str) -> tuple[int, str, int]:
     """Where a factor stands in a product: κ, numbers, entries of vectors, of matrices, derivatives."""
+    if name.startswith(TRACE):
+        return 3, "", 0
     base, *indices = name.split("_") if name not in _SYMBOLS else [name]
+    if base == TEACHER_WIDTH:
+        return 0, "", 0
     if base == STEP:
         return 0, "", int(indices[0]) if indices else 0
     if name.startswith((PARTIAL, CHANGE)):
@@ -93,8 +102,8 @@ def _powers(factors: Iterable[str]) -> str:
         counted[factor] = counted.get(factor, 0) + 1
     text = ""
     for factor, power in counted.items():
-        letter, star, _ = factor.partition("^*")
-        raised = f"{letter}^{{*{power}}}" if star else f"{factor}^{power}"
+        starred = factor.endswith("^*")
+        raised = f"{factor.removesuffix('*')}{{*{power}}}" if starred else f"{factor}^{power}"
         text = product_text(text, factor if power == 1 else raised)
     return text
 
@@ -131,7 +140,7 @@ def polynomial(value: ScalarPolynomial) -> str:
     return join((c, product(m)) for m, c in reversed(value.sorted_terms()))
 
 
-def _common_factor(values: Sequence[Fraction]) -> Fraction:
+def common_factor(values: Sequence[Fraction]) -> Fraction:
     """The greatest common divisor, with the sign of the first value."""
     size = Fraction(
         math.gcd(*(value.numerator for value in values)),
@@ -151,7 +160,7 @@ def combination(parts: Mapping[str, ScalarPolynomial]) -> str:
     found: dict[tuple[Fraction, str], list[str]] = {}
     # The terms with κ come first, then those with κ², then others.
     for monomial, members in sorted(groups.items(), key=lambda group: _steps(group[0]) or math.inf):
-        factor = _common_factor([c for _, part in members for _, c in part.sorted_terms()])
+        factor = common_factor([c for _, part in members for _, c in part.sorted_terms()])
         inside = [scaled(part if factor == 1 else part * (1 / factor), text) for text, part in members]
         if not monomial:
             found |= {(factor * coefficient, text): [""] for coefficient, text in inside}
@@ -185,35 +194,6 @@ def product_text(left: str, right: str) -> str:
         return rf"{left}\,{right}"
     needs_space = re.search(r"\\[a-zA-Z]+$", left) and right[:1].isalpha()
     return f"{left} {right}" if needs_space else left + right
-
-
-_MARKUP = re.compile(r"\\[a-zA-Z]+\{?|[{}_^\\,&]")
-
-
-def _printed_width(text: str) -> int:
-    """About how many characters `text` takes on the page."""
-    return len(_MARKUP.sub("", text))
-
-
-def _wrap(text: str) -> str:
-    """Break a long right-hand side before "+" and "-", also inside parentheses, which do not stretch."""
-    pieces = re.split(r" (?=[+-] )", text)
-    lines, used = [[pieces[0]]], _printed_width(pieces[0])
-    for piece in pieces[1:]:
-        width = _printed_width(piece)
-        if used + width > LINE_CHARACTERS:
-            lines.append([piece])
-            used = width
-        else:
-            lines[-1].append(piece)
-            used += 1 + width
-    return " \\\\\n  &\\qquad ".join(map(" ".join, lines))
-
-
-def align(lines: Sequence[tuple[str, str]]) -> str:
-    """An align* environment of left = right lines."""
-    body = " \\\\\n".join(f"  {left} &= {_wrap(right)}" for left, right in lines)
-    return f"\\begin{{align*}}\n{body}\n\\end{{align*}}\n"
 
 
 class ReadoutSums:
@@ -260,7 +240,7 @@ class ReadoutSums:
                 for coefficient, rest in members:
                     printed.append(self._scaled(scale * coefficient, width, product((*others, *rest))))
                 continue
-            common = _common_factor([coefficient for coefficient, _ in members])
+            common = common_factor([coefficient for coefficient, _ in members])
             inside = join((c if common == 1 else c / common, product(rest)) for c, rest in members)
             printed.append(self._scaled(scale * common, width, f"{product(others)}({inside})"))
         return join(printed)

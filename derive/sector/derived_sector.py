@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from derive.arguments import one_of
+from derive.emit.latex_lines import single_display
 from derive.generated_files import DerivedODEs
-from derive.sector.sector_document import sector_equations
+from derive.sector.sector_document import sector_definitions, sector_equations
 from derive.sector.sector_model import SectorModel
 from derive.sector.sector_pipeline import SectorPipeline
 from derive.sector.sector_proof import SectorProof
@@ -28,11 +29,20 @@ class SectorODEs(DerivedODEs[SectorModel]):
         super().__init__(self._pipeline)
         self.proof: SectorProof = self._pipeline.proof
 
-    def latex(self, what: str = "odes") -> str:
-        """LaTeX (amsmath) of the ``"odes"`` or the ``"loss"``; raises InputError otherwise."""
+    def latex(self, what: str = "odes", *, definitions: bool = True) -> str:
+        """LaTeX (amsmath) of the ``"odes"`` or the ``"loss"``, in lines that fit a column of 246 pt.
+
+        Sentences that define all symbols come first, unless `definitions` is false. Raises InputError for
+        another subject.
+        """
         one_of("what", what, SUBJECTS)
         pipeline = self._pipeline
-        return sector_equations(self.model, pipeline.program, pipeline.equations, what)
+        text = sector_equations(self.model, pipeline.program, pipeline.equations, what)
+        return (sector_definitions(self.model, what) if definitions else "") + text
+
+    def _repr_latex_(self) -> str:
+        """The equations, for notebooks."""
+        return single_display(self.latex(definitions=False))
 
 
 def sector_odes(model: SectorModel) -> SectorODEs:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from derive.emit.header import derive_command
-from derive.emit.latex_document import document_start, flow_sentence, problem_sentences
-from derive.emit.latex_text import align, combination, derivative, join, polynomial, symbol
+from derive.emit.latex_definitions import network_sentences, step_sentences
+from derive.emit.latex_document import document_start
+from derive.emit.latex_lines import align
+from derive.emit.latex_text import combination, derivative, join, polynomial, symbol
 from derive.emit.printed_program import put_in
 from derive.equations import STEP, OverlapEquations
 from derive.readout import READOUTS
@@ -82,37 +84,43 @@ def sector_equations(
     return readout + _tidy(align(lines))
 
 
-def sector_document(model: SectorModel, program: SectorProgram, equations: OverlapEquations) -> str:
-    """A document that plain pdflatex compiles (amsmath and geometry only)."""
+def sector_definitions(model: SectorModel, what: str = "odes") -> str:
+    """Sentences that define what the equations of the sector refer to."""
     pstar = model.pstar
     v, vstar = ("v", "v^*") if model.weighted else ("", "")
     equal = "\nAll students have one second-layer weight $v$, and all teachers one $v^*$." * model.weighted
-    return rf"""{document_start(derive_command(model))}
-\section*{{Invariant sector of the overlap ODEs of a quadratic teacher--student network,
-\mbox{{$p^* = {pstar}$}}}}
-
-{problem_sentences(model)} and
-$R = WW^{{*\top}}/N$. The teacher is orthonormal, $W^*W^{{*\top}}/N = 1$, and norms are free.{equal}
-After arXiv:2604.03068. {flow_sentence(model)}
-
-\subsection*{{Invariance}}
-From $Q_0 \propto 1$, or any $Q_0$ in the algebra of $R_0R_0^\top$ and $1$, the state stays
-\[
-  Q = \sum_{{k=1}}^{{{pstar}}} q_k \hat u_k \hat u_k^\top
-    + {_PERP}\Bigl(1 - \sum_{{k=1}}^{{{pstar}}} \hat u_k \hat u_k^\top\Bigr),\qquad
-  R = \sum_{{k=1}}^{{{pstar}}} m_k \hat u_k \hat v_k^\top
-\]
+    steps = step_sentences(model) + "\n" if what == "odes" else ""
+    return rf"""{network_sentences(model)} and
+$R = WW^{{*\top}}/N$, where $W$ has the rows $w_i$ and $W^*$ has the rows $w^*_r$. The teacher is
+orthonormal, $W^*W^{{*\top}}/N = 1$, with the width $p^* = {pstar}$, and norms are free.{equal}
+{steps}From $Q_0 \propto 1$, or any $Q_0$ in the algebra of $R_0R_0^\top$ and $1$, the state stays
+\begin{{align*}}
+  Q &= \sum_{{k=1}}^{{{pstar}}} q_k \hat u_k \hat u_k^\top
+    + {_PERP}\Bigl(1 - \sum_{{k=1}}^{{{pstar}}} \hat u_k \hat u_k^\top\Bigr), \\
+  R &= \sum_{{k=1}}^{{{pstar}}} m_k \hat u_k \hat v_k^\top
+\end{{align*}}
 with constant orthonormal $\hat u_k$ and $\hat v_k$. In their frame the covariance $C$ of all
 pre-activations has the blocks
 \[
   c_k = \begin{{pmatrix}} q_k & m_k \\ m_k & 1 \end{{pmatrix}},\qquad
   \delta = \operatorname{{diag}}(a{v}, -b{vstar}),
 \]
-and $p - {pstar}$ entries ${_PERP}$. So each chain $C(DC)^m$ of Wick's theorem has the blocks
+and $p - {pstar}$ entries ${_PERP}$; $\delta$ is the block of the weights $D$ of all units in the error
+$f - y$. So each chain $C(DC)^m$ of Wick's theorem has the blocks
 $c_k(\delta c_k)^m$ and the entries ${_PERP}(a{v}{_PERP})^m$, and each loop
 $\operatorname{{tr}}((DC)^m)$ is a number. If $p < {pstar}$, the directions without a student have
 $q_k = m_k = 0$, and ${_PERP} = 0$.
+"""
 
+
+def sector_document(model: SectorModel, program: SectorProgram, equations: OverlapEquations) -> str:
+    """A document that plain pdflatex compiles (amsmath and geometry only)."""
+    return rf"""{document_start(derive_command(model))}
+\section*{{\raggedright Invariant sector of the overlap ODEs of a quadratic teacher--student network,
+\mbox{{$p^* = {model.pstar}$}}}}
+
+After arXiv:2604.03068.
+{sector_definitions(model)}
 \subsection*{{Equations, for any $p$}}
 {sector_equations(model, program, equations, "odes")}
 \subsection*{{Generalisation error}}

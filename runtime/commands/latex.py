@@ -24,7 +24,8 @@ from runtime.output.output_files import check_output
     "--form",
     type=click.Choice(FORMS),
     default=FORMS[0],
-    help="Print matrices, or every entry, which needs widths.",
+    help="Print matrices, with letters for loops and chains, or expanded in Q, R and T alone; or print"
+    " every entry, which needs widths.",
 )
 @option(
     "Output",
@@ -33,15 +34,30 @@ from runtime.output.output_files import check_output
     default=SUBJECTS[0],
     help="What to print.",
 )
+@option(
+    "Output",
+    "--definitions/--no-definitions",
+    default=True,
+    help="Begin with sentences that define all symbols.",
+)
 @option("Output", "--out", type=shared.A_PATH, help="Write to this .tex file, not to stdout.")
 def latex(
-    p: int | None, pstar: int | None, form: str, what: str, out: Path | None, **conventions: Any
+    p: int | None,
+    pstar: int | None,
+    form: str,
+    what: str,
+    definitions: bool,
+    out: Path | None,
+    **conventions: Any,
 ) -> None:
     """Print the equations as LaTeX (amsmath); with symbolic p and p* when no widths are given.
+
+    Lines fit a column of 246 pt at 10 pt, that of a paper in two columns.
 
     \b
     Examples:
       cli latex
+      cli latex --form expanded --no-definitions
       cli latex --second-layer trained
       cli latex --p 4 --pstar 2 --form components --what loss --out loss.tex
     """
@@ -50,11 +66,12 @@ def latex(
     if p is None and pstar is None:
         if form == "components":
             raise click.UsageError("--form components needs --p and --pstar")
-        text = derivation.latex_for_any_widths(what, **conventions)
+        text = derivation.latex_for_any_widths(what, form=form, definitions=definitions, **conventions)
     elif p is None or pstar is None:
         raise click.UsageError(f"--{'p' if p is None else 'pstar'} is missing: give both widths or none")
     else:
-        text = derivation.latex(derivation.Model(p, pstar, **conventions), form, what)
+        model = derivation.Model(p, pstar, **conventions)
+        text = derivation.latex(model, form, what, definitions=definitions)
     if out is None:
         echo(text.removesuffix("\n"))
         return

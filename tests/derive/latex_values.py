@@ -23,19 +23,21 @@ _TOKEN = re.compile(
         (?:(?:{_PARAMETERS}|\\(?:kappa|varepsilon|Gamma)){_WORD_END}|[A-Za-z]){_SUBSCRIPT}
         (?:\^\*|\^\{{\*\d\}})?)
     | (?P<command>\\(?:frac|sqrt|operatorname|top){_WORD_END})
-    | (?P<block>_\{{\\mathrm\{{(?:ss|st)\}}\}})
+    | (?P<block>_\{{(?:\\mathrm\{{(?:ss|st)\}}|ii)\}})
     | (?P<mark>[-+^(){{}}\[\]])
     | (?P<space>\s+|\\,)""",
     re.VERBOSE,
 )
-_BREAK = " \\\\\n  &\\qquad "
+_BREAKS = {" \\\\\n  &\\quad ": " ", " \\\\\n  &= ": " = "}
 
 
 def equations(text: str) -> list[tuple[str, str]]:
     """(left, right) of every line of every align* environment in `text`."""
     found = []
     for body in re.findall(r"\\begin\{align\*\}\n(.*?)\n\\end\{align\*\}", text, re.DOTALL):
-        for line in body.replace(_BREAK, " ").split(" \\\\\n"):
+        for line_end, space in _BREAKS.items():
+            body = body.replace(line_end, space)
+        for line in body.split(" \\\\\n"):
             left, right = line.split(" &= ")
             found.append((left.strip(), right.strip()))
     return found
@@ -89,7 +91,7 @@ class _Reader:
 
     def _power(self) -> object:
         value = self._atom()
-        if self.next is not None and self.next.startswith(r"_{\mathrm"):
+        if self.next is not None and self.next.startswith("_{"):
             value = _block(value, self._take(), self._values)
         while self.next == "^":
             self._take()
@@ -122,7 +124,8 @@ class _Reader:
         if token == r"\operatorname":
             for letter in ("{", "t", "r", "}"):
                 self._take(letter)
-            return np.trace(self._product())
+            # A parenthesis is the whole argument, and a power of it is one of the trace.
+            return np.trace(self._group("(", ")") if self.next == "(" else self._product())
         if token.isdigit():
             return int(token)
         starred = re.fullmatch(r"(.*\^)\{\*(\d)\}", token)
@@ -136,6 +139,8 @@ def _multiply(left: object, right: object) -> object:
 
 
 def _block(value: np.ndarray, name: str, values: Mapping[str, object]) -> np.ndarray:
-    """The student-student or student-teacher block of a matrix like C."""
+    """The student-student or student-teacher block of a matrix like C, or the diagonal of a matrix."""
+    if name == "_{ii}":
+        return np.diag(value)
     p = len(values["Q"])
     return value[:p, :p] if "ss" in name else value[:p, p:]

@@ -176,6 +176,18 @@ def value_of(text, letters, units):
     return total
 
 
+def lines_of_units(model):
+    """What is said about the moments of each unit, for every k."""
+    v, vstar = ("v_i", "v_r^*") if model.weighted else ("", "")
+    star = "^*" if model.teacher_activation else ""
+    norm = "T_{rr}" if model.teacher == "general" else "1"
+    return {
+        "h_{k,i}": "h_k(Q_{ii})",
+        "c_{k,i}": rf"a{v}\,h_{{k,i}}",
+        "c_{k,r}": rf"-b{vstar}\,h_k{star}({norm})",
+    }
+
+
 def read_sums(text, units):
     """Evaluate the lines for all values of their free indices."""
     p, pstar = units.model.p, units.model.pstar
@@ -185,6 +197,10 @@ def read_sums(text, units):
     for left, right in latex_values.equations(text):
         if left.endswith("(q)"):
             units[left] = right
+            continue
+        if "{k," in left:
+            # Units has these for each k, as they are printed for all.
+            assert right == lines_of_units(units.model)[left]
             continue
         free = (
             sorted(set("".join(re.findall(r"_(?:\{([a-z]+)\}|([a-z]))", left)[0]))) if "_" in left else []

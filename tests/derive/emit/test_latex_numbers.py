@@ -2,6 +2,7 @@ r"""The printed equations as numbers: every formula is read back and compared wi
 
 import itertools
 import re
+from functools import partial
 
 import latex_values
 import numpy as np
@@ -10,13 +11,14 @@ import pytest
 from derive import Model
 from derive.expansion import evaluate
 from derive.model import OPTIONS
-from derive.odes import latex
+from derive.odes import latex as latex_with_definitions
 from derive.overlap_program import FREE_DQ, FREE_DR, LOSS, drift_of
 from derive.parameters import NUMBERS
 from derive.pipeline import Pipeline
 from derive.readout import weights
 
 # Small enough that f(y + ih) − f(y) has no rounding error, so the derivative is exact.
+latex = partial(latex_with_definitions, definitions=False)
 STEP = 1e-30
 TOLERANCE = 1e-11
 OPTION_SETS = [
@@ -127,7 +129,7 @@ def read_lines(text, values):
 
 
 def check_loops(found, loss):
-    """s and t, which gradient flow and the loss do not need both."""
+    """s and t, which gradient flow and the loss do not need both, and the expanded form does not have."""
     assert 0.5 * found["s"] ** 2 + found["t"] == pytest.approx(loss, rel=TOLERANCE, abs=TOLERANCE)
 
 
@@ -218,42 +220,48 @@ def matrix_values(model, values):
     return known | ({"D_v": np.diag(v), "D_{v^*}": np.diag(vstar)} if model.weighted else {})
 
 
-def read_readouts(model, text):
-    readouts, *diagonals = text.split("\\[\n  ")[1].split("\n\\]")[0].split(r",\qquad D_")
-    if model.weighted:
-        assert diagonals == [
-            r"v = \operatorname{diag}(v_1,\dots,v_p)",
-            r"{v^*} = \operatorname{diag}(v_1^*,\dots,v_{p^*}^*)",
-        ]
+def read_readouts(text):
+    readouts = text.split("\\[\n  ")[1].split("\n\\]")[0]
     if readouts == "a = b = 1":
         return {"a": 1, "b": 1}
     pairs = (pair.split(" = ") for pair in readouts.split(r",\qquad "))
     return {name: latex_values.evaluate(value, {}) for name, value in pairs}
 
 
+DIAGONALS = {
+    "D_v": r"\operatorname{diag}(v_1,\dots,v_p)",
+    "D_{v^*}": r"\operatorname{diag}(v_1^*,\dots,v_{p^*}^*)",
+    r"\Gamma": r"\operatorname{diag}(g_1,\dots,g_p)",
+    r"\delta\Gamma": r"\operatorname{diag}(\delta g_1,\dots,\delta g_p)",
+}
+# What entry i of a vector is made of.
+ENTRIES = {"F_{ii}": "F", "Q_{ii}": "Q", r"\delta F_{ii}": r"\delta F", r"\delta Q_{ii}": r"\delta Q"}
+
+
 def read_matrix_lines(model, text, values):
     """As `read_lines`, for matrices: "s = tr(DC) = …" has two values, which must agree."""
-    known = values | read_readouts(model, text)
+    known = values | read_readouts(text)
+    found = set()
     for left, right in latex_values.equations(text):
-        if left == r"\Gamma":
-            assert right == r"\operatorname{diag}(g_1,\dots,g_p),\qquad g_i = \frac{F_{ii}}{2Q_{ii}}"
-            known[left] = np.diag(np.diag(known["F"]) / (2 * np.diag(known["Q"])))
+        name = re.sub(r"^\\delta(?=\\)", r"\\delta ", left)
+        assert name not in found, name
+        found.add(name)
+        if left in DIAGONALS:
+            assert right == DIAGONALS[left]
+            if "Gamma" in left:
+                known[name] = np.diag(known[name.replace(r"\Gamma", "g_i")])
             continue
-        if left == r"\delta\Gamma":
-            vector, rate = right.split(r",\qquad \delta g_i = ")
-            assert vector == r"\operatorname{diag}(\delta g_1,\dots,\delta g_p)"
-            diagonals = {rf"\delta {name}_{{ii}}": np.diag(known[rf"\delta {name}"]) for name in "FQ"}
-            diagonals |= {"Q_{ii}": np.diag(known["Q"]), "g_i": np.diag(known[r"\Gamma"])}
-            known[r"\delta \Gamma"] = np.diag(latex_values.evaluate(rate, diagonals))
+        if left.endswith("g_i"):
+            diagonals = {entry: np.diag(known[of]) for entry, of in ENTRIES.items() if of in known}
+            known[name] = latex_values.evaluate(right, known | diagonals)
             continue
         first, *others = (latex_values.evaluate(part, known) for part in right.split(" = "))
         for other in others:
             np.testing.assert_allclose(other, first, rtol=TOLERANCE, atol=TOLERANCE)
-        name = left.replace(r"\delta\frac", r"\delta \frac")
-        assert name not in known, name
         known[name] = first
         if name in ("M", r"\delta M"):
             known[f"{name}_{{ii}}"] = np.diag(first)
+    assert {"D_v", "D_{v^*}"} <= found if model.weighted else True
     return known
 
 
@@ -281,7 +289,8 @@ def check_matrix_odes(model, text, seed):
     found = read_matrix_lines(model, text, matrix_values(model, values))
     expected = expected_values(model, values)
     check_matrices(model, found, expected)
-    check_loops(found, expected[LOSS])
+    if "s" in found:
+        check_loops(found, expected[LOSS])
 
 
 def check_matrix_loss(model, text, seed):
@@ -305,7 +314,8 @@ def check_matrix_jacobian(model, text, seed):
     }
     found = read_matrix_lines(model, text, known)
     check_matrices(model, found, expected, r"\delta ")
-    check_change_of_loops(found, r"\delta ", expected[LOSS])
+    if "s" in found:
+        check_change_of_loops(found, r"\delta ", expected[LOSS])
     check_free_drift(model, found, expected_values(model, values))
 
 
@@ -313,6 +323,9 @@ CHECKS = {
     ("matrix", "odes"): check_matrix_odes,
     ("matrix", "loss"): check_matrix_loss,
     ("matrix", "jacobian"): check_matrix_jacobian,
+    ("expanded", "odes"): check_matrix_odes,
+    ("expanded", "loss"): check_matrix_loss,
+    ("expanded", "jacobian"): check_matrix_jacobian,
     ("components", "odes"): check_components,
     ("components", "loss"): check_component_loss,
     ("components", "jacobian"): check_component_jacobian,
@@ -323,11 +336,14 @@ CHECKS = {
 def test_matrices(options):
     for widths in ((1, 1), (3, 2)):
         model = Model(*widths, **options)
-        for what in ("odes", "loss", "jacobian"):
-            CHECKS["matrix", what](model, latex(model, "matrix", what), seed=37)
+        for (form, what), check in CHECKS.items():
+            if form != "components":
+                text = latex(model, form, what)
+                assert ("s &=" in text) == (form == "matrix")
+                check(model, text, seed=37)
 
 
-@pytest.mark.parametrize(("form", "what"), CHECKS, ids="-".join)
+@pytest.mark.parametrize(("form", "what"), CHECKS)
 @pytest.mark.parametrize("model", SMALL_MODELS, ids=by_name)
 def test_every_sign_matters(model, form, what):
     """The numbers of a text in which one sign is turned round are others, so that a wrong sign is found."""
@@ -335,8 +351,9 @@ def test_every_sign_matters(model, form, what):
     check = CHECKS[form, what]
     signs = list(re.finditer(r"(?<= )[+-](?= )|(?<=&= )-", text))
     assert signs
-    # Components have the same few forms over and over.
-    chosen = signs if form == "matrix" else signs[:: max(len(signs) // 20, 1)]
+    # Components and expanded changes have the same few forms over and over.
+    repeated = form == "components" or (form, what) == ("expanded", "jacobian")
+    chosen = signs[:: max(len(signs) // 20, 1)] if repeated else signs
     for sign in chosen:
         leading = text[: sign.start()].endswith("&= ")
         turned = "" if leading else {"+": "-", "-": "+"}[sign[0]]

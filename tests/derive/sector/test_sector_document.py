@@ -66,7 +66,7 @@ def check(model, odes, loss, seed=3):
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 def test_the_printed_equations_have_the_numbers_of_the_program(model):
-    odes, loss = (sector_odes(model).latex(what) for what in ("odes", "loss"))
+    odes, loss = (sector_odes(model).latex(what, definitions=False) for what in ("odes", "loss"))
     assert loss.count(r"\varepsilon") == 1
     check(model, odes, loss)
     # The loss stands alone, with the same traces.
@@ -75,7 +75,7 @@ def test_the_printed_equations_have_the_numbers_of_the_program(model):
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 def test_every_sign_matters(model):
-    odes, loss = (sector_odes(model).latex(what) for what in ("odes", "loss"))
+    odes, loss = (sector_odes(model).latex(what, definitions=False) for what in ("odes", "loss"))
     lines = loss[loss.index(r"  \varepsilon") :]
     body = odes.removesuffix("\n\\end{align*}\n") + " \\\\\n" + lines
     check(model, body, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import xml.etree.ElementTree as ET
+from functools import partial
 
 import pytest
 
@@ -60,19 +61,23 @@ def back(element: ET.Element) -> str:
 def tokens(text: str) -> list[str]:
     """Commands, letters and marks; without spaces, upright words without their commands."""
     text = re.sub(r"\\(?:operatorname|mathrm|text)\{([a-z]*)\}", r" \1 ", text)
-    text = re.sub(r"\\begin\{align\*\}|\\end\{align\*\}|\\\[|\\\]|\\,|\\qquad|\\\\|&", " ", text)
+    text = re.sub(r"\\begin\{align\*\}|\\end\{align\*\}|\\\[|\\\]|\\,|\\q?quad|\\\\|&", " ", text)
     # A script or an argument of one token has no braces in LaTeX.
     text = re.sub(r"\^\\top", r"^{\\top}", text)
     text = re.sub(r"([_^])([A-Za-z0-9*])", r"\1{\2}", text)
     return re.findall(r"\\[A-Za-z]+|\S", text)
 
 
+bare = partial(latex, definitions=False)
+bare_for_any_widths = partial(latex_for_any_widths, definitions=False)
+
+
 def equations_of(options: dict[str, str]) -> list[str]:
-    texts = [latex_for_any_widths(what, **options) for what in SUBJECTS]
+    texts = [bare_for_any_widths(what, **options) for what in SUBJECTS]
     one, several = Model(1, 1, **options), Model(2, 3, **options)
-    texts += [latex(one, form, what) for form in FORMS for what in SUBJECTS]
+    texts += [bare(one, form, what) for form in FORMS for what in SUBJECTS]
     # The Jacobian's components of several are its entries over again, and many.
-    texts += [latex(several, form, what) for form in FORMS for what in ("odes", "loss")]
+    texts += [bare(several, form, what) for form in FORMS for what in ("odes", "loss")]
     return texts
 
 
@@ -94,14 +99,14 @@ def test_every_equation_says_in_mathml_what_it_says_in_latex(options):
 
 
 def test_headings_of_the_jacobian_are_kept():
-    kinds = [kind for kind, _ in display(latex(Model(2, 1), "components", "jacobian"))]
+    kinds = [kind for kind, _ in display(bare(Model(2, 1), "components", "jacobian"))]
     assert kinds.count("heading") == Model(2, 1).state_size
 
 
 @pytest.mark.parametrize("flow", OPTIONS["flow"].values)
 def test_the_sector_s_equations_are_converted(flow):
     for what in ("odes", "loss"):
-        assert list(display(sector_odes(SectorModel(2, flow=flow)).latex(what)))
+        assert list(display(sector_odes(SectorModel(2, flow=flow)).latex(what, definitions=False)))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +140,7 @@ def test_bars_open_and_close_in_turn():
 
 
 def test_a_long_table_is_split_for_printing():
-    text = latex(Model(4, 2), "components", "odes")
+    text = bare(Model(4, 2), "components", "odes")
     pieces = [m for _, m in display(text)]
     sizes = [m.count("<mtr>") for m in pieces]
     assert max(sizes) <= 6 + 2
