@@ -7,6 +7,7 @@ script or a network, and adds the entries of the Python interface to the tables 
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
 import re
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from fontTools import subset
+from sphinx.util.inspect import TypeAliasForwardRef
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -49,6 +52,7 @@ myst_heading_anchors = 6
 autodoc_member_order = "bysource"
 # By their names instead of all types that they stand for.
 autodoc_type_aliases = {"Array": "Array", "ArrayLike": "ArrayLike"}
+TypeAliasForwardRef.__repr__ = lambda self: self.name
 numpydoc_show_class_members = False
 maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
@@ -60,6 +64,12 @@ html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"
+# Letters, operators and arrows in the font of mathematics that comes with the site.
+MATH_RANGES = (
+    *((0x20, 0x7F), (0xA0, 0xFF), (0x391, 0x3F5), (0x1D434, 0x1D467), (0x1D6E2, 0x1D71B)),
+    *((0x2016, 0x203F), (0x210E, 0x2113), (0x2190, 0x219F), (0x2200, 0x22FF), (0x23DC, 0x23E1)),
+    (0x27E8, 0x27E9),
+)
 html_copy_source = False
 html_show_copyright = False
 pygments_style, pygments_dark_style = "default", "github-dark"
@@ -125,12 +135,6 @@ def _docstring(_: Any, __: str, ___: str, ____: Any, _____: Any, lines: list[str
         lines[number] = "".join(parts)
 
 
-def _signature(*details: Any) -> tuple[str | None, ...]:
-    """Write names of types, which Python wraps within other types, as they are."""
-    wrapped = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
-    return tuple(text and wrapped.sub(r"\1", text) for text in details[-2:])
-
-
 def _reference(_: Any, __: Any, node: nodes.Element, text: nodes.Node) -> nodes.Node | None:
     """The entry of a class that an annotation names by the module that defines it."""
     target = _DEFINED.get(node.get("reftarget", ""))
@@ -139,8 +143,18 @@ def _reference(_: Any, __: Any, node: nodes.Element, text: nodes.Node) -> nodes.
     return nodes.reference("", "", text, internal=True, refuri=f"#{target}")
 
 
+def _join_marks(_: Any, tree: Any) -> None:
+    """Give each formula the mark that follows it, which a browser would set on the next line."""
+    for formula in list(tree.findall(nodes.math)):
+        following = formula.next_node(descend=False, siblings=True)
+        if isinstance(following, nodes.Text) and following[:1] in tuple(".,;:)"):
+            formula["closing"] = following[0]
+            following.parent.replace(following, nodes.Text(following[1:]))
+
+
 def _inline_math(translator: Any, node: nodes.Element) -> None:
-    translator.body.append(mathml.inline(node.astext()))
+    text = mathml.inline(node.astext()) + node.get("closing", "")
+    translator.body.append(f'<span class="formula">{text}</span>')
     raise nodes.SkipNode
 
 
@@ -152,11 +166,25 @@ def _display_math(translator: Any, node: nodes.Element) -> None:
     raise nodes.SkipNode
 
 
+def _write_math_font(path: Path) -> None:
+    """Write the part of STIX Two Math that formulas need, for readers who have no font for mathematics."""
+    options = subset.Options(flavor="woff", layout_features=["math", "ssty"])
+    # Ziamath itself is not needed, and so not imported.
+    package: Any = importlib.util.find_spec("ziamath")
+    whole = Path(package.origin).parent / "fonts" / "STIXTwoMath-Regular.ttf"
+    font = subset.load_font(str(whole), options)
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(unicodes=[u for first, last in MATH_RANGES for u in range(first, last + 1)])
+    subsetter.subset(font)
+    subset.save_font(font, str(path), options)
+
+
 def _complete(app: Any, error: Exception | None) -> None:
-    """Write the notebooks to download, and the front page by the name that servers open."""
+    """Write the notebooks to download, the font, and the front page by the name that servers open."""
     out = Path(app.outdir)
     if error is not None or app.builder.name != "html":
         return
+    _write_math_font(out / "_static" / "math.woff")
     shutil.copyfile(out / "README.html", out / "index.html")
     for page in FOLDER.glob("*.md"):
         notebook = json.dumps(as_ipynb(page), indent=1, ensure_ascii=False)
@@ -168,7 +196,7 @@ def setup(app: Any) -> None:
     app.connect("source-read", _read)
     # Before numpydoc, which writes roles of its own.
     app.connect("autodoc-process-docstring", _docstring, priority=100)
-    app.connect("autodoc-process-signature", _signature)
+    app.connect("doctree-read", _join_marks)
     app.connect("missing-reference", _reference)
     app.connect("build-finished", _complete)
     app.add_html_math_renderer("mathml", (_inline_math, None), (_display_math, None))
