@@ -45,6 +45,8 @@ root_doc = "README"
 include_patterns = ["README.md", "CHANGELOG.md", "docs/*.md", "docs/notebooks/*.md"]
 exclude_patterns = ["**/.*", "**/__pycache__", "derive", "runtime", "tests", "generated", "benchmarks"]
 
+# It would make one dash of the two of an option.
+smartquotes = False
 myst_enable_extensions = ["dollarmath"]
 myst_fence_as_directive = ["math"]
 myst_heading_anchors = 6
