@@ -9,5 +9,7 @@ from .odes import overlap_odes as overlap_odes
 from .proof import Proof as Proof
 from .proof import ProofError as ProofError
 from .sector import SectorModel as SectorModel
+from .sector import SectorODEs as SectorODEs
+from .sector import SectorProof as SectorProof
 from .sector import sector_odes as sector_odes
 from .version import VERSION as VERSION

@@ -45,6 +45,9 @@ class Activation:
 
     coefficients: tuple[Fraction, ...]
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}.of({self.name!r})"
+
     @classmethod
     def of(cls, value: Any, option: str = "activation") -> Activation:
         """The activation that a user means; InputError names the option and what is allowed.

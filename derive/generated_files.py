@@ -128,9 +128,18 @@ def sha256(content: bytes) -> str:
 class DerivedODEs(Generic[AnyModel]):
     """The derived ODEs of a model, with the folder that `runtime` loads."""
 
+    proof: ProofRecord
+
     def __init__(self, generated: GeneratedFiles[AnyModel]) -> None:
         self.model = generated.model
         self._generated = generated
+
+    def __repr__(self) -> str:
+        size, proof = len(self.state), self.proof
+        return (
+            f"<{type(self).__name__} of {self.model.name}: {size} order parameters, proved in"
+            f" {proof.compared} entries ({proof.method})>"
+        )
 
     @property
     def state(self) -> tuple[str, ...]:

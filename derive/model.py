@@ -84,7 +84,7 @@ OPTIONS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class DerivableModel(abc.ABC):
     """What ODEs can be derived for: a frozen record of widths and of options, which have defaults.
 
@@ -93,6 +93,10 @@ class DerivableModel(abc.ABC):
     """
 
     kind: ClassVar[str]
+
+    def __repr__(self) -> str:
+        given = (f"{option}={value!r}" for option, value in self.given_options().items())
+        return f"{type(self).__name__}({', '.join(given)})"
 
     @property
     def trained(self) -> bool:
@@ -155,7 +159,7 @@ class DerivableModel(abc.ABC):
         return cls(**options)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Model(DerivableModel):
     """A teacher-student problem; immutable, validated and hashable.
 

@@ -61,6 +61,12 @@ class Proof:
     points: int = 0
     error_bound_log2: int | None = None
 
+    def __repr__(self) -> str:
+        how = f"{self.points} {self.method}" if self.points else self.method
+        if self.error_bound_log2 is not None:
+            how += f", a difference is missed with a chance below 2^{self.error_bound_log2}"
+        return f"<{type(self).__name__}: two derivations agree in {self.compared} entries ({how})>"
+
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, as in the manifest."""
         return dataclasses.asdict(self)

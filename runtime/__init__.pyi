@@ -16,6 +16,7 @@ from .ensemble.ensemble_statistics import ensemble_statistics as ensemble_statis
 from .output.netcdf_files import save_netcdf as save_netcdf
 from .run_options import METHODS as METHODS
 from .sector import SectorStart as SectorStart
+from .sector import SectorSystem as SectorSystem
 from .sector import integrate_sector as integrate_sector
 from .sector import load_sector as load_sector
 from .sector import sector_overlaps as sector_overlaps

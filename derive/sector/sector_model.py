@@ -30,7 +30,7 @@ _NOT_INVARIANT = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class SectorModel(DerivableModel):
     """The invariant sector of a quadratic teacher-student problem, for any number of students.
 

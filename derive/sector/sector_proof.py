@@ -67,6 +67,13 @@ class SectorProof:
     compared: int
     frames: int
 
+    def __repr__(self) -> str:
+        widths = ", ".join(map(str, self.widths))
+        return (
+            f"<{type(self).__name__}: the sector agrees with the full system in {self.compared} entries"
+            f" ({self.method}), for p* = {self.pstar} and p = {widths}>"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "widths": list(self.widths)}
 

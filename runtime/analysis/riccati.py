@@ -59,6 +59,7 @@ from numpy.typing import ArrayLike
 from derive.errors import InputError
 from derive.model import Model, require_quadratic
 from runtime.analysis.equal_layers import equal_readouts
+from runtime.output.value_ranges import span
 from runtime.run_options import ALPHA
 from runtime.sgd.weight_coordinates import coordinates
 from runtime.start import checked_arrays
@@ -100,6 +101,10 @@ class GradientFlow(NamedTuple):
     Q: Array
     R: Array
     loss: Array
+
+    def __repr__(self) -> str:
+        times, p, pstar = self.R.shape
+        return f"<{type(self).__name__} of p = {p}, p* = {pstar} at {times} times: loss {span(self.loss)}>"
 
 
 def gradient_flow(

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derive.arguments import whole_number
 from derive.errors import InputError
+from runtime.output.value_ranges import span
 from runtime.run_options import Q0_NORM, SEED
 from runtime.start.checked_arrays import axis_count, real_array, real_number
 from runtime.start.seeds import LARGEST_SEED, seed_sequence
@@ -46,6 +47,10 @@ class SectorStart:
     q_perp: float
     left: Array | None = None
     right: Array | None = None
+
+    def __repr__(self) -> str:
+        numbers = f"m {span(self.m)}, q {span(self.q)}, q_perp {self.q_perp:g}"
+        return f"<{type(self).__name__} of p = {self.p}, p* = {self.pstar}: {numbers}>"
 
     def __post_init__(self) -> None:
         # Shapes are checked here too, since compiled code relies on them.

@@ -106,6 +106,12 @@ class OverlapSampler:
             if scale is not None:
                 raise InputError("scale", "goes with n = None; with n the size of R0 follows from N")
             self._n = whole_number("n", n, max(self._root.shape[1], 1), LARGEST_START_N)
+        self._seed = seed
+
+    def __repr__(self) -> str:
+        size = f"R0 of size {self._scale:g}" if self._n is None else f"N = {self._n}"
+        drawn = f"{size}, q0 = {self._variance:g}, seed {self._seed}"
+        return f"<{type(self).__name__} of {self._model.name}: {drawn}>"
 
     def check(self, model: Model, teacher: Array) -> None:
         """Raise InputError unless the starts are of this model, with these teacher overlaps."""

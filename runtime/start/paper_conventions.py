@@ -68,6 +68,15 @@ class Convention:
     second_student: float = 1.0
     second_teacher: float = 1.0
 
+    def __repr__(self) -> str:
+        factors = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in ("name", "model") and getattr(self, field.name) != field.default
+        }
+        text = ", ".join(f"{name} {value:g}" for name, value in factors.items())
+        return f"<{type(self).__name__} {self.name} for {self.model.name}: {text or 'all factors 1'}>"
+
     def to(self, **ours: Any) -> dict[str, Any]:
         """Convert our quantities, given by name, to this convention.
 

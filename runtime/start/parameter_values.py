@@ -13,6 +13,7 @@ import numpy as np
 from derive.errors import InputError
 from derive.model import Model
 from derive.parameters import NUMBERS, PARAMETERS, VECTORS, RuntimeParameter
+from runtime.output.value_ranges import span
 from runtime.start.checked_arrays import (
     Array,
     axis_count,
@@ -45,6 +46,11 @@ class RunParameters:
     numbers: Mapping[str, Array]
     vectors: Mapping[str, Array]
     T: Array
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{name} = {span(values)}" for name, values in self.numbers.items())
+        vectors = "".join(f", {name} {span(values)}" for name, values in self.vectors.items())
+        return f"<{type(self).__name__} of {self.model.name}: {numbers}{vectors}>"
 
     @classmethod
     def of(

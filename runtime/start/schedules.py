@@ -36,6 +36,9 @@ class Schedule:
     jumps: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
     text: str = "constant"
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}.of({self.text!r})"
+
     @classmethod
     def of(cls, given: Any) -> Schedule:
         """The schedule that a user means.

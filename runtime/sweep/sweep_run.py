@@ -35,6 +35,12 @@ class SweepSummary:
     done: int
     failed: dict[int, str]
 
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} of {self.folder}: {self.done} of {self.tasks} tasks done,"
+            f" {len(self.failed)} failed>"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values."""
         errors = [{"task": number, "error": error} for number, error in sorted(self.failed.items())]

@@ -47,6 +47,7 @@ from runtime.analysis.landscape.critical_points import solution
 from runtime.analysis.recorded_runs import states_of_run
 from runtime.output.plain_result import PlainResult
 from runtime.output.result_attributes import made_attributes
+from runtime.output.value_ranges import span
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.parameter_keywords import takes_parameters
@@ -85,6 +86,9 @@ class ClosestSolution:
     R: Array
     squared_distance: Array
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: squared distance {span(self.squared_distance)}>"
+
 
 @dataclasses.dataclass(frozen=True)
 class ImplicitBias:
@@ -110,6 +114,10 @@ class ImplicitBias:
     alignment: Array
     remaining: Array
     missed: Array
+
+    def __repr__(self) -> str:
+        fields = (f"{field.name} {span(getattr(self, field.name))}" for field in dataclasses.fields(self))
+        return f"<{type(self).__name__}: {', '.join(fields)}>"
 
 
 @takes_parameters(loss=True)

@@ -29,6 +29,7 @@ from runtime.analysis.landscape.local_hessian import LocalHessian, landscape_par
 from runtime.analysis.recorded_runs import states_of_run
 from runtime.output.plain_result import PlainResult
 from runtime.output.result_attributes import made_attributes, result_attributes
+from runtime.output.value_ranges import span
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.parameter_keywords import takes_parameters
@@ -81,6 +82,13 @@ class HessianSpectrum:
     gradient: float
     stationary: bool
     tolerance: float
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} of {self.model.name} at N = {self.n}: {self.classification},"
+            f" {self.negative} negative, {self.flat} flat and {self.positive} positive directions,"
+            f" eigenvalues {span(self.eigenvalues)}>"
+        )
 
     @property
     def size(self) -> int:

@@ -35,6 +35,7 @@ from runtime.analysis.landscape.local_hessian import require_fixed_weights
 from runtime.analysis.landscape.zero_loss_solutions import zero_loss_solution
 from runtime.analysis.plateau.bisection import largest_where
 from runtime.analysis.plateau.plateau_curve import LARGEST, largest_eta
+from runtime.output.value_ranges import span
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.parameter_keywords import takes_parameters
@@ -75,6 +76,15 @@ class StabilitySpectrum:
     marginal_modes: int | None
     residual: float
     tolerance: float
+
+    def __repr__(self) -> str:
+        modes = f"{self.zero_modes} zero"
+        if self.manifold_modes is not None:
+            modes += f" ({self.manifold_modes} along the solutions, {self.marginal_modes} marginal)"
+        return (
+            f"<{type(self).__name__}: {self.eigenvalues.size} eigenvalues, real parts"
+            f" {span(self.eigenvalues.real)}, {modes}, {'stable' if self.stable else 'unstable'}>"
+        )
 
     @property
     def stable(self) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.analysis.plateau.weighted_norms import NormDynamics
+from runtime.output.value_ranges import span
 from runtime.start.checked_arrays import Array
 from runtime.start.parameter_values import RunParameters
 from runtime.start.teacher_directions import Teacher
@@ -59,6 +60,11 @@ class Mode:
     rate: float
     multiplicity: int
     frequency: float = 0.0
+
+    def __repr__(self) -> str:
+        turns = f", frequency {self.frequency:.4g}" if self.frequency else ""
+        often = f"multiplicity {self.multiplicity}"
+        return f"<{type(self).__name__} {self.name}: rate {self.rate:.6g}{turns}, {often}>"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -123,6 +129,10 @@ class LinearDynamics:
     alignment: Array
     directions: Array
     projector: Array
+
+    def __repr__(self) -> str:
+        kinds = (f"{name} {span(np.real(values))}" for name, values in self.rates if np.size(values))
+        return f"<{type(self).__name__} with the rates {', '.join(kinds)}>"
 
     @property
     def modes(self) -> tuple[Mode, ...]:

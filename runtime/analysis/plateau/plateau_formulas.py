@@ -64,6 +64,10 @@ class ClosedForm:
     largest_eta: sympy.Expr
     in_q: Mapping[str, sympy.Expr]
 
+    def __repr__(self) -> str:
+        symbols = ", ".join(map(str, self.symbols.values()))
+        return f"<{type(self).__name__} of the plateau in {symbols}: rate = {self.in_q['rate']}>"
+
 
 def closed_form(
     constraint: str = "free",
