@@ -101,7 +101,7 @@ VALUES = [
         lambda: oo.gradient_flow(
             oo.Model(2, 1, flow="gradient"), np.eye(2), [[0.1], [0.2]], eta=0.5, alpha=[0, 5]
         ),
-        "<GradientFlow of p = 4, p* = 2 at 2 times: loss ",
+        "<GradientFlow of p = 2, p* = 1 at 2 times: loss ",
     ),
     (lambda: Schedule.of("inverse:50"), "Schedule.of('inverse:50')"),
     (lambda: oo.Model(2, 1, activation="he3").activations[0], "Activation.of('he3')"),
