@@ -118,6 +118,7 @@ _TEACHERS = (
     ("teacher_spectrum", "weights", None, "axis", "T = diag(1,0.5,0.33), or power:1 for norms 1/r."),
     ("T", "matrix", None, "fixed", "Teacher overlaps T from a file .npy, .npz or .nc, or a text of rows."),
 )
+_EVEN = f"{EVEN_TIMES} evenly spaced ones, or a list: 0,50,100 or 10, (one time)"
 _ESCAPED = "A trajectory has escaped when its loss is below this part of the plateau's."
 _UNEQUAL = "for starts with unequal norms"
 _THREADS = "Number of threads.  [default: one per processor]"
@@ -158,7 +159,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         "alpha",
         "times",
         "Training",
-        f"Output times α = steps/N: the end of {EVEN_TIMES} evenly spaced ones, or a list: 0,50,100.",
+        f"Output times α = steps/N: the end of {_EVEN}.",
         default=200.0,
         commands=_like(*_INTEGRATED)
         | {
@@ -167,8 +168,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
             "bias": {"kind": "number", "help": "End of the runs, in α = steps/N."},
             "sector": {
                 "default": None,
-                "help": f"Output times α: the end of {EVEN_TIMES} evenly spaced ones, or a list."
-                "  [default: 10/(abη)]",
+                "help": f"Output times α: the end of {_EVEN}.  [default: 10/(abη)]",
             },
         },
         swept="fixed",

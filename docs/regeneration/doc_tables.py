@@ -101,10 +101,21 @@ def _parameters() -> str:
 
 def _run_options() -> str:
     rows = (
-        (_option(name), _plain(option.help.split("  [")[0]), defaults(option), ", ".join(option.commands))
+        (_option(name), meaning(option), defaults(option), ", ".join(option.commands))
         for name, option in RUN_OPTIONS.items()
     )
     return _table("option", "meaning", "default", "commands", rows=rows)
+
+
+def meaning(option: RunOption) -> str:
+    """What an option is, then what it is for the commands whose values are of another kind."""
+    own: dict[str, list[str]] = {}
+    for command in option.commands:
+        taken = option.of(command)
+        if taken.kind != option.kind and taken.help != option.help:
+            own.setdefault(_plain(taken.help.split("  [")[0]), []).append(command)
+    others = [f"For {', '.join(commands)}: {words}" for words, commands in own.items()]
+    return " ".join([_plain(option.help.split("  [")[0]), *others])
 
 
 def defaults(option: RunOption) -> str:

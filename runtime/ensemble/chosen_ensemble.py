@@ -6,15 +6,14 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from derive.arguments import one_of
-from runtime.concurrency.thread_pool import thread_count
-from runtime.ensemble.ensemble_run import integrate_many
+from runtime.ensemble.engine_plan import EnginePlan
+from runtime.ensemble.ensemble_run import integrate_many, plan_of
 from runtime.ensemble.ensemble_statistics import statistics_of
 from runtime.output.memory_limit import check_memory
 from runtime.output.progress import Progress
 from runtime.problem import Problem
 from runtime.run_options import OUTPUTS, STATISTICS
 from runtime.system.compiled_system import System
-from runtime.trajectory.tableaux import TABLEAUX
 
 if TYPE_CHECKING:
     import xarray
@@ -28,8 +27,8 @@ class ChosenEnsemble:
         ``"statistics"`` of the losses, or one of the outputs of `integrate_ensemble`.
     threads
         Number of threads; None is one per processor.
-    workers
-        The number of threads that this means.
+    plan
+        What the engine computes.
 
     Raises InputError if a choice is not allowed, or the results do not fit into memory.
     """
@@ -37,12 +36,12 @@ class ChosenEnsemble:
     problem: Problem
     output: str = STATISTICS
     threads: dataclasses.InitVar[int | None] = None
-    workers: int = dataclasses.field(init=False)
+    plan: EnginePlan = dataclasses.field(init=False)
 
     def __post_init__(self, threads: int | None) -> None:
-        one_of("method", self.problem.method, TABLEAUX)
         one_of("output", self.output, (STATISTICS, *OUTPUTS))
-        object.__setattr__(self, "workers", thread_count(threads))
+        kept = "loss" if self.output == STATISTICS else self.output
+        object.__setattr__(self, "plan", plan_of(self.problem, kept, threads))
         model, times = self.problem.model, self.problem.alpha.size
         state = model.p * (model.p + model.pstar) + 2 * model.state_size
         numbers = {"all": times * (state + 1), "loss": times + state, "final": 2 * state, STATISTICS: 1}
@@ -58,6 +57,5 @@ class ChosenEnsemble:
 
         Raises InputError if one of the later starts cannot be drawn.
         """
-        if self.output == STATISTICS:
-            return statistics_of(system, self.problem, self.workers, progress)
-        return integrate_many(system, self.problem, self.output, self.workers, progress)
+        run = statistics_of if self.output == STATISTICS else integrate_many
+        return run(system, self.problem, self.plan, progress)

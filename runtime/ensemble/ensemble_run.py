@@ -195,9 +195,6 @@ def integrate_ensemble(
         The time α of Q0 and R0.
     """
     model, start = as_system(system).model, GivenStart(Q0, R0, many=True, alpha=start_alpha)
-    one_of("method", method, TABLEAUX)
-    one_of("output", output, OUTPUTS)
-    workers = thread_count(threads)
     problem = Problem(
         model,
         start,
@@ -209,24 +206,23 @@ def integrate_ensemble(
         stop_loss=stop_loss,
         schedule=schedule,
     )
-    return integrate_many(system, problem, output, workers, progress)
+    return integrate_many(system, problem, plan_of(problem, output, threads), progress)
 
 
 def integrate_many(
-    system: System, problem: Problem, output: str, threads: int, progress: Progress | None = None
+    system: System, problem: Problem, plan: EnginePlan, progress: Progress | None = None
 ) -> xarray.Dataset:
     """As `integrate_ensemble`, for the trajectories of a problem of the system's model."""
     Q0, R0 = problem.start.all()
     checked_arrays.warn_if_unresolved(R0, problem.atol, stacklevel=4)
     packed = problem.parameters.packed
     engine = EnsembleEngine(system, problem.method, schedule=problem.schedule)
-    plan = plan_of(problem, output, threads)
     results = engine.run(initial_states(system, problem, Q0, R0), packed, plan, progress)
-    if output == "final":
+    if plan.output == "final":
         # Trajectories may have stopped between the output times, where the engine writes no losses.
         losses = engine.losses(results.states[:, 0], packed)
         results = dataclasses.replace(results, losses=losses[:, None])
-    return ensemble_dataset(system, problem, output, results)
+    return ensemble_dataset(system, problem, plan.output, results)
 
 
 def initial_states(system: System, problem: Problem, Q: Array, R: Array, first: int = 0) -> Array:
@@ -242,8 +238,10 @@ def rows_of(values: Array, first: int, count: int) -> Array:
     return values if len(values) == 1 else values[first : first + count]
 
 
-def plan_of(problem: Problem, output: str, threads: int) -> EnginePlan:
-    """The engine's plan for a problem."""
+def plan_of(problem: Problem, output: str, threads: int | None) -> EnginePlan:
+    """The engine's plan for a problem; InputError if method, output or threads are not allowed."""
+    one_of("method", problem.method, TABLEAUX)
+    one_of("output", output, OUTPUTS)
     final = output == "final"
     return EnginePlan(
         times=problem.alpha[-1:] if final else problem.alpha,
@@ -252,6 +250,6 @@ def plan_of(problem: Problem, output: str, threads: int) -> EnginePlan:
         output=output,
         losses=not final,
         stop_loss=problem.stop_loss,
-        threads=threads,
+        threads=thread_count(threads),
         start=problem.start.alpha,
     )

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 
-from derive.arguments import one_of
 from derive.parameters import ParameterValues
-from runtime.concurrency.thread_pool import thread_count
+from runtime.ensemble.engine_plan import EnginePlan
 from runtime.ensemble.ensemble_run import EnsembleEngine, initial_states, plan_of, rows_of
 from runtime.ensemble.loss_statistics import QUANTILE_ERROR, LossStatistics
 from runtime.output.plain_result import PlainResult
@@ -26,7 +25,6 @@ from runtime.start.parameter_values import RunParameters
 from runtime.start.starts import RandomStart
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.solver import STATUS
-from runtime.trajectory.tableaux import TABLEAUX
 from runtime.trajectory.trajectory_dataset import weight_variables
 
 if TYPE_CHECKING:
@@ -67,8 +65,6 @@ def ensemble_statistics(
     `integrate_ensemble`.
     """
     model = as_system(system).model
-    one_of("method", method, TABLEAUX)
-    workers = thread_count(threads)
     # The trajectories are drawn in batches, so each parameter has one value for all of them.
     values = RunParameters.of(model, parameters)
     start = RandomStart(lambda: sampler, trajectories, alpha=start_alpha)
@@ -83,17 +79,19 @@ def ensemble_statistics(
         stop_loss=stop_loss,
         schedule=schedule,
     )
-    return statistics_of(system, problem, workers, progress)
+    return statistics_of(system, problem, plan_of(problem, "loss", threads), progress)
 
 
 def statistics_of(
-    system: System, problem: Problem, threads: int, progress: Progress | None = None
+    system: System, problem: Problem, plan: EnginePlan, progress: Progress | None = None
 ) -> xarray.Dataset:
-    """As `ensemble_statistics`, for the trajectories of a problem of the system's model."""
+    """As `ensemble_statistics`, for the trajectories of a problem of the system's model.
+
+    The plan is that of losses.
+    """
     trajectories = problem.start.count or 1
     packed = problem.parameters.packed
     engine = EnsembleEngine(system, problem.method, schedule=problem.schedule)
-    plan = plan_of(problem, "loss", threads)
     statistics = LossStatistics(problem.alpha.size)
     status_counts = dict.fromkeys(STATUS, 0)
     escapes: list[Array] = []

@@ -19,8 +19,7 @@ from runtime.analysis.landscape.hessian_spectra import LARGEST_HESSIAN_N, Hessia
 from runtime.analysis.landscape.solution_stability import WHERE, largest_stable_eta
 from runtime.analysis.landscape.zero_loss_solutions import zero_loss_solution
 from runtime.analysis.plateau.fixed_point import NoPlateauError, Plateau, plateau_at
-from runtime.concurrency.thread_pool import thread_count
-from runtime.ensemble.ensemble_statistics import statistics_of
+from runtime.ensemble.chosen_ensemble import ChosenEnsemble
 from runtime.problem import Problem
 from runtime.report import model_checks
 from runtime.report.printed_numbers import number
@@ -182,7 +181,7 @@ def _ensemble(system: System, start: ReportInput) -> xarray.Dataset | Unavailabl
     why = no_ensemble(system.model, start)
     if start.random is None:
         return Unavailable(why or "")
-    return statistics_of(system, start.random, thread_count(None))
+    return ChosenEnsemble(start.random).run(system)
 
 
 def _plateau(system: System, problem: Problem) -> Plateau | Unavailable:

@@ -42,8 +42,13 @@ def require_free_norms(model: Model, what: str) -> None:
         raise InputError("constraint", f"{model.constraint!r}: {what} for free norms only")
 
 
-def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bool = False) -> float:
-    """A finite float that is at least `least`, or with `strict` greater than it; else InputError."""
+def real_number(
+    option: str, value: Any, *, least: float = -math.inf, strict: bool = False, whole: bool = False
+) -> float:
+    """A finite float that is at least `least`, or with `strict` greater than it; else InputError.
+
+    With `whole` it is a whole number.
+    """
     reject_masked(option, value)
     try:
         # float() would read text, take True for 1, and an array of one number for a number.
@@ -53,8 +58,8 @@ def real_number(option: str, value: Any, *, least: float = -math.inf, strict: bo
     except (TypeError, ValueError, OverflowError):
         raise InputError(option, f"{shown(value)} is not a number") from None
     too_small = number <= least if strict else number < least
-    if not math.isfinite(number) or too_small:
-        wanted = "a finite number"
+    if not math.isfinite(number) or too_small or (whole and number != round(number)):
+        wanted = "a whole number" if whole else "a finite number"
         if least > -math.inf:
             wanted += f" {'greater than' if strict else 'of at least'} {least:g}"
         raise InputError(option, f"{shown(value)} is not {wanted}")
@@ -122,16 +127,21 @@ def vectors(option: str, value: ArrayLike, size: int) -> Array:
     return real_array(option, value, np.shape(value), finite=False)
 
 
-def per_trajectory(option: str, value: ArrayLike, count: int, least: float, strict: bool) -> Array:
+def per_trajectory(
+    option: str, value: ArrayLike, count: int, least: float, strict: bool, whole: bool = False
+) -> Array:
     """A number, or one per trajectory, as an array of length 1 or `count`; else InputError."""
     if axis_count(option, value) == 0:
-        return np.array([real_number(option, value, least=least, strict=strict)])
+        return np.array([real_number(option, value, least=least, strict=strict, whole=whole)])
     array = real_array(option, value, (count,), finite=False)
     right = np.isfinite(array) & (array > least if strict else array >= least)
+    if whole:
+        right &= array == np.rint(array)
     if not right.all():
         k = int(np.argmin(right))
         wanted = f"{'greater than' if strict else 'of at least'} {least:g}"
-        raise InputError(option, f"trajectory {k}: {array[k]:g} is not a finite number {wanted}")
+        kind = "whole" if whole else "finite"
+        raise InputError(option, f"trajectory {k}: {array[k]:g} is not a {kind} number {wanted}")
     return array
 
 

@@ -162,17 +162,10 @@ def _foreign(parameter: RuntimeParameter, model: Model) -> str:
 def _checked(parameter: RuntimeParameter, value: Any, count: int | None) -> Array:
     if value is None:
         raise InputError(parameter.name, "is required")
+    least, strict, whole = parameter.least, parameter.strict, parameter.whole
     if count is None or not parameter.per_trajectory:
-        found = np.array(
-            [real_number(parameter.name, value, least=parameter.least, strict=parameter.strict)]
-        )
-    else:
-        found = per_trajectory(parameter.name, value, count, parameter.least, parameter.strict)
-    if parameter.whole:
-        broken = found[found != np.rint(found)]
-        if broken.size:
-            raise InputError(parameter.name, f"{broken[0]:g} is not a whole number")
-    return found
+        return np.array([real_number(parameter.name, value, least=least, strict=strict, whole=whole)])
+    return per_trajectory(parameter.name, value, count, least, strict, whole)
 
 
 def power_law(option: str, text: str, width: int) -> Array:

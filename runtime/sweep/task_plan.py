@@ -285,8 +285,10 @@ def _activations(name: str, given: Any) -> str | tuple[str, ...]:
 
 
 def _times(name: str, given: Any) -> float | list[float]:
-    """A number or ascending times, from text, a number, a list or an array."""
+    """A number or ascending times, from text, a number, a list or an array; "10," is a list of one."""
     given = python_value(name, given)
+    if isinstance(given, str) and given.endswith(","):
+        given = given.removesuffix(",").split(",")
     items = given.split(",") if isinstance(given, str) else given
     if not isinstance(items, list):
         items = [items]

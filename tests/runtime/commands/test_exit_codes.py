@@ -24,6 +24,7 @@ NOTHING = {
     f"compare {SMALL} --n 10,20 --eta 5 --alpha 5 --trajectories 20 --no-weights --out run.nc": (
         "40 of 40 runs diverged; "
     ),
+    f"escape {SMALL} --n 1000 --trajectories 20 --out run.nc": "20 of 20 trajectories diverged; ",
     f"report {SMALL} --eta 5 --alpha 3 --trajectories 0 --out run.html": "stopped at alpha = ",
 }
 # Lines of which something finishes, and what is counted.
@@ -63,9 +64,9 @@ def test_what_finishes_says_nothing(call, line):
     assert call(f"{line} {SMALL} --eta 0.1 --alpha 0,1")[::2] == (0, "")
 
 
-@pytest.mark.parametrize(("diverged", "code"), [(0, 0), (3, 0), (20, 1)])
-def test_escapes_that_diverge(call, monkeypatch, diverged, code):
-    """Starts of this study relax to the plateau, so that divergence is put in by hand."""
+@pytest.mark.parametrize("diverged", [0, 3])
+def test_a_part_of_the_escapes_that_diverges(call, monkeypatch, diverged):
+    """All of these starts come to the same end, so that divergence is put in by hand."""
     measure = escape_measurement.measure_escapes
 
     def with_divergence(*arguments) -> xarray.Dataset:
@@ -74,10 +75,9 @@ def test_escapes_that_diverge(call, monkeypatch, diverged, code):
         return result
 
     monkeypatch.setattr(escape_measurement, "measure_escapes", with_divergence)
-    found, _, err = call(f"escape {SMALL} --n 1000 --trajectories 20")
-    assert found == code
+    code, _, err = call(f"escape {SMALL} --eta 0.1 --n 1000 --trajectories 20")
+    assert (code, "warning" in err) == (0, False)
     assert (f"{diverged} of 20 trajectories diverged; " in err) == (diverged > 0)
-    assert err.startswith("cli: warning: ") == (code == 1)
 
 
 @pytest.mark.parametrize(("missing", "code"), [(0, 0), (1, 0), (2, 1)])

@@ -203,3 +203,18 @@ def test_stop_loss_ends_the_table(call):
     assert "nan" not in out
     _, out, _ = call("integrate --alpha 1 --stop-loss 1e-9")
     assert out.splitlines()[-2] == "loss did not come down to 1e-09"
+
+
+@pytest.mark.parametrize("command", ["integrate", "simulate --n 50 --trajectories 2", "sweep --out runs"])
+def test_one_time_can_be_asked_for(call, generated, command):
+    """A comma makes a list of the number; without it the number would be the end of many times."""
+    places = "" if command.startswith("simulate") else f"--generated {generated}"
+    line = f"{command} --p 1 --pstar 1 --eta 0.1 --alpha 2, {places} --json"
+    code, out, _ = call(line)
+    assert code == 0
+    if command.startswith("sweep"):
+        assert call("merge runs --out runs.nc")[0] == 0
+        with xarray.open_dataset("runs.nc") as merged:
+            assert merged["alpha"].values.tolist() == [2.0]
+    else:
+        assert json.loads(out)["alpha"] == [2.0]

@@ -18,7 +18,7 @@ SMALL = {
     "ode": {"p": 2, "pstar": 1, "alpha": [0.0, 5.0]},
     "ensemble": {"p": 2, "pstar": 1, "alpha": [0.0, 5.0], "trajectories": 5, "method": "dop853"},
     "chain": {"p": 2, "pstar": 1, "alpha": [0.0, 1.0], "trajectories": 3, "n": 50},
-    "escape": {"p": 2, "pstar": 1, "trajectories": 5, "n": 1000},
+    "escape": {"p": 2, "pstar": 1, "trajectories": 5, "n": 1000, "eta": 0.1},
 }
 
 
