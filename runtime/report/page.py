@@ -23,6 +23,7 @@ from markupsafe import Markup, escape
 from derive.emit.activation_text import activation_sentence, teacher_letter
 from derive.emit.header import derive_command
 from derive.emit.latex_components import COMPONENT_LIMIT
+from derive.emit.latex_definitions import covariance
 from derive.emit.latex_graph_components import DOCUMENT_TERM_LIMIT, TERM_LIMIT, term_count
 from derive.equations import WEIGHT_DECAY
 from derive.generated_files import DOCUMENT
@@ -142,6 +143,7 @@ def page(content: ReportFindings, arguments: Mapping[str, Any], source: str | No
             activations=activation_sentence(model),
             teacher_letter=teacher_letter(model),
             unit_weights="av_i$ and $-bv^*_r" if model.weighted else "a$ and $-b",
+            covariance=f"\\[{covariance(model)}\\]",
             matrix_form=lambda what: latex(model, "matrix", what, definitions=False),
             components=latex(model, "components", "odes", definitions=False) if few else None,
             printable=terms <= TERM_LIMIT,
