@@ -24,8 +24,8 @@ SUBJECTS = {
     "runs": ("integrate", "integrate_ensemble", "ensemble_statistics", "gradient_flow", "METHODS"),
     "sgd": ("simulate", "compare"),
     "sector": (
-        *("SectorModel", "sector_odes", "load_sector", "SectorStart", "integrate_sector"),
-        "sector_overlaps",
+        *("SectorModel", "sector_odes", "SectorODEs", "SectorProof", "load_sector", "SectorSystem"),
+        *("SectorStart", "integrate_sector", "sector_overlaps"),
     ),
     "plateau": (
         *("plateau", "closed_form", "escape_times", "largest_stable_eta", "solution_spectrum"),
@@ -45,7 +45,6 @@ RETURNED = (
     "runtime.analysis.landscape.solution_stability.StabilitySpectrum",
     "runtime.analysis.bias.closest_solutions.ClosestSolution",
     "runtime.analysis.bias.closest_solutions.ImplicitBias",
-    "derive.sector.SectorODEs",
 )
 # What a value has no docstring to say.
 VALUES = {
