@@ -75,6 +75,7 @@ class SectorProof:
         )
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields by name, as in the manifest."""
         return {**dataclasses.asdict(self), "widths": list(self.widths)}
 
 
