@@ -102,7 +102,9 @@ def described(variables: Mapping[str, Any]) -> dict[str, ResultVariable]:
 
 
 def is_cf_coordinate(values: NDArray[Any]) -> bool:
-    """Whether values may be those of a coordinate in CF: numbers that ascend or descend strictly."""
+    """Whether values may be those of a coordinate in CF: one value, or numbers that ascend or descend."""
+    if not values.ndim:
+        return True
     if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
         return False
     steps = np.diff(values)

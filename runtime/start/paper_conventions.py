@@ -18,7 +18,10 @@ from derive import readout
 from derive.arguments import one_of, whole_number
 from derive.errors import InputError, shown
 from derive.model import Model, require_quadratic
+from derive.parameters import NUMBERS
 from derive.readout import READOUTS
+from runtime.output.plain_result import PlainResult
+from runtime.output.result_attributes import made_attributes
 from runtime.start.checked_arrays import as_model, axis_count, real_array, real_number
 from runtime.start.schedules import Schedule
 
@@ -29,14 +32,25 @@ QUANTITIES = (
     *("Q", "R", "T", "student_weights", "teacher_weights"),
     *("eta", "eta_second", "weight_decay", "label_noise", "time", "rate", "loss"),
 )
-# Variables of a run that have a meaning in another convention, and the quantity that each one is.
-_OF_A_RUN = {"Q": "Q", "R": "R", "T": "T", "loss": "loss", "alpha_end": "time"}
-# Second layers, which only some runs have.
-_LAYERS = {
+# The quantities that the variables of a run are, whose means over runs and their errors are such too.
+_OF_VARIABLES = {
+    **{name: name for name in ("Q", "R", "T", "loss", "student_weights", "teacher_weights")},
     "v": "student_weights",
-    "student_weights": "student_weights",
-    "teacher_weights": "teacher_weights",
+    "alpha_end": "time",
+    "escape_alpha": "time",
 }
+_STATISTICS = ("_mean", "_error")
+# Variables that are the same numbers in every convention.
+_SAME = ("status", "steps", "rejected", "evaluations", "runs")
+# The quantities that the attributes of a run are; one trajectory of many may have them as variables.
+_OF_ATTRIBUTES = {
+    **{number.name: number.name for number in NUMBERS if number.name in QUANTITIES},
+    "stop_loss": "loss",
+    "start_alpha": "time",
+    "q0": "Q",
+    "ideal": "R",
+}
+_NEEDED = ("Q", "R", "T", "loss", "alpha_end", "status", "eta")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +69,8 @@ class Convention:
         Their learning rate over ours, their loss over ours.
     time, time_eta
         Their time is time · η^time_eta · α, with our learning rate η.
+    network
+        The options of the model that are others in theirs, such as the readout.
     """
 
     name: str
@@ -67,12 +83,13 @@ class Convention:
     time_eta: int = 0
     second_student: float = 1.0
     second_teacher: float = 1.0
+    network: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         factors = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name not in ("name", "model") and getattr(self, field.name) != field.default
+            if field.name not in ("name", "model", "network") and getattr(self, field.name) != field.default
         }
         text = ", ".join(f"{name} {value:g}" for name, value in factors.items())
         return f"<{type(self).__name__} {self.name} for {self.model.name}: {text or 'all factors 1'}>"
@@ -99,38 +116,65 @@ class Convention:
         """A trajectory in this convention, against ``time`` instead of ``alpha``.
 
         The run is a result of `integrate`, or one trajectory of `simulate` or of an ensemble with all
-        outputs. Raises InputError for a run of another model, or one that is not a single trajectory; or
-        with a schedule, if their time depends on the learning rate.
-        """
-        import xarray
+        outputs. All of its quantities are converted: variables, and attributes such as eta, stop_loss, q0
+        and the times of the schedule. Names of times change: ``escape_time``, ``time_end``, ``start_time``.
+        Tolerances are those of the computation, in our units. Variables that no run has are left out.
 
+        Raises InputError for a run of another model, or one that is not a single trajectory; or with a
+        schedule, if their time depends on the learning rate.
+        """
+        self._check(run)
+        eta = float(_setting(run, "eta"))
+        schedule = Schedule.of(_setting(run, "schedule"))
+        if self.time_eta and not schedule.constant:
+            raise InputError("run", f"has a schedule: the time of {self.name} would be an integral over it")
+        time = self._factor("time", eta)
+
+        def converted(name: str) -> tuple[tuple[str, ...], Any, Mapping[Any, Any]]:
+            dims = tuple("time" if axis == "alpha" else str(axis) for axis in run[name].dims)
+            quantity = _quantity_of(name)
+            values = run[name].values
+            return dims, values * self._factor(quantity, eta) if quantity else values, run[name].attrs
+
+        names = [str(name) for name in run.data_vars]
+        variables = {
+            _theirs(name): converted(name) for name in names if name in _SAME or _quantity_of(name)
+        }
+        if not self.model.weighted and ("second_layer", "fixed") in self.network:
+            ones = {"student_weights": ("i", self.model.p), "teacher_weights": ("r", self.model.pstar)}
+            for name, (axis, width) in ones.items():
+                variables[name] = ((axis,), np.full(width, self._factor(name, eta)), {})
+        words = {"long_name": f"time, {self.name}"}
+        coordinates: dict[str, Any] = {"time": ("time", time * run["alpha"].values, words)}
+        moved = {"alpha", "schedule", *_OF_ATTRIBUTES}
+        coordinates |= {str(name): converted(str(name)) for name in run.coords if name not in moved}
+        attributes = self._attributes(run, eta) | schedule.stretched(time).attributes
+        return PlainResult(variables, coordinates, attributes).dataset()
+
+    def _check(self, run: xarray.Dataset) -> None:
+        """Raise InputError unless a run is a single trajectory of this model."""
         defaults = {field.name: field.default for field in dataclasses.fields(self.model)}
         for name, value in self.model.to_dict().items():
             # Runs of earlier versions do not name newer options.
-            there = run.attrs.get(name, defaults[name])
+            there = _setting(run, name, defaults[name])
             if there != value:
                 raise InputError("run", f"has {name} = {shown(there)}, the convention {value!r}")
-        needed = (*_OF_A_RUN, "status", "eta")
-        if missing := [name for name in needed if name not in run and name not in run.attrs]:
+        if missing := [name for name in _NEEDED if name not in run and name not in run.attrs]:
             raise InputError("run", f"has no {' and no '.join(missing)}")
         if set(run["loss"].dims) != {"alpha"}:
             raise InputError("run", "is not a single trajectory: select one, or convert arrays with `to`")
-        if self.time_eta and not Schedule.of(run.attrs.get("schedule")).constant:
-            raise InputError("run", f"has a schedule: the time of {self.name} would be an integral over it")
-        eta = float(run["eta"] if "eta" in run else run.attrs["eta"])
-        variables = {}
-        layers = {name: quantity for name, quantity in _LAYERS.items() if name in run}
-        for name, quantity in {**_OF_A_RUN, **layers}.items():
-            dims = tuple("time" if axis == "alpha" else str(axis) for axis in run[name].dims)
-            values = self._factor(quantity, eta) * run[name].values
-            variables[name.replace("alpha", "time")] = (dims, values, run[name].attrs)
-        variables["status"] = ((), run["status"].values, run["status"].attrs)
-        time = self._factor("time", eta) * run["alpha"].values
-        coordinates: dict[str, Any] = {"time": ("time", time, {"long_name": f"time, {self.name}"})}
-        coordinates |= {str(name): run[name].values for name in run.coords if name != "alpha"}
-        numbers = {name: run.attrs[name] for name in ("weight_decay", "eta_second") if name in run.attrs}
-        attributes = run.attrs | self.to(eta=eta, **numbers) | {"convention": self.name}
-        return xarray.Dataset(variables, coordinates, attributes)
+
+    def _attributes(self, run: xarray.Dataset, eta: float) -> dict[str, Any]:
+        """The attributes of a run in this convention, but for the schedule."""
+        found = {name: value for name, value in run.attrs.items() if name not in _OF_ATTRIBUTES}
+        for name, quantity in {**_OF_ATTRIBUTES, "batch": None}.items():
+            value = _setting(run, name)
+            if value is not None:
+                factor = 1.0 if quantity is None else self._factor(quantity, eta)
+                found[_theirs(name)] = factor * float(value)
+        title = f"{run.attrs['title']}, {self.name}" if "title" in run.attrs else self.name
+        made = made_attributes(self.name.replace("-", "_"), run.attrs)
+        return {**found, **dict(self.network), "title": title, "convention": self.name, **made}
 
     def _factor(self, name: str, eta: Any) -> Any:
         """The factor from our value of a quantity to theirs; `eta` is our learning rate, or None."""
@@ -164,6 +208,25 @@ class Convention:
         raise InputError(name, f"is not one of {', '.join(QUANTITIES)}")
 
 
+def _quantity_of(name: str) -> str | None:
+    """The quantity that a variable of a run is; None for any other."""
+    for statistic in _STATISTICS:
+        name = name.removesuffix(statistic)
+    return _OF_VARIABLES.get(name)
+
+
+def _theirs(name: str) -> str:
+    """The name of a variable or attribute where time is not called α."""
+    return name.replace("alpha", "time")
+
+
+def _setting(run: xarray.Dataset, name: str, default: Any = None) -> Any:
+    """What an attribute of a run says, which is a variable where runs differ; else the default."""
+    if name in run.variables and not run[name].dims:
+        return run[name].item()
+    return run.attrs.get(name, default)
+
+
 def saad_solla(model: Model, activation: float = 1.0) -> Convention:
     """Soft committee machine with the activation g(x) = activation · x², readouts of one.
 
@@ -175,12 +238,11 @@ def saad_solla(model: Model, activation: float = 1.0) -> Convention:
     model = as_model(model)
     require_quadratic(model, "weights absorb the readout")
     a, b = readout.weights(model)
+    teacher, network = math.sqrt(b / scale), _absorbed(model, b / scale)
+    if scale != 1.0:
+        network = (*network, ("activation", f"0,0,{scale!r}"))
     return Convention(
-        "saad-solla",
-        model,
-        student=math.sqrt(a / scale),
-        teacher=math.sqrt(b / scale),
-        learning_rate=a / scale,
+        "saad-solla", model, math.sqrt(a / scale), teacher, learning_rate=a / scale, network=network
     )
 
 
@@ -189,9 +251,16 @@ def readout_free(model: Model) -> Convention:
     model = as_model(model)
     require_quadratic(model, "weights absorb the readout")
     a, b = readout.weights(model)
+    student, teacher, network = math.sqrt(a), math.sqrt(b), _absorbed(model, b)
     return Convention(
-        "readout-free", model, student=math.sqrt(a), teacher=math.sqrt(b), learning_rate=a / 2.0, loss=2.0
+        "readout-free", model, student, teacher, learning_rate=a / 2.0, loss=2.0, network=network
     )
+
+
+def _absorbed(model: Model, teacher: float) -> tuple[tuple[str, str], ...]:
+    """The network whose weights absorb the readout, those of the teacher with this factor in T."""
+    given = model.teacher == "general" or teacher != 1.0
+    return ("readout", "sum"), ("teacher", "general" if given else model.teacher)
 
 
 def committee(
@@ -232,6 +301,10 @@ def committee(
     power = whole_number("time_eta", time_eta, 0, 1)
     ours, theirs = READOUTS[model.readout], READOUTS[readout]
     rate = 1.0 / (scales["loss"] * scales["step"])
+    second_student = ours.value(model.p) / theirs.value(model.p)
+    second_teacher = ours.value(model.pstar) / theirs.value(model.pstar)
+    ones = model.second_layer == "ones" and (second_student, second_teacher) == (1.0, 1.0)
+    layer = "fixed" if model.second_layer == "ones" and not ones else model.second_layer
     return Convention(
         "committee",
         model,
@@ -239,8 +312,9 @@ def committee(
         loss=scales["loss"],
         time=scales["time"] * rate**power,
         time_eta=power,
-        second_student=ours.value(model.p) / theirs.value(model.p),
-        second_teacher=ours.value(model.pstar) / theirs.value(model.pstar),
+        second_student=second_student,
+        second_teacher=second_teacher,
+        network=(("readout", readout), ("second_layer", layer)),
     )
 
 

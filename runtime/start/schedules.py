@@ -93,6 +93,13 @@ class Schedule:
         """The schedule, if it is not constant, for the attributes of results."""
         return {} if self.constant else {"schedule": self.text}
 
+    def stretched(self, factor: float) -> Schedule:
+        """The same factors at `factor` times the times, as where time has another unit."""
+        if self.kind == CONSTANT:
+            return Schedule.of([(factor * time, g) for time, g in self.jumps])
+        word = next(word for word, kind in SMOOTH.items() if kind == self.kind)
+        return Schedule.of(f"{word}:{_digits(factor * self.scale)}")
+
     def segments(self, start: float, end: float) -> Iterator[tuple[float, float, float]]:
         """(from, to, factor) of the stretches without jumps between two times, in order; one at least.
 
