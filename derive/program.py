@@ -16,7 +16,9 @@ from derive.scalar_polynomials import ScalarPolynomial
 
 @dataclasses.dataclass(frozen=True)
 class Matrix:
-    """A named matrix; `rows` and `columns` are "p", "pstar", or "pairs" for the pairs i ≤ j of students."""
+    """A named matrix; `rows` and `columns` are "p", "pstar", "pairs" for the pairs i ≤ j of students, or
+    "units" for all students and then all teachers.
+    """
 
     name: str
     rows: str
@@ -265,7 +267,8 @@ class Program:
     outputs: tuple[Matrix | Vector | str, ...]
 
     def size(self, axis: str) -> int:
-        return {"p": self.p, "pstar": self.pstar, "pairs": self.p * (self.p + 1) // 2}[axis]
+        sizes = {"p": self.p, "pstar": self.pstar, "pairs": self.p * (self.p + 1) // 2}
+        return self.p + self.pstar if axis == "units" else sizes[axis]
 
     def entries(self, matrix: Matrix) -> Iterator[tuple[int, int]]:
         """The pairs of indices, from 1, of the independent entries, row by row."""

@@ -30,7 +30,7 @@ from derive.program import (
     VectorStatement,
 )
 
-SIZES = {"p": "P", "pstar": "PSTAR", "pairs": "P * (P + 1) // 2"}
+SIZES = {"p": "P", "pstar": "PSTAR", "pairs": "P * (P + 1) // 2", "units": "UNITS"}
 
 
 def _vector_axis(statement: Statement) -> str | None:

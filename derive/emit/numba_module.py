@@ -42,7 +42,7 @@ def numba_module(model: Model, functions: Mapping[str, Program]) -> str:
     }
     sections = [
         module_docstring(model, operation_count(functions["rhs"]), unrolled["rhs"]),
-        _constants(model),
+        module_constants(model),
         *([] if all(unrolled.values()) else [HELPERS]),
         *(_function(name, body) for name, body in bodies.items()),
         _JACOBIAN,
@@ -51,7 +51,8 @@ def numba_module(model: Model, functions: Mapping[str, Program]) -> str:
     return "\n\n\n".join(section.strip("\n") for section in sections) + "\n"
 
 
-def _constants(model: Model) -> str:
+def module_constants(model: Model) -> str:
+    """The imports, sizes and readout weights with which a module begins."""
     readout = READOUTS[model.readout]
     lines = [
         "import numpy as np",
