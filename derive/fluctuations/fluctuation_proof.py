@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import random
+
 from derive.fluctuations.fluctuation_model import FluctuationModel
 from derive.fluctuations.fluctuation_program import FluctuationProgram
 from derive.proof import Proof, ProofError
