@@ -12,9 +12,11 @@ from derive.emit.latex_components import component_form
 from derive.emit.latex_graph_components import graph_component_form
 from derive.emit.latex_graphs import graph_form
 from derive.emit.latex_matrix import matrix_form
+from derive.errors import InputError
 from derive.expansion import evaluate
+from derive.fluctuations.fluctuation_latex import diffusion_form
 from derive.generated_files import DerivedODEs
-from derive.model import Model
+from derive.model import Model, require_quadratic
 from derive.overlap_program import DQ, DR, DV, LOSS
 from derive.parameters import NUMBERS
 from derive.pipeline import Pipeline
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     import sympy
 
 FORMS = ("matrix", "components")
-SUBJECTS = ("odes", "loss", "jacobian")
+SUBJECTS = ("odes", "loss", "jacobian", "diffusion")
 
 
 class OverlapODEs(DerivedODEs[Model]):
@@ -125,13 +127,15 @@ class OverlapODEs(DerivedODEs[Model]):
         form
             ``"matrix"`` or ``"components"``.
         what
-            ``"odes"``, ``"loss"`` or ``"jacobian"``.
+            ``"odes"``, ``"loss"``, ``"jacobian"``, or ``"diffusion"``: the diffusion matrix of the
+            fluctuations at order 1/N.
 
         Raises
         ------
         InputError
             The form or the subject is another one, or the equations are too long to be written out: the
-            components of wide models, and the Jacobian of activations that are not quadratic.
+            components of wide models, and the Jacobian and the diffusion matrix of activations that are
+            not quadratic.
         """
         return latex(self.model, form, what)
 
@@ -139,6 +143,8 @@ class OverlapODEs(DerivedODEs[Model]):
 def latex(model: Model, form: str = "matrix", what: str = "odes") -> str:
     """LaTeX of the equations of `model` (see `OverlapODEs.latex`), without the proof."""
     check_latex_options(form, what)
+    if what == "diffusion":
+        return _diffusion(model)
     pipeline = Pipeline.of(model)
     if not model.quadratic:
         return graph_component_form(model, what) if form == "components" else graph_form(model, what)
@@ -148,10 +154,18 @@ def latex(model: Model, form: str = "matrix", what: str = "odes") -> str:
     return matrix_form(model, equations, what)
 
 
+def _diffusion(model: Model, any_widths: bool = False) -> str:
+    """LaTeX of the diffusion matrix; raises InputError for other activations than λ²."""
+    require_quadratic(model, "the diffusion matrix is printed")
+    return diffusion_form(model, any_widths)
+
+
 def check_latex_options(form: str, what: str) -> None:
-    """Raise InputError unless `form` and `what` are known."""
+    """Raise InputError unless `form` and `what` are known, and go together."""
     one_of("form", form, FORMS)
     one_of("what", what, SUBJECTS)
+    if form == "components" and what == "diffusion":
+        raise InputError("form", "'components': the diffusion matrix has the form 'matrix' only")
 
 
 def latex_for_any_widths(what: str = "odes", **options: Any) -> str:
@@ -159,6 +173,8 @@ def latex_for_any_widths(what: str = "odes", **options: Any) -> str:
     # The widths do not matter; this validates the options.
     model = Model(1, 1, **options)
     check_latex_options("matrix", what)
+    if what == "diffusion":
+        return _diffusion(model, any_widths=True)
     if not model.quadratic:
         return graph_form(model, what, any_widths=True)
     return matrix_form(model, Pipeline.of(model).equations, what, any_widths=True)
