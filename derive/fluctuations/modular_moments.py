@@ -20,7 +20,7 @@ from derive.fluctuations.fluctuation_program import (
     UNIT_WEIGHTS,
     FluctuationProgram,
 )
-from derive.program import EntryStatement, Matrix, MatrixStatement, Program, ScalarStatement
+from derive.program import EntryStatement, EntryTerm, Matrix, MatrixStatement, Program, ScalarStatement
 from derive.proof import ProofError, covariance_names, sphere_slopes
 
 Residues = NDArray[Any]
@@ -39,6 +39,13 @@ def component_pairs(model: FluctuationModel) -> tuple[list[int], list[int]]:
     pairs += [(i, j) for i in range(p) for j in range(p, units)]
     pairs += [(i, i) for i in range(p) if model.trained]
     return [i for i, _ in pairs], [j for _, j in pairs]
+
+
+def _scaled_rows(term: EntryTerm) -> EntryTerm | None:
+    """The same term if it is a matrix whose rows have factors, the only kind that there is a rule for."""
+    if len(term.rows) != 1 or len(term.operands) != 1:
+        return None
+    return EntryTerm.of(term.coefficient, term.operands[0].matrix, rows=term.rows)
 
 
 class ModularMoments:
@@ -161,19 +168,23 @@ class ModularMoments:
                 case ScalarStatement(target, polynomial, contractions):
                     value = polynomial.evaluate(known, number)
                     for part in contractions:
+                        if part.right is not None or part.columns or not isinstance(part.left, Matrix):
+                            raise ProofError(f"no rule for the contractions of {target}")
                         weight = math.prod(known[vector.name] for vector in part.rows)
-                        assert isinstance(part.left, Matrix)
                         trace = np.sum(weight * np.diagonal(known[part.left.name]) % prime)
                         value += part.coefficient.evaluate(known, number) * int(trace)
                     known[target] = value % prime
-                case EntryStatement(target, (product,)):
+                case EntryStatement(target, (product,)) if product == _scaled_rows(product):
                     (vector,), (operand,) = product.rows, product.operands
                     entries = known[vector.name][:, None] * known[operand.matrix.name] % prime
                     known[target.name] = number(product.coefficient) * entries % prime
                 case MatrixStatement(target, terms):
                     total = np.zeros((program.size(target.rows), program.size(target.columns)), np.int64)
                     for term in terms:
-                        first, *others = (known[operand.matrix.name] for operand in term.operands)
+                        first, *others = (
+                            np.transpose(known[name]) if transposed else known[name]
+                            for name, transposed in ((x.matrix.name, x.transposed) for x in term.operands)
+                        )
                         value = first @ others[0] % prime if others else first
                         scalar = known[term.scalar] if term.scalar else 1
                         total = (total + term.sign * scalar * value) % prime
