@@ -63,8 +63,8 @@ class RunOption:
     kind
         ``"integer"``, ``"integers"``, ``"number"``, ``"numbers"``, ``"times"`` (an end, or ascending
         times), ``"weights"`` (numbers, or a word for them), ``"matrix"`` (a file of one), ``"schedule"``,
-        ``"activation"`` (the name of a polynomial, or its coefficients), ``"path"``, ``"choice"``, or
-        ``"method"``: a choice of too many for a line of help.
+        ``"activation"`` (the name of a polynomial, or its coefficients), ``"path"``, ``"flag"``,
+        ``"choice"``, or ``"method"``: a choice of too many for a line of help.
     group
         The heading of the help under which it is listed.
     help
@@ -120,17 +120,13 @@ _TEACHERS = (
 )
 _ESCAPED = "A trajectory has escaped when its loss is below this part of the plateau's."
 _UNEQUAL = "for starts with unequal norms"
+_CONDITIONS = f"Condition numbers of Q0 {_UNEQUAL}."
 _THREADS = "Number of threads.  [default: one per processor]"
 _THREADED = _like("ensemble", "simulate", "compare", "escape", "bias")
 # The options of single analyses: name, kind, default, command, help.
 _ANALYSES = (
-    (
-        "conditions",
-        "numbers",
-        (1.0, 3.0, 10.0, 30.0, 100.0),
-        "bias",
-        f"Condition numbers of Q0 {_UNEQUAL}.",
-    ),
+    ("conditions", "numbers", (1.0, 3.0, 10.0, 30.0, 100.0), "bias", _CONDITIONS),
+    ("simulate", "flag", False, "escape", "Simulate SGD too, from the same starts."),
     ("scale", "number", 1e-6, "bias", f"Size of R0 {_UNEQUAL}."),
     ("overlap", "number", 0.5, "exponent", "The overlap R that is waited for."),
     ("tolerance", "number", 1e-6, "hessian", "Eigenvalues below this part of the largest are flat."),
@@ -320,7 +316,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         swept="never",
     ),
     *(
-        RunOption(name, kind, "Analysis", words, value, commands=_like(command))
+        RunOption(name, kind, "Analysis", words, value, commands=_like(command), swept="fixed")
         for name, kind, value, command, words in _ANALYSES
     ),
     RunOption("threads", "integer", "Solver", _THREADS, commands=_THREADED, swept="never"),
