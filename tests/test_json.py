@@ -65,6 +65,7 @@ LINES = [
     "bias --run runs.nc --quiet",
     f"escape {SMALL} --n 1000,10000 --trajectories 20",
     f"escape {SMALL} --n 1000 --trajectories 20 --eta 0.1,0.2",
+    f"escape {SMALL} --n 200 --trajectories 8 --eta 0.2 --simulate",
     f"escape {SMALL} --n 1000 --trajectories 20 {FIXED} --student-weights 1,2 --eta 0.1",
     "exponent --activation he2+he3 --n 100 --quiet",
     f"integrate {SMALL} --alpha 0,1 --eta 0.01 --activation he3 --teacher-activation he2",

@@ -146,7 +146,7 @@ def _summary(one: xarray.Dataset, eta: float) -> list[str]:
             f"  median escape time per ln N: {value['slope']:.5g} +- {value['slope_error']:.2g},"
             f" theory 1/(2 rate) = {value['slope_theory']:.5g} ({apart:+.1f} standard errors)"
         )
-    if value["sgd_noise"] > 0.0:
+    if value["sgd_noise"] > 0.0 and bool(one["theory_quantile_sgd"].notnull().any()):
         lines.append(
             f"  SGD escapes earlier by {value['sgd_shift']:.4g} for large N (noise over signal"
             f" {value['sgd_noise']:.4g})"
