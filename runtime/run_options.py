@@ -108,8 +108,8 @@ def _like(*commands: str, **differing: Any) -> dict[str, Mapping[str, Any]]:
 
 
 _INTEGRATED = ("integrate", "ensemble", "report")
-_STARTED = (*_INTEGRATED, "simulate", "compare", "escape", "bias", "hessian", "plateau")
-_TOLERANT = _like(*_INTEGRATED, "sector", "escape")
+_STARTED = (*_INTEGRATED, "fluctuations", "simulate", "compare", "escape", "bias", "hessian", "plateau")
+_TOLERANT = _like(*_INTEGRATED, "sector", "fluctuations", "escape")
 # These take no parameter that the simulations of SGD do not know.
 _SIMULATING = ("simulate", "compare", "bias")
 # The options that say what T is: name, kind, default, what a sweep does with it, help.
@@ -156,7 +156,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         "Training",
         f"Output times α = steps/N: the end of {EVEN_TIMES} evenly spaced ones, or a list: 0,50,100.",
         default=200.0,
-        commands=_like(*_INTEGRATED)
+        commands=_like(*_INTEGRATED, "fluctuations")
         | {
             "simulate": {"default": 100.0},
             "compare": {"default": 20.0},
@@ -175,7 +175,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         "Training",
         "Factor of the learning rates: exponential:50, inverse:50, inverse-sqrt:50, or steps 0:1,50:0.5.",
         default="constant",
-        commands=_like(*_INTEGRATED, "sector", "simulate", "compare"),
+        commands=_like(*_INTEGRATED, "sector", "fluctuations", "simulate", "compare"),
         alone=True,
     ),
     RunOption(
@@ -188,6 +188,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         commands=_like(
             "ensemble",
             "sector",
+            "fluctuations",
             help="prince8, dop853 (fastest to a final state) or tsit5 (for loose tolerances).",
         )
         | _like(
@@ -259,6 +260,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         | {
             "simulate": {"help": f"{_IDEAL} instead of random weights."},
             "compare": {"default": 0.1},
+            "fluctuations": {"default": 0.1},
             "sector": {"default": 1e-6, "help": f"{_IDEAL} in random directions."},
         },
     ),
@@ -271,6 +273,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         | {
             "simulate": {"default": 10_000},
             "hessian": {"default": 1000},
+            "fluctuations": {"default": 10_000, "help": "Input dimension N of the bands."},
             "compare": {
                 "kind": "integers",
                 "default": (1000, 2000, 4000),
@@ -312,7 +315,16 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         "path",
         "Start",
         "Start from Q, R (T, v, alpha) of this .npz file, or go on from the last state of this .nc file.",
-        commands=_like("integrate", "report", "simulate", "compare", "hessian"),
+        commands=_like("integrate", "fluctuations", "report", "simulate", "compare", "hessian"),
+        swept="never",
+    ),
+    RunOption(
+        "covariance",
+        "matrix",
+        "Start",
+        "Covariance of the starts: none, random (independent weights, R0 = 0), or a file of N·Cov.",
+        default="none",
+        commands=_like("fluctuations"),
         swept="never",
     ),
     *(

@@ -89,6 +89,37 @@ INTEGRATE = record(
         "escape_alpha?": maybe("Time at which the loss came down to stop_loss; null if it did not."),
     },
 )
+FLUCTUATIONS = record(
+    "The covariance at order 1/N beside a trajectory, of `cli fluctuations --json`.",
+    {
+        "attributes": attributes(
+            "fluctuations",
+            "numbers schedule? rtol atol method n seed? q0? ideal? overlaps?",
+            {
+                **BEGUN,
+                "start_covariance": choice(
+                    "Covariance of the starts.", "none", "random weights", "given"
+                ),
+            },
+        ),
+        **ALPHA,
+        "component": over(1, "Names of the order parameters.", "text"),
+        **states("alpha"),
+        "loss": over(1, "Generalisation error (alpha)."),
+        "covariance": over(3, "N times the covariance (alpha, component, component); null as linear_n."),
+        **{
+            f"{name}_std{'?' if name == 'v' else ''}": over(
+                1 + len(axes), f"√N times the standard deviation of {name} ({', '.join(('alpha', *axes))})."
+            )
+            for name, axes in {"Q": ("i", "j"), "R": ("i", "r"), "v": ("i",), "loss": ()}.items()
+        },
+        "linear_n": over(
+            1, "N above which the linear theory holds (alpha); null where the covariance is too large."
+        ),
+        "linear_until": maybe("Time from which the linear theory fails at n; null if it does not."),
+        **ENDED,
+    },
+)
 SECTOR = record(
     "A trajectory of the invariant sector, of `cli sector --json`.",
     {
