@@ -110,6 +110,7 @@ def _like(*commands: str, **differing: Any) -> dict[str, Mapping[str, Any]]:
 _INTEGRATED = ("integrate", "ensemble", "report")
 _STARTED = (*_INTEGRATED, "fluctuations", "simulate", "compare", "escape", "bias", "hessian", "plateau")
 _TOLERANT = _like(*_INTEGRATED, "sector", "fluctuations", "escape")
+_OWN_STEPPER = ("ensemble", "sector", "fluctuations")
 # These take no parameter that the simulations of SGD do not know.
 _SIMULATING = ("simulate", "compare", "bias")
 # The options that say what T is: name, kind, default, what a sweep does with it, help.
@@ -123,12 +124,14 @@ _UNEQUAL = "for starts with unequal norms"
 _CONDITIONS = f"Condition numbers of Q0 {_UNEQUAL}."
 _THREADS = "Number of threads.  [default: one per processor]"
 _THREADED = _like("ensemble", "simulate", "compare", "escape", "bias")
+_SPREAD = "Covariance at the start: none, random (weights; R0 = 0), or a file of N times it."
 # The options of single analyses: name, kind, default, command, help.
 _ANALYSES = (
     ("conditions", "numbers", (1.0, 3.0, 10.0, 30.0, 100.0), "bias", _CONDITIONS),
     ("simulate", "flag", False, "escape", "Simulate SGD too, from the same starts."),
     ("scale", "number", 1e-6, "bias", f"Size of R0 {_UNEQUAL}."),
     ("overlap", "number", 0.5, "exponent", "The overlap R that is waited for."),
+    ("covariance", "matrix", "none", "fluctuations", _SPREAD),
     ("tolerance", "number", 1e-6, "hessian", "Eigenvalues below this part of the largest are flat."),
 )
 _IDEAL = "Start at Q0 = q0·1 with R0 of this size"
@@ -186,9 +189,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         default=DEFAULT_METHOD,
         choices=tuple(OWN_METHODS),
         commands=_like(
-            "ensemble",
-            "sector",
-            "fluctuations",
+            *_OWN_STEPPER,
             help="prince8, dop853 (fastest to a final state) or tsit5 (for loose tolerances).",
         )
         | _like(
@@ -316,15 +317,6 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         "Start",
         "Start from Q, R (T, v, alpha) of this .npz file, or go on from the last state of this .nc file.",
         commands=_like("integrate", "fluctuations", "report", "simulate", "compare", "hessian"),
-        swept="never",
-    ),
-    RunOption(
-        "covariance",
-        "matrix",
-        "Start",
-        "Covariance of the starts: none, random (independent weights, R0 = 0), or a file of N·Cov.",
-        default="none",
-        commands=_like("fluctuations"),
         swept="never",
     ),
     *(

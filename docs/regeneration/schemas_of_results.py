@@ -97,9 +97,7 @@ FLUCTUATIONS = record(
             "numbers schedule? rtol atol method n seed? q0? ideal? overlaps?",
             {
                 **BEGUN,
-                "start_covariance": choice(
-                    "Covariance of the starts.", "none", "random weights", "given"
-                ),
+                "start_covariance": choice("Covariance of the starts.", "none", "random weights", "given"),
             },
         ),
         **ALPHA,

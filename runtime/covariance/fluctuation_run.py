@@ -151,7 +151,7 @@ class FluctuationProblem:
             raise InputError(
                 "alpha",
                 f"has {self.problem.alpha.size} times, at which the covariance would take"
-                f" {needed / 2**30:.0f} GiB, more than {LARGEST_ARRAYS // 2**30} GiB",
+                f" {needed / 2**30:.3g} GiB, more than {LARGEST_ARRAYS / 2**30:.3g}",
             )
 
     def run(self, system: System) -> PlainResult:
@@ -214,7 +214,7 @@ class FluctuationProblem:
         needed = linear_size(problem.model, ode["Q"].values, variances, problem.T)
         needed[np.isnan(needed) & np.isfinite(ode["loss"].values)] = np.inf
         axes = ("alpha", "component", "component_")
-        variables = {
+        variables: dict[str, Any] = {
             "covariance": (axes, covariance, "N times the covariance of the order parameters"),
             **{
                 f"{name}_std": (ode[name].dims, values, f"{_DEVIATION} {ode[name].attributes['long_name']}")
@@ -257,16 +257,15 @@ def chosen_fluctuations(
     `covariance` is ``"none"``, ``"random"``, which starts at Q0 = q0·1 and R0 = 0, or the file of a matrix.
     """
     FluctuationModel.of(model)
-    word, given = str(covariance), None
-    if word == RANDOM:
-        given = RANDOM_WEIGHTS
-        if "ideal" in start.given:
-            raise InputError("ideal", f"does not go with --covariance {RANDOM}, whose R0 is 0")
+    word, given = str(covariance), RANDOM_WEIGHTS if str(covariance) == RANDOM else None
+    if given is not None and "ideal" in start.given:
+        raise InputError("ideal", f"does not go with --covariance {RANDOM}, whose R0 is 0")
     if start.overlaps is not None:
         start = start if "ideal" in start.given else dataclasses.replace(start, ideal=None)
     elif word == RANDOM:
         start = dataclasses.replace(start, ideal=0.0)
     problem = chosen_problem(model, start, **options)
-    if word not in (NONE, RANDOM):
-        given = read_array(Path(covariance), "covariance", "covariance", lambda _shape: None)
-    return FluctuationProblem(problem, given, n)
+    if word in (NONE, RANDOM):
+        return FluctuationProblem(problem, given, n)
+    matrix = read_array(Path(covariance), "covariance", "covariance", lambda _shape: None)
+    return FluctuationProblem(problem, matrix, n)

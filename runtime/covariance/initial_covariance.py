@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from derive.errors import InputError, shown
 from derive.model import Model
@@ -25,8 +26,8 @@ def initial_covariance(model: Model, covariance: Any, Q0: Array, R0: Array, T: A
     Raises
     ------
     InputError
-        It is none of these; the start is not the mean of random weights; or the matrix is not symmetric, not
-        positive semi-definite, or on the sphere gives a Q_ii a variance.
+        It is none of these; the start is not the mean of random weights; or the matrix is not symmetric,
+        not positive semi-definite, or on the sphere gives a Q_ii a variance.
     """
     size = model.state_size
     if covariance is None:
@@ -41,13 +42,13 @@ def initial_covariance(model: Model, covariance: Any, Q0: Array, R0: Array, T: A
     largest = float(np.max(np.abs(matrix)))
     least = float(np.linalg.eigvalsh(matrix)[0])
     if least < -_EIGENVALUE_TOLERANCE * largest:
-        raise InputError(
-            "covariance", f"is not positive semi-definite: it has the eigenvalue {least:.3g}"
-        )
+        raise InputError("covariance", f"is not positive semi-definite: it has the eigenvalue {least:.3g}")
     if model.constraint == "sphere":
         norms = _norm_rows(model)
         if np.max(np.abs(matrix[norms])) > _ROW_TOLERANCE * largest:
-            raise InputError("covariance", "has a row of some Q_ii that is not 0, but the sphere fixes Q_ii")
+            raise InputError(
+                "covariance", "has a row of some Q_ii that is not 0, but the sphere fixes Q_ii"
+            )
         matrix[norms] = matrix[:, norms] = 0.0
     return matrix
 
@@ -76,7 +77,7 @@ def _of_random_weights(model: Model, Q0: Array, R0: Array, T: Array) -> Array:
     return matrix
 
 
-def _norm_rows(model: Model) -> Array:
+def _norm_rows(model: Model) -> NDArray[np.intp]:
     """The places of the norms Q_ii among the order parameters."""
     rows, columns = np.triu_indices(model.p)
     return np.flatnonzero(rows == columns)

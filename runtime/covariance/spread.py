@@ -47,7 +47,7 @@ def deviations_along(gradients: Array, covariance: Array) -> Array:
     """√(gᵀΣg) of vectors g (m, n) and matrices Σ (m, n, n), shape (m,)."""
     variances = np.einsum("tk,tk->t", gradients, np.matmul(covariance, gradients[:, :, None])[..., 0])
     # A variance of 0 is slightly negative after rounding.
-    return np.sqrt(np.maximum(variances, 0.0))
+    return np.asarray(np.sqrt(np.maximum(variances, 0.0)))
 
 
 def linear_size(model: Model, Q: Array, variances: Array, T: Array) -> Array:
