@@ -44,7 +44,7 @@ def numba_module(model: Model, functions: Mapping[str, Program]) -> str:
         module_docstring(model, operation_count(functions["rhs"]), unrolled["rhs"]),
         module_constants(model),
         *([] if all(unrolled.values()) else [HELPERS]),
-        *(_function(name, body) for name, body in bodies.items()),
+        *(generated_function(name, body) for name, body in bodies.items()),
         _JACOBIAN,
         _pack(model),
     ]
@@ -81,12 +81,24 @@ _FUNCTIONS = {
         "Write the derivative of rhs at y along a direction into out.",
         "out",
     ),
+    "second_tangent": (
+        "y, parameters, direction, other, out",
+        "Write the second derivative of rhs at y along two directions into out.",
+        "out",
+    ),
+    "loss_tangent": ("y, parameters, direction", "Derivative of the loss at y along a direction.", ""),
+    "second_loss_tangent": (
+        "y, parameters, direction, other",
+        "Second derivative of the loss at y along two directions.",
+        "",
+    ),
 }
 
 
-def _function(name: str, body: FunctionBody) -> str:
+def generated_function(name: str, body: FunctionBody) -> str:
+    """The text of one of the functions above."""
     arguments, docstring, target = _FUNCTIONS[name]
-    last = body.store(target) if target else [f"return {LOSS}"]
+    last = body.store(target) if target else [f"return {body.program.outputs[0]}"]
     return function_text(name, arguments, docstring, [*body.load(), *body.statements(), *last])
 
 

@@ -26,15 +26,22 @@ from derive.version import written_by
 
 
 def fluctuation_module(
-    model: FluctuationModel, functions: Mapping[str, Program], diffusion: Sequence[str]
+    model: FluctuationModel,
+    functions: Mapping[str, Program],
+    diffusion: Sequence[str],
+    bias: Sequence[str] = (),
 ) -> str:
-    """The source of the module: `functions` are those of the drift, `diffusion` the text that makes 𝓓."""
+    """The source of the module.
+
+    `functions` are those of the drift; `diffusion` is the text that makes 𝓓, `bias` that of the bias.
+    """
     sections = [
         _docstring(model),
         f"{module_constants(model)}\nUNITS = P + PSTAR",
         HELPERS,
         *diffusion,
         _right_hand_side(model, functions),
+        *bias,
     ]
     return "\n\n\n".join(section.strip("\n") for section in sections) + "\n"
 
@@ -143,6 +150,7 @@ def _stored(body: FunctionBody, program: Program, target: str) -> Iterator[str]:
 
 # --- the diffusion matrix ------------------------------------------------------------------------
 
+FREE_DIFFUSION = "_free_diffusion"
 _ARGUMENTS, _WORDS = "y, parameters, out", "Write D at the order parameters y into out, (n, n)."
 
 
@@ -158,13 +166,15 @@ def diffusion_function(model: FluctuationModel, written: FluctuationProgram) -> 
         *assembled(model),
         *LoopedBody(model, written.program).statements(),
         "",
-        *_changes(model),
+        *changes(model),
         *_products(written),
     ]
-    if model.constraint == "sphere":
-        lines += ["_remove_growth(y, out)"]
-    parts = [component_units(model), function_text("diffusion", _ARGUMENTS, _WORDS, lines)]
-    return [_REMOVE_GROWTH, *parts] if model.constraint == "sphere" else parts
+    units = component_units(model)
+    if model.constraint != "sphere":
+        return [units, function_text("diffusion", _ARGUMENTS, _WORDS, lines)]
+    free = function_text(FREE_DIFFUSION, _ARGUMENTS, "Write D before students are rescaled into out.", lines)
+    rescaled = [f"{FREE_DIFFUSION}(y, parameters, out)", "_remove_growth(y, out)"]
+    return [units, _REMOVE_GROWTH, free, function_text("diffusion", _ARGUMENTS, _WORDS, rescaled)]
 
 
 def diffusion_operations(model: FluctuationModel) -> int:
@@ -228,7 +238,7 @@ def assembled(model: FluctuationModel) -> Iterator[str]:
     yield f"{INDENT}{d}[P + r] = {teacher}"
 
 
-def _changes(model: FluctuationModel) -> Iterator[str]:
+def changes(model: FluctuationModel) -> Iterator[str]:
     """Lines with the coefficients of e z_i z_j and e² z_i z_j in the change of each order parameter."""
     yield "# One sample changes N times the overlap of i and j by linear e z_i z_j + square e^2 z_i z_j."
     yield "# The weights of teachers rest."

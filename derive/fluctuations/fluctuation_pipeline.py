@@ -6,6 +6,8 @@ from functools import cached_property
 from typing import Any
 
 from derive.arguments import one_of
+from derive.fluctuations.bias_module import bias_functions, bias_operations, derivatives
+from derive.fluctuations.bias_program import bias_program
 from derive.fluctuations.fluctuation_document import fluctuation_document
 from derive.fluctuations.fluctuation_model import FluctuationModel
 from derive.fluctuations.fluctuation_module import (
@@ -19,6 +21,7 @@ from derive.fluctuations.fluctuation_program import FluctuationProgram, fluctuat
 from derive.fluctuations.fluctuation_proof import fluctuation_proof_record, prove_fluctuations
 from derive.generated_files import STAGES, GeneratedFiles
 from derive.pipeline import Pipeline
+from derive.program import Program
 from derive.proof import Proof
 
 
@@ -38,9 +41,19 @@ class FluctuationPipeline(GeneratedFiles[FluctuationModel]):
         return fluctuation_program(self.model)
 
     @cached_property
+    def bias_program(self) -> Program:
+        """The moments of the mean of one step at order 1/N as statements on matrices."""
+        return bias_program(self.model)
+
+    @cached_property
+    def derivatives(self) -> dict[str, Program]:
+        """First and second derivatives of the drift and the loss, for the bias of a quadratic model."""
+        return derivatives(self.model, self.drift.functions) if self.model.quadratic else {}
+
+    @cached_property
     def proof(self) -> Proof:
         """The comparison of the program with integration by parts; raises ProofError if they differ."""
-        return prove_fluctuations(self.model, self.program)
+        return prove_fluctuations(self.model, self.program, self.bias_program)
 
     @cached_property
     def proof_record(self) -> Proof:
@@ -50,14 +63,19 @@ class FluctuationPipeline(GeneratedFiles[FluctuationModel]):
     def operations(self) -> dict[str, int]:
         """About the floating-point operations of each function."""
         diffusion = diffusion_operations(self.model) if self.model.flow == "sgd" else 0
-        return {"rhs": rhs_operations(self.model, self.drift.functions, diffusion), "diffusion": diffusion}
+        rhs = rhs_operations(self.model, self.drift.functions, diffusion)
+        if not self.derivatives:
+            return {"rhs": rhs, "diffusion": diffusion}
+        with_bias = rhs + diffusion + bias_operations(self.model, self.derivatives)
+        return {"rhs": rhs, "diffusion": diffusion, "rhs_with_bias": with_bias}
 
     @cached_property
     def python(self) -> str:
         """The Numba module, odes.py."""
         sgd = self.model.flow == "sgd"
         diffusion = diffusion_function(self.model, self.program) if sgd else no_diffusion()
-        return fluctuation_module(self.model, self.drift.functions, diffusion)
+        bias = self.derivatives and bias_functions(self.model, self.derivatives, self.bias_program)
+        return fluctuation_module(self.model, self.drift.functions, diffusion, bias or ())
 
     @cached_property
     def latex(self) -> str:

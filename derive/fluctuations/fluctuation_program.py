@@ -61,7 +61,7 @@ class FluctuationProgram:
     moments: Mapping[int, tuple[tuple[Matrix, Matrix], ...]]
 
 
-def _chain(m: int) -> Matrix:
+def chain(m: int) -> Matrix:
     return COVARIANCE if m == 0 else Matrix(f"K{m}", "units", "units", symmetric=True)
 
 
@@ -69,27 +69,27 @@ def _partner(power: int, m: int) -> Matrix:
     return Matrix(f"H{power}{m}", "units", "units", symmetric=True)
 
 
-def _chains_and_loops() -> list[Statement]:
+def chains_and_loops() -> list[Statement]:
     """U = DC, the chains K(m) and the loops tr((DC)ᵐ), each after what it needs."""
     product = EntryTerm.of(1, COVARIANCE, rows=(UNIT_WEIGHTS,))
     statements: list[Statement] = [EntryStatement(WEIGHTED_COVARIANCE, (product,), "U = DC")]
     one = ScalarPolynomial.constant(1)
     for m, name in LONG_LOOP_NAMES.items():
-        trace = Contraction(one, _chain(m - 1), None, rows=(UNIT_WEIGHTS,))
+        trace = Contraction(one, chain(m - 1), None, rows=(UNIT_WEIGHTS,))
         power = "DC" if m == 1 else f"(DC)^{m}"
         statements.append(ScalarStatement(name, ScalarPolynomial(), (trace,), f"{name} = tr({power})"))
-        grown = (Term.of(_chain(m - 1), WEIGHTED_COVARIANCE),)
-        statements.append(MatrixStatement(_chain(m), grown, f"K{m} = C(DC)^{m}"))
+        grown = (Term.of(chain(m - 1), WEIGHTED_COVARIANCE),)
+        statements.append(MatrixStatement(chain(m), grown, f"K{m} = C(DC)^{m}"))
     return statements
 
 
-def _means() -> list[Statement]:
+def means() -> list[Statement]:
     """The statements of E[e z zᵀ] and E[e² z zᵀ], in the diagrams of the drift."""
     equations, statements = overlap_equations("sgd"), list[Statement]()
     for power, target, chains in ((1, FIRST_MEAN, equations.mean), (2, SECOND_MEAN, equations.noise)):
         names = {m: f"e{power}_{m}" for m in chains}
         statements += [ScalarStatement(names[m], value) for m, value in chains.items()]
-        terms = tuple(Term.of(_chain(m), scalar=names[m]) for m in chains)
+        terms = tuple(Term.of(chain(m), scalar=names[m]) for m in chains)
         words = "E[e z z']" if power == 1 else f"E[e^{power} z z']"
         statements.append(MatrixStatement(target, terms, f"{target.name} = {words}"))
     return statements
@@ -103,7 +103,7 @@ def _double_chains(power: int) -> list[Statement]:
         ScalarStatement(names[pair], value) for pair, value in coefficients.items() if pair[0] <= pair[1]
     ]
     for m in range(power + 1):
-        terms = tuple(Term.of(_chain(k), scalar=names[m, k]) for k in range(power + 1 - m))
+        terms = tuple(Term.of(chain(k), scalar=names[m, k]) for k in range(power + 1 - m))
         note = f"E[e^{power} z_i z_j z_k z_l] = sum_m K(m)_ij H(m)_kl + ..." if m == 0 else ""
         statements.append(MatrixStatement(_partner(power, m), terms, note))
     return statements
@@ -111,10 +111,10 @@ def _double_chains(power: int) -> list[Statement]:
 
 def fluctuation_program(model: Model) -> FluctuationProgram:
     """The program of a quadratic model; it is the same for all of them."""
-    statements = [*_chains_and_loops(), *_means()]
+    statements = [*chains_and_loops(), *means()]
     for power in POWERS:
         statements += _double_chains(power)
-    moments = {power: tuple((_chain(m), _partner(power, m)) for m in range(power + 1)) for power in POWERS}
+    moments = {power: tuple((chain(m), _partner(power, m)) for m in range(power + 1)) for power in POWERS}
     matrices = dict.fromkeys(matrix for pairs in moments.values() for pair in pairs for matrix in pair)
     program = Program(
         p=model.p,

@@ -4,7 +4,8 @@ Route 1 knows neither pairings nor chains. For Gaussian z of covariance C, Stein
 E[z_i F(z)] = Σ_m C_im E[∂F/∂z_m] takes one factor after the other from E[eⁿ z_i z_j z_k z_l], with
 ∂e/∂z_m = 2 d_m z_m, and the same lemma for ξ gives the label noise (C. Stein, Ann. Stat. 9, 1135 (1981)).
 Route 2 is the program of `fluctuation_program`, statement by statement. Both are evaluated in integers
-modulo a prime, at random points, and every entry of 𝓓 is compared. By the lemma of Schwartz and Zippel
+modulo a prime, at random points, and every entry of 𝓓 is compared. So is the mean change of a step at order
+1/N, for which `modular_bias` has route 1 and `bias_program` route 2. By the lemma of Schwartz and Zippel
 (J. T. Schwartz, J. ACM 27, 701 (1980)), a wrong program of degree d passes a point with probability at most
 d over the prime.
 """
@@ -16,6 +17,7 @@ import random
 
 from derive.fluctuations.fluctuation_model import FluctuationModel
 from derive.fluctuations.fluctuation_program import FluctuationProgram
+from derive.program import Program
 from derive.proof import Proof, ProofError
 
 POINTS = 5
@@ -43,27 +45,35 @@ def _primes() -> list[int]:
     return found[:POINTS]
 
 
-def prove_fluctuations(model: FluctuationModel, program: FluctuationProgram, seed: int = 0) -> Proof:
+def prove_fluctuations(
+    model: FluctuationModel, program: FluctuationProgram, bias: Program, seed: int = 0
+) -> Proof:
     """Compare both routes; raises ProofError, which names the first entry that differs."""
     record = fluctuation_proof_record(model)
     if not record.points:
         return record
     # NumPy is imported when something is proved.
-    from derive.fluctuations.modular_moments import ModularMoments, first_difference
+    from derive.fluctuations.modular_bias import ModularBias
+    from derive.fluctuations.modular_moments import first_difference
 
     generator = random.Random(seed)
     names = ("a", "b", *model.parameters, *model.state)
     for prime in _primes():
         values = {name: generator.randint(1, prime - 1) for name in names}
-        point = ModularMoments(model, values, prime)
+        point = ModularBias(model, values, prime)
         try:
-            derived = point.diffusion(point.evaluated(program))
+            evaluated, parts = point.evaluated(program), point.evaluated_parts(bias)
         except KeyError as error:
             raise ProofError(f"{model.name}: the program cannot be compared: {error!r}") from error
-        differing = first_difference(derived, point.diffusion(point.moments_by_parts()))
+        by_parts = point.moments_by_parts()
+        differing = first_difference(point.diffusion(evaluated), point.diffusion(by_parts))
         if differing is not None:
             first, second = (model.state[k] for k in differing)
             raise ProofError(
                 f"{model.name}: the two derivations of the diffusion of {first}, {second} differ"
             )
+        means = point.step_bias(evaluated, parts), point.step_bias(by_parts, point.parts_by_inverse())
+        for name, left, right in zip(model.state, *means, strict=True):
+            if left != right:
+                raise ProofError(f"{model.name}: the two derivations of the bias of {name} differ")
     return record

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -66,19 +67,21 @@ class ModularMoments:
 
     # --- the change of a step, in terms of the moments of either route -------------------------
 
-    def diffusion(self, moments: Mapping[int, Residues]) -> Residues:
-        """𝓓 (n, n) from the moments E[e z zᵀ] and E[e² z zᵀ], and E[eⁿ z z z z] by n ≥ 2.
-
-        Those of two factors are under the keys −1 and −2; those of four have the order parameters as rows
-        and columns.
-        """
-        model, prime, share = self.model, self.prime, self.values["inverse_batch"]
+    def changes(self, moments: Mapping[int, Residues]) -> tuple[Residues, Residues, Residues]:
+        """The coefficients of e z z and e² z z in the change of each order parameter, and its mean."""
+        model, prime = self.model, self.prime
         i, j = (np.array(side) for side in component_pairs(model))
         overlaps = np.arange(model.state_size) < model.state_size - model.p * model.trained
         rate = self.values["eta_second"] * self.values["a"] % prime if model.trained else 0
         linear = np.where(overlaps, -self.kappa[i] - self.kappa[j], -rate) % prime
-        square = np.where(overlaps, self.kappa[i] * self.kappa[j] % prime * share, 0) % prime
-        mean = (linear * moments[-1][i, j] + square * moments[-2][i, j]) % prime
+        square = self.kappa[i] * self.kappa[j] % prime * self.values["inverse_batch"]
+        square = np.where(overlaps, square, 0) % prime
+        return linear, square, (linear * moments[-1][i, j] + square * moments[-2][i, j]) % prime
+
+    def free_diffusion(self, moments: Mapping[int, Residues]) -> Residues:
+        """As `diffusion`, before students are rescaled."""
+        prime = self.prime
+        linear, square, mean = self.changes(moments)
         factors = {
             2: np.outer(linear, linear),
             3: np.outer(linear, square) % prime + np.outer(square, linear) % prime,
@@ -87,8 +90,16 @@ class ModularMoments:
         total = -np.outer(mean, mean) % prime
         for power in POWERS:
             total = (total + factors[power] % prime * moments[power]) % prime
-        found = total * share % prime
-        if model.constraint == "sphere":
+        return np.asarray(total * self.values["inverse_batch"] % prime)
+
+    def diffusion(self, moments: Mapping[int, Residues]) -> Residues:
+        """𝓓 (n, n) from the moments E[e z zᵀ] and E[e² z zᵀ], and E[eⁿ z z z z] by n ≥ 2.
+
+        Those of two factors are under the keys −1 and −2; those of four have the order parameters as rows
+        and columns.
+        """
+        found, prime = self.free_diffusion(moments), self.prime
+        if self.model.constraint == "sphere":
             P = self._rescaling()
             found = (P @ found % prime) @ P.T % prime
         return np.asarray(found)
@@ -112,8 +123,9 @@ class ModularMoments:
 
     # --- route 1 -----------------------------------------------------------------------------
 
-    def moments_by_parts(self) -> dict[int, Residues]:
-        """The moments for `diffusion` by Stein's lemma."""
+    @cached_property
+    def by_parts(self) -> tuple[list[int], list[Residues], list[Residues]]:
+        """By n, E[eⁿ], E[eⁿ z z] and E[eⁿ z z z z] of all units, by Stein's lemma."""
         C, d, prime, noise = self.C, self.d, self.prime, self.values["label_noise"]
         CD = C * d % prime
         scalar, two, four = [1], [C], [self._joined(C, C)]
@@ -125,6 +137,11 @@ class ModularMoments:
             two.append((C * scalar[n] + 2 * n * (CD @ two[n - 1] % prime)) % prime)
             inner = np.tensordot(CD, four[n - 1], axes=1) % prime
             four.append((self._joined(C, two[n]) + 2 * n * inner) % prime)
+        return scalar, two, four
+
+    def moments_by_parts(self) -> dict[int, Residues]:
+        """The moments for `diffusion`."""
+        _, two, four = self.by_parts
         i, j = (np.array(side) for side in component_pairs(self.model))
         found = {-1: two[1], -2: two[2]}
         for n in POWERS:
@@ -142,7 +159,7 @@ class ModularMoments:
 
     def evaluated(self, written: FluctuationProgram) -> dict[int, Residues]:
         """The moments for `diffusion` from the statements of the program."""
-        known = self._statements(written.program)
+        known = self.statements(written.program)
         i, j = (np.array(side) for side in component_pairs(self.model))
         found = {-1: known[FIRST_MEAN.name], -2: known[SECOND_MEAN.name]}
         for power, pairs in written.moments.items():
@@ -155,7 +172,8 @@ class ModularMoments:
             found[power] = total % self.prime
         return found
 
-    def _statements(self, program: Program) -> dict[str, Any]:
+    def statements(self, program: Program) -> dict[str, Any]:
+        """What the statements of a program compute, by name."""
         prime = self.prime
         known: dict[str, Any] = {COVARIANCE.name: self.C, UNIT_WEIGHTS.name: self.d}
         known |= {name: self.values[name] for name in program.scalars}
