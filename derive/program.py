@@ -200,10 +200,10 @@ class Projection:
 
 @dataclasses.dataclass(frozen=True)
 class NormRatesTangent:
-    """target_i = (½ drift_ii − Σ rates_i removed_ii) · reciprocal_i, a derivative of NormRates of any order.
+    """target_i = (½ drift_ii − Σ rates_i removed_ii) · reciprocal_i, a derivative of NormRates.
 
     drift
-        The same derivative of the drift.
+        The same derivative of the drift, of any order.
     overlap
         The matrix of whose diagonal `reciprocal` is the inverse, as in NormRates.
     removed
@@ -220,10 +220,10 @@ class NormRatesTangent:
 
 @dataclasses.dataclass(frozen=True)
 class ProjectionTangent:
-    """target_ij = drift_ij − Σ (rates_i + rates_j) removed_ij, a derivative of Projection of any order.
+    """target_ij = drift_ij − Σ (rates_i + rates_j) removed_ij, a derivative of Projection.
 
-    `drift` is the same derivative of the drift, `removed` has the pairs (rates, matrix), and `sides` is as in
-    Projection.
+    `drift` is the same derivative of the drift, of any order; `removed` has the pairs (rates, matrix), and
+    `sides` is as in Projection.
     """
 
     target: Matrix

@@ -73,7 +73,8 @@ class _Differentiator:
         if not polynomial and not contractions:
             return None
         self._changing.add(statement.target)
-        return ScalarStatement(self._prefix + statement.target, polynomial, tuple(contractions), statement.note)
+        target = self._prefix + statement.target
+        return ScalarStatement(target, polynomial, tuple(contractions), statement.note)
 
     def _contraction(self, contraction: Contraction) -> Iterator[Contraction]:
         """The product rule under the sum; two matrices that are the same one give equal parts."""
@@ -203,9 +204,7 @@ class _Differentiator:
                 raise NotImplementedError(f"no derivative of {type(statement).__name__}")
 
 
-def differentiate(
-    program: Program, along: tuple[Matrix | Vector, ...], prefix: str = PREFIX
-) -> Program:
+def differentiate(program: Program, along: tuple[Matrix | Vector, ...], prefix: str = PREFIX) -> Program:
     """The program that computes the tangents of the outputs along changes of the inputs `along`.
 
     Its inputs are those of `program` and the tangents of `along`, which have their names with the `prefix`,

@@ -10,7 +10,6 @@ from derive.model import Model
 from derive.program import Matrix, Program, Statement, Vector, sources
 from derive.tangent import PREFIX, SECOND_PREFIX
 
-
 # What holds the changes of inputs, by the prefix of their names.
 _DIRECTIONS = {PREFIX: "direction", SECOND_PREFIX: "other"}
 

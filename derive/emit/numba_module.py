@@ -13,7 +13,6 @@ from derive.emit.python_source import COMPILED, INDENT, function_text
 from derive.emit.unrolled_body import UnrolledBody
 from derive.expansion import operation_count
 from derive.model import Model
-from derive.overlap_program import LOSS
 from derive.parameters import PARAMETERS, RuntimeParameter
 from derive.program import Program
 from derive.readout import READOUTS

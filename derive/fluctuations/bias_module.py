@@ -33,7 +33,7 @@ def bias_operations(model: FluctuationModel, parts: Mapping[str, Program]) -> in
 
 
 def bias_functions(model: FluctuationModel, parts: Mapping[str, Program], program: Program) -> list[str]:
-    """The functions by which the bias is integrated: `parts` are derivatives, `program` the moments of b."""
+    """The functions that integrate the bias: `parts` are derivatives, `program` has the moments of b."""
     bodies = {
         name: (UnrolledBody if is_unrolled(model, name, part) else LoopedBody)(model, part)
         for name, part in parts.items()

@@ -15,19 +15,20 @@ E[g (zᵀC⁻¹z − rank C)] = E[z·∇g], which is k E[g] for g of degree k in
     b(Q_ij) = κ_i κ_j/B L_ij + (1 − 1/B) κ_i κ_j (M C⁻¹ M)_ij,    b(R_ir) = b(v_i) = 0,
     L = 6 E[(zᵀDz)² z zᵀ] + 2Δ E[z zᵀ],    M = E[e z zᵀ] = sC + 2CDC,    M C⁻¹ M = s²C + 4sCDC + 4CDCDC.
 
-Weight decay multiplies both weights of Q_ij, and one of R_ir, by 1 − ηγ/N, and with the mean change E δ that
-adds (ηγ)² Q − 2ηγ E δ and −ηγ E δ. On the sphere rescaling removes it altogether. There, with growth
-u_i = δ_ii/Q_ii and S = E[δ δ], which is the free 𝓓 + E δ E δ, the second order of 1/√(1 + u/N) gives
+Weight decay multiplies both weights of Q_ij, and one of R_ir, by 1 − ηγ/N. This adds (ηγ)² Q − 2ηγ E[δ] and
+−ηγ E[δ], where E[δ] is the mean change without decay. On the sphere rescaling undoes it. There, with the
+growth u_i = δ_ii/Q_ii, the second order of 1/√(1 + u/N) gives
 
-    b(Q_ij) = b_ij − ½ Q_ij (b_ii/Q_ii + b_jj/Q_jj) − ½ E[δ_ij (u_i + u_j)] + Q_ij E[⅜ u_i² + ⅜ u_j² + ¼ u_i u_j],
+    b(Q_ij) = b_ij − ½ Q_ij (b_ii/Q_ii + b_jj/Q_jj)
+              − ½ E[δ_ij (u_i + u_j)] + Q_ij E[⅜ u_i² + ⅜ u_j² + ¼ u_i u_j],
     b(R_ir) = −½ R_ir b_ii/Q_ii − ½ E[δ_ir u_i] + ⅜ R_ir E[u_i²],
 
-where b_ij is that of free norms without decay.
+where b_ij is that of free norms without decay, and E[δ δ] = 𝓓 + E[δ] E[δ] with their 𝓓.
 """
 
 from __future__ import annotations
 
-from derive.equations import overlap_equations
+from derive.equations import LOOP_NAMES, NOISE, overlap_equations
 from derive.fluctuations.fluctuation_program import (
     COVARIANCE,
     FIRST_MEAN,
@@ -37,7 +38,6 @@ from derive.fluctuations.fluctuation_program import (
     chains_and_loops,
     means,
 )
-from derive.equations import LOOP_NAMES, NOISE
 from derive.model import Model
 from derive.program import Matrix, MatrixStatement, Program, ScalarStatement, Statement, Term
 from derive.scalar_polynomials import ScalarPolynomial
@@ -46,6 +46,7 @@ from derive.wick import error_moment
 # L and M C⁻¹ M.
 LENGTH = Matrix("L", "units", "units", symmetric=True)
 PAIR = Matrix("MM", "units", "units", symmetric=True)
+_WORDS = {LENGTH: "E[e^2 z z' (z' inverse(C) z - rank C)]", PAIR: "M inverse(C) M with M = E1"}
 
 
 def length_chains() -> dict[int, ScalarPolynomial]:
@@ -76,8 +77,7 @@ def bias_program(model: Model) -> Program:
     for target, letter, chains in ((LENGTH, "l", length_chains()), (PAIR, "m", pair_chains())):
         statements += [ScalarStatement(f"{letter}_{m}", value) for m, value in chains.items()]
         terms = tuple(Term.of(chain(m), scalar=f"{letter}_{m}") for m in chains)
-        words = "E[e^2 z z' (z' inverse(C) z - rank C)]" if target is LENGTH else "M inverse(C) M with M = E1"
-        statements.append(MatrixStatement(target, terms, f"{target.name} = {words}"))
+        statements.append(MatrixStatement(target, terms, f"{target.name} = {_WORDS[target]}"))
     outputs = (FIRST_MEAN, SECOND_MEAN, LENGTH, PAIR)
     program = Program(
         p=model.p,

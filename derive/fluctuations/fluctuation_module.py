@@ -172,7 +172,7 @@ def diffusion_function(model: FluctuationModel, written: FluctuationProgram) -> 
     units = component_units(model)
     if model.constraint != "sphere":
         return [units, function_text("diffusion", _ARGUMENTS, _WORDS, lines)]
-    free = function_text(FREE_DIFFUSION, _ARGUMENTS, "Write D before students are rescaled into out.", lines)
+    free = function_text(FREE_DIFFUSION, _ARGUMENTS, "Write D of free norms into out.", lines)
     rescaled = [f"{FREE_DIFFUSION}(y, parameters, out)", "_remove_growth(y, out)"]
     return [units, _REMOVE_GROWTH, free, function_text("diffusion", _ARGUMENTS, _WORDS, rescaled)]
 

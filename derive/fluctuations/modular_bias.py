@@ -50,18 +50,18 @@ class ModularBias(ModularMoments):
                 product = int(S[norms[units[0]], norms[units[1]]]) * int(inverse[units[0]])
                 total += pow(4, -1, prime) * int(y[A]) * product * int(inverse[units[1]])
             result[A] = total % prime
-        return result
+        return np.asarray(result)
 
     def parts_by_inverse(self) -> dict[str, Residues]:
         """Route 1: L and M C⁻¹ M."""
         from flint import nmod_mat
 
-        inverse = nmod_mat(*self.C.shape, [int(x) for x in self.C.flat], self.prime).inv()
-        C = np.array([[int(x) for x in row] for row in inverse.tolist()])
+        rank, prime = len(self.C), self.prime
+        inverted = nmod_mat(rank, rank, [int(x) for x in self.C.flat], prime).inv()
+        inverse = np.array([[int(x) for x in row] for row in inverted.tolist()])
         _, two, four = self.by_parts
-        prime, rank = self.prime, len(C)
-        length = np.sum(four[2] * C % prime, axis=(2, 3)) - rank * two[2]
-        pair = (two[1] @ C % prime) @ two[1] % prime
+        length = np.sum(four[2] * inverse % prime, axis=(2, 3)) - rank * two[2]
+        pair = (two[1] @ inverse % prime) @ two[1] % prime
         return {LENGTH.name: length % prime, PAIR.name: pair}
 
     def evaluated_parts(self, program: Program) -> dict[str, Residues]:

@@ -75,4 +75,7 @@ class MeanStep:
         # Lagrange polynomials in 1/N at 0.
         x = 1.0 / sizes
         factors = [np.prod([x[m] / (x[m] - x[k]) for m in range(3) if m != k]) for k in range(3)]
-        return [sum(c * parts[k] for c, parts in zip(factors, found, strict=True)) for k in range(len(found[0]))]
+        return [
+            sum(c * part for c, part in zip(factors, parts, strict=True))
+            for parts in zip(*found, strict=True)
+        ]
