@@ -8,6 +8,10 @@ step moves the state by f/N + b/N² on average, and y by f/N + ½ (Jf + ∂f/∂
 with the Jacobian J of f and N times the covariance, Σ. Gradient flow has neither b nor steps: there m is
 what a covariance at the start makes of a drift that is not linear.
 
+The generated code computes the right-hand side without ∂f/∂α, as J (m − ½ f) + …, which is dm/dα while the
+learning rates rest. Where a schedule changes them smoothly, df/dα = J f + ∂f/∂α. There the same function,
+with n = m + ½ f in place of m, is dn/dα.
+
 With κ and δ as in `fluctuation_program`, b has these parts. The samples x_b of a batch obey, for any C,
 |x|² = N + zᵀC⁻¹z − rank C on average given z, and x_b·x_c = z_bᵀC⁻¹z_c. By Stein's lemma
 E[g (zᵀC⁻¹z − rank C)] = E[z·∇g], which is k E[g] for g of degree k in z. So

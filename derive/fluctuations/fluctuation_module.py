@@ -69,7 +69,7 @@ N times the covariance of the order parameters over runs of SGD from one start i
     dS/dalpha = J S + S J' + D,
 where J is the Jacobian of the drift of the order parameters.
 {noise}
-
+{_bias_words(model)}
 State y, {model.extended_size} numbers: y[0:{size}] has the order parameters, in the order of the system
 {model.base.name}; then comes the upper triangle of S, row by row.
 Parameters, {len(model.parameters)} numbers:
@@ -78,6 +78,20 @@ Parameters, {len(model.parameters)} numbers:
 {written_by()}, regenerate with
     {derive_command(model)}
 """'''
+
+
+def _bias_words(model: FluctuationModel) -> str:
+    """The paragraph on the bias; nothing where it is not derived."""
+    if not model.quadratic:
+        return ""
+    beyond, step = " + b - J F / 2", "\nOne step changes y by (F + b/N)/N on average."
+    if model.flow == "gradient":
+        beyond = step = ""
+    return f"""
+Their mean is y + m/N + O(1/N^2). With the drift F, and learning rates that do not change,
+    dm/dalpha = J m{beyond} + sum_AB S_AB (d^2 F / dy_A dy_B) / 2.{step}
+rhs_with_bias and loss_bias take states in which m comes after S.
+"""
 
 
 # --- the right-hand side -----------------------------------------------------------------------

@@ -35,7 +35,8 @@ def fluctuation_proof_record(model: FluctuationModel) -> Proof:
         return Proof("no diffusion", 0)
     size = model.state_size
     bound = math.ceil(POINTS * math.log2(DEGREE_BOUND / (LARGEST_PRIME - 2**10)))
-    return Proof("random points", size * (size + 1) // 2, POINTS, bound)
+    # The entries of 𝓓 above and on the diagonal, and the bias of each order parameter.
+    return Proof("random points", size * (size + 1) // 2 + size, POINTS, bound)
 
 
 def _primes() -> list[int]:

@@ -10,15 +10,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from derive.fluctuations.bias_program import LENGTH, PAIR
+from derive.fluctuations.fluctuation_program import FIRST_MEAN, SECOND_MEAN
 from derive.fluctuations.modular_moments import ModularMoments, Residues, component_pairs
-from derive.program import Program
+from derive.program import Matrix, Program
 
 
 class ModularBias(ModularMoments):
     """Both routes at one point of parameters and order parameters, modulo a prime."""
 
     def step_bias(self, moments: Mapping[int, Residues], parts: Mapping[str, Residues]) -> Residues:
-        """b (n,) from the moments of `diffusion`, and from L and M C⁻¹ M by name."""
+        """b (n,) from the moments of `diffusion`, and from the outputs of the program by name."""
         model, values, prime = self.model, self.values, self.prime
         i, j = (np.array(side) for side in component_pairs(model))
         share, kappa, overlaps = values["inverse_batch"], self.kappa, i.size - model.p * model.trained
@@ -26,6 +27,7 @@ class ModularBias(ModularMoments):
         length, pair = parts[LENGTH.name][i, j], parts[PAIR.name][i, j]
         found = kappa[i] * kappa[j] % prime * ((share * length + (1 - share) * pair) % prime) % prime
         found[overlaps:] = 0
+        moments = {**moments, -1: parts[FIRST_MEAN.name], -2: parts[SECOND_MEAN.name]}
         mean = self.changes(moments)[2]
         if model.constraint == "free":
             decay = values["eta"] * values["weight_decay"] % prime
@@ -53,7 +55,7 @@ class ModularBias(ModularMoments):
         return np.asarray(result)
 
     def parts_by_inverse(self) -> dict[str, Residues]:
-        """Route 1: L and M C⁻¹ M."""
+        """Route 1: E[e z zᵀ], E[e² z zᵀ], L and M C⁻¹ M."""
         from flint import nmod_mat
 
         rank, prime = len(self.C), self.prime
@@ -62,9 +64,10 @@ class ModularBias(ModularMoments):
         _, two, four = self.by_parts
         length = np.sum(four[2] * inverse % prime, axis=(2, 3)) - rank * two[2]
         pair = (two[1] @ inverse % prime) @ two[1] % prime
-        return {LENGTH.name: length % prime, PAIR.name: pair}
+        found = {FIRST_MEAN: two[1], SECOND_MEAN: two[2], LENGTH: length % prime, PAIR: pair}
+        return {matrix.name: value for matrix, value in found.items()}
 
     def evaluated_parts(self, program: Program) -> dict[str, Residues]:
         """Route 2: the same from the statements of the program."""
         known = self.statements(program)
-        return {name: known[name] for name in (LENGTH.name, PAIR.name)}
+        return {output.name: known[output.name] for output in program.outputs if isinstance(output, Matrix)}
