@@ -18,7 +18,7 @@ from derive.fluctuations.fluctuation_module import (
     rhs_operations,
 )
 from derive.fluctuations.fluctuation_program import FluctuationProgram, fluctuation_program
-from derive.fluctuations.fluctuation_proof import fluctuation_proof_record, prove_fluctuations
+from derive.fluctuations.fluctuation_proof import fluctuation_proof_record, prove_bias, prove_fluctuations
 from derive.generated_files import STAGES, GeneratedFiles
 from derive.pipeline import Pipeline
 from derive.program import Program
@@ -52,8 +52,9 @@ class FluctuationPipeline(GeneratedFiles[FluctuationModel]):
 
     @cached_property
     def proof(self) -> Proof:
-        """The comparison of the program with integration by parts; raises ProofError if they differ."""
-        return prove_fluctuations(self.model, self.program, self.bias_program)
+        """The comparison of the programs with integration by parts; raises ProofError if they differ."""
+        prove_bias(self.model, self.bias_program)
+        return prove_fluctuations(self.model, self.program)
 
     @cached_property
     def proof_record(self) -> Proof:

@@ -14,11 +14,16 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from derive.fluctuations.fluctuation_model import FluctuationModel
 from derive.fluctuations.fluctuation_program import FluctuationProgram
 from derive.program import Program
 from derive.proof import Proof, ProofError
+
+if TYPE_CHECKING:
+    from derive.fluctuations.modular_bias import ModularBias
 
 POINTS = 5
 # Products of two residues stay below 2^52, so that sums over the units fit into 64 bits.
@@ -35,8 +40,7 @@ def fluctuation_proof_record(model: FluctuationModel) -> Proof:
         return Proof("no diffusion", 0)
     size = model.state_size
     bound = math.ceil(POINTS * math.log2(DEGREE_BOUND / (LARGEST_PRIME - 2**10)))
-    # The entries of 𝓓 above and on the diagonal, and the bias of each order parameter.
-    return Proof("random points", size * (size + 1) // 2 + size, POINTS, bound)
+    return Proof("random points", size * (size + 1) // 2, POINTS, bound)
 
 
 def _primes() -> list[int]:
@@ -46,35 +50,52 @@ def _primes() -> list[int]:
     return found[:POINTS]
 
 
-def prove_fluctuations(
-    model: FluctuationModel, program: FluctuationProgram, bias: Program, seed: int = 0
-) -> Proof:
-    """Compare both routes; raises ProofError, which names the first entry that differs."""
-    record = fluctuation_proof_record(model)
-    if not record.points:
-        return record
+def _points(model: FluctuationModel, seed: int) -> Iterator[ModularBias]:
+    """Both routes at random points, each modulo a prime of its own."""
     # NumPy is imported when something is proved.
     from derive.fluctuations.modular_bias import ModularBias
-    from derive.fluctuations.modular_moments import first_difference
 
     generator = random.Random(seed)
     names = ("a", "b", *model.parameters, *model.state)
     for prime in _primes():
-        values = {name: generator.randint(1, prime - 1) for name in names}
-        point = ModularBias(model, values, prime)
-        try:
-            evaluated, parts = point.evaluated(program), point.evaluated_parts(bias)
-        except KeyError as error:
-            raise ProofError(f"{model.name}: the program cannot be compared: {error!r}") from error
-        by_parts = point.moments_by_parts()
-        differing = first_difference(point.diffusion(evaluated), point.diffusion(by_parts))
+        yield ModularBias(model, {name: generator.randint(1, prime - 1) for name in names}, prime)
+
+
+def _values(model: FluctuationModel, evaluate: Callable[[Any], Any], program: Any) -> Any:
+    """What a program computes; ProofError if it names what nothing has computed."""
+    try:
+        return evaluate(program)
+    except KeyError as error:
+        raise ProofError(f"{model.name}: the program cannot be compared: {error!r}") from error
+
+
+def prove_fluctuations(model: FluctuationModel, program: FluctuationProgram, seed: int = 0) -> Proof:
+    """Compare both routes; raises ProofError, which names the first entry that differs."""
+    record = fluctuation_proof_record(model)
+    if not record.points:
+        return record
+    from derive.fluctuations.modular_moments import first_difference
+
+    for point in _points(model, seed):
+        derived = point.diffusion(_values(model, point.evaluated, program))
+        differing = first_difference(derived, point.diffusion(point.moments_by_parts()))
         if differing is not None:
             first, second = (model.state[k] for k in differing)
             raise ProofError(
                 f"{model.name}: the two derivations of the diffusion of {first}, {second} differ"
             )
-        means = point.step_bias(evaluated, parts), point.step_bias(by_parts, point.parts_by_inverse())
+    return record
+
+
+def prove_bias(model: FluctuationModel, program: Program, seed: int = 0) -> None:
+    """Compare both routes to the mean change of a step at order 1/N; raises ProofError if they differ."""
+    if model.flow == "gradient":
+        return
+    for point in _points(model, seed):
+        # The sphere's 𝓓 is that of `prove_fluctuations`.
+        moments = point.moments_by_parts()
+        parts = _values(model, point.evaluated_parts, program)
+        means = point.step_bias(moments, parts), point.step_bias(moments, point.parts_by_inverse())
         for name, left, right in zip(model.state, *means, strict=True):
             if left != right:
                 raise ProofError(f"{model.name}: the two derivations of the bias of {name} differ")
-    return record

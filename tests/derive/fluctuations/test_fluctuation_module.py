@@ -148,7 +148,7 @@ def test_the_manifest_states_model_proof_and_files():
     assert FluctuationModel.from_dict(content["model"]) == model
     assert content["proof"] == FluctuationPipeline.of(model).proof.to_dict()
     assert content["state"] == list(model.state)
-    assert set(content["operations"]) == {"rhs", "diffusion"}
+    assert set(content["operations"]) == {"rhs", "diffusion", "rhs_with_bias"}
 
 
 @pytest.mark.parametrize("seed", thinned(["0", "12345"], 1))
