@@ -30,7 +30,7 @@ def test_bands_are_printed_written_and_drawn(call, line, tmp_path):
         assert (alpha, run.attrs["n"], run.attrs["start_covariance"]) == (20.0, 10_000, "none")
         assert loss == pytest.approx(run.loss[-1].item(), rel=1e-5)
         assert spread == pytest.approx(run.loss_std[-1].item() / 100.0, rel=1e-3)
-        place = int(abs(run.R[-1]).argmax())
+        place = int(abs(run.R[-1].values).argmax())
         assert pytest.approx(abs(run.R[-1, place, 0].item()), abs=1e-6) == R
         assert R_spread == pytest.approx(run.R_std[-1, place, 0].item() / 100.0, rel=1e-3)
         assert needed == pytest.approx(run.linear_n[-1].item(), rel=1e-3)
