@@ -66,17 +66,19 @@ def test_it_is_what_scipy_integrates(system_of, case):
     assert np.abs(expected[-1] - first).max() > 1e-2
 
 
-def test_without_noise_it_is_carried_by_the_flow(system_of):
+@pytest.mark.parametrize("activation", matrix.thinned(["quadratic", "he3"], 0))
+def test_without_noise_it_is_carried_by_the_flow(system_of, activation):
     """In gradient flow Σ = MΣ0Mᵀ, where M = ∂y(α)/∂y(0) comes from differences of trajectories."""
-    system = system_of(2, 1, flow="gradient")
+    system = system_of(2, 1, flow="gradient", activation=activation)
+    eta = 0.3 if activation == "quadratic" else 0.02
     size, times, step = system.model.state_size, [0.0, 4.0], 1e-4
     start = covariance_of(size)
-    run = runtime.fluctuations(system, Q0, R0, eta=0.3, alpha=times, covariance=start)
-    y0, _ = system.packed_state(Q0, R0, eta=0.3)
+    run = runtime.fluctuations(system, Q0, R0, eta=eta, alpha=times, covariance=start)
+    y0, _ = system.packed_state(Q0, R0, eta=eta)
 
     def end(y):
         Q, R = system.unpack(y)
-        found = runtime.integrate(system, Q, R, eta=0.3, alpha=times, rtol=1e-12, atol=1e-13)
+        found = runtime.integrate(system, Q, R, eta=eta, alpha=times, rtol=1e-12, atol=1e-13)
         return system.pack(found.Q.values[-1], found.R.values[-1])
 
     M = np.array([(end(y0 + step * e) - end(y0 - step * e)) / (2 * step) for e in np.eye(size)]).T
