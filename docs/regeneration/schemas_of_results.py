@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from derive.parameters import VECTORS
 from regeneration.schema_parts import (
     STATUS,
@@ -55,16 +57,29 @@ def layers(each: bool) -> dict[str, Schema]:
     return found
 
 
-def means(*front: str) -> dict[str, Schema]:
-    """Means over runs and their standard errors, with these axes in front of those of the matrices."""
+def of_states(
+    front: tuple[str, ...], endings: Mapping[str, str], optional: bool = False
+) -> dict[str, Schema]:
+    """One variable for each ending of the names of overlaps, v and loss; the words have a place for these."""
     depth, axes = len(front), ", ".join(front)
     found = {}
     for name, own in (("Q", ", i, j"), ("R", ", i, r"), ("v", ", i"), ("loss", "")):
-        for ending, words in (("mean", "Mean"), ("error", "Standard error of the mean")):
-            schema = over(depth + own.count(","), f"{words} of {name} over runs ({axes}{own}).")
+        for ending, words in endings.items():
             # Only a trained second layer changes.
-            found[f"{name}_{ending}{'?' if name == 'v' else ''}"] = schema
+            mark = "?" if optional or name == "v" else ""
+            schema = over(depth + own.count(","), f"{words.format(name)} ({axes}{own}).")
+            found[f"{name}_{ending}{mark}"] = schema
     return found
+
+
+def means(*front: str) -> dict[str, Schema]:
+    """Means over runs and their standard errors, with these axes in front of those of the matrices."""
+    words = {"mean": "Mean of {} over runs", "error": "Standard error of the mean of {} over runs"}
+    return of_states(front, words)
+
+
+# √N times standard deviations that the covariance at order 1/N predicts.
+PREDICTED = {"std": "√N times the standard deviation of {} at order 1/N"}
 
 
 # --- a trajectory and an ensemble --------------------------------------------------------------
@@ -248,6 +263,15 @@ COMPARE = record(
                     "Largest deviation of the limit N → ∞ from the ODE, in standard errors."
                 ),
                 "where?": text("What deviates most, and when."),
+                "spread_comparisons?": whole("Number of statistical comparisons of spreads."),
+                "spread_deviation?": maybe(
+                    "Largest deviation of N times a variance, extrapolated to N → ∞, from the covariance at"
+                    " order 1/N, in standard errors of its cube root."
+                ),
+                "spread_allowed?": number("Largest such deviation that is allowed."),
+                "spread_where?": text("What spreads most differently, and when."),
+                "spread_until?": number("Last time at which spreads are compared."),
+                "spread_reason?": text("Why no spreads are compared."),
                 "weights_deviation?": maybe("Largest deviation of weights from the chain."),
                 "weights_allowed?": number(
                     "Largest deviation of weights from the chain that is allowed, in standard errors."
@@ -260,7 +284,9 @@ COMPARE = record(
         **states("alpha"),
         "loss": over(1, "Loss of the ODE (alpha)."),
         **means("n", "alpha"),
-        "loss_spread": over(2, "Standard deviation of the loss over runs (n, alpha)."),
+        **of_states(("n", "alpha"), {"spread": "Standard deviation of {} over runs"}),
+        **of_states(("alpha",), PREDICTED, optional=True),
+        "linear_n?": over(1, "N that the linear theory of spreads has needed so far (alpha)."),
         "limit": over(2, "Deviation from the ODE, extrapolated to N → ∞ (observable, alpha)."),
         "limit_error": over(2, "Standard error of `limit`."),
         "bias": over(2, "Coefficient of 1/N (observable, alpha)."),
