@@ -60,7 +60,7 @@ def layers(each: bool) -> dict[str, Schema]:
 def of_states(
     front: tuple[str, ...], endings: Mapping[str, str], optional: bool = False
 ) -> dict[str, Schema]:
-    """One variable for each ending of the names of overlaps, v and loss; the words have a place for these."""
+    """A variable for each ending of the names of overlaps, v and loss; the words have a place for these."""
     depth, axes = len(front), ", ".join(front)
     found = {}
     for name, own in (("Q", ", i, j"), ("R", ", i, r"), ("v", ", i"), ("loss", "")):
@@ -120,12 +120,7 @@ FLUCTUATIONS = record(
         **states("alpha"),
         "loss": over(1, "Generalisation error (alpha)."),
         "covariance": over(3, "N times the covariance (alpha, component, component); null as linear_n."),
-        **{
-            f"{name}_std{'?' if name == 'v' else ''}": over(
-                1 + len(axes), f"√N times the standard deviation of {name} ({', '.join(('alpha', *axes))})."
-            )
-            for name, axes in {"Q": ("i", "j"), "R": ("i", "r"), "v": ("i",), "loss": ()}.items()
-        },
+        **of_states(("alpha",), PREDICTED),
         "linear_n": over(
             1, "N above which the linear theory holds (alpha); null where the covariance is too large."
         ),
