@@ -48,6 +48,7 @@ SECTIONS = {
     "Run": {
         "integrate": "Integrate one trajectory.",
         "sector": "Integrate aligned starts at any p: 2p* + 1 numbers.",
+        "fluctuations": "Integrate the covariance at order 1/N beside the ODE.",
         "ensemble": "Integrate many random starts at once.",
         "simulate": "Run one-pass SGD at finite N, many times.",
         "sweep": "Run every combination of parameters, on many workers.",

@@ -1,4 +1,4 @@
-"""Checks the values that a user passes, names and whole numbers; errors say in one line what is allowed."""
+"""Checks names, whole numbers and flags that a user passes; errors say in one line what is allowed."""
 
 from __future__ import annotations
 
@@ -31,10 +31,9 @@ def alternatives(words: Iterable[str]) -> str:
 
 def whole_number(option: str, value: Any, least: int, largest: int) -> int:
     """An integer from `least` to `largest`; else InputError."""
-    # True would pass as 1, and so would that of NumPy before version 2.3.
-    truth = isinstance(value, bool) or str(getattr(value, "dtype", "")) == "bool"
     try:
-        number = None if truth else operator.index(value)
+        # True would pass as 1, and so would that of NumPy before version 2.3.
+        number = None if _is_flag(value) else operator.index(value)
     except TypeError:
         number = None
     # A masked array of one number would pass as the number that its mask hides.
@@ -43,6 +42,17 @@ def whole_number(option: str, value: Any, least: int, largest: int) -> int:
     if number is None or not least <= number <= largest:
         raise InputError(option, f"{shown(value)} is not an integer from {least} to {_readable(largest)}")
     return number
+
+
+def true_or_false(option: str, value: Any) -> bool:
+    """A flag as bool; else InputError."""
+    if not _is_flag(value) or bool(getattr(value, "shape", ())):
+        raise InputError(option, f"{shown(value)} is neither True nor False")
+    return bool(value)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool) or str(getattr(value, "dtype", "")) == "bool"
 
 
 def is_unicode(path: Path) -> bool:

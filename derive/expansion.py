@@ -190,12 +190,12 @@ def expand(program: Program, statement: Statement) -> Iterator[Assignment]:
                 inverse = f"{reciprocal}_{i}"
                 yield Assignment(inverse, ((ONE, (entry(overlap, i, i),)),), reciprocal=True)
                 yield Assignment(f"{target}_{i}", ((HALF, (entry(drift, i, i), inverse)),))
-        case NormRatesTangent(target, rates, reciprocal, drift, overlap):
+        case NormRatesTangent(target, reciprocal, drift, _, removed):
             for i in range(1, program.p + 1):
                 inverse = f"{reciprocal}_{i}"
                 change = (HALF, (entry(drift, i, i), inverse))
-                removed = (-ONE, (f"{rates}_{i}", entry(overlap, i, i), inverse))
-                yield Assignment(f"{target}_{i}", (change, removed))
+                rest = ((-ONE, (f"{rates}_{i}", entry(matrix, i, i), inverse)) for rates, matrix in removed)
+                yield Assignment(f"{target}_{i}", (change, *rest))
         case Projection() | ProjectionTangent():
             yield from _projection(program, statement)
 

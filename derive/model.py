@@ -89,7 +89,8 @@ class DerivableModel(abc.ABC):
     """What ODEs can be derived for: a frozen record of widths and of options, which have defaults.
 
     kind
-        ``"system"`` for all overlaps, ``"sector"`` for those of aligned starts.
+        ``"system"`` for all overlaps, ``"sector"`` for those of aligned starts, ``"fluctuations"`` for the
+        covariance of all overlaps.
     """
 
     kind: ClassVar[str]

@@ -18,8 +18,9 @@ from derive.emit.latex_lines import single_display
 from derive.emit.latex_matrix import matrix_form
 from derive.errors import InputError
 from derive.expansion import evaluate
+from derive.fluctuations.fluctuation_latex import diffusion_form
 from derive.generated_files import DerivedODEs
-from derive.model import Model
+from derive.model import Model, require_quadratic
 from derive.overlap_program import DQ, DR, DV, LOSS
 from derive.parameters import NUMBERS
 from derive.pipeline import Pipeline
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import sympy
 
 FORMS = ("matrix", "expanded", "components")
-SUBJECTS = ("odes", "loss", "jacobian")
+SUBJECTS = ("odes", "loss", "jacobian", "diffusion")
 
 
 class OverlapODEs(DerivedODEs[Model]):
@@ -131,7 +132,8 @@ class OverlapODEs(DerivedODEs[Model]):
             ``"matrix"`` with letters for loops and chains, ``"expanded"`` in Q, R and T alone, or
             ``"components"``.
         what
-            ``"odes"``, ``"loss"`` or ``"jacobian"``.
+            ``"odes"``, ``"loss"``, ``"jacobian"``, or ``"diffusion"``: the diffusion matrix of the
+            fluctuations at order 1/N.
         definitions
             Whether sentences come first that define all symbols.
 
@@ -139,8 +141,8 @@ class OverlapODEs(DerivedODEs[Model]):
         ------
         InputError
             The form or the subject is another one, the form is not that of the activation, or the equations
-            are too long to be written out: the components of wide models, and the Jacobian of activations
-            that are not quadratic.
+            are too long to be written out: the components of wide models, and the Jacobian and the
+            diffusion matrix of activations that are not quadratic.
         """
         return latex(self.model, form, what, definitions=definitions)
 
@@ -173,6 +175,10 @@ def latex_for_any_widths(
 
 def _printed(model: Model, form: str, what: str, words: bool, any_widths: bool) -> str:
     """The equations, after their definitions for `words`."""
+    if what == "diffusion":
+        require_quadratic(model, "the diffusion matrix is printed")
+        sentences = definitions_of(model, form, what, any_widths) if words else ""
+        return sentences + diffusion_form(model, any_widths)
     pipeline = Pipeline.of(model)
     if not model.quadratic:
         text = _graphs(model, form, what, any_widths)
@@ -198,9 +204,11 @@ def _graphs(model: Model, form: str, what: str, any_widths: bool) -> str:
 
 
 def check_latex_options(form: str, what: str) -> None:
-    """Raise InputError unless `form` and `what` are known."""
+    """Raise InputError unless `form` and `what` are known, and go together."""
     one_of("form", form, FORMS)
     one_of("what", what, SUBJECTS)
+    if form != "matrix" and what == "diffusion":
+        raise InputError("form", f"{form!r}: the diffusion matrix has the form 'matrix' only")
 
 
 def overlap_odes(model: Model) -> OverlapODEs:

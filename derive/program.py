@@ -16,7 +16,9 @@ from derive.scalar_polynomials import ScalarPolynomial
 
 @dataclasses.dataclass(frozen=True)
 class Matrix:
-    """A named matrix; `rows` and `columns` are "p", "pstar", or "pairs" for the pairs i ≤ j of students."""
+    """A named matrix; `rows` and `columns` are "p", "pstar", "pairs" for the pairs i ≤ j of students, or
+    "units" for all students and then all teachers.
+    """
 
     name: str
     rows: str
@@ -198,39 +200,37 @@ class Projection:
 
 @dataclasses.dataclass(frozen=True)
 class NormRatesTangent:
-    """target_i = (½ drift_ii − rates_i overlap_ii) · reciprocal_i with tangents as drift and overlap.
+    """target_i = (½ drift_ii − Σ rates_i removed_ii) · reciprocal_i, a derivative of NormRates.
 
-    It is the derivative of NormRates.
+    drift
+        The same derivative of the drift, of any order.
+    overlap
+        The matrix of whose diagonal `reciprocal` is the inverse, as in NormRates.
+    removed
+        The pairs (rates, matrix) whose products are subtracted.
     """
 
     target: str
-    rates: str
     reciprocal: str
     drift: Matrix
     overlap: Matrix
+    removed: tuple[tuple[str, Matrix], ...]
     note: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class ProjectionTangent:
-    """The derivative of Projection: drift_ij − (δg_i + δg_j) overlap_ij − (g_i + g_j) δoverlap_ij.
+    """target_ij = drift_ij − Σ (rates_i + rates_j) removed_ij, a derivative of Projection.
 
-    `drift` is the tangent of the drift, and `sides` is as there.
+    `drift` is the same derivative of the drift, of any order; `removed` has the pairs (rates, matrix), and
+    `sides` is as in Projection.
     """
 
     target: Matrix
     drift: Matrix
-    overlap: Matrix
-    overlap_tangent: Matrix
-    rates: str
-    rates_tangent: str
+    removed: tuple[tuple[str, Matrix], ...]
     sides: int
     note: str = ""
-
-    @property
-    def removed(self) -> tuple[tuple[str, Matrix], ...]:
-        """The pairs (rates, matrix) whose products are subtracted from the drift."""
-        return ((self.rates_tangent, self.overlap), (self.rates, self.overlap_tangent))
 
 
 Statement = (
@@ -265,7 +265,8 @@ class Program:
     outputs: tuple[Matrix | Vector | str, ...]
 
     def size(self, axis: str) -> int:
-        return {"p": self.p, "pstar": self.pstar, "pairs": self.p * (self.p + 1) // 2}[axis]
+        sizes = {"p": self.p, "pstar": self.pstar, "pairs": self.p * (self.p + 1) // 2}
+        return self.p + self.pstar if axis == "units" else sizes[axis]
 
     def entries(self, matrix: Matrix) -> Iterator[tuple[int, int]]:
         """The pairs of indices, from 1, of the independent entries, row by row."""
@@ -323,15 +324,10 @@ def sources(statement: Statement) -> set[str]:
             return names | {term.scalar for term in statement.terms if term.scalar}
         case NormRates():
             return {statement.drift.name, statement.overlap.name}
-        case NormRatesTangent():
-            return {
-                statement.rates,
-                statement.reciprocal,
-                statement.drift.name,
-                statement.overlap.name,
-            }
-        case Projection() | ProjectionTangent():
+        case NormRatesTangent() | Projection() | ProjectionTangent():
             names = {statement.drift.name}
+            if isinstance(statement, NormRatesTangent):
+                names.add(statement.reciprocal)
             for rates, matrix in statement.removed:
                 names |= {rates, matrix.name}
             return names

@@ -237,7 +237,7 @@ def _component_loss(model: Model, ring: ProofPolynomials) -> dict[str, Any]:
 # --- the sphere --------------------------------------------------------------------------
 
 
-def _sphere_slopes() -> tuple[Fraction, Fraction]:
+def sphere_slopes() -> tuple[Fraction, Fraction]:
     """How rescaling to fixed norms n enters the drift of Q_ij (i ≠ j) and R_ir: both slopes are −½.
 
     The rescaled overlaps x are Q_ij √(n_i n_j / (Q_ii Q_jj)) and R_ir √(n_i / Q_ii). Differentiated at
@@ -259,7 +259,7 @@ def _rescaled_drift(
     model: Model, values: Mapping[str, Any], inverse: Mapping[int, Any], number: Any
 ) -> dict[str, Any]:
     """dQ and dR on the sphere from the free drift in `values`; the norms do not change."""
-    slope_q, slope_r = (number(slope) for slope in _sphere_slopes())
+    slope_q, slope_r = (number(slope) for slope in sphere_slopes())
     growth = {i: values[f"fQ_{i}_{i}"] * inverse[i] for i in range(1, model.p + 1)}
     drift: dict[str, Any] = {}
     for i in range(1, model.p + 1):

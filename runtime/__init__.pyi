@@ -11,6 +11,7 @@ from .analysis.landscape.solution_stability import solution_spectrum as solution
 from .analysis.plateau.plateau_curve import plateau as plateau
 from .analysis.plateau.plateau_formulas import closed_form as closed_form
 from .analysis.riccati import gradient_flow as gradient_flow
+from .covariance.fluctuation_run import fluctuations as fluctuations
 from .ensemble.ensemble_run import integrate_ensemble as integrate_ensemble
 from .ensemble.ensemble_statistics import ensemble_statistics as ensemble_statistics
 from .output.netcdf_files import save_netcdf as save_netcdf

@@ -63,8 +63,8 @@ class RunOption:
     kind
         ``"integer"``, ``"integers"``, ``"number"``, ``"numbers"``, ``"times"`` (an end, or ascending
         times), ``"weights"`` (numbers, or a word for them), ``"matrix"`` (a file of one), ``"schedule"``,
-        ``"activation"`` (the name of a polynomial, or its coefficients), ``"path"``, ``"choice"``, or
-        ``"method"``: a choice of too many for a line of help.
+        ``"activation"`` (the name of a polynomial, or its coefficients), ``"path"``, ``"flag"``,
+        ``"choice"``, or ``"method"``: a choice of too many for a line of help.
     group
         The heading of the help under which it is listed.
     help
@@ -108,8 +108,9 @@ def _like(*commands: str, **differing: Any) -> dict[str, Mapping[str, Any]]:
 
 
 _INTEGRATED = ("integrate", "ensemble", "report")
-_STARTED = (*_INTEGRATED, "simulate", "compare", "escape", "bias", "hessian", "plateau")
-_TOLERANT = _like(*_INTEGRATED, "sector", "escape")
+_STARTED = (*_INTEGRATED, "fluctuations", "simulate", "compare", "escape", "bias", "hessian", "plateau")
+_TOLERANT = _like(*_INTEGRATED, "sector", "fluctuations", "escape")
+_OWN_STEPPER = ("ensemble", "sector", "fluctuations")
 # These take no parameter that the simulations of SGD do not know.
 _SIMULATING = ("simulate", "compare", "bias")
 # The options that say what T is: name, kind, default, what a sweep does with it, help.
@@ -121,19 +122,17 @@ _TEACHERS = (
 _EVEN = f"{EVEN_TIMES} evenly spaced ones, or a list: 0,50,100 or 10, (one time)"
 _ESCAPED = "A trajectory has escaped when its loss is below this part of the plateau's."
 _UNEQUAL = "for starts with unequal norms"
+_CONDITIONS = f"Condition numbers of Q0 {_UNEQUAL}."
 _THREADS = "Number of threads.  [default: one per processor]"
 _THREADED = _like("ensemble", "simulate", "compare", "escape", "bias")
+_SPREAD = "Covariance at the start: none, random (weights; R0 = 0), or a file of N times it."
 # The options of single analyses: name, kind, default, command, help.
 _ANALYSES = (
-    (
-        "conditions",
-        "numbers",
-        (1.0, 3.0, 10.0, 30.0, 100.0),
-        "bias",
-        f"Condition numbers of Q0 {_UNEQUAL}.",
-    ),
+    ("conditions", "numbers", (1.0, 3.0, 10.0, 30.0, 100.0), "bias", _CONDITIONS),
+    ("simulate", "flag", False, "escape", "Simulate SGD too, from the same starts."),
     ("scale", "number", 1e-6, "bias", f"Size of R0 {_UNEQUAL}."),
     ("overlap", "number", 0.5, "exponent", "The overlap R that is waited for."),
+    ("covariance", "matrix", "none", "fluctuations", _SPREAD),
     ("tolerance", "number", 1e-6, "hessian", "Eigenvalues below this part of the largest are flat."),
 )
 _IDEAL = "Start at Q0 = q0·1 with R0 of this size"
@@ -161,7 +160,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         "Training",
         f"Output times α = steps/N: the end of {_EVEN}.",
         default=200.0,
-        commands=_like(*_INTEGRATED)
+        commands=_like(*_INTEGRATED, "fluctuations")
         | {
             "simulate": {"default": 100.0},
             "compare": {"default": 20.0},
@@ -179,7 +178,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         "Training",
         "Factor of the learning rates: exponential:50, inverse:50, inverse-sqrt:50, or steps 0:1,50:0.5.",
         default="constant",
-        commands=_like(*_INTEGRATED, "sector", "simulate", "compare"),
+        commands=_like(*_INTEGRATED, "sector", "fluctuations", "simulate", "compare"),
         alone=True,
     ),
     RunOption(
@@ -190,8 +189,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         default=DEFAULT_METHOD,
         choices=tuple(OWN_METHODS),
         commands=_like(
-            "ensemble",
-            "sector",
+            *_OWN_STEPPER,
             help="prince8, dop853 (fastest to a final state) or tsit5 (for loose tolerances).",
         )
         | _like(
@@ -263,6 +261,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         | {
             "simulate": {"help": f"{_IDEAL} instead of random weights."},
             "compare": {"default": 0.1},
+            "fluctuations": {"default": 0.1},
             "sector": {"default": 1e-6, "help": f"{_IDEAL} in random directions."},
         },
     ),
@@ -275,6 +274,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         | {
             "simulate": {"default": 10_000},
             "hessian": {"default": 1000},
+            "fluctuations": {"default": 10_000, "help": "Input dimension N of the bands."},
             "compare": {
                 "kind": "integers",
                 "default": (1000, 2000, 4000),
@@ -316,11 +316,11 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         "path",
         "Start",
         "Start from Q, R (T, v, alpha) of this .npz file, or go on from the last state of this .nc file.",
-        commands=_like("integrate", "report", "simulate", "compare", "hessian"),
+        commands=_like("integrate", "fluctuations", "report", "simulate", "compare", "hessian"),
         swept="never",
     ),
     *(
-        RunOption(name, kind, "Analysis", words, value, commands=_like(command))
+        RunOption(name, kind, "Analysis", words, value, commands=_like(command), swept="fixed")
         for name, kind, value, command, words in _ANALYSES
     ),
     RunOption("threads", "integer", "Solver", _THREADS, commands=_THREADED, swept="never"),

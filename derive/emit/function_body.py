@@ -8,7 +8,10 @@ from collections.abc import Iterable, Iterator
 from derive.expansion import entry_names
 from derive.model import Model
 from derive.program import Matrix, Program, Statement, Vector, sources
-from derive.tangent import PREFIX
+from derive.tangent import PREFIX, SECOND_PREFIX
+
+# What holds the changes of inputs, by the prefix of their names.
+_DIRECTIONS = {PREFIX: "direction", SECOND_PREFIX: "other"}
 
 
 class FunctionBody:
@@ -28,12 +31,12 @@ class FunctionBody:
         for part in self.program.inputs:
             if part.name not in self._names:
                 continue
-            base = part.name.removeprefix(PREFIX)
+            source = _DIRECTIONS.get(part.name[:2], "y")
+            base = part.name if source == "y" else part.name[2:]
             first = next(entry_names(self.program, dataclasses.replace(part, name=base)))
             if first in packed:
                 yield from self.read(part, "parameters", packed.index(first))
             else:
-                source = "y" if base == part.name else "direction"
                 yield from self.read(part, source, self.model.state.index(first))
 
     def statements(self) -> Iterator[str]:
@@ -51,6 +54,10 @@ class FunctionBody:
     def _note(self, statement: Statement) -> str:
         target = statement.target
         name = target if isinstance(target, str) else target.name
+        if name.startswith(SECOND_PREFIX + PREFIX):
+            return f"second change of {statement.note}"
+        if name.startswith(SECOND_PREFIX):
+            return f"change along other of {statement.note}"
         return f"change of {statement.note}" if name.startswith(PREFIX) else statement.note
 
     def store(self, target: str) -> Iterator[str]:

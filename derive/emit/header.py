@@ -34,7 +34,7 @@ overlaps Q = WW'/N, R = WW*'/N"""
 
 def derive_command(model: DerivableModel | type[DerivableModel]) -> str:
     """The command that generates a model; for a class of models, the command without options."""
-    command = "cli derive --sector" if model.kind == "sector" else "cli derive"
+    command = "cli derive" if model.kind == "system" else f"cli derive --{model.kind}"
     if isinstance(model, type):
         return command
     return " ".join(

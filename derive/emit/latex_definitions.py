@@ -47,13 +47,16 @@ The generalisation error $\varepsilon$ is the mean loss without label noise. The
 $Q = WW^\top/N$"""
 
 
+_STEP = r"""A step of SGD is
+$w_i \leftarrow w_i - \eta\,\partial\ell/\partial w_i$ with the learning rate $\eta$ and the mean of $\ell$
+over $B$ fresh samples, then $w_i \leftarrow (1 - \eta\gamma/N)\,w_i$, which is weight decay. The time is
+$\alpha = \text{steps}/N$."""
+
+
 def step_sentences(model: DerivableModel, form: str = "matrix") -> str:
     """The step of SGD, the time, and where its noise is in the equations."""
     flow = _FLOW[model.to_dict()["flow"]].format(noise=_noise(model, form))
-    return rf"""A step of SGD is
-$w_i \leftarrow w_i - \eta\,\partial\ell/\partial w_i$ with the learning rate $\eta$ and the mean of $\ell$
-over $B$ fresh samples, then $w_i \leftarrow (1 - \eta\gamma/N)\,w_i$, which is weight decay. The time is
-$\alpha = \text{{steps}}/N$. {flow}"""
+    return f"{_STEP} {flow}"
 
 
 def _noise(model: DerivableModel, form: str) -> str:
@@ -73,17 +76,31 @@ def definitions(model: Model, form: str = "matrix", what: str = "odes", any_widt
         rf"$R = WW^{{*\top}}/N${v} and $T = W^*W^{{*\top}}/N$, where $W$ has the rows $w_i$ and $W^*$ has",
         f"the rows $w^*_r$. {_TEACHER[model.teacher]}{_SECOND_LAYER[model.second_layer]}",
     ]
-    if what != "loss":
+    if what == "diffusion":
+        constraint = _CONSTRAINT[model.constraint].partition(";")[0].rstrip(".")
+        sentences += [_STEP, f"{constraint}."]
+    elif what != "loss":
         sentences += [step_sentences(model, form), _CONSTRAINT[model.constraint]]
     if not any_widths:
         sentences.append(f"The widths are $p = {model.p}$ and $p^* = {model.pstar}$.")
-    if is_polynomial(model):
+    if what == "diffusion":
+        sentences.append(_CHANGES[model.flow])
+    elif is_polynomial(model):
         sentences.append(_graphs(model, form))
     elif form != "expanded":
         sentences.append(_diagrams(model, form, what))
     if what == "jacobian":
         sentences.append(_change(model, form))
     return "\n".join(sentences) + "\n"
+
+
+_CHANGES = {
+    "sgd": r"""One step changes $N$ times the overlap of the units $i$ and $j$ by the mean of $\delta_{ij}$
+over the batch. Students come first among the units, and the weights of teachers rest. $\mathcal{D}$ is the
+covariance of these changes at given overlaps. By Wick's theorem its moments are sums of products of closed
+loops $s$, $t$, $u$ and $w$ and of two open chains $K^m$.""",
+    "gradient": "Gradient flow has no noise, so that only the spread of the start is transported.",
+}
 
 
 def _change(model: Model, form: str) -> str:

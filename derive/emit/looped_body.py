@@ -30,7 +30,7 @@ from derive.program import (
     VectorStatement,
 )
 
-SIZES = {"p": "P", "pstar": "PSTAR", "pairs": "P * (P + 1) // 2"}
+SIZES = {"p": "P", "pstar": "PSTAR", "pairs": "P * (P + 1) // 2", "units": "UNITS"}
 
 
 def _vector_axis(statement: Statement) -> str | None:
@@ -82,10 +82,11 @@ class LoopedBody(FunctionBody):
                 yield "for i in range(P):"
                 yield f"{INDENT}{reciprocal}[i] = 1.0 / {overlap.name}[i, i]"
                 yield f"{INDENT}{target}[i] = 0.5 * {drift.name}[i, i] * {reciprocal}[i]"
-            case NormRatesTangent(target, rates, reciprocal, drift, overlap):
+            case NormRatesTangent(target, reciprocal, drift, _, removed):
                 yield f"{target} = np.empty(P)"
                 yield "for i in range(P):"
-                change = f"0.5 * {drift.name}[i, i] - {rates}[i] * {overlap.name}[i, i]"
+                rest = (f"{rates}[i] * {matrix.name}[i, i]" for rates, matrix in removed)
+                change = " - ".join([f"0.5 * {drift.name}[i, i]", *rest])
                 yield f"{INDENT}{target}[i] = ({change}) * {reciprocal}[i]"
             case Projection() | ProjectionTangent():
                 yield from self._projection(statement)

@@ -13,7 +13,6 @@ from derive.emit.python_source import COMPILED, INDENT, function_text
 from derive.emit.unrolled_body import UnrolledBody
 from derive.expansion import operation_count
 from derive.model import Model
-from derive.overlap_program import LOSS
 from derive.parameters import PARAMETERS, RuntimeParameter
 from derive.program import Program
 from derive.readout import READOUTS
@@ -42,16 +41,17 @@ def numba_module(model: Model, functions: Mapping[str, Program]) -> str:
     }
     sections = [
         module_docstring(model, operation_count(functions["rhs"]), unrolled["rhs"]),
-        _constants(model),
+        module_constants(model),
         *([] if all(unrolled.values()) else [HELPERS]),
-        *(_function(name, body) for name, body in bodies.items()),
+        *(generated_function(name, body) for name, body in bodies.items()),
         _JACOBIAN,
         _pack(model),
     ]
     return "\n\n\n".join(section.strip("\n") for section in sections) + "\n"
 
 
-def _constants(model: Model) -> str:
+def module_constants(model: Model) -> str:
+    """The imports, sizes and readout weights with which a module begins."""
     readout = READOUTS[model.readout]
     lines = [
         "import numpy as np",
@@ -80,12 +80,24 @@ _FUNCTIONS = {
         "Write the derivative of rhs at y along a direction into out.",
         "out",
     ),
+    "second_tangent": (
+        "y, parameters, direction, other, out",
+        "Write the second derivative of rhs at y along two directions into out.",
+        "out",
+    ),
+    "loss_tangent": ("y, parameters, direction", "Derivative of the loss at y along a direction.", ""),
+    "second_loss_tangent": (
+        "y, parameters, direction, other",
+        "Second derivative of the loss at y along two directions.",
+        "",
+    ),
 }
 
 
-def _function(name: str, body: FunctionBody) -> str:
+def generated_function(name: str, body: FunctionBody) -> str:
+    """The text of one of the functions above."""
     arguments, docstring, target = _FUNCTIONS[name]
-    last = body.store(target) if target else [f"return {LOSS}"]
+    last = body.store(target) if target else [f"return {body.program.outputs[0]}"]
     return function_text(name, arguments, docstring, [*body.load(), *body.statements(), *last])
 
 

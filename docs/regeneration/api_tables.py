@@ -22,7 +22,7 @@ SUBJECTS = {
     ),
     "starts": ("random_overlaps", "OverlapSampler", "overlaps_from_file", "final_state", "final_weights"),
     "runs": ("integrate", "integrate_ensemble", "ensemble_statistics", "gradient_flow", "METHODS"),
-    "sgd": ("simulate", "compare"),
+    "sgd": ("simulate", "compare", "fluctuations"),
     "sector": (
         *("SectorModel", "sector_odes", "SectorODEs", "SectorProof", "load_sector", "SectorSystem"),
         *("SectorStart", "integrate_sector", "sector_overlaps"),

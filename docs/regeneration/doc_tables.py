@@ -135,6 +135,8 @@ def _default(option: RunOption) -> str:
     stated = re.search(r"\[default: (.*?)\]", option.help)
     if stated or option.default is None:
         return stated[1] if stated else ""
+    if option.kind == "flag":
+        return "on" if option.default else "off"
     values = option.default if isinstance(option.default, tuple) else (option.default,)
     return ",".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
 

@@ -14,6 +14,7 @@ SCHEMAS = {
     "ensemble": document("ensemble", results.ENSEMBLE, attributes=results.ENSEMBLE_ATTRIBUTES),
     "escape": document("escape", results.ESCAPE),
     "exponent": document("exponent", results.EXPONENT),
+    "fluctuations": document("fluctuations", results.FLUCTUATIONS),
     "hessian": document("hessian", results.HESSIAN),
     "integrate": document("integrate", results.INTEGRATE),
     "invariants": document("invariants", systems.INVARIANTS),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from derive.parameters import VECTORS
 from regeneration.schema_parts import (
     MADE,
@@ -55,16 +57,29 @@ def layers(each: bool) -> dict[str, Schema]:
     return found
 
 
-def means(*front: str) -> dict[str, Schema]:
-    """Means over runs and their standard errors, with these axes in front of those of the matrices."""
+def of_states(
+    front: tuple[str, ...], endings: Mapping[str, str], optional: bool = False
+) -> dict[str, Schema]:
+    """A variable for each ending of the names of overlaps, v and loss; the words have a place for these."""
     depth, axes = len(front), ", ".join(front)
     found = {}
     for name, own in (("Q", ", i, j"), ("R", ", i, r"), ("v", ", i"), ("loss", "")):
-        for ending, words in (("mean", "Mean"), ("error", "Standard error of the mean")):
-            schema = over(depth + own.count(","), f"{words} of {name} over runs ({axes}{own}).")
+        for ending, words in endings.items():
             # Only a trained second layer changes.
-            found[f"{name}_{ending}{'?' if name == 'v' else ''}"] = schema
+            mark = "?" if optional or name == "v" else ""
+            schema = over(depth + own.count(","), f"{words.format(name)} ({axes}{own}).")
+            found[f"{name}_{ending}{mark}"] = schema
     return found
+
+
+def means(*front: str) -> dict[str, Schema]:
+    """Means over runs and their standard errors, with these axes in front of those of the matrices."""
+    words = {"mean": "Mean of {} over runs", "error": "Standard error of the mean of {} over runs"}
+    return of_states(front, words)
+
+
+# √N times standard deviations that the covariance at order 1/N predicts.
+PREDICTED = {"std": "√N times the standard deviation of {} at order 1/N"}
 
 
 # --- a trajectory and an ensemble --------------------------------------------------------------
@@ -87,6 +102,30 @@ INTEGRATE = record(
         "loss": over(1, "Generalisation error (alpha)."),
         **ENDED,
         "escape_alpha?": maybe("Time at which the loss came down to stop_loss; null if it did not."),
+    },
+)
+FLUCTUATIONS = record(
+    "The covariance at order 1/N beside a trajectory, of `cli fluctuations --json`.",
+    {
+        "attributes": attributes(
+            "fluctuations",
+            "numbers schedule? rtol atol method n seed? q0? ideal? overlaps?",
+            {
+                **BEGUN,
+                "start_covariance": choice("Covariance of the starts.", "none", "random weights", "given"),
+            },
+        ),
+        **ALPHA,
+        "component": over(1, "Names of the order parameters.", "text"),
+        **states("alpha"),
+        "loss": over(1, "Generalisation error (alpha)."),
+        "covariance": over(3, "N times the covariance (alpha, component, component); null as linear_n."),
+        **of_states(("alpha",), PREDICTED),
+        "linear_n": over(
+            1, "N above which the linear theory holds (alpha); null where the covariance is too large."
+        ),
+        "linear_until": maybe("Time from which the linear theory fails at n; null if it does not."),
+        **ENDED,
     },
 )
 SECTOR = record(
@@ -219,6 +258,15 @@ COMPARE = record(
                     "Largest deviation of the limit N → ∞ from the ODE, in standard errors."
                 ),
                 "where?": text("What deviates most, and when."),
+                "spread_comparisons?": whole("Number of statistical comparisons of spreads."),
+                "spread_deviation?": maybe(
+                    "Largest deviation of N times a variance, extrapolated to N → ∞, from the covariance at"
+                    " order 1/N, in standard errors of its cube root."
+                ),
+                "spread_allowed?": number("Largest such deviation that is allowed."),
+                "spread_where?": text("What spreads most differently, and when."),
+                "spread_until?": number("Last time at which spreads are compared."),
+                "spread_reason?": text("Why no spreads are compared."),
                 "weights_deviation?": maybe("Largest deviation of weights from the chain."),
                 "weights_allowed?": number(
                     "Largest deviation of weights from the chain that is allowed, in standard errors."
@@ -231,7 +279,9 @@ COMPARE = record(
         **states("alpha"),
         "loss": over(1, "Loss of the ODE (alpha)."),
         **means("n", "alpha"),
-        "loss_spread": over(2, "Standard deviation of the loss over runs (n, alpha)."),
+        **of_states(("n", "alpha"), {"spread": "Standard deviation of {} over runs"}),
+        **of_states(("alpha",), PREDICTED, optional=True),
+        "linear_n?": over(1, "N that the linear theory of spreads has needed so far (alpha)."),
         "limit": over(2, "Deviation from the ODE, extrapolated to N → ∞ (observable, alpha)."),
         "limit_error": over(2, "Standard error of `limit`."),
         "bias": over(2, "Coefficient of 1/N (observable, alpha)."),
@@ -278,10 +328,10 @@ BIAS = either(
                 "numbers q0 seed trajectories scale",
                 {
                     **_END,
-                    "noise_to_signal?": number("Noise over signal σ of SGD on the plateau (T = 1)."),
-                    "expected_alignment?": number("Alignment of SGD for N → ∞ (T = 1)."),
+                    "noise_to_signal?": number("Noise over signal σ² of SGD on the plateau (T ∝ 1)."),
+                    "expected_alignment?": number("Alignment of SGD for N → ∞ (T ∝ 1)."),
                     "expected_alignment_error?": number("Standard error of `expected_alignment`."),
-                    "expected_excess?": number("Excess of SGD times √N for N → ∞ (T = 1)."),
+                    "expected_excess?": number("Excess of SGD times √N for N → ∞ (T ∝ 1)."),
                 },
             ),
             "n": over(1, "Input dimensions N.", "count"),
@@ -324,6 +374,7 @@ ESCAPE = record(
         ),
         "median_error": over(2, "Standard error of the median (eta, n)."),
         "theory_quantile": over(3, "Quantiles of the law as N → ∞ (eta, n, quantile)."),
+        "theory_quantile_sgd": over(3, "Quantiles of the law of SGD as N → ∞ (eta, n, quantile)."),
         "law": over(2, "Escape time as N → ∞ less ln N/(2 rate) (eta, probability)."),
         "plateau_q": over(1, "Norm q at the plateau (eta)."),
         "plateau_loss": over(1, "Loss at the plateau (eta)."),
@@ -332,6 +383,8 @@ ESCAPE = record(
         "threshold": over(1, "Loss that counts as escaped (eta)."),
         "gain": over(1, "Gain G of the theory (eta)."),
         "curvature": over(1, "Curvature K of the theory (eta)."),
+        "sgd_noise": over(1, "Variance of R from the noise of SGD over that of R0, as N → ∞ (eta)."),
+        "sgd_shift": over(1, "By how much earlier SGD escapes than the ODE, in α, as N → ∞ (eta)."),
         "slope": over(1, "Slope of the median per ln N (eta)."),
         "slope_error": over(1, "Standard error of `slope`."),
         "slope_theory": over(1, "1/(2 rate) (eta)."),
@@ -339,6 +392,19 @@ ESCAPE = record(
         "fitted_rate_error": over(1, "Error of `fitted_rate`."),
         "fitted_gain": over(1, "Gain fitted to the growth (eta)."),
         "fitted_gain_error": over(1, "Error of `fitted_gain`."),
+        "sgd_escape_alpha?": over(3, "Escape times of SGD (eta, n, trajectory); null without escape."),
+        "sgd_escaped?": over(2, "Runs of SGD that escaped (eta, n).", "count"),
+        "sgd_diverged?": over(2, "Runs of SGD that diverged (eta, n).", "count"),
+        "sgd_alpha_quantile?": over(
+            3, "Quantiles of the escape times of SGD (eta, n, quantile); null where too few escape."
+        ),
+        "sgd_median_error?": over(2, "Standard error of the median of SGD (eta, n)."),
+        "sgd_measured_shift?": over(2, "Median of the ODE less that of SGD (eta, n)."),
+        "sgd_measured_shift_error?": over(2, "Standard error of `sgd_measured_shift`."),
+        "sgd_deviation?": over(
+            2, "`sgd_measured_shift` less `sgd_shift` in standard errors of the former (eta, n)."
+        ),
+        "sgd_resolution?": over(2, "Time α between two looks at the loss of SGD (eta, n)."),
         "curve?": over(1, "Learning rates of rate_curve; for several η."),
         "rate_curve?": over(1, "Escape rate (curve); null where there is no plateau."),
         **layers(False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,9 +89,21 @@ def verdict_line(result: xarray.Dataset) -> str:
         f" ({attributes['where']}), {attributes['allowed']:.2f} allowed"
         f" for {attributes['comparisons']} comparisons"
     )
+    text += f"; {_spread_words(attributes)}"
     if "weights_deviation" in attributes:
         text += (
             f"; chain and weights differ by at most {attributes['weights_deviation']:.2f},"
             f" {attributes['weights_allowed']:.2f} allowed"
         )
     return text
+
+
+def _spread_words(attributes: Mapping[str, Any]) -> str:
+    """What the verdict says of the spread over runs."""
+    if not attributes["spread_comparisons"]:
+        return f"spreads are not compared: {attributes['spread_reason']}"
+    return (
+        f"spreads deviate from the covariance at order 1/N by at most {attributes['spread_deviation']:.2f}"
+        f" ({attributes['spread_where']}), {attributes['spread_allowed']:.2f} allowed"
+        f" for {attributes['spread_comparisons']} comparisons"
+    )

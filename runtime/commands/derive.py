@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from derive.fluctuations.fluctuation_model import FluctuationModel
+from derive.fluctuations.fluctuation_pipeline import FluctuationPipeline
 from derive.generated_files import STAGES
 from derive.generated_folder import check_target
 from derive.model import Model
@@ -26,6 +28,7 @@ _LLVM = "llvm"
 @shared.width_options()
 @shared.convention_options
 @option("Model", "--sector", is_flag=True, help="Derive the sector of aligned starts instead, for any p.")
+@option("Model", "--fluctuations", is_flag=True, help="Derive the covariance at order 1/N instead.")
 @option(
     "Output",
     "--show",
@@ -36,7 +39,13 @@ _LLVM = "llvm"
 @shared.json_option
 @shared.quiet_option
 def derive(
-    sector: bool, show: str | None, generated: Path, as_json: bool, talk: Talk, **conventions: Any
+    sector: bool,
+    fluctuations: bool,
+    show: str | None,
+    generated: Path,
+    as_json: bool,
+    talk: Talk,
+    **conventions: Any,
 ) -> None:
     """Derive the ODEs by two routes, prove them equal and generate code and LaTeX.
 
@@ -44,6 +53,7 @@ def derive(
     Examples:
       cli derive --p 4 --pstar 2 --constraint sphere
       cli derive --sector --pstar 2
+      cli derive --fluctuations --p 4 --pstar 2
       cli derive --p 3 --pstar 2 --show program
     """
     given = given_options()
@@ -51,6 +61,8 @@ def derive(
     if show is not None and superfluous:
         name = min(superfluous).removeprefix("as_")
         raise click.UsageError(f"--{name} does not go with --show: only the stage is printed")
+    if sector and fluctuations:
+        raise click.UsageError("--fluctuations does not go with --sector")
     if sector:
         if "p" in given:
             raise click.UsageError("--p does not go with --sector: a sector holds for any p")
@@ -59,8 +71,8 @@ def derive(
         pipeline: Any = SectorPipeline.of(model)
         proved = "equal to the full system"
     else:
-        model = Model(**conventions)
-        pipeline = Pipeline.of(model)
+        model = FluctuationModel(**conventions) if fluctuations else Model(**conventions)
+        pipeline = FluctuationPipeline.of(model) if fluctuations else Pipeline.of(model)
         proved = "two derivations agree"
     if show is not None:
         echo(_stage(pipeline, show).removesuffix("\n"))
@@ -83,8 +95,9 @@ def _stage(pipeline: Any, stage: str) -> str:
     """The text of a stage; the vector code is that of ensembles with the default method."""
     if stage != _LLVM:
         return str(pipeline.text_of(stage))
-    if pipeline.model.kind == "sector":
-        raise click.UsageError(f"--show {stage} does not go with --sector, which has no vector code")
+    if pipeline.model.kind != "system":
+        kind = pipeline.model.kind
+        raise click.UsageError(f"--show {stage} does not go with --{kind}, which has no vector code")
     from runtime.ensemble.kernels.compiled_kernels import llvm_text
 
     return llvm_text(pipeline.model)

@@ -62,6 +62,8 @@ def run_option(command: str, name: str) -> Decorator:
 
 def _declared(declared: RunOption) -> Decorator:
     kind: dict[str, Any] = {}
+    if declared.kind == "flag":
+        return option(declared.group, dashed(declared.name), is_flag=True, help=declared.help)
     if declared.kind == "method":
         kind["shell_complete"] = completing(*declared.choices)
         # The library would name methods that other commands take.

@@ -51,6 +51,8 @@ def _swept(declared: RunOption, jobs: list[str]) -> Decorator:
     words = RUN_OPTIONS.get(declared.name, declared).help.split("  [")[0].rstrip(".")
     if declared.kind == "choice":
         words += f": {alternatives(declared.choices)}"
+    if declared.kind == "flag":
+        words += ": true or false"
     if len(jobs) == 1:
         words += f", with --job {jobs[0]}"
     if declared.kind in LISTS:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     # A dataset, or what it will be made of.
     Result: TypeAlias = xarray.Dataset | PlainResult
 
-_INDICES = ("i", "j", "r", "s", "k", "trajectory")
+_INDICES = ("i", "j", "r", "s", "k", "component_", "trajectory")
 _ALPHA, _NORM = Column("alpha", "12.6g"), Column("mean Q_ii", "12.6f")
 _MEAN_LOSS = Column("mean loss", "14.6e")
 # Second-layer weights of up to this many students are written out.

@@ -18,6 +18,7 @@ from runtime.output.progress import Progress, part_of
 from runtime.output.result_attributes import made_attributes
 from runtime.problem import Problem
 from runtime.run_options import DEFAULT_METHOD, SEED, default
+from runtime.sgd.extrapolation import allowed_deviation, extrapolate
 from runtime.sgd.simulation import (
     CHAIN,
     LARGEST_SIMULATED_N,
@@ -26,6 +27,7 @@ from runtime.sgd.simulation import (
     Simulation,
     recorded_steps,
 )
+from runtime.sgd.spread_comparison import judged_spread, measured_spread, predicted_spread
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.chosen_start import ChosenStart, naming_choices
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
 # The end of the times that `compare` takes by default.
 _ALPHA = default("alpha", "compare")
 FEWEST_RUNS = 16
-# Probability of the verdict "disagree" although theory and simulation agree.
-SIGNIFICANCE = 1e-3
 # Unless weights are asked for, they may cost this many products of weights and inputs: about a minute.
 AFFORDABLE_WEIGHTS = 4e11
 # Errors of the mean below this part of the largest overlap are rounding, as for norms on the sphere.
@@ -160,8 +160,16 @@ class Comparison:
         runs = self.trajectories
         title = f"SGD against the ODE of {self.model.name}"
         settings = {"title": title, "trajectories": runs, "seed": self.seed, **self.start.origin}
-        result = _dataset(theory, done[: len(self.n)], self.n, settings)
+        chains = done[: len(self.n)]
+        predicted = predicted_spread(system, self.problem, records)
+        result = _dataset(theory, chains, self.n, settings, predicted)
         result.attrs.update(_judge(result, runs))
+        if result.attrs["verdict"] != "undecided":
+            names, _ = observables(theory)
+            values = [observables(simulated)[1][..., 1:] for simulated in chains]
+            result.attrs.update(judged_spread(result, names[1:], values, runs))
+            if result.attrs.get("spread_deviation", 0.0) > result.attrs.get("spread_allowed", 0.0):
+                result.attrs["verdict"] = "disagree"
         if self.weights:
             result.attrs.update(_judge_weights(done[0], done[-1], runs))
             deviation = result.attrs["weights_deviation"]
@@ -234,12 +242,18 @@ def compare(
     -------
     xarray.Dataset
         With the ODE's Q, R, loss, and v if it is trained; ``Q_mean``, ``Q_error`` … with dim ``n`` in
-        front; ``loss_spread``, the standard deviation over runs; ``limit`` and ``limit_error`` (observable,
+        front; ``loss_spread``, ``Q_spread`` …, standard deviations over runs; ``loss_std``, ``Q_std`` …,
+        √N times those that the covariance at order 1/N predicts, and ``linear_n``, the N that its linear
+        theory has needed so far (`runtime.fluctuations`); ``limit`` and ``limit_error`` (observable,
         alpha), the deviation extrapolated to N → ∞; ``bias`` and ``bias_error``, the coefficient of 1/N.
         Attributes: ``verdict`` (agree, disagree, or undecided if runs diverged), ``deviation`` (the
         largest, in standard errors) and ``where`` it occurs, ``allowed`` (the largest that counts as
         agreement), ``comparisons`` (how many were made); with weights also ``weights_deviation``,
         ``weights_allowed``, and the verdict is "disagree" too if chain and weights differ by more.
+
+        ``spread_deviation``, ``spread_allowed``, ``spread_comparisons``, ``spread_where`` and
+        ``spread_until`` say the same of the spreads, extrapolated to N → ∞ as the means are, while the
+        smallest N is four times ``linear_n``; if none is compared, ``spread_reason`` says why.
 
     Raises
     ------
@@ -295,8 +309,9 @@ def _dataset(
     simulated: Sequence[xarray.Dataset],
     sizes: Sequence[int],
     settings: Mapping[str, Any],
+    predicted: Mapping[str, Any],
 ) -> xarray.Dataset:
-    """What was measured at these N beside the theory; the settings are attributes."""
+    """What was measured at these N beside theory and predicted spread; the settings are attributes."""
     names, expected = observables(theory)
     means, errors = map(
         np.array, zip(*(mean_and_error(observables(runs)[1]) for runs in simulated), strict=True)
@@ -311,11 +326,11 @@ def _dataset(
             values = np.array([pair[suffix == "error"] for pair in both])
             words = f"{words} {WORDS[name]} over runs"
             variables[f"{name}_{suffix}"] = (("n", *theory[name].dims), values, words)
-    spread = np.array([np.std(runs["loss"].values, axis=0, ddof=1) for runs in simulated])
     diverged = [int((runs["status"] == "diverged").sum()) for runs in simulated]
     over = ("observable", "alpha")
     variables |= {
-        "loss_spread": (("n", "alpha"), spread, "standard deviation of the loss over runs"),
+        **measured_spread(simulated),
+        **predicted,
         "limit": (over, limit.T, "deviation from the ODE, extrapolated to infinite N"),
         "limit_error": (over, limit_error.T, "standard error of limit"),
         "bias": (over, bias.T, "coefficient of 1/N in the deviation from the ODE"),
@@ -332,32 +347,13 @@ def _dataset(
     return PlainResult(variables, coordinates, attributes).dataset()
 
 
-def extrapolate(deviation: Array, error: Array, n: Array) -> tuple[Array, Array, Array, Array]:
-    """Fit deviation = limit + bias/N with the given errors, along the first axis.
-
-    Returns limit, its standard error, bias and its standard error; NaN where errors are too unequal.
-    """
-    # Where all runs are equal, every weight in the fit is the same, and nothing is uncertain.
-    exact = np.any(error == 0.0, axis=0)
-    weight = np.where(exact, 1.0, 1.0 / np.where(exact, 1.0, error) ** 2)
-    x = np.expand_dims(1.0 / n, tuple(range(1, deviation.ndim)))
-    s0, s1, s2 = (np.sum(weight * x**k, axis=0) for k in range(3))
-    y0, y1 = np.sum(weight * deviation, axis=0), np.sum(weight * x * deviation, axis=0)
-    determinant = s0 * s2 - s1**2
-    # It is lost in rounding where runs are about to diverge and errors differ by many orders of magnitude.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        limit, bias = (s2 * y0 - s1 * y1) / determinant, (s0 * y1 - s1 * y0) / determinant
-        limit_error, bias_error = (np.where(exact, 0.0, np.sqrt(s / determinant)) for s in (s2, s0))
-    return limit, limit_error, bias, bias_error
-
-
 def _judge(result: xarray.Dataset, runs: int) -> dict[str, Any]:
     limit, error = result["limit"].values, result["limit_error"].values
     scale = max(1.0, float(np.max(np.abs(result["Q"].values))))
     # Nothing is tested where all runs are equal, as at the start and for norms on the sphere.
     tested = ~(error <= _ROUNDING * scale)
     comparisons = int(tested.sum())
-    allowed = _allowed(comparisons, runs)
+    allowed = allowed_deviation(comparisons, runs)
     diverged = int(result["diverged"].sum())
     if diverged:
         return {"verdict": "undecided", "comparisons": comparisons, "allowed": allowed}
@@ -385,12 +381,5 @@ def _judge_weights(chain: Any, weights: Any, runs: int) -> dict[str, Any]:
     z = np.abs(mean - other)[tested] / total[tested]
     return {
         "weights_deviation": float(np.max(z, initial=0.0)),
-        "weights_allowed": _allowed(int(tested.sum()), runs),
+        "weights_allowed": allowed_deviation(int(tested.sum()), runs),
     }
-
-
-def _allowed(comparisons: int, runs: int) -> float:
-    """How many standard errors the largest of so many deviations may have."""
-    from scipy import stats
-
-    return float(stats.t.isf(0.5 * SIGNIFICANCE / max(comparisons, 1), runs - 1))

@@ -92,6 +92,13 @@ def draw_comparison(figure: Any, result: xarray.Dataset) -> None:
         )
         spread.plot(alpha, np.sqrt(n) * width, color=colour, lw=1.2)
     loss.plot(alpha, positive(theory), color="black", lw=1.2, label="ODE")
+    if "loss_std" in result:
+        predicted = result["loss_std"].values
+        spread.plot(alpha, predicted, color="black", lw=1.2, ls="--")
+        for sign in (-1.0, 1.0):
+            edge = positive(theory + sign * predicted / np.sqrt(sizes[0]))
+            label = f"predicted spread, N = {sizes[0]}" if sign > 0 else None
+            loss.plot(alpha, edge, color="black", lw=0.8, ls="--", label=label)
     loss.set_yscale("log")
     loss.set_ylabel(LOSS_LABEL)
     bias.axhline(0.0, color="black", lw=0.8)

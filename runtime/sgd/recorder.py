@@ -75,35 +75,26 @@ def _error_of_polynomials(
     return total
 
 
-class RunRecorder:
-    """The order parameters (run, record, …) of runs that may write in any order.
+class RunWatcher:
+    """The starts of runs, and which of them have diverged; runs may report in any order.
 
-    From the record on at which a run has diverged, its order parameters are NaN. `v` is a trained second
-    layer (run, p) at the start, and then (run, record, p); None if there is none.
+    steps
+        Whole steps, ascending, after which each run reports its state.
+    A, S
+        Coordinates of the starts (run, …) along the teacher and beyond it.
+    v
+        A trained second layer (run, p) at the start; None if there is none.
     """
 
     def __init__(
-        self,
-        count: int,
-        steps: np.ndarray,
-        A: Array,
-        S: Array,
-        teacher: Teacher,
-        v: Array | None = None,
+        self, steps: np.ndarray, A: Array, S: Array, teacher: Teacher, v: Array | None = None
     ) -> None:
-        self.count, self.steps, self.teacher = count, steps, teacher
+        self.count, self.steps, self.teacher = len(A), steps, teacher
         self._A, self._S = A, S
-        p, pstar = A.shape[1], len(teacher.factor)
-        self.Q = np.full((count, len(steps), p, p), np.nan)
-        self.R = np.full((count, len(steps), p, pstar), np.nan)
-        self.diverged = np.zeros(count, dtype=bool)
-        # Number of records that each run has written.
-        self.reached = np.zeros(count, dtype=np.int64)
+        self.diverged = np.zeros(self.count, dtype=bool)
         norms = np.sum(A**2, axis=2) + np.sum(S**2, axis=2)
         largest = np.max(norms, axis=1)
-        self.v: Array | None = None
         if v is not None:
-            self.v = np.full((count, len(steps), p), np.nan)
             largest = np.maximum(largest, np.max(np.abs(v), axis=1))
         self._bound = DIVERGENCE_GROWTH * np.maximum(1.0, largest)
 
@@ -112,7 +103,13 @@ class RunRecorder:
         return self._A[runs], self._S[runs]
 
     def write(self, record: int, runs: np.ndarray, A: Array, S: Array, v: Array | None = None) -> bool:
-        """Write the states of some runs at a record; returns whether any of them has not diverged."""
+        """Take the states of some runs at a record; returns whether any of them has to go on."""
+        raise NotImplementedError
+
+    def _overlaps(
+        self, runs: np.ndarray, A: Array, S: Array, v: Array | None
+    ) -> tuple[Array, Array, np.ndarray]:
+        """Q and R of some runs, and which of them are within the bound of divergence."""
         # A run that diverges is a result and no error.
         with np.errstate(over="ignore", invalid="ignore"):
             Q, R = self.teacher.overlaps(A, S)
@@ -120,7 +117,31 @@ class RunRecorder:
             if v is not None:
                 # A maximum that is NaN is not within the bound either.
                 largest = np.maximum(largest, np.max(np.abs(v), axis=1))
-            fine = (largest <= self._bound[runs]) & np.isfinite(R).all(axis=(1, 2)) & ~self.diverged[runs]
+            return Q, R, (largest <= self._bound[runs]) & np.isfinite(R).all(axis=(1, 2))
+
+
+class RunRecorder(RunWatcher):
+    """The order parameters (run, record, …) of runs.
+
+    From the record on at which a run has diverged, its order parameters are NaN. `v` is a trained second
+    layer (run, record, p); None if there is none.
+    """
+
+    def __init__(
+        self, steps: np.ndarray, A: Array, S: Array, teacher: Teacher, v: Array | None = None
+    ) -> None:
+        super().__init__(steps, A, S, teacher, v)
+        p, pstar, front = A.shape[1], len(teacher.factor), (self.count, len(steps))
+        self.Q = np.full((*front, p, p), np.nan)
+        self.R = np.full((*front, p, pstar), np.nan)
+        self.v: Array | None = None if v is None else np.full((*front, p), np.nan)
+        # Number of records that each run has written.
+        self.reached = np.zeros(self.count, dtype=np.int64)
+
+    def write(self, record: int, runs: np.ndarray, A: Array, S: Array, v: Array | None = None) -> bool:
+        """Write the states of some runs at a record; returns whether any of them has not diverged."""
+        Q, R, fine = self._overlaps(runs, A, S, v)
+        fine &= ~self.diverged[runs]
         going = runs[fine]
         self.Q[going, record] = Q[fine]
         self.R[going, record] = R[fine]

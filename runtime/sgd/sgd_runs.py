@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from runtime.sgd.overlap_chain import OverlapChain
-from runtime.sgd.recorder import RunRecorder
+from runtime.sgd.recorder import RunWatcher
 from runtime.sgd.sgd_process import SgdProcess
 from runtime.sgd.weight_vectors import WeightVectors
 from runtime.sgd.weights_step import RUN_WORDS
@@ -31,12 +31,14 @@ _RUNS_TOGETHER, _NUMBERS_TOGETHER = 64, 2**17
 class SgdRuns:
     """All runs of one simulation; each task advances some of them and writes to the recorder.
 
+    Runs that are advanced together end when none of them has to go on.
+
     parameters
         An array (runs,) for each run-time parameter that is a number, (runs, width) for vectors.
     """
 
     def __init__(
-        self, process: SgdProcess, seed: int, parameters: Mapping[str, Array], recorder: RunRecorder
+        self, process: SgdProcess, seed: int, parameters: Mapping[str, Array], recorder: RunWatcher
     ) -> None:
         self.process, self.seed, self.parameters = process, seed, parameters
         self.recorder, self.steps = recorder, recorder.steps

@@ -17,7 +17,7 @@ from runtime.concurrency.thread_pool import run_tasks, thread_count
 from runtime.output.memory_limit import check_memory
 from runtime.output.progress import Progress
 from runtime.run_options import SEED, SIMULATION_METHODS, default
-from runtime.sgd.recorder import RunRecorder, sgd_dataset
+from runtime.sgd.recorder import RunRecorder, RunWatcher, sgd_dataset
 from runtime.sgd.sgd_process import SgdProcess
 from runtime.sgd.sgd_runs import SgdRuns
 from runtime.sgd.weight_coordinates import coordinates
@@ -191,15 +191,27 @@ class Simulation:
 
     def run(self, progress: Progress | None = None) -> xarray.Dataset:
         """As `simulate` returns it, with the attributes of the start."""
-        A, S = (
-            np.broadcast_to(part, (self.count, *part.shape[-2:]))
-            for part in self._coordinates(self.start.all())
+        v = self.values("student_weights") if self.model.trained else None
+        recorder = RunRecorder(self.steps, *self.starts, self.teacher, v)
+        self.follow(recorder, progress)
+        result = sgd_dataset(self, recorder)
+        result.attrs.update(self.start.origin)
+        return result
+
+    @property
+    def starts(self) -> tuple[Array, Array]:
+        """Coordinates of all runs at the start."""
+        A, S = self._coordinates(self.start.all())
+        return (
+            np.broadcast_to(A, (self.count, *A.shape[-2:])),
+            np.broadcast_to(S, (self.count, *S.shape[-2:])),
         )
+
+    def follow(self, recorder: RunWatcher, progress: Progress | None) -> None:
+        """Take all runs through the records of `recorder`."""
         parameters = {
             name: self.values(name) for name in (*self.parameters.numbers, *self.parameters.vectors)
         }
-        v = parameters["student_weights"] if self.model.trained else None
-        recorder = RunRecorder(self.count, self.steps, A, S, self.teacher, v)
         process = SgdProcess.of(
             self.model, self.teacher, self.n, parameters, self.schedule, self.start.alpha
         )
@@ -210,9 +222,6 @@ class Simulation:
             runs.cancel,
             None if progress is None else lambda: progress(runs.done, runs.total),
         )
-        result = sgd_dataset(self, recorder)
-        result.attrs.update(self.start.origin)
-        return result
 
 
 def _run_count(start: Start, trajectories: int | None) -> int:

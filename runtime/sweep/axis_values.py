@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from derive.arguments import one_of, true_or_false
 from derive.errors import InputError, shown
 
 Value = int | float | str
@@ -32,6 +33,7 @@ _DIGITS = 19
 _INTEGER = re.compile(rf"[+-]?[0-9]{{1,{_DIGITS}}}")
 _REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _SHOWN = 60
+_FLAGS = ("true", "false")
 
 
 def parse_axis(
@@ -51,6 +53,13 @@ def parse_axis(
         return tuple(values)
     values = _parts(option, given, kind, choices)
     return tuple(values) if isinstance(given, str) and ("," in given or ":" in given) else values[0]
+
+
+def parse_flag(option: str, given: Any) -> bool:
+    """True or False, or the text ``true`` or ``false``; InputError for anything else."""
+    if isinstance(given, str):
+        return one_of(option, given, _FLAGS) == _FLAGS[0]
+    return true_or_false(option, given)
 
 
 def parse_lists(option: str, given: Any) -> str | tuple[str, ...]:

@@ -144,7 +144,7 @@ def _chain_values(parameters: Mapping[str, Any]) -> int:
 
 
 def _escape_values(parameters: Mapping[str, Any]) -> int:
-    return int(parameters["trajectories"]) + 500
+    return int(parameters["trajectories"]) * (2 if parameters["simulate"] else 1) + 500
 
 
 JOBS = {
@@ -186,7 +186,12 @@ def result_of(
 ) -> xarray.Dataset:
     """The dataset of one task; its attributes hold every parameter of the task."""
     run = job.checked(model_of(parameters), parameters, threads)(generated)
-    given = {name: value for name, value in parameters.items() if _is_plain(value)}
+    # A netCDF attribute may be a number, but not True.
+    given = {
+        name: int(value) if isinstance(value, bool) else value
+        for name, value in parameters.items()
+        if _is_plain(value)
+    }
     run.attrs = {**given, **{str(k): v for k, v in run.attrs.items()}, "job": job.name}
     return run
 

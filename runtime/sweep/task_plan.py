@@ -20,7 +20,7 @@ from runtime.start.checked_arrays import axis_count, output_times, real_array
 from runtime.start.schedules import Schedule
 from runtime.start.start_files import read_teacher
 from runtime.sweep import task_kinds
-from runtime.sweep.axis_values import MAX_TASKS, Value, parse_axis, parse_lists, python_value
+from runtime.sweep.axis_values import MAX_TASKS, Value, parse_axis, parse_flag, parse_lists, python_value
 from runtime.sweep.program_version import PROGRAM
 from runtime.sweep.task_kinds import Job
 
@@ -243,6 +243,8 @@ def _value(option: RunOption, given: Any) -> Any:
         return _times(name, given)
     if option.kind == "matrix":
         return _matrix(name, given)
+    if option.kind == "flag":
+        return parse_flag(name, given)
     if option.kind == "schedule":
         value: Any = _schedules(given)
     elif option.kind == "activation":

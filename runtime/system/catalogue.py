@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from derive.errors import InputError
+from derive.fluctuations.fluctuation_pipeline import FluctuationPipeline
 from derive.generated_files import GeneratedFiles
 from derive.pipeline import Pipeline
 from derive.sector.sector_pipeline import SectorPipeline
 from runtime.system.load_error import LoadError
 from runtime.system.verification import exists, verified
+
+_KINDS: dict[str, type[GeneratedFiles[Any]]] = {
+    files.model_class.kind: files for files in (SectorPipeline, FluctuationPipeline)
+}
 
 
 def systems(generated: Path) -> list[dict[str, Any]]:
@@ -33,9 +38,8 @@ def systems(generated: Path) -> list[dict[str, Any]]:
             continue
         entry: dict[str, Any] = {"name": folder.name, "folder": str(folder)}
         try:
-            # The names of folders of invariant sectors, which have no p of their own, begin so.
-            sector = folder.name.startswith("sector_")
-            files: type[GeneratedFiles[Any]] = SectorPipeline if sector else Pipeline
+            # The names of folders of other kinds than systems begin with the kind.
+            files = _KINDS.get(folder.name.partition("_")[0], Pipeline)
             model, manifest = verified(folder, files)
         except LoadError as error:
             entry["problem"] = str(error)

@@ -244,12 +244,17 @@ class System(GeneratedCode):
         }
 
     @takes_parameters(positional=True)
-    def jacobian(self, Q: ArrayLike, R: ArrayLike, *_: Any, **parameters: Any) -> Array:
-        """∂(dy/dα)ᵢ/∂yⱼ at one state, shape (n, n), in the order of ``model.state``."""
+    def packed_state(self, Q: ArrayLike, R: ArrayLike, *_: Any, **parameters: Any) -> tuple[Array, Array]:
+        """One state (n,) and the parameters as generated functions take them; errors as those of `rhs`."""
         y, packed = self._symmetric_state(Q, R, parameters)
         if y.ndim != 1:
-            raise InputError("Q", f"has the shape {np.shape(Q)}: the Jacobian takes one state")
-        return self.jacobian_of_state(y, packed)
+            raise InputError("Q", f"has the shape {np.shape(Q)}: one state is wanted")
+        return y, packed
+
+    @takes_parameters(positional=True)
+    def jacobian(self, Q: ArrayLike, R: ArrayLike, *_: Any, **parameters: Any) -> Array:
+        """∂(dy/dα)ᵢ/∂yⱼ at one state, shape (n, n), in the order of ``model.state``."""
+        return self.jacobian_of_state(*self.packed_state(Q, R, **parameters))
 
     def jacobian_of_state(self, y: ArrayLike, parameters: ArrayLike) -> Array:
         """The Jacobian (n, n) at a packed state (n,), with packed parameters of this model."""

@@ -13,6 +13,7 @@ from runtime.output.plain_result import PlainResult
 from runtime.problem import Problem
 from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, RTOL
 from runtime.start import checked_arrays
+from runtime.start.checked_arrays import Array
 from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.starts import GivenStart
 from runtime.system.compiled_system import System, as_system
@@ -111,10 +112,8 @@ def integrate_problem(system: System, problem: Problem) -> xarray.Dataset:
 
 def plain_trajectory(system: System, problem: Problem) -> PlainResult:
     """As `integrate_problem`, without xarray."""
-    Q0, R0 = problem.start.all()
-    checked_arrays.warn_if_unresolved(R0, problem.atol, stacklevel=5)
-    trained = (problem.parameters.vectors["student_weights"][0],) if system.model.trained else ()
-    y0 = system.pack(Q0[0], R0[0], *trained)
+    checked_arrays.warn_if_unresolved(problem.start.all()[1], problem.atol, stacklevel=5)
+    y0 = packed_start(system, problem)
     if problem.method in TABLEAUX:
         rules = SolverRules(
             TABLEAUX[problem.method],
@@ -136,6 +135,13 @@ def plain_trajectory(system: System, problem: Problem) -> PlainResult:
     else:
         solution = solve_scipy(system, problem, y0)
     return trajectory_result(system, problem, solution)
+
+
+def packed_start(system: System, problem: Problem) -> Array:
+    """The state (n,) at which a single trajectory starts, with a trained second layer."""
+    Q0, R0 = problem.start.all()
+    trained = (problem.parameters.vectors["student_weights"][0],) if system.model.trained else ()
+    return system.pack(Q0[0], R0[0], *trained)
 
 
 def final_state(run: xarray.Dataset) -> tuple[np.ndarray, np.ndarray]:

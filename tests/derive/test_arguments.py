@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from derive.arguments import one_of, whole_number
+from derive.arguments import one_of, true_or_false, whole_number
 from derive.errors import InputError, shown
 
 
@@ -62,6 +62,13 @@ def test_one_of_rejects_others(value):
         one_of("what", value, {"a": 1, "bc": 2})
     assert error.value.option == "what"
     assert error.value.problem.endswith(" is not one of a, bc")
+
+
+def test_true_or_false():
+    assert [true_or_false("x", value) for value in (True, np.False_, np.array(True))] == [True, False, True]
+    for value in (1, 0.0, "true", None, np.array([True])):
+        with pytest.raises(InputError, match=r"^x: .* is neither True nor False$"):
+            true_or_false("x", value)
 
 
 @pytest.mark.parametrize(

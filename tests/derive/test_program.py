@@ -120,7 +120,7 @@ def test_product_of_matrices_entry_by_entry():
     ("statement", "removed"),
     [
         (Projection(DQ, S, U, "g", sides=2), [("g", "U")]),
-        (ProjectionTangent(DQ, S, U, G, "g", "dg", sides=2), [("dg", "U"), ("g", "G")]),
+        (ProjectionTangent(DQ, S, (("dg", U), ("g", G)), sides=2), [("dg", "U"), ("g", "G")]),
     ],
 )
 def test_projections_leave_an_exact_zero_on_the_diagonal(statement, removed):

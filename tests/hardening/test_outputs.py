@@ -14,6 +14,7 @@ SINGLE = {
     "simulate": ("", ".nc"),
     "compare": ("", ".nc"),
     "sector": ("", ".nc"),
+    "fluctuations": ("", ".nc"),
     "hessian": ("--along run.nc", ".nc"),
     "plateau": ("", ".nc"),
     "bias": ("", ".nc"),

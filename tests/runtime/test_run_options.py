@@ -32,6 +32,7 @@ def test_the_table_knows_which_command_takes_what(name):
     [
         ("integrate", "integrate"),
         ("integrate_ensemble", "ensemble"),
+        ("fluctuations", "fluctuations"),
         ("simulate", "simulate"),
         ("compare", "compare"),
         ("escape_times", "escape"),

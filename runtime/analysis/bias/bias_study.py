@@ -14,7 +14,7 @@ from derive.arguments import whole_number
 from derive.errors import InputError
 from derive.model import Model
 from derive.parameters import PARAMETERS
-from runtime.analysis.bias.bias_theory import escape_polar, expected_bias, noise_to_signal
+from runtime.analysis.bias.bias_theory import equal_teachers, escape_polar, expected_bias, noise_to_signal
 from runtime.analysis.bias.closest_solutions import MEASURED, implicit_bias, solvable
 from runtime.concurrency.thread_pool import thread_count
 from runtime.ensemble.ensemble_run import integrate_ensemble
@@ -219,7 +219,7 @@ def bias_at_finite_n(
     -------
     Dataset over ``n`` and ``trajectory``: for each of the distances and the alignment of `ImplicitBias`
         ``ode_…`` and (not in gradient flow) ``sgd_…``; ``ode_solved`` and ``sgd_solved``, whether the
-        end is close to the manifold of solutions. If T = 1 the attributes ``noise_to_signal``,
+        end is close to the manifold of solutions. If T ∝ 1 the attributes ``noise_to_signal``,
         ``expected_alignment`` (with its standard error) and ``expected_excess`` (times √N) are the
         theory for N → ∞.
 
@@ -250,7 +250,7 @@ def bias_at_finite_n(
             rows.add("sgd", Q0, R0, run["Q"].values[:, -1], run["R"].values[:, -1])
         done += n * count
     result = rows.dataset("n", list(starts.sizes))
-    if model.teacher == "orthonormal":
+    if equal_teachers(parameters.T):
         ratio = noise_to_signal(parameters, study.q0)
         expected = expected_bias(parameters, ratio, study.q0)
         result.attrs |= {

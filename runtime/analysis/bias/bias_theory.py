@@ -18,19 +18,15 @@ one along the students' directions in use decays, what is orthogonal to them gro
 isometry O comes from the columns of Γ(Q₀) R₀ along the eigenvectors of T by orthogonalisation in
 the order of τ (Gram and Schmidt; polar factors among equal τ).
 
-**Noise.** From random weights R₀ has independent entries of variance q₀/N, and Q₀ = q₀·1 up to 1/√N.
-The noise of one-pass SGD moves R by amounts of the same order 1/√N: however large N is, the solution
-depends on both. One step moves Rᵢᵣ by −2aη e λᵢλ*ᵣ/N; at Q = q·1, R = 0, T = 1 this noise is white in α,
-independent for different entries, with the variance D/N per unit of α,
-
-    D = (4a²η²/B) E[e² λ₁² λ*₁²]
-      = (4a²η²/B) [a² q³ (p+2)(p+4) − 2ab q² (p+2)(p*+2) + b² q (p*+2)(p*+4) + Δq],
-
-from the moments p(p+2) and p(p+2)(p+4) of χ²_p. R leaves the plateau as Γ (R₀ + ξ), with ξ Gaussian of
-variance (1/N) ∫ D/Γ² dα for each entry: noise over signal is σ² = ∫ D/Γ² dα / q₀, whatever N. Later R is of
-order one, and noise of order 1/√N does not count. So R ends with the polar factor of G₁ + σG₂, two
-independent normal matrices, and the alignment is tr(polar(G₁ + σG₂)ᵀG₁)/‖G₁‖₁. As the rate of ln Γ
-is ∝ η and D ∝ η², σ² is of order η: the closest solution is found at small learning rates.
+**Noise.** From random weights R₀ has independent entries along the teachers, of variance q₀/N times the
+eigenvalue of T, and Q₀ = q₀·1 up to 1/√N. The noise of one-pass SGD moves R by amounts of the same
+order 1/√N: however large N is, the solution depends on both. `plateau_noise` has the noise over signal
+σ² that is added on the plateau. If all non-zero eigenvalues of T are equal, so is σ² for all entries,
+and R ends with the polar factor of G₁ + σG₂, two independent normal matrices (p, rank T); the alignment
+is tr(polar(G₁ + σG₂)ᵀG₁)/‖G₁‖₁. As the rate of ln Γ is ∝ η and D ∝ η², σ² is of order η: the closest
+solution is found at small learning rates. Teachers with unequal eigenvalues are learned one after
+another, and noise goes on to add to the overlaps with the later ones when R is of order one; no theory
+is known for them.
 
 Derived here from the model of arXiv:2604.03068; tests hold these formulas to the generated drift, to
 ensembles of the ODE and to simulations.
@@ -39,13 +35,13 @@ ensembles of the ODE and to simulations.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 
 from derive.errors import InputError
 from derive.model import require_quadratic
 from runtime.analysis.equal_layers import equal_readouts
+from runtime.analysis.plateau.plateau_noise import SmallOverlaps
 from runtime.start.checked_arrays import Array, require_free_norms
 from runtime.start.parameter_values import RunParameters
 from runtime.start.teacher_directions import Teacher
@@ -53,73 +49,24 @@ from runtime.start.teacher_directions import Teacher
 # Number of matrices in averages over starts and noise, for a standard error of about 0.002.
 SAMPLES = 20_000
 _SEED = 0
-# ln Γ at which noise adds, as exp(−2 ln Γ), no more than rounding.
-_LONGEST_GROWTH = 18.0
 # Norms are equal if their spread is less than this part of their mean.
 _EQUAL_NORMS = 1e-9
 # Teachers' eigenvalues closer than this part of the largest are equal.
 _EQUAL = 1e-9
-# Growth of the norms that counts as divergence.
-_LOST = 1e3
-# A time far beyond any plateau, in units of 1/(aη).
-_LONGEST_TIME = 1e6
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class SmallOverlaps:
-    """The dynamics while R is small, at eigenvalues q (…, p) of Q; the letters are those above.
+def small_overlaps(parameters: RunParameters) -> SmallOverlaps:
+    """The dynamics of small overlaps; InputError on the sphere, or if second-layer weights differ."""
+    require_quadratic(parameters.model, "the theory of the bias is")
+    require_free_norms(parameters.model, "the theory of the bias is")
+    equal_readouts(parameters, "differ: the theory of the bias needs")
+    return SmallOverlaps.of(parameters)
 
-    share
-        1/B, the part of the noise of single samples that a batch leaves; 0 in gradient flow.
-    """
 
-    p: int
-    T: Array
-    a: float
-    b: float
-    eta: float
-    decay: float
-    share: float
-    label_noise: float
-
-    @classmethod
-    def of(cls, parameters: RunParameters) -> SmallOverlaps:
-        """That of a model with free norms; InputError otherwise, or if second-layer weights differ."""
-        model = parameters.model
-        require_quadratic(model, "the theory of the bias is")
-        require_free_norms(model, "the theory of the bias is")
-        a, b = equal_readouts(parameters, "differ: the theory of the bias needs")
-        eta, gamma, noise = (parameters[name] for name in ("eta", "weight_decay", "label_noise"))
-        share = 1.0 / parameters["batch"] if model.flow == "sgd" else 0.0
-        return cls(model.p, parameters.T, a, b, eta, eta * gamma, share, noise)
-
-    def relative_drift(self, q: Array) -> Array:
-        """d ln qᵢ/dα (…, p)."""
-        aq, T = self.a * q, self.T
-        s = np.sum(aq, axis=-1, keepdims=True) - self.b * np.trace(T)
-        drift = -(s + 2.0 * aq)
-        if self.share:
-            t = np.sum(aq * aq, axis=-1, keepdims=True) + self.b * self.b * np.sum(T * T)
-            noise = s * s + 2.0 * t + self.label_noise + 4.0 * s * aq + 8.0 * aq * aq
-            drift += self.a * self.eta * self.share * noise
-        return np.asarray(4.0 * self.a * self.eta * drift - 2.0 * self.decay)
-
-    def growth_rate(self, q: Array, tau: float = 1.0) -> Array:
-        """−2aη (s + 2aqᵢ − 2bτ) − ηγ (…, p), the rate of R along eigenvectors of Q and T."""
-        s = self.a * np.sum(q, axis=-1, keepdims=True) - self.b * np.trace(self.T)
-        rate = -2.0 * self.a * self.eta * (s + 2.0 * self.a * q - 2.0 * self.b * tau)
-        return np.asarray(rate - self.decay)
-
-    def diffusion(self, q: float) -> float:
-        """D: variance of the noise of an entry of √N R per unit of α, at Q = q·1, R = 0 and T = 1."""
-        a, b, p, pstar = self.a, self.b, self.p, len(self.T)
-        moment = (
-            (a * q) ** 2 * (p + 2) * (p + 4)
-            - 2.0 * a * b * q * (p + 2) * (pstar + 2)
-            + b * b * (pstar + 2) * (pstar + 4)
-            + self.label_noise
-        )
-        return 4.0 * (a * self.eta) ** 2 * self.share * q * moment
+def equal_teachers(T: Array) -> bool:
+    """Whether all eigenvalues of T that are not zero are equal, so that the noise is known."""
+    tau = Teacher.from_overlaps(T).weights
+    return bool(tau.size) and bool(np.ptp(tau) <= _EQUAL * np.max(tau))
 
 
 def escape_polar(parameters: RunParameters, Q0: Array, R0: Array) -> Array:
@@ -134,7 +81,7 @@ def escape_polar(parameters: RunParameters, Q0: Array, R0: Array) -> Array:
         The model has the sphere, or second-layer weights that differ; η is so large that norms grow
         without bound, or γ is so large that they decay to 0.
     """
-    dynamics = SmallOverlaps.of(parameters)
+    dynamics = small_overlaps(parameters)
     teacher = Teacher.from_overlaps(parameters.T)
     eigenvalues, vectors = np.linalg.eigh(Q0)
     growth = _growth(dynamics, eigenvalues)
@@ -170,13 +117,13 @@ def _growth(dynamics: SmallOverlaps, q0: Array) -> Array:
 
     def drift(_: float, state: Array) -> Array:
         q = state[:size].reshape(q0.shape)
-        rates = q * dynamics.relative_drift(q), dynamics.growth_rate(q)
+        rates = q * dynamics.relative_drift(q), dynamics.own_rate(q)
         return np.concatenate([rate.ravel() for rate in rates])
 
     def unequal(state: Array) -> float:
         return spread(state[:size].reshape(q0.shape)) - _EQUAL_NORMS
 
-    state = _integrate_until(dynamics, drift, np.concatenate([q0.ravel(), np.zeros(size)]), unequal, size)
+    state = dynamics.followed(drift, np.concatenate([q0.ravel(), np.zeros(size)]), unequal, size)
     return state[size:].reshape(q0.shape)
 
 
@@ -188,59 +135,16 @@ def noise_to_signal(parameters: RunParameters, q0: float = 1.0) -> float:
     Raises
     ------
     InputError
-        As `escape_polar`; or the model has a general teacher, or η is so large that students do not leave
-        the plateau.
+        As `escape_polar`; or eigenvalues of T differ, or η is so large that students do not leave the
+        plateau.
     """
-    dynamics, model = SmallOverlaps.of(parameters), parameters.model
-    if model.teacher != "orthonormal":
-        raise InputError("teacher", f"{model.teacher!r}: the theory of the noise is for T = 1")
-    if model.flow == "gradient":
-        return 0.0
-
-    def drift(_: float, state: Array) -> Array:
-        q = np.full(model.p, state[0])
-        added = dynamics.diffusion(state[0]) * np.exp(-2.0 * state[1])
-        norm = state[0] * dynamics.relative_drift(q)[0]
-        return np.array([norm, dynamics.growth_rate(q)[0], added])
-
-    def left(state: Array) -> float:
-        return _LONGEST_GROWTH - float(state[1])
-
-    return float(_integrate_until(dynamics, drift, np.array([q0, 0.0, 0.0]), left, 1)[2]) / q0
-
-
-def _integrate_until(
-    dynamics: SmallOverlaps,
-    drift: Callable[[float, Array], Array],
-    state: Array,
-    remaining: Callable[[Array], float],
-    norms: int,
-) -> Array:
-    """The state when `remaining` has come down to zero; the first `norms` of its entries are norms."""
-    from scipy.integrate import solve_ivp
-
-    if dynamics.relative_drift(np.zeros(dynamics.p))[0] <= 0.0:
-        gamma = dynamics.decay / dynamics.eta
-        raise InputError("weight_decay", f"{gamma:g} is too large: norms decay to 0, there is no plateau")
-    bound = _LOST * max(float(np.max(state[:norms])), dynamics.b / dynamics.a)
-
-    def done(_: float, now: Array) -> float:
-        return remaining(now)
-
-    def lost(_: float, now: Array) -> float:
-        return bound - float(np.max(now[:norms]))
-
-    for event in (done, lost):
-        event.terminal = True  # type: ignore[attr-defined]
-    end = _LONGEST_TIME / abs(dynamics.a * dynamics.eta)
-    with np.errstate(over="ignore", invalid="ignore"):
-        solution = solve_ivp(
-            drift, (0.0, end), state, "DOP853", rtol=1e-10, atol=1e-13, events=(done, lost)
-        )
-    if not solution.t_events[0].size:
-        what = "norms grow without bound" if solution.t_events[1].size else "students stay on the plateau"
-        raise InputError("eta", f"{dynamics.eta:g} is too large: {what}")
-    return np.asarray(solution.y[:, -1])
+    dynamics = small_overlaps(parameters)
+    if not equal_teachers(parameters.T):
+        raise InputError("T", "has unequal eigenvalues: the theory of the noise is for equal ones")
+    # All overlaps are alike, so one of them stands for all.
+    one = np.zeros((len(dynamics.students), len(dynamics.teachers)), dtype=np.bool_)
+    one[0, 0] = True
+    return float(dynamics.noise_to_signal(q0, one)[0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,18 +167,21 @@ def expected_bias(
 ) -> ExpectedBias:
     """Means where R ends with polar(G₁ + σG₂), at σ² = `noise`, over pairs from a fixed seed.
 
-    The excess is 2 √(b/a) (‖R₀‖₁ − tr(polar(G₁ + σG₂)ᵀR₀)) with R₀ = √(q₀/N) G₁ (`closest_solutions`).
+    The excess is 2 √(b/a) (‖R₀‖₁ − tr(polar(G₁ + σG₂)ᵀR₀)) with R₀ = √(q₀τ/N) G₁ along the teachers
+    (`closest_solutions`), where τ is the eigenvalue of T.
     """
-    dynamics, model = SmallOverlaps.of(parameters), parameters.model
+    dynamics = small_overlaps(parameters)
     generator = np.random.default_rng(_SEED)
-    signal = generator.standard_normal((samples, model.p, model.pstar))
+    signal = generator.standard_normal((samples, len(dynamics.students), len(dynamics.teachers)))
     seen = signal + np.sqrt(noise) * generator.standard_normal(signal.shape)
     left, _, right = np.linalg.svd(seen, full_matrices=False)
     largest = np.sum(np.linalg.svd(signal, compute_uv=False), axis=1)
     found = np.sum(left @ right * signal, axis=(1, 2))
     alignment = found / largest
+    # φ/d is the τ b/a of one teacher and one student.
+    size = dynamics.teachers[0] / dynamics.students[0] * q0
     return ExpectedBias(
         float(np.mean(alignment)),
         float(np.std(alignment, ddof=1) / np.sqrt(samples)),
-        float(2.0 * np.sqrt(dynamics.b / dynamics.a * q0) * np.mean(largest - found)),
+        float(2.0 * np.sqrt(size) * np.mean(largest - found)),
     )

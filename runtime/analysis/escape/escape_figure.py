@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime.output.figures import COLOURS, save_figure, shade, title_lines
+from runtime.output.quantiles import QUANTILES
 from runtime.output.result_table import evenly
 
 if TYPE_CHECKING:
@@ -16,12 +17,18 @@ if TYPE_CHECKING:
 TIME = r"escape time $\alpha$ = steps / $N$"
 # Number of points of a distribution that are drawn; more would look like a line.
 _POINTS = 40
+# Places of the quantiles that are shown: the lowest, the median and the highest.
+_PLACES = [0, QUANTILES.index(0.5), len(QUANTILES) - 1]
+# The distance of the points of SGD from those of the ODE, in widths of the axis.
+_ASIDE = 0.015
+# How the names of measured and predicted variables begin and end, and how lines are drawn.
+_DYNAMICS = (("", "", "ODE", "-"), ("sgd_", "_sgd", "SGD", "--"))
 
 
 def plot_escape(result: xarray.Dataset, path: str | Path) -> Path:
     """Draw escape times against N, and the law of the time (one η) or the rate against η (several).
 
-    Points are measured, lines are theory.
+    Points are measured, lines are theory: full for the ODE, dashed for SGD, whose points are open.
 
     Raises InputError if the name does not end in .png, .pdf or .svg, or cannot be written.
     """
@@ -43,41 +50,53 @@ def plot_escape(result: xarray.Dataset, path: str | Path) -> Path:
 
 def _draw_times(axes: Any, result: xarray.Dataset) -> None:
     n, eta = result["n"].values, result["eta"].values
-    low, middle, high = 0, result.sizes["quantile"] // 2, -1
     # A single N gets a line too.
     line = np.geomspace(n[0] / 1.5, n[-1] * 1.5, 50)
-    labels = {"line": "theory, median", "band": "theory, 5-95 %", "bar": "measured, 5-95 %"}
+    labels = {"band": "theory, 5-95 %", "bar": "measured, 5-95 %"}
     for k, rate in enumerate(eta):
-        theory, measured = (result[name].values[k] for name in ("theory_quantile", "alpha_quantile"))
-        if not np.isfinite(measured).any():
+        quantiles = result["alpha_quantile"].values[k]
+        if not np.isfinite(quantiles).any():
             continue
         colour = COLOURS[k % len(COLOURS)]
         # The distribution moves with ln N without changing its shape.
         shift = np.log(line / n[0]) * result["slope_theory"].values[k]
-        band = [theory[0, place] + shift for place in (low, high)]
-        shade(axes, line, *band, color=colour, alpha=0.15, lw=0, label=labels.pop("band", None))
-        axes.plot(line, theory[0, middle] + shift, color=colour, lw=1.2, label=labels.pop("line", None))
-        spread = np.abs(measured[:, [low, high]] - measured[:, [middle]]).T
-        axes.errorbar(
-            n,
-            measured[:, middle],
-            spread,
-            fmt="none",
-            ecolor=colour,
-            elinewidth=0.8,
-            capsize=2,
-            label=labels.pop("bar", None),
-        )
-        axes.errorbar(
-            n,
-            measured[:, middle],
-            result["median_error"].values[k],
-            fmt="o",
-            color=colour,
-            ms=4,
-            elinewidth=2.5,
-            label="measured, median" if eta.size == 1 else rf"median, $\eta={rate:g}$",
-        )
+        low, _, high = (result["theory_quantile"].values[k, 0, place] + shift for place in _PLACES)
+        shade(axes, line, low, high, color=colour, alpha=0.15, lw=0, label=labels.pop("band", None))
+        for prefix, ending, what, style in _DYNAMICS:
+            if prefix and not result["sgd_noise"].values[k] > 0.0:
+                continue
+            middle = result[f"theory_quantile{ending}"].values[k, 0, _PLACES[1]] + shift
+            label = labels.setdefault(what, f"theory, median of {what}")
+            axes.plot(line, middle, style, color=colour, lw=1.2, label=label)
+            # Later η have lines of the same kinds, which need no label.
+            labels[what] = ""
+            if f"{prefix}alpha_quantile" not in result:
+                continue
+            low, middle, high = result[f"{prefix}alpha_quantile"].values[k][:, _PLACES].T
+            filling = "white" if prefix else colour
+            # The points of SGD are a little to the right, where they do not hide those of the ODE.
+            places = n * (line[-1] / line[0]) ** (_ASIDE if prefix else 0.0)
+            axes.errorbar(
+                places,
+                middle,
+                [middle - low, high - middle],
+                fmt="none",
+                ecolor=colour,
+                elinewidth=0.8,
+                capsize=2,
+                label=labels.pop("bar", None),
+            )
+            axes.errorbar(
+                places,
+                middle,
+                result[f"{prefix}median_error"].values[k],
+                fmt="o",
+                color=colour,
+                mfc=filling,
+                ms=4,
+                elinewidth=2.5,
+                label=f"{what}, median" if eta.size == 1 else rf"{what}, $\eta={rate:g}$",
+            )
     axes.set_xscale("log")
     axes.set_xlim(line[0], line[-1])
     axes.set_ylim(bottom=0.0)
@@ -91,28 +110,32 @@ def _draw_times(axes: Any, result: xarray.Dataset) -> None:
 
 def _draw_law(axes: Any, result: xarray.Dataset) -> None:
     slope, sizes = result["slope_theory"].values[0], result["n"].values
-    axes.plot(
-        result["law"].values[0],
-        result["probability"].values,
-        color="black",
-        lw=1.2,
-        label=r"theory, $N \to \infty$",
-    )
-    for k, n in enumerate(sizes):
-        times = np.sort(result["escape_alpha"].values[0, k])
-        times = times[np.isfinite(times)]
-        if not times.size:
+    shift = result["sgd_shift"].values[0]
+    for prefix, _, what, style in _DYNAMICS:
+        if prefix and not shift > 0.0:
             continue
-        shown = np.array(evenly(times.size, _POINTS))
-        part = (shown + 0.5) / result.sizes["trajectory"]
-        axes.plot(
-            times[shown] - slope * np.log(n),
-            part,
-            ".",
-            color=COLOURS[k % len(COLOURS)],
-            ms=4,
-            label=f"measured, $N={_power(n)}$",
-        )
+        law = result["law"].values[0] - (shift if prefix else 0.0)
+        label = rf"theory of {what}, $N \to \infty$"
+        axes.plot(law, result["probability"].values, style, color="black", lw=1.2, label=label)
+        if f"{prefix}escape_alpha" not in result:
+            continue
+        for k, n in enumerate(sizes):
+            times = np.sort(result[f"{prefix}escape_alpha"].values[0, k])
+            times = times[np.isfinite(times)]
+            if not times.size:
+                continue
+            shown = np.array(evenly(times.size, _POINTS))
+            part = (shown + 0.5) / result.sizes["trajectory"]
+            axes.plot(
+                times[shown] - slope * np.log(n),
+                part,
+                "o",
+                color=COLOURS[k % len(COLOURS)],
+                mfc="none" if prefix else COLOURS[k % len(COLOURS)],
+                ms=2.5,
+                mew=0.8,
+                label=f"{what}, $N={_power(n)}$",
+            )
     axes.set_xlabel(r"$\alpha - \ln N \,/\, 2r$,  escape rate $r$ = " + f"{result['rate'].values[0]:.4g}")
     axes.set_ylabel("part of the starts that have escaped")
     axes.set_ylim(-0.02, 1.02)

@@ -7,6 +7,9 @@ never learned, and the fraction must be above it.
 
 The median over starts is ln N / (2r) and a constant. The fitted slope is compared with 1/(2r), the
 growth on the plateau at the largest N with the rate r itself.
+
+SGD at finite N escapes earlier, by a shift that theory knows; `simulated_escapes` measures it from the
+same starts.
 """
 
 from __future__ import annotations
@@ -21,6 +24,12 @@ from derive.parameters import PARAMETERS
 from runtime.analysis.escape.escape_study import EscapeStudy
 from runtime.analysis.escape.escape_theory import PATIENCE, EscapeTheory, escape_theory
 from runtime.analysis.escape.growth_fit import NO_GROWTH, Growth, fit_growth
+from runtime.analysis.escape.simulated_escapes import (
+    SimulatedEscapes,
+    median_error,
+    simulated_escapes,
+    simulated_variables,
+)
 from runtime.analysis.plateau.fixed_point import find_plateau
 from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.plain_result import PlainResult
@@ -64,6 +73,7 @@ def escape_times(
     atol: float = ATOL,
     threads: int | None = None,
     progress: Progress | None = None,
+    simulate: bool = default("simulate", "escape"),
     **parameters: Any,
 ) -> xarray.Dataset:
     """Measure escape times of random starts at each N and η, and compare them with theory.
@@ -87,7 +97,10 @@ def escape_times(
     seed
         Seed.
     progress
-        Called with (finished, all) trajectories.
+        Called with (finished, all) trajectories; of SGD each counts N times.
+    simulate
+        Whether SGD at these N is simulated too, from the same starts. A run takes N steps for each unit of
+        α until it has escaped: at (4, 2) and N = 10⁶ about a second, in proportion to N and roughly to p.
 
     Returns
     -------
@@ -98,13 +111,20 @@ def escape_times(
         N with ``slope_error``, ``slope_theory`` = 1/(2 rate); the plateau's ``rate``, ``plateau_loss``,
         ``plateau_q``, ``threshold``; ``gain`` and ``curvature`` of the theory, ``fitted_rate`` and
         ``fitted_gain`` with errors, from the growth at the largest N; ``law`` (eta, probability), the time
-        as N → ∞ less ln N / (2 rate). For several η also ``rate_curve`` over (curve), the escape rate at
-        learning rates up to 5/4 of the largest, NaN where there is no plateau.
+        as N → ∞ less ln N / (2 rate). For one-pass SGD as N → ∞ ``sgd_noise``, the variance that its noise
+        adds to that of R₀, in parts of the latter (V/Γ² − 1 in docs/plateau.md), ``sgd_shift``, by how much
+        earlier it escapes, in α, and ``theory_quantile_sgd``; in gradient flow these are 0 and the law of
+        the ODE. With `simulate` also ``sgd_escape_alpha``, ``sgd_escaped``, ``sgd_diverged``,
+        ``sgd_alpha_quantile`` and ``sgd_median_error``, as those of the ODE; ``sgd_measured_shift`` of the
+        median with ``sgd_measured_shift_error``, ``sgd_deviation`` from theory in these errors, and
+        ``sgd_resolution``, the time between two looks at the loss. For several η also ``rate_curve`` over
+        (curve), the escape rate at learning rates up to 5/4 of the largest, NaN where there is no plateau.
 
     Raises
     ------
     InputError
-        A value is not allowed, or there is no plateau or no escape from it at one of the η.
+        A value is not allowed, or there is no plateau or no escape from it at one of the η; or SGD cannot
+        be simulated (in gradient flow, or at N > 10⁹).
     """
     study = EscapeStudy(
         as_system(system).model,
@@ -117,6 +137,7 @@ def escape_times(
         rtol=rtol,
         atol=atol,
         threads=threads,
+        simulate=simulate,
     )
     return measure_escapes(system, study, progress)
 
@@ -128,19 +149,30 @@ def measure_escapes(system: System, study: EscapeStudy, progress: Progress | Non
     count, sizes = study.trajectories, study.sizes
     times = np.full((len(theories), len(sizes), count), np.nan)
     diverged = np.zeros(times.shape[:2], dtype=np.int64)
-    growths = []
+    growths: list[Growth] = []
+    runs: list[list[SimulatedEscapes]] = []
+    # A run of SGD at N counts as much as N trajectories of the ODE.
+    total, done = len(theories) * count * sum(1 + n * study.simulate for n in sizes), 0
     for i, theory in enumerate(theories):
+        runs.append([])
         for j, n in enumerate(sizes):
-            part = i * len(sizes) + j
-            sampler = study.sampler(n, derived_seed(study.seed, part))
-            end = _horizon(theory, n)
-            report = part_of(progress, part * count, count, times.size)
-            times[i, j], diverged[i, j] = _measure(system, study, theory, sampler, end, report)
+            seed, end = derived_seed(study.seed, i * len(sizes) + j), _horizon(theory, n)
+            report = part_of(progress, done, count, total)
+            times[i, j], diverged[i, j] = _measure(
+                system, study, theory, study.sampler(n, seed), end, report
+            )
+            done += count
+            if study.simulate:
+                report = part_of(progress, done, n * count, total)
+                runs[i].append(simulated_escapes(study, theory, n, seed, end, report))
+                done += n * count
         growths.append(
             _growth(system, study, theory, times[i, -1], derived_seed(study.seed, 2**32 - 1 - i))
         )
     variables, coordinates = _measured(theories, growths, study, times)
     variables["diverged"] = (("eta", "n"), diverged, "diverged starts")
+    if study.simulate:
+        variables |= simulated_variables(runs, times, variables["sgd_shift"][1])
     if not study.single:
         curve = np.linspace(0.0, _BEYOND * study.rates[-1], _CURVE + 1)[1:]
         values = [_rate(system, study, float(eta)) for eta in curve]
@@ -213,18 +245,6 @@ def _growth(system: System, study: EscapeStudy, theory: EscapeTheory, times: Arr
     return fit_growth(runs, theory.plateau)
 
 
-def median_error(times: Array) -> Array:
-    """Standard errors of the medians of escape times (…, k), from order statistics.
-
-    They are half the distance of the quantiles at ½ ± ½/√k, whatever the law; NaN for a single time.
-    """
-    if times.shape[-1] < 2:
-        return np.full(times.shape[:-1], np.nan)
-    half = 0.5 / np.sqrt(times.shape[-1])
-    ends = quantiles(times, [max(0.5 - half, 0.0), min(0.5 + half, 1.0)])
-    return np.asarray(0.5 * (ends[..., 1] - ends[..., 0]))
-
-
 def fit_slope(n: ArrayLike, medians: Array, errors: Array) -> tuple[float, float]:
     """Slope of medians (k,) per ln N and its standard error, by weighted least squares.
 
@@ -253,31 +273,20 @@ def _measured(
     law = np.array([theory.quantiles(1.0, PROBABILITIES) for theory in theories])
     for times_in_theory in (predicted, law):
         times_in_theory[~np.isfinite(times_in_theory)] = np.nan
-    plateaus = [theory.plateau for theory in theories]
-    each: dict[str, tuple[Any, str]] = {
-        "plateau_q": ([point.q for point in plateaus], "norm of a student on the plateau"),
-        "plateau_loss": ([point.loss for point in plateaus], "generalisation error on the plateau"),
-        "rate": ([point.rate for point in plateaus], "escape rate per unit of alpha"),
-        "multiplicity": ([point.multiplicity for point in plateaus], "directions of R with this rate"),
-        "threshold": ([theory.threshold for theory in theories], "loss of an escaped trajectory"),
-        "gain": ([theory.gain for theory in theories], "growth of R while Q relaxes"),
-        "curvature": ([theory.curvature for theory in theories], "fall of the loss per R^2"),
-        "slope": ([slope for slope, _ in slopes], "median escape time per ln N"),
-        "slope_error": ([error for _, error in slopes], "standard error of the slope"),
-        "slope_theory": ([0.5 / point.rate for point in plateaus], "1 / (2 rate)"),
-        "fitted_rate": ([growth.rate for growth in growths], "fitted growth rate of R"),
-        "fitted_rate_error": ([growth.rate_error for growth in growths], "its standard error"),
-        "fitted_gain": ([growth.prefactor for growth in growths], "fitted prefactor of the growth"),
-        "fitted_gain_error": ([growth.prefactor_error for growth in growths], "its standard error"),
-    }
     variables: dict[str, Any] = {
         "escape_alpha": (("eta", "n", "trajectory"), times, "escape time"),
         "escaped": (("eta", "n"), np.sum(np.isfinite(times), axis=-1), "escaped starts"),
         "alpha_quantile": (("eta", "n", "quantile"), measured, "escape time, measured"),
         "median_error": (("eta", "n"), errors, "standard error of the median"),
         "theory_quantile": (("eta", "n", "quantile"), predicted, "escape time, N to infinity"),
+        "theory_quantile_sgd": (
+            ("eta", "n", "quantile"),
+            predicted - np.array([theory.shift for theory in theories])[:, None, None],
+            "escape time of SGD, N to infinity",
+        ),
         "law": (("eta", "probability"), law, "escape time less ln N / (2 rate), N to infinity"),
     }
+    each = _at_each_rate(theories, growths, slopes)
     variables |= {name: (("eta",), np.asarray(values), words) for name, (values, words) in each.items()}
     coordinates = {
         "eta": np.array(study.rates),
@@ -286,3 +295,31 @@ def _measured(
         "probability": ("probability", PROBABILITIES, "probability of the time in law"),
     }
     return variables, coordinates
+
+
+def _at_each_rate(
+    theories: Sequence[EscapeTheory], growths: Sequence[Growth], slopes: Sequence[tuple[float, float]]
+) -> dict[str, tuple[Any, str]]:
+    """What there is at each η, with what it is."""
+    plateaus = [theory.plateau for theory in theories]
+    return {
+        "plateau_q": ([point.q for point in plateaus], "norm of a student on the plateau"),
+        "plateau_loss": ([point.loss for point in plateaus], "generalisation error on the plateau"),
+        "rate": ([point.rate for point in plateaus], "escape rate per unit of alpha"),
+        "multiplicity": ([point.multiplicity for point in plateaus], "directions of R with this rate"),
+        "threshold": ([theory.threshold for theory in theories], "loss of an escaped trajectory"),
+        "gain": ([theory.gain for theory in theories], "growth of R while Q relaxes"),
+        "curvature": ([theory.curvature for theory in theories], "fall of the loss per R^2"),
+        "sgd_noise": (
+            [theory.noise for theory in theories],
+            "variance of SGD's noise in R over that of R0",
+        ),
+        "sgd_shift": ([theory.shift for theory in theories], "by how much earlier SGD escapes"),
+        "slope": ([slope for slope, _ in slopes], "median escape time per ln N"),
+        "slope_error": ([error for _, error in slopes], "standard error of the slope"),
+        "slope_theory": ([0.5 / point.rate for point in plateaus], "1 / (2 rate)"),
+        "fitted_rate": ([growth.rate for growth in growths], "fitted growth rate of R"),
+        "fitted_rate_error": ([growth.rate_error for growth in growths], "its standard error"),
+        "fitted_gain": ([growth.prefactor for growth in growths], "fitted prefactor of the growth"),
+        "fitted_gain_error": ([growth.prefactor_error for growth in growths], "its standard error"),
+    }

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from derive.arguments import whole_number
+from derive.arguments import true_or_false, whole_number
 from derive.errors import InputError
 from derive.model import Model, require_quadratic
 from derive.parameters import PARAMETERS
 from runtime.analysis.plateau.fixed_point import require_plateau
 from runtime.concurrency.thread_pool import thread_count
 from runtime.run_options import ATOL, Q0_NORM, RTOL, SEED, default
+from runtime.sgd.simulation import Simulation
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array, real_number
 from runtime.start.chosen_start import ChosenStart
 from runtime.start.chosen_weights import RANDOM
 from runtime.start.initial_overlaps import LARGEST_START_N, OverlapSampler
 from runtime.start.parameter_values import RunParameters
-from runtime.start.seeds import LARGEST_SEED
+from runtime.start.seeds import LARGEST_SEED, derived_seed
+from runtime.start.starts import RandomStart
 
 LARGEST_COUNT = 10**9
+# The number of the seed of the inputs of SGD, beside that of its starts.
+_INPUTS = 1
 # The fields of a study that its result names, beside the run-time parameters.
 _RECORDED = ("fraction", "q0", "trajectories", "seed", "rtol", "atol")
 
@@ -43,6 +48,8 @@ class EscapeStudy:
         The N of `n`, ascending.
     parameters
         The run-time parameters at the first learning rate.
+    simulate
+        Whether SGD itself is simulated, from the same starts.
     """
 
     model: Model
@@ -55,6 +62,7 @@ class EscapeStudy:
     rtol: float = RTOL
     atol: float = ATOL
     threads: int | None = None
+    simulate: bool = default("simulate", "escape")
     sizes: tuple[int, ...] = dataclasses.field(init=False)
     rates: tuple[float, ...] = dataclasses.field(init=False)
     single: bool = dataclasses.field(init=False)
@@ -85,8 +93,13 @@ class EscapeStudy:
         checked["fraction"] = real_number("fraction", self.fraction, least=0.0, strict=True)
         if checked["fraction"] >= 1.0:
             raise InputError("fraction", f"{checked['fraction']:g} is not less than 1")
+        checked["simulate"] = true_or_false("simulate", self.simulate)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+        if self.simulate:
+            # Their end is known only with the theory, and any will do for the checks.
+            for n, rate in itertools.product(self.sizes, self.rates):
+                self.simulation(self.parameters.replaced(eta=rate), n, 1.0, self.seed)
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -112,6 +125,12 @@ class EscapeStudy:
         """The source of random starts at one N."""
         model, T = self.model, self.parameters.T
         return OverlapSampler(model.p, model.pstar, n, seed, constraint=model.constraint, T=T, q0=self.q0)
+
+    def simulation(self, parameters: RunParameters, n: int, end: float, seed: int) -> Simulation:
+        """SGD up to the time `end`, from the starts of `sampler`; InputError if that is not allowed."""
+        start = RandomStart(lambda: self.sampler(n, seed), self.trajectories)
+        inputs = derived_seed(seed, _INPUTS)
+        return Simulation(self.model, start, parameters, n, [0.0, end], seed=inputs, threads=self.threads)
 
 
 def chosen_study(model: Model, start: ChosenStart, **options: Any) -> EscapeStudy:

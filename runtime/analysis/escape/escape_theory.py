@@ -19,6 +19,10 @@ their number. Other overlaps grow more slowly, with other rates, so that at fini
 power of N only; and where the leading ones alone do not bring the loss down to the threshold the law has
 no finite time.
 
+One-pass SGD adds noise to R on the plateau, of the same order 1/√N as R₀. It behaves as the ODE from
+overlaps whose variance is 1 + σ² times as large (`plateau_noise`). So its law is that of the ODE, earlier
+by ln(1 + σ²)/(2r).
+
 In gradient flow from Q₀ ∝ 1 the conservation of Rᵀ(Q − RRᵀ)⁻¹R exp(−8abηα) gives G = √(q/q₀), so widths
 change the prefactor and not the rate (arXiv:2604.03068).
 """
@@ -35,6 +39,7 @@ from derive.errors import InputError
 from runtime.analysis.escape.escape_study import EscapeStudy
 from runtime.analysis.plateau.fixed_point import Plateau, plateau_at
 from runtime.analysis.plateau.linear_modes import NORM
+from runtime.analysis.plateau.plateau_noise import SmallOverlaps
 from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.start.checked_arrays import Array
 from runtime.start.matrix_factors import logarithm
@@ -58,6 +63,8 @@ _RELAXED, _STILL_SMALL = 40.0, 150.0
 PATIENCE = 60.0
 # The number of times at which the loss is looked at while norms relax.
 _TIMES = 1000
+# Noise of the leading overlaps that differs by less than this part of 1 + σ² is the same.
+_SAME_NOISE = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,6 +83,8 @@ class EscapeTheory:
         q₀τ, so that ρ₀² = q₀τ χ²/N.
     directions
         p m, the degrees of freedom of χ².
+    noise
+        σ² of the noise of SGD over the overlaps of random weights; 0 in gradient flow.
     delays
         Delays of sampled shapes (k,), infinite where the leading overlaps alone do not bring the loss down
         to the threshold.
@@ -87,7 +96,13 @@ class EscapeTheory:
     curvature: float
     weight: float
     directions: int
+    noise: float
     delays: Array
+
+    @property
+    def shift(self) -> float:
+        """By how much, in α, SGD escapes earlier than the ODE."""
+        return math.log1p(self.noise) / (2.0 * self.plateau.rate)
 
     def leading(self, squared_norm: ArrayLike) -> Array:
         """α at which the linear dynamics from ρ₀² (…) reach the threshold, without the delay."""
@@ -95,7 +110,10 @@ class EscapeTheory:
         return logarithm(growth / np.asarray(squared_norm)) / (2.0 * self.plateau.rate)
 
     def quantiles(self, n: float, probabilities: ArrayLike) -> Array:
-        """Escape times α at these probabilities, at N = n; infinite if there is no escape."""
+        """Escape times α of the ODE at these probabilities, at N = n; infinite if there is no escape.
+
+        Those of SGD are earlier by `shift`.
+        """
         from scipy import stats
 
         centres = (np.arange(_STEPS) + 0.5) / _STEPS
@@ -115,7 +133,7 @@ def escape_theory(system: System, study: EscapeStudy, eta: float, shapes: int = 
     ------
     InputError
         There is no plateau, or it does not repel; students of norm q0 do not relax to it; or the loss
-        passes the threshold before it is there.
+        passes the threshold before it is there; or overlaps that grow equally fast have different noise.
     """
     point = plateau_at(system, study.parameters.replaced(eta=eta), study.norms)
     if not point.rate > 0.0:
@@ -135,9 +153,23 @@ def escape_theory(system: System, study: EscapeStudy, eta: float, shapes: int = 
         curvature=_curvature(system, point),
         weight=study.q0 * leading.weight,
         directions=leading.count,
+        noise=_noise(point, study.q0),
         delays=np.zeros(1),
     )
     return dataclasses.replace(theory, delays=_delays(system, study, theory, shapes))
+
+
+def _noise(point: Plateau, norm: float) -> float:
+    """σ² of the leading overlaps, from norms q₀."""
+    noise = SmallOverlaps.of(point.parameters).noise_to_signal(norm, point.dynamics.leading.mask)
+    low, high = float(np.min(noise)), float(np.max(noise))
+    if high - low > _SAME_NOISE * (1.0 + high):
+        raise InputError(
+            "student_weights",
+            f"have overlaps that grow equally fast with different noise over signal, {low:.4g} and"
+            f" {high:.4g}: no law of SGD is known",
+        )
+    return high
 
 
 def _delays(system: System, study: EscapeStudy, theory: EscapeTheory, shapes: int) -> Array:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import xarray
@@ -23,7 +21,7 @@ from runtime.analysis.bias.bias_study import (
     bias_of_norms,
     mean_of,
 )
-from runtime.analysis.bias.bias_theory import SmallOverlaps, escape_polar, expected_bias, noise_to_signal
+from runtime.analysis.bias.bias_theory import escape_polar, expected_bias, noise_to_signal
 from runtime.analysis.bias.closest_solutions import bias_of_run, closest_solution, implicit_bias
 from runtime.start.parameter_values import RunParameters
 
@@ -177,12 +175,10 @@ def test_rejections():
         closest_solution(derive.Model(4, 2), np.eye(3), np.zeros((4, 2)))
     with pytest.raises(InputError, match="R: has the shape"):
         implicit_bias(derive.Model(4, 2), np.eye(4), np.zeros((4, 2)), np.eye(4), np.zeros((2, 4)))
-    for option, arguments in {
-        "teacher": {"teacher": "general"},
-        "constraint": {"constraint": "sphere"},
-    }.items():
-        with pytest.raises(InputError, match=option):
-            noise_to_signal(parameters_of(derive.Model(4, 2, **arguments)))
+    with rejected("constraint", "'sphere'"):
+        noise_to_signal(parameters_of(derive.Model(4, 2, constraint="sphere")))
+    with rejected("T", "unequal eigenvalues"):
+        noise_to_signal(parameters_of(derive.Model(4, 2, teacher="general"), T=CORRELATED))
     with pytest.raises(InputError, match="without bound"):
         noise_to_signal(parameters_of(derive.Model(4, 2), 3.0))
     # Norms begin to grow at the rate 4abη p* − 2ηγ without the η² term: γ has to be below 2ab p*.
@@ -265,28 +261,6 @@ def test_equal_norms_lead_to_the_closest_solution(system_of, flow):
     )
 
 
-@pytest.mark.parametrize("second_layer", ["ones", "fixed"])
-@pytest.mark.parametrize("flow", ["sgd", "gradient"])
-def test_linear_theory_is_that_of_the_generated_drift(system_of, flow, second_layer):
-    """dqᵢ/dα and γ(qᵢ), at unequal norms and teachers, against the right-hand side at R → 0."""
-    generated = system_of(2, 2, flow=flow, teacher="general", second_layer=second_layer)
-    q, tau = np.array([0.35, 1.4]), [2.0, 0.5]
-    training = {"eta": 0.4, "label_noise": 0.3, "T": np.diag(tau), "weight_decay": 0.15, "batch": 3}
-    if second_layer == "fixed":
-        training |= {"student_weights": [1.5, 1.5], "teacher_weights": [0.7, 0.7]}
-    theory = SmallOverlaps.of(parameters_of(generated.model, **training))
-    dQ, _ = generated.rhs(np.diag(q), np.zeros((2, 2)), **training)
-    np.testing.assert_allclose(np.diag(dQ), q * theory.relative_drift(q), rtol=1e-12)
-    R = 1e-9 * np.random.default_rng(0).standard_normal((2, 2))
-    _, dR = generated.rhs(np.diag(q), R, **training)
-    rates = np.stack([theory.growth_rate(q, value) for value in tau], axis=1)
-    np.testing.assert_allclose(dR, rates * R, rtol=1e-9)
-    # A decay with the factor of R in Q, and a batch that divides no noise, are seen.
-    without = generated.rhs(np.diag(q), np.zeros((2, 2)), **training | {"batch": 1})[0]
-    assert (flow == "sgd") == (np.max(np.abs(without - dQ)) > 0.01)
-    assert np.max(np.abs(np.diag(dQ) - q * (theory.relative_drift(q) + theory.decay))) > 0.01
-
-
 def test_gradient_flow_weighs_the_start_with_the_inverse_root_of_its_norms():
     """Γ(Q0) ∝ Q0^(−1/2)."""
     model, rng = derive.Model(4, 2, flow="gradient"), np.random.default_rng(2)
@@ -339,23 +313,6 @@ def test_unequal_teachers_are_learned_one_by_one_and_the_closest_solution_is_mis
 # --- what SGD finds ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("q", [0.4, 1.3])
-def test_diffusion_is_the_exact_moment(q):
-    """D = (4a²η²/B) E[e² λ₁² λ*₁²], by quadrature that is exact for its degree."""
-    model, eta, noise = derive.Model(2, 2, readout="sqrt"), 0.3, 0.2
-    a, b = readout.weights(model)
-    nodes, weights = np.polynomial.hermite_e.hermegauss(5)
-    weights = weights / weights.sum()
-    total = 0.0
-    for index in itertools.product(range(5), repeat=4):
-        z, weight = nodes[list(index)], np.prod(weights[list(index)])
-        students, teachers = np.sqrt(q) * z[:2], z[2:]
-        error = a * np.sum(students**2) - b * np.sum(teachers**2)
-        total += weight * (error**2 + noise) * students[0] ** 2 * teachers[0] ** 2
-    theory = SmallOverlaps.of(parameters_of(model, eta, label_noise=noise, batch=5))
-    assert theory.diffusion(q) == pytest.approx(4 * (a * eta) ** 2 * total / 5, rel=1e-12)
-
-
 def test_noise_over_signal_is_of_the_order_of_the_learning_rate():
     model = derive.Model(4, 2)
     small, large = (noise_to_signal(parameters_of(model, eta)) for eta in (1e-4, 1e-3))
@@ -365,6 +322,27 @@ def test_noise_over_signal_is_of_the_order_of_the_learning_rate():
     # At small η noise is that of single samples over B.
     batched = noise_to_signal(parameters_of(model, 1e-4, batch=10))
     assert batched / small == pytest.approx(0.1, rel=0.01)
+
+
+def test_noise_over_signal_of_version_0_1_0():
+    assert noise_to_signal(parameters_of(derive.Model(4, 2))) == pytest.approx(0.36815238911, rel=1e-10)
+    others = {"label_noise": 0.5, "batch": 3, "weight_decay": 0.02}
+    found = noise_to_signal(parameters_of(derive.Model(4, 2), **others))
+    assert found == pytest.approx(0.12986290245, rel=1e-10)
+
+
+@pytest.mark.parametrize("T", [4.0 * np.eye(2), 2.0 * SINGULAR])
+def test_equal_eigenvalues_are_an_orthonormal_teacher(T):
+    """One of rank 2 with τ = 4, and one of rank 1 with τ = 4: what b τ is the same for is the same."""
+    rank = np.linalg.matrix_rank(T)
+    general, plain = derive.Model(4, 2, teacher="general"), derive.Model(4, rank, second_layer="fixed")
+    weights = np.full(rank, 4.0 * rank / 2)
+    same = parameters_of(plain, 0.05, teacher_weights=weights), parameters_of(general, 0.05, T=T)
+    noises = [noise_to_signal(parameters) for parameters in same]
+    assert noises[0] == pytest.approx(noises[1], rel=1e-9)
+    excesses = [expected_bias(parameters, 0.3, samples=50).excess for parameters in same]
+    # b is 1/p*, so τ b/a is the same too.
+    assert excesses[0] == pytest.approx(excesses[1], rel=1e-12)
 
 
 def test_equal_second_layers_are_another_readout():
@@ -396,12 +374,16 @@ def test_expected_bias_in_its_limits():
         (0.1, {}),
         (0.4, {}),
         pytest.param(0.4, {"batch": 3, "weight_decay": 0.02, "label_noise": 0.5}, marks=pytest.mark.matrix),
+        pytest.param(0.2, {"T": 2.0 * np.eye(2)}, marks=pytest.mark.matrix),
     ],
 )
 def test_sgd_from_random_weights_finds_what_theory_expects(system_of, eta, training):
     """At any N; the closest solution only at small learning rates."""
+    training = dict(training)
+    T = training.pop("T", None)
+    one = system_of(4, 2) if T is None else system_of(4, 2, teacher="general")
     study = from_random_weights(
-        system_of(4, 2), [200, 600], eta=eta, training=training, alpha=40.0 / eta, trajectories=256, seed=1
+        one, [200, 600], eta=eta, T=T, training=training, alpha=40.0 / eta, trajectories=256, seed=1
     )
     assert study["sgd_solved"].values.mean() > 0.99
     for k in range(2):

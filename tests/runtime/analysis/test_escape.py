@@ -10,10 +10,11 @@ from rejections import rejected
 
 import runtime
 from runtime import InputError
-from runtime.analysis.escape.escape_measurement import escape_times, fit_slope, median_error
+from runtime.analysis.escape.escape_measurement import escape_times, fit_slope
 from runtime.analysis.escape.escape_study import EscapeStudy
 from runtime.analysis.escape.escape_theory import escape_theory
 from runtime.analysis.escape.growth_fit import fit_growth
+from runtime.analysis.escape.simulated_escapes import median_error
 from runtime.analysis.plateau.plateau_curve import plateau
 
 CORRELATED = np.array([[1.0, 0.3], [0.3, 1.0]])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
+import pytest
 import xarray
 
 SMALL = "escape --n 1000,100000 --trajectories 200"
@@ -26,11 +28,35 @@ def test_table_figure_and_file(call, generated, tmp_path):
     )
     assert lines[4].startswith("  escape rate 0.17082 (8 directions), fitted growth 0.1708")
     assert "theory 1/(2 rate) = 2.9271" in lines[5]
+    assert lines[6:] == ["  SGD escapes earlier by 0.9175 for large N (noise over signal 0.3682)"]
     assert (tmp_path / "times.png").stat().st_size > 20_000
     with xarray.open_dataset(tmp_path / "times.nc") as dataset:
         assert dataset["escape_alpha"].shape == (1, 2, 200)
         assert dataset.attrs["fraction"] == 0.5
         assert dataset.attrs["eta"] == 0.4
+
+
+def test_simulated_sgd_has_a_table_of_its_own(call, generated, tmp_path):
+    line = f"escape --n 200,400 --trajectories 16 --simulate --plot both.png --generated {generated}"
+    code, out, err = call(line)
+    assert (code, err.splitlines()) == (0, ["wrote both.png"])
+    lines = out.splitlines()
+    assert lines[3] == "SGD, from the same starts:"
+    assert lines[0].split() == lines[4].split()
+    for ode, sgd in ((1, 5), (2, 6)):
+        first, second = lines[ode].split(), lines[sgd].split()
+        assert first[:3] == second[:3]
+        assert float(first[9]) - float(second[9]) == pytest.approx(0.9175, abs=2e-3)
+    for k, n in ((-2, 200), (-1, 400)):
+        found = re.fullmatch(
+            rf"    simulated at N = {n}: (\S+) \+- (\S+) \((\S+) standard errors\);"
+            r" the loss is looked at every (\S+)",
+            lines[k],
+        )
+        shift, error, apart, resolution = map(float, found.groups())
+        assert (shift - 0.9175) / error == pytest.approx(apart, rel=0.4, abs=0.2)
+        assert resolution < error
+    assert (tmp_path / "both.png").stat().st_size > 20_000
 
 
 def test_several_learning_rates_as_json(call, generated, tmp_path):
@@ -92,4 +118,13 @@ def test_starts_that_have_escaped_are_said(call, generated):
     assert err.splitlines()[0] == "wrote wide.png"
     count, words = err.splitlines()[1].split(" ", 1)
     assert 10 < int(count) <= 20
+    assert len(err.splitlines()) == 2
     assert words == "trajectories start below the threshold: raise --n, or lower --fraction"
+
+
+def test_runs_of_sgd_that_have_escaped_are_said(call, generated):
+    """They have the starts of the ODE, so that as many are below the threshold at once."""
+    _, _, err = call(f"escape --n 4 --trajectories 20 --generated {generated} --simulate")
+    trajectories, runs = (line.split(" ", 1) for line in err.splitlines()[:2])
+    assert trajectories[0] == runs[0]
+    assert runs[1] == "runs of SGD start below the threshold: raise --n, or lower --fraction"

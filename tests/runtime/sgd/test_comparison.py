@@ -15,7 +15,8 @@ from derive import Model
 from runtime import InputError, compare
 from runtime.sgd import comparison
 from runtime.sgd.chain_step import ChainEmitter
-from runtime.sgd.comparison import Comparison, extrapolate, mean_and_error, observables
+from runtime.sgd.comparison import Comparison, mean_and_error, observables
+from runtime.sgd.extrapolation import extrapolate
 from runtime.sgd.simulation import Simulation
 from runtime.start.starts import GivenStart
 from runtime.trajectory.single_run import integrate, integrate_problem

@@ -201,7 +201,7 @@ def test_diverging_runs_do_not_disturb_their_neighbours(method):
 def test_a_run_that_has_diverged_does_not_come_back():
     teacher = Teacher.from_overlaps(np.eye(1))
     A, S = np.full((2, 1, 1), 0.5), np.full((2, 1, 1), 0.5)
-    recorder = RunRecorder(2, np.arange(4), A, S, teacher)
+    recorder = RunRecorder(np.arange(4), A, S, teacher)
     wild = A * np.array([1.0, 1e4])[:, None, None]
     # Norms may grow a million times.
     both = np.arange(2)
@@ -221,7 +221,7 @@ def test_a_second_layer_that_has_diverged_does_not_come_back():
     teacher = Teacher.from_overlaps(np.eye(1))
     A, S, both = np.full((2, 1, 1), 0.5), np.full((2, 1, 1), 0.5), np.arange(2)
     # Weights may grow a million times.
-    recorder = RunRecorder(2, np.arange(4), A, S, teacher, np.array([[2.0], [-20.0]]))
+    recorder = RunRecorder(np.arange(4), A, S, teacher, np.array([[2.0], [-20.0]]))
     assert recorder.write(0, both, A, S, np.array([[1e6], [1e6]]))
     assert recorder.write(1, both, A, S, np.array([[2.1e6], [-1.9e7]]))
     assert recorder.write(2, both, A, S, np.array([[1.0], [np.nan]])) is False

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime import InputError
-from runtime.sweep.axis_values import MAX_TASKS, parse_axis, parse_lists
+from runtime.sweep.axis_values import MAX_TASKS, parse_axis, parse_flag, parse_lists
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,13 @@ def test_refused(given, kind, word):
 def test_choices_are_named():
     with pytest.raises(InputError, match="one of free, sphere"):
         parse_axis("constraint", "free,ball", str, ("free", "sphere"))
+
+
+def test_flags_are_words_or_truths():
+    assert [parse_flag("x", flag) for flag in ("true", "false", True, np.False_)] == [True, False] * 2
+    for wrong in ("yes", "True", "true,false", 1, [True]):
+        with pytest.raises(InputError, match=r"^x: "):
+            parse_flag("x", wrong)
 
 
 @given(st.text(max_size=30))

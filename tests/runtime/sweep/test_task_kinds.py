@@ -55,6 +55,7 @@ PROTOCOLS = {
     },
     "chain": {"second_layer": "trained", "eta_second": 0.1, "schedule": "0:1,0.5:0.5", "batch": 2},
     "ensemble": {"second_layer": "fixed", "student_weights": "random", "schedule": "inverse:2", "eta": 0.1},
+    "escape": {"n": 200, "simulate": True},
 }
 
 
@@ -66,7 +67,7 @@ def test_a_task_has_the_data_of_the_command(name, more, call, generated, tmp_pat
     options = []
     for option, value in given.items():
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        options += [f"--{option.replace('_', '-')}", text]
+        options += [f"--{option.replace('_', '-')}"] + ([] if value is True else [text])
     if name != "chain":
         options += ["--generated", str(generated)]
     code, _, err = call(f"{run_options.JOB_COMMANDS[name]} --out single.nc --quiet", *options)

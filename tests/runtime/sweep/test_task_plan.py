@@ -102,6 +102,7 @@ def test_absurd_sweeps_are_refused_before_anything_is_allocated():
         ("ode", {"schedule": "constant;0:1,5:2,3:1"}, "schedule"),
         ("escape", {"schedule": "inverse:50"}, "schedule"),
         ("ode", {"batch": "1.5"}, "batch"),
+        ("escape", {"simulate": "true,false"}, "simulate"),
     ],
 )
 def test_what_no_sweep_can_be(job, given, option):
@@ -148,6 +149,8 @@ def test_what_no_sweep_can_be(job, given, option):
         ("escape", {"fraction": "0.5,1.5"}, "fraction"),
         ("escape", {"seed": "0,-3"}, "seed"),
         ("escape", {"n": "1,100"}, "n"),
+        ("escape", {"n": 2 * 10**9, "simulate": True}, "n"),
+        ("escape", {"flow": "sgd,gradient", "simulate": "true"}, "flow"),
     ],
 )
 def test_every_value_is_checked_as_the_single_command_does(job, given, option, tmp_path, monkeypatch):

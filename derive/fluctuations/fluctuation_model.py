@@ -1,0 +1,39 @@
+"""`FluctuationModel` states the model whose fluctuations at order 1/N are derived."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from derive.model import Model, require_quadratic
+
+
+@dataclasses.dataclass(frozen=True)
+class FluctuationModel(Model):
+    """A model, of which the ODE of the covariance of its order parameters is derived.
+
+    The parameters are those of `derive.Model`, and so are the errors. `state` has the names of the order
+    parameters, which are the rows and the columns of the covariance.
+    """
+
+    kind: ClassVar[str] = "fluctuations"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.flow != "gradient":
+            require_quadratic(self, "the diffusion matrix is derived")
+
+    @classmethod
+    def of(cls, model: Model) -> FluctuationModel:
+        """The fluctuations of a model."""
+        return cls(**model.to_dict())
+
+    @property
+    def base(self) -> Model:
+        """The model itself, with the ODE of the order parameters."""
+        return Model(**self.to_dict())
+
+    @property
+    def extended_size(self) -> int:
+        """The length of a state with its covariance: the order parameters, then the upper triangle of Σ."""
+        return self.state_size + self.state_size * (self.state_size + 1) // 2
