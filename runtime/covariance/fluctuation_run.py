@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +17,7 @@ from derive.model import Model
 from derive.parameters import ParameterValues, scheduled_places
 from runtime.covariance.fluctuation_system import fluctuations_of
 from runtime.covariance.initial_covariance import RANDOM_WEIGHTS, initial_covariance
+from runtime.covariance.mean_bias import BiasEquations, initial_bias
 from runtime.covariance.spread import deviations_along, linear_size, loss_gradients
 from runtime.output.input_files import read_array
 from runtime.output.memory_limit import LARGEST_ARRAYS
@@ -32,7 +33,7 @@ from runtime.start.starts import GivenStart
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.controller import STEP_TOO_SMALL
 from runtime.trajectory.single_run import packed_start, plain_trajectory
-from runtime.trajectory.solver import STATUS, OdeSolution, SolverRules, solve
+from runtime.trajectory.solver import STATUS, Equations, OdeSolution, SolverRules, solve
 from runtime.trajectory.tableaux import TABLEAUX
 from runtime.trajectory.trajectory_dataset import solver_variables
 
@@ -60,6 +61,7 @@ def fluctuations(
     schedule: Any = None,
     start_alpha: float = 0.0,
     n: int | None = None,
+    bias: ArrayLike | bool = False,
     **parameters: Unpack[ParameterValues],
 ) -> xarray.Dataset:
     """Integrate N times the covariance of the order parameters over runs of SGD, beside their ODE.
@@ -85,6 +87,10 @@ def fluctuations(
     n
         An input dimension N. A warning then says from which α on the linear theory fails there, and the
         covariance is not followed beyond 10⁶ N. Without `n`, runs to a saddle take many steps.
+    bias
+        Whether N times the bias is integrated too, for quadratic networks: the mean over runs of SGD is the
+        ODE + bias/N + O(1/N²). True: it is 0 at the start, as that of one start or of random weights is; or
+        the vector (n,) that it is there, in the order of ``model.state``. It takes several times as long.
 
     Returns
     -------
@@ -95,7 +101,8 @@ def fluctuations(
         times standard deviations; ``linear_n``, the N above which two standard deviations of each overlap
         are less than the largest overlap that the norms of its vectors allow. With `n` also
         ``linear_until``, the first output time at which ``linear_n`` is `n` or more, or NaN. Where the
-        covariance has grown too large, it is NaN and ``linear_n`` infinite. ``status`` and ``alpha_end``
+        covariance has grown too large, it is NaN and ``linear_n`` infinite. With `bias` also ``Q_bias``,
+        ``R_bias``, ``v_bias`` and ``loss_bias``, N times the biases. ``status`` and ``alpha_end``
         are those of the ODE; ``steps``, ``rejected`` and ``evaluations`` those of it with the covariance.
 
     Raises
@@ -109,7 +116,7 @@ def fluctuations(
     problem = Problem(
         model, start, parameters, alpha=alpha, rtol=rtol, atol=atol, method=method, schedule=schedule
     )
-    result = FluctuationProblem(problem, covariance, n).run(system)
+    result = FluctuationProblem(problem, covariance, n, bias).run(system)
     line = linear_line(result)
     if line is not None:
         warnings.warn(line, stacklevel=3)
@@ -126,6 +133,8 @@ class FluctuationProblem:
         That of the start, as `fluctuations` takes it; afterwards the matrix (n, n).
     n
         The input dimension N at which the linear theory is judged, or None.
+    bias
+        That of the start, as `fluctuations` takes it; afterwards the vector (n,), or None.
     origin
         Which of the kinds of `covariance` it was.
     """
@@ -133,6 +142,7 @@ class FluctuationProblem:
     problem: Problem
     covariance: Any
     n: int | None = None
+    bias: Any = False
     origin: str = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
@@ -143,6 +153,7 @@ class FluctuationProblem:
         origin = "none" if given is None else given if isinstance(given, str) else "given"
         object.__setattr__(self, "covariance", found)
         object.__setattr__(self, "origin", origin)
+        object.__setattr__(self, "bias", initial_bias(model, self.bias))
         if self.n is not None:
             object.__setattr__(self, "n", whole_number("n", self.n, 1, LARGEST_START_N))
         # The solver keeps each triangle, and the result the whole matrix.
@@ -162,7 +173,8 @@ class FluctuationProblem:
         reached = ode["alpha_end"].values.item() if failed else np.inf
         times = problem.alpha[problem.alpha <= reached]
         rows, columns = np.triu_indices(size)
-        states = np.full((problem.alpha.size, size + len(rows)), np.nan)
+        extended = size + len(rows)
+        states = np.full((problem.alpha.size, extended + (0 if self.bias is None else size)), np.nan)
         counted: dict[str, Any] = {}
         if times.size:
             solution = self._solution(system, times)
@@ -172,8 +184,10 @@ class FluctuationProblem:
                 # What has grown beyond its bound is no longer fluctuations; the ODE goes on.
                 counted = {name: counted[name] for name in ("steps", "rejected", "evaluations")}
         covariance = np.empty((len(states), size, size))
-        covariance[:, rows, columns] = covariance[:, columns, rows] = states[:, size:]
+        covariance[:, rows, columns] = covariance[:, columns, rows] = states[:, size:extended]
         variables = {**ode.data_vars, **self._spread(system, ode, states[:, :size], covariance), **counted}
+        if self.bias is not None:
+            variables |= self._biases(system, ode, states, extended)
         names = np.array(problem.model.state)
         words = "order parameter"
         coordinates = {**ode.coords, **{axis: (axis, names, words) for axis in ("component", "component_")}}
@@ -190,15 +204,20 @@ class FluctuationProblem:
         return PlainResult(variables, coordinates, attributes)
 
     def _solution(self, system: System, times: Array) -> OdeSolution:
-        """The order parameters and the upper triangle of Σ at these times."""
-        problem = self.problem
-        start = [packed_start(system, problem), self.covariance[np.triu_indices(len(self.covariance))]]
+        """The order parameters, the upper triangle of Σ, and N times the bias if it is wanted."""
+        problem, parts = self.problem, fluctuations_of(system)
+        y0 = packed_start(system, problem)
+        start = [y0, self.covariance[np.triu_indices(len(self.covariance))]]
+        biased, equations = BiasEquations(system, parts, problem), cast(Equations, parts)
+        if self.bias is not None:
+            equations = biased
+            start.append(self.bias + biased.shift(y0[None], np.array([problem.start.alpha]))[0])
         # On the way to a saddle Σ grows without end, and rounding of its largest entries, which others are
         # differences of, would make steps smaller and smaller.
         bound = np.inf if self.n is None else _FOLLOWED * self.n
         rules = SolverRules(TABLEAUX[problem.method], problem.rtol, problem.atol, bound=bound)
-        return solve(
-            fluctuations_of(system),
+        solution = solve(
+            equations,
             np.concatenate(start),
             times,
             problem.parameters.packed[0],
@@ -207,6 +226,23 @@ class FluctuationProblem:
             scheduled=scheduled_places(problem.model),
             start=problem.start.alpha,
         )
+        if self.bias is not None:
+            solution.states[:, -y0.size :] -= biased.shift(solution.states[:, : y0.size], times)
+        return solution
+
+    def _biases(self, system: System, ode: PlainResult, states: Array, extended: int) -> dict[str, Any]:
+        """N times the biases, as variables."""
+        equations = BiasEquations(system, fluctuations_of(system), self.problem)
+        values = dict(zip(("Q", "R", "v"), system.unpack(states[:, extended:]), strict=False))
+        values["loss"] = equations.losses(states)
+        return {
+            f"{name}_bias": (
+                ode[name].dims,
+                found,
+                {"long_name": f"N times the bias of the {ode[name].attributes['long_name']}", "units": "1"},
+            )
+            for name, found in values.items()
+        }
 
     def _spread(self, system: System, ode: PlainResult, states: Array, covariance: Array) -> dict[str, Any]:
         """The covariance, standard deviations and where the linear theory holds, as variables."""

@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike
 
 from derive.fluctuations.fluctuation_model import FluctuationModel
 from derive.fluctuations.fluctuation_pipeline import FluctuationPipeline
+from runtime.concurrency.interrupts import remembered_interrupts
 from runtime.start.checked_arrays import Array
 from runtime.start.parameter_keywords import takes_parameters
+from runtime.system.compilation import RIGHT_HAND_SIDE
 from runtime.system.compiled_system import GeneratedCode, System, as_system
 from runtime.system.loading import load, load_code
 
@@ -24,7 +26,8 @@ class FluctuationSystem(GeneratedCode):
         As for `GeneratedCode`.
     module
         The generated module: ``rhs``, whose states are order parameters and then the upper triangle of Σ,
-        and ``diffusion``. Both are raw compiled code, without any check of lengths.
+        and ``diffusion``; for quadratic networks ``rhs_with_bias`` and ``loss_bias``, whose states go on
+        with N times the bias. All are raw compiled code, without any check of lengths.
     """
 
     model: FluctuationModel
@@ -33,6 +36,22 @@ class FluctuationSystem(GeneratedCode):
     def _compiled_diffusion(self) -> Any:
         n = self.model.state_size
         return self._first_call(self.module.diffusion, np.empty((n, n)))
+
+    @cached_property
+    def compiled_rhs_with_bias(self) -> Any:
+        """As `compiled_rhs`, of states that go on with N times the bias of the order parameters."""
+        function = self.module.rhs_with_bias
+        with self._lock, remembered_interrupts():
+            function.compile(RIGHT_HAND_SIDE)
+            return function
+
+    @cached_property
+    def compiled_loss_bias(self) -> Any:
+        """``loss_bias(y, parameters)``: N times the bias of the loss at such a state."""
+        function, model = self.module.loss_bias, self.model
+        with self._lock, remembered_interrupts():
+            function(np.ones(model.extended_size + model.state_size), np.ones(len(model.parameters)))
+            return function
 
     @cached_property
     def _system(self) -> System:
