@@ -110,7 +110,7 @@ def _equal_weights(model: Model) -> list[Equal]:
 def _words(model: Model, equal: Equal) -> str:
     if not model.weighted:
         return ALL_ONE
-    symbols = {"v": "v", "vstar": "v*"}
+    symbols = {"v": "$v$", "vstar": "$v^*$"}
     return ", ".join(f"equal {symbols[letter]}" for letter in sorted(equal)) or ANY_WEIGHTS
 
 
@@ -132,7 +132,9 @@ def _over_decays(model: Model, equal: Equal) -> Iterator[Law]:
             if with_decay is not None and without.verdict.proved:
                 otherwise = f"any gamma: {with_decay.verdict.reason}"
         yield dataclasses.replace(
-            law, conditions=conditions | {"decay": decay} | dict(law.conditions), otherwise=otherwise
+            law,
+            conditions_latex=conditions | {"decay": decay} | dict(law.conditions_latex),
+            otherwise=otherwise,
         )
 
 

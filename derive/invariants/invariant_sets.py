@@ -34,6 +34,8 @@ from derive.model import Model
 Point = Mapping[str, Fraction]
 # Small numerators and denominators of random points keep exact arithmetic fast.
 _LARGEST = 9
+# The states in which Q and RRᵀ have common eigenvectors, in words as those of `InvariantSet`.
+COMMUTING = r"$Q\,RR^\top = RR^\top Q$"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +45,7 @@ class InvariantSet:
     name
         The name of the set on the command line and in reports.
     description
-        The set in formulas.
+        The set in words, with LaTeX between dollars.
     generators
         Generators of its ideal: polynomials of the model's ring, none of them zero.
     point
@@ -101,7 +103,7 @@ def no_alignment(model: Model) -> InvariantSet:
         zero = matrix(model.p, model.pstar, lambda *_: 0)
         return _with_matrices(ring, values := anywhere(ring, generator), _values(ring.Q, values), zero)
 
-    return InvariantSet("no-alignment", "R = 0", tuple(entries(ring.R)), point)
+    return InvariantSet("no-alignment", "$R = 0$", tuple(entries(ring.R)), point)
 
 
 def _values(A: Matrix, values: Mapping[str, Fraction]) -> Matrix:
@@ -141,7 +143,7 @@ def plateau(model: Model, decay: bool = False) -> InvariantSet:
                 return values
 
     generators = (*flat, rate) if rate else tuple(flat)
-    return InvariantSet("plateau", "R = 0, Q = q 1 with dq/dalpha = 0", generators, point)
+    return InvariantSet("plateau", r"$R = 0$, $Q = q\,1$ with $\dot{q} = 0$", generators, point)
 
 
 def _weighted_plateau(model: Model, decay: bool) -> InvariantSet:
@@ -177,7 +179,7 @@ def _weighted_plateau(model: Model, decay: bool) -> InvariantSet:
         Q = _rectangular(model.p, model.p, q)
         return _with_matrices(ring, values, Q, matrix(model.p, model.pstar, lambda *_: 0))
 
-    words = "R = 0, Q diagonal with dQ = 0, dv = 0" if model.trained else "R = 0, Q diagonal with dQ = 0"
+    words = r"$R = 0$, $Q$ diagonal with $\dot{Q} = 0$" + (r", $\dot{v} = 0$" if model.trained else "")
     # With noise and decay the norms solve quadratic equations, and there is no source of exact points.
     return InvariantSet("plateau", words, tuple(generators), point if flows or not free else None)
 
@@ -203,7 +205,7 @@ def commuting(model: Model) -> InvariantSet:
         R = product(left, _rectangular(model.p, model.pstar, m), transposed(right))
         return _with_matrices(ring, values, Q, R)
 
-    return InvariantSet("commuting", "Q RR' = RR' Q", generators, point)
+    return InvariantSet("commuting", COMMUTING, generators, point)
 
 
 def _rectangular(rows: int, columns: int, diagonal: list[Fraction]) -> Matrix:
@@ -232,7 +234,7 @@ def singular_basis(model: Model) -> InvariantSet:
 
     if not generators:
         raise InputError("on", "'singular-basis' is every state for p = p* = 1")
-    words = "Q, R diagonal" if model.weighted else "Q, R diagonal, Q_kk equal for k > p*"
+    words = "$Q$, $R$ diagonal" + ("" if model.weighted else ", $Q_{kk}$ equal for $k > p^*$")
     return InvariantSet("singular-basis", words, generators, point)
 
 
@@ -276,9 +278,8 @@ def solutions(model: Model) -> InvariantSet:
             ring, values, combination((ratio**2, Q0), (0, Q0)), combination((ratio, W), (0, W))
         )
 
-    words = "aQQ = bRR', aQR = bRT, aR'R = bTT, s = 0, Delta = 0"
-    if model.weighted:
-        words = "aQvQ = bRv*R', aQvR = bRv*T, aR'vR = bTv*T, s = 0, Delta = 0"
+    V, F = ("D_v", "D_{v^*}") if model.weighted else ("", "")
+    words = rf"$aQ{V}Q = bR{F}R^\top$, $aQ{V}R = bR{F}T$, $aR^{{\top}}{V}R = bT{F}T$, $s = 0$, $\Delta = 0$"
     return InvariantSet("solutions", words, generators, point)
 
 
@@ -308,7 +309,7 @@ def teacher_space(model: Model) -> InvariantSet:
         R = _values(ring.R, values)
         return _with_matrices(ring, values, product(R, transposed(R)), R)
 
-    return InvariantSet("teacher-space", "Q = RR'", generators, point)
+    return InvariantSet("teacher-space", r"$Q = RR^\top$", generators, point)
 
 
 NAMED_SETS: Mapping[str, Callable[[Model], InvariantSet]] = {

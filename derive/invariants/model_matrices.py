@@ -35,46 +35,70 @@ from derive.invariants.matrix_algebra import (
 from derive.invariants.ring import OverlapRing, overlap_ring
 from derive.invariants.vector_field import Rational, VectorField, drift_field
 from derive.model import Model
+from derive.plain_formulas import plain_text
 
 EVERYWHERE = "every state"
 # Words for second-layer weights without a restriction.
-ALL_ONE, ANY_WEIGHTS = "all 1", "any v, v*"
+ALL_ONE, ANY_WEIGHTS = "all 1", "any $v$, $v^*$"
 
 
 @dataclasses.dataclass(frozen=True)
 class Law:
     """A claim about one model, and its outcome.
 
+    Fields that end in ``latex`` are words with LaTeX between dollars. Properties have the same as plain
+    text, in which ' is the transpose and d the derivative by α; see `derive.plain_formulas`.
+
     name
         A short name for tables and JSON.
-    statement
-        The claim in formulas; ' is the transpose, d the derivative by α.
-    on
+    statement_latex
+        The claim.
+    on_latex
         The set of states that the claim is about.
     verdict
         Proved, refuted or undecided.
-    conditions
+    conditions_latex
         Conditions of the verdict in words: ``flow``, ``constraint`` and ``teacher`` of the model, the
         second-layer ``weights``, and ``decay``: ``"any"`` weight decay γ, or ``"0"``.
     otherwise
-        What happens under fewer conditions on weights and decay; empty if there are none.
+        What happens under fewer conditions on weights and decay, as plain text; empty if there are none.
     """
 
     name: str
-    statement: str
-    on: str
+    statement_latex: str
+    on_latex: str
     verdict: Verdict
-    conditions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    conditions_latex: Mapping[str, str] = dataclasses.field(default_factory=dict)
     otherwise: str = ""
 
     @property
-    def restrictions(self) -> str:
+    def statement(self) -> str:
+        """The claim as plain text."""
+        return plain_text(self.statement_latex)
+
+    @property
+    def on(self) -> str:
+        """The set of states that the claim is about, as plain text."""
+        return plain_text(self.on_latex)
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """The conditions of the verdict as plain text."""
+        return {name: plain_text(words) for name, words in self.conditions_latex.items()}
+
+    @property
+    def restrictions_latex(self) -> str:
         """The second-layer weights and weight decays that a proved law is restricted to; empty for none."""
-        weights = self.conditions.get("weights", ALL_ONE)
+        weights = self.conditions_latex.get("weights", ALL_ONE)
         found = [] if weights in (ALL_ONE, ANY_WEIGHTS) else [weights]
-        if self.conditions.get("decay") == "0" and self.verdict.proved:
-            found.append("gamma = 0")
+        if self.conditions_latex.get("decay") == "0" and self.verdict.proved:
+            found.append(r"$\gamma = 0$")
         return ", ".join(found)
+
+    @property
+    def restrictions(self) -> str:
+        """The same as plain text."""
+        return plain_text(self.restrictions_latex)
 
 
 class ModelMatrices:

@@ -71,7 +71,7 @@ def _symmetries(matrices: ModelMatrices) -> Iterator[Law]:
         reason = f"{len(swaps)} substitutions turn the drift into itself"
         yield Law("exchanges", statement, EVERYWHERE, all_of(verdicts, reason))
     verdicts = [_commutes(matrices, {name: -ring[name] for name in odd}) for odd in signs]
-    statement = "w_i -> -w_i, or w*_r -> -w*_r, commutes with the drift"
+    statement = r"$w_i \to -w_i$, or $w^*_r \to -w^*_r$, commutes with the drift"
     reason = f"{len(signs)} substitutions turn the drift into itself"
     yield Law("signs", statement, EVERYWHERE, all_of(verdicts, reason))
 
@@ -124,15 +124,15 @@ def _equal_units(matrices: ModelMatrices, who: str, letter: str, width: int) -> 
         verdicts.append(rotation_verdict(equal, i, j, who == "students"))
     statement = f"rotating {who} of equal weight commutes with the drift"
     verdict = all_of(verdicts, f"the Lie brackets of {len(verdicts)} pairs vanish identically")
-    symbol = "v" if letter == "v" else "v*"
-    weights = {"weights": f"{symbol}_i = {symbol}_j for these {who}"}
+    symbol = "v" if letter == "v" else "v^*"
+    weights = {"weights": f"${symbol}_i = {symbol}_j$ for these {who}"}
     return Law(f"rotations of equal {who}", statement, EVERYWHERE, verdict, weights)
 
 
 def _unaligned_teachers(matrices: ModelMatrices) -> Law:
     """Each column of R vanishes for all times if it does at one."""
     columns = zip(*matrices.R, strict=True)
-    sets = [InvariantSet("column", "a column of R is 0", column) for column in columns]
+    sets = [InvariantSet("column", "a column of $R$ is 0", column) for column in columns]
     verdict = all_of(
         [matrices.invariant(domain) for domain in sets], "the drift is in the ideal of the set"
     )
@@ -146,13 +146,14 @@ def _balances(matrices: ModelMatrices) -> Iterator[Law]:
     """The balance of the two layers of each student, and its decay."""
     ring, Q = matrices.ring, matrices.Q
     balances = [ring.eta_second * Q[i][i] - 2 * ring.eta * v**2 for i, v in enumerate(ring.v)]
-    balance = "Q_ii - 2 (eta/eta_v) v_i^2"
+    balance = r"Q_{ii} - 2(\eta/\eta_v)\,v_i^2"
     verdict = all_of([matrices.conserved(x) for x in balances], "the Lie derivatives vanish identically")
-    yield Law("balance of layers", f"{balance} is constant", EVERYWHERE, verdict)
+    yield Law("balance of layers", f"${balance}$ is constant", EVERYWHERE, verdict)
     if matrices.decay:
         rates = [-2 * matrices.decay * ring.eta_second * Q[i][i] for i in range(matrices.model.p)]
         verdict = _slopes_are(matrices, balances, rates)
-        yield Law("decay of the balance", f"d({balance}) = -2 eta gamma Q_ii", EVERYWHERE, verdict)
+        statement = rf"$\dot{{x}}_i = -2\eta\gamma Q_{{ii}}$, $x_i = {balance}$"
+        yield Law("decay of the balance", statement, EVERYWHERE, verdict)
 
 
 def _slopes_are(matrices: ModelMatrices, candidates: list[Any], rates: list[Any]) -> Verdict:
@@ -169,6 +170,6 @@ def _opposite_students(matrices: ModelMatrices) -> Law:
         opposite = matrices.with_weights({f"v_{j + 1}": -ring[f"v_{i + 1}"]})
         overlap = matrices.Q[i][j]
         verdicts.append(_slopes_are(opposite, [overlap], [-2 * matrices.decay * overlap]))
-    statement = "dQ_ij = -2 eta gamma Q_ij" if matrices.decay else "Q_ij is constant"
+    statement = r"$\dot{Q}_{ij} = -2\eta\gamma Q_{ij}$" if matrices.decay else "$Q_{ij}$ is constant"
     verdict = all_of(verdicts, f"identities of polynomials for {len(verdicts)} pairs")
-    return Law("opposite students", statement, EVERYWHERE, verdict, {"weights": "v_j = -v_i"})
+    return Law("opposite students", statement, EVERYWHERE, verdict, {"weights": "$v_j = -v_i$"})

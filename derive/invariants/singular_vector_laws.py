@@ -32,7 +32,7 @@ from typing import Any
 from derive.equations import WEIGHT_DECAY
 from derive.invariants.conservation_proofs import PROVED, REFUTED, UNDECIDED, Verdict
 from derive.invariants.ideal import Ideal
-from derive.invariants.invariant_sets import named_set
+from derive.invariants.invariant_sets import COMMUTING, named_set
 from derive.invariants.matrix_algebra import (
     Matrix,
     combination,
@@ -68,19 +68,19 @@ def singular_vector_laws(matrices: ModelMatrices) -> Iterator[Law]:
             yield Law(f"rotations of {who}", statement, EVERYWHERE, needed[-1])
     generators: Sequence[Any] = ()
     on = EVERYWHERE
-    if model.state_size > 2:
+    if max(model.p, model.pstar) > 1:
         domain = named_set("singular-basis", model)
         generators, on = domain.generators, domain.description
         needed.append(matrices.invariant(domain))
         yield Law("diagonal states", "they stay diagonal", on, needed[-1])
     signs = [_sign(matrices, generators, k) for k in range(min(model.p, model.pstar))]
     needed.append(all_of(signs, "R_kk divides its Lie derivative on the set"))
-    yield Law("signs on the diagonal", "the R_kk keep their signs", on, needed[-1])
+    yield Law("signs on the diagonal", "the $R_{kk}$ keep their signs", on, needed[-1])
     polar = follows(needed, "rotate Q0, R0 to a diagonal state, by the laws above")
     if not polar.proved and _vectors_move(matrices):
         polar = Verdict(REFUTED, "RR' or R'R does not commute with its derivative at Q = 1")
-    statement = "the singular vectors of R and R (R'R)^(-1/2) are constant"
-    yield Law("polar factor", statement, "Q0 = q 1", polar)
+    statement = r"the singular vectors of $R$ and $R(R^{\top}R)^{-1/2}$ are constant"
+    yield Law("polar factor", statement, r"$Q_0 = q\,1$", polar)
     if model.p > 1:
         yield from _commuting(matrices)
     elif model.flow == "gradient" and not (matrices.sphere or model.trained):
@@ -155,8 +155,8 @@ def _vectors_move(matrices: ModelMatrices) -> bool:
 
 def _commuting(matrices: ModelMatrices) -> Iterator[Law]:
     model, R, M, W = matrices.model, matrices.R, matrices.M, matrices.W
-    on = "Q RR' = RR' Q"
-    statement = "Q and RR' stay commuting"
+    on = COMMUTING
+    statement = r"$Q$ and $RR^\top$ stay commuting"
     if matrices.sphere or model.trained or not (matrices.equal_students and matrices.equal_teachers):
         yield Law("commuting states", statement, on, matrices.invariant(named_set("commuting", model)))
         return
@@ -176,12 +176,12 @@ def _commuting(matrices: ModelMatrices) -> Iterator[Law]:
         ),
     ]
     reason = "commutators are multiples of Q RR' - RR' Q"
-    statement = "RR' and R'R commute with their derivatives"
+    statement = r"$RR^\top$ and $R^{\top}R$ commute with their derivatives"
     yield Law("singular vectors", statement, on, follows([kept, *moved], reason))
     if model.pstar == 1:
         turned = product(matrices.dR, transposed(R))
         ratio = identity((combination((1, turned), (-1, transposed(turned))), combination((-step, W))))
-        yield Law("ratios of R", "R_i1 / R_j1 are constant", on, follows([kept, ratio], reason))
+        yield Law("ratios of R", "$R_{i1}/R_{j1}$ are constant", on, follows([kept, ratio], reason))
     if model.p == 2:
         yield from _two_students(matrices)
 
@@ -218,7 +218,8 @@ def _drift_of_W(matrices: ModelMatrices) -> Matrix:
 def _two_students(matrices: ModelMatrices) -> Iterator[Law]:
     model, R, w = matrices.model, matrices.R, matrices.W[0][1]
     sign = divides(matrices.cofactor(w))
-    yield Law("sign of the commutator", "w = (Q RR' - RR' Q)_12 keeps its sign", EVERYWHERE, sign)
+    statement = r"$w = (Q\,RR^\top - RR^\top Q)_{12}$ keeps its sign"
+    yield Law("sign of the commutator", statement, EVERYWHERE, sign)
     if model.flow == "gradient":
         yield _integral(matrices, w)
     if model.pstar == 2:
@@ -228,8 +229,8 @@ def _two_students(matrices: ModelMatrices) -> Iterator[Law]:
         verdicts = [matrices.conserved(x, domain) for x in (turning, mirror)]
         yield Law(
             "angle of the polar factor",
-            "(R_21 - R_12) / (R_11 + R_22), (R_21 + R_12) / (R_11 - R_22) are constant",
-            "Q RR' = RR' Q",
+            "$(R_{21} - R_{12})/(R_{11} + R_{22})$, $(R_{21} + R_{12})/(R_{11} - R_{22})$ are constant",
+            COMMUTING,
             all_of(verdicts, "the Lie derivatives are in the ideal of the set"),
         )
 
@@ -238,10 +239,10 @@ def _integral(matrices: ModelMatrices, w: Any) -> Law:
     pstar = matrices.model.pstar
     # With det(S) K in place of K: det(S)⁵ (tr K)^(4−p*) = det(S)^(1+p*) (det(S) tr K)^(4−p*).
     factors = [matrices.cofactor(x) for x in (w, matrices.det_S, trace(matrices.K))]
-    power = "" if pstar == 4 else f" (tr K)^{pstar - 4}"
+    power = "" if pstar == 4 else rf"(\operatorname{{tr}} K)^{{{pstar - 4}}}"
     verdict = _cancel(factors, (4, -1 - pstar, pstar - 4), 4 * matrices.decay)
-    kept = "grows as exp(4 eta gamma alpha)" if matrices.decay else "is constant"
-    statement = f"w^4 (det S)^-5{power} {kept}"
+    kept = r"grows as $\exp(4\eta\gamma\alpha)$" if matrices.decay else "is constant"
+    statement = rf"$w^4(\det S)^{{-5}}{power}$ {kept}"
     return Law("integral of the commutator", statement, EVERYWHERE, verdict)
 
 
@@ -294,10 +295,12 @@ def _one_student(matrices: ModelMatrices) -> Law:
     level, (pull, *_), _ = _levels(matrices)
     verdict = _cancel(factors, (2 * level, 2 * pull, -level - 2 * pull), matrices.ring.zero)
     if matrices.model.weighted:
-        statement = "|R_11|^(2c) |f|^(2v*_1) S^-(c + 2v*_1) is constant"
-        statement += ",  f = bc - 3avQ + 6av sum_r v*_r R_1r^2 / (c + 2v*_r)"
-        statement += ",  c = sum v*" + (" - gamma/(2abv)" if matrices.decay else "")
+        statement = r"$|R_{11}|^{2c}\,|f|^{2v^*_1}S^{-(c + 2v^*_1)}$ is constant"
+        statement += r", $f = bc - 3avQ + 6av\sum_r v^*_rR_{1r}^2/(c + 2v^*_r)$"
+        level = r"\sum_r v^*_r" + (r" - \gamma/(2abv)" if matrices.decay else "")
     else:
-        statement = "|R_11|^(2c) f^2 S^-(c + 2) is constant,  f = bc(c + 2) - 3a(c + 2) Q + 6a RR'"
-        statement += ",  c = p*" + (" - gamma/(2ab)" if matrices.decay else "")
+        statement = r"$|R_{11}|^{2c}f^2S^{-(c + 2)}$ is constant"
+        statement += r", $f = bc(c + 2) - 3a(c + 2)Q + 6aRR^\top$"
+        level = "p^*" + (r" - \gamma/(2ab)" if matrices.decay else "")
+    statement += f", $c = {level}$"
     return Law("integral of one student", statement, EVERYWHERE, verdict)

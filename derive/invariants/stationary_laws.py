@@ -18,10 +18,10 @@ def stationary_laws(matrices: ModelMatrices) -> Iterator[Law]:
     if matrices.sphere:
         verdicts = [matrices.conserved(matrices.Q[i][i]) for i in range(model.p)]
         reason = "the Lie derivatives vanish identically"
-        yield Law("norms", "the Q_ii are constant", EVERYWHERE, all_of(verdicts, reason))
+        yield Law("norms", "the $Q_{ii}$ are constant", EVERYWHERE, all_of(verdicts, reason))
     unaligned = named_set("no-alignment", model)
     kept = matrices.invariant(unaligned)
-    yield Law("no alignment", "R stays 0", unaligned.description, kept)
+    yield Law("no alignment", "$R$ stays 0", unaligned.description, kept)
     moving = model.trained and not matrices.sphere
     if not moving or (model.flow == "gradient" and not matrices.decay):
         yield _plateau(matrices)
@@ -30,7 +30,7 @@ def stationary_laws(matrices: ModelMatrices) -> Iterator[Law]:
 
 
 def _still(model: Model) -> str:
-    return "dQ = 0, dR = 0, dv = 0" if model.trained else "dQ = 0, dR = 0"
+    return r"$\dot{Q} = 0$, $\dot{R} = 0$" + (r", $\dot{v} = 0$" if model.trained else "")
 
 
 def _plateau(matrices: ModelMatrices) -> Law:

@@ -64,25 +64,27 @@ def transport_laws(matrices: ModelMatrices) -> Iterator[Law]:
     moved = combination((-1, product(matrices.step, matrices.R)), (1, matrices.pull))
     first = identity((matrices.dR, moved))
     step = "(A + D)" if matrices.sphere else "A"
-    meaning = "A = 2a eta v (s + 2aQv)" if model.weighted else "A = 2a eta (s + 2aQ)"
-    meaning += ", D = growth of norms" if matrices.sphere else " + eta gamma" if matrices.decay else ""
-    pulled = ("v R v*" if model.weighted else "R") + (" T" if matrices.general else "")
-    yield Law("R moves linearly", f"dR = -{step} R + 4ab eta {pulled},  {meaning}", EVERYWHERE, first)
+    meaning = r"A = 2a\eta D_v(s + 2aQD_v)" if model.weighted else r"A = 2a\eta(s + 2aQ)"
+    meaning += r" + \eta\gamma" if matrices.decay and not matrices.sphere else ""
+    pulled = ("D_vRD_{v^*}" if model.weighted else "R") + ("T" if matrices.general else "")
+    statement = rf"$\dot{{R}} = -{step}R + 4ab\eta {pulled}$, ${meaning}$"
+    statement += ", $D$ the growth of norms" if matrices.sphere else ""
+    yield Law("R moves linearly", statement, EVERYWHERE, first)
     yield from _rank_laws(matrices, first)
     if not matrices.general and model.p <= min(model.pstar, LARGEST_DETERMINANT):
         yield from _minors(matrices)
     if matrices.general and model.pstar > LARGEST_DETERMINANT:
         return
-    inverse = "R T^-1 R'" if matrices.general else "RR'"
+    inverse = r"RT^{-1}R^\top" if matrices.general else r"RR^\top"
     falling = product(matrices.step, matrices.S)
     second = identity((matrices.along(matrices.S), combination((-1, falling), (-1, transposed(falling)))))
-    other = f"{step}'" if model.weighted else step
-    statement = f"dS = -{step} S - S {other},  S = Q - {inverse}"
+    other = rf"{step}^\top" if model.weighted else step
+    statement = rf"$\dot{{S}} = -{step}S - S{other}$, $S = Q - {inverse}$"
     yield Law("S moves linearly", statement, EVERYWHERE, second)
     if matrices.equal_students:
         yield from _growth_of_K(matrices, follows([first, second], "from the laws of R and S"), inverse)
     else:
-        statement = f"dK is given by K,  K = R' (Q - {inverse})^-1 R"
+        statement = rf"$\dot{{K}}$ is given by $K$, $K = R^\top(Q - {inverse})^{{-1}}R$"
         yield Law("growth of K", statement, EVERYWHERE, _K_alone(matrices))
 
 
@@ -102,11 +104,13 @@ def _rank_laws(matrices: ModelMatrices, first: Verdict) -> Iterator[Law]:
     else:
         rank = _tried_at_rank_one(matrices, row_space=False)
     if model.weighted:
-        yield Law("rank of R", "rank R is constant", EVERYWHERE, rank)
+        yield Law("rank of R", r"$\operatorname{rank} R$ is constant", EVERYWHERE, rank)
         if not matrices.general:
-            yield Law("row space of R", "the row space of R is constant", EVERYWHERE, row_space)
+            yield Law("row space of R", "the row space of $R$ is constant", EVERYWHERE, row_space)
     else:
-        kept = "rank R is constant" if matrices.general else "rank and row space of R are constant"
+        kept = r"$\operatorname{rank} R$ is constant"
+        if not matrices.general:
+            kept = "rank and row space of $R$ are constant"
         reason = "R = g R0 h with invertible g, h"
         yield Law("rank of R", kept, EVERYWHERE, follows([rank], reason))
 
@@ -146,11 +150,11 @@ def _minors(matrices: ModelMatrices) -> Iterator[Law]:
     found = [minor for _, minor in minors(matrices.R)]
     if len(found) > 1:
         verdicts = [matrices.conserved(Rational(minor, found[0])) for minor in found[1:]]
-        statement = f"the {len(found)} maximal minors of R have constant ratios"
+        statement = f"the {len(found)} maximal minors of $R$ have constant ratios"
         reason = f"{len(verdicts)} Lie derivatives vanish identically"
         yield Law("minors of R", statement, EVERYWHERE, all_of(verdicts, reason))
     p = matrices.model.p
-    name = "det R" if p == matrices.model.pstar else "a maximal minor of R"
+    name = r"$\det R$" if p == matrices.model.pstar else "a maximal minor of $R$"
     sign = divides(matrices.cofactor(found[0]))
     if not sign.proved and p > 1:
         reason = "it passes through 0 at an exact point"
@@ -186,10 +190,10 @@ def _K_alone(matrices: ModelMatrices) -> Verdict:
 def _growth_of_K(matrices: ModelMatrices, implied: Verdict, inverse: str) -> Iterator[Law]:
     model = matrices.model
     if model.weighted:
-        right = "8ab eta v v* K" if matrices.equal_teachers else "4ab eta v (v*K + Kv*)"
-        right = "4ab eta v (Tv*K + Kv*T)" if matrices.general else right
+        right = r"8ab\eta v\,v^*K" if matrices.equal_teachers else r"4ab\eta v(D_{v^*}K + KD_{v^*})"
+        right = r"4ab\eta v(TD_{v^*}K + KD_{v^*}T)" if matrices.general else right
     else:
-        right = "4ab eta (TK + KT)" if matrices.general else "8ab eta K"
+        right = r"4ab\eta(TK + KT)" if matrices.general else r"8ab\eta K"
     growth = shape = implied
     # If (2) fails, a point is tried, since the polynomials of a wrong claim do not cancel and are long.
     if not implied.proved or not matrices.equal_teachers:
@@ -202,10 +206,10 @@ def _growth_of_K(matrices: ModelMatrices, implied: Verdict, inverse: str) -> Ite
             total = trace(matrices.K)
             verdicts = [matrices.conserved(Rational(x, total)) for x in entries(matrices.K)]
             shape = all_of(verdicts, f"{len(verdicts)} Lie derivatives vanish identically")
-    statement = f"dK = {right},  K = R' (Q - {inverse})^-1 R"
+    statement = rf"$\dot{{K}} = {right}$, $K = R^\top(Q - {inverse})^{{-1}}R$"
     yield Law("growth of K", statement, EVERYWHERE, growth)
     if not matrices.general and model.pstar > 1:
-        yield Law("shape of K", "K / tr K is constant", EVERYWHERE, shape)
+        yield Law("shape of K", r"$K/\operatorname{tr} K$ is constant", EVERYWHERE, shape)
 
 
 def _growth_identity(matrices: ModelMatrices) -> Verdict:

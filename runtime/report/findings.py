@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from derive.errors import InputError
 from derive.invariants import laws
 from derive.model import Model
 from derive.parameters import PARAMETERS
@@ -17,7 +16,7 @@ from runtime.analysis.claims import Claim
 from runtime.analysis.landscape.critical_points import SeveralSolutionsError, solution
 from runtime.analysis.landscape.hessian_spectra import LARGEST_HESSIAN_N, HessianSpectrum, hessian_spectrum
 from runtime.analysis.landscape.solution_stability import WHERE, largest_stable_eta
-from runtime.analysis.landscape.zero_loss_solutions import zero_loss_solution
+from runtime.analysis.landscape.zero_loss_solutions import NoSolutionError, zero_loss_solution
 from runtime.analysis.plateau.fixed_point import NoPlateauError, Plateau, plateau_at
 from runtime.ensemble.chosen_ensemble import ChosenEnsemble
 from runtime.problem import Problem
@@ -213,8 +212,8 @@ def _limit(system: System, where: str, problem: Problem) -> float | Unavailable:
     try:
         others = {name: value for name, value in problem.parameters.keywords.items() if name != "eta"}
         return largest_stable_eta(system, where, **others)
-    except InputError as error:
-        return Unavailable(error.problem)
+    except (NoPlateauError, NoSolutionError) as error:
+        return Unavailable(error.reason)
 
 
 def _hessians(parameters: RunParameters, point: Plateau | Unavailable, n: int) -> tuple[HessianAt, ...]:
@@ -246,8 +245,8 @@ def _global_minimum(parameters: RunParameters) -> tuple[Array, Array, float] | U
         best = solution(model, parameters.T)
     except SeveralSolutionsError as error:
         return Unavailable(f"On the sphere {error.reason}.")
-    except InputError as error:
-        return Unavailable(f"No solution without loss is known here: `{error.option}` {error.problem}.")
+    except NoSolutionError as error:
+        return Unavailable(f"No solution without loss is known here: {error.reason}.")
     return best.Q, best.R, best.loss
 
 

@@ -22,8 +22,8 @@ _DISPLAY = re.compile(
 )
 _ROW_END = " \\\\\n"
 _THIN = "0.167em"
-# Rows of one table, or a few more, since browsers do not break a table of MathML over printed pages.
-_ROWS = 6
+# The most lines of an equation in one table, since browsers do not break a table of MathML over printed pages.
+_LINES = 4
 # Operators without space around them.
 _TIGHT = "*⊤/"
 _MATRIX = r"\begin{pmatrix}"
@@ -59,7 +59,8 @@ def display(latex: str) -> Iterator[tuple[str, str]]:
             yield "equations", _text(_element(match["single"].strip(), "block"), display=True)
         else:
             for lines in _pieces(match["align"].split(_ROW_END)):
-                yield "equations", _text(_aligned(lines), display=True)
+                continued = lines[0].strip().startswith("&")
+                yield "equations", _text(_aligned(lines), display=True, continued=continued)
     _nothing_between(latex[position:])
 
 
@@ -69,10 +70,10 @@ def _nothing_between(text: str) -> None:
 
 
 def _pieces(lines: Sequence[str]) -> Iterator[list[str]]:
-    """The lines in pieces of _ROWS or a few more, so that an equation of several lines stays together."""
+    """A piece for each equation, or several of at most _LINES lines where it is longer."""
     piece: list[str] = []
     for line in lines:
-        if len(piece) >= _ROWS and not line.strip().startswith("&"):
+        if piece and (len(piece) == _LINES or not line.strip().startswith("&")):
             yield piece
             piece = []
         piece.append(line)
@@ -155,6 +156,8 @@ def _mark_signs(parent: ET.Element) -> None:
             child.attrib.update({"lspace": "0", "rspace": "0"})
         if child.text == "~":
             child.text = "∼"
+        if child.text == "∞":
+            child.tag = "mi"
         before = child
 
 
@@ -176,8 +179,9 @@ def _unwrap(parent: ET.Element) -> None:
             parent[position] = child[0]
 
 
-def _text(row: ET.Element, *, display: bool) -> str:
-    math = ET.Element("math", {"display": "block"} if display else {})
+def _text(row: ET.Element, *, display: bool, continued: bool = False) -> str:
+    attributes = {"display": "block"} if display else {}
+    math = ET.Element("math", attributes | ({"class": "continued"} if continued else {}))
     math.append(row)
     # HTML needs no namespace here, and would read "<mi />" as an open element.
     return ET.tostring(math, encoding="unicode", short_empty_elements=False)

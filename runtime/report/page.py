@@ -30,6 +30,7 @@ from derive.generated_files import DOCUMENT
 from derive.odes import latex
 from derive.parameters import PARAMETERS
 from derive.pipeline import Pipeline
+from derive.plain_formulas import plain_text
 from derive.program import Program
 from derive.readout import READOUTS
 from derive.version import VERSION
@@ -47,7 +48,7 @@ MOST_COMPONENTS = 40
 # More second-layer weights than these are not listed.
 MOST_WEIGHTS = 8
 _DYNAMICS = {"sgd": "one-pass SGD", "gradient": "gradient flow"}
-_MARKS = re.compile(r"\$([^$]+)\$|`([^`]+)`")
+_MARKS = re.compile(r"\$([^$]+)\$([,.;:)]*)|`([^`]+)`")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,14 +190,18 @@ def words(text: str) -> Markup:
     """The HTML of a text of this program: $…$ as MathML, `…` as code; plain text is escaped first."""
 
     def marked(match: re.Match[str]) -> str:
-        return f"<code>{match[2]}</code>" if match[1] is None else mathml.inline(unescape(match[1]))
+        if match[1] is None:
+            return f"<code>{match[3]}</code>"
+        formula = mathml.inline(unescape(match[1]))
+        # A line does not begin with the mark after a formula.
+        return f'<span class="whole">{formula}{match[2]}</span>' if match[2] else formula
 
     return Markup(_MARKS.sub(marked, str(escape(text))))
 
 
 def _plain(text: str) -> str:
     """A text for an HTML attribute, without the marks of mathematics and code."""
-    return re.sub(r"[$`\\{}]", "", text)
+    return plain_text(text).replace("`", "")
 
 
 def _shown(value: Cell) -> Markup | str:

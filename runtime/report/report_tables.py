@@ -78,7 +78,8 @@ def limits_table(limits: Mapping[str, float | Unavailable]) -> Table:
         (_LIMITS[where], limit.reason if isinstance(limit, Unavailable) else limit)
         for where, limit in limits.items()
     ]
-    columns = (Column("up to it"), Column(r"largest $\eta$", _FORM))
+    known = not any(isinstance(limit, Unavailable) for limit in limits.values())
+    columns = (Column("up to it"), Column(r"largest $\eta$", _FORM if known else None))
     return Table(columns, rows, r"Largest learning rates $\eta$, all else as here.")
 
 
@@ -100,15 +101,19 @@ def hessian_table(spectrum: HessianSpectrum, place: str) -> Table:
 
 
 def laws_table(laws: Sequence[Law]) -> Table:
-    """The conservation laws in the notation of `cli invariants`, with verdicts."""
-    titles = ["name", "statement", "on", "verdict"]
-    rows = [[law.name, f"`{law.statement}`", f"`{law.on}`", law.verdict.status] for law in laws]
-    if any(law.restrictions for law in laws):
-        titles.append("only for")
-        for row, law in zip(rows, laws, strict=True):
-            row.append(f"`{law.restrictions}`" if law.restrictions else "")
+    """The conservation laws with verdicts; what one is restricted to stands beside its states."""
+    rows = [
+        (
+            law.name,
+            law.statement_latex,
+            "; ".join(filter(None, (law.on_latex, law.restrictions_latex))),
+            law.verdict.status,
+        )
+        for law in laws
+    ]
     caption = r"Conservation laws, proved or refuted exactly for any $\eta$, $\Delta$, $\gamma$ and $B$"
-    caption += ", if no restriction stands beside." if "only for" in titles else "."
+    caption += ", unless a value stands beside." if any(law.restrictions_latex for law in laws) else "."
+    titles = ("name", "statement", "claimed for", "verdict")
     return Table([Column(title) for title in titles], rows, caption)
 
 

@@ -31,6 +31,14 @@ _UNIT = 1e-13
 _NO_DIRECTION = 1e-9
 
 
+class NoSolutionError(InputError):
+    """No zero-loss solution exists, or none is known; `reason` is a clause that says why."""
+
+    def __init__(self, option: str, problem: str, reason: str) -> None:
+        super().__init__(option, problem)
+        self.reason = reason
+
+
 @takes_parameters(loss=True)
 def zero_loss_solution(
     model: Model, T: ArrayLike | None = None, seed: int | None = 0, **parameters: Any
@@ -47,9 +55,11 @@ def zero_loss_solution(
 
     Raises
     ------
+    NoSolutionError
+        (an InputError) p < rank T, or there are too few students of one sign; on the sphere, b tr T ≠ a p, so
+        that no solution has these norms, or there are second-layer weights.
     InputError
-        p < rank T, or there are too few students of one sign; on the sphere, b tr T ≠ a p, so that no
-        solution has these norms, or there are second-layer weights; or the second layer is trained.
+        The second layer is trained.
     """
     model = checked_arrays.as_model(model)
     checked = landscape_parameters(model, {"T": T, **parameters})
@@ -59,7 +69,8 @@ def zero_loss_solution(
     a, b = readout.weights(model)
     p, k = model.p, teacher.rank
     if p < k:
-        raise InputError("p", f"{p} students cannot represent a teacher of rank {k}: no zero-loss solution")
+        reason = f"{p} students cannot represent a teacher of rank {k}"
+        raise NoSolutionError("p", f"{reason}: no zero-loss solution", reason)
     students, teachers = np.eye(p, k) * np.sqrt(b / a * teacher.weights), teacher.factor
     if seed is not None:
         rng = np.random.default_rng(seed_sequence(whole_number("seed", seed, 0, LARGEST_SEED)))
@@ -69,10 +80,8 @@ def zero_loss_solution(
     if model.constraint == "sphere":
         total = b / a * float(np.sum(teacher.weights))
         if abs(total - p) > _UNIT * p * max(1.0, total):
-            raise InputError(
-                "readout",
-                f"{model.readout!r}: zero-loss solutions have norms of sum {total:g}, not p = {p}",
-            )
+            reason = f"zero-loss solutions have norms of sum {total:g}, not p = {p}"
+            raise NoSolutionError("readout", f"{model.readout!r}: {reason}", reason)
         _equalise(students)
     return times_transpose(students, students), times_transpose(students, teachers)
 
@@ -83,9 +92,8 @@ def _weighted_solution(
     """As `zero_loss_solution`, with fixed second layers."""
     model, rng = parameters.model, None
     if model.constraint == "sphere":
-        raise InputError(
-            "constraint", "'sphere': solutions with norms of 1 are known only for second-layer weights of 1"
-        )
+        reason = "solutions with norms of 1 are known only for second-layer weights of 1"
+        raise NoSolutionError("constraint", f"'sphere': {reason}", reason)
     if seed is not None:
         rng = np.random.default_rng(seed_sequence(whole_number("seed", seed, 0, LARGEST_SEED)))
     a, b = readout.weights(model)
@@ -96,10 +104,9 @@ def _weighted_solution(
         mine = np.flatnonzero(sign * v > 0.0)
         theirs = np.flatnonzero(sign * sizes > _NO_DIRECTION * np.max(np.abs(sizes), initial=0.0))
         if mine.size < theirs.size:
-            raise InputError(
-                "student_weights",
-                f"has {mine.size} {word} entries, and the teacher {theirs.size} {word} directions:"
-                " no zero-loss solution",
+            there = f"{mine.size} {word} entries, and the teacher {theirs.size} {word} directions"
+            raise NoSolutionError(
+                "student_weights", f"has {there}: no zero-loss solution", f"the second layer has {there}"
             )
         mixing = np.eye(mine.size, theirs.size)
         if rng is not None:

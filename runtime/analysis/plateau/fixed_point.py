@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from derive import readout
 from derive.errors import InputError
 from derive.model import Model, require_quadratic
+from derive.plain_formulas import plain_text
 from runtime.analysis.plateau.bisection import largest_where
 from runtime.analysis.plateau.linear_modes import (
     ALIGNMENT,
@@ -48,10 +49,13 @@ _STATIONARY = 1e-11
 
 
 class NoPlateauError(InputError):
-    """There is no plateau with these arguments; `reason` is a clause that says what happens instead."""
+    """There is no plateau with these arguments; `reason` is a clause that says what happens instead.
+
+    The reason may hold LaTeX between dollars, which the message has as plain text.
+    """
 
     def __init__(self, option: str, problem: str, reason: str) -> None:
-        super().__init__(option, f"{problem}, {reason}")
+        super().__init__(option, f"{problem}, {plain_text(reason)}")
         self.reason = reason
 
 
@@ -209,13 +213,13 @@ def require_plateau(model: Model) -> None:
         raise NoPlateauError(
             "second_layer",
             "'trained': the plateau is that of a fixed second layer",
-            "on the sphere v relaxes to v_i = b tr(D_v* T)/(a (p + 2) Q_ii)",
+            r"on the sphere $v$ relaxes to $v_i = b\operatorname{tr}(D_{v^*}T)/(a(p + 2)Q_{ii})$",
         )
     if model.trained:
         raise NoPlateauError(
             "second_layer",
             "'trained': there is no plateau",
-            "the second layer moves with the norms, and stationary states with R = 0 are a family",
+            "the second layer moves with the norms, and stationary states with $R = 0$ are a family",
         )
 
 

@@ -81,7 +81,7 @@ def test_conditions_of_second_layers_stand_in_brackets(call):
     lines = out.splitlines()
     assert "v and v* = diagonal matrices" in lines[0]
     assert any(
-        line.startswith("proved") and line.endswith("Q_ii - 2 (eta/eta_v) v_i^2 is constant  [gamma = 0]")
+        line.startswith("proved") and line.endswith("Q_ii - 2(eta/eta_v) v_i^2 is constant  [gamma = 0]")
         for line in lines
     )
     failed = next(k for k, line in enumerate(lines) if line.startswith("refuted") and "rotating" in line)

@@ -138,7 +138,6 @@ def test_second_layers_batches_and_schedules_are_named(report_of):
         "weights of the first layer decay",
         "1, −0.7",
         "That is because of the noise of SGD and weight decay",
-        "only for",
     ):
         assert words in fixed
     plain = visible(report_of(MODELS["default"]).text)
