@@ -1,8 +1,8 @@
 r"""Turns words with LaTeX between dollars into plain text for terminals and JSON.
 
-So a law that pages typeset and terminals print is written once. In plain text ' is the transpose, d the derivative by α, and v and
-v* are the diagonal matrices of second-layer weights: $\dot{R} = 4ab\eta D_vRD_{v^*}$ becomes
-dR = 4ab eta v R v*.
+So a law that pages typeset and terminals print is written once. In plain text ' is the transpose, d the
+derivative by α, and v and v* are the diagonal matrices of second-layer weights: with them
+$\dot{R} = 4ab\eta D_vRD_{v^*}$ becomes dR = 4ab eta v R v*.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ _TOKENS = re.compile(r"\\[A-Za-z]+|\\,|\s+|\S")
 # What a command prints. Letters are separate words, so that 2a\eta Q is 2a eta Q.
 _WORDS = {
     **{f"\\{name}": name for name in ("eta", "gamma", "alpha", "sum")},
-    **{r"\Delta": "Delta", r"\varepsilon": "epsilon"},
+    r"\Delta": "Delta",
+    r"\varepsilon": "epsilon",
 }
 _SIGNS = {r"\,": " ", r"\top": "'", r"\to": "->", r"\cdot": " "}
 # A power that needs no parentheses.

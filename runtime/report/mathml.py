@@ -22,7 +22,7 @@ _DISPLAY = re.compile(
 )
 _ROW_END = " \\\\\n"
 _THIN = "0.167em"
-# The most lines of an equation in one table, since browsers do not break a table of MathML over printed pages.
+# The most lines of an equation in one table, which browsers do not break over printed pages.
 _LINES = 4
 # Operators without space around them.
 _TIGHT = "*⊤/"

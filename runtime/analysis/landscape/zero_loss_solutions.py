@@ -56,8 +56,8 @@ def zero_loss_solution(
     Raises
     ------
     NoSolutionError
-        (an InputError) p < rank T, or there are too few students of one sign; on the sphere, b tr T ≠ a p, so
-        that no solution has these norms, or there are second-layer weights.
+        (an InputError) p < rank T, or there are too few students of one sign; on the sphere, b tr T ≠ a p,
+        so that no solution has these norms, or there are second-layer weights.
     InputError
         The second layer is trained.
     """

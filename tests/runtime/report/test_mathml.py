@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 
 from derive import Model
+from derive.invariants import laws
 from derive.model import OPTIONS
 from derive.odes import FORMS, SUBJECTS, latex, latex_for_any_widths
 from derive.sector import SectorModel, sector_odes
@@ -27,6 +28,8 @@ COMMANDS = {
     "σ": r"\sigma",
     "⊤": r"\top",
     "∂": r"\partial",
+    "∑": r"\sum",
+    "→": r"\to",
     "…": r"\dots",
     "−": "-",
     "⏟": r"\underbrace",
@@ -52,6 +55,8 @@ def back(element: ET.Element) -> str:
         return rf"{parts[0]}^ {{ {parts[1]} }} "
     if element.tag == "msubsup":
         return rf"{parts[0]}_ {{ {parts[1]} }} ^ {{ {parts[2]} }} "
+    if element.tag == "mover":
+        return rf"\dot {{ {parts[0]} }} "
     if element.tag in ("mtr", "mtable"):
         return "".join(parts)
     assert element.tag in ("math", "mrow", "mtd"), element.tag
@@ -139,13 +144,45 @@ def test_bars_open_and_close_in_turn():
     assert all(bar.get("lspace") == bar.get("rspace") == "0" for bar in bars)
 
 
-def test_a_long_table_is_split_for_printing():
-    text = bare(Model(4, 2), "components", "odes")
+@pytest.mark.parametrize("activation", ["quadratic", "he3"])
+def test_a_table_is_split_into_equations_and_long_ones_into_pieces(activation):
+    model = Model(2, 1, activation=activation)
+    text = bare(model, "components", "odes")
     pieces = [m for _, m in display(text)]
     sizes = [m.count("<mtr>") for m in pieces]
-    assert max(sizes) <= 6 + 2
-    # No piece begins within an equation.
-    assert not any(re.search("<mtable[^>]*><mtr><mtd></mtd>", m) for m in pieces)
+    assert max(sizes) <= 4
+    continued = ['class="continued"' in m for m in pieces]
+    assert continued == [re.search("<mtable[^>]*><mtr><mtd></mtd>", m) is not None for m in pieces]
     tables = re.findall(r"\{align\*\}\n(.*?)\n\\end", text, re.DOTALL)
-    lines = sum(body.count(" \\\\\n") + 1 for body in tables)
-    assert sum(sizes) == lines
+    lines = [line.strip() for body in tables for line in body.split(" \\\\\n")]
+    assert sum(sizes) == len(lines)
+    assert continued.count(False) == sum(not line.startswith("&") for line in lines)
+    # Only the equations of he3 are longer than one piece.
+    assert any(continued) == (not model.quadratic)
+
+
+LAWS = [
+    {"p": 1, "pstar": 2, "flow": "gradient", "second_layer": "fixed"},
+    {"p": 1, "pstar": 1, "constraint": "sphere", "second_layer": "trained"},
+    {"p": 2, "pstar": 1},
+    {"p": 2, "pstar": 2, "flow": "gradient"},
+    {"p": 2, "pstar": 2, "flow": "gradient", "teacher": "general"},
+    {"p": 2, "pstar": 1, "flow": "gradient", "second_layer": "trained"},
+    {"p": 2, "pstar": 2, "second_layer": "fixed"},
+]
+
+
+@pytest.mark.parametrize("options", LAWS, ids=lambda options: "-".join(map(str, options.values())))
+def test_every_law_says_in_mathml_what_it_says_in_latex(options):
+    """And in plain text, where no LaTeX is left of any of them."""
+    found = laws(Model(**options))
+    assert found
+    for law in found:
+        marked = (law.statement_latex, law.on_latex, law.restrictions_latex)
+        for latex_text, plain in zip(marked, (law.statement, law.on, law.restrictions), strict=True):
+            for formula in re.findall(r"\$(.*?)\$", latex_text):
+                # MathML has the index before the power.
+                expected = re.sub(r"\^\*_(\w)", r"_\1^*", re.sub(r"\\(det|exp)", r" \1 ", formula))
+                assert tokens(back(ET.fromstring(inline(formula)))) == tokens(expected)
+            assert not re.search(r"[\\${}]", plain)
+            assert "$" not in re.sub(r"\$[^$]+\$", "", latex_text)

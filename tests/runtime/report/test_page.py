@@ -171,6 +171,34 @@ def test_marks_in_texts_of_ours_become_mathematics_and_code():
     assert re.fullmatch("at <math>.*</math> by <code>f&lt;T&gt;</code> &amp; &lt;b&gt;", text)
     assert "<mo>&lt;</mo>" in text
     assert words("no marks") == "no marks"
+    # A mark after a formula stays in its line.
+    assert re.fullmatch('<span class="whole"><math>.*</math>,</span> and', words("$x$, and"))
+
+
+def test_a_stacked_table_keeps_its_roles_and_names_each_cell():
+    table = Table([Column("claim"), Column(r"largest $\eta$", "8.3f")], [(EVIL, 0.5)], "Claims.")
+    template = environment().from_string(
+        '{% import "elements.html.j2" as show %}{{ show.table(claims, stacked=stacked) }}'
+    )
+    elements = parse(template.render(claims=table, stacked=True))
+    roles = [(e.tag, e.attributes["role"]) for e in elements if e.tag != "div" and "role" in e.attributes]
+    assert roles == [
+        ("table", "table"),
+        *(("thead", "rowgroup"), ("tr", "row"), ("th", "columnheader"), ("th", "columnheader")),
+        *(("tbody", "rowgroup"), ("tr", "row"), ("th", "rowheader"), ("td", "cell")),
+    ]
+    assert attributes_of(elements, "data-title") == ["largest eta"]
+    plain = parse(template.render(claims=table, stacked=False))
+    assert [e.attributes["role"] for e in plain if "role" in e.attributes] == ["region"]
+
+
+def test_laws_are_typeset(made):
+    (laws,) = (e for e in made.elements if e.attributes.get("id") == "laws")
+    start = made.text.index('<section id="laws"')
+    section = made.text[start : made.text.index("</section>", start)]
+    assert section.count("<math>") > 20
+    assert "<code>" not in section
+    assert "S=Q−RR⊤" in laws.text
 
 
 def test_files_with_any_name(call, tmp_path):
