@@ -145,9 +145,8 @@ def _diagrams(model: Model, form: str, what: str) -> str:
             r"$X = (CDC)_{\mathrm{ss}}$, $Y = (CDC)_{\mathrm{st}}$ and $Z = (CDCDC)_{\mathrm{ss}}$.",
         ]
         if model.weighted:
-            sentences.append(
-                " and ".join(f"${name} = {diagonal}$" for name, diagonal in SECOND_LAYER) + "."
-            )
+            matrices = " and ".join(f"${name} = {diagonal}$" for name, diagonal in SECOND_LAYER)
+            sentences.append(f"The second layers are in {matrices}.")
     if model.weighted and what != "loss":
         noise = r", and $S$ that of $\mathrm{E}[e^2zz^\top]/B$" if model.flow == "sgd" else ""
         sentences += [

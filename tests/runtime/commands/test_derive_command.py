@@ -63,6 +63,10 @@ def test_latex_for_any_widths_and_for_given_ones(call, tmp_path):
     assert r"\frac{1}{p^*}" in symbolic[1]
     given = call("latex --p 4 --pstar 2 --form components --what loss")
     assert given[1] == derive.overlap_odes(derive.Model(4, 2)).latex("components", "loss")
+    expanded = call("latex --form expanded --no-definitions --second-layer fixed")
+    assert expanded[1] == derive.latex_for_any_widths(
+        form="expanded", definitions=False, second_layer="fixed"
+    )
     code, out, _ = call("latex --what jacobian --out jacobian.tex")
     assert (code, out) == (0, "")
     assert (tmp_path / "jacobian.tex").read_text() == derive.latex_for_any_widths("jacobian")

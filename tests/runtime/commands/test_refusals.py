@@ -162,6 +162,7 @@ LINES = {
     "latex --pstar 4": "--p is missing",
     "latex --form components": "--form components needs --p and --pstar",
     "latex --form pretty": "--form: ",
+    "latex --form expanded --activation he3": "--form: 'expanded' is the form of the activation",
     "latex --what everything": "--what: ",
     "latex --out equations.doc": "--out: ",
     "latex --p 0 --pstar 1": "--p: ",
