@@ -79,6 +79,7 @@ def means(*front: str) -> dict[str, Schema]:
 
 
 # √N times standard deviations that the covariance at order 1/N predicts.
+PREDICTED_BIAS = {"bias": "N times the bias of the mean of {} at order 1/N"}
 PREDICTED = {"std": "√N times the standard deviation of {} at order 1/N"}
 
 
@@ -266,6 +267,13 @@ COMPARE = record(
                 "spread_allowed?": number("Largest such deviation that is allowed."),
                 "spread_where?": text("What spreads most differently, and when."),
                 "spread_until?": number("Last time at which spreads are compared."),
+                "bias_comparisons?": whole("Number of statistical comparisons of biases."),
+                "bias_deviation?": maybe(
+                    "Largest deviation of N times a bias, extrapolated to N → ∞, from the theory at order"
+                    " 1/N, in standard errors."
+                ),
+                "bias_allowed?": number("Largest such deviation that is allowed."),
+                "bias_where?": text("What has the most different bias, and when."),
                 "spread_reason?": text("Why no spreads are compared."),
                 "weights_deviation?": maybe("Largest deviation of weights from the chain."),
                 "weights_allowed?": number(
@@ -280,7 +288,7 @@ COMPARE = record(
         "loss": over(1, "Loss of the ODE (alpha)."),
         **means("n", "alpha"),
         **of_states(("n", "alpha"), {"spread": "Standard deviation of {} over runs"}),
-        **of_states(("alpha",), PREDICTED, optional=True),
+        **of_states(("alpha",), PREDICTED | PREDICTED_BIAS, optional=True),
         "linear_n?": over(1, "N that the linear theory of spreads has needed so far (alpha)."),
         "limit": over(2, "Deviation from the ODE, extrapolated to N → ∞ (observable, alpha)."),
         "limit_error": over(2, "Standard error of `limit`."),

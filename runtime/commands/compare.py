@@ -102,8 +102,14 @@ def _spread_words(attributes: Mapping[str, Any]) -> str:
     """What the verdict says of the spread over runs."""
     if not attributes["spread_comparisons"]:
         return f"spreads are not compared: {attributes['spread_reason']}"
-    return (
+    text = (
         f"spreads deviate from the covariance at order 1/N by at most {attributes['spread_deviation']:.2f}"
         f" ({attributes['spread_where']}), {attributes['spread_allowed']:.2f} allowed"
         f" for {attributes['spread_comparisons']} comparisons"
     )
+    if "bias_deviation" in attributes:
+        text += (
+            f"; biases from theirs by at most {attributes['bias_deviation']:.2f}"
+            f" ({attributes['bias_where']}), {attributes['bias_allowed']:.2f} allowed"
+        )
+    return text

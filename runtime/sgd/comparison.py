@@ -27,7 +27,7 @@ from runtime.sgd.simulation import (
     Simulation,
     recorded_steps,
 )
-from runtime.sgd.spread_comparison import judged_spread, measured_spread, predicted_spread
+from runtime.sgd.spread_comparison import judged_bias, judged_spread, measured_spread, predicted
 from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.chosen_start import ChosenStart, naming_choices
@@ -161,15 +161,18 @@ class Comparison:
         title = f"SGD against the ODE of {self.model.name}"
         settings = {"title": title, "trajectories": runs, "seed": self.seed, **self.start.origin}
         chains = done[: len(self.n)]
-        predicted = predicted_spread(system, self.problem, records)
-        result = _dataset(theory, chains, self.n, settings, predicted)
+        result = _dataset(theory, chains, self.n, settings, predicted(system, self.problem, records))
         result.attrs.update(_judge(result, runs))
         if result.attrs["verdict"] != "undecided":
-            names, _ = observables(theory)
-            values = [observables(simulated)[1][..., 1:] for simulated in chains]
-            result.attrs.update(judged_spread(result, names[1:], values, runs))
-            if result.attrs.get("spread_deviation", 0.0) > result.attrs.get("spread_allowed", 0.0):
-                result.attrs["verdict"] = "disagree"
+            names, expected = observables(theory)
+            values = [observables(simulated)[1] for simulated in chains]
+            result.attrs.update(judged_spread(result, names[1:], [x[..., 1:] for x in values], runs))
+            means, errors = map(np.array, zip(*map(mean_and_error, values), strict=True))
+            result.attrs.update(judged_bias(result, names, means - expected, errors, runs))
+            found = result.attrs
+            for what in ("spread", "bias"):
+                if found.get(f"{what}_deviation", 0.0) > found.get(f"{what}_allowed", 0.0):
+                    found["verdict"] = "disagree"
         if self.weights:
             result.attrs.update(_judge_weights(done[0], done[-1], runs))
             deviation = result.attrs["weights_deviation"]
@@ -243,7 +246,8 @@ def compare(
     xarray.Dataset
         With the ODE's Q, R, loss, and v if it is trained; ``Q_mean``, ``Q_error`` … with dim ``n`` in
         front; ``loss_spread``, ``Q_spread`` …, standard deviations over runs; ``loss_std``, ``Q_std`` …,
-        √N times those that the covariance at order 1/N predicts, and ``linear_n``, the N that its linear
+        √N times those that the covariance at order 1/N predicts, ``loss_bias``, ``Q_bias`` …, N times the
+        predicted biases, and ``linear_n``, the N that its linear
         theory has needed so far (`runtime.fluctuations`); ``limit`` and ``limit_error`` (observable,
         alpha), the deviation extrapolated to N → ∞; ``bias`` and ``bias_error``, the coefficient of 1/N.
         Attributes: ``verdict`` (agree, disagree, or undecided if runs diverged), ``deviation`` (the
@@ -254,6 +258,7 @@ def compare(
         ``spread_deviation``, ``spread_allowed``, ``spread_comparisons``, ``spread_where`` and
         ``spread_until`` say the same of the spreads, extrapolated to N → ∞ as the means are, while the
         smallest N is four times ``linear_n``; if none is compared, ``spread_reason`` says why.
+        ``bias_deviation`` and so on say it of the biases, where they are predicted.
 
     Raises
     ------
@@ -309,9 +314,9 @@ def _dataset(
     simulated: Sequence[xarray.Dataset],
     sizes: Sequence[int],
     settings: Mapping[str, Any],
-    predicted: Mapping[str, Any],
+    theories: Mapping[str, Any],
 ) -> xarray.Dataset:
-    """What was measured at these N beside theory and predicted spread; the settings are attributes."""
+    """What was measured at these N beside the ODE and what is predicted; the settings are attributes."""
     names, expected = observables(theory)
     means, errors = map(
         np.array, zip(*(mean_and_error(observables(runs)[1]) for runs in simulated), strict=True)
@@ -330,7 +335,7 @@ def _dataset(
     over = ("observable", "alpha")
     variables |= {
         **measured_spread(simulated),
-        **predicted,
+        **theories,
         "limit": (over, limit.T, "deviation from the ODE, extrapolated to infinite N"),
         "limit_error": (over, limit_error.T, "standard error of limit"),
         "bias": (over, bias.T, "coefficient of 1/N in the deviation from the ODE"),

@@ -97,11 +97,13 @@ def draw_comparison(figure: Any, result: xarray.Dataset) -> None:
         spread.plot(alpha, predicted, color="black", lw=1.2, ls="--")
         for sign in (-1.0, 1.0):
             edge = positive(theory + sign * predicted / np.sqrt(sizes[0]))
-            label = f"predicted spread, N = {sizes[0]}" if sign > 0 else None
+            label = f"predicted; spread at N = {sizes[0]}" if sign > 0 else None
             loss.plot(alpha, edge, color="black", lw=0.8, ls="--", label=label)
     loss.set_yscale("log")
     loss.set_ylabel(LOSS_LABEL)
     bias.axhline(0.0, color="black", lw=0.8)
+    if "loss_bias" in result:
+        bias.plot(alpha, result["loss_bias"].values, color="black", lw=1.2, ls="--")
     bias.set_ylabel(r"$N$ (mean $\varepsilon$ $-$ ODE)")
     spread.set_ylabel(r"$\sqrt{N}$ (standard deviation of $\varepsilon$)")
     spread.set_ylim(bottom=0.0)

@@ -1,4 +1,4 @@
-"""Compares the spread of SGD over runs with the covariance at order 1/N, at several N.
+"""Compares spread and bias of SGD over runs with the theory at order 1/N, at several N.
 
 The theory says N s² → Σ for the variance s² of an order parameter over runs, up to corrections of order
 1/N. For k runs with a Gaussian law, (k − 1) s²/σ² is χ² with k − 1 degrees of freedom. The excess kurtosis
@@ -6,6 +6,9 @@ The theory says N s² → Σ for the variance s² of an order parameter over run
 χ²/ν is normal with mean 1 − 2/(9ν) and variance 2/(9ν) to high accuracy (E. B. Wilson and M. M. Hilferty,
 PNAS 17, 684 (1931)). So the cube roots of N s²/Σ, less these means, are extrapolated to N → ∞ as means are,
 and the limit is compared with 0.
+
+The theory of the bias says N (mean − ODE) → m, up to corrections of order 1/N too. The means have normal
+errors, so that N (mean − ODE) − m is extrapolated itself.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from derive.errors import InputError
 from runtime.covariance.fluctuation_run import FluctuationProblem
@@ -31,20 +35,24 @@ STATES = ("Q", "R", "v")
 MARGIN = 4.0
 # Variances below this part of the largest squared norm are rounding, as those of norms on the sphere.
 _ROUNDING = 1e-20
+# Errors of means below this part of the largest norm are rounding.
+_ERROR_OF_EQUAL_RUNS = 1e-12
 
 
-def predicted_spread(system: System, problem: Problem, records: int) -> dict[str, Any]:
-    """√N times the standard deviations at the last `records` times, as variables of `runtime.fluctuations`.
+def predicted(system: System, problem: Problem, records: int) -> dict[str, Any]:
+    """Spread and bias at order 1/N at the last `records` times, as variables of `runtime.fluctuations`.
 
-    ``linear_n`` is the largest so far. There are none for a model of which no covariance is derived.
+    They are √N times standard deviations and N times biases; ``linear_n`` is the largest so far. There are
+    no biases where none is derived, and nothing for a model of which no covariance is derived.
     """
     try:
-        found = FluctuationProblem(problem, None).run(system)
+        found = FluctuationProblem(problem, None, bias=problem.model.quadratic).run(system)
     except InputError as error:
         if error.option != "activation":
             raise
         return {}
-    names = [f"{name}_std" for name in (*STATES, "loss") if f"{name}_std" in found.data_vars]
+    every = (f"{name}_{ending}" for name in (*STATES, "loss") for ending in ("std", "bias"))
+    names = [name for name in every if name in found.data_vars]
     variables = {
         name: (found[name].dims, found[name].values[-records:], found[name].attributes) for name in names
     }
@@ -90,38 +98,71 @@ def judged_spread(
     if "linear_n" not in result:
         return {"spread_comparisons": 0, "spread_reason": "no covariance is derived for this activation"}
     sizes = result["n"].values
-    predicted = _packed(result, names)
-    # Once linearity has failed, the spread keeps what happened then.
-    times = MARGIN * result["linear_n"].values <= sizes[0]
-    tested = times[:, None] & (predicted**2 > _ROUNDING * max(1.0, float(np.max(result["Q"].values)) ** 2))
+    spread = _packed(result, names, "std")
+    least = _ROUNDING * max(1.0, float(np.max(result["Q"].values)) ** 2)
+    tested = _linear(result)[:, None] & (spread**2 > least)
     if not tested.any():
         reason = f"the linear theory needs a larger N than {sizes[0]} from this start"
         return {"spread_comparisons": 0, "spread_reason": reason}
     both = [
-        spread_ratios(values[:, tested], int(n), predicted[tested])
+        spread_ratios(values[:, tested], int(n), spread[tested])
         for values, n in zip(simulated, sizes, strict=True)
     ]
     deviations, errors = (np.array(part) for part in zip(*both, strict=True))
-    limit, limit_error, *_ = extrapolate(deviations, errors, sizes.astype(float))
-    z = np.abs(limit) / limit_error
+    limit, error, *_ = extrapolate(deviations, errors, sizes.astype(float))
+    until = float(result["alpha"].values[_linear(result)][-1])
+    return {**_verdict("spread", result, names, tested, np.abs(limit) / error, runs), "spread_until": until}
+
+
+def judged_bias(
+    result: xarray.Dataset, names: Sequence[str], deviations: Array, errors: Array, runs: int
+) -> dict[str, Any]:
+    """The deviation of biases from the theory, as attributes of a comparison; none where none is derived.
+
+    names, deviations, errors
+        The loss and the order parameters, and mean − ODE (N, alpha, observable) with its errors.
+    """
+    if "loss_bias" not in result:
+        return {}
+    sizes = result["n"].values.astype(float)
+    # Nothing is tested where all runs are equal.
+    scale = max(1.0, float(np.max(np.abs(result["Q"].values))))
+    tested = _linear(result)[:, None] & np.all(errors > _ERROR_OF_EQUAL_RUNS * scale, axis=0)
+    if not tested.any():
+        return {}
+    each = sizes[:, None]
+    left = each * deviations[:, tested] - _packed(result, names, "bias")[tested]
+    limit, error, *_ = extrapolate(left, each * errors[:, tested], sizes)
+    return _verdict("bias", result, names, tested, np.abs(limit) / error, runs)
+
+
+def _linear(result: xarray.Dataset) -> NDArray[np.bool_]:
+    """Whether the linear theory holds with a margin at the smallest N, at each time and all before it."""
+    return np.asarray(MARGIN * result["linear_n"].values <= result["n"].values[0])
+
+
+def _verdict(
+    what: str, result: xarray.Dataset, names: Sequence[str], tested: NDArray[np.bool_], z: Array, runs: int
+) -> dict[str, Any]:
+    """The largest of the deviations z at the tested places (alpha, observable), as attributes."""
     worst = int(np.argmax(z))
     time, observable = (index[worst] for index in np.nonzero(tested))
     return {
-        "spread_deviation": float(z[worst]),
-        "spread_allowed": allowed_deviation(z.size, runs),
-        "spread_comparisons": int(z.size),
-        "spread_where": f"{names[observable]} at alpha = {float(result['alpha'].values[time]):g}",
-        "spread_until": float(result["alpha"].values[times][-1]),
+        f"{what}_deviation": float(z[worst]),
+        f"{what}_allowed": allowed_deviation(z.size, runs),
+        f"{what}_comparisons": int(z.size),
+        f"{what}_where": f"{names[observable]} at alpha = {float(result['alpha'].values[time]):g}",
     }
 
 
-def _packed(result: xarray.Dataset, names: Sequence[str]) -> Array:
-    """√N times the predicted standard deviations (alpha, observable) of these order parameters."""
+def _packed(result: xarray.Dataset, names: Sequence[str], ending: str) -> Array:
+    """Predicted numbers (alpha, observable) of the loss and of order parameters."""
     columns = []
     for name in names:
         letter, *indices = name.split("_")
-        values = result[f"{letter}_std"].values
-        place = [int(index) - 1 for index in indices]
-        entry = np.ravel_multi_index(place, values.shape[1:])
-        columns.append(values.reshape(len(values), -1)[:, entry])
+        values = result[f"{letter}_{ending}"].values
+        if indices:
+            entry = np.ravel_multi_index([int(index) - 1 for index in indices], values.shape[1:])
+            values = values.reshape(len(values), -1)[:, entry]
+        columns.append(values)
     return np.stack(columns, axis=1)

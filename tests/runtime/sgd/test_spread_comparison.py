@@ -51,8 +51,10 @@ def test_spreads_agree_and_are_in_the_dataset(system_of):
     found = result.attrs
     assert found["verdict"] == "agree"
     assert 0.5 < found["spread_deviation"] < found["spread_allowed"]
-    # Nothing spreads at the start.
+    # Nothing spreads at the start, nor has a bias; the loss has a bias too.
     assert found["spread_comparisons"] == 3 * 5
+    assert found["bias_comparisons"] == 3 * 6
+    assert 0.5 < found["bias_deviation"] < found["bias_allowed"]
     assert found["spread_until"] == 4.0
     assert result["R_std"].dims == ("alpha", "i", "r")
     assert result["Q_spread"].dims == ("n", "alpha", "i", "j")
@@ -65,7 +67,7 @@ def test_spreads_agree_and_are_in_the_dataset(system_of):
 
 @pytest.mark.parametrize("wrong", [{"batch": 2}, {"eta": 0.13}], ids=str)
 def test_a_wrong_diffusion_matrix_is_found(system_of, monkeypatch, wrong):
-    right = spread_comparison.predicted_spread
+    right = spread_comparison.predicted
 
     def predicted(system, problem, records):
         parameters = problem.parameters.replaced(**wrong)
@@ -80,11 +82,27 @@ def test_a_wrong_diffusion_matrix_is_found(system_of, monkeypatch, wrong):
         )
         return right(system, changed, records)
 
-    monkeypatch.setattr(comparison, "predicted_spread", predicted)
+    monkeypatch.setattr(comparison, "predicted", predicted)
     found = compare(system_of(2, 1), Q0, R0, **SETTINGS).attrs
     assert found["verdict"] == "disagree"
     assert found["deviation"] < found["allowed"]
     assert found["spread_deviation"] > 1.2 * found["spread_allowed"]
+
+
+@pytest.mark.parametrize("name", ["Q", "loss"])
+def test_a_wrong_bias_is_found(system_of, monkeypatch, name):
+    right = spread_comparison.predicted
+
+    def predicted(system, problem, records):
+        found = right(system, problem, records)
+        dims, values, attributes = found[f"{name}_bias"]
+        return found | {f"{name}_bias": (dims, values + 4.0, attributes)}
+
+    monkeypatch.setattr(comparison, "predicted", predicted)
+    found = compare(system_of(2, 1), Q0, R0, **SETTINGS).attrs
+    assert found["verdict"] == "disagree"
+    assert found["bias_deviation"] > 1.2 * found["bias_allowed"]
+    assert found["bias_where"].startswith(name)
 
 
 def test_what_is_not_compared_has_a_reason(system_of, monkeypatch):
@@ -100,3 +118,4 @@ def test_what_is_not_compared_has_a_reason(system_of, monkeypatch):
     result = compare(system_of(2, 1), Q0, R0, **{**SETTINGS, "alpha": [0.0, 0.1], "trajectories": 16})
     assert result.attrs["spread_reason"] == "no covariance is derived for this activation"
     assert "loss_std" not in result
+    assert "bias_deviation" not in result.attrs
