@@ -49,7 +49,8 @@ class Proof:
     """How the two derivations were found to be equal.
 
     method
-        ``"polynomial identity"`` or ``"random points"``.
+        ``"polynomial identity"`` or ``"random points"``; of fluctuations ``"cubature to rounding"`` and
+        ``"no diffusion"``.
     compared
         The number of entries of dQ, dR and loss that were compared: all of them, by either method.
     points, error_bound_log2

@@ -26,6 +26,9 @@ TRAINED = "--second-layer trained --eta-second 0.1"
 LINES = [
     "derive --p 2 --pstar 1 --constraint sphere",
     "derive --sector --pstar 1",
+    "derive --fluctuations --p 1 --pstar 1",
+    "derive --fluctuations --p 1 --pstar 1 --activation he3",
+    "derive --fluctuations --p 1 --pstar 1 --flow gradient",
     f"integrate {SMALL} --alpha 0,1 --out run.nc",
     f"integrate {SMALL} --alpha 0,1 --eta 50",
     f"integrate {SMALL} --eta 0.1 --alpha 0,9,99 --stop-loss 0.4",

@@ -84,7 +84,8 @@ def definitions(model: Model, form: str = "matrix", what: str = "odes", any_widt
     if not any_widths:
         sentences.append(f"The widths are $p = {model.p}$ and $p^* = {model.pstar}$.")
     if what == "diffusion":
-        sentences.append(_CHANGES[model.flow])
+        # The change of other activations than λ² has a formula of its own.
+        sentences += [] if is_polynomial(model) and model.flow == "sgd" else [_CHANGES[model.flow]]
     elif is_polynomial(model):
         sentences.append(_graphs(model, form))
     elif form != "expanded":

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from derive.model import Model, require_quadratic
+from derive.fluctuations.cubature_points import check_cubature
+from derive.model import Model
 
 
 @dataclasses.dataclass(frozen=True)
 class FluctuationModel(Model):
     """A model, of which the ODE of the covariance of its order parameters is derived.
 
-    The parameters are those of `derive.Model`, and so are the errors. `state` has the names of the order
+    The parameters are those of `derive.Model`, and so are the errors; SGD with another activation than λ²
+    is refused too if its cubature has too many points. `state` has the names of the order
     parameters, which are the rows and the columns of the covariance.
     """
 
@@ -20,8 +22,8 @@ class FluctuationModel(Model):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.flow != "gradient":
-            require_quadratic(self, "the diffusion matrix is derived")
+        if self.flow != "gradient" and not self.quadratic:
+            check_cubature(self)
 
     @classmethod
     def of(cls, model: Model) -> FluctuationModel:

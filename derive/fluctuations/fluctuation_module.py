@@ -13,6 +13,7 @@ from derive.emit.numba_module import is_unrolled, module_constants
 from derive.emit.python_source import INDENT, function_text
 from derive.emit.unrolled_body import UnrolledBody
 from derive.expansion import operation_count
+from derive.fluctuations.cubature_points import cubature_size
 from derive.fluctuations.fluctuation_model import FluctuationModel
 from derive.fluctuations.fluctuation_program import (
     COVARIANCE,
@@ -58,6 +59,9 @@ def _docstring(model: FluctuationModel) -> str:
     noise = "D is the covariance of N times the change of the order parameters in one step."
     if model.flow == "gradient":
         noise = "D is zero: gradient flow has no noise."
+    elif not model.quadratic:
+        points = cubature_size(model).points
+        noise += f"\nIts moments are sums over {points} points of a cubature that is exact for them."
     return f'''"""Fluctuations at order 1/N of the order parameters, p = {model.p}, p* = {model.pstar}.
 
 {problem_text(model)}, T = W*W*'/N.
@@ -165,13 +169,14 @@ def _stored(body: FunctionBody, program: Program, target: str) -> Iterator[str]:
 # --- the diffusion matrix ------------------------------------------------------------------------
 
 FREE_DIFFUSION = "_free_diffusion"
-_ARGUMENTS, _WORDS = "y, parameters, out", "Write D at the order parameters y into out, (n, n)."
+# The name, the arguments and the docstring of the function.
+DIFFUSION = ("diffusion", "y, parameters, out", "Write D at the order parameters y into out, (n, n).")
 
 
 def no_diffusion() -> list[str]:
     """The function of a model without noise."""
     lines = ["for i in range(STATE_SIZE):", f"{INDENT}for j in range(STATE_SIZE):"]
-    return [function_text("diffusion", _ARGUMENTS, _WORDS, [*lines, f"{INDENT * 2}out[i, j] = 0.0"])]
+    return [function_text(*DIFFUSION, [*lines, f"{INDENT * 2}out[i, j] = 0.0"])]
 
 
 def diffusion_function(model: FluctuationModel, written: FluctuationProgram) -> list[str]:
@@ -185,10 +190,10 @@ def diffusion_function(model: FluctuationModel, written: FluctuationProgram) -> 
     ]
     units = component_units(model)
     if model.constraint != "sphere":
-        return [units, function_text("diffusion", _ARGUMENTS, _WORDS, lines)]
-    free = function_text(FREE_DIFFUSION, _ARGUMENTS, "Write D of free norms into out.", lines)
+        return [units, function_text(*DIFFUSION, lines)]
+    free = function_text(FREE_DIFFUSION, DIFFUSION[1], "Write D of free norms into out.", lines)
     rescaled = [f"{FREE_DIFFUSION}(y, parameters, out)", "_remove_growth(y, out)"]
-    return [units, _REMOVE_GROWTH, free, function_text("diffusion", _ARGUMENTS, _WORDS, rescaled)]
+    return [units, REMOVE_GROWTH, free, function_text(*DIFFUSION, rescaled)]
 
 
 def diffusion_operations(model: FluctuationModel) -> int:
@@ -244,7 +249,8 @@ def assembled(model: FluctuationModel) -> Iterator[str]:
         teacher += f" * parameters[{packed.index('vstar_1')} + r]"
     d = UNIT_WEIGHTS.name
     yield ""
-    yield "# The weights of units in e = sum_m d_m z_m^2 - noise, students first."
+    output = "z_m^2" if model.quadratic else "sigma_m(z_m)"
+    yield f"# The weights of units in e = sum_m d_m {output} - noise, students first."
     yield f"{d} = np.empty({SIZES[UNIT_WEIGHTS.rows]})"
     yield "for i in range(P):"
     yield f"{INDENT}{d}[i] = {student}"
@@ -299,7 +305,7 @@ def _products(written: FluctuationProgram) -> Iterator[str]:
     yield from (INDENT * 2 + line for line in inner)
 
 
-_REMOVE_GROWTH = '''
+REMOVE_GROWTH = '''
 @_compiled
 def _remove_growth(y, out):
     """Apply the derivative of the rescaling of students to the rows and to the columns of out.

@@ -8,6 +8,8 @@ from typing import Any
 from derive.arguments import one_of
 from derive.fluctuations.bias_module import bias_functions, bias_operations, derivatives
 from derive.fluctuations.bias_program import bias_program
+from derive.fluctuations.cubature_module import cubature_function, cubature_operations
+from derive.fluctuations.cubature_proof import cubature_proof_record, prove_cubature
 from derive.fluctuations.fluctuation_document import fluctuation_document
 from derive.fluctuations.fluctuation_model import FluctuationModel
 from derive.fluctuations.fluctuation_module import (
@@ -35,9 +37,14 @@ class FluctuationPipeline(GeneratedFiles[FluctuationModel]):
         """The stages of the ODE of the order parameters."""
         return Pipeline.of(self.model.base)
 
+    @property
+    def _cubature(self) -> bool:
+        """Whether the diffusion matrix is a sum over points, and no program."""
+        return self.model.flow == "sgd" and not self.model.quadratic
+
     @cached_property
     def program(self) -> FluctuationProgram:
-        """The moments of one step as statements on matrices."""
+        """The moments of one step of a quadratic model as statements on matrices."""
         return fluctuation_program(self.model)
 
     @cached_property
@@ -53,17 +60,20 @@ class FluctuationPipeline(GeneratedFiles[FluctuationModel]):
     @cached_property
     def proof(self) -> Proof:
         """The comparison of the programs with integration by parts; raises ProofError if they differ."""
+        if self._cubature:
+            return prove_cubature(self.model)
         prove_bias(self.model, self.bias_program)
         return prove_fluctuations(self.model, self.program)
 
     @cached_property
     def proof_record(self) -> Proof:
-        return fluctuation_proof_record(self.model)
+        return cubature_proof_record(self.model) if self._cubature else fluctuation_proof_record(self.model)
 
     @cached_property
     def operations(self) -> dict[str, int]:
         """About the floating-point operations of each function."""
-        diffusion = diffusion_operations(self.model) if self.model.flow == "sgd" else 0
+        of_noise = cubature_operations if self._cubature else diffusion_operations
+        diffusion = of_noise(self.model) if self.model.flow == "sgd" else 0
         rhs = rhs_operations(self.model, self.drift.functions, diffusion)
         if not self.derivatives:
             return {"rhs": rhs, "diffusion": diffusion}
@@ -73,8 +83,12 @@ class FluctuationPipeline(GeneratedFiles[FluctuationModel]):
     @cached_property
     def python(self) -> str:
         """The Numba module, odes.py."""
-        sgd = self.model.flow == "sgd"
-        diffusion = diffusion_function(self.model, self.program) if sgd else no_diffusion()
+        if self._cubature:
+            diffusion = cubature_function(self.model)
+        elif self.model.flow == "sgd":
+            diffusion = diffusion_function(self.model, self.program)
+        else:
+            diffusion = no_diffusion()
         bias = self.derivatives and bias_functions(self.model, self.derivatives, self.bias_program)
         return fluctuation_module(self.model, self.drift.functions, diffusion, bias or ())
 

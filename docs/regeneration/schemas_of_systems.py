@@ -164,6 +164,13 @@ _COMPARED = {
     "method": choice("How the derivations were compared.", "polynomial identity", "random points"),
     "compared": whole("Number of entries that were compared.", 1),
 }
+_POINTS = {
+    "points": whole("Number of random points at which they were compared."),
+    "error_bound_log2": {
+        "type": ["integer", "null"],
+        "description": "log₂ of the chance of a missed difference.",
+    },
+}
 
 
 def _operations(**functions: str) -> Schema:
@@ -186,16 +193,7 @@ DERIVE = either(
                 choice("", "unrolled", "loops"),
                 "Whether the code of each function has one line per entry, or loops.",
             ),
-            "proof": fields(
-                {
-                    **_COMPARED,
-                    "points": whole("Number of random points at which they were compared."),
-                    "error_bound_log2": {
-                        "type": ["integer", "null"],
-                        "description": "log₂ of the chance of a missed difference.",
-                    },
-                }
-            ),
+            "proof": fields({**_COMPARED, **_POINTS}),
         },
         title="full system",
     ),
@@ -215,6 +213,25 @@ DERIVE = either(
             ),
         },
         title="--sector",
+    ),
+    fields(
+        {
+            **_GENERATED,
+            "kind": {"const": "fluctuations"},
+            "model": record("Widths and options.", model()),
+            "operations": mapping(whole(), "About the floating-point operations of each function."),
+            "proof": fields(
+                {
+                    "method": choice(
+                        "How the two routes to the diffusion matrix were compared.",
+                        *("random points", "cubature to rounding", "no diffusion"),
+                    ),
+                    "compared": whole("Number of entries that were compared."),
+                    **_POINTS,
+                }
+            ),
+        },
+        title="--fluctuations",
     ),
 )
 _FOLDER = {"name": text("Name of the folder."), "folder": text("Path of the folder.")}

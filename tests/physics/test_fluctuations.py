@@ -99,20 +99,36 @@ class Prediction:
         assert solution.status == "ok"
         return solution.states
 
-    def wrong(self, times):
-        """Name and Σ (times, n, n) of each wrong variant, by Runge and Kutta's method of order 4."""
+    def _on_grid(self, times):
+        """α at the ends and the middles of steps between the times, and states and Jacobians there."""
         ends = np.concatenate([[0.0], times])
         parts = [np.linspace(a, b, HALF_STEPS + 1)[1:] for a, b in itertools.pairwise(ends)]
         grid = np.concatenate([[0.0], *parts])
         states = np.vstack([self.state, self._solved(self.system, self.state, grid[1:])])
-        steps = [self.step(y, alpha) for y, alpha in zip(states, grid, strict=True)]
         jacobians = [
             self.system.jacobian_of_state(y, self._parameters(alpha))
             for y, alpha in zip(states, grid, strict=True)
         ]
+        return grid, states, jacobians
+
+    def wrong(self, times):
+        """Name and Σ (times, n, n) of each wrong variant, by Runge and Kutta's method of order 4."""
+        grid, states, jacobians = self._on_grid(times)
+        steps = [self.step(y, alpha) for y, alpha in zip(states, grid, strict=True)]
         for wrong in ("", *self.seen()):
             noise = [dataclasses.replace(step, wrong=wrong).covariance() for step in steps]
             yield wrong, integrated(jacobians, noise, grid)[HALF_STEPS // 2 :: HALF_STEPS // 2]
+
+    def altered(self, times, name, factor):
+        """Σ (times, n, n) with a parameter multiplied by a factor in 𝓓 alone."""
+        grid, states, jacobians = self._on_grid(times)
+        fluctuations, place = fluctuations_of(self.system), self.system.model.parameters.index(name)
+        noise = []
+        for y, alpha in zip(states, grid, strict=True):
+            packed = self._parameters(alpha)
+            packed[place] *= factor
+            noise.append(fluctuations.diffusion_at(y, packed))
+        return integrated(jacobians, noise, grid)[HALF_STEPS // 2 :: HALF_STEPS // 2]
 
     def seen(self):
         """The errors that so many runs of the case show."""
@@ -301,3 +317,39 @@ def test_diffusion_is_the_covariance_of_single_steps(name, system_of):
     for wrong in (EXCHANGED, LOOP, DIVIDED_ONLY):
         changed = dataclasses.replace(step, wrong=wrong).covariance()
         assert largest_deviation(case, samples, changed[None]) > 1.0
+
+
+# Steps are small, since changes of degree ten have heavy tails. At η = 0.05, "2-1 he3" has 0.72, 0.85 and
+# 0.98 of the predicted variance of Q at N = 2500, 10⁴ and 10⁵.
+POLYNOMIAL = {
+    "2-1 he3": Case(
+        (2, 1),
+        {"activation": "he3", "constraint": "sphere"},
+        {"eta": 0.01, "label_noise": 10.0, "batch": 2},
+        (1.0, 4.0, 10.0),
+    ),
+    "1-1 he2+he3, trained": Case(
+        (1, 1),
+        {"activation": "he2+he3", "second_layer": "trained"},
+        {"eta": 0.005, "eta_second": 0.02, "label_noise": 30.0}
+        | {"student_weights": [0.8], "teacher_weights": [1.0]},
+        (1.0, 4.0, 10.0),
+    ),
+}
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("name", POLYNOMIAL)
+def test_covariance_of_the_chain_of_polynomial_activations(name, system_of):
+    case = POLYNOMIAL[name]
+    prediction, samples = Prediction(case, system_of(*case.widths, **case.options)), measured(case)
+    times = np.array(case.alpha)
+    derived = prediction.covariances(times)
+    assert largest_deviation(case, samples, derived) < 1.0
+    same = prediction.altered(times, "label_noise", 1.0)
+    np.testing.assert_allclose(same, derived, rtol=1e-3, atol=1e-4 * np.abs(derived).max())
+    wrong = [("label_noise", 0.0), ("inverse_batch", 1.3)]
+    wrong += [("eta_second", 0.8)] if prediction.system.model.trained else []
+    for parameter, factor in wrong:
+        changed = prediction.altered(times, parameter, factor)
+        assert largest_deviation(case, samples, changed) > 1.0, parameter

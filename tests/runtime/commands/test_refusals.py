@@ -387,7 +387,7 @@ LINES = {
     "sweep --out runs --seed 0 --engine mpi": "--engine: ",
     "fluctuations --n 0": "--n: 0 is not",
     "fluctuations --method scipy:LSODA": "--method: 'scipy:LSODA' is not one of",
-    "fluctuations --activation he3": "--activation: 'he3': the diffusion matrix is derived for quadratic",
+    "fluctuations --pstar 4 --activation he3": "--activation: p = 4, p* = 4 with he3 needs 1.9e+07 points",
     "fluctuations --covariance random --ideal 0.1": "--ideal: does not go with --covariance random",
     "fluctuations --covariance random --overlaps run.nc": "--covariance: 'random weights' has the mean",
     "fluctuations --covariance missing.npz": "--covariance: missing.npz does not exist",

@@ -256,7 +256,6 @@ def test_a_trajectory_that_diverges_ends_the_covariance(system_of):
 @pytest.mark.parametrize(
     ("options", "given", "option", "words"),
     [
-        ({"activation": "he3"}, {}, "activation", "the diffusion matrix is derived for quadratic"),
         ({}, {"method": "scipy:LSODA"}, "method", "is not one of prince8|'scipy:LSODA' is not"),
         ({}, {"n": 0}, "n", "0 is not"),
         ({}, {"n": 1.5}, "n", "1.5"),
