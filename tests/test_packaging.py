@@ -26,7 +26,7 @@ def files(*folders: str) -> set[str]:
         path.relative_to(ROOT).as_posix()
         for folder in folders
         for path in (ROOT / folder).rglob("*")
-        if path.is_file() and not {"__pycache__", "results"} & set(path.parts)
+        if path.is_file() and not {"__pycache__", "results"} & set(path.relative_to(ROOT).parts)
     }
 
 
