@@ -32,16 +32,17 @@ QUANTITIES = (
     *("Q", "R", "T", "student_weights", "teacher_weights"),
     *("eta", "eta_second", "weight_decay", "label_noise", "time", "rate", "loss"),
 )
-# The quantities that the variables of a run are, whose means over runs and their errors are such too.
+# The quantities that the variables of a run are. Means over runs, deviations and biases are such too.
 _OF_VARIABLES = {
     **{name: name for name in ("Q", "R", "T", "loss", "student_weights", "teacher_weights")},
     "v": "student_weights",
     "alpha_end": "time",
     "escape_alpha": "time",
+    "linear_until": "time",
 }
-_STATISTICS = ("_mean", "_error")
+_STATISTICS = ("_mean", "_error", "_std", "_bias")
 # Variables that are the same numbers in every convention.
-_SAME = ("status", "steps", "rejected", "evaluations", "runs")
+_SAME = ("status", "steps", "rejected", "evaluations", "runs", "linear_n")
 # The quantities that the attributes of a run are; one trajectory of many may have them as variables.
 _OF_ATTRIBUTES = {
     **{number.name: number.name for number in NUMBERS if number.name in QUANTITIES},
@@ -118,7 +119,8 @@ class Convention:
         The run is a result of `integrate`, or one trajectory of `simulate` or of an ensemble with all
         outputs. All of its quantities are converted: variables, and attributes such as eta, stop_loss, q0
         and the times of the schedule. Names of times change: ``escape_time``, ``time_end``, ``start_time``.
-        Tolerances are those of the computation, in our units. Variables that no run has are left out.
+        Tolerances are those of the computation, in our units. Variables that no run has are left out, as is
+        the covariance of `fluctuations`; its standard deviations are converted.
 
         Raises InputError for a run of another model, or one that is not a single trajectory; or with a
         schedule, if their time depends on the learning rate.

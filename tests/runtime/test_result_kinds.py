@@ -68,6 +68,12 @@ KINDS = {
         "escape_times",
         True,
     ),
+    "simulated": (
+        f"escape {SMALL} --n 200 --trajectories 10 --simulate",
+        "escape_times",
+        True,
+    ),
+    "fluctuations": (f"fluctuations {SMALL} --alpha 0,1,2", "fluctuations", False),
     "exponent": ("exponent --activation he2 --n 100", "information_exponent", False),
     "drift": ("invariants --monitor run.nc --degree 1", "integrate,drift_monitors", True),
     "merged": ("merge sweep", "run_sweep,merge_sweep", True),

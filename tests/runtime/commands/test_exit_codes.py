@@ -16,6 +16,7 @@ HE3 = f"{SMALL} --activation he3 --n 10 --eta 0.02 --alpha 0,5"
 NOTHING = {
     "integrate --p 1 --pstar 1 --alpha 3 --out run.nc": "stopped at alpha = ",
     "integrate --eta 100 --alpha 3 --method scipy:RK45 --out run.nc": "stopped at alpha = ",
+    f"fluctuations {SMALL} --eta 5 --alpha 3 --out run.nc": "stopped at alpha = ",
     "sector --p 1 --pstar 1 --eta 3 --alpha 0,1,1000 --out run.nc": "stopped at alpha = ",
     "ensemble --trajectories 3 --eta 30 --alpha 1 --out run.nc": "3 of 3 trajectories diverged; ",
     "ensemble --trajectories 3 --eta 30 --alpha 1 --output all --out run.nc": "3 of 3 trajectories d",

@@ -206,3 +206,23 @@ def test_axes_of_a_merged_sweep_are_converted(system_of):
     assert found.attrs["eta"] == pytest.approx(eta / P)
     assert found.attrs["q0"] == pytest.approx(2.0 / P)
     assert {"eta", "q0"}.isdisjoint(found.variables)
+
+
+def test_deviations_are_those_of_the_overlaps(system_of):
+    """√N times the standard deviation of an overlap converts as it does, and the times of the theory."""
+    run = oo.fluctuations(system_of(P, PSTAR), Q0, R0, eta=0.3, alpha=[0.0, 5.0, 10.0], n=100)
+    there = oo.fluctuations(
+        system_of(P, PSTAR, readout="sum", teacher="general"),
+        Q0 / P,
+        R0 / np.sqrt(P * PSTAR),
+        T=np.eye(PSTAR) / PSTAR,
+        eta=0.3 / P,
+        alpha=[0.0, 5.0, 10.0],
+        n=100,
+    )
+    found = oo.saad_solla(oo.Model(P, PSTAR)).dataset(run)
+    for name in ("Q_std", "R_std", "loss_std", "Q", "R", "loss"):
+        np.testing.assert_allclose(found[name], there[name], rtol=1e-5, atol=1e-8, err_msg=name)
+    assert np.ptp(found["R_std"].values) > 0.1
+    assert "covariance" not in found
+    assert found["linear_until"].dims == ()
