@@ -73,14 +73,16 @@ def tokens(text: str) -> list[str]:
     return re.findall(r"\\[A-Za-z]+|\S", text)
 
 
+# Reports do not print the diffusion matrix.
+REPORTED = [what for what in SUBJECTS if what != "diffusion"]
 bare = partial(latex, definitions=False)
 bare_for_any_widths = partial(latex_for_any_widths, definitions=False)
 
 
 def equations_of(options: dict[str, str]) -> list[str]:
-    texts = [bare_for_any_widths(what, **options) for what in SUBJECTS]
+    texts = [bare_for_any_widths(what, **options) for what in REPORTED]
     one, several = Model(1, 1, **options), Model(2, 3, **options)
-    texts += [bare(one, form, what) for form in FORMS for what in SUBJECTS]
+    texts += [bare(one, form, what) for form in FORMS for what in REPORTED]
     # The Jacobian's components of several are its entries over again, and many.
     texts += [bare(several, form, what) for form in FORMS for what in ("odes", "loss")]
     return texts
