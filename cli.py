@@ -63,6 +63,7 @@ SECTIONS = {
         "exponent": "Measure how long the mediocre start takes, against N.",
         "invariants": "Prove, search and monitor conserved quantities.",
         "reproduce": "Regenerate the claims of the paper.",
+        "plot": "Draw a result from its file.",
         "report": "Write one HTML page on a model, to share.",
     },
     "Manage": {

@@ -41,7 +41,7 @@ from problem import Task, largest_error, reference, task
 
 import derive
 from runtime.ensemble.kernels.compiled_kernels import compile_kernels
-from runtime.output.figures import COLOURS
+from runtime.output.figure_axes import COLOURS
 from runtime.vector import jit
 
 RESULTS = Path(__file__).parent / "results"

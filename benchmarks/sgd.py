@@ -51,7 +51,8 @@ import numpy as np
 from llvmlite import ir
 
 import derive
-from runtime.output.figures import COLOURS, save_figure
+from runtime.output.figure_axes import COLOURS
+from runtime.output.figures import save_figure
 from runtime.sgd.recorder import generalisation_error
 from runtime.sgd.simulation import simulate
 from runtime.sgd.weights_step import LANES, RUN_WORDS

@@ -1,5 +1,6 @@
 """The public names of `runtime`, each with its module, from which it is imported on first use."""
 
+from . import plot as plot
 from .analysis.bias.closest_solutions import closest_solution as closest_solution
 from .analysis.bias.closest_solutions import implicit_bias as implicit_bias
 from .analysis.escape.escape_measurement import escape_times as escape_times

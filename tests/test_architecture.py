@@ -24,6 +24,7 @@ LAYERS = (
     ("ensemble", "covariance"),
     ("sgd", "sector"),
     ("analysis",),
+    ("plot",),
     ("report", "sweep"),
     ("commands",),
 )

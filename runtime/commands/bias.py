@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @shared.run_option("bias", "scale")
 @option("Analysis", "--run", type=shared.A_PATH, help="Judge the runs in this .nc file instead.")
 @shared.run_option("bias", "threads")
-@shared.output_options
+@shared.timeless_output_options
 @shared.generated_option
 def bias(
     model: Model,
@@ -52,7 +52,6 @@ def bias(
       cli bias --p 6 --pstar 3 --eta 0.1 --alpha 2000 --n 1000
       cli bias --run runs.nc
     """
-    from runtime.analysis.bias.bias_figure import plot_bias
     from runtime.analysis.bias.bias_study import (
         BiasStudy,
         RandomWeights,
@@ -85,7 +84,7 @@ def bias(
             norms = bias_of_norms(system, unequal)
         result = sizes.assign_coords(norms.coords).assign(norms.data_vars)
         result.attrs |= {"scale": norms.attrs["scale"], **made_attributes("bias_of_norms", sizes.attrs)}
-    printer.write(result, plot_bias)
+    printer.write(result)
     printer.show(result, lambda: study_table(result) if run is None else run_table(result, TABLE_ROWS))
     lost, total = _lost(result)
     if run is None:

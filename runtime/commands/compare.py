@@ -53,7 +53,6 @@ def compare(
     """
     from runtime.output import run_summaries
     from runtime.sgd.comparison import chosen_comparison
-    from runtime.sgd.comparison_figure import plot_comparison
     from runtime.system.loading import load
 
     if start.overlaps is not None and "ideal" not in start.given:
@@ -63,7 +62,7 @@ def compare(
     )
     with printer.progress("steps") as progress:
         result = comparison.run(load(model, generated), progress)
-        printer.write(result, plot_comparison)
+        printer.write(result)
 
     def text() -> str:
         return f"{run_summaries.comparison_table(result, TABLE_ROWS)}\n{verdict_line(result)}"

@@ -46,17 +46,16 @@ def ensemble(
     """
     from runtime.ensemble.chosen_ensemble import ChosenEnsemble
     from runtime.output import run_summaries
-    from runtime.output.figures import plot_ensemble
     from runtime.problem import chosen_problem
     from runtime.system.loading import load
 
-    if printer.plot is not None and output == "final":
-        raise InputError("plot", "needs losses over time: --output statistics, loss or all")
+    if printer.log_x and output == "final":
+        raise InputError("log_x", "needs losses over time: --output statistics, loss or all")
     problem = chosen_problem(model, start, trajectories, **training, **solver)
     chosen = ChosenEnsemble(problem, output, threads)
     with printer.progress("trajectories") as progress:
         runs = chosen.run(load(model, generated), progress)
-        printer.write(runs, plot_ensemble)
+        printer.write(runs)
     printer.show(runs, lambda: run_summaries.ensemble_table(runs, TABLE_ROWS))
     counts = run_summaries.endings(runs)
     return printer.outcome(run_summaries.unfinished_line(counts, "trajectories"), finished="ok" in counts)

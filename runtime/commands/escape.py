@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         for name in ("n", "trajectories", "fraction", "simulate", "rtol", "atol", "threads")
     ),
 )
-@shared.output_options
+@shared.timeless_output_options
 @shared.generated_option
 def escape(
     model: Model,
@@ -48,7 +48,6 @@ def escape(
       cli escape --n 1000000 --trajectories 10000 --fraction 0.9 --json
       cli escape --n 1000,10000 --trajectories 400 --simulate
     """
-    from runtime.analysis.escape.escape_figure import plot_escape
     from runtime.analysis.escape.escape_measurement import measure_escapes
     from runtime.analysis.escape.escape_study import chosen_study
     from runtime.system.loading import load
@@ -57,7 +56,7 @@ def escape(
     check_memory(study.trajectories, len(study.sizes) * len(study.rates) * (2 if study.simulate else 1))
     with printer.progress("steps" if study.simulate else "trajectories") as progress:
         result = measure_escapes(load(model, generated), study, progress)
-        printer.write(result, plot_escape)
+        printer.write(result)
     for prefix, what in (("", "trajectories"), ("sgd_", "runs of SGD")):
         if f"{prefix}escape_alpha" in result:
             _say_what_failed(result, prefix, what, printer)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @shared.several_activations(*MEDIOCRE)
 @shared.run_option("exponent", "n")
 @shared.run_option("exponent", "overlap")
-@shared.output_options
+@shared.timeless_output_options
 @shared.generated_option
 def exponent(
     activation: str, n: list[int], overlap: float, printer: shared.Printer, generated: Path
@@ -33,12 +33,11 @@ def exponent(
       cli exponent --plot exponents.png
       cli exponent --activation "he3;he2+he3;0,1,0,1/6" --n 1000,100000 --json
     """
-    from runtime.analysis.exponent.exponent_figure import plot_exponents
     from runtime.analysis.exponent.mediocre_start import MediocreStudy, measure_exponents
 
     study = MediocreStudy.of(activation.split(";"), n, overlap)
     result = measure_exponents(study, generated)
-    printer.write(result, plot_exponents)
+    printer.write(result)
     printer.show(result, lambda: exponent_table(result))
     times = result["scaled_time"]
     missing = int(times.isnull().sum())

@@ -58,22 +58,21 @@ def hessian(
       cli hessian --at solution --n 1000000        a point of the zero-loss manifold
       cli hessian --along run.nc --plot spectrum.png
     """
-    from runtime.analysis.landscape.hessian_figure import plot_spectra
     from runtime.analysis.landscape.hessian_study import HessianStudy, hessian_of_study
     from runtime.system.loading import load
 
     if along is not None:
         result = _along(along, n, tolerance)
-        printer.write(result, plot_spectra)
+        printer.write(result)
         printer.show(result, lambda: spectra_table(result, TABLE_ROWS))
         return
-    if printer.plot is not None:
-        raise InputError("plot", "draws spectra over time: give --along FILE.nc")
+    if printer.log_x:
+        raise InputError("log_x", "is about spectra over time: give --along FILE.nc")
     study = HessianStudy(model, training, start, at, n, tolerance)
     # The other states are known without the equations.
     system = load(model, generated) if study.state is None else None
     spectrum, result = hessian_of_study(study, system)
-    printer.write(result, plot_spectra)
+    printer.write(result)
     printer.show(result, lambda: f"{spectrum_table(spectrum)}\n{verdict_of(spectrum, result)}")
 
 
@@ -81,7 +80,7 @@ def _along(path: Path, n: int, tolerance: float) -> xarray.Dataset:
     """The spectra along the run of a file."""
     from runtime.analysis.landscape.hessian_spectra import spectra_along
 
-    run = shared.run_of_file("along", path, "n", "tolerance", "plot")
+    run = shared.run_of_file("along", path, "n", "tolerance", "plot", "log_x")
     try:
         return spectra_along(run, n, tolerance=tolerance)
     except InputError as error:

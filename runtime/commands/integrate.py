@@ -38,13 +38,12 @@ def integrate(
       cli integrate --ideal 1e-3 --flow gradient --method scipy:LSODA --json
     """
     from runtime.output import run_summaries
-    from runtime.output.figures import plot_trajectory
     from runtime.problem import chosen_problem
     from runtime.system.loading import load
     from runtime.trajectory.single_run import plain_trajectory
 
     problem = chosen_problem(model, start, **training, **solver)
     run = plain_trajectory(load(model, generated), problem)
-    printer.write(run, plot_trajectory)
+    printer.write(run)
     printer.show(run, lambda: run_summaries.trajectory_table(run, TABLE_ROWS))
     return printer.outcome(run_summaries.stopped_line(run), finished=False)

@@ -41,11 +41,10 @@ def plateau(
       cli plateau --second-layer fixed --student-weights 1,0.5,-1,2
     """
     from runtime.analysis.plateau.plateau_curve import chosen_curve
-    from runtime.analysis.plateau.plateau_figure import plot_plateau
     from runtime.system.loading import load
 
     curve = chosen_curve(lambda: load(model, generated), model, start, training)
-    printer.write(curve, plot_plateau)
+    printer.write(curve)
     missing = int(curve["loss"].isnull().sum())
     if missing:
         printer.say(f"{missing} of {curve.sizes['eta']} learning rates have no plateau")

@@ -71,7 +71,6 @@ def sector(
     """
     from derive.sector import SectorModel
     from runtime.output import run_summaries
-    from runtime.sector.sector_figure import plot_sector
     from runtime.sector.sector_run import integrate_sector
     from runtime.sector.sector_system import load_sector, numbers_of
 
@@ -91,7 +90,7 @@ def sector(
     system = load_sector(model, generated)
     run = integrate_sector(system, start, alpha=alpha, schedule=schedule, **training, **solver)
     run.attrs |= {"q0": float(q0), **origin}
-    printer.write(run, plot_sector)
+    printer.write(run)
     printer.show(run, lambda: sector_table(run, TABLE_ROWS))
     return printer.outcome(run_summaries.stopped_line(run), finished=False)
 

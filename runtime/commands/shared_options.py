@@ -175,16 +175,21 @@ class Printer:
 
     out, plot
         A netCDF file and a figure; InputError unless both can be written.
+    log_x
+        Whether the figure has a logarithmic axis of time.
     """
 
     out: Path | None
     plot: Path | None
     as_json: bool
     quiet: bool
+    log_x: bool = False
 
     def __post_init__(self) -> None:
         from runtime.output.figures import SUFFIXES
 
+        if self.log_x and self.plot is None:
+            raise InputError("log_x", "is about the figure of --plot")
         check_outputs(("out", self.out, (".nc",)), ("plot", self.plot, SUFFIXES))
 
     def say(self, message: str) -> None:
@@ -195,8 +200,8 @@ class Printer:
         """A function of (finished, all) that draws a bar where one can be drawn."""
         return progress_bar(label, self.quiet)
 
-    def write(self, result: Result, draw: Callable[[xarray.Dataset, Path], Path]) -> None:
-        """Write the files that were asked for; `draw` makes the figure."""
+    def write(self, result: Result, beside: Callable[[], dict[str, Any]] = dict) -> None:
+        """Write the files that were asked for; for a figure, `beside` computes what else is drawn in it."""
         if self.out is None and self.plot is None:
             return
         from runtime.output.plain_result import PlainResult
@@ -206,7 +211,9 @@ class Printer:
             save_netcdf(dataset, self.out)
             self.say(f"wrote {self.out}")
         if self.plot is not None:
-            draw(dataset, self.plot)
+            from runtime.plot.kinds_of_results import drawing_of
+
+            drawing_of(dataset, log_x=self.log_x, **beside()).save(self.plot)
             self.say(f"wrote {self.plot}")
 
     def outcome(self, problem: str | None, finished: bool) -> int:
@@ -228,15 +235,17 @@ quiet_flag = option(
     callback=log_level,
     help="Print nothing but errors on stderr.",
 )
-# The command receives a `printer`.
-output_options = collected(
-    "printer",
-    Printer,
+log_x_option = option(
+    "Output", "--log-x", is_flag=True, help="Draw time, or the learning rate, on a logarithmic axis."
+)
+_files = (
     option("Output", "--out", type=A_PATH, help="Write the results to this .nc file."),
     option("Output", "--plot", type=A_PATH, help="Draw the results to this .png, .pdf or .svg file."),
-    json_option,
-    quiet_flag,
 )
+# The command receives a `printer`.
+output_options = collected("printer", Printer, *_files, log_x_option, json_option, quiet_flag)
+# The same for results that have no axis of time.
+timeless_output_options = collected("printer", Printer, *_files, json_option, quiet_flag)
 generated_option = option(
     "Output",
     "--generated",

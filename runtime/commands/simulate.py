@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.commands import shared_options as shared
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 @shared.solver_options("simulate")
 @shared.run_option("simulate", "threads")
 @shared.output_options
+@shared.generated_option
 def simulate(
     model: Model,
     training: dict[str, Any],
@@ -31,6 +33,7 @@ def simulate(
     solver: dict[str, Any],
     threads: int | None,
     printer: shared.Printer,
+    generated: Path,
 ) -> int:
     """Run one-pass SGD at finite N, many times: the exact chain of the overlaps, or weights.
 
@@ -41,15 +44,17 @@ def simulate(
       cli simulate --method weights --n 500 --constraint sphere --json
     """
     from runtime.output import run_summaries
-    from runtime.sgd.comparison_figure import plot_runs
+    from runtime.sgd.same_start import ode_from_same_start
     from runtime.sgd.simulation import chosen_simulation
+    from runtime.system.loading import load
 
     simulation = chosen_simulation(
         model, start, n=n, trajectories=trajectories, threads=threads, **training, **solver
     )
     with printer.progress("steps") as progress:
         runs = simulation.run(progress)
-        printer.write(runs, plot_runs)
+        # The figure shows the ODE too, which is derived for it.
+        printer.write(runs, lambda: {"ode": ode_from_same_start(simulation, load(model, generated))})
         if simulation.method != solver["method"]:
             printer.say(f"n = {n} is less than p + p*: the weights themselves were run")
     printer.show(runs, lambda: run_summaries.runs_table(runs, TABLE_ROWS))

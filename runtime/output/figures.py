@@ -1,9 +1,9 @@
-"""Draws trajectories and ensembles, and defines what all figures share: style, colours, titles, saving."""
+"""Makes figures from panels: a `Drawing` is drawn into a new figure, into given axes or into a file."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +11,13 @@ import numpy as np
 
 from derive.atomic_files import replacing
 from derive.errors import InputError
-from derive.parameters import NUMBERS
 from runtime.output.output_files import check_output
-from runtime.output.quantiles import exact_quantiles
-from runtime.output.result_attributes import departures
 
 if TYPE_CHECKING:
-    import xarray
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".pdf", ".svg")
-LOSS_LABEL = r"generalisation error $\varepsilon$"
-TIME_LABEL = r"time $\alpha$ = steps / $N$"
-# The palette of Okabe and Ito, whose colours are distinct with any colour vision.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -37,163 +31,170 @@ _STYLE: Any = {
     "svg.hashsalt": "overlap-ode",
     "svg.fonttype": "path",
 }
-# The number of letters in a line of a title.
-_LONGEST_LINE = 72
 _NO_DATES = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}
+# Size of the words above a figure, and the letters of it that fit into an inch.
+_TITLE_SIZE = 8.5
+_LETTERS_PER_INCH = 14.0
+_LINE_HEIGHT = 0.16
 
 
-def plot_trajectory(run: xarray.Dataset, path: str | Path) -> Path:
-    """Draw generalisation error, student-teacher overlaps and a trained second layer against α.
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """One pair of axes of a figure: its name, and what fills it."""
 
-    Raises
-    ------
-    InputError
-        The name does not end in .png, .pdf or .svg, or cannot be written.
+    name: str
+    draw: Callable[[Axes], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """What a figure shows, before it is drawn anywhere.
+
+    panels
+        In the order of reading.
+    title
+        The words above the figure; the parts of each line are joined with commas, and wrapped.
+    columns
+        Panels beside each other.
+    size
+        Width and height of one panel in inches.
+    heights
+        Heights of the rows relative to each other; equal ones if it is empty.
+    same_x
+        Whether all panels have the same axis below.
+    legend_below
+        Whether all panels share one legend below them; else each has its own, beside it.
     """
 
-    def draw_overlaps(axes: Any) -> None:
-        R = run["R"].values
-        for r in range(R.shape[2]):
-            draw_lines(axes, R[:, :, r], r, rf"$R_{{i{r + 1}}}$")
-        axes.set_ylabel(r"student-teacher overlaps $R_{ir}$")
+    panels: tuple[Panel, ...]
+    title: tuple[tuple[str, ...], ...] = ()
+    columns: int = 1
+    size: tuple[float, float] = (5.6, 2.3)
+    heights: tuple[float, ...] = ()
+    same_x: bool = True
+    legend_below: bool = False
 
-    def draw_weights(axes: Any) -> None:
-        v = run["v"].values
-        for i in range(v.shape[1]):
-            draw_lines(axes, v[:, i : i + 1], i, f"$v_{{{i + 1}}}$")
-        axes.set_ylabel("second-layer weights $v_i$")
+    def choose(self, panels: str | Sequence[str] | None) -> Drawing:
+        """This drawing with these of its panels, in their order; InputError names one that it lacks."""
+        if panels is None:
+            return self
+        known = {panel.name: panel for panel in self.panels}
+        names = [panels] if isinstance(panels, str) else list(panels)
+        for name in names:
+            if name not in known:
+                raise InputError("panels", f"{name!r} is not one of {', '.join(known)}")
+        if not names:
+            raise InputError("panels", f"names none of {', '.join(known)}")
+        chosen = tuple(known[name] for name in names)
+        return dataclasses.replace(self, panels=chosen, columns=min(self.columns, len(chosen)), heights=())
 
-    def draw_lines(axes: Any, values: Any, number: int, label: str) -> None:
-        """Lines of one colour, of which one is named in the legend while no colour is used again."""
-        labels = [label if number < len(COLOURS) else None, *[None] * (values.shape[1] - 1)]
-        axes.plot(run["alpha"].values, values, color=COLOURS[number % len(COLOURS)], lw=1.0, label=labels)
+    @property
+    def _size(self) -> tuple[float, float]:
+        """Width and height of the figure in inches, with its words."""
+        rows, width = -(-len(self.panels) // self.columns), self.columns * self.size[0]
+        return width, rows * self.size[1] + _LINE_HEIGHT * len(self.lines(width))
 
-    return save_below_loss(run, path, draw_overlaps, *([draw_weights] if "v" in run else []))
+    def figure(self) -> Figure:
+        """A new figure, of which pyplot knows nothing and which a notebook displays."""
+        return new_figure(self.fill, self._size)
+
+    def fill(self, figure: Figure) -> None:
+        """Draw all panels, their legends and the words above them into an empty figure."""
+        count, rows = len(self.panels), -(-len(self.panels) // self.columns)
+        grid = figure.subplots(
+            rows, self.columns, sharex=self.same_x, squeeze=False, height_ratios=self.heights or None
+        )
+        axes = list(grid.flat)
+        for spare in axes[count:]:
+            spare.remove()
+        for panel, place in zip(self.panels, axes, strict=False):
+            panel.draw(place)
+        if self.same_x:
+            for place in axes[: count - self.columns]:
+                place.set_xlabel("")
+        self._legends(figure, axes[:count])
+        figure.align_ylabels()
+        if self.title:
+            figure.suptitle("\n".join(self.lines(self._size[0])), fontsize=_TITLE_SIZE)
+
+    def _legends(self, figure: Figure, axes: Sequence[Axes]) -> None:
+        if not self.legend_below:
+            for place in axes:
+                if place.get_legend_handles_labels()[0]:
+                    # Inside the axes the legend would hide some curve.
+                    place.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+            return
+        # Where several panels name the same thing it is listed once.
+        entries = {
+            label: handle
+            for place in axes
+            for handle, label in zip(*place.get_legend_handles_labels(), strict=True)
+        }
+        if entries:
+            columns = max(2, int(self.columns * self.size[0] / 2.6))
+            figure.legend(
+                entries.values(), entries.keys(), loc="outside lower center", ncols=columns, fontsize=8
+            )
+
+    def on(self, axes: Any, *, title: bool = True) -> None:
+        """Draw the first panel into given axes, or each into its own; InputError if there are too many.
+
+        The first axes get the words of the figure as their title, unless they have one already.
+        """
+        places = list(np.ravel(np.asarray(axes, dtype=object)))
+        if not 1 <= len(places) <= len(self.panels):
+            names = ", ".join(panel.name for panel in self.panels)
+            raise InputError("ax", f"is {len(places)} axes, but the panels are {names}")
+        for place, panel in zip(places, self.panels, strict=False):
+            if not hasattr(place, "plot"):
+                raise InputError("ax", f"is of the type {type(place).__name__}, not matplotlib axes")
+            panel.draw(place)
+            if place.get_legend_handles_labels()[0]:
+                place.legend(fontsize=8)
+        if title and not places[0].get_title():
+            width = places[0].get_window_extent().width / places[0].figure.dpi
+            places[0].set_title("\n".join(self.lines(width)), fontsize=_TITLE_SIZE)
+
+    def lines(self, width: float) -> list[str]:
+        """The words above the figure, in lines that fit into this width in inches."""
+        from runtime.output.figure_titles import wrapped
+
+        return [line for parts in self.title for line in wrapped(parts, int(width * _LETTERS_PER_INCH))]
+
+    def save(self, path: str | Path) -> Path:
+        """Write the figure whole or not at all; InputError unless the file can be written."""
+        return save_figure(self.fill, self._size, path)
 
 
-def save_below_loss(run: xarray.Dataset, path: str | Path, *drawings: Callable[[Any], None]) -> Path:
-    """Save a figure of the loss of a trajectory, above axes that each drawing fills over the same times."""
-
-    def draw_all(figure: Any) -> None:
-        top, *others = figure.subplots(1 + len(drawings), 1, sharex=True)
-        top.semilogy(run["alpha"].values, positive(run["loss"].values), color=COLOURS[0], lw=1.6)
-        top.set_ylabel(LOSS_LABEL)
-        top.set_title(title_lines(run), fontsize=9)
-        for axes, draw in zip(others, drawings, strict=True):
-            draw(axes)
-            # Inside the axes the legend would hide some trajectory.
-            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
-        others[-1].set_xlabel(TIME_LABEL)
-
-    return save_figure(draw_all, (5.6, 2.3 * (1 + len(drawings))), path)
-
-
-def plot_ensemble(runs: xarray.Dataset, path: str | Path) -> Path:
-    """Draw median, quartiles and 5-95 % of the generalisation error over all trajectories.
-
-    The curves end where they are no longer known; see `exact_quantiles`.
-
-    Raises
-    ------
-    InputError
-        As `plot_trajectory`; or the ensemble has final states only.
-    """
-    if "alpha" not in runs["loss" if "loss" in runs else "loss_mean"].dims:
-        raise InputError("plot", "needs losses over time: --output statistics, loss or all")
-
-    def draw(figure: Any) -> None:
-        axes = figure.subplots()
-        alpha = runs["alpha"].values
-        if "loss_quantile" in runs:
-            quantiles = runs["loss_quantile"].values
-        else:
-            stopped = np.isfinite(runs["escape_alpha"].values) if "escape_alpha" in runs else None
-            quantiles = exact_quantiles(runs["loss"].values, stopped)
-        low, lower, median, upper, high = (positive(row) for row in quantiles)
-        shade(axes, alpha, low, high, color=COLOURS[0], alpha=0.18, lw=0, label="5-95 %")
-        shade(axes, alpha, lower, upper, color=COLOURS[0], alpha=0.35, lw=0, label="quartiles")
-        axes.plot(alpha, median, color=COLOURS[0], lw=1.6, label="median")
-        axes.set_yscale("log")
-        axes.set_ylabel(LOSS_LABEL)
-        axes.set_xlabel(TIME_LABEL)
-        axes.set_title(title_lines(runs), fontsize=9)
-        axes.legend(loc="upper right", fontsize=8)
-
-    return save_figure(draw, (5.6, 3.6), path)
-
-
-def shade(axes: Any, x: Any, low: Any, high: Any, **style: Any) -> None:
-    """Fill the area between two curves where both are known."""
-    # From a band that is known nowhere, matplotlib would compute infinite limits.
-    if (np.isfinite(low) & np.isfinite(high)).any():
-        axes.fill_between(x, low, high, **style)
-
-
-def positive(loss: Any) -> Any:
-    """The losses, with NaN for those that rounding has made negative or zero: these have no logarithm."""
-    return np.where(loss > 0.0, loss, np.nan)
-
-
-def save_figure(draw: Callable[[Any], None], size: tuple[float, float], path: str | Path) -> Path:
-    """Let `draw` fill a figure of this size in inches, and write it whole or not at all."""
+def save_figure(fill: Callable[[Figure], None], size: tuple[float, float], path: str | Path) -> Path:
+    """Let `fill` draw into a figure of this size in inches, and write it whole or not at all."""
     target = check_output(path, SUFFIXES, option="plot")
     with replacing(target) as temporary:
-        write_figure(draw, size, temporary, target.suffix.lower())
+        write_figure(fill, size, temporary, target.suffix.lower())
     return target
 
 
 def write_figure(
-    draw: Callable[[Any], None],
-    size: tuple[float, float],
-    file: Any,
-    suffix: str,
-    **style: Any,
+    fill: Callable[[Figure], None], size: tuple[float, float], file: Any, suffix: str, **style: Any
 ) -> None:
     """Write a figure of `size` in inches to a path or a binary file; `suffix` is one of SUFFIXES.
 
     `style` holds matplotlib parameters beyond those of all figures.
     """
     import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE | style):
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(figure)
-        draw(figure)
+        figure = new_figure(fill, size, **style)
         figure.savefig(file, format=suffix[1:], dpi=160, metadata=_NO_DATES[suffix])
 
 
-def title_lines(run: xarray.Dataset, *more: str) -> str:
-    """The title of a figure, and more parts of it, as lines that fit into the narrowest figure."""
-    lines = [""]
-    for part in [*title(run).split(", "), *more]:
-        both = f"{lines[-1]}, {part}" if lines[-1] else part
-        # A command of LaTeX is one letter, and braces and dollars are none.
-        if len(re.sub(r"[${}^_]", "", re.sub(r"\\[A-Za-z]+", "x", both))) <= _LONGEST_LINE:
-            lines[-1] = both
-        else:
-            lines[-1] += ","
-            lines.append(part)
-    return "\n".join(lines)
+def new_figure(fill: Callable[[Figure], None], size: tuple[float, float], **style: Any) -> Figure:
+    """A figure of `size` in inches in the style of all figures, which `fill` draws into."""
+    import matplotlib
 
+    from runtime.output.shown_figure import ShownFigure
 
-def title(run: xarray.Dataset) -> str:
-    """The title of a figure: widths, run-time parameters and conventions of a run in one line."""
-    attributes = run.attrs
-    # In an ensemble a parameter may differ from trajectory to trajectory.
-    numbers = [(number, attributes[number.name]) for number in NUMBERS if number.name in attributes]
-    parts = [rf"$p={attributes['p']}$, $p^*={attributes['pstar']}$"]
-    parts += [rf"${number.latex}={value:g}$" for number, value in numbers if number.default is None]
-    parts += [
-        "free norms" if attributes["constraint"] == "free" else "sphere",
-        "one-pass SGD" if attributes["flow"] == "sgd" else "gradient flow",
-        *departures(attributes, lambda number, value: rf"${number.latex}={value:g}$"),
-    ]
-    if run.get("status") is not None and run["status"].ndim == 0 and run["status"].item() != "ok":
-        parts.append(f"stopped: {run['status'].item()}".replace("_", " "))
-    if "trajectories" in attributes:
-        count = attributes["trajectories"]
-        number = f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-        parts.append(f"{number} {'trajectory' if count == 1 else 'trajectories'}")
-    return ", ".join(parts)
+    with matplotlib.rc_context(_STYLE | style):
+        figure = ShownFigure(size)
+        fill(figure)
+        return figure

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.output.figures import COLOURS, LOSS_LABEL, TIME_LABEL, positive, shade
+from runtime.output.figure_axes import COLOURS, LOSS_LABEL, TIME_LABEL, positive, shade
 from runtime.report.findings import ReportFindings, Unavailable
 from runtime.report.printed_numbers import counted, number, plain
 from runtime.report.svg import Figure

@@ -9,7 +9,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from runtime.output.figures import COLOURS, write_figure
+from runtime.output.figure_axes import COLOURS
+from runtime.output.figures import write_figure
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _HREF = f"{{{_XLINK}}}href"

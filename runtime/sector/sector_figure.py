@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from runtime.output.figures import COLOURS, positive, save_below_loss
+from runtime.output.figure_axes import colours, label_colours, log_axis, positive, time_axis
+from runtime.output.figure_titles import OF_ODE, figure_title
+from runtime.output.figures import Drawing, Panel
+from runtime.trajectory.trajectory_figure import loss_panel
 
 if TYPE_CHECKING:
     import xarray
+    from matplotlib.axes import Axes
 
 
-def plot_sector(run: xarray.Dataset, path: str | Path) -> Path:
-    """Draw generalisation error, overlaps m_k and norms q_k, q_perp against α.
+def sector_drawing(run: xarray.Dataset, *, log_x: bool = False) -> Drawing:
+    """The drawing of a result of `integrate_sector`: loss, overlaps m_k, norms q_k and q_perp against α."""
 
-    Raises
-    ------
-    InputError
-        The name does not end in .png, .pdf or .svg, or cannot be written.
-    """
-
-    def draw(axes: Any) -> None:
-        alpha = run["alpha"].values
-        for k in range(run.sizes["k"]):
-            for name, style, width in (("m", "-", 1.4), ("q", "--", 1.0)):
-                label = f"${name}_{k + 1}$" if k < len(COLOURS) else None
+    def draw(axes: Axes) -> None:
+        alpha, count = run["alpha"].values, run.sizes["k"]
+        for k, colour in enumerate(colours(count)):
+            for name, style, width in (("m", "-", 1.6), ("q", "--", 1.0)):
                 values = positive(abs(run[name].values[:, k]))
-                axes.semilogy(alpha, values, style, color=COLOURS[k % len(COLOURS)], lw=width, label=label)
+                axes.plot(alpha, values, style, color=colour, lw=width)
         if "q_perp" in run:
             perp = positive(run["q_perp"].values)
-            axes.semilogy(alpha, perp, ":", color="#000000", lw=1.2, label=r"$q_\perp$")
+            axes.plot(alpha, perp, ":", color="black", lw=1.2, label=r"$q_\perp$, norm beyond the teachers")
+        axes.plot([], [], "-", color="0.4", lw=1.6, label="overlaps $|m_k|$")
+        axes.plot([], [], "--", color="0.4", lw=1.0, label="norms $q_k$")
+        label_colours(axes, [f"$k={k + 1}$" for k in range(count)], "direction $k$")
         axes.set_ylabel("overlaps and norms")
+        log_axis(axes, "y")
+        time_axis(axes, alpha, log_x)
 
-    return save_below_loss(run, path, draw)
+    panels = (loss_panel(run, log_x=log_x), Panel("overlaps", draw))
+    return Drawing(panels, figure_title(run, "sector", OF_ODE), legend_below=True)

@@ -1,128 +1,129 @@
-"""Draws figures of SGD at finite N, alone and beside the ODE."""
+"""Draws SGD at several N beside the ODE from the same start."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.output.figures import (
+from runtime.output.figure_axes import (
     COLOURS,
-    LOSS_LABEL,
-    TIME_LABEL,
+    MOST_CURVES,
+    colours,
+    label_colours,
+    loss_axis,
+    plain_axis,
     positive,
-    save_figure,
     shade,
-    title_lines,
+    time_axis,
 )
-from runtime.output.quantiles import exact_quantiles
+from runtime.output.figure_titles import OF_BOTH, counted, figure_title
+from runtime.output.figures import Drawing, Panel
 from runtime.output.result_table import evenly
 
 if TYPE_CHECKING:
     import xarray
+    from matplotlib.axes import Axes
 
-# At most this many runs are drawn one by one; more would hide each other.
-_SHOWN_RUNS = 20
 _MARKERS = 20
 
 
-def plot_runs(runs: xarray.Dataset, path: str | Path) -> Path:
-    """Draw the loss of some runs and their median with quartiles, and the alignment with the teacher.
+def comparison_drawing(result: xarray.Dataset, *, log_x: bool = False) -> Drawing:
+    """The drawing of a result of `compare`: loss, overlaps, the bias times N and the spread times √N."""
+    draw = {"loss": _draw_loss, "R": _draw_overlaps, "bias": _draw_bias, "spread": _draw_spread}
 
-    Raises InputError if the name does not end in .png, .pdf or .svg, or cannot be written.
-    """
+    def panel(name: str) -> Panel:
+        def fill(axes: Axes) -> None:
+            draw[name](axes, result)
+            time_axis(axes, result["alpha"].values, log_x)
 
-    def draw(figure: Any) -> None:
-        top, bottom = figure.subplots(2, 1, sharex=True)
-        alpha = runs["alpha"].values
-        overlap = np.sqrt(np.mean(runs["R"].values ** 2, axis=(2, 3)))
-        for axes, values in ((top, runs["loss"].values), (bottom, overlap)):
-            for number, run in enumerate(values[:_SHOWN_RUNS]):
-                label = "single runs" if number == 0 else None
-                axes.plot(alpha, positive(run), color=COLOURS[0], lw=0.5, alpha=0.35, label=label)
-            # A run that diverged counts as larger than all others.
-            low, middle, high = map(positive, exact_quantiles(values, None, (0.25, 0.5, 0.75)))
-            shade(axes, alpha, low, high, color=COLOURS[1], alpha=0.25, lw=0, label="quartiles")
-            axes.plot(alpha, middle, color=COLOURS[1], lw=1.6, label="median")
-        top.set_yscale("log")
-        top.set_ylabel(LOSS_LABEL)
-        top.set_title(title_lines(runs, f"$N={runs.attrs['n']}$"), fontsize=9)
-        bottom.set_ylabel(r"overlap $\sqrt{\langle R_{ir}^2 \rangle}$")
-        bottom.set_xlabel(TIME_LABEL)
-        top.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+        return Panel(name, fill)
 
-    return save_figure(draw, (5.9, 4.6), path)
+    return Drawing(
+        tuple(map(panel, draw)),
+        figure_title(result, "compare", OF_BOTH, drawn=("n",)),
+        columns=2,
+        size=(3.9, 2.6),
+        legend_below=True,
+    )
 
 
-COMPARISON_SIZE = (7.4, 5.4)
+def _shown(result: xarray.Dataset) -> list[int]:
+    """The times at which points are drawn."""
+    return evenly(result.sizes["alpha"], _MARKERS)
 
 
-def plot_comparison(result: xarray.Dataset, path: str | Path) -> Path:
-    """Draw ODE and SGD: loss, overlaps, the bias times N and the spread times √N.
-
-    Raises InputError as `plot_runs`.
-    """
-    return save_figure(lambda figure: draw_comparison(figure, result), COMPARISON_SIZE, path)
+def _sizes(result: xarray.Dataset) -> list[tuple[int, int, Any]]:
+    """The places of the input dimensions, these, and their colours."""
+    sizes = result["n"].values
+    return list(zip(range(sizes.size), map(int, sizes), colours(sizes.size), strict=True))
 
 
-def draw_comparison(figure: Any, result: xarray.Dataset) -> None:
-    """Fill a figure with the four panels of `plot_comparison`."""
-    (loss, overlaps), (bias, spread) = figure.subplots(2, 2, sharex=True)
-    alpha, sizes = result["alpha"].values, result["n"].values
-    shown = evenly(alpha.size, _MARKERS)
+def _draw_loss(axes: Axes, result: xarray.Dataset) -> None:
+    alpha, shown = result["alpha"].values, _shown(result)
+    for k, n, colour in _sizes(result):
+        mean, width = result["loss_mean"].values[k], result["loss_spread"].values[k]
+        shade(axes, alpha, positive(mean - width), positive(mean + width), color=colour, alpha=0.2, lw=0)
+        label = f"SGD, $N={counted(n)}$"
+        axes.plot(alpha[shown], positive(mean)[shown], ".", color=colour, ms=4, label=label)
     theory = result["loss"].values
-    for k, n in enumerate(sizes):
-        colour = COLOURS[k % len(COLOURS)]
-        mean, error = result["loss_mean"].values[k], result["loss_error"].values[k]
-        width = result["loss_spread"].values[k]
-        low, high = positive(mean - width), positive(mean + width)
-        shade(loss, alpha, low, high, color=colour, alpha=0.2, lw=0)
-        loss.plot(alpha[shown], positive(mean)[shown], ".", color=colour, ms=4, label=f"SGD, N = {n}")
-        # The points of all N would lie on each other, so they are drawn a little apart.
-        apart = 0.012 * (k - 0.5 * (sizes.size - 1)) * alpha[-1]
-        bias.errorbar(
-            alpha[shown] + apart,
-            n * (mean - theory)[shown],
-            n * error[shown],
-            fmt=".",
-            color=colour,
-            ms=4,
-            lw=0.8,
-        )
-        spread.plot(alpha, np.sqrt(n) * width, color=colour, lw=1.2)
-    loss.plot(alpha, positive(theory), color="black", lw=1.2, label="ODE")
+    axes.plot(alpha, positive(theory), color="black", lw=1.2, label="ODE")
     if "loss_std" in result:
-        predicted = result["loss_std"].values
-        spread.plot(alpha, predicted, color="black", lw=1.2, ls="--")
-        for sign in (-1.0, 1.0):
-            edge = positive(theory + sign * predicted / np.sqrt(sizes[0]))
-            label = f"predicted; spread at N = {sizes[0]}" if sign > 0 else None
-            loss.plot(alpha, edge, color="black", lw=0.8, ls="--", label=label)
-    loss.set_yscale("log")
-    loss.set_ylabel(LOSS_LABEL)
-    bias.axhline(0.0, color="black", lw=0.8)
+        n = int(result["n"].values[0])
+        width = result["loss_std"].values / np.sqrt(n)
+        edges = np.stack([positive(theory + width), positive(theory - width)], axis=1)
+        labels = [f"predicted; spread at $N={counted(n)}$", None]
+        axes.plot(alpha, edges, color="black", lw=0.8, ls="--", label=labels)
+    loss_axis(axes)
+
+
+def _draw_bias(axes: Axes, result: xarray.Dataset) -> None:
+    alpha, shown, sizes = result["alpha"].values, _shown(result), _sizes(result)
+    for k, n, colour in sizes:
+        difference = n * (result["loss_mean"].values[k] - result["loss"].values)
+        error = n * result["loss_error"].values[k]
+        # The points of all N would lie on each other, so they are drawn a little apart.
+        apart = 0.012 * (k - 0.5 * (len(sizes) - 1)) * alpha[-1]
+        style: Any = {"fmt": ".", "color": colour, "ms": 4, "lw": 0.8}
+        axes.errorbar(alpha[shown] + apart, difference[shown], error[shown], **style)
     if "loss_bias" in result:
-        bias.plot(alpha, result["loss_bias"].values, color="black", lw=1.2, ls="--")
-    bias.set_ylabel(r"$N$ (mean $\varepsilon$ $-$ ODE)")
-    spread.set_ylabel(r"$\sqrt{N}$ (standard deviation of $\varepsilon$)")
-    spread.set_ylim(bottom=0.0)
-    _draw_overlaps(overlaps, result, shown)
-    for axes in (bias, spread):
-        axes.set_xlabel(TIME_LABEL)
-    figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
-    figure.suptitle(title_lines(result), fontsize=9)
+        axes.plot(alpha, result["loss_bias"].values, color="black", lw=1.2, ls="--")
+    axes.axhline(0.0, color="black", lw=0.8)
+    axes.set_ylabel(r"$N$ (mean $\varepsilon$ $-$ ODE)")
+    plain_axis(axes.yaxis)
 
 
-def _draw_overlaps(axes: Any, result: xarray.Dataset, shown: Any) -> None:
-    """Student-teacher overlaps of the ODE as lines, of the largest N as points with errors."""
-    alpha = result["alpha"].values
+def _draw_spread(axes: Axes, result: xarray.Dataset) -> None:
+    for k, n, colour in _sizes(result):
+        width = np.sqrt(n) * result["loss_spread"].values[k]
+        axes.plot(result["alpha"].values, width, color=colour, lw=1.2)
+    if "loss_std" in result:
+        axes.plot(result["alpha"].values, result["loss_std"].values, color="black", lw=1.2, ls="--")
+    axes.set_ylim(bottom=0.0)
+    axes.set_ylabel(r"$\sqrt{N}$ (standard deviation of $\varepsilon$)")
+    plain_axis(axes.yaxis)
+
+
+def _draw_overlaps(axes: Axes, result: xarray.Dataset) -> None:
+    """Student-teacher overlaps of the ODE as lines, of the largest N as points with errors.
+
+    Of very many only the one of each teacher is drawn that is largest at the end.
+    """
+    alpha, shown, n = result["alpha"].values, _shown(result), int(result["n"].values[-1])
     theory, mean, error = result["R"].values, result["R_mean"].values[-1], result["R_error"].values[-1]
-    for r in range(theory.shape[2]):
-        colour = COLOURS[(r + 3) % len(COLOURS)]
-        for i in range(theory.shape[1]):
+    p, teachers = theory.shape[1:]
+    whole = p * teachers <= MOST_CURVES
+    known = theory[np.isfinite(theory).all(axis=(1, 2))]
+    largest = np.argmax(np.abs(known[-1]), axis=0) if len(known) else np.zeros(teachers, dtype=int)
+    for r, colour in enumerate(colours(teachers)):
+        for i in range(p) if whole else [largest[r]]:
             axes.plot(alpha, theory[:, i, r], color=colour, lw=1.0)
-            axes.errorbar(
-                alpha[shown], mean[shown, i, r], error[shown, i, r], fmt=".", color=colour, ms=3, lw=0.8
-            )
-    axes.set_ylabel(rf"$R_{{ir}}$, points: $N = {result['n'].values[-1]}$")
+            style: Any = {"fmt": ".", "color": colour, "ms": 3, "lw": 0.8}
+            axes.errorbar(alpha[shown], mean[shown, i, r], error[shown, i, r], **style)
+    which = "i" if whole else r"\max "
+    names = [f"$R_{{{which}{r + 1}}}$, ODE and $N={counted(n)}$" for r in range(teachers)]
+    label_colours(
+        axes, names if teachers <= len(COLOURS) else [str(r + 1) for r in range(teachers)], "teacher $r$"
+    )
+    axes.set_ylabel("$R_{ir}$: line ODE, points SGD" if whole else "largest $R_{ir}$ of each teacher")
+    plain_axis(axes.yaxis)

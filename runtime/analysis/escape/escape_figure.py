@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.output.figures import COLOURS, save_figure, shade, title_lines
+from runtime.output.figure_axes import COLOURS, log_axis, plain_axis, shade
+from runtime.output.figure_titles import OF_BOTH, OF_ODE, counted, figure_title
+from runtime.output.figures import Drawing, Panel
 from runtime.output.quantiles import QUANTILES
 from runtime.output.result_table import evenly
 
@@ -25,27 +27,24 @@ _ASIDE = 0.015
 _DYNAMICS = (("", "", "ODE", "-"), ("sgd_", "_sgd", "SGD", "--"))
 
 
-def plot_escape(result: xarray.Dataset, path: str | Path) -> Path:
-    """Draw escape times against N, and the law of the time (one η) or the rate against η (several).
+def escape_drawing(result: xarray.Dataset) -> Drawing:
+    """The drawing of a result of `escape_times`: points are measured, lines are theory.
 
-    Points are measured, lines are theory: full for the ODE, dashed for SGD, whose points are open.
-
-    Raises InputError if the name does not end in .png, .pdf or .svg, or cannot be written.
+    Escape times against N, and the law of the time (one η) or the rate against η (several). Lines of the
+    ODE are full, those of SGD dashed, and its points are open.
     """
-
-    def draw(figure: Any) -> None:
-        times, other = figure.subplots(1, 2)
-        _draw_times(times, result)
-        if "rate_curve" in result:
-            _draw_rates(other, result)
-        else:
-            _draw_law(other, result)
-        # The legends are below, since inside some line would always run through them.
-        figure.legend(*times.get_legend_handles_labels(), loc="outside lower left", ncols=2, fontsize=8)
-        figure.legend(*other.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8)
-        figure.suptitle(title_lines(result), fontsize=9)
-
-    return save_figure(draw, (8.2, 4.2), path)
+    draw = {"N": _draw_times, **({"rate": _draw_rates} if "rate_curve" in result else {"law": _draw_law})}
+    what = OF_BOTH if "theory_quantile_sgd" in result else OF_ODE
+    words = {flow: f"escape times, {kind}" for flow, kind in {**OF_ODE, **what}.items()}
+    return Drawing(
+        tuple(Panel(name, functools.partial(fill, result=result)) for name, fill in draw.items()),
+        figure_title(result, "escape", words, drawn=("n",)),
+        columns=2,
+        size=(4.1, 3.6),
+        same_x=False,
+        # Inside the axes some line would always run through the legend.
+        legend_below=True,
+    )
 
 
 def _draw_times(axes: Any, result: xarray.Dataset) -> None:
@@ -97,10 +96,11 @@ def _draw_times(axes: Any, result: xarray.Dataset) -> None:
                 elinewidth=2.5,
                 label=f"{what}, median" if eta.size == 1 else rf"{what}, $\eta={rate:g}$",
             )
-    axes.set_xscale("log")
+    log_axis(axes, "x")
     axes.set_xlim(line[0], line[-1])
-    axes.set_ylim(bottom=0.0)
+    plain_axis(axes.yaxis)
     if not np.isfinite(result["alpha_quantile"].values).any():
+        axes.set_ylim(bottom=0.0)
         axes.text(
             0.5, 0.5, "half of the starts or more never escape", transform=axes.transAxes, ha="center"
         )
@@ -134,17 +134,12 @@ def _draw_law(axes: Any, result: xarray.Dataset) -> None:
                 mfc="none" if prefix else COLOURS[k % len(COLOURS)],
                 ms=2.5,
                 mew=0.8,
-                label=f"{what}, $N={_power(n)}$",
+                label=f"{what}, $N={counted(int(n))}$",
             )
-    axes.set_xlabel(r"$\alpha - \ln N \,/\, 2r$,  escape rate $r$ = " + f"{result['rate'].values[0]:.4g}")
+    axes.set_xlabel(r"$\alpha - \ln N / (2r)$,  escape rate $r$ = " + f"{result['rate'].values[0]:.4g}")
     axes.set_ylabel("part of the starts that have escaped")
     axes.set_ylim(-0.02, 1.02)
-
-
-def _power(n: int) -> str:
-    """10⁶ as a power, other numbers in digits."""
-    exponent = len(str(n)) - 1
-    return f"10^{{{exponent}}}" if n == 10**exponent else str(n)
+    plain_axis(axes.xaxis)
 
 
 def _draw_rates(axes: Any, result: xarray.Dataset) -> None:

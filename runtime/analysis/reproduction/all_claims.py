@@ -20,7 +20,6 @@ from runtime.analysis.reproduction import (
     simulation_claim,
 )
 from runtime.analysis.reproduction.studies import Reproduction, save_claims
-from runtime.output.figures import save_figure
 from runtime.output.output_files import check_output
 from runtime.start.seeds import LARGEST_SEED
 
@@ -54,7 +53,7 @@ def reproduce(
             say(f"{name} …")
             found = study(reproduction)
             for suffix in FORMATS:
-                save_figure(found.draw, found.size, folder / f"{name}{suffix}")
+                found.drawing.save(folder / f"{name}{suffix}")
             claims += found.claims
         save_claims(claims, reproduction, folder / CLAIMS)
     say(f"wrote {len(STUDIES)} figures and {CLAIMS} to {folder}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,8 +11,12 @@ from runtime.analysis.bias.closest_solutions import bias_of_run
 from runtime.analysis.claims import Claim
 from runtime.analysis.reproduction.studies import Reproduction, StudyResult
 from runtime.ensemble.ensemble_run import integrate_ensemble
-from runtime.output.figures import COLOURS
+from runtime.output.figure_axes import COLOURS, log_axis
+from runtime.output.figures import Drawing, Panel
 from runtime.start.initial_overlaps import random_overlaps
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ETA = 0.4
 
@@ -60,11 +64,13 @@ def study(reproduction: Reproduction) -> StudyResult:
             4.0 * error + 1.0 / np.sqrt(sizes[-1]),
         )
     )
-    return StudyResult(tuple(claims), (5.0, 3.4), lambda figure: _draw(figure, result))
+    settings = ("$p=4$", "$p^{*}=2$", f"$\\eta={ETA:g}$", f"{runs_each} runs at each $N$")
+    panel = Panel("alignment", lambda axes: _draw(axes, result))
+    title = (*settings, f"seed {reproduction.seed}")
+    return StudyResult(tuple(claims), Drawing((panel,), (title,), size=(5.6, 3.2)))
 
 
-def _draw(figure: Any, result: Any) -> None:
-    axes = figure.subplots()
+def _draw(axes: Axes, result: Any) -> None:
     sizes = result["n"].values
     for colour, marker, kind, label in ((COLOURS[0], "o", "ode", "ODE"), (COLOURS[1], "s", "sgd", "SGD")):
         means = [
@@ -77,7 +83,6 @@ def _draw(figure: Any, result: Any) -> None:
     axes.axhline(
         result.attrs["expected_alignment"], color=COLOURS[1], lw=1.0, label=r"theory, $N\to\infty$"
     )
-    axes.set_xscale("log")
+    log_axis(axes, "x")
     axes.set_xlabel("input dimension $N$")
     axes.set_ylabel("alignment with the closest solution")
-    axes.legend(loc="center right", fontsize=8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,9 +10,13 @@ from derive.invariants import laws
 from runtime.analysis.claims import Claim
 from runtime.analysis.conservation.monitors import drift_monitors
 from runtime.analysis.reproduction.studies import Reproduction, StudyResult
-from runtime.output.figures import COLOURS, TIME_LABEL
+from runtime.output.figure_axes import COLOURS, TIME_LABEL, log_axis
+from runtime.output.figures import Drawing, Panel
 from runtime.start.initial_overlaps import random_overlaps
 from runtime.trajectory.single_run import integrate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ETA = 0.4
 _END = 60.0
@@ -72,15 +76,16 @@ def study(reproduction: Reproduction) -> StudyResult:
                 _ALLOWED,
             )
         )
-    return StudyResult(tuple(claims), (5.0, 3.4), lambda figure: _draw(figure, drawn))
+    title = ("$p=4$", "$p^{*}=2$", f"$\\eta={ETA:g}$", f"seed {reproduction.seed}")
+    panel = Panel("drift", lambda axes: _draw(axes, drawn))
+    return StudyResult(tuple(claims), Drawing((panel,), (title,), size=(5.6, 3.2), legend_below=True))
 
 
-def _draw(figure: Any, drawn: list[tuple[str, Any, Any]]) -> None:
-    axes = figure.subplots()
+def _draw(axes: Axes, drawn: list[tuple[str, Any, Any]]) -> None:
     for colour, (label, alpha, drift) in zip(COLOURS, drawn, strict=False):
-        axes.semilogy(alpha, np.maximum(drift, _FLOOR), color=colour, lw=1.4, label=label)
+        axes.plot(alpha, np.maximum(drift, _FLOOR), color=colour, lw=1.4, label=label)
     axes.axhline(_ALLOWED, color="black", lw=0.8, ls="--", label="allowed")
-    axes.set_ylim(_FLOOR, 1e-4)
     axes.set_xlabel(TIME_LABEL)
+    log_axis(axes, "y")
+    axes.set_ylim(_FLOOR, 1e-4)
     axes.set_ylabel("largest change since the start")
-    axes.legend(loc="upper left", fontsize=8)

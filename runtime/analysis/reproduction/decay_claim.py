@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from runtime.analysis.claims import Claim
 from runtime.analysis.landscape.solution_stability import solution_spectrum
 from runtime.analysis.reproduction.studies import Reproduction, StudyResult
-from runtime.output.figures import COLOURS, LOSS_LABEL, TIME_LABEL
+from runtime.output.figure_axes import COLOURS, TIME_LABEL, log_axis, loss_axis
+from runtime.output.figures import Drawing, Panel
 from runtime.start.initial_overlaps import random_overlaps
 from runtime.trajectory.single_run import integrate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ETA = 0.4
 _EXPONENT = -2.0
@@ -71,21 +75,22 @@ def study(reproduction: Reproduction) -> StudyResult:
             0.01 * abs(rate),
         )
     )
-    return StudyResult(tuple(claims), (5.0, 3.4), lambda figure: _draw(figure, drawn))
+    title = ("$p^{*}=2$", f"$\\eta={ETA:g}$", "$Q_0=1$", f"seed {reproduction.seed}")
+    panel = Panel("loss", lambda axes: _draw(axes, drawn))
+    return StudyResult(tuple(claims), Drawing((panel,), (title,), size=(5.6, 3.2)))
 
 
-def _draw(figure: Any, drawn: dict[str, Any]) -> None:
-    axes = figure.subplots()
+def _draw(axes: Axes, drawn: dict[str, Any]) -> None:
     for colour, (label, run) in zip(COLOURS, drawn.items(), strict=False):
         alpha, loss = run["alpha"].values, run["loss"].values
         there = (alpha > 0.0) & (loss > _FLOOR)
-        axes.loglog(alpha[there], loss[there], color=colour, lw=1.4, label=label)
+        axes.plot(alpha[there], loss[there], color=colour, lw=1.4, label=label)
     run = next(iter(drawn.values()))
     alpha, loss = run["alpha"].values, run["loss"].values
     late = alpha >= _LATE * alpha[-1]
     guide = 3.0 * loss[-1] * (alpha[late] / alpha[-1]) ** _EXPONENT
-    axes.loglog(alpha[late], guide, color="black", lw=0.8, ls="--", label=r"$\alpha^{-2}$")
+    axes.plot(alpha[late], guide, color="black", lw=0.8, ls="--", label=r"$\alpha^{-2}$")
     axes.set_ylim(_FLOOR, 2.0)
+    log_axis(axes, "x")
     axes.set_xlabel(TIME_LABEL)
-    axes.set_ylabel(LOSS_LABEL)
-    axes.legend(loc="lower left", fontsize=8)
+    loss_axis(axes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,10 +12,14 @@ from runtime.analysis.plateau.fixed_point import Plateau
 from runtime.analysis.plateau.plateau_curve import plateau
 from runtime.analysis.reproduction.studies import Reproduction, StudyResult
 from runtime.ensemble.ensemble_run import integrate_ensemble
-from runtime.output.figures import COLOURS
+from runtime.output.figure_axes import COLOURS, log_axis
+from runtime.output.figures import Drawing, Panel
 from runtime.start.initial_overlaps import random_overlaps
 from runtime.start.seeds import seed_sequence
 from runtime.trajectory.single_run import integrate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PSTAR = 2
 _WIDTHS, _QUICK_WIDTHS = (2, 3, 4, 6, 8, 12, 16, 24, 32), (2, 4, 8, 16)
@@ -65,9 +69,14 @@ def study(reproduction: Reproduction) -> StudyResult:
             0.25,
         )
     )
-    return StudyResult(
-        tuple(claims), (7.4, 3.2), lambda figure: _draw(figure, reproduction, widths, rates, noisy, times)
+    panels = (
+        Panel("rate", lambda axes: _draw_rates(axes, reproduction, widths, rates, noisy)),
+        Panel("N", lambda axes: _draw_times(axes, times)),
     )
+    # Of gradient flow only ηα matters, so the figure holds for every η; SGD's is in the legend.
+    title = (f"$p^{{*}}={PSTAR}$", "free norms", r"in units of $\eta\alpha/p$", f"seed {reproduction.seed}")
+    drawing = Drawing(panels, (title,), columns=2, size=(3.9, 3.0), same_x=False, legend_below=True)
+    return StudyResult(tuple(claims), drawing)
 
 
 def _rate(reproduction: Reproduction, p: int, flow: str, eta: float) -> float:
@@ -113,31 +122,27 @@ def _times(reproduction: Reproduction, p: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(medians), np.array(errors)
 
 
-def _draw(
-    figure: Any,
-    reproduction: Reproduction,
-    widths: tuple[int, ...],
-    rates: np.ndarray,
-    noisy: np.ndarray,
-    times: dict[int, tuple[np.ndarray, np.ndarray]],
+def _draw_rates(
+    axes: Axes, reproduction: Reproduction, widths: tuple[int, ...], rates: np.ndarray, noisy: np.ndarray
 ) -> None:
-    left, right = figure.subplots(1, 2)
-    left.axhline(4.0 / PSTAR, color=COLOURS[0], lw=1.0)
-    left.plot(widths, rates, "o", color=COLOURS[0], ms=4, label="gradient flow")
+    axes.axhline(4.0 / PSTAR, color=COLOURS[0], lw=1.0)
+    axes.plot(widths, rates, "o", color=COLOURS[0], ms=4, label="gradient flow")
     theory = [plateau(reproduction.system(p, PSTAR), 0.2 * p).rate / 0.2 for p in widths]
-    left.plot(widths, theory, color=COLOURS[1], lw=1.0)
-    left.plot(widths, noisy, "s", color=COLOURS[1], ms=4, label=r"SGD, $\eta = 0.2\,p$")
-    left.set_xscale("log", base=2)
-    left.set_ylim(0.0, 1.15 * 4.0 / PSTAR)
-    left.set_xlabel("students $p$")
-    left.set_ylabel(r"escape rate $\times\; p/\eta$")
-    left.legend(loc="lower left", fontsize=8)
+    axes.plot(widths, theory, color=COLOURS[1], lw=1.0)
+    axes.plot(widths, noisy, "s", color=COLOURS[1], ms=4, label=r"ODE of SGD, $\eta = 0.2\,p$")
+    log_axis(axes, "x")
+    axes.set_ylim(0.0, 1.15 * 4.0 / PSTAR)
+    axes.set_xlabel("students $p$")
+    axes.set_ylabel(r"escape rate $\times\; p/\eta$")
+
+
+def _draw_times(axes: Axes, times: dict[int, tuple[np.ndarray, np.ndarray]]) -> None:
     n = np.array(_SIZES, dtype=float)
     for colour, (p, (medians, errors)) in zip(COLOURS[2:], times.items(), strict=False):
-        right.errorbar(n, medians, errors, fmt="o", color=colour, ms=4, lw=0.8, label=f"$p = {p}$")
+        label = f"gradient flow, $p = {p}$"
+        axes.errorbar(n, medians, errors, fmt="o", color=colour, ms=4, lw=0.8, label=label)
         line = medians[-1] + PSTAR / 8.0 * np.log(n / n[-1])
-        right.plot(n, line, color=colour, lw=1.0)
-    right.set_xscale("log")
-    right.set_xlabel("input dimension $N$")
-    right.set_ylabel(r"median escape time $\eta\alpha/p$")
-    right.legend(loc="upper left", fontsize=8)
+        axes.plot(n, line, color=colour, lw=1.0)
+    log_axis(axes, "x")
+    axes.set_xlabel("input dimension $N$")
+    axes.set_ylabel(r"median escape time $\eta\alpha/p$")

@@ -6,7 +6,7 @@ import numpy as np
 
 from runtime.analysis.claims import Claim
 from runtime.analysis.landscape.critical_points import flat_directions
-from runtime.analysis.landscape.hessian_figure import SPECTRA_SIZE, draw_spectra
+from runtime.analysis.landscape.hessian_figure import hessian_drawing
 from runtime.analysis.landscape.hessian_spectra import hessian_spectrum, spectra_along
 from runtime.analysis.landscape.zero_loss_solutions import zero_loss_solution
 from runtime.analysis.plateau.plateau_curve import plateau
@@ -72,4 +72,4 @@ def study(reproduction: Reproduction) -> StudyResult:
     Q0, R0 = random_overlaps(4, 2, n=10**6, seed=reproduction.seed)
     run = integrate(system, Q0, R0, eta=ETA, alpha=np.linspace(0.0, 200.0, 101))
     spectra = spectra_along(run, N)
-    return StudyResult(tuple(claims), SPECTRA_SIZE, lambda figure: draw_spectra(figure, spectra))
+    return StudyResult(tuple(claims), hessian_drawing(spectra))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,9 +10,13 @@ from runtime.analysis.claims import Claim
 from runtime.analysis.plateau.fixed_point import Plateau
 from runtime.analysis.plateau.plateau_curve import plateau
 from runtime.analysis.reproduction.studies import Reproduction, StudyResult
-from runtime.output.figures import COLOURS, LOSS_LABEL, TIME_LABEL
+from runtime.output.figure_axes import COLOURS, TIME_LABEL, log_axis, loss_axis
+from runtime.output.figures import Drawing, Panel
 from runtime.start.seeds import seed_sequence
 from runtime.trajectory.single_run import integrate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ETA = 0.4
 # Small enough for the norms to settle before R matters.
@@ -61,23 +65,31 @@ def study(reproduction: Reproduction) -> StudyResult:
                 # Drawn from a start that leaves sooner, as random weights at N = 10⁸ do.
                 shown = integrate(system, np.eye(p), start / SMALLEST * 1e-4, eta=ETA, alpha=200.0)
                 runs.append((p, fixed, shown))
-    return StudyResult(tuple(claims), (5.6, 4.8), lambda figure: _draw(figure, runs))
+    settings = ("ODE of one-pass SGD", "$p^{*}=2$", f"$\\eta={ETA:g}$", "free norms")
+    panels = (
+        Panel("loss", lambda axes: _draw_losses(axes, runs)),
+        Panel("R", lambda axes: _draw_overlaps(axes, runs)),
+    )
+    title = (*settings, f"seed {reproduction.seed}")
+    return StudyResult(tuple(claims), Drawing(panels, (title,), size=(5.6, 2.4)))
 
 
-def _draw(figure: Any, runs: list[tuple[int, Plateau, Any]]) -> None:
-    top, bottom = figure.subplots(2, 1, sharex=True)
+def _draw_losses(axes: Axes, runs: list[tuple[int, Plateau, Any]]) -> None:
     for colour, (p, fixed, run) in zip(COLOURS, runs, strict=False):
-        alpha = run["alpha"].values
-        top.semilogy(alpha, run["loss"].values, color=colour, lw=1.4, label=f"$p = {p}$")
-        top.axhline(fixed.loss, color=colour, lw=0.8, ls="--")
-        size = np.linalg.norm(run["R"].values, axis=(1, 2))
-        bottom.semilogy(alpha, size, color=colour, lw=1.4)
+        axes.plot(run["alpha"].values, run["loss"].values, color=colour, lw=1.4, label=f"$p = {p}$")
+        axes.axhline(fixed.loss, color=colour, lw=0.8, ls="--")
+    axes.plot([], [], color="0.3", lw=0.8, ls="--", label="fixed point")
+    loss_axis(axes)
+    axes.set_ylim(1e-3, 1.5)
+
+
+def _draw_overlaps(axes: Axes, runs: list[tuple[int, Plateau, Any]]) -> None:
+    for colour, (_, fixed, run) in zip(COLOURS, runs, strict=False):
+        alpha, size = run["alpha"].values, np.linalg.norm(run["R"].values, axis=(1, 2))
+        axes.plot(alpha, size, color=colour, lw=1.4)
         growing = size < 0.3
         theory = size[growing][-1] * np.exp(fixed.rate * (alpha[growing] - alpha[growing][-1]))
-        bottom.semilogy(alpha[growing], theory, color=colour, lw=0.8, ls="--")
-    top.plot([], [], color="0.3", lw=0.8, ls="--", label="fixed point")
-    top.set_ylabel(LOSS_LABEL)
-    top.set_ylim(1e-3, 1.5)
-    bottom.set_ylabel(r"$\Vert R\Vert$")
-    bottom.set_xlabel(TIME_LABEL)
-    top.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+        axes.plot(alpha[growing], theory, color=colour, lw=0.8, ls="--")
+    log_axis(axes, "y")
+    axes.set_ylabel(r"$\Vert R\Vert$")
+    axes.set_xlabel(TIME_LABEL)

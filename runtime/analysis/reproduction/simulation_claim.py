@@ -5,7 +5,7 @@ from __future__ import annotations
 from runtime.analysis.claims import Claim
 from runtime.analysis.reproduction.studies import Reproduction, StudyResult
 from runtime.sgd.comparison import compare
-from runtime.sgd.comparison_figure import COMPARISON_SIZE, draw_comparison
+from runtime.sgd.comparison_figure import comparison_drawing
 from runtime.start.initial_overlaps import random_overlaps
 
 
@@ -49,4 +49,4 @@ def study(reproduction: Reproduction) -> StudyResult:
                 attributes["weights_allowed"],
             )
         )
-    return StudyResult(tuple(claims), COMPARISON_SIZE, lambda figure: draw_comparison(figure, result))
+    return StudyResult(tuple(claims), comparison_drawing(result))

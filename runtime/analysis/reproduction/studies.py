@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from derive.atomic_files import replacing
 from derive.model import Model
 from derive.version import VERSION
 from runtime.analysis.claims import Claim
+from runtime.output.figures import Drawing
 from runtime.system.compiled_system import System
 from runtime.system.loading import load
 
@@ -31,11 +31,10 @@ class Reproduction:
 
 @dataclasses.dataclass(frozen=True)
 class StudyResult:
-    """The claims of one figure, its width and height in inches, and what draws it."""
+    """The claims of one figure, and its drawing."""
 
     claims: tuple[Claim, ...]
-    size: tuple[float, float]
-    draw: Callable[[Any], None]
+    drawing: Drawing
 
 
 def save_claims(claims: Sequence[Claim], reproduction: Reproduction, path: Path) -> None:

@@ -1,0 +1,51 @@
+"""`cli plot`: draw a result from its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from derive.errors import InputError
+from runtime.commands import shared_options as shared
+from runtime.commands.grouped_help import command, option
+from runtime.commands.printing import Talk
+
+
+@command()
+@click.argument("file", type=shared.A_PATH)
+@option(
+    "Output",
+    "--plot",
+    type=shared.A_PATH,
+    help="Draw to this .png, .pdf or .svg file.  [default: FILE.png, in this folder]",
+)
+@option("Output", "--panels", help="Draw these panels: names with commas in between.  [default: all]")
+@shared.log_x_option
+@shared.quiet_option
+def plot(file: Path, plot: Path | None, panels: str | None, log_x: bool, talk: Talk) -> None:
+    """Draw a result from the .nc file that --out of its command has written, or a merged sweep.
+
+    A sweep has a line for each value of its axes.
+
+    \b
+    Examples:
+      cli plot run.nc --plot run.pdf --log-x
+      cli plot run.nc --panels loss,R
+      cli plot sweep.nc
+    """
+    from runtime.analysis.recorded_runs import read_run
+    from runtime.output.figures import SUFFIXES
+    from runtime.output.output_files import check_output
+    from runtime.plot.kinds_of_results import drawing_of
+
+    target = check_output(Path(f"{file.stem}.png") if plot is None else plot, SUFFIXES, option="plot")
+    dataset = read_run(file, "file")
+    try:
+        drawing = drawing_of(dataset, log_x=log_x)
+    except InputError as error:
+        if error.option != "dataset":
+            raise
+        raise InputError("file", f"{file} {error.problem}") from None
+    drawing.choose(None if panels is None else [name.strip() for name in panels.split(",")]).save(target)
+    talk(f"wrote {target}")
