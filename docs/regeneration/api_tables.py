@@ -32,6 +32,11 @@ SUBJECTS = {
         "information_exponent",
     ),
     "landscape": ("hessian_spectrum", "spectra_along", "closest_solution", "implicit_bias"),
+    "figures": (
+        *("plot.result", "plot.trajectory", "plot.ensemble", "plot.simulation", "plot.comparison"),
+        *("plot.plateau", "plot.escape", "plot.hessian", "plot.bias", "plot.exponent", "plot.sector"),
+        "plot.conservation",
+    ),
     "files": ("save_netcdf", "run_sweep", "merge_sweep"),
     "conventions": ("committee", "saad_solla", "readout_free", "rescaled_time", "Convention"),
     "errors": ("InputError", "LoadError", "VERSION"),

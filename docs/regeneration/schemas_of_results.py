@@ -28,7 +28,6 @@ from runtime.run_options import ACTIVATIONS, HESSIAN_PLACES, RUN_OPTIONS
 
 ORIGIN = "seed? q0? n? ideal? overlaps?"
 ALPHA = {"alpha": over(1, "Times α = steps/N.")}
-TEACHER = {"T": over(2, "Teacher-teacher overlaps (r, s).")}
 BEGUN = {"start_alpha?": number("Time α of the start; not there where it is 0.")}
 
 
@@ -39,17 +38,17 @@ def states(*front: str) -> dict[str, Schema]:
         "Q": over(depth + 2, f"Student-student overlaps ({axes}i, j)."),
         "R": over(depth + 2, f"Student-teacher overlaps ({axes}i, r)."),
         "v?": over(depth + 1, f"Trained second-layer weights of the students ({axes}i)."),
-        **TEACHER,
         **layers("trajectory" in front),
     }
 
 
 def layers(each: bool) -> dict[str, Schema]:
-    """Second layers that do not change; with `each` of all trajectories together, or one for each."""
-    found = {}
+    """T and second layers, with `each` of all trajectories together or one for each."""
+    found = {"T": over(2, "Teacher-teacher overlaps (r, s).")}
     for vector in VECTORS:
         axis = {"p": "i", "pstar": "r"}[vector.shape[0]]
-        words = f"Fixed {vector.words}"
+        when = "" if vector.state_with is None else ", at the start if they are trained"
+        words = f"{vector.words.capitalize()}{when}"
         alone, many = over(1, f"Of all ({axis})."), over(2, f"Of each (trajectory, {axis}).")
         found[f"{vector.name}?"] = (
             either(f"{words}.", alone, many) if each else over(1, f"{words} ({axis}).")
@@ -174,7 +173,6 @@ ENSEMBLE = either(
         {
             **_OF_ENSEMBLE,
             **ALPHA,
-            **TEACHER,
             **layers(True),
             "quantile": over(1, "Probabilities of loss_quantile."),
             "status": over(1, "Names of the kinds of ends that `status_count` counts.", "status"),
@@ -196,7 +194,6 @@ ENSEMBLE = either(
     fields(
         {
             **_OF_ENSEMBLE,
-            **TEACHER,
             "Q": over(3, "Last overlaps (trajectory, i, j)."),
             "R": over(3, "Last overlaps (trajectory, i, r)."),
             "v?": over(2, "Last second-layer weights (trajectory, i)."),
@@ -219,7 +216,7 @@ ENSEMBLE = either(
             },
             title=f"--output {output}",
         )
-        for output, kept in (("loss", TEACHER | layers(True)), ("all", states("trajectory", "alpha")))
+        for output, kept in (("loss", layers(True)), ("all", states("trajectory", "alpha")))
     ),
 )
 
@@ -348,6 +345,7 @@ BIAS = either(
             **_starts("norms", "ODE from unequal norms", "condition"),
             "norms_theory": over(2, "Alignment that theory predicts for R0 → 0 (condition, trajectory)."),
             **_starts("sgd", "SGD from the same starts", "n", "?"),
+            **layers(False),
         },
         title="study",
     ),
@@ -443,7 +441,7 @@ PLATEAU = record(
     {
         "attributes": attributes(
             "plateau",
-            "numbers",
+            "numbers q0?",
             {
                 "largest_eta_plateau": maybe(
                     "Largest η with a plateau that attracts at R = 0; null without a limit, 0 without any."
@@ -459,7 +457,6 @@ PLATEAU = record(
         "multiplicity": over(1, "Directions that grow at this rate (eta); 0 without a plateau.", "count"),
         "stable": over(1, "1 if it attracts within R = 0, else 0 (eta).", "count"),
         "norm": over(2, "Norm of each student (eta, i)."),
-        **TEACHER,
         **layers(False),
     },
 )
@@ -470,7 +467,7 @@ HESSIAN = either(
         {
             "attributes": attributes(
                 "hessian",
-                "n tolerance seed? q0? overlaps?",
+                "n tolerance numbers? seed? q0? overlaps?",
                 {
                     "span": whole("Dimension κ of the span of all weights."),
                     "size": whole("Number of eigenvalues."),

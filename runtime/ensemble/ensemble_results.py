@@ -16,7 +16,7 @@ from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
 from runtime.trajectory.controller import FINISHED
 from runtime.trajectory.solver import STATUS
-from runtime.trajectory.trajectory_dataset import coordinates_of, weight_variables
+from runtime.trajectory.trajectory_dataset import coordinates_of, layer_variables
 
 if TYPE_CHECKING:
     import xarray
@@ -100,8 +100,7 @@ def ensemble_dataset(
             variables["v"] = ((*front, "i"), v)
 
     variables |= {
-        "T": (("r", "s"), problem.T),
-        **weight_variables(problem.parameters),
+        **layer_variables(problem.parameters),
         "loss": (front, losses),
         **{
             name: ("trajectory", np.broadcast_to(values, count).copy())

@@ -25,7 +25,7 @@ from runtime.start.parameter_values import RunParameters
 from runtime.start.starts import RandomStart
 from runtime.system.compiled_system import System, as_system
 from runtime.trajectory.solver import STATUS
-from runtime.trajectory.trajectory_dataset import weight_variables
+from runtime.trajectory.trajectory_dataset import layer_variables
 
 if TYPE_CHECKING:
     import xarray
@@ -134,8 +134,7 @@ def _dataset(
         ),
         "count": ("alpha", statistics.counts, "trajectories at this time"),
         "status_count": ("status", list(status_counts.values()), "trajectories with this status"),
-        "T": (("r", "s"), problem.T),
-        **weight_variables(problem.parameters),
+        **layer_variables(problem.parameters),
     }
     if escapes:
         variables["escape_alpha"] = ("trajectory", np.concatenate(escapes))

@@ -26,6 +26,8 @@ _WORDED = {
     *("n", "ideal", "overlaps", "seed", "alpha", "schedule", "trajectories", "output", "threads", "T"),
     *("teacher_correlation", "teacher_spectrum", *(vector.name for vector in VECTORS)),
 }
+# Commands whose runs start somewhere.
+_STARTED = ("integrate", "ensemble", "simulate", "compare", "sector")
 # Vectors of at most so many numbers are written out.
 _WRITTEN_OUT = 6
 
@@ -58,7 +60,7 @@ def figure_title(
         what.get(str(attributes.get("flow")), "SGD and gradient flow"),
         *_model_words(result, attributes),
     ]
-    second = [*_start_words(attributes), *_other_words(attributes, command)]
+    second = [*_start_words(attributes, command), *_other_words(attributes, command)]
     return tuple(first), (*second, *_time_words(result, command, drawn), *_counts(result), *more)
 
 
@@ -213,7 +215,7 @@ def counted(number: int) -> str:
 # --- start, solver and outcome -----------------------------------------------------------------
 
 
-def _start_words(attributes: Mapping[str, Any]) -> list[str]:
+def _start_words(attributes: Mapping[str, Any], command: str) -> list[str]:
     """Where the runs start: at random weights in N dimensions, at an ideal start, or at a file."""
     words = []
     if "overlaps" in attributes:
@@ -224,6 +226,8 @@ def _start_words(attributes: Mapping[str, Any]) -> list[str]:
             words.append(f"$N={counted(int(attributes['n']))}$")
     elif "n" in attributes:
         words.append(f"random weights at $N={counted(int(attributes['n']))}$")
+    elif command in _STARTED and not {"seed", "singular_values"} & set(attributes):
+        words.append("given start")
     if "singular_values" in attributes:
         found = np.atleast_1d(attributes["singular_values"])
         words.append(f"$R_0$ of singular values {_vector(found)}")

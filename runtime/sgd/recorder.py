@@ -15,7 +15,7 @@ from runtime.output.result_attributes import result_attributes
 from runtime.start.checked_arrays import Array
 from runtime.start.teacher_directions import Teacher
 from runtime.trajectory.solver import DIVERGENCE_GROWTH
-from runtime.trajectory.trajectory_dataset import coordinates_of, weight_variables
+from runtime.trajectory.trajectory_dataset import coordinates_of, layer_variables
 
 if TYPE_CHECKING:
     import xarray
@@ -181,9 +181,8 @@ def sgd_dataset(simulation: Simulation, recorder: RunRecorder) -> xarray.Dataset
     variables: dict[str, Any] = {
         "Q": ((*front, "i", "j"), recorder.Q),
         "R": ((*front, "i", "r"), recorder.R),
-        "T": (("r", "s"), T),
         "loss": (front, generalisation_error(model, recorder.Q, recorder.R, T, v, vstar)),
-        **weight_variables(parameters),
+        **layer_variables(parameters),
     }
     means = {"Q": "Q", "R": "R", "loss": "generalisation error"}
     if recorder.v is not None:

@@ -32,8 +32,7 @@ def trajectory_result(system: System, problem: Problem, solution: OdeSolution) -
     for v in trained:
         variables["v"] = (("alpha", "i"), v)
     variables |= {
-        "T": (("r", "s"), problem.T),
-        **weight_variables(problem.parameters),
+        **layer_variables(problem.parameters),
         "loss": (("alpha",), losses),
         **solver_variables(solution),
     }
@@ -49,11 +48,14 @@ def trajectory_result(system: System, problem: Problem, solution: OdeSolution) -
     return PlainResult(variables, coordinates_of(model, solution.times), attributes)
 
 
-def weight_variables(parameters: RunParameters) -> dict[str, Any]:
-    """Second-layer weights that do not change, as variables of a dataset, with or without trajectories."""
-    variables: dict[str, Any] = {}
+def layer_variables(parameters: RunParameters) -> dict[str, Any]:
+    """T and the second layers as variables of a dataset, with or without trajectories.
+
+    A trained second layer is here as it starts.
+    """
+    variables: dict[str, Any] = {"T": (("r", "s"), parameters.T)}
     for parameter in VECTORS:
-        if parameter.is_packed_for(parameters.model):
+        if parameter.belongs_to(parameters.model):
             values = parameters.vectors[parameter.name]
             dims = ("trajectory", _UNITS[parameter.shape[0]])
             variables[parameter.name] = (dims[1:], values[0]) if len(values) == 1 else (dims, values)

@@ -30,6 +30,7 @@ from runtime.start.parameter_values import RunParameters
 from runtime.start.seeds import LARGEST_SEED, seed_sequence
 from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System
+from runtime.trajectory.trajectory_dataset import layer_variables
 from runtime.vector.matrix_products import times_transpose
 
 if TYPE_CHECKING:
@@ -342,9 +343,10 @@ class _Rows:
 
     def dataset(self, axis: str, values: Sequence[float]) -> xarray.Dataset:
         """All rows over `axis`, which has these values, and trajectories."""
-        variables = {
+        variables: dict[str, Any] = {
             name: ((axis, "trajectory"), np.array(row), _words(name)) for name, row in self.named.items()
         }
+        variables |= layer_variables(self.study.parameters)
         model = self.study.model
         title, made_by = f"implicit bias of {model.name}", _MADE_BY[axis]
         attributes = result_attributes(title, model, self.study.attributes, made_by)

@@ -42,7 +42,7 @@ from runtime.start.initial_overlaps import OverlapSampler
 from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.seeds import derived_seed
 from runtime.system.compiled_system import System, as_system
-from runtime.trajectory.trajectory_dataset import weight_variables
+from runtime.trajectory.trajectory_dataset import layer_variables
 
 if TYPE_CHECKING:
     import xarray
@@ -178,7 +178,7 @@ def measure_escapes(system: System, study: EscapeStudy, progress: Progress | Non
         values = [_rate(system, study, float(eta)) for eta in curve]
         coordinates["curve"] = ("curve", curve, "learning rate of rate_curve")
         variables["rate_curve"] = ("curve", np.array(values), "escape rate at the eta of curve")
-    variables |= weight_variables(study.parameters)
+    variables |= layer_variables(study.parameters)
     title = f"escape times of {study.model.name}"
     attributes = result_attributes(title, study.model, study.attributes, "escape_times")
     return PlainResult(variables, coordinates, attributes).dataset()

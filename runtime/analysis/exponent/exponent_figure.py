@@ -48,5 +48,5 @@ def exponent_drawing(result: xarray.Dataset) -> Drawing:
         axes.set_xlabel("input dimension $N$")
         axes.set_ylabel(rf"$\eta\alpha$ from $R = 1/\sqrt{{N}}$ to $R$ = {overlap:g}")
 
-    title = figure_title(result, "exponent", OF_ODE, drawn=("n", "overlap"))
+    title = figure_title(result, "exponent", OF_ODE, drawn=("n",))
     return Drawing((Panel("time", draw),), title, size=(5.6, 3.6))

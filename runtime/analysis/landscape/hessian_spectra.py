@@ -34,7 +34,7 @@ from runtime.start import checked_arrays
 from runtime.start.checked_arrays import Array
 from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.teacher_directions import Teacher
-from runtime.trajectory.trajectory_dataset import weight_variables
+from runtime.trajectory.trajectory_dataset import layer_variables
 
 if TYPE_CHECKING:
     import xarray
@@ -278,7 +278,7 @@ def spectra_along(run: xarray.Dataset, n: int, *, tolerance: float = TOLERANCE) 
         "gradient": (("alpha",), np.array(gradients), "norm of the gradient in v = w/sqrt(N)"),
         "loss": (("alpha",), along.loss[reached]),
     }
-    variables |= weight_variables(parameters)
+    variables |= layer_variables(parameters)
     for column, name in enumerate(("negative", "flat", "positive")):
         variables[name] = (("alpha",), table[:, column], f"{name} eigenvalues")
     attributes = {

@@ -26,7 +26,7 @@ from runtime.start.parameter_values import RunParameters
 from runtime.start.seeds import LARGEST_SEED
 from runtime.start.teacher_directions import Teacher
 from runtime.system.compiled_system import System
-from runtime.trajectory.trajectory_dataset import weight_variables
+from runtime.trajectory.trajectory_dataset import layer_variables
 
 if TYPE_CHECKING:
     import xarray
@@ -137,7 +137,10 @@ def hessian_of_study(study: HessianStudy, system: System | None) -> tuple[Hessia
         state = ChosenState(point.Q, point.R, {"at": HESSIAN_PLACES[0]})
     weights = _second_layers(study.parameters)
     spectrum = hessian_spectrum(model, state.Q, state.R, study.n, T, tolerance=study.tolerance, **weights)
-    result = spectrum.to_dataset().assign(weight_variables(study.parameters))
+    result = spectrum.to_dataset().assign(layer_variables(study.parameters))
+    if state.origin.get("at") == HESSIAN_PLACES[0]:
+        # Where the plateau is depends on the learning rate and the like, which the Hessian does not know.
+        result.attrs.update(study.parameters.attributes)
     result.attrs.update(state.origin)
     if study.place == "solution" and model.constraint == "free" and not model.weighted:
         flat = flat_directions(model, study.n, T)

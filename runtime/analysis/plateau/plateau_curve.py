@@ -31,7 +31,7 @@ from runtime.start.chosen_start import ChosenStart
 from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.parameter_values import RunParameters
 from runtime.system.compiled_system import System, as_system
-from runtime.trajectory.trajectory_dataset import weight_variables
+from runtime.trajectory.trajectory_dataset import layer_variables
 
 if TYPE_CHECKING:
     import xarray
@@ -115,7 +115,8 @@ def chosen_curve(
     parameters = RunParameters.of(model, {**given, **start.parameters(model), "eta": usual})
     norms = np.full(model.p, norm) if model.constraint == "sphere" else None
     system = load()
-    return plateau_curve(system, parameters, rates or _even_rates(system, parameters, norms), norms)
+    curve = plateau_curve(system, parameters, rates or _even_rates(system, parameters, norms), norms)
+    return curve if norms is None else curve.assign_attrs(q0=norm)
 
 
 def _even_rates(system: System, parameters: RunParameters, norms: Array | None) -> list[float]:
@@ -153,8 +154,7 @@ def plateau_curve(
     settings = {name: value for name, value in parameters.attributes.items() if name != "eta"}
     settings |= {f"largest_eta_{where}": largest_eta(system, parameters, where, norms) for where in LARGEST}
     attributes = result_attributes(f"plateau of {model.name} over eta", model, settings, "plateau")
-    variables["T"] = (("r", "s"), parameters.T)
-    variables |= weight_variables(parameters)
+    variables |= layer_variables(parameters)
     return PlainResult(variables, {"eta": np.array(rates)}, attributes).dataset()
 
 

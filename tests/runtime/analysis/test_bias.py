@@ -12,7 +12,7 @@ import derive
 import runtime
 from derive import readout
 from runtime import InputError
-from runtime.analysis.bias.bias_figure import plot_bias
+from runtime.analysis.bias.bias_figure import bias_drawing
 from runtime.analysis.bias.bias_study import (
     BiasStudy,
     RandomWeights,
@@ -406,7 +406,7 @@ def test_study_of_gradient_flow_has_no_sgd(system_of, tmp_path):
     assert study.attrs["expected_alignment"] == pytest.approx(1.0, abs=1e-12)
     norms = from_unequal_norms(flow, [1.0, 10.0], trajectories=4)
     both = study.assign_coords(norms.coords).assign(norms.data_vars)
-    assert plot_bias(both, tmp_path / "bias.svg").stat().st_size > 5000
+    assert bias_drawing(both).save(tmp_path / "bias.svg").stat().st_size > 5000
 
 
 def test_runs_that_are_too_short_are_not_counted(system_of):

@@ -13,7 +13,7 @@ from all_commands import COMMANDS
 
 import overlap_ode as oo
 from runtime.analysis.recorded_runs import model_of_run
-from runtime.output.figures import title_lines
+from runtime.output.figure_titles import title
 
 
 def context_of(name):
@@ -47,7 +47,7 @@ def test_run_names_its_activations_and_is_read_again(call, generated, tmp_path):
     assert out.splitlines()[-1].endswith("activation he3, teacher activation he2")
     with xarray.open_dataset(tmp_path / "run.nc") as run:
         assert model_of_run(run) == oo.Model(2, 1, activation="he3", teacher_activation="he2")
-        assert "activation he3, teacher activation he2" in title_lines(run).replace("\n", " ")
+        assert "activation He$_3$, teacher activation He$_2$" in title(run)
     code, out, _ = call(
         f"integrate {options} --alpha 2,4 --teacher-activation he2 --overlaps run.nc --json"
     )

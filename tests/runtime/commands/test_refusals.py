@@ -198,7 +198,8 @@ LINES = {
     "integrate --overlaps text.npz": "--overlaps: text.npz cannot be read: it is not an .npz file",
     "ensemble --method rk4": "--method: 'rk4' is not one of prince8, dop853, tsit5\n",
     "ensemble --n 100 --ideal 1e-3": "--ideal: does not go with --n",
-    "ensemble --output final --plot a.png": "--plot: needs losses over time: --output statistics",
+    "ensemble --output final --plot a.png --log-x": "--log-x: needs losses over time: --output statistics",
+    "ensemble --log-x": "--log-x: is about the figure of --plot",
     "ensemble --trajectories 100000000 --output all": "--trajectories: 100000000 need ",
     # The first start is allowed, a later one is not.
     "ensemble --trajectories 1000 --ideal 0.33": "--ideal: 0.33 is too large: no weights have Q0 = 1 and",
@@ -283,7 +284,7 @@ LINES = {
     "hessian --along .": "--along: . cannot be read: it is not a regular file",
     "hessian --along text.nc": "--along: text.nc cannot be read: it is not a netCDF file",
     "hessian --along other.nc": "--along: other.nc has no attribute p: it is not a result of overlap-ode",
-    "hessian --plot a.png": "--plot: draws spectra over time: give --along",
+    "hessian --plot a.png --log-x": "--log-x: is about spectra over time: give --along",
     "hessian --out a.csv": "--out: 'a.csv' does not end in .nc",
     "hessian --eta 5 --generated systems": "--eta: 5 has no plateau",
     "hessian --at solution --constraint sphere": "--constraint: 'sphere': solutions differ",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray
-from matplotlib.figure import Figure
 
-from runtime.output import figures, run_summaries
+from runtime.ensemble.ensemble_figure import ensemble_drawing
+from runtime.output import run_summaries
 from runtime.output.quantiles import QUANTILES, exact_quantiles, quantiles
-from runtime.sgd import comparison_figure as sgd_plot
+from runtime.sgd.simulation_figure import simulation_drawing
 
 NEVER = np.nan
 
@@ -82,20 +82,17 @@ def test_tables_have_a_dash_for_what_is_not_reached(escapes, failed, line, last)
     assert table[1] == f"loss came down to 0.3 in {line}"
 
 
-def drawn(monkeypatch, module, draw, runs):
-    """The line with the label median."""
-    figure = Figure()
-    monkeypatch.setattr(module, "save_figure", lambda fill, *_: fill(figure))
-    draw(runs, "a.svg")
-    (line,) = (line for line in figure.axes[0].lines if line.get_label() == "median")
+def drawn(drawing, label):
+    """The heights of the line with this label in the first panel."""
+    (line,) = (line for line in drawing.figure().axes[0].lines if line.get_label() == label)
     return line.get_ydata()
 
 
-def test_figures_draw_no_median_where_half_have_stopped_or_failed(monkeypatch):
+def test_figures_draw_no_median_where_half_have_stopped_or_failed():
     losses = np.array([[1.0, NEVER], [2.0, NEVER], [3.0, NEVER], [4.0, 0.5], [5.0, 0.6]])
     stopped = ensemble(losses, [1.0, 1.0, 1.0, NEVER, NEVER], ["ok"] * 5)
-    np.testing.assert_array_equal(drawn(monkeypatch, figures, figures.plot_ensemble, stopped), [3.0, NEVER])
+    np.testing.assert_array_equal(drawn(ensemble_drawing(stopped), "median"), [3.0, NEVER])
     diverged = ensemble(losses, [NEVER] * 5, ["diverged"] * 3 + ["ok"] * 2)
     diverged["R"] = (("trajectory", "alpha", "i", "r"), np.ones((5, 2, 1, 1)))
     diverged.attrs["n"] = 100
-    np.testing.assert_array_equal(drawn(monkeypatch, sgd_plot, sgd_plot.plot_runs, diverged), [3.0, NEVER])
+    np.testing.assert_array_equal(drawn(simulation_drawing(diverged), "median of SGD"), [3.0, NEVER])
