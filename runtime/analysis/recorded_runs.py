@@ -65,6 +65,12 @@ def model_of_run(run: xarray.Dataset) -> Model:
         raise InputError("run", f"has a wrong attribute {error.option}: {error.problem}") from None
 
 
+def settings_of_run(run: xarray.Dataset) -> dict[str, Any]:
+    """The attributes of a run, with the parameters that all trajectories of an ensemble share."""
+    values = {number.name: np.unique(run[number.name].values) for number in NUMBERS if number.name in run}
+    return {**run.attrs, **{name: float(found[0]) for name, found in values.items() if found.size == 1}}
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class RunStates:
     """All states of a run, checked; they are NaN after the end of a trajectory that ended early.

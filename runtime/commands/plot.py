@@ -43,9 +43,14 @@ def plot(file: Path, plot: Path | None, panels: str | None, log_x: bool, talk: T
     dataset = read_run(file, "file")
     try:
         drawing = drawing_of(dataset, log_x=log_x)
+        drawing.choose(None if panels is None else [name.strip() for name in panels.split(",")]).save(
+            target
+        )
     except InputError as error:
-        if error.option != "dataset":
+        if error.option not in ("dataset", "run"):
             raise
         raise InputError("file", f"{file} {error.problem}") from None
-    drawing.choose(None if panels is None else [name.strip() for name in panels.split(",")]).save(target)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # A file may have been edited in any way, and not all of that is seen before it is drawn.
+        raise InputError("file", f"{file} cannot be drawn: {type(error).__name__}: {error}") from None
     talk(f"wrote {target}")

@@ -39,7 +39,7 @@ class _FullText(ScalarFormatter):
     """Writes numbers without a factor or an offset at the end of the axis."""
 
     def __init__(self) -> None:
-        super().__init__(useOffset=False, useMathText=True)
+        super().__init__(useOffset=False, useMathText=False)
         self.set_scientific(False)
 
     def get_offset(self) -> str:

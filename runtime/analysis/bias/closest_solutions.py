@@ -44,7 +44,7 @@ from derive.errors import InputError
 from derive.model import Model, require_quadratic
 from runtime.analysis.equal_layers import equal_readouts
 from runtime.analysis.landscape.critical_points import solution
-from runtime.analysis.recorded_runs import states_of_run
+from runtime.analysis.recorded_runs import settings_of_run, states_of_run
 from runtime.output.plain_result import PlainResult
 from runtime.output.result_attributes import made_attributes
 from runtime.output.value_ranges import span
@@ -242,7 +242,7 @@ def bias_of_run(run: xarray.Dataset) -> xarray.Dataset:
     }
     variables["loss"] = (found.front, found.loss[..., -1], "generalisation error at the end")
     attributes = {
-        **run.attrs,
+        **settings_of_run(run),
         "title": f"implicit bias of {found.model.name}",
         "alpha_end": float(found.alpha[-1]),
         **made_attributes("bias_of_run", run.attrs),

@@ -29,6 +29,7 @@ from runtime.analysis.conservation.measured_states import (
     transposed,
 )
 from runtime.analysis.conservation.student_monitors import first_integral, second_layers
+from runtime.analysis.recorded_runs import settings_of_run
 from runtime.output.plain_result import PlainResult
 from runtime.output.result_attributes import made_attributes
 from runtime.start.checked_arrays import Array
@@ -89,8 +90,8 @@ def drift_monitors(run: xarray.Dataset) -> xarray.Dataset:
         variables["K_rate"][2]["expected"] = expected if len(front) > 1 else float(expected[0])
     coordinates = {str(name): run[name].values for name in front if name in run.coords}
     attributes = {
+        **settings_of_run(run),
         "title": f"drift of conserved quantities of {states.model.name}",
-        **states.model.attributes,
         **made_attributes("drift_monitors", run.attrs),
     }
     return PlainResult(variables, coordinates, attributes).dataset()

@@ -171,8 +171,15 @@ def test_titles_of_runs_that_differ_in_an_option_differ(
 
 
 OF_MODELS = {
-    "p": 5, "pstar": 3, "constraint": "sphere", "flow": "gradient", "readout": "sum",
-    "teacher": "general", "second_layer": "fixed", "activation": "he2", "teacher_activation": "he2",
+    "p": 5,
+    "pstar": 3,
+    "constraint": "sphere",
+    "flow": "gradient",
+    "readout": "sum",
+    "teacher": "general",
+    "second_layer": "fixed",
+    "activation": "he2",
+    "teacher_activation": "he2",
 }
 
 
