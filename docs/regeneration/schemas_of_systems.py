@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from regeneration.schema_parts import (
-    MADE,
     NULL,
     STATUS,
-    TITLE,
     VERSION,
     Schema,
+    attributes,
     choice,
     either,
     fields,
@@ -17,6 +16,7 @@ from regeneration.schema_parts import (
     mapping,
     maybe,
     model,
+    number,
     over,
     record,
     text,
@@ -95,7 +95,12 @@ INVARIANTS = record(
         ),
         "monitors?": fields(
             {
-                "attributes": fields({"title": TITLE, **model("teacher_activation"), **MADE}),
+                "attributes": attributes(
+                    "invariants",
+                    "numbers? schedule? rtol? atol? method? output? trajectories? stop_loss?"
+                    " seed? q0? n? ideal? overlaps?",
+                    {"start_alpha?": number("Time α of the start; not there where it is 0.")},
+                ),
                 "alpha": over(1, "Times α = samples/N."),
                 "conserved": mapping(flag(), "Whether the equations conserve each monitor."),
             },

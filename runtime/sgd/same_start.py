@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runtime.ensemble.ensemble_run import integrate_many
+from runtime.ensemble.chosen_ensemble import ChosenEnsemble
 from runtime.problem import Problem
 from runtime.run_options import ATOL, DEFAULT_METHOD, RTOL
 from runtime.sgd.simulation import Simulation
@@ -32,4 +32,4 @@ def ode_from_same_start(simulation: Simulation, system: System) -> xarray.Datase
     )
     if problem.start.count is None:
         return integrate_problem(system, problem)
-    return integrate_many(system, problem, "all", simulation.workers)
+    return ChosenEnsemble(problem, "all", simulation.workers).run(system)

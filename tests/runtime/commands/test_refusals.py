@@ -405,6 +405,7 @@ LINES = {
     "sweep missing.toml --out runs": "FILE: missing.toml does not exist",
     "sweep . --out runs": "FILE: . cannot be read",
     "sweep --out runs extra.toml more": "Got unexpected extra argument",
+    "plot": "FILE: is missing",
     "merge": "FOLDER: is missing",
     "merge runs": "--out: is missing",
     "merge runs --out runs.txt": "--out: 'runs.txt' does not end in .nc",

@@ -56,8 +56,8 @@ def test_simulate_speaks_json(call):
     np.testing.assert_allclose(np.diagonal(runs["Q"], axis1=2, axis2=3), 1.0, rtol=1e-14)
 
 
-def test_simulate_writes_netcdf_and_figures(call, tmp_path):
-    code, _, err = call(f"{SIMULATE} --out runs.nc --plot runs.svg")
+def test_simulate_writes_netcdf_and_figures(call, generated, tmp_path):
+    code, _, err = call(f"{SIMULATE} --generated {generated} --out runs.nc --plot runs.svg")
     assert code == 0
     assert err.splitlines() == ["wrote runs.nc", "wrote runs.svg"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs.nc", "runs.svg"]
@@ -68,7 +68,10 @@ def test_simulate_writes_netcdf_and_figures(call, tmp_path):
             np.testing.assert_array_equal(saved[name], runs[name])
         assert runs.attrs.items() <= saved.attrs.items()
         assert (saved.attrs["q0"], saved.attrs["seed"]) == (1.0, 3)
-    code, _, err = call(f"{SIMULATE} --plot runs.png")
+    # The ODE from the same starts is drawn beside the runs.
+    text = (tmp_path / "runs.svg").read_text()
+    assert "stroke-dasharray" in text
+    code, _, err = call(f"{SIMULATE} --generated {generated} --plot runs.png")
     assert err == "wrote runs.png\n"
     assert (tmp_path / "runs.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -133,9 +136,9 @@ def test_simulate_correlated_teachers(call):
     assert runs["attributes"]["readout"] == "sqrt"
 
 
-def test_diverged_runs_are_a_result(call):
+def test_diverged_runs_are_a_result(call, generated):
     line = "simulate --p 1 --pstar 1 --n 10 --eta 1 --alpha 8 --trajectories 20 --label-noise 1"
-    code, out, err = call(f"{line} --plot runs.png --out runs.nc")
+    code, out, err = call(f"{line} --generated {generated} --plot runs.png --out runs.nc")
     warning = "cli: warning: 20 of 20 runs diverged; a smaller --eta may help\n"
     assert (code, err) == (1, f"wrote runs.nc\nwrote runs.png\n{warning}")
     assert out.splitlines()[-1] == "status: 20 diverged, chain at n = 10, Δ = 1"
@@ -150,9 +153,9 @@ def test_diverged_runs_are_a_result(call):
 
 
 @pytest.mark.parametrize("command", ["simulate --n 10", "ensemble", "ensemble --output all"])
-def test_a_figure_of_runs_that_all_diverged_before_the_first_time(call, command):
+def test_a_figure_of_runs_that_all_diverged_before_the_first_time(call, generated, command):
     line = f"{command} --p 1 --pstar 1 --eta 50 --alpha 5,6 --trajectories 9"
-    assert call(f"{line} --plot runs.png")[0] == 1
+    assert call(f"{line} --generated {generated} --plot runs.png")[0] == 1
     assert Path("runs.png").exists()
 
 
