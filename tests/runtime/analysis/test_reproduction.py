@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from matrix import matrix
 
 import cli
@@ -75,8 +74,7 @@ def test_all_claims_hold(tmp_path, generated, capsys, request, monkeypatch, widt
 def test_a_claim_is_about_what_its_figure_shows(generated):
     """The largest change that is drawn is the one that is judged."""
     study = conservation_claim.study(Reproduction(True, 1, generated))
-    figure = Figure()
-    study.draw(figure)
+    figure = study.drawing.figure()
     *curves, allowed = figure.axes[0].lines
     judged = [claim for claim in study.claims if claim.name.endswith("is_conserved")]
     assert len(curves) == len(judged) == 2
