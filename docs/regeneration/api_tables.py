@@ -35,7 +35,7 @@ SUBJECTS = {
     "figures": (
         *("plot.result", "plot.trajectory", "plot.ensemble", "plot.simulation", "plot.comparison"),
         *("plot.plateau", "plot.escape", "plot.hessian", "plot.bias", "plot.exponent", "plot.sector"),
-        "plot.conservation",
+        *("plot.fluctuations", "plot.conservation"),
     ),
     "files": ("save_netcdf", "run_sweep", "merge_sweep"),
     "conventions": ("committee", "saad_solla", "readout_free", "rescaled_time", "Convention"),

@@ -46,14 +46,13 @@ def fluctuations(
       cli fluctuations --covariance random --alpha 30 --json
       cli fluctuations --overlaps bands.nc --covariance bands.nc --alpha 200,300
     """
-    from runtime.covariance.fluctuation_figure import plot_fluctuations
     from runtime.covariance.fluctuation_run import chosen_fluctuations, linear_line
     from runtime.output import run_summaries
     from runtime.system.loading import load
 
     problem = chosen_fluctuations(model, start, covariance=covariance, n=n, **training, **solver)
     run = problem.run(load(model, generated))
-    printer.write(run, plot_fluctuations)
+    printer.write(run)
     line = linear_line(run)
     if line is not None:
         printer.say(line)

@@ -27,7 +27,7 @@ _WORDED = {
     *("teacher_correlation", "teacher_spectrum", *(vector.name for vector in VECTORS)),
 }
 # Commands whose runs start somewhere.
-_STARTED = ("integrate", "ensemble", "simulate", "compare", "sector")
+_STARTED = ("integrate", "ensemble", "fluctuations", "simulate", "compare", "sector")
 # Vectors of at most so many numbers are written out.
 _WRITTEN_OUT = 6
 

@@ -45,6 +45,7 @@ __all__ = [
     "ensemble",
     "escape",
     "exponent",
+    "fluctuations",
     "hessian",
     "plateau",
     "result",
@@ -159,6 +160,16 @@ def sector(
 def exponent(result: xarray.Dataset, ax: Any = None, *, panels: Panels = None, title: bool = True) -> Any:
     """Draw times of the mediocre start against N, from `information_exponent`: a panel ``time``."""
     return _of_kind("exponent", result, ax, panels, title)
+
+
+def fluctuations(
+    run: xarray.Dataset, ax: Any = None, *, panels: Panels = None, log_x: bool = False, title: bool = True
+) -> Any:
+    """Draw the ODE with bands at one N, from `fluctuations`: panels ``loss``, ``R``, ``deviations``.
+
+    The bands are one standard deviation wide on either side; a dotted line is where the linear theory ends.
+    """
+    return _of_kind("fluctuations", run, ax, panels, title, log_x=log_x)
 
 
 def conservation(

@@ -154,6 +154,12 @@ KINDS = (
         "invariants",
     ),
     KindOfResult(
+        "fluctuations",
+        ("covariance.fluctuation_figure", "fluctuation_drawing"),
+        ({"loss": _RUN, "loss_std": _RUN, "R": _OF_R, "R_std": _OF_R},),
+        "fluctuations",
+    ),
+    KindOfResult(
         "sector",
         ("sector.sector_figure", "sector_drawing"),
         ({"q": ("alpha", "k"), "m": ("alpha", "k"), "loss": _RUN},),

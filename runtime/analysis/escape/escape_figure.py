@@ -34,7 +34,7 @@ def escape_drawing(result: xarray.Dataset) -> Drawing:
     ODE are full, those of SGD dashed, and its points are open.
     """
     draw = {"N": _draw_times, **({"rate": _draw_rates} if "rate_curve" in result else {"law": _draw_law})}
-    what = OF_BOTH if "theory_quantile_sgd" in result else OF_ODE
+    what = OF_BOTH if "sgd_escape_alpha" in result else OF_ODE
     words = {flow: f"escape times, {kind}" for flow, kind in {**OF_ODE, **what}.items()}
     return Drawing(
         tuple(Panel(name, functools.partial(fill, result=result)) for name, fill in draw.items()),

@@ -18,6 +18,7 @@ from tests.matrix import matrix
 BASES = {
     "integrate": "--alpha 0,1 --n 50",
     "ensemble": "--alpha 0,1 --n 50 --trajectories 4",
+    "fluctuations": "--alpha 0,1 --n 50",
     "simulate": "--alpha 0,1 --n 50 --trajectories 4",
     "compare": "--alpha 0,1 --n 20,40 --trajectories 16 --no-weights",
     "sector": "--alpha 0,1",
@@ -66,6 +67,8 @@ CHANGES = {
     "scale": ("", "1e-5"),
     "overlap": ("", "0.4"),
     "tolerance": ("", "1e-5"),
+    "covariance": ("", "random"),
+    "simulate": ("", ""),
 }
 # They change neither what is run nor what is known of it.
 NO_PART_OF_A_RUN = {"threads", "output"}
@@ -87,6 +90,7 @@ OTHERS = {
 REFUSED = {
     *(("simulate", "flow"), ("compare", "flow"), ("sector", "constraint"), ("sector", "teacher")),
     *(("bias", "constraint"), ("bias", "student_weights")),
+    *(("fluctuations", "activation"), ("fluctuations", "teacher_activation")),
     *itertools.product(
         ("sector", "escape", "plateau", "bias", "hessian"),
         ("activation", "teacher_activation", "eta_second"),
