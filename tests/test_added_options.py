@@ -168,7 +168,7 @@ def test_a_readout_is_one_entry_of_its_table(tree):
     assert "'cube' is not one of 'mean', 'sum', 'sqrt', 'square'" in result.stderr
     assert "(1/p², 1/(p*)²)" in " ".join(result.stdout[result.stdout.rindex("Usage") :].split())
     run(tree, str(tree / "docs/regenerate.py"))
-    assert "(1/p², 1/(p\\*)²)" in (tree / "README.md").read_text("utf-8")
+    assert "(1/p², 1/(p\\*)²)" in (tree / "docs" / "options.md").read_text("utf-8")
 
 
 ENTRY = """

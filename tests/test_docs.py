@@ -184,7 +184,7 @@ def test_the_readme_s_setup_names_extras_that_exist():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     text = (ROOT / "README.md").read_text()
     named = set(re.findall(r"pip install -e '\.\[(\w+)\]'", text))
-    assert named == {"test", "bench", "docs"} <= set(extras)
+    assert named == {"test", "docs"} <= set(extras)
     # .ci/run looks for the test command between these two.
     assert "<!-- test command -->\n```sh\n" in text
 
