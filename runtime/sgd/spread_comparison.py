@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derive.errors import InputError
+from derive.fluctuations.fluctuation_model import FluctuationModel
+from derive.fluctuations.fluctuation_pipeline import FluctuationPipeline
 from runtime.covariance.fluctuation_run import FluctuationProblem
 from runtime.problem import Problem
 from runtime.sgd.extrapolation import allowed_deviation, extrapolate
@@ -33,6 +35,9 @@ STATES = ("Q", "R", "v")
 # The spread is compared while the smallest N is this many times the N above which the linear theory holds.
 # Corrections of order 1/N are then small enough that those of order 1/N² do not matter.
 MARGIN = 4.0
+# Operations of the right-hand side that a comparison may spend on the theory: some seconds for a run.
+AFFORDABLE = 3_000_000
+_TOO_LONG = "the covariance of this model takes too long here; cli fluctuations integrates it"
 # Variances below this part of the largest squared norm are rounding, as those of norms on the sphere.
 _ROUNDING = 1e-20
 # Errors of means below this part of the largest norm are rounding.
@@ -43,14 +48,18 @@ def predicted(system: System, problem: Problem, records: int) -> dict[str, Any]:
     """Spread and bias at order 1/N at the last `records` times, as variables of `runtime.fluctuations`.
 
     They are √N times standard deviations and N times biases; ``linear_n`` is the largest so far. There are
-    no biases where none is derived, and nothing for a model of which no covariance is derived.
+    no biases where none is derived or they take too long, and nothing if this is so of the covariance.
     """
     try:
-        found = FluctuationProblem(problem, None, bias=problem.model.quadratic).run(system)
+        operations = FluctuationPipeline.of(FluctuationModel.of(problem.model)).operations
     except InputError as error:
         if error.option != "activation":
             raise
         return {}
+    if operations["rhs"] > AFFORDABLE:
+        return {}
+    bias = operations.get("rhs_with_bias", np.inf) <= AFFORDABLE
+    found = FluctuationProblem(problem, None, bias=bias).run(system)
     every = (f"{name}_{ending}" for name in (*STATES, "loss") for ending in ("std", "bias"))
     names = [name for name in every if name in found.data_vars]
     variables = {
@@ -96,7 +105,7 @@ def judged_spread(
         The order parameters, and their values (runs, alpha, order parameter) at each N.
     """
     if "linear_n" not in result:
-        return {"spread_comparisons": 0, "spread_reason": "no covariance is derived for this activation"}
+        return {"spread_comparisons": 0, "spread_reason": _TOO_LONG}
     sizes = result["n"].values
     spread = _packed(result, names, "std")
     least = _ROUNDING * max(1.0, float(np.max(result["Q"].values)) ** 2)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from runtime import compare, simulate
-from runtime.covariance.fluctuation_run import FluctuationProblem
+import runtime
+from runtime import InputError, compare, simulate
 from runtime.sgd import comparison, spread_comparison
 from runtime.sgd.spread_comparison import spread_ratios
 
@@ -111,11 +111,10 @@ def test_what_is_not_compared_has_a_reason(system_of, monkeypatch):
     assert result.attrs["spread_reason"] == "the linear theory needs a larger N than 200 from this start"
     assert "loss_std" in result
 
-    def refused(*_):
-        raise spread_comparison.InputError("activation", "is refused")
-
-    monkeypatch.setattr(FluctuationProblem, "run", refused)
+    monkeypatch.setattr(spread_comparison, "AFFORDABLE", 1000)
     result = compare(system_of(2, 1), Q0, R0, **{**SETTINGS, "alpha": [0.0, 0.1], "trajectories": 16})
-    assert result.attrs["spread_reason"] == "no covariance is derived for this activation"
+    assert result.attrs["spread_reason"].startswith("the covariance of this model takes too long here")
     assert "loss_std" not in result
     assert "bias_deviation" not in result.attrs
+    with pytest.raises(InputError, match="activation"):
+        runtime.fluctuations(system_of(8, 4, activation="he6"), np.eye(8), np.zeros((8, 4)), eta=0.1)
