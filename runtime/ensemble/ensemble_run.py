@@ -19,7 +19,7 @@ from runtime.ensemble.kernels import lane_loop, lane_memory
 from runtime.ensemble.kernels.compiled_kernels import CompiledKernels, compile_kernels
 from runtime.ensemble.kernels.trajectory_chunk import CHUNK, Trajectories
 from runtime.ensemble.stretches import Stretch, run_stretches, stretches_of
-from runtime.output.progress import Progress
+from runtime.output.progress import AskedProgress, Progress, asked_progress
 from runtime.problem import Problem
 from runtime.run_options import ALPHA, ATOL, DEFAULT_METHOD, OUTPUTS, RTOL
 from runtime.start import checked_arrays
@@ -160,7 +160,7 @@ def integrate_ensemble(
     output: str = "all",
     stop_loss: float | None = None,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: AskedProgress = None,
     schedule: Any = None,
     start_alpha: float = 0.0,
     **parameters: Unpack[ParameterValues],
@@ -188,7 +188,8 @@ def integrate_ensemble(
     threads
         Number of threads; None is one per processor.
     progress
-        Called with (finished, all) trajectories, now and then, in this thread.
+        True: a bar on a terminal or in a notebook. A function: it is called with (finished, all)
+        trajectories, now and then, in this thread.
     schedule
         How the learning rates change, as for `integrate`.
     start_alpha
@@ -206,7 +207,8 @@ def integrate_ensemble(
         stop_loss=stop_loss,
         schedule=schedule,
     )
-    return integrate_many(system, problem, plan_of(problem, output, threads), progress)
+    with asked_progress("trajectories", progress) as report:
+        return integrate_many(system, problem, plan_of(problem, output, threads), report)
 
 
 def integrate_many(

@@ -13,7 +13,7 @@ from runtime.ensemble.engine_plan import EnginePlan
 from runtime.ensemble.ensemble_run import EnsembleEngine, initial_states, plan_of, rows_of
 from runtime.ensemble.loss_statistics import QUANTILE_ERROR, LossStatistics
 from runtime.output.plain_result import PlainResult
-from runtime.output.progress import Progress, part_of
+from runtime.output.progress import AskedProgress, Progress, asked_progress, part_of
 from runtime.output.quantiles import QUANTILES, exact_quantiles
 from runtime.output.result_attributes import result_attributes
 from runtime.problem import Problem
@@ -46,7 +46,7 @@ def ensemble_statistics(
     method: str = DEFAULT_METHOD,
     stop_loss: float | None = None,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: AskedProgress = None,
     schedule: Any = None,
     start_alpha: float = 0.0,
     **parameters: Unpack[ParameterValues],
@@ -79,7 +79,8 @@ def ensemble_statistics(
         stop_loss=stop_loss,
         schedule=schedule,
     )
-    return statistics_of(system, problem, plan_of(problem, "loss", threads), progress)
+    with asked_progress("trajectories", progress) as report:
+        return statistics_of(system, problem, plan_of(problem, "loss", threads), report)
 
 
 def statistics_of(

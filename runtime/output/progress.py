@@ -7,14 +7,19 @@ import functools
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+
+from derive.errors import InputError, shown
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 # Called with how much is finished, and how much there is.
 Progress = Callable[[int, int], None]
+# What library functions take as `progress`: True draws a bar.
+AskedProgress = Progress | bool | None
 
 _REDRAW_SECONDS = 0.2
 _FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
@@ -76,10 +81,25 @@ def progress_bar(label: str, quiet: bool) -> Iterator[Progress]:
             bar.close()
 
 
+@contextlib.contextmanager
+def asked_progress(label: str, asked: AskedProgress) -> Iterator[Progress | None]:
+    """The function that the `progress` of a call asks for: a bar for True, none for None and False."""
+    if callable(asked):
+        yield asked
+    elif asked is None or isinstance(asked, bool):
+        with progress_bar(label, not asked) as update:
+            yield update if asked else None
+    else:
+        raise InputError("progress", f"{shown(asked)} is neither True, False or None nor a function")
+
+
 @functools.cache
 def _bar_class() -> type[tqdm[Any]]:
     """The class of bars for terminals or for notebooks, made late since importing tqdm takes 0.1 s."""
-    from tqdm.auto import tqdm
+    with warnings.catch_warnings():
+        # A notebook without ipywidgets has bars of characters, as terminals do.
+        warnings.filterwarnings("ignore", "IProgress not found")
+        from tqdm.auto import tqdm
 
     class Bar(tqdm):  # type: ignore[type-arg]
         # tqdm's own lock works between processes, for which Python may start a process.

@@ -14,7 +14,7 @@ from derive.errors import InputError, shown
 from derive.model import Model
 from derive.parameters import VECTORS, ParameterValues
 from runtime.output.plain_result import WORDS, PlainResult
-from runtime.output.progress import Progress, part_of
+from runtime.output.progress import AskedProgress, Progress, asked_progress, part_of
 from runtime.output.result_attributes import made_attributes
 from runtime.problem import Problem
 from runtime.run_options import DEFAULT_METHOD, SEED, default
@@ -208,7 +208,7 @@ def compare(
     weights: bool | None = None,
     seed: int = SEED,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: AskedProgress = None,
     schedule: Any = None,
     start_alpha: float = 0.0,
     **parameters: Unpack[ParameterValues],
@@ -236,6 +236,8 @@ def compare(
     weights
         Also run N-dimensional weights at the smallest N and compare them with the chain; None
         does so if that takes no longer than a minute or so.
+    progress
+        True: a bar on a terminal or in a notebook. A function: it is called with (steps done, all steps).
     schedule
         Factor g(α) of the learning rates, as for `integrate`.
     start_alpha
@@ -266,9 +268,11 @@ def compare(
         A value is not allowed.
     """
     model, start = as_system(system).model, GivenStart(Q0, R0, alpha=start_alpha)
-    return Comparison(
+    comparison = Comparison(
         model, start, parameters, n, alpha, trajectories, weights, seed, threads, schedule
-    ).run(system, progress)
+    )
+    with asked_progress("steps", progress) as report:
+        return comparison.run(system, report)
 
 
 def chosen_comparison(

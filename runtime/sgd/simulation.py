@@ -15,7 +15,7 @@ from derive.model import Model
 from derive.parameters import NUMBERS, ParameterValues
 from runtime.concurrency.thread_pool import run_tasks, thread_count
 from runtime.output.memory_limit import check_memory
-from runtime.output.progress import Progress
+from runtime.output.progress import AskedProgress, Progress, asked_progress
 from runtime.run_options import SEED, SIMULATION_METHODS, default
 from runtime.sgd.recorder import RunRecorder, RunWatcher, sgd_dataset
 from runtime.sgd.sgd_process import SgdProcess
@@ -299,7 +299,7 @@ def simulate(
     Q0: ArrayLike | None = None,
     R0: ArrayLike | None = None,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: AskedProgress = None,
     schedule: Any = None,
     start_alpha: float = 0.0,
     **parameters: Unpack[ParameterValues],
@@ -335,7 +335,8 @@ def simulate(
     threads
         Number of threads; None is one per processor.
     progress
-        Called with (steps done, all steps) of all runs, now and then, in this thread.
+        True: a bar on a terminal or in a notebook. A function: it is called with (steps done, all steps)
+        of all runs, now and then, in this thread.
     schedule
         Factor g(α) of the learning rates, as for `integrate`; a step at time α has η g(α).
     start_alpha
@@ -368,9 +369,11 @@ def simulate(
         start = GivenStart(Q0, R0, many=checked_arrays.axis_count("Q0", Q0) != 2)
     beginning = checked_arrays.real_number("start_alpha", start_alpha, least=0.0)
     start = dataclasses.replace(start, alpha=beginning)
-    return Simulation(
+    simulation = Simulation(
         model, start, parameters, n, alpha, method, seed, trajectories, threads, schedule
-    ).run(progress)
+    )
+    with asked_progress("steps", progress) as report:
+        return simulation.run(report)
 
 
 def chosen_simulation(

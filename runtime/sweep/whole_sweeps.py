@@ -53,6 +53,8 @@ def run_sweep(
         Address or file of a Dask scheduler, which you must trust, since it may run any code.
     task_index, task_count
         The part of a job array: only the tasks index, index + count, … are computed.
+    quiet
+        False: a bar on a terminal or in a notebook, and elsewhere a line now and then.
 
     Raises
     ------

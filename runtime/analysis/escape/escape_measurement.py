@@ -33,7 +33,7 @@ from runtime.analysis.escape.simulated_escapes import (
 from runtime.analysis.plateau.fixed_point import find_plateau
 from runtime.ensemble.ensemble_run import integrate_ensemble
 from runtime.output.plain_result import PlainResult
-from runtime.output.progress import Progress, part_of
+from runtime.output.progress import AskedProgress, Progress, asked_progress, part_of
 from runtime.output.quantiles import QUANTILES, quantiles
 from runtime.output.result_attributes import result_attributes
 from runtime.run_options import ATOL, Q0_NORM, RTOL, SEED, default
@@ -72,7 +72,7 @@ def escape_times(
     rtol: float = RTOL,
     atol: float = ATOL,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: AskedProgress = None,
     simulate: bool = default("simulate", "escape"),
     **parameters: Any,
 ) -> xarray.Dataset:
@@ -97,7 +97,8 @@ def escape_times(
     seed
         Seed.
     progress
-        Called with (finished, all) trajectories; of SGD each counts N times.
+        True: a bar on a terminal or in a notebook. A function: it is called with (finished, all)
+        trajectories; of SGD each counts N times.
     simulate
         Whether SGD at these N is simulated too, from the same starts. A run takes N steps for each unit of
         α until it has escaped: at (4, 2) and N = 10⁶ about a second, in proportion to N and roughly to p.
@@ -139,7 +140,8 @@ def escape_times(
         threads=threads,
         simulate=simulate,
     )
-    return measure_escapes(system, study, progress)
+    with asked_progress("steps" if study.simulate else "trajectories", progress) as report:
+        return measure_escapes(system, study, report)
 
 
 def measure_escapes(system: System, study: EscapeStudy, progress: Progress | None = None) -> xarray.Dataset:

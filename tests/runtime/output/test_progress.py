@@ -12,6 +12,8 @@ import threading
 import pytest
 from streams import Notebook, Terminal
 
+import overlap_ode as oo
+from derive.errors import InputError
 from runtime.output.progress import new_bar, progress_bar
 
 
@@ -79,6 +81,45 @@ def test_a_bar_needs_no_thread_and_no_lock_between_processes(stderr):
     assert threading.active_count() == before
     assert isinstance(bar.get_lock(), type(threading.RLock()))
     bar.close()
+
+
+SYSTEM = oo.load(oo.Model(4, 2))
+STARTS = oo.random_overlaps(4, 2, n=100, trajectories=4)
+START = STARTS[0][0], STARTS[1][0]
+CALLS = {
+    "trajectories": lambda **asked: oo.integrate_ensemble(SYSTEM, *STARTS, eta=0.4, alpha=0.1, **asked),
+    "trajectories of statistics": lambda **asked: oo.ensemble_statistics(
+        SYSTEM, oo.OverlapSampler(4, 2, 100), trajectories=4, eta=0.4, alpha=0.1, **asked
+    ),
+    "steps": lambda **asked: oo.simulate(SYSTEM.model, n=50, trajectories=2, eta=0.4, alpha=0.1, **asked),
+    "steps of comparisons": lambda **asked: oo.compare(
+        SYSTEM, *START, n=[50, 100], alpha=[0, 0.1], trajectories=16, weights=False, eta=0.4, **asked
+    ),
+    "trajectories of escapes": lambda **asked: oo.escape_times(SYSTEM, n=100, trajectories=4, **asked),
+    "steps of escapes": lambda **asked: oo.escape_times(
+        SYSTEM, n=100, trajectories=4, simulate=True, **asked
+    ),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_library_functions_draw_a_bar_in_a_notebook_where_one_is_asked_for(stderr, call):
+    shown = stderr(Notebook(), "dumb")
+    CALLS[call](progress=True)
+    label = call.split()[0]
+    assert f"{label}: 100%" in shown.getvalue()
+    assert shown.getvalue().endswith("\n")
+
+
+def test_library_functions_are_silent_by_default_and_call_functions(stderr):
+    shown, called = stderr(Notebook()), []
+    for asked in ({}, {"progress": None}, {"progress": False}):
+        CALLS["trajectories"](**asked)
+    CALLS["trajectories"](progress=lambda finished, total: called.append((finished, total)))
+    assert called[-1] == (4, 4)
+    assert shown.getvalue() == ""
+    with pytest.raises(InputError, match="progress: 'yes' is neither True, False or None nor a function"):
+        CALLS["trajectories"](progress="yes")
 
 
 @pytest.mark.parametrize("columns", [60, 0])
