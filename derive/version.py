@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = "0.5.0"
+VERSION = "0.7.0"
 
 
 def written_by(version: str = VERSION) -> str:
