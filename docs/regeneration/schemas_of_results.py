@@ -80,6 +80,8 @@ def means(*front: str) -> dict[str, Schema]:
 
 # √N times standard deviations that the covariance at order 1/N predicts.
 PREDICTED = {"std": "√N times the standard deviation of {} at order 1/N"}
+# N times the biases that are predicted there, with --bias.
+PREDICTED_BIAS = {"bias": "N times the bias of the mean of {} at order 1/N"}
 
 
 # --- a trajectory and an ensemble --------------------------------------------------------------
@@ -121,6 +123,7 @@ FLUCTUATIONS = record(
         "loss": over(1, "Generalisation error (alpha)."),
         "covariance": over(3, "N times the covariance (alpha, component, component); null as linear_n."),
         **of_states(("alpha",), PREDICTED),
+        **of_states(("alpha",), PREDICTED_BIAS, optional=True),
         "linear_n": over(
             1, "N above which the linear theory holds (alpha); null where the covariance is too large."
         ),
@@ -280,7 +283,7 @@ COMPARE = record(
         "loss": over(1, "Loss of the ODE (alpha)."),
         **means("n", "alpha"),
         **of_states(("n", "alpha"), {"spread": "Standard deviation of {} over runs"}),
-        **of_states(("alpha",), PREDICTED, optional=True),
+        **of_states(("alpha",), PREDICTED | PREDICTED_BIAS, optional=True),
         "linear_n?": over(1, "N that the linear theory of spreads has needed so far (alpha)."),
         "limit": over(2, "Deviation from the ODE, extrapolated to N → ∞ (observable, alpha)."),
         "limit_error": over(2, "Standard error of `limit`."),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     default=None,
     help="Also simulate the weights at the smallest N.  [default: if it takes about a minute or less]",
 )
+@shared.run_option("compare", "bias")
 @shared.run_option("compare", "threads")
 @shared.output_options
 @shared.generated_option
@@ -40,6 +41,7 @@ def compare(
     trajectories: int,
     start: ChosenStart,
     weights: bool | None,
+    bias: bool,
     threads: int | None,
     printer: shared.Printer,
     generated: Path,
@@ -59,7 +61,14 @@ def compare(
     if start.overlaps is not None and "ideal" not in start.given:
         start = dataclasses.replace(start, ideal=None)
     comparison = chosen_comparison(
-        model, start, n=n, trajectories=trajectories, weights=weights, threads=threads, **training
+        model,
+        start,
+        n=n,
+        trajectories=trajectories,
+        weights=weights,
+        bias=bias,
+        threads=threads,
+        **training,
     )
     with printer.progress("steps") as progress:
         result = comparison.run(load(model, generated), progress)

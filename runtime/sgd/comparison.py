@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike
 
 from derive.arguments import whole_number
 from derive.errors import InputError, shown
-from derive.model import Model
+from derive.model import Model, require_quadratic
 from derive.parameters import VECTORS, ParameterValues
 from derive.version import VERSION
+from runtime.covariance.mean_bias import BIAS_IS_DERIVED
 from runtime.output.progress import Progress, part_of
 from runtime.problem import Problem
 from runtime.run_options import DEFAULT_METHOD, SEED, default
@@ -68,7 +69,7 @@ class Comparison:
         Number of runs at each N.
     weights
         Whether weights are run too; None does so if that is cheap.
-    seed, threads, schedule
+    seed, threads, schedule, bias
         As for `compare`.
     problem
         What the ODE is asked for: the times of the records, and the start of the runs in front of them.
@@ -88,6 +89,7 @@ class Comparison:
     seed: int = SEED
     threads: dataclasses.InitVar[int | None] = None
     schedule: dataclasses.InitVar[Any] = None
+    bias: bool = False
     problem: Problem = dataclasses.field(init=False)
     simulations: tuple[Simulation, ...] = dataclasses.field(init=False)
 
@@ -97,6 +99,10 @@ class Comparison:
         model, weights = self.model, self.weights
         if not isinstance(weights, (bool, np.bool_)) and weights is not None:
             raise InputError("weights", f"{shown(weights)} is neither True nor False, nor None")
+        if not isinstance(self.bias, (bool, np.bool_)):
+            raise InputError("bias", f"{shown(self.bias)} is neither True nor False")
+        if self.bias:
+            require_quadratic(model, BIAS_IS_DERIVED)
         parameters = RunParameters.of(model, given)
         runs = whole_number("trajectories", self.trajectories, FEWEST_RUNS, LARGEST_COUNT)
         seed = whole_number("seed", self.seed, 0, LARGEST_SEED)
@@ -157,7 +163,7 @@ class Comparison:
         runs = self.trajectories
         chains = done[: len(self.n)]
         result: xarray.Dataset = _dataset(theory, chains, self.n)
-        result = result.assign(predicted_spread(system, self.problem, records))
+        result = result.assign(predicted_spread(system, self.problem, records, bool(self.bias)))
         result.attrs.update(_judge(result, runs))
         if result.attrs["verdict"] != "undecided":
             names, _ = observables(theory)
@@ -206,6 +212,7 @@ def compare(
     progress: Progress | None = None,
     schedule: Any = None,
     start_alpha: float = 0.0,
+    bias: bool = False,
     **parameters: Unpack[ParameterValues],
 ) -> xarray.Dataset:
     """Compare the ODE with SGD from the same start at several N, and judge.
@@ -235,6 +242,8 @@ def compare(
         Factor g(α) of the learning rates, as for `integrate`.
     start_alpha
         The time α of the start, where an earlier run is continued.
+    bias
+        Also integrate N times the bias of the means, for quadratic networks.
 
     Returns
     -------
@@ -242,7 +251,8 @@ def compare(
     front;
     ``loss_spread``, ``Q_spread`` …, standard deviations over runs; ``loss_std``, ``Q_std`` …, √N times
     those that the covariance at order 1/N predicts, and ``linear_n``, the N that its linear theory has
-    needed so far (`runtime.fluctuations`); ``limit`` and ``limit_error``
+    needed so far (`runtime.fluctuations`), with `bias` also ``loss_bias``, ``Q_bias`` …, N times the biases
+    that are predicted at order 1/N; ``limit`` and ``limit_error``
     (observable, alpha), the deviation extrapolated to N → ∞; ``bias`` and ``bias_error``, the
     coefficient of 1/N. Attributes: ``verdict`` (agree, disagree, or undecided if runs
     diverged), ``deviation`` (the largest, in standard errors) and ``where`` it occurs, ``allowed``
@@ -261,7 +271,7 @@ def compare(
     """
     model, start = as_system(system).model, GivenStart(Q0, R0, alpha=start_alpha)
     return Comparison(
-        model, start, parameters, n, alpha, trajectories, weights, seed, threads, schedule
+        model, start, parameters, n, alpha, trajectories, weights, seed, threads, schedule, bias
     ).run(system, progress)
 
 
@@ -274,7 +284,7 @@ def chosen_comparison(
     """
     start = dataclasses.replace(start, given=start.given - NEEDED_ANYWAY)
     own = {name: options.pop(name) for name in ("n", "trajectories", "threads")}
-    own["schedule"] = options.pop("schedule", None)
+    own |= {"schedule": options.pop("schedule", None), "bias": options.pop("bias", False)}
     alpha = options.pop("alpha")
     with naming_choices():
         given, beginning = start.overlaps_of(model)

@@ -102,6 +102,8 @@ def draw_comparison(figure: Any, result: xarray.Dataset) -> None:
     loss.set_yscale("log")
     loss.set_ylabel(LOSS_LABEL)
     bias.axhline(0.0, color="black", lw=0.8)
+    if "loss_bias" in result:
+        bias.plot(alpha, result["loss_bias"].values, color="black", lw=1.2, ls="--")
     bias.set_ylabel(r"$N$ (mean $\varepsilon$ $-$ ODE)")
     spread.set_ylabel(r"$\sqrt{N}$ (standard deviation of $\varepsilon$)")
     spread.set_ylim(bottom=0.0)

@@ -33,18 +33,20 @@ MARGIN = 4.0
 _ROUNDING = 1e-20
 
 
-def predicted_spread(system: System, problem: Problem, records: int) -> dict[str, Any]:
+def predicted_spread(system: System, problem: Problem, records: int, bias: bool = False) -> dict[str, Any]:
     """√N times the standard deviations at the last `records` times, as variables of `runtime.fluctuations`.
 
-    ``linear_n`` is the largest so far. There are none for a model of which no covariance is derived.
+    N times the biases come with them if `bias` is set. ``linear_n`` is the largest so far. There are none
+    for a model of which no covariance is derived.
     """
     try:
-        found = FluctuationProblem(problem, None).run(system)
+        found = FluctuationProblem(problem, None, bias=bias).run(system)
     except InputError as error:
         if error.option != "activation":
             raise
         return {}
-    names = [f"{name}_std" for name in (*STATES, "loss") if f"{name}_std" in found.data_vars]
+    names = [f"{name}_{what}" for what in ("std", "bias") for name in (*STATES, "loss")]
+    names = [name for name in names if name in found.data_vars]
     variables = {
         name: (found[name].dims, found[name].values[-records:], found[name].attributes) for name in names
     }
