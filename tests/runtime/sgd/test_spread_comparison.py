@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from runtime import compare, simulate
+from derive import InputError
+from runtime import compare, fluctuations, simulate
 from runtime.covariance.fluctuation_run import FluctuationProblem
 from runtime.sgd import comparison, spread_comparison
 from runtime.sgd.spread_comparison import spread_ratios
@@ -67,7 +68,7 @@ def test_spreads_agree_and_are_in_the_dataset(system_of):
 def test_a_wrong_diffusion_matrix_is_found(system_of, monkeypatch, wrong):
     right = spread_comparison.predicted_spread
 
-    def predicted(system, problem, records):
+    def predicted(system, problem, records, bias):
         parameters = problem.parameters.replaced(**wrong)
         changed = type(problem)(
             problem.model,
@@ -78,7 +79,7 @@ def test_a_wrong_diffusion_matrix_is_found(system_of, monkeypatch, wrong):
             atol=problem.atol,
             method=problem.method,
         )
-        return right(system, changed, records)
+        return right(system, changed, records, bias)
 
     monkeypatch.setattr(comparison, "predicted_spread", predicted)
     found = compare(system_of(2, 1), Q0, R0, **SETTINGS).attrs
@@ -100,3 +101,18 @@ def test_what_is_not_compared_has_a_reason(system_of, monkeypatch):
     result = compare(system_of(2, 1), Q0, R0, **{**SETTINGS, "alpha": [0.0, 0.1], "trajectories": 16})
     assert result.attrs["spread_reason"] == "no covariance is derived for this activation"
     assert "loss_std" not in result
+
+
+def test_the_bias_is_predicted(system_of):
+    system, settings = system_of(1, 1, constraint="sphere"), SETTINGS | {"eta": 0.05}
+    result = compare(system, [[1.0]], [[0.7]], bias=True, **settings)
+    for name in ("n", "trajectories", "weights"):
+        del settings[name]
+    alone = fluctuations(system, [[1.0]], [[0.7]], bias=True, **settings)
+    for name in ("Q", "R", "loss"):
+        np.testing.assert_allclose(result[f"{name}_bias"], alone[f"{name}_bias"], rtol=1e-6, atol=1e-10)
+    assert result.loss_bias.values[2] == pytest.approx(0.3204, abs=1e-4)
+    measured, error = (result[name].sel(observable="loss").values[1:] for name in ("bias", "bias_error"))
+    assert np.all(np.abs(measured - result.loss_bias.values[1:]) < 4.0 * error)
+    with pytest.raises(InputError, match="bias: 'yes' is neither True nor False"):
+        compare(system, [[1.0]], [[0.7]], bias="yes", **SETTINGS)
