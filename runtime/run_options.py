@@ -126,6 +126,7 @@ _CONDITIONS = f"Condition numbers of Q0 {_UNEQUAL}."
 _THREADS = "Number of threads.  [default: one per processor]"
 _THREADED = _like("ensemble", "simulate", "compare", "escape", "bias")
 _SPREAD = "Covariance at the start: none, random (weights; R0 = 0), or a file of N times it."
+_BIAS = "Integrate N times the bias of means too, for quadratic networks."
 # The options of single analyses: name, kind, default, command, help.
 _ANALYSES = (
     ("conditions", "numbers", (1.0, 3.0, 10.0, 30.0, 100.0), "bias", _CONDITIONS),
@@ -323,6 +324,7 @@ RUN_OPTIONS: Mapping[str, RunOption] = _by_name(
         RunOption(name, kind, "Analysis", words, value, commands=_like(command), swept="fixed")
         for name, kind, value, command, words in _ANALYSES
     ),
+    RunOption("bias", "flag", "Analysis", _BIAS, False, commands=_like("fluctuations"), swept="fixed"),
     RunOption("threads", "integer", "Solver", _THREADS, commands=_THREADED, swept="never"),
 )
 # What a `ChosenStart` is made of, in the order of the help.

@@ -40,7 +40,7 @@ LINES = [
     "sector --p 5 --alpha 0,1 --second-layer fixed --student-weights 2 --schedule inverse:5 --quiet",
     "sector --p 5 --pstar 2 --alpha 0,1 --singular-values 0.1,0.2 --quiet",
     "sector --p 1 --alpha 0,1 --singular-values 0.1 --eta 0.1 --quiet",
-    f"fluctuations {SMALL} --alpha 0,1,99 --n 100 --covariance random",
+    f"fluctuations {SMALL} --alpha 0,1,99 --n 100 --covariance random --bias",
     f"fluctuations {SMALL} --alpha 0,1 {TRAINED} --schedule inverse:5",
     f"fluctuations {SMALL} --alpha 1,2 --overlaps run.nc",
     f"ensemble {SMALL} --trajectories 3 --alpha 0,1 --stop-loss 0.2",

@@ -78,8 +78,9 @@ def means(*front: str) -> dict[str, Schema]:
 
 
 # √N times standard deviations that the covariance at order 1/N predicts.
-PREDICTED_BIAS = {"bias": "N times the bias of the mean of {} at order 1/N"}
 PREDICTED = {"std": "√N times the standard deviation of {} at order 1/N"}
+# N times the biases that are predicted there.
+PREDICTED_BIAS = {"bias": "N times the bias of the mean of {} at order 1/N"}
 
 
 # --- a trajectory and an ensemble --------------------------------------------------------------
@@ -121,6 +122,7 @@ FLUCTUATIONS = record(
         "loss": over(1, "Generalisation error (alpha)."),
         "covariance": over(3, "N times the covariance (alpha, component, component); null as linear_n."),
         **of_states(("alpha",), PREDICTED),
+        **of_states(("alpha",), PREDICTED_BIAS, optional=True),
         "linear_n": over(
             1, "N above which the linear theory holds (alpha); null where the covariance is too large."
         ),

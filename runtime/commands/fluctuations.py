@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @shared.run_option("fluctuations", "n")
 @shared.start_options("fluctuations")
 @shared.run_option("fluctuations", "covariance")
+@shared.run_option("fluctuations", "bias")
 @shared.solver_options("fluctuations")
 @shared.output_options
 @shared.generated_option
@@ -31,6 +32,7 @@ def fluctuations(
     n: int,
     start: ChosenStart,
     covariance: Path,
+    bias: bool,
     solver: dict[str, Any],
     printer: shared.Printer,
     generated: Path,
@@ -50,7 +52,7 @@ def fluctuations(
     from runtime.output import run_summaries
     from runtime.system.loading import load
 
-    problem = chosen_fluctuations(model, start, covariance=covariance, n=n, **training, **solver)
+    problem = chosen_fluctuations(model, start, covariance=covariance, n=n, bias=bias, **training, **solver)
     run = problem.run(load(model, generated))
     printer.write(run)
     line = linear_line(run)

@@ -287,7 +287,13 @@ def linear_line(result: PlainResult) -> str | None:
 
 
 def chosen_fluctuations(
-    model: Model, start: ChosenStart, *, covariance: str | Path, n: int, **options: Any
+    model: Model,
+    start: ChosenStart,
+    *,
+    covariance: str | Path,
+    n: int,
+    bias: bool = False,
+    **options: Any,
 ) -> FluctuationProblem:
     """The problem of the options of a command, as `chosen_problem` makes that of its trajectory.
 
@@ -301,8 +307,12 @@ def chosen_fluctuations(
         start = start if "ideal" in start.given else dataclasses.replace(start, ideal=None)
     elif word == RANDOM:
         start = dataclasses.replace(start, ideal=0.0)
+    if bias and word not in (NONE, RANDOM):
+        raise InputError(
+            "bias", "does not go with --covariance FILE, whose bias is not known; `fluctuations` takes both"
+        )
     problem = chosen_problem(model, start, **options)
     if word in (NONE, RANDOM):
-        return FluctuationProblem(problem, given, n)
+        return FluctuationProblem(problem, given, n, bias)
     matrix = read_array(Path(covariance), "covariance", "covariance", lambda _shape: None)
     return FluctuationProblem(problem, matrix, n)

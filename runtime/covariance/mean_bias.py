@@ -16,6 +16,9 @@ from runtime.start.checked_arrays import Array, real_array
 from runtime.start.schedule_kinds import CONSTANT
 from runtime.system.compiled_system import System
 
+# What errors say about other activations.
+BIAS_IS_DERIVED = "the bias at order 1/N is derived"
+
 
 def initial_bias(model: Model, bias: Any) -> Array | None:
     """N times the bias at a start (n,), in the order of ``model.state``; None if it is not asked for.
@@ -27,7 +30,7 @@ def initial_bias(model: Model, bias: Any) -> Array | None:
     """
     if bias is False or bias is None:
         return None
-    require_quadratic(model, "the bias at order 1/N is derived")
+    require_quadratic(model, BIAS_IS_DERIVED)
     if bias is True:
         return np.zeros(model.state_size)
     vector = real_array("bias", bias, (model.state_size,))

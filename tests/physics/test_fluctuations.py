@@ -28,7 +28,7 @@ from runtime.trajectory.tableaux import TABLEAUX
 LEVEL = 1e-3
 RULES = SolverRules(TABLEAUX["prince8"], 1e-9, 1e-12)
 # Half steps between two times in the integration of wrong variants, which is right to a thousandth.
-HALF_STEPS = 80
+HALF_STEPS = 40
 
 
 @dataclasses.dataclass
@@ -250,18 +250,23 @@ CASES = {
     "2-1 decay": Case((2, 1), {}, {"eta": 0.3, "weight_decay": 0.2}, (1.0, 4.0, 12.0)),
     "2-1 schedule": Case((2, 1), {}, {"eta": 0.3}, (1.0, 4.0, 12.0), schedule="inverse:4"),
 }
-# Together these two show every error.
+EVERYTHING = {"constraint": "sphere", "second_layer": "trained", "teacher": "general"}
+# Together these two show every error. With opposite weights Q_12 varies by e² alone.
 QUICK = {
-    "1-1 label noise": Case(
-        (1, 1), {}, {"eta": 0.05, "label_noise": 100.0}, (0.1, 0.3, 0.6), hidden=(MEAN_KEPT, LOOP)
-    ),
     "2-2 sphere, trained, general, batch": Case(
         (2, 2),
-        {"constraint": "sphere", "second_layer": "trained", "teacher": "general"},
+        EVERYTHING,
         {"eta": 1.0, "eta_second": 0.3, "batch": 2, "label_noise": 0.5}
         | {"student_weights": [1.0, -0.6], "teacher_weights": [-1.5, -1.5]},
-        (0.1, 0.4, 0.8),
+        (0.1, 0.2, 0.4),
         hidden=(SINGLE_NOISE,),
+    ),
+    "2-2 sphere, trained, general, label noise": Case(
+        (2, 2),
+        EVERYTHING,
+        {"eta": 0.4, "eta_second": 0.4, "label_noise": 20.0}
+        | {"student_weights": [1.0, -1.0], "teacher_weights": [0.8, 0.9]},
+        (0.1, 0.2),
     ),
 }
 
@@ -297,7 +302,7 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("name", thinned(STEPS, 3))
+@pytest.mark.parametrize("name", thinned(STEPS, 1))
 def test_diffusion_is_the_covariance_of_single_steps(name, system_of):
     """One step of many runs from the same overlaps at a huge N, where |x|²/N is 1.
 

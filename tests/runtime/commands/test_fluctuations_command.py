@@ -78,3 +78,18 @@ def test_trained_layers_are_drawn(call, line, tmp_path):
     more = "--second-layer trained --eta-second 0.1 --alpha 0,1,2"
     assert call(f"{line} {more} --plot trained.png")[0] == 0
     assert (tmp_path / "trained.png").exists()
+
+
+def test_the_bias_is_predicted_where_its_start_is_known(call, generated, tmp_path):
+    np.savez(tmp_path / "start.npz", Q=[[1.0]], R=[[0.7]])
+    line = f"fluctuations --p 1 --pstar 1 --constraint sphere --eta 0.05 --generated {generated}"
+    line += " --overlaps start.npz --label-noise 0.2 --bias"
+    code, out, err = call(f"{line} --alpha 0,2 --json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    # tests/runtime/covariance has the exact numbers.
+    assert found["loss_bias"] == [0.0, pytest.approx(0.3204, abs=1e-4)]
+    assert found["R_bias"] == [[[0.0]], [[pytest.approx(-0.1278, abs=1e-4)]]]
+    code, out, err = call(f"{line} --covariance matrix.npy")
+    assert (code, out) == (2, "")
+    assert "--bias: does not go with --covariance FILE" in err

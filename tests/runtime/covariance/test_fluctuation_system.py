@@ -12,6 +12,8 @@ from step_covariance import Step
 import runtime
 from derive import InputError, Model
 from derive.emit.numba_module import is_unrolled
+from derive.fluctuations.cubature_proof import random_rationals
+from derive.fluctuations.exact_step import ExactStep
 from derive.fluctuations.fluctuation_model import FluctuationModel
 from derive.fluctuations.fluctuation_pipeline import FluctuationPipeline
 from runtime import LoadError
@@ -45,6 +47,19 @@ def test_compiled_code_is_the_ode_of_the_covariance(model, system_of):
     change = J @ sigma + sigma @ J.T + noise
     np.testing.assert_allclose(found[:n], system.pack(*system.rhs(Q, R, **numbers)), rtol=1e-12)
     np.testing.assert_allclose(found[n:], change[upper], rtol=1e-11, atol=1e-12 * np.abs(change).max())
+
+
+def test_compiled_cubature_is_the_covariance_of_exact_moments(system_of):
+    model = FluctuationModel(1, 1, teacher="general", second_layer="fixed", activation="he3")
+    values = random_rationals(model, 1)
+    state, parameters = (
+        np.array([float(values[name]) for name in names]) for names in (model.state, model.parameters)
+    )
+    system = system_of(1, 1, teacher="general", second_layer="fixed", activation="he3")
+    found, exact = fluctuations_of(system).diffusion_at(state, parameters), ExactStep(model, values)
+    scale = np.outer(exact.scales, exact.scales)
+    for k, row in enumerate(exact.diffusion):
+        np.testing.assert_allclose(found[k], [float(x) for x in row], rtol=0, atol=1e-13 * scale[k].max())
 
 
 def test_wrong_overlaps_and_parameters_are_rejected(system_of):
