@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from runtime.output.figure_axes import COLOURS, LOSS_LABEL, TIME_LABEL, positive, shade
+from runtime.output.figure_axes import COLOURS, TIME_LABEL, loss_axis, positive, shade
 from runtime.report.findings import ReportFindings, Unavailable
 from runtime.report.printed_numbers import counted, number, plain
 from runtime.report.svg import Figure
@@ -36,10 +36,9 @@ def loss_figure(content: ReportFindings) -> Figure:
         axes.plot(alpha, positive(loss), color=COLOURS[6], lw=1.6, label="trajectory")
         if not isinstance(point, Unavailable):
             axes.axhline(point.loss, color=COLOURS[1], lw=1.2, ls=_STYLES[2], label="plateau")
-        axes.set_yscale("log")
+        loss_axis(axes)
         bottom, top = axes.get_ylim()
         axes.set_ylim(max(bottom, _DEEPEST * top), top)
-        axes.set_ylabel(LOSS_LABEL)
         axes.set_xlabel(TIME_LABEL)
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
 

@@ -72,7 +72,8 @@ def _draw_norms(axes: Axes, curve: xarray.Dataset, style: Mapping[str, Any]) -> 
             axes.plot(eta, each[:, i], color=colour, **style)
         label_colours(axes, names, "")
         axes.set_ylabel("norms of students $Q_{ii}$")
-    axes.set_ylim(bottom=0.0)
+    largest = np.nanmax(each, initial=0.0)
+    axes.set_ylim(0.0, 1.08 * largest if largest > 0.0 else 1.0)
     plain_axis(axes.yaxis)
 
 

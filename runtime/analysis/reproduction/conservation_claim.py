@@ -76,7 +76,7 @@ def study(reproduction: Reproduction) -> StudyResult:
                 _ALLOWED,
             )
         )
-    title = ("$p=4$", "$p^{*}=2$", f"$\\eta={ETA:g}$", f"seed {reproduction.seed}")
+    title = ("runs of the ODE", "$p=4$", "$p^{*}=2$", f"$\\eta={ETA:g}$", f"seed {reproduction.seed}")
     panel = Panel("drift", lambda axes: _draw(axes, drawn))
     return StudyResult(tuple(claims), Drawing((panel,), (title,), size=(5.6, 3.2), legend_below=True))
 

@@ -35,7 +35,7 @@ def study(reproduction: Reproduction) -> StudyResult:
         system = reproduction.system(4, 2, flow=flow)
         Q0, R0 = random_overlaps(4, 2, n=None, scale=0.1, seed=reproduction.seed)
         run = integrate(system, Q0, R0, eta=ETA, alpha=alpha, rtol=1e-10, atol=1e-13)
-        drawn[f"$p = 4$, {'gradient flow' if flow == 'gradient' else 'SGD'}"] = run
+        drawn[f"$p = 4$, {'gradient flow' if flow == 'gradient' else 'ODE of SGD'}"] = run
         late = alpha >= _LATE * end
         # ε ~ (α + c)⁻², so the local exponent approaches −2 as 1/α: extrapolated in 1/α.
         loss = run["loss"].values

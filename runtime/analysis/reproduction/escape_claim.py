@@ -131,6 +131,8 @@ def _draw_rates(
     axes.plot(widths, theory, color=COLOURS[1], lw=1.0)
     axes.plot(widths, noisy, "s", color=COLOURS[1], ms=4, label=r"ODE of SGD, $\eta = 0.2\,p$")
     log_axis(axes, "x")
+    axes.set_xticks(widths, map(str, widths))
+    axes.minorticks_off()
     axes.set_ylim(0.0, 1.15 * 4.0 / PSTAR)
     axes.set_xlabel("students $p$")
     axes.set_ylabel(r"escape rate $\times\; p/\eta$")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray
 
 import overlap_ode as oo
 from runtime.analysis.recorded_runs import read_run
@@ -69,7 +70,8 @@ def test_a_short_second_axis_has_a_style_of_line(merged):
 
 
 def test_above_some_forty_lines_there_are_medians(merged):
-    runs = merged("ode", eta=[0.2, 0.3], seed="0:20", alpha=[0.0, 5.0])
+    few = merged("ode", eta=[0.2, 0.3], seed="0:2", alpha=[0.0, 5.0])
+    runs = xarray.concat([few] * 7, "seed", data_vars="minimal", coords="minimal", compat="override")
     lines = curves(oo.plot.result(runs, panels="loss").axes[0])
     assert len(lines) == 2
     np.testing.assert_allclose(lines[0].get_ydata(), np.median(runs["loss"].values[0], axis=0), rtol=1e-12)
