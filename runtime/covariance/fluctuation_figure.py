@@ -42,12 +42,15 @@ def fluctuation_drawing(run: xarray.Dataset, *, log_x: bool = False) -> Drawing:
         def fill(axes: Axes) -> None:
             draw[name](axes, run, n, ends)
             if np.isfinite(ends):
-                axes.axvline(ends, color="black", lw=0.8, ls=(0, (1, 2)), label="end of the linear theory")
+                label = "end of the linear theory" if name == "loss" else None
+                axes.axvline(ends, color="black", lw=0.8, ls=(0, (1, 2)), label=label)
             time_axis(axes, run["alpha"].values, log_x)
 
         return Panel(name, fill)
 
     more = [f"bands: one standard deviation at $N={counted(n)}$"]
+    if "loss_bias" in run:
+        more.append("with the bias of the means")
     title = figure_title(run, "fluctuations", OF_ODE, drawn=("n",), more=more)
     return Drawing(tuple(map(panel, draw)), title)
 
@@ -56,6 +59,9 @@ def _draw_loss(axes: Axes, run: xarray.Dataset, n: int, _ends: float) -> None:
     alpha, loss, spread = run["alpha"].values, run["loss"].values, run["loss_std"].values / np.sqrt(n)
     shade(axes, alpha, positive(loss - spread), loss + spread, color=COLOURS[0], alpha=0.3, lw=0)
     axes.plot(alpha, positive(loss), color=COLOURS[0], lw=1.4)
+    if "loss_bias" in run:
+        mean = loss + run["loss_bias"].values / n
+        axes.plot(alpha, positive(mean), "--", color=COLOURS[1], lw=1.2, label=f"mean at $N={counted(n)}$")
     loss_axis(axes)
 
 

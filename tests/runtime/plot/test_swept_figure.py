@@ -62,6 +62,7 @@ def test_trajectories_have_a_line_each_in_the_colour_of_the_first_axis(merged):
         oo.plot.trajectory(runs)
 
 
+@pytest.mark.matrix
 def test_a_short_second_axis_has_a_style_of_line(merged):
     runs = merged("ode", p=[2, 3], eta=[0.2, 0.3], seed=1)
     lines = curves(oo.plot.result(runs, panels="loss").axes[0])
@@ -98,6 +99,7 @@ def test_escape_times_are_drawn_against_n(merged):
     np.testing.assert_allclose(np.array(medians).T, runs["alpha_quantile"].values[..., 2], rtol=1e-12)
 
 
+@pytest.mark.matrix
 def test_last_losses_are_drawn_against_an_axis(merged):
     runs = merged("ensemble", output="final", eta=[0.1, 0.2, 0.3], trajectories=9, seed=2)
     axes = drawing_of(runs).figure().axes[0]
@@ -109,6 +111,7 @@ def test_last_losses_are_drawn_against_an_axis(merged):
         drawing_of(merged("ensemble", output="final", trajectories=9, seed=[1, 2]))
 
 
+@pytest.mark.matrix
 def test_axes_that_vary_together_are_named_together(merged):
     runs = merged("ode", zip=[["eta", "seed"]], eta=[0.2, 0.3], seed=[4, 5])
     assert labels(oo.plot.result(runs, panels="loss").axes[0]) == [

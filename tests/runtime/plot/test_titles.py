@@ -7,12 +7,12 @@ import itertools
 import numpy as np
 import pytest
 import xarray
+from matrix import matrix
 
 import cli
 from runtime import run_options
 from runtime.output.figure_titles import title
 from runtime.plot.kinds_of_results import KINDS, drawing_of
-from tests.matrix import matrix
 
 # What each command runs, quickly; the widths and the file of --out come after it.
 BASES = {
@@ -69,6 +69,7 @@ CHANGES = {
     "tolerance": ("", "1e-5"),
     "covariance": ("", "random"),
     "simulate": ("", ""),
+    "bias": ("", ""),
 }
 # They change neither what is run nor what is known of it.
 NO_PART_OF_A_RUN = {"threads", "output"}
@@ -143,9 +144,7 @@ CASES = [
 QUICK = [
     (command, name)
     for command, name in CASES
-    if command in ("integrate", "simulate")
-    and not CHANGES[name][0]
-    and name not in run_options.MODEL_OPTIONS
+    if command == "integrate" and not CHANGES[name][0] and name not in run_options.MODEL_OPTIONS
 ]
 
 
