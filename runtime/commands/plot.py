@@ -18,7 +18,7 @@ from runtime.commands.printing import Talk
     "Output",
     "--plot",
     type=shared.A_PATH,
-    help="Draw to this .png, .pdf or .svg file.  [default: FILE.png, in this folder]",
+    help="Draw to this .png, .pdf or .svg file.  [default: its name with .png, in this folder]",
 )
 @option("Output", "--panels", help="Draw these panels: names with commas in between.  [default: all]")
 @shared.log_x_option

@@ -57,6 +57,10 @@ __all__ = [
 Panels = str | Sequence[str] | None
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def trajectory(
     run: xarray.Dataset, ax: Any = None, *, panels: Panels = None, log_x: bool = False, title: bool = True
 ) -> Any:

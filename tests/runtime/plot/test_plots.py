@@ -71,7 +71,7 @@ def results(system_of, escape, generated):
 
 @pytest.mark.parametrize("kind", PANELS)
 def test_each_kind_has_a_function(results, kind):
-    assert set(PANELS) | {"result"} == set(oo.plot.__all__)
+    assert {*PANELS, "result"} == set(oo.plot.__all__) == set(dir(oo.plot))
     assert {known.name for known in KINDS} == set(PANELS)
     figure = getattr(oo.plot, kind)(results[kind])
     assert isinstance(figure, Figure)
@@ -154,6 +154,20 @@ def test_what_is_no_result_is_refused(escape):
     ):
         with pytest.raises(oo.InputError, match=f"dataset: {words}"):
             oo.plot.result(wrong)
+
+
+def test_the_ode_is_drawn_beside_runs_of_sgd(results, system_of):
+    runs = results["simulation"]
+    settings = {"eta": 0.2, "alpha": [0.0, 1.0, 2.0]}
+    starts = oo.integrate_ensemble(system_of(2, 1), runs["Q"][:, 0], runs["R"][:, 0], **settings)
+    alone = oo.integrate(system_of(2, 1), runs["Q"][0, 0], runs["R"][0, 0], **settings)
+    for ode, expected, label in (
+        (starts, np.median(starts["loss"].values, axis=0), "ODE from the same starts, median"),
+        (alone, alone["loss"].values, "ODE from the same start"),
+    ):
+        line = oo.plot.simulation(runs, ode=ode, panels="loss").axes[0].lines[-1]
+        assert line.get_label() == label
+        np.testing.assert_allclose(line.get_ydata(), expected, rtol=1e-12)
 
 
 # --- many curves -------------------------------------------------------------------------------
