@@ -225,7 +225,11 @@ def _start_words(attributes: Mapping[str, Any], command: str) -> list[str]:
         if "n" in attributes:
             words.append(f"$N={counted(int(attributes['n']))}$")
     elif "n" in attributes:
-        words.append(f"random weights at $N={counted(int(attributes['n']))}$")
+        # SGD has an N from given overlaps too; random weights have a variance q0.
+        given = command == "simulate" and "q0" not in attributes
+        words.append(
+            f"{'given start' if given else 'random weights'} at $N={counted(int(attributes['n']))}$"
+        )
     elif command in _STARTED and not {"seed", "singular_values"} & set(attributes):
         words.append("given start")
     if "singular_values" in attributes:

@@ -10,6 +10,7 @@ import xarray
 from matrix import matrix
 
 import cli
+import overlap_ode as oo
 from runtime import run_options
 from runtime.output.figure_titles import title
 from runtime.plot.kinds_of_results import KINDS, drawing_of
@@ -217,3 +218,12 @@ def test_titles_tell_matrices_and_long_vectors_apart(escape):
     assert of_layer(long) != of_layer(other)
     assert "$v$ = ($1$, …, $1$) (" in of_layer(long)
     assert "$v$ =" not in of_layer(np.ones(9))
+
+
+def test_simulations_from_given_overlaps_are_not_said_to_start_at_random_weights():
+    model, (Q, R) = oo.Model(2, 1), oo.random_overlaps(2, 1, n=50)
+    settings = {"n": 100, "eta": 0.3, "alpha": [0.0, 0.1]}
+    given = title(oo.simulate(model, Q0=Q, R0=R, **settings), "simulate")
+    assert "given start at $N=100$" in given
+    drawn = title(oo.simulate(model, trajectories=1, **settings), "simulate")
+    assert "random weights at $N=100$" in drawn
