@@ -96,7 +96,7 @@ def fluctuations(
     -------
     xarray.Dataset
         Q, R, loss and all else of `oo.integrate`, to the last bit. Also, as functions of alpha:
-        ``covariance`` (component, component_), N times the covariance of the order parameters;
+        ``covariance`` (``component``, ``component_``), N times the covariance of the order parameters;
         ``Q_std`` (i, j), ``R_std`` (i, r), a trained second layer's ``v_std`` (i), and ``loss_std``, √N
         times standard deviations; ``linear_n``, the N above which two standard deviations of each overlap
         are less than the largest overlap that the norms of its vectors allow. With `n` also

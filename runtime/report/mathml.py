@@ -27,6 +27,7 @@ _LINES = 4
 # Operators without space around them.
 _TIGHT = "*⊤/"
 _MATRIX = r"\begin{pmatrix}"
+_MATRICES = re.compile(r"\\begin\{pmatrix\}.*?\\end\{pmatrix\}")
 # Elements with a fixed number of parts.
 _PARTS = {"mfrac": 2, "msub": 2, "msup": 2, "munder": 2, "mover": 2, "msubsup": 3, "munderover": 3}
 _APPLY_FUNCTION = "\N{FUNCTION APPLICATION}"
@@ -85,7 +86,7 @@ def _aligned(lines: Sequence[str]) -> ET.Element:
     table = ET.Element("mtable", {"class": "aligned", "displaystyle": "true", "columnalign": "right left"})
     for line in lines:
         left, separator, right = line.strip().partition("&")
-        if not separator or "&" in right:
+        if not separator or "&" in _MATRICES.sub("", right):
             raise ConversionError(f"not a line with one &: {line[:60]!r}")
         row = ET.SubElement(table, "mtr")
         for cell in (left, right):

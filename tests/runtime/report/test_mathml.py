@@ -12,7 +12,7 @@ import pytest
 from derive import Model
 from derive.invariants import laws
 from derive.model import OPTIONS
-from derive.odes import FORMS, SUBJECTS, latex, latex_for_any_widths
+from derive.odes import FORMS, SUBJECTS, latex, latex_for_any_widths, overlap_odes
 from derive.sector import SectorModel, sector_odes
 from runtime.report.mathml import ConversionError, display, inline
 
@@ -114,6 +114,22 @@ def test_headings_of_the_jacobian_are_kept():
 def test_the_sector_s_equations_are_converted(flow):
     for what in ("odes", "loss"):
         assert list(display(sector_odes(SectorModel(2, flow=flow)).latex(what, definitions=False)))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Model(4, 2), Model(2, 1, second_layer="trained"), Model(2, 2, activation="0,1,0,-1/6")],
+    ids=lambda model: model.name,
+)
+def test_what_notebooks_show_of_equations_is_converted(model):
+    shown = overlap_odes(model)._repr_latex_().strip("$").replace("{aligned}", "{align*}")
+    matrices = re.findall(r"\\begin\{pmatrix\}(.*?)\\end", shown)
+    rows = [ET.fromstring(m) for _, m in display(shown)]
+    tables = [table for root in rows for table in root.iter("mtable") if table.get("class") != "aligned"]
+    converted = [tokens("".join(map(back, table.iter("mtd")))) for table in tables]
+    assert converted == [tokens(matrix) for matrix in matrices] != []
+    with pytest.raises(ConversionError, match="one &"):
+        list(display(shown.replace("&=", "&= &", 1)))
 
 
 @pytest.mark.parametrize(
