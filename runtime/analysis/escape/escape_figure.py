@@ -137,7 +137,7 @@ def _draw_law(axes: Any, result: xarray.Dataset) -> None:
                 label=f"{what}, $N={counted(int(n))}$",
             )
     axes.set_xlabel(r"$\alpha - \ln N / (2r)$,  escape rate $r$ = " + f"{result['rate'].values[0]:.4g}")
-    axes.set_ylabel("part of the starts that have escaped")
+    axes.set_ylabel("fraction escaped")
     axes.set_ylim(-0.02, 1.02)
     plain_axis(axes.xaxis)
 
