@@ -161,6 +161,7 @@ def run(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return result
 
 
+@pytest.mark.matrix
 def test_a_readout_is_one_entry_of_its_table(tree):
     entry = '        Readout("sqrt", Fraction(-1, 2)),\n'
     changed(tree / "derive/readout.py", entry, f'{entry}        Readout("square", Fraction(-2)),\n')

@@ -213,7 +213,8 @@ def require_plateau(model: Model) -> None:
         raise NoPlateauError(
             "second_layer",
             "'trained': the plateau is that of a fixed second layer",
-            r"on the sphere $v$ relaxes to $v_i = b\operatorname{tr}(D_{v^*}T)/(a(p + 2)Q_{ii})$",
+            r"on the sphere $v$ relaxes to"
+            r" $v_i = b\operatorname{tr}(\operatorname{diag}(v^*)T)/(a(p + 2)Q_{ii})$",
         )
     if model.trained:
         raise NoPlateauError(

@@ -57,7 +57,7 @@ def test_growth_is_that_of_the_generated_equations(interpreted, p, pstar, option
         assert np.max(np.abs(free.growth_rate(q) - linear.alignment)) > 1e-2
 
 
-@pytest.mark.parametrize(("p", "pstar", "options", "given"), thinned(CASES, 0, 3))
+@pytest.mark.parametrize(("p", "pstar", "options", "given"), thinned(CASES, 3))
 def test_noise_is_that_of_the_generated_diffusion_matrix(interpreted, p, pstar, options, given):
     """N times the covariance of one step's change of the overlaps along the teachers, at R = 0."""
     one = interpreted(p, pstar, **options)
@@ -89,7 +89,6 @@ def test_noise_is_that_of_the_generated_diffusion_matrix(interpreted, p, pstar, 
             ({}, {"weight_decay": 0.02, "eta": 0.2}, 3.0),
             ({"second_layer": "fixed"}, {"student_weights": [1.0, 0.6], "eta": 0.2}, 0.5),
         ],
-        0,
         1,
     ),
 )

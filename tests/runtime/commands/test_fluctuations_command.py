@@ -80,6 +80,7 @@ def test_trained_layers_are_drawn(call, line, tmp_path):
     assert (tmp_path / "trained.png").exists()
 
 
+@pytest.mark.matrix
 def test_the_bias_is_predicted_where_its_start_is_known(call, generated, tmp_path):
     np.savez(tmp_path / "start.npz", Q=[[1.0]], R=[[0.7]])
     line = f"fluctuations --p 1 --pstar 1 --constraint sphere --eta 0.05 --generated {generated}"

@@ -49,6 +49,7 @@ def test_compiled_code_is_the_ode_of_the_covariance(model, system_of):
     np.testing.assert_allclose(found[n:], change[upper], rtol=1e-11, atol=1e-12 * np.abs(change).max())
 
 
+@pytest.mark.matrix
 def test_compiled_cubature_is_the_covariance_of_exact_moments(system_of):
     model = FluctuationModel(1, 1, teacher="general", second_layer="fixed", activation="he3")
     values = random_rationals(model, 1)

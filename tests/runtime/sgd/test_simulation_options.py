@@ -82,7 +82,8 @@ def test_dataset_of_a_trained_second_layer(method):
     np.testing.assert_array_equal(runs["v"][:, 0], np.broadcast_to(V, (11, 4)))
     assert np.unique(runs["v"][:, 1:]).size == 88
     np.testing.assert_array_equal(runs["teacher_weights"], VSTAR)
-    assert "student_weights" not in runs
+    # They are where v begins.
+    np.testing.assert_array_equal(runs["student_weights"], V)
     np.testing.assert_allclose(runs["v_mean"], runs["v"].mean("trajectory"), rtol=1e-12)
     error = runs["v"].std("trajectory", ddof=1) / np.sqrt(11)
     np.testing.assert_allclose(runs["v_error"], error, rtol=1e-9, atol=1e-15)

@@ -208,6 +208,7 @@ def test_axes_of_a_merged_sweep_are_converted(system_of):
     assert {"eta", "q0"}.isdisjoint(found.variables)
 
 
+@pytest.mark.matrix
 def test_deviations_are_those_of_the_overlaps(system_of):
     """√N times the standard deviation of an overlap converts as it does, and the times of the theory."""
     run = oo.fluctuations(system_of(P, PSTAR), Q0, R0, eta=0.3, alpha=[0.0, 5.0, 10.0], n=100)
