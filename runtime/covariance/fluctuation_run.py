@@ -31,7 +31,7 @@ from runtime.start.initial_overlaps import LARGEST_START_N
 from runtime.start.parameter_keywords import takes_parameters
 from runtime.start.starts import GivenStart
 from runtime.system.compiled_system import System, as_system
-from runtime.trajectory.controller import STEP_TOO_SMALL
+from runtime.trajectory.controller import EPSILON, STEP_TOO_SMALL
 from runtime.trajectory.single_run import packed_start, plain_trajectory
 from runtime.trajectory.solver import STATUS, Equations, OdeSolution, SolverRules, solve
 from runtime.trajectory.tableaux import TABLEAUX
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 NONE, RANDOM = "none", "random"
 # Σ is followed while its entries are below this times N; they have long been too large for any theory.
 _FOLLOWED = 1e6
+# Entries of Σ whose rounding is this many times the relative tolerance spoil the small ones, which steps
+# then become smaller and smaller for. Σ is followed at least up to _NEEDED N, where the theory has failed.
+_ROUNDED, _NEEDED = 300.0, 100.0
 _DEVIATION = "sqrt(N) times the standard deviation of the"
 
 
@@ -85,8 +88,9 @@ def fluctuations(
     method
         ``"prince8"``, ``"dop853"`` or ``"tsit5"``.
     n
-        An input dimension N. A warning then says from which α on the linear theory fails there, and the
-        covariance is not followed beyond 10⁶ N. Without `n`, runs to a saddle take many steps.
+        An input dimension N. A warning then says from which α on the linear theory fails there. The
+        covariance is followed up to 300 rtol/2⁻⁵², above which its small entries are rounding: 1.4·10¹⁰ at
+        the usual rtol. With `n` it is followed at least up to 100 N, and at most up to 10⁶ N.
     bias
         Whether N times the bias is integrated too, for quadratic networks: the mean over runs of SGD is the
         ODE + bias/N + O(1/N²). True: it is 0 at the start, as that of one start or of random weights is; or
@@ -214,7 +218,9 @@ class FluctuationProblem:
             start.append(self.bias + biased.shift(y0[None], np.array([problem.start.alpha]))[0])
         # On the way to a saddle Σ grows without end, and rounding of its largest entries, which others are
         # differences of, would make steps smaller and smaller.
-        bound = np.inf if self.n is None else _FOLLOWED * self.n
+        bound = _ROUNDED * problem.rtol / EPSILON
+        if self.n is not None:
+            bound = min(max(bound, _NEEDED * self.n), _FOLLOWED * self.n)
         rules = SolverRules(TABLEAUX[problem.method], problem.rtol, problem.atol, bound=bound)
         solution = solve(
             equations,

@@ -217,7 +217,8 @@ def test_where_the_linear_theory_fails(system):
     assert np.isnan(fine.linear_until.item())
 
 
-def test_a_covariance_that_is_too_large_is_not_followed(system):
+@pytest.mark.parametrize("n, largest", [(1000, 1e9), (10**9, 1e11), (None, 300 * 1e-8 * 2.0**52)])
+def test_a_covariance_that_is_too_large_is_not_followed(system, n, largest):
     """From R0 of rank one the ODE goes to a saddle, where steps would be the smaller the more Σ grows."""
     R = 0.1 * np.ones((4, 2)) * np.arange(1, 5)[:, None] / 4
     problem = Problem(
@@ -229,15 +230,16 @@ def test_a_covariance_that_is_too_large_is_not_followed(system):
         atol=1e-10,
         method="tsit5",
     )
-    run = FluctuationProblem(problem, None, 1000).run(system)
+    run = FluctuationProblem(problem, None, n).run(system)
     known = np.isfinite(run["loss_std"].values)
     assert run["status"].values == "ok"
     assert np.isfinite(run["loss"].values).all()
     assert 0 < known.sum() < known.size
     assert np.isinf(run["linear_n"].values[~known]).all()
-    assert linear_line(run).startswith("from alpha = ")
-    assert "R0 = 0" not in linear_line(run)
-    assert np.abs(run["covariance"].values[known]).max() < 1e9
+    assert 1e-3 * largest < np.abs(run["covariance"].values[known]).max() <= largest
+    if n is not None:
+        assert linear_line(run).startswith("from alpha = ")
+        assert "R0 = 0" not in linear_line(run)
 
 
 def test_a_trajectory_that_diverges_ends_the_covariance(system_of):
