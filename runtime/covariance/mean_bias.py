@@ -28,10 +28,11 @@ def initial_bias(model: Model, bias: Any) -> Array | None:
 
     Raises InputError if it is none of these, or if the bias of this model is not derived.
     """
-    if bias is False or bias is None:
+    chosen = isinstance(bias, (bool, np.bool_))
+    if bias is None or (chosen and not bias):
         return None
     require_quadratic(model, BIAS_IS_DERIVED)
-    if bias is True:
+    if chosen:
         return np.zeros(model.state_size)
     vector = real_array("bias", bias, (model.state_size,))
     norms = [

@@ -72,9 +72,9 @@ class PlainResult:
         import xarray
 
         dataset = xarray.Dataset(self.data_vars, self.coords, self.attrs)
-        for coordinate in dataset.coords.values():
+        for name in dataset.coords:
             # No value of a coordinate is missing, as xarray would say in files.
-            coordinate.encoding["_FillValue"] = None
+            dataset.variables[name].encoding["_FillValue"] = None
         if all(map(is_cf_coordinate, (variable.values for variable in self.coords.values()))):
             dataset.attrs["Conventions"] = CONVENTIONS
         return dataset

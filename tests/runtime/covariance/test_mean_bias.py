@@ -9,6 +9,7 @@ from sphere_chain import bias
 
 import runtime
 from derive import InputError
+from runtime.covariance.mean_bias import initial_bias
 
 ETA, NOISE, R0 = 0.05, 0.2, 0.7
 ONE = np.eye(1)
@@ -83,6 +84,12 @@ def test_in_gradient_flow_it_is_the_mean_over_the_starts(system_of):
         expected = (low - 2.0 * middle + high) / (2.0 * delta**2)
         assert run[f"{name}_bias"].values[1].item() == pytest.approx(expected, rel=1e-4)
         assert abs(expected) > 1e-2
+
+
+def test_a_choice_may_be_that_of_numpy(system_of):
+    model = system_of(1, 1).model
+    assert np.array_equal(initial_bias(model, np.True_), np.zeros(2))
+    assert initial_bias(model, np.False_) is None
 
 
 def test_what_is_refused_is_one_line(system_of):
