@@ -217,7 +217,7 @@ def test_where_the_linear_theory_fails(system):
     assert np.isnan(fine.linear_until.item())
 
 
-@pytest.mark.parametrize("n, largest", [(1000, 1e9), (10**9, 1e11), (None, 300 * 1e-8 * 2.0**52)])
+@pytest.mark.parametrize(("n", "largest"), [(1000, 1e9), (10**9, 1e11), (None, 300 * 1e-8 * 2.0**52)])
 def test_a_covariance_that_is_too_large_is_not_followed(system, n, largest):
     """From R0 of rank one the ODE goes to a saddle, where steps would be the smaller the more Σ grows."""
     R = 0.1 * np.ones((4, 2)) * np.arange(1, 5)[:, None] / 4
