@@ -218,7 +218,7 @@ class FluctuationProblem:
             start.append(self.bias + biased.shift(y0[None], np.array([problem.start.alpha]))[0])
         # On the way to a saddle Σ grows without end, and rounding of its largest entries, which others are
         # differences of, would make steps smaller and smaller.
-        bound = _ROUNDED * problem.rtol / EPSILON
+        bound = float(_ROUNDED * problem.rtol / EPSILON)
         if self.n is not None:
             bound = min(max(bound, _NEEDED * self.n), _FOLLOWED * self.n)
         rules = SolverRules(TABLEAUX[problem.method], problem.rtol, problem.atol, bound=bound)
