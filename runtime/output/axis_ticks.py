@@ -15,6 +15,8 @@ _EVEN, _HALVES = 8.0, 500.0
 _MOST = 7
 # Numbers within these bounds are written out.
 _SMALL, _LARGE = 1e-3, 1e5
+# From this number on ticks at 1, 2 and 5 have texts too long for an axis.
+_LONG = 1e4
 
 
 class LogTicks(LogLocator):
@@ -29,7 +31,7 @@ class LogTicks(LogLocator):
             ticks = np.asarray(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
             return ticks[ticks > 0.0]
         least, most = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
-        if high / low < _HALVES:
+        if not _has_powers(low, high):
             return np.concatenate([10.0**k * np.array([1.0, 2.0, 5.0]) for k in range(least, most + 1)])
         step = -(-(most - least) // _MOST)
         return 10.0 ** np.arange(step * (least // step), most + 1, step)
@@ -53,7 +55,7 @@ class LogText(_FullText):
     def __call__(self, x: float, pos: int | None = None) -> str:  # noqa: ARG002
         """The text at a tick; `pos` is its place, which does not matter."""
         low, high = _ends(self)
-        return written(x, powers=low > 0.0 and high / low >= _HALVES)
+        return written(x, powers=low > 0.0 and _has_powers(low, high))
 
 
 class PlainText(_FullText):
@@ -66,6 +68,11 @@ class PlainText(_FullText):
             return super().__call__(x, pos)
         # Next to the others this number is zero, up to rounding.
         return written(0.0 if abs(x) < 1e-9 * (high - low) else x)
+
+
+def _has_powers(low: float, high: float) -> bool:
+    """Whether a logarithmic axis with these ends has powers of ten alone."""
+    return high / low >= _HALVES or (high / low >= _HALVES / 5.0 and high >= _LONG)
 
 
 def _ends(formatter: ScalarFormatter) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def swept_drawing(merged: xarray.Dataset, kind: str, command: str, *, log_x: boo
     if kind == "escape":
         what = {flow: f"escape times, {words}" for flow, words in OF_ODE.items()}
     over_time = "alpha" in merged.variables
-    said = axes[1:] if over_time and not _styled(axes) else []
+    said = axes[2 if _styled(axes) else 1 :] if over_time else []
     title = figure_title(merged, command, what, more=[*_axes_words(said), *_failed(merged)])
     if not over_time:
         return Drawing(_against_axis(merged, kind, axes, log_x), title, size=(5.6, 3.4))
@@ -104,10 +105,10 @@ def _label(name: str, value: Any) -> str:
 
 
 def _styled(axes: list[_Axis]) -> bool:
-    """Whether the style of a line says where it is on the second axis, of two."""
-    if len(axes) != 2 or axes[1].name == "seed" or len(axes[0].labels) * len(axes[1].labels) > MOST_CURVES:
+    """Whether the style of a line says where it is on the second axis."""
+    if len(axes) < 2 or axes[1].name == "seed" or len(axes[1].labels) > len(_STYLES):
         return False
-    return len(axes[1].labels) <= len(_STYLES)
+    return math.prod(len(axis.labels) for axis in axes) <= MOST_CURVES
 
 
 def _axes_words(axes: list[_Axis]) -> list[str]:
@@ -117,7 +118,8 @@ def _axes_words(axes: list[_Axis]) -> list[str]:
         if len(axis.labels) > _NAMED:
             words.append(f"each for {axis.labels[0]} … {axis.labels[-1]} ({len(axis.labels)} values)")
         else:
-            words.append(f"each for {' and '.join(axis.labels)}")
+            *others, last = axis.labels
+            words.append(f"each for {', '.join(others)} and {last}" if others else f"each for {last}")
     return words
 
 
@@ -164,11 +166,14 @@ def _draw_curves(axes_: Axes, merged: xarray.Dataset, axes: list[_Axis], name: s
     clocks = times.reshape(groups.shape)
     whole = groups.shape[0] * groups.shape[1] <= MOST_CURVES or groups.shape[1] == 1
     styled = _styled(axes)
+    # Lines of one style follow each other.
+    together = groups.shape[1] // len(axes[1].labels) if styled else 1
     for colour, curves, clock in zip(colours(len(groups)), groups, clocks, strict=True):
         curves = positive(curves) if name == "loss" else curves
         if whole:
             for k, curve in enumerate(curves):
-                axes_.plot(clock[k], curve, color=colour, lw=1.2, ls=_STYLES[k] if styled else "-")
+                style = _STYLES[k // together] if styled else "-"
+                axes_.plot(clock[k], curve, color=colour, lw=1.2, ls=style)
         else:
             low, middle, high = quantiles(curves.T, _BARS).T
             shade(axes_, clock[0], low, high, color=colour, alpha=0.25, lw=0)

@@ -31,6 +31,8 @@ LARGEST_COUNT = 10**9
 _INPUTS = 1
 # The fields of a study that its result names, beside the run-time parameters.
 _RECORDED = ("fraction", "q0", "trajectories", "seed", "rtol", "atol")
+# What the user can do with a model that has no such theory.
+_ANY_MODEL = "an ensemble with stop_loss measures the time to a loss of your choice"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,8 +72,11 @@ class EscapeStudy:
 
     def __post_init__(self, given: Mapping[str, Any]) -> None:
         """Raise InputError for the first value that is not allowed."""
-        require_quadratic(self.model, "escape times are compared with theory")
-        require_plateau(self.model)
+        try:
+            require_quadratic(self.model, "escape times are compared with theory")
+            require_plateau(self.model)
+        except InputError as error:
+            raise InputError(error.option, f"{error.problem}; {_ANY_MODEL}") from None
         listed, eta = checked_arrays.listed, PARAMETERS["eta"]
         sizes = [whole_number("n", n, self.model.pstar, LARGEST_START_N) for n in listed("n", self.n)]
         if not sizes or np.any(np.diff(sizes) <= 0):

@@ -109,7 +109,7 @@ def test_times_that_the_leading_overlaps_do_not_reach(system_of):
 
 def test_rejects(system_of, interpreted, tmp_path):
     trained = runtime.load(derive.Model(2, 1, second_layer="trained"), tmp_path)
-    with pytest.raises(InputError, match=r"^second_layer: 'trained': there is no plateau"):
+    with pytest.raises(InputError, match=r"^second_layer: 'trained': there is no plateau.*stop_loss"):
         escape_times(trained, eta=0.1, eta_second=0.1)
     flow = interpreted(3, 1, second_layer="fixed", flow="gradient")
     with pytest.raises(InputError, match=r"^student_weights: have none with the sign"):

@@ -25,7 +25,16 @@ def ticks_of(low, high, *, log):
 
 @pytest.mark.parametrize(
     ("low", "high"),
-    [(0.6, 0.75), (0.3, 0.9), (0.2, 3.0), (0.04, 1.1), (1e-3, 1.0), (1e-9, 1.0), (1e-30, 1e5)],
+    [
+        (0.6, 0.75),
+        (0.3, 0.9),
+        (0.2, 3.0),
+        (0.04, 1.1),
+        (1e-3, 1.0),
+        (1e-9, 1.0),
+        (1e-30, 1e5),
+        (70.0, 1.4e4),
+    ],
 )
 def test_a_logarithmic_axis_has_some_ticks_on_any_range(low, high):
     places, texts, offset = ticks_of(low, high, log=True)

@@ -57,7 +57,7 @@ def test_trajectories_have_a_line_each_in_the_colour_of_the_first_axis(merged):
         assert [line.get_color() for line in lines[:3]] == [lines[0].get_color()] * 3
         assert lines[3].get_color() != lines[0].get_color()
         assert labels(axes) == [r"$\eta=0.2$", r"$\eta=0.3$"]
-    assert "each for seed 0 and seed 1 and seed 2" in figure.get_suptitle().replace("\n", " ")
+    assert "each for seed 0, seed 1 and seed 2" in figure.get_suptitle().replace("\n", " ")
     with pytest.raises(oo.InputError, match=r"is a merged sweep: plot\.result draws it"):
         oo.plot.trajectory(runs)
 
@@ -68,6 +68,16 @@ def test_a_short_second_axis_has_a_style_of_line(merged):
     lines = curves(oo.plot.result(runs, panels="loss").axes[0])
     assert [line.get_linestyle() for line in lines] == ["-", "--", "-", "--"]
     assert [line.get_color() for line in lines[:2]] == [lines[0].get_color()] * 2
+
+
+def test_lines_of_one_style_differ_along_the_other_axes(merged):
+    runs = merged("ode", eta=[0.2, 0.3], label_noise=[0.0, 0.1], seed="0:2", alpha=[0.0, 5.0])
+    figure = oo.plot.result(runs, panels="loss")
+    (axes,) = figure.axes
+    assert [line.get_linestyle() for line in curves(axes)] == (["-"] * 3 + ["--"] * 3) * 2
+    assert labels(axes)[2:] == [r"$\Delta=0$", r"$\Delta=0.1$"]
+    assert "Delta" not in figure.get_suptitle()
+    assert "each for seed 0, seed 1 and seed 2" in figure.get_suptitle().replace("\n", " ")
 
 
 def test_above_some_forty_lines_there_are_medians(merged):
@@ -81,7 +91,9 @@ def test_above_some_forty_lines_there_are_medians(merged):
 def test_runs_of_sgd_have_their_median_at_times_that_differ_with_n(merged):
     runs = merged("chain", n=[50, 75], trajectories=5, alpha=3.03)
     assert runs["alpha"].dims == ("n", "alpha_index")
-    lines = curves(oo.plot.result(runs, panels="loss").axes[0])
+    figure = oo.plot.result(runs, panels="loss")
+    assert "random weights" in figure.get_suptitle()
+    lines = curves(figure.axes[0])
     for k, line in enumerate(lines):
         np.testing.assert_array_equal(line.get_xdata(), runs["alpha"].values[k])
         median = np.median(runs["loss"].values[k], axis=0)
