@@ -129,6 +129,12 @@ def test_module_and_class_names_are_not_shared():
         assert not {name for name, same in itertools.groupby(sorted(names)) if len(list(same)) > 1}
 
 
+def test_files_of_tests_have_names_of_their_own():
+    """Pytest imports them by their names alone, and stops at the second of one name."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert [name for name in set(names) if names.count(name) > 1] == []
+
+
 def test_no_file_is_too_long():
     for path in [*MODULES, ROOT / "cli.py"]:
         assert len(path.read_text().splitlines()) <= LARGEST_FILE, path.relative_to(ROOT)

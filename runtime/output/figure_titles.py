@@ -60,7 +60,8 @@ def figure_title(
         what.get(str(attributes.get("flow")), "SGD and gradient flow"),
         *_model_words(result, attributes),
     ]
-    second = [*_start_words(attributes, command), *_other_words(attributes, command)]
+    axes = {str(name) for name in result.coords}
+    second = [*_start_words(attributes, axes, command), *_other_words(attributes, command)]
     return tuple(first), (*second, *_time_words(result, command, drawn), *_counts(result), *more)
 
 
@@ -215,9 +216,14 @@ def counted(number: int) -> str:
 # --- start, solver and outcome -----------------------------------------------------------------
 
 
-def _start_words(attributes: Mapping[str, Any], command: str) -> list[str]:
-    """Where the runs start: at random weights in N dimensions, at an ideal start, or at a file."""
+def _start_words(attributes: Mapping[str, Any], axes: set[str], command: str) -> list[str]:
+    """Where the runs start: at random weights in N dimensions, at an ideal start, or at a file.
+
+    axes
+        The names of coordinates, and so of all that varies in a sweep.
+    """
     words = []
+    told = axes | set(attributes)
     if "overlaps" in attributes:
         words.append(f"start of {_plain(attributes['overlaps'])}")
     elif "ideal" in attributes:
@@ -226,15 +232,17 @@ def _start_words(attributes: Mapping[str, Any], command: str) -> list[str]:
             words.append(f"$N={counted(int(attributes['n']))}$")
     elif "n" in attributes:
         # SGD has an N from given overlaps too; random weights have a variance q0.
-        given = command == "simulate" and "q0" not in attributes
+        given = command == "simulate" and "q0" not in told
         words.append(
             f"{'given start' if given else 'random weights'} at $N={counted(int(attributes['n']))}$"
         )
-    elif command in _STARTED and not {"seed", "singular_values"} & set(attributes):
-        words.append("given start")
+    elif command in _STARTED and not {"ideal", "singular_values"} & told:
+        words.append("random weights" if "q0" in told else "given start")
     if "singular_values" in attributes:
         found = np.atleast_1d(attributes["singular_values"])
         words.append(f"$R_0$ of singular values {_vector(found)}")
+    if attributes.get("start_covariance", "none") != "none":
+        words.append(f"covariance of the start: {_plain(attributes['start_covariance'])}")
     if attributes.get("start_alpha"):
         words.append(rf"from $\alpha={_number(attributes['start_alpha'])}$ on")
     if "seed" in attributes:

@@ -227,3 +227,8 @@ def test_simulations_from_given_overlaps_are_not_said_to_start_at_random_weights
     assert "given start at $N=100$" in given
     drawn = title(oo.simulate(model, trajectories=1, **settings), "simulate")
     assert "random weights at $N=100$" in drawn
+
+
+def test_titles_name_the_covariance_of_the_start(escape):
+    assert "covariance of the start: given" in title(escape.assign_attrs(start_covariance="given"))
+    assert "covariance" not in title(escape.assign_attrs(start_covariance="none"))
