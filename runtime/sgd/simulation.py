@@ -16,7 +16,7 @@ from derive.parameters import NUMBERS, ParameterValues
 from runtime.concurrency.thread_pool import run_tasks, thread_count
 from runtime.output.memory_limit import check_memory
 from runtime.output.progress import AskedProgress, Progress, asked_progress
-from runtime.run_options import Q0_NORM, SEED, SIMULATION_METHODS, default
+from runtime.run_options import SEED, SIMULATION_METHODS, default
 from runtime.sgd.recorder import RunRecorder, RunWatcher, sgd_dataset
 from runtime.sgd.sgd_process import SgdProcess
 from runtime.sgd.sgd_runs import SgdRuns
@@ -364,9 +364,7 @@ def simulate(
         T = parameters.get("T")
         runs = default("trajectories", "simulate") if trajectories is None else trajectories
         options: dict[str, Any] = {"constraint": model.constraint, "T": T}
-        start = RandomStart(
-            lambda: OverlapSampler(model.p, model.pstar, n, seed, **options), runs, {"q0": Q0_NORM}
-        )
+        start = RandomStart(lambda: OverlapSampler(model.p, model.pstar, n, seed, **options), runs)
     else:
         start = GivenStart(Q0, R0, many=checked_arrays.axis_count("Q0", Q0) != 2)
     beginning = checked_arrays.real_number("start_alpha", start_alpha, least=0.0)

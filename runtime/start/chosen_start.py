@@ -146,12 +146,12 @@ class ChosenStart:
         """Output times: those that were given, or else the default length `alpha` from the start on."""
         return alpha if "alpha" in self.given or not start.alpha else start.alpha + np.asarray(alpha)
 
-    def sampler(self, model: Model, T: Array | None) -> tuple[OverlapSampler, dict[str, Any]]:
-        """A new source of random starts, and the attributes of results that name it."""
+    def sampler(self, model: Model, T: Array | None) -> OverlapSampler:
+        """A new source of random starts."""
         if self.n is not None and self.ideal is not None:
             raise InputError("ideal", "does not go with --n")
         n = RANDOM_N if self.n is None and self.ideal is None else self.n
-        sampler = OverlapSampler(
+        return OverlapSampler(
             model.p,
             model.pstar,
             n,
@@ -161,8 +161,6 @@ class ChosenStart:
             q0=self.q0,
             scale=self.ideal,
         )
-        origin = {"seed": self.seed, "q0": self.q0}
-        return sampler, origin | ({"ideal": self.ideal} if n is None else {"n": n})
 
     def check_draws(self, model: Model, T: Array | None, count: int) -> None:
         """Raise InputError if `ideal` is too large for one of the first `count` random starts.
@@ -174,7 +172,7 @@ class ChosenStart:
         # Along the teacher R0 is `ideal` times a Gaussian matrix, whose norm must be at most √q0.
         if self.ideal * (np.sqrt(model.p) + np.sqrt(model.pstar) + _SAFE) > np.sqrt(self.q0):
             few = max(1, _CHECKED // (model.p + model.pstar) ** 2)
-            self.sampler(model, T)[0].draw(min(count, few))
+            self.sampler(model, T).draw(min(count, few))
 
     def overlaps_of(self, model: Model, starts: int | None = None) -> tuple[dict[str, Any], GivenStart]:
         """T and second layers as run-time parameters, and a start with Q0 (p, p) and R0 (p, p*).
@@ -184,9 +182,9 @@ class ChosenStart:
         if self.overlaps is not None:
             return self._from_file(model, self.overlaps, starts)
         given = self.parameters(model)
-        sampler, origin = self.sampler(model, given["T"])
+        sampler = self.sampler(model, given["T"])
         Q, R = sampler.draw(1)
-        return given, GivenStart(Q[0], R[0], origin=origin)
+        return given, GivenStart(Q[0], R[0], origin=sampler.origin)
 
     def starts_of(self, model: Model, trajectories: int | None = None) -> tuple[dict[str, Any], Start]:
         """Run-time parameters as `overlaps_of`, and the start of one trajectory, or of many random ones.
@@ -196,8 +194,8 @@ class ChosenStart:
         if trajectories is None:
             return self.overlaps_of(model)
         T = self.teacher(model)
-        sampler, origin = self.sampler(model, T)
-        start = RandomStart(lambda: self.sampler(model, T)[0], trajectories, origin, drawing=naming_choices)
+        sampler = self.sampler(model, T)
+        start = RandomStart(lambda: self.sampler(model, T), trajectories, drawing=naming_choices)
         # One start shows what is wrong with all, except where sizes of R0 are nearly too large.
         sampler.draw(1)
         self.check_draws(model, T, start.count)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -112,6 +114,12 @@ class OverlapSampler:
         size = f"R0 of size {self._scale:g}" if self._n is None else f"N = {self._n}"
         drawn = f"{size}, q0 = {self._variance:g}, seed {self._seed}"
         return f"<{type(self).__name__} of {self._model.name}: {drawn}>"
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """The attributes of results that name these starts."""
+        size = {"ideal": self._scale} if self._n is None else {"n": self._n}
+        return {"seed": self._seed, "q0": self._variance, **size}
 
     def check(self, model: Model, teacher: Array) -> None:
         """Raise InputError unless the starts are of this model, with these teacher overlaps."""

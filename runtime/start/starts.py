@@ -105,7 +105,7 @@ class RandomStart(Start):
         if not isinstance(sampler, OverlapSampler):
             raise InputError("sampler", f"is of the type {type(sampler).__name__}, not an OverlapSampler")
         sampler.check(model, T)
-        return self
+        return dataclasses.replace(self, origin=sampler.origin)
 
     def batches(self, size: int) -> Iterator[tuple[Array, Array]]:
         sampler = self.sampler()
