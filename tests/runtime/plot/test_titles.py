@@ -92,7 +92,6 @@ OTHERS = {
 REFUSED = {
     *(("simulate", "flow"), ("compare", "flow"), ("sector", "constraint"), ("sector", "teacher")),
     *(("bias", "constraint"), ("bias", "student_weights")),
-    *(("fluctuations", "activation"), ("fluctuations", "teacher_activation")),
     *itertools.product(
         ("sector", "escape", "plateau", "bias", "hessian"),
         ("activation", "teacher_activation", "eta_second"),
