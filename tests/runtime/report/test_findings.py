@@ -57,7 +57,7 @@ def visible(text):
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", text))
 
 
-@pytest.mark.parametrize("name", thinned(MODELS, 0, 1, 2, 3, 5, 7, 8, 9))
+@pytest.mark.parametrize("name", thinned(MODELS, 1, 3, 7, 8, 9))
 def test_every_section_is_there_and_every_check_holds(report_of, name):
     made = report_of(MODELS[name])
     assert made.code == 0
