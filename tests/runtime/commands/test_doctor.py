@@ -104,7 +104,7 @@ def test_requirements_are_those_of_the_package():
     always = {requirement.name: str(requirement) for requirement in by_extra[""]}
     for name in ("numba", "platformdirs"):
         assert always[name] == required(name)
-    assert set(by_extra) == {"", "bench", "cluster", "test"}
+    assert set(by_extra) == {"", "bench", "cluster", "docs", "test"}
     assert "heyoka" in [requirement.name for requirement in by_extra["bench"]]
 
 
