@@ -21,7 +21,8 @@ SCHEDULES = {
 }
 
 
-@pytest.mark.parametrize("schedule", matrix.thinned(SCHEDULES, 1))
+@pytest.mark.matrix
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_it_is_that_of_the_chain_with_a_schedule(system_of, schedule):
     """On the sphere (1, 1) the mean over all runs is known without any random number."""
     run = runtime.fluctuations(
@@ -41,7 +42,7 @@ def test_it_is_that_of_the_chain_with_a_schedule(system_of, schedule):
     assert not run.Q_bias.values.any()
 
 
-@pytest.mark.parametrize("schedule", ["inverse:3", "0:1,1:0.5"])
+@pytest.mark.parametrize("schedule", matrix.thinned(["inverse:3", "0:1,1:0.5"], 1))
 def test_a_run_is_continued_from_its_last_state(system_of, schedule):
     system = system_of(1, 1, constraint="sphere")
     given = RUN | {"schedule": schedule, "bias": True, "rtol": 1e-10, "atol": 1e-12}
