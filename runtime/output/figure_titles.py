@@ -146,7 +146,7 @@ def _teacher_words(result: xarray.Dataset, attributes: Mapping[str, Any]) -> lis
         return [rf"$T$ = diag{_vector(diagonal)}" if np.ptp(diagonal) else f"$T={_number(diagonal[0])}$"]
     if np.ptp(diagonal) == np.ptp(off) == 0.0:
         lead = "" if diagonal[0] == 1.0 else f"$T_{{rr}}={_number(diagonal[0])}$, "
-        return [rf"{lead}$T_{{rs}}={_number(off[0])}$ for $r \neq s$"]
+        return [rf"{lead}$T_{{rs}}={_number(off[0])}$ for $r$ ≠ $s$"]
     known = np.linalg.eigvalsh(T)
     return [f"$T$ of eigenvalues {_text(known[0])} to {_text(known[-1])} ({_digest(T)})"]
 

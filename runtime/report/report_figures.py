@@ -109,7 +109,7 @@ def overlap_figure(content: ReportFindings) -> Figure:
                 label = r"norms $Q_{ii}$" if i == 0 else None
                 bottom.plot(alpha, Q[:, i, i], color=COLOURS[0], lw=1.2, label=label)
                 for j in range(i + 1, model.p):
-                    label = r"$Q_{ij}$, $i \neq j$" if (i, j) == (0, 1) else None
+                    label = "$Q_{ij}$, $i$ ≠ $j$" if (i, j) == (0, 1) else None
                     bottom.plot(alpha, Q[:, i, j], color=COLOURS[1], lw=1.0, ls=_STYLES[1], label=label)
             bottom.set_ylabel(r"overlaps $Q_{ij}$")
         else:

@@ -99,7 +99,7 @@ def _draw_norms(axes: Axes, run: xarray.Dataset, log_x: bool) -> None:
     above = np.triu_indices(p, 1)
     kinds = [("norms $Q_{ii}$", np.diagonal(Q, axis1=1, axis2=2), COLOURS[0], "-")]
     if p > 1:
-        kinds.append((r"$Q_{ij}$, $i \neq j$", Q[:, above[0], above[1]], COLOURS[1], "--"))
+        kinds.append(("$Q_{ij}$, $i$ ≠ $j$", Q[:, above[0], above[1]], COLOURS[1], "--"))
     for label, values, colour, style in kinds:
         _draw_many(axes, alpha, values, colour, label, style, whole=p * (p + 1) // 2 <= MOST_CURVES)
     if p * (p + 1) // 2 > MOST_CURVES:

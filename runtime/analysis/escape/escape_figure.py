@@ -78,7 +78,7 @@ def _draw_times(axes: Any, result: xarray.Dataset) -> None:
             axes.errorbar(
                 places,
                 middle,
-                [middle - low, high - middle],
+                np.array([middle - low, high - middle]),
                 fmt="none",
                 ecolor=colour,
                 elinewidth=0.8,

@@ -208,7 +208,7 @@ def test_many_curves_are_a_heat_map_and_quantiles():
     )
     assert [line.get_label() for line in Q.lines] == [
         "norms $Q_{ii}$: median",
-        r"$Q_{ij}$, $i \neq j$: median",
+        "$Q_{ij}$, $i$ ≠ $j$: median",
     ]
     norms = np.diagonal(run["Q"].values, axis1=1, axis2=2)
     np.testing.assert_allclose(Q.lines[0].get_ydata(), np.median(norms, axis=1), rtol=1e-12)

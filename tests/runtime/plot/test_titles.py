@@ -204,7 +204,7 @@ def test_titles_tell_matrices_and_long_vectors_apart(escape):
     ]
     titles = [of_teacher(T) for T in teachers]
     assert len(set(titles)) == 4
-    assert r"$T_{rs}=0.3$ for $r \neq s$" in titles[0]
+    assert r"$T_{rs}=0.3$ for $r$ ≠ $s$" in titles[0]
     assert "$T$ = diag($1$, $0.5$)" in titles[1]
     assert "$T$ of eigenvalues $0.359488$ to $1.14051$" in titles[2]
 
