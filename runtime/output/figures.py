@@ -89,14 +89,14 @@ class Drawing:
         return dataclasses.replace(self, panels=chosen, columns=min(self.columns, len(chosen)), heights=())
 
     @property
-    def _size(self) -> tuple[float, float]:
+    def figure_size(self) -> tuple[float, float]:
         """Width and height of the figure in inches, with its words."""
         rows, width = -(-len(self.panels) // self.columns), self.columns * self.size[0]
         return width, rows * self.size[1] + _LINE_HEIGHT * len(self.lines(width))
 
     def figure(self) -> Figure:
         """A new figure, of which pyplot knows nothing and which a notebook displays."""
-        return new_figure(self.fill, self._size)
+        return new_figure(self.fill, self.figure_size)
 
     def fill(self, figure: Figure) -> None:
         """Draw all panels, their legends and the words above them into an empty figure."""
@@ -115,7 +115,7 @@ class Drawing:
         self._legends(figure, axes[:count])
         figure.align_ylabels()
         if self.title:
-            figure.suptitle("\n".join(self.lines(self._size[0])), fontsize=_TITLE_SIZE)
+            figure.suptitle("\n".join(self.lines(self.figure_size[0])), fontsize=_TITLE_SIZE)
 
     def _legends(self, figure: Figure, axes: Sequence[Axes]) -> None:
         if not self.legend_below:
@@ -163,7 +163,7 @@ class Drawing:
 
     def save(self, path: str | Path) -> Path:
         """Write the figure whole or not at all; InputError unless the file can be written."""
-        return save_figure(self.fill, self._size, path)
+        return save_figure(self.fill, self.figure_size, path)
 
 
 def save_figure(fill: Callable[[Figure], None], size: tuple[float, float], path: str | Path) -> Path:

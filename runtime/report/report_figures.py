@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from runtime.output.figure_axes import COLOURS, TIME_LABEL, loss_axis, positive, shade
+from runtime.output.figure_axes import (
+    COLOURS,
+    draw_quantiles,
+    label_bands,
+    loss_axis,
+    plain_axis,
+    positive,
+    time_axis,
+)
+from runtime.output.figure_titles import OF_ODE, figure_title
+from runtime.output.figures import Drawing, Panel
 from runtime.report.findings import ReportFindings, Unavailable
 from runtime.report.printed_numbers import counted, number, plain
 from runtime.report.svg import Figure
@@ -16,6 +27,8 @@ MOST_ENTRIES = 16
 MOST_STUDENTS = 6
 # Losses below this part of the largest are not shown, since they are rounding or errors of the solver.
 _DEEPEST = 1e-14
+# The width of a figure in inches, in which its letters are read on a phone without scrolling.
+_WIDTH = 4.6
 # Line styles, so that lines differ by more than colour.
 _STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
@@ -26,21 +39,19 @@ def loss_figure(content: ReportFindings) -> Figure:
     alpha, loss = run["alpha"].values, run["loss"].values
     quantiles = None if isinstance(ensemble, Unavailable) else ensemble["loss_quantile"].values
 
-    def draw(figure: Any) -> None:
-        axes = figure.subplots()
+    def draw(axes: Any) -> None:
+        axes.plot(alpha, positive(loss), color=COLOURS[6], lw=1.6, label="trajectory", zorder=3)
         if quantiles is not None:
-            low, lower, median, upper, high = (positive(row) for row in quantiles)
-            shade(axes, alpha, low, high, color=COLOURS[0], alpha=0.2, lw=0, label="5–95 %")
-            shade(axes, alpha, lower, upper, color=COLOURS[0], alpha=0.4, lw=0, label="quartiles")
-            axes.plot(alpha, median, color=COLOURS[0], lw=1.2, ls=_STYLES[1], label="median")
-        axes.plot(alpha, positive(loss), color=COLOURS[6], lw=1.6, label="trajectory")
+            draw_quantiles(
+                axes, alpha, positive(quantiles), COLOURS[0], "median of random starts", _STYLES[1]
+            )
+            label_bands(axes)
         if not isinstance(point, Unavailable):
             axes.axhline(point.loss, color=COLOURS[1], lw=1.2, ls=_STYLES[2], label="plateau")
         loss_axis(axes)
         bottom, top = axes.get_ylim()
         axes.set_ylim(max(bottom, _DEEPEST * top), top)
-        axes.set_xlabel(TIME_LABEL)
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+        time_axis(axes, alpha, log_x=False)
 
     caption = "Generalisation error of the trajectory"
     if not isinstance(point, Unavailable):
@@ -53,9 +64,14 @@ def loss_figure(content: ReportFindings) -> Figure:
         "Generalisation error against time",
         _loss_words(content, quantiles),
         f"{caption}.",
-        (6.4, 3.4),
-        draw,
+        _drawing(run, [Panel("loss", draw)], 2.8),
     )
+
+
+def _drawing(run: Any, panels: list[Panel], height: float) -> Drawing:
+    """The panels of this height in inches, below each other, with the words above that any figure has."""
+    title = figure_title(run, "integrate", OF_ODE)
+    return Drawing(tuple(panels), title, size=(_WIDTH, height), legend_below=True)
 
 
 def _loss_words(content: ReportFindings, quantiles: Any) -> str:
@@ -84,50 +100,23 @@ def _loss_words(content: ReportFindings, quantiles: Any) -> str:
 def overlap_figure(content: ReportFindings) -> Figure:
     """Student-teacher overlaps above, student-student overlaps below; in wide networks their spectra."""
     model, run = content.model, content.run
-    alpha, Q, R = run["alpha"].values, run["Q"].values, run["R"].values
     there = np.isfinite(run["loss"].values)
-    alpha, Q, R = alpha[there], Q[there], R[there]
-    v: Any = run["v"].values[there] if model.trained else None
-    entries_of_r = model.p * model.pstar <= MOST_ENTRIES
-    entries_of_q = model.p <= MOST_STUDENTS
+    alpha, Q, R = (run[name].values[there] for name in ("alpha", "Q", "R"))
+    v = run["v"].values[there] if model.trained else None
+    drawn: list[tuple[str, Callable[[Any, Any, Any], None], Any]] = [("R", _draw_r, R), ("Q", _draw_q, Q)]
+    if v is not None:
+        drawn.append(("v", _draw_v, v))
 
-    def draw(figure: Any) -> None:
-        top, bottom, *last = figure.subplots(2 if v is None else 3, 1, sharex=True)
-        if entries_of_r:
-            for r in range(model.pstar):
-                for i in range(model.p):
-                    style = {"color": COLOURS[r % 6], "ls": _STYLES[r % len(_STYLES)]}
-                    top.plot(
-                        alpha, R[:, i, r], lw=1.2, label=rf"$R_{{i{r + 1}}}$" if i == 0 else None, **style
-                    )
-            top.set_ylabel(r"overlaps $R_{ir}$")
-        else:
-            top.plot(alpha, _singular_values(R), color=COLOURS[0], lw=1.1)
-            top.set_ylabel(r"singular values of $R$")
-        if entries_of_q:
-            for i in range(model.p):
-                label = r"norms $Q_{ii}$" if i == 0 else None
-                bottom.plot(alpha, Q[:, i, i], color=COLOURS[0], lw=1.2, label=label)
-                for j in range(i + 1, model.p):
-                    label = "$Q_{ij}$, $i$ ≠ $j$" if (i, j) == (0, 1) else None
-                    bottom.plot(alpha, Q[:, i, j], color=COLOURS[1], lw=1.0, ls=_STYLES[1], label=label)
-            bottom.set_ylabel(r"overlaps $Q_{ij}$")
-        else:
-            bottom.plot(alpha, np.linalg.eigvalsh(Q), color=COLOURS[0], lw=1.1)
-            bottom.set_ylabel(r"eigenvalues of $Q$")
-        for axes in last:
-            for i in range(model.p):
-                style = {"color": COLOURS[i % 6], "ls": _STYLES[i % len(_STYLES)]}
-                label = f"$v_{{{i + 1}}}$" if entries_of_q else None
-                axes.plot(alpha, v[:, i], lw=1.2, label=label, **style)
-            axes.set_ylabel("weights $v_i$")
-        (bottom, *last)[-1].set_xlabel(TIME_LABEL)
-        for axes in (top, bottom, *last):
-            if axes.get_legend_handles_labels()[0]:
-                axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+    def panel(name: str, draw: Callable[[Any, Any, Any], None], values: Any) -> Panel:
+        def fill(axes: Any) -> None:
+            draw(axes, alpha, values)
+            plain_axis(axes.yaxis)
+            time_axis(axes, alpha, log_x=False)
 
-    of_r = "Overlaps $R_{ir}$ of students with teachers" if entries_of_r else "Singular values of $R$"
-    of_q = "overlaps $Q_{ij}$ of students" if entries_of_q else "eigenvalues of $Q$"
+        return Panel(name, fill)
+
+    of_r = "Overlaps $R_{ir}$ of students with teachers" if _few_entries(R) else "Singular values of $R$"
+    of_q = "overlaps $Q_{ij}$ of students" if model.p <= MOST_STUDENTS else "eigenvalues of $Q$"
     caption = f"{of_r} (above) and {of_q} (below)."
     if v is not None:
         caption = f"{of_r} (above), {of_q} (middle), and second-layer weights $v_i$ (below)."
@@ -136,9 +125,53 @@ def overlap_figure(content: ReportFindings) -> Figure:
         "Overlaps against time",
         _overlap_words(alpha, Q, R, v),
         caption,
-        (6.4, 4.6 if v is None else 6.6),
-        draw,
+        _drawing(run, [panel(*parts) for parts in drawn], 1.8),
     )
+
+
+def _few_entries(R: Any) -> bool:
+    return bool(R.shape[1] * R.shape[2] <= MOST_ENTRIES)
+
+
+def _named(label: str, count: int) -> list[str | None]:
+    """The labels of so many curves, of which the legend names the first."""
+    return [label, *[None] * (count - 1)][:count]
+
+
+def _draw_r(axes: Any, alpha: Any, R: Any) -> None:
+    """Draw R (alpha, i, r), or its singular values if it has many entries."""
+    if not _few_entries(R):
+        axes.plot(alpha, _singular_values(R), color=COLOURS[0], lw=1.1)
+        axes.set_ylabel(r"singular values of $R$")
+        return
+    for r in range(R.shape[2]):
+        style = {"color": COLOURS[r % 6], "ls": _STYLES[r % len(_STYLES)]}
+        axes.plot(alpha, R[:, :, r], lw=1.2, label=_named(rf"$R_{{i{r + 1}}}$", R.shape[1]), **style)
+    axes.set_ylabel("student–teacher\n" + r"overlaps $R_{ir}$")
+
+
+def _draw_q(axes: Any, alpha: Any, Q: Any) -> None:
+    """Draw Q (alpha, i, j), or its eigenvalues if there are many students."""
+    p = Q.shape[1]
+    if p > MOST_STUDENTS:
+        axes.plot(alpha, np.linalg.eigvalsh(Q), color=COLOURS[0], lw=1.1)
+        axes.set_ylabel(r"eigenvalues of $Q$")
+        return
+    norms, (i, j) = np.diagonal(Q, axis1=1, axis2=2), np.triu_indices(p, 1)
+    axes.plot(alpha, norms, color=COLOURS[0], lw=1.2, label=_named("norms $Q_{ii}$", p))
+    if p > 1:
+        style = {"color": COLOURS[1], "ls": _STYLES[1], "label": _named("$Q_{ij}$, $i$ ≠ $j$", i.size)}
+        axes.plot(alpha, Q[:, i, j], lw=1.0, **style)
+    axes.set_ylabel("student–student\n" + r"overlaps $Q_{ij}$")
+
+
+def _draw_v(axes: Any, alpha: Any, v: Any) -> None:
+    """Draw trained second-layer weights (alpha, i)."""
+    for i in range(v.shape[1]):
+        style = {"color": COLOURS[i % 6], "ls": _STYLES[i % len(_STYLES)]}
+        label = f"$v_{{{i + 1}}}$" if v.shape[1] <= MOST_STUDENTS else None
+        axes.plot(alpha, v[:, i], lw=1.2, label=label, **style)
+    axes.set_ylabel("second-layer\nweights $v_i$")
 
 
 def _singular_values(R: Any) -> Any:

@@ -6,11 +6,10 @@ import dataclasses
 import io
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from runtime.output.figure_axes import COLOURS
-from runtime.output.figures import write_figure
+from runtime.output.figures import Drawing, write_figure
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _HREF = f"{{{_XLINK}}}href"
@@ -27,7 +26,7 @@ _TRANSPARENT = {"figure.facecolor": "none", "axes.facecolor": "none", "savefig.f
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A figure of the report; `draw` fills a matplotlib figure of this size in inches.
+    """A figure of the report, as it is drawn and as it is said.
 
     name
         Letters and hyphens; unique in the page.
@@ -41,14 +40,13 @@ class Figure:
     title: str
     alt: str
     caption: str
-    size: tuple[float, float]
-    draw: Callable[[Any], None]
+    drawing: Drawing
 
 
 def svg(figure: Figure) -> str:
     """The ``<svg>`` element of a figure, the same bytes on every run."""
     file = io.BytesIO()
-    write_figure(figure.draw, figure.size, file, ".svg", **_TRANSPARENT)
+    write_figure(figure.drawing.fill, figure.drawing.figure_size, file, ".svg", **_TRANSPARENT)
     root = ET.fromstring(file.getvalue())
     for element in root.iter():
         element.tag = element.tag.removeprefix(f"{{{_SVG}}}")

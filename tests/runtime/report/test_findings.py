@@ -16,7 +16,7 @@ import runtime
 from derive import Model
 from runtime.analysis.plateau.plateau_curve import plateau
 from runtime.problem import Problem
-from runtime.report import model_checks, solution_checks
+from runtime.report import findings, model_checks, solution_checks
 from runtime.report.findings import Unavailable, first_below
 from runtime.report.printed_numbers import counted, integer, number
 from runtime.report.report_figures import _loss_words
@@ -110,6 +110,16 @@ def test_a_sentence_tells_why_something_is_missing(report_of):
     assert "On the sphere solutions differ among themselves" in sphere
     wide = visible(report_of("--p 1 --pstar 1 --n 10000000000000000 --alpha 5").text)
     assert "The Hessian is not computed for N above 10¹⁵." in wide
+
+
+def test_reasons_are_whole_clauses_and_not_parts_of_errors():
+    model = Model(1, 2, second_layer="fixed")
+    parameters = RunParameters.of(model, {"eta": 0.1, "teacher_weights": [1.0, -1.0]})
+    missing = findings._global_minimum(parameters)
+    assert missing == Unavailable(
+        "No solution without loss is known here: the second layer has 0 negative entries, and the teacher"
+        " 1 negative directions."
+    )
 
 
 def test_second_layers_batches_and_schedules_are_named(report_of):
