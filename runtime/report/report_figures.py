@@ -125,7 +125,7 @@ def overlap_figure(content: ReportFindings) -> Figure:
         "Overlaps against time",
         _overlap_words(alpha, Q, R, v),
         caption,
-        _drawing(run, [panel(*parts) for parts in drawn], 1.8),
+        _drawing(run, [panel(*parts) for parts in drawn], 1.8 if v is None else 1.5),
     )
 
 
