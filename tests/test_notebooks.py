@@ -6,6 +6,7 @@ import sys
 
 import doc_pages
 import pytest
+from matplotlib import pyplot
 from PIL import Image
 
 sys.path.insert(0, str(doc_pages.ROOT / "docs"))
@@ -28,6 +29,8 @@ _ = axes.legend()
 @pytest.mark.parametrize("page", doc_pages.NOTEBOOKS, ids=lambda page: page.stem)
 def test_a_notebook_shows_what_its_cells_show(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # Pages of the docs that were run before may have left figures open.
+    pyplot.close("all")
     session = notebooks.Session(page, tmp_path)
     cells = [part for part in notebooks.parts_of(page) if isinstance(part, notebooks.Cell)]
     assert cells
