@@ -63,11 +63,15 @@ class FunctionBody:
     def store(self, target: str) -> Iterator[str]:
         """Lines that write the output matrices and vectors into the vector `target`."""
         yield ""
+        yield from self.stored(self.program, target)
+
+    def stored(self, program: Program, target: str) -> Iterator[str]:
+        """Lines that write the outputs of a program whose statements are printed into a vector."""
         offset = 0
-        for output in self.program.outputs:
+        for output in program.outputs:
             assert not isinstance(output, str)
             yield from self.write(output, target, offset)
-            offset += self.program.size_of(output)
+            offset += program.size_of(output)
 
     def read(self, part: Matrix | Vector, source: str, offset: int) -> Iterator[str]:
         """Lines that read a matrix or a vector from the vector `source`."""

@@ -34,13 +34,10 @@ from __future__ import annotations
 
 from derive.equations import LOOP_NAMES, NOISE, overlap_equations
 from derive.fluctuations.fluctuation_program import (
-    COVARIANCE,
-    FIRST_MEAN,
-    SECOND_MEAN,
-    UNIT_WEIGHTS,
     chain,
     chains_and_loops,
     means,
+    program_of_units,
 )
 from derive.model import Model
 from derive.program import Matrix, MatrixStatement, Program, ScalarStatement, Statement, Term
@@ -82,13 +79,5 @@ def bias_program(model: Model) -> Program:
         statements += [ScalarStatement(f"{letter}_{m}", value) for m, value in chains.items()]
         terms = tuple(Term.of(chain(m), scalar=f"{letter}_{m}") for m in chains)
         statements.append(MatrixStatement(target, terms, f"{target.name} = {_WORDS[target]}"))
-    outputs = (FIRST_MEAN, SECOND_MEAN, LENGTH, PAIR)
-    program = Program(
-        p=model.p,
-        pstar=model.pstar,
-        inputs=(COVARIANCE, UNIT_WEIGHTS),
-        scalars=(NOISE,),
-        statements=tuple(statements),
-        outputs=outputs,
-    )
-    return program.restricted_to(outputs)
+    program = program_of_units(model, statements, (LENGTH, PAIR))
+    return program.restricted_to(program.outputs)

@@ -103,13 +103,13 @@ rhs_with_bias and loss_bias take states in which m comes after S.
 
 def _right_hand_side(model: FluctuationModel, functions: Mapping[str, Program]) -> str:
     drift, tangent = functions["rhs"], functions["tangent"]
-    unrolled = is_unrolled(model, "tangent", tangent)
-    body: FunctionBody = (UnrolledBody if unrolled else LoopedBody)(model, tangent)
+    form = UnrolledBody if is_unrolled(model, "tangent", tangent) else LoopedBody
+    body: FunctionBody = form(model, tangent)
     changes = [statement for statement in tangent.statements if _is_change(statement)]
     lines = [
-        *_without_directions(model, drift, unrolled),
+        *form(model, drift).load(),
         *body.lines_of(drift.statements),
-        *_stored(body, drift, "dy"),
+        *body.stored(drift, "dy"),
         "",
         "# product[k] = J S e_k, where the column e_k of S is a direction along which the drift changes.",
         "covariance = _read_symmetric(y, STATE_SIZE, STATE_SIZE)",
@@ -121,7 +121,7 @@ def _right_hand_side(model: FluctuationModel, functions: Mapping[str, Program]) 
         "out = product[column]",
         *_directions(body, tangent),
         *body.lines_of(changes),
-        *_stored(body, tangent, "out"),
+        *body.stored(tangent, "out"),
     ]
     lines += [indent(line, INDENT) for line in inner]
     noise = ""
@@ -143,11 +143,6 @@ def _is_change(statement: Statement) -> bool:
     return all(name.startswith(PREFIX) for name in targets(statement))
 
 
-def _without_directions(model: FluctuationModel, drift: Program, unrolled: bool) -> Iterator[str]:
-    """Lines that read the order parameters and the parameters."""
-    yield from (UnrolledBody if unrolled else LoopedBody)(model, drift).load()
-
-
 def _directions(body: FunctionBody, tangent: Program) -> Iterator[str]:
     """Lines that read the changes of the order parameters."""
     offset = 0
@@ -155,15 +150,6 @@ def _directions(body: FunctionBody, tangent: Program) -> Iterator[str]:
         if part.name.startswith(PREFIX):
             yield from body.read(part, "direction", offset)
             offset += tangent.size_of(part)
-
-
-def _stored(body: FunctionBody, program: Program, target: str) -> Iterator[str]:
-    """Lines that write the outputs of a program into a vector."""
-    offset = 0
-    for output in program.outputs:
-        assert not isinstance(output, str)
-        yield from body.write(output, target, offset)
-        offset += program.size_of(output)
 
 
 # --- the diffusion matrix ------------------------------------------------------------------------

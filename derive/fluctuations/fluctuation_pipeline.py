@@ -89,8 +89,10 @@ class FluctuationPipeline(GeneratedFiles[FluctuationModel]):
             diffusion = diffusion_function(self.model, self.program)
         else:
             diffusion = no_diffusion()
-        bias = self.derivatives and bias_functions(self.model, self.derivatives, self.bias_program)
-        return fluctuation_module(self.model, self.drift.functions, diffusion, bias or ())
+        bias: list[str] = []
+        if self.derivatives:
+            bias = bias_functions(self.model, self.derivatives, self.bias_program)
+        return fluctuation_module(self.model, self.drift.functions, diffusion, bias)
 
     @cached_property
     def latex(self) -> str:

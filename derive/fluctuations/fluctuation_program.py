@@ -116,12 +116,16 @@ def fluctuation_program(model: Model) -> FluctuationProgram:
         statements += _double_chains(power)
     moments = {power: tuple((chain(m), _partner(power, m)) for m in range(power + 1)) for power in POWERS}
     matrices = dict.fromkeys(matrix for pairs in moments.values() for pair in pairs for matrix in pair)
-    program = Program(
+    return FluctuationProgram(program_of_units(model, statements, tuple(matrices)), moments)
+
+
+def program_of_units(model: Model, statements: list[Statement], outputs: tuple[Matrix, ...]) -> Program:
+    """The program from C and d to E[e z zᵀ], E[e² z zᵀ] and these matrices."""
+    return Program(
         p=model.p,
         pstar=model.pstar,
         inputs=(COVARIANCE, UNIT_WEIGHTS),
         scalars=(NOISE,),
         statements=tuple(statements),
-        outputs=(FIRST_MEAN, SECOND_MEAN, *matrices),
+        outputs=(FIRST_MEAN, SECOND_MEAN, *outputs),
     )
-    return FluctuationProgram(program, moments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -212,9 +212,10 @@ class FluctuationProblem:
         problem, parts = self.problem, fluctuations_of(system)
         y0 = packed_start(system, problem)
         start = [y0, self.covariance[np.triu_indices(len(self.covariance))]]
-        biased, equations = BiasEquations(system, parts, problem), cast(Equations, parts)
+        equations: Equations = parts
+        biased = None
         if self.bias is not None:
-            equations = biased
+            equations = biased = BiasEquations(system, parts, problem)
             start.append(self.bias + biased.shift(y0[None], np.array([problem.start.alpha]))[0])
         # On the way to a saddle Σ grows without end, and rounding of its largest entries, which others are
         # differences of, would make steps smaller and smaller.
@@ -232,7 +233,7 @@ class FluctuationProblem:
             scheduled=scheduled_places(problem.model),
             start=problem.start.alpha,
         )
-        if self.bias is not None:
+        if biased is not None:
             solution.states[:, -y0.size :] -= biased.shift(solution.states[:, : y0.size], times)
         return solution
 
@@ -245,7 +246,7 @@ class FluctuationProblem:
             f"{name}_bias": (
                 ode[name].dims,
                 found,
-                {"long_name": f"N times the bias of the {ode[name].attributes['long_name']}", "units": "1"},
+                f"N times the bias of the {ode[name].attributes['long_name']}",
             )
             for name, found in values.items()
         }

@@ -14,7 +14,6 @@ from derive.fluctuations.fluctuation_pipeline import FluctuationPipeline
 from runtime.concurrency.interrupts import remembered_interrupts
 from runtime.start.checked_arrays import Array
 from runtime.start.parameter_keywords import takes_parameters
-from runtime.system.compilation import RIGHT_HAND_SIDE
 from runtime.system.compiled_system import GeneratedCode, System, as_system
 from runtime.system.loading import load, load_code
 
@@ -40,10 +39,7 @@ class FluctuationSystem(GeneratedCode):
     @cached_property
     def compiled_rhs_with_bias(self) -> Any:
         """As `compiled_rhs`, of states that go on with N times the bias of the order parameters."""
-        function = self.module.rhs_with_bias
-        with self._lock, remembered_interrupts():
-            function.compile(RIGHT_HAND_SIDE)
-            return function
+        return self._compiled(self.module.rhs_with_bias)
 
     @cached_property
     def compiled_loss_bias(self) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from derive.errors import InputError
+from derive.fluctuations.fluctuation_pipeline import FluctuationPipeline
 from derive.model import Model, require_quadratic
 from derive.parameters import scheduled_places
 from runtime.covariance.fluctuation_system import FluctuationSystem
@@ -68,7 +69,7 @@ class BiasEquations:
     @property
     def operations(self) -> int:
         """Rough cost of one call of `compiled_rhs`."""
-        return self.parts.operations * (2 + self.parts.model.state_size // 4)
+        return FluctuationPipeline.of(self.parts.model).operations["rhs_with_bias"]
 
     def shift(self, states: Array, alpha: Array) -> Array:
         """n − m at packed order parameters (times, n) of these times."""

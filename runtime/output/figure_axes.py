@@ -70,7 +70,7 @@ def log_axis(axes: Axes, which: str) -> None:
 
     axis, least = (axes.xaxis, axes.dataLim.minposx) if which == "x" else (axes.yaxis, axes.dataLim.minposy)
     if not np.isfinite(least):
-        # Of an axis without a positive number matplotlib does not find the ends.
+        # Matplotlib does not find the ends of an axis without a positive number.
         (axes.set_xlim if which == "x" else axes.set_ylim)(0.1, 1.0)
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis.set_major_locator(LogTicks())

@@ -18,7 +18,7 @@ from runtime.output.progress import AskedProgress, Progress, asked_progress, par
 from runtime.output.result_attributes import made_attributes
 from runtime.problem import Problem
 from runtime.run_options import DEFAULT_METHOD, SEED, default
-from runtime.sgd.extrapolation import allowed_deviation, extrapolate
+from runtime.sgd.extrapolation import ROUNDING, allowed_deviation, extrapolate, judged, uncertain
 from runtime.sgd.simulation import (
     CHAIN,
     LARGEST_SIMULATED_N,
@@ -47,8 +47,6 @@ _ALPHA = default("alpha", "compare")
 FEWEST_RUNS = 16
 # Unless weights are asked for, they may cost this many products of weights and inputs: about a minute.
 AFFORDABLE_WEIGHTS = 4e11
-# Errors of the mean below this part of the largest overlap are rounding, as for norms on the sphere.
-_ROUNDING = 1e-12
 # Tolerances of the ODE, whose errors must be smaller than those of means.
 _RTOL, _ATOL = 1e-10, 1e-12
 # Attributes of the ODE's run that do not concern SGD.
@@ -161,25 +159,19 @@ class Comparison:
         title = f"SGD against the ODE of {self.model.name}"
         settings = {"title": title, "trajectories": runs, "seed": self.seed, **self.start.origin}
         chains = done[: len(self.n)]
-        result = _dataset(theory, chains, self.n, settings, predicted(system, self.problem, records))
-        result.attrs.update(_judge(result, runs))
-        if result.attrs["verdict"] != "undecided":
-            names, expected = observables(theory)
-            values = [observables(simulated)[1] for simulated in chains]
-            result.attrs.update(judged_spread(result, names[1:], [x[..., 1:] for x in values], runs))
-            means, errors = map(np.array, zip(*map(mean_and_error, values), strict=True))
-            result.attrs.update(judged_bias(result, names, means - expected, errors, runs))
-            found = result.attrs
-            for what in ("spread", "bias"):
-                if found.get(f"{what}_deviation", 0.0) > found.get(f"{what}_allowed", 0.0):
-                    found["verdict"] = "disagree"
+        names, expected = observables(theory)
+        values = [observables(simulated)[1] for simulated in chains]
+        means, errors = map(np.array, zip(*map(mean_and_error, values), strict=True))
+        deviations = means - expected
+        found = _fitted(deviations, errors, self.n) | predicted(system, self.problem, records)
+        result = _dataset(theory, chains, self.n, settings, found)
+        judgement = _judge(result, names, runs)
+        if not result["diverged"].any():
+            judgement |= judged_spread(result, names[1:], [x[..., 1:] for x in values], runs)
+            judgement |= judged_bias(result, names, deviations, errors, runs)
         if self.weights:
-            result.attrs.update(_judge_weights(done[0], done[-1], runs))
-            deviation = result.attrs["weights_deviation"]
-            if not np.isfinite(deviation):
-                result.attrs["verdict"] = "undecided"
-            elif deviation > result.attrs["weights_allowed"] and result.attrs["verdict"] == "agree":
-                result.attrs["verdict"] = "disagree"
+            judgement |= _judge_weights(done[0], done[-1], runs)
+        result.attrs |= {"verdict": _verdict(judgement), **judgement}
         return result
 
 
@@ -318,14 +310,10 @@ def _dataset(
     simulated: Sequence[xarray.Dataset],
     sizes: Sequence[int],
     settings: Mapping[str, Any],
-    theories: Mapping[str, Any],
+    found: Mapping[str, Any],
 ) -> xarray.Dataset:
-    """What was measured at these N beside the ODE and what is predicted; the settings are attributes."""
-    names, expected = observables(theory)
-    means, errors = map(
-        np.array, zip(*(mean_and_error(observables(runs)[1]) for runs in simulated), strict=True)
-    )
-    limit, limit_error, bias, bias_error = extrapolate(means - expected, errors, np.array(sizes, float))
+    """What was measured at these N beside the ODE, with what was `found`; the settings are attributes."""
+    names, _ = observables(theory)
     weights = [vector.name for vector in VECTORS]
     kept = [name for name in ("Q", "R", "v", "T", *weights, "loss") if name in theory]
     variables: dict[str, Any] = {name: (theory[name].dims, theory[name].values) for name in kept}
@@ -336,16 +324,8 @@ def _dataset(
             words = f"{words} {WORDS[name]} over runs"
             variables[f"{name}_{suffix}"] = (("n", *theory[name].dims), values, words)
     diverged = [int((runs["status"] == "diverged").sum()) for runs in simulated]
-    over = ("observable", "alpha")
-    variables |= {
-        **measured_spread(simulated),
-        **theories,
-        "limit": (over, limit.T, "deviation from the ODE, extrapolated to infinite N"),
-        "limit_error": (over, limit_error.T, "standard error of limit"),
-        "bias": (over, bias.T, "coefficient of 1/N in the deviation from the ODE"),
-        "bias_error": (over, bias_error.T, "standard error of bias"),
-        "diverged": (("n",), np.array(diverged), "diverged runs"),
-    }
+    variables |= measured_spread(simulated)
+    variables |= {**found, "diverged": (("n",), np.array(diverged), "diverged runs")}
     coordinates: dict[str, Any] = {str(name): theory[name].values for name in theory.coords}
     coordinates |= {
         "n": np.array(sizes),
@@ -356,26 +336,36 @@ def _dataset(
     return PlainResult(variables, coordinates, attributes).dataset()
 
 
-def _judge(result: xarray.Dataset, runs: int) -> dict[str, Any]:
-    limit, error = result["limit"].values, result["limit_error"].values
-    scale = max(1.0, float(np.max(np.abs(result["Q"].values))))
-    # Nothing is tested where all runs are equal, as at the start and for norms on the sphere.
-    tested = ~(error <= _ROUNDING * scale)
-    comparisons = int(tested.sum())
-    allowed = allowed_deviation(comparisons, runs)
-    diverged = int(result["diverged"].sum())
-    if diverged:
-        return {"verdict": "undecided", "comparisons": comparisons, "allowed": allowed}
-    z = np.where(tested, np.abs(limit) / np.where(tested, error, 1.0), 0.0)
-    observable, time = np.unravel_index(int(np.argmax(z)), z.shape)
-    name = str(result["observable"].values[observable])
+def _fitted(deviations: Array, errors: Array, sizes: Sequence[int]) -> dict[str, Any]:
+    """The limit N → ∞ of deviations (N, alpha, observable) and their bias, as variables."""
+    limit, limit_error, bias, bias_error = extrapolate(deviations, errors, np.array(sizes, float))
+    over = ("observable", "alpha")
     return {
-        "verdict": "agree" if z.max() <= allowed else "disagree",
-        "deviation": float(z.max()),
-        "allowed": allowed,
-        "comparisons": comparisons,
-        "where": f"{name} at alpha = {float(result['alpha'].values[time]):g}",
+        "limit": (over, limit.T, "deviation from the ODE, extrapolated to infinite N"),
+        "limit_error": (over, limit_error.T, "standard error of limit"),
+        "bias": (over, bias.T, "coefficient of 1/N in the deviation from the ODE"),
+        "bias_error": (over, bias_error.T, "standard error of bias"),
     }
+
+
+def _verdict(found: Mapping[str, Any]) -> str:
+    """What all deviations together say; nothing if runs diverged, or if weights are not finite."""
+    if "deviation" not in found or not np.isfinite(found.get("weights_deviation", 0.0)):
+        return "undecided"
+    kinds = ("", "spread_", "bias_", "weights_")
+    compared = [kind for kind in kinds if f"{kind}deviation" in found]
+    agree = all(found[f"{kind}deviation"] <= found[f"{kind}allowed"] for kind in compared)
+    return "agree" if agree else "disagree"
+
+
+def _judge(result: xarray.Dataset, names: Sequence[str], runs: int) -> dict[str, Any]:
+    """How the means deviate from the ODE, as attributes; how far is not said if runs diverged."""
+    limit, error = result["limit"].values.T, result["limit_error"].values.T
+    tested = uncertain(error, result)
+    if result["diverged"].any():
+        comparisons = int(tested.sum())
+        return {"comparisons": comparisons, "allowed": allowed_deviation(comparisons, runs)}
+    return judged("", result, names, tested, np.abs(limit[tested]) / error[tested], runs)
 
 
 def _judge_weights(chain: Any, weights: Any, runs: int) -> dict[str, Any]:
@@ -386,7 +376,7 @@ def _judge_weights(chain: Any, weights: Any, runs: int) -> dict[str, Any]:
     total = np.hypot(error, other_error)
     # The comparison is negated so that the means of runs that diverged, which are NaN, are tested too and
     # make the deviation NaN.
-    tested = ~(total <= _ROUNDING * float(np.max(np.abs(mean), initial=1.0, where=np.isfinite(mean))))
+    tested = ~(total <= ROUNDING * float(np.max(np.abs(mean), initial=1.0, where=np.isfinite(mean))))
     z = np.abs(mean - other)[tested] / total[tested]
     return {
         "weights_deviation": float(np.max(z, initial=0.0)),

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from runtime.start.checked_arrays import Array
 
+if TYPE_CHECKING:
+    import xarray
+
 # Probability of the verdict "disagree" although theory and simulation agree.
 SIGNIFICANCE = 1e-3
+# Errors of the mean below this part of the largest overlap are rounding, as for norms on the sphere.
+ROUNDING = 1e-12
 
 
 def extrapolate(deviation: Array, error: Array, n: Array) -> tuple[Array, Array, Array, Array]:
@@ -34,3 +43,29 @@ def allowed_deviation(comparisons: int, runs: int) -> float:
     from scipy import stats
 
     return float(stats.t.isf(0.5 * SIGNIFICANCE / max(comparisons, 1), runs - 1))
+
+
+def uncertain(error: Array, result: xarray.Dataset) -> NDArray[np.bool_]:
+    """Where runs differ: nothing is tested where all are equal, as at the start."""
+    scale = max(1.0, float(np.max(np.abs(result["Q"].values))))
+    return np.asarray(~(error <= ROUNDING * scale))
+
+
+def judged(
+    prefix: str,
+    result: xarray.Dataset,
+    names: Sequence[str],
+    tested: NDArray[np.bool_],
+    z: Array,
+    runs: int,
+) -> dict[str, Any]:
+    """The largest of the deviations z at the tested places (alpha, observable), as attributes."""
+    everywhere = np.zeros(tested.shape)
+    everywhere[tested] = z
+    time, observable = map(int, np.unravel_index(int(np.argmax(everywhere)), tested.shape))
+    return {
+        f"{prefix}deviation": float(everywhere[time, observable]),
+        f"{prefix}allowed": allowed_deviation(z.size, runs),
+        f"{prefix}comparisons": int(z.size),
+        f"{prefix}where": f"{names[observable]} at alpha = {float(result['alpha'].values[time]):g}",
+    }

@@ -24,14 +24,14 @@ from derive.fluctuations.fluctuation_model import FluctuationModel
 from derive.fluctuations.fluctuation_pipeline import FluctuationPipeline
 from runtime.covariance.fluctuation_run import FluctuationProblem
 from runtime.problem import Problem
-from runtime.sgd.extrapolation import allowed_deviation, extrapolate
+from runtime.sgd.extrapolation import extrapolate, judged, uncertain
 from runtime.start.checked_arrays import Array
 from runtime.system.compiled_system import System
 
 if TYPE_CHECKING:
     import xarray
 
-STATES = ("Q", "R", "v")
+_STATES = ("Q", "R", "v")
 # The spread is compared while the smallest N is this many times the N above which the linear theory holds.
 # Corrections of order 1/N are then small enough that those of order 1/N² do not matter.
 MARGIN = 4.0
@@ -40,8 +40,6 @@ AFFORDABLE = 3_000_000
 _TOO_LONG = "the covariance of this model takes too long here; cli fluctuations integrates it"
 # Variances below this part of the largest squared norm are rounding, as those of norms on the sphere.
 _ROUNDING = 1e-20
-# Errors of means below this part of the largest norm are rounding.
-_ERROR_OF_EQUAL_RUNS = 1e-12
 
 
 def predicted(system: System, problem: Problem, records: int) -> dict[str, Any]:
@@ -60,7 +58,7 @@ def predicted(system: System, problem: Problem, records: int) -> dict[str, Any]:
         return {}
     bias = operations.get("rhs_with_bias", np.inf) <= AFFORDABLE
     found = FluctuationProblem(problem, None, bias=bias).run(system)
-    every = (f"{name}_{ending}" for name in (*STATES, "loss") for ending in ("std", "bias"))
+    every = (f"{name}_{ending}" for name in (*_STATES, "loss") for ending in ("std", "bias"))
     names = [name for name in every if name in found.data_vars]
     variables = {
         name: (found[name].dims, found[name].values[-records:], found[name].attributes) for name in names
@@ -72,7 +70,7 @@ def predicted(system: System, problem: Problem, records: int) -> dict[str, Any]:
 def measured_spread(simulated: Sequence[xarray.Dataset]) -> dict[str, Any]:
     """Standard deviations over runs at each N, as variables of a comparison."""
     spreads: dict[str, Any] = {}
-    for name in (*STATES, "loss"):
+    for name in (*_STATES, "loss"):
         if name in simulated[0]:
             values = np.array([np.std(runs[name].values, axis=0, ddof=1) for runs in simulated])
             words = f"standard deviation of {name} over runs"
@@ -120,7 +118,7 @@ def judged_spread(
     deviations, errors = (np.array(part) for part in zip(*both, strict=True))
     limit, error, *_ = extrapolate(deviations, errors, sizes.astype(float))
     until = float(result["alpha"].values[_linear(result)][-1])
-    return {**_verdict("spread", result, names, tested, np.abs(limit) / error, runs), "spread_until": until}
+    return {**judged("spread_", result, names, tested, np.abs(limit) / error, runs), "spread_until": until}
 
 
 def judged_bias(
@@ -134,34 +132,18 @@ def judged_bias(
     if "loss_bias" not in result:
         return {}
     sizes = result["n"].values.astype(float)
-    # Nothing is tested where all runs are equal.
-    scale = max(1.0, float(np.max(np.abs(result["Q"].values))))
-    tested = _linear(result)[:, None] & np.all(errors > _ERROR_OF_EQUAL_RUNS * scale, axis=0)
+    tested = _linear(result)[:, None] & np.all(uncertain(errors, result), axis=0)
     if not tested.any():
         return {}
     each = sizes[:, None]
     left = each * deviations[:, tested] - _packed(result, names, "bias")[tested]
     limit, error, *_ = extrapolate(left, each * errors[:, tested], sizes)
-    return _verdict("bias", result, names, tested, np.abs(limit) / error, runs)
+    return judged("bias_", result, names, tested, np.abs(limit) / error, runs)
 
 
 def _linear(result: xarray.Dataset) -> NDArray[np.bool_]:
     """Whether the linear theory holds with a margin at the smallest N, at each time and all before it."""
     return np.asarray(MARGIN * result["linear_n"].values <= result["n"].values[0])
-
-
-def _verdict(
-    what: str, result: xarray.Dataset, names: Sequence[str], tested: NDArray[np.bool_], z: Array, runs: int
-) -> dict[str, Any]:
-    """The largest of the deviations z at the tested places (alpha, observable), as attributes."""
-    worst = int(np.argmax(z))
-    time, observable = (index[worst] for index in np.nonzero(tested))
-    return {
-        f"{what}_deviation": float(z[worst]),
-        f"{what}_allowed": allowed_deviation(z.size, runs),
-        f"{what}_comparisons": int(z.size),
-        f"{what}_where": f"{names[observable]} at alpha = {float(result['alpha'].values[time]):g}",
-    }
 
 
 def _packed(result: xarray.Dataset, names: Sequence[str], ending: str) -> Array:

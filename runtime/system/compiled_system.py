@@ -84,10 +84,13 @@ class GeneratedCode:
         """
         # The code is verified before the lock is taken: up to Python 3.11, a cached property has one lock
         # for all systems, and two threads that take both in different orders would wait for each other.
-        rhs = self.module.rhs
+        return self._compiled(self.module.rhs)
+
+    def _compiled(self, function: Any) -> Any:
+        """A function of the module with the arguments of rhs, after it was compiled for them."""
         with self._lock, remembered_interrupts():
-            rhs.compile(RIGHT_HAND_SIDE)
-            return rhs
+            function.compile(RIGHT_HAND_SIDE)
+            return function
 
     @cached_property
     def compiled_loss(self) -> Any:

@@ -73,7 +73,7 @@ def study(reproduction: Reproduction) -> StudyResult:
         Panel("rate", lambda axes: _draw_rates(axes, reproduction, widths, rates, noisy)),
         Panel("N", lambda axes: _draw_times(axes, times)),
     )
-    # Of gradient flow only ηα matters, so the figure holds for every η; SGD's is in the legend.
+    # Only ηα matters in gradient flow, so the figure holds for every η; that of SGD is in the legend.
     title = (f"$p^{{*}}={PSTAR}$", "free norms", r"in units of $\eta\alpha/p$", f"seed {reproduction.seed}")
     drawing = Drawing(panels, (title,), columns=2, size=(3.9, 3.0), same_x=False, legend_below=True)
     return StudyResult(tuple(claims), drawing)
