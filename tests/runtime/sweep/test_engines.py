@@ -77,7 +77,8 @@ def scheduler():
     """The address of a Dask scheduler in this process, with two workers in it."""
     distributed = pytest.importorskip("distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "protocol": "tcp"}
-    with distributed.LocalCluster(**options, host="127.0.0.1", dashboard_address=None) as dask:
+    # Without an address Dask serves its metrics at a fixed port, which another run may hold.
+    with distributed.LocalCluster(**options, host="127.0.0.1", dashboard_address="127.0.0.1:0") as dask:
         yield dask.scheduler_address
 
 
