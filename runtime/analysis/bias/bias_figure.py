@@ -53,11 +53,17 @@ def _title(study: xarray.Dataset) -> tuple[tuple[str, ...], ...]:
     return figure_title(study, "bias", what, drawn=("n",), more=more)
 
 
-def _draw_excess(axes: Axes, study: xarray.Dataset) -> None:
-    n = study["n"].values
+def _draw_series(axes: Axes, study: xarray.Dataset, quantity: str) -> np.ndarray:
+    """Draws a quantity of every series of the study against the input dimensions, which it returns."""
+    n: np.ndarray = study["n"].values
     for prefix, label, colour, marker in _SERIES:
         if f"{prefix}_alignment" in study:
-            _points(axes, study, prefix, "excess", (n, label, colour, marker))
+            _points(axes, study, prefix, quantity, (n, label, colour, marker))
+    return n
+
+
+def _draw_excess(axes: Axes, study: xarray.Dataset) -> None:
+    n = _draw_series(axes, study, "excess")
     if study.attrs.get("noise_to_signal", 0.0) > 0.0:
         axes.plot(n, study.attrs["expected_excess"] / np.sqrt(n), **_THEORY_OF_SGD)
     axes.set_ylabel("excess of $|W - W_0|^2/N$\nover the closest solution")
@@ -65,10 +71,7 @@ def _draw_excess(axes: Axes, study: xarray.Dataset) -> None:
 
 
 def _draw_sizes(axes: Axes, study: xarray.Dataset) -> None:
-    n = study["n"].values
-    for prefix, label, colour, marker in _SERIES:
-        if f"{prefix}_alignment" in study:
-            _points(axes, study, prefix, "misalignment", (n, label, colour, marker))
+    _draw_series(axes, study, "misalignment")
     if study.attrs.get("noise_to_signal", 0.0) > 0.0:
         axes.axhline(1.0 - study.attrs["expected_alignment"], **_THEORY_OF_SGD)
     axes.set_ylabel(_MISALIGNMENT)
